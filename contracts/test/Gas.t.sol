@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {InferenceEscrow} from "../src/InferenceEscrow.sol";
+import {RewardsDistributor} from "../src/RewardsDistributor.sol";
+import {Base, Merkle} from "./Base.sol";
+
+/// @dev What a whole transaction of each kind costs, intrinsic gas and calldata included, at steady state unless the
+/// name says "first". Writes `snapshots/transactions.json`; FORGE_SNAPSHOT_CHECK=true compares instead.
+/// forge-config: default.isolate = true
+contract GasTest is Base {
+    string internal constant URI = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    uint256 internal constant DEPTH = 20; // a million leaves
+
+    /// @dev A proof of DEPTH siblings for one leaf, and the root it leads to.
+    function deep(address account, uint128 cumulative) internal view returns (bytes32 root, bytes32[] memory proof) {
+        proof = new bytes32[](DEPTH);
+        root = distributor.leafOf(account, cumulative);
+        for (uint256 i = 0; i < DEPTH; ++i) {
+            proof[i] = keccak256(abi.encode(i));
+            root = Merkle.parent(root, proof[i]);
+        }
+    }
+
+    /// @dev Roots for epochs up to `last`, all active, so that every ring slot is in use.
+    function settle(uint64 last, bytes32 root) internal {
+        for (uint64 epoch = distributor.lastEpoch() + 1; epoch <= last; ++epoch) {
+            vm.prank(PROPOSER);
+            distributor.proposeRoot(epoch, root, keccak256("log"), 0, 1_000_000, URI);
+            pass(WINDOW);
+        }
+    }
+
+    function test_proposeRoot() public {
+        vm.prank(PROPOSER);
+        distributor.proposeRoot(1, keccak256("1"), keccak256("log"), 0, 1_000_000, URI);
+        record("root_first");
+        pass(WINDOW);
+        settle(8, keccak256("r"));
+        fund(1000);
+        vm.prank(PROPOSER);
+        distributor.proposeRoot(9, keccak256("9"), keccak256("log"), 1000, 1_000_000, URI);
+        record("root");
+    }
+
+    function test_claim() public {
+        fund(1000 * OPEN);
+        (bytes32 root, bytes32[] memory proof) = deep(address(0xA), 3 * OPEN);
+        propose(1, root, 500 * OPEN);
+        pass(WINDOW);
+        distributor.claim(address(0xA), 3 * OPEN, 1, proof);
+        record("claim_first_depth20");
+        (root, proof) = deep(address(0xA), 5 * OPEN);
+        propose(2, root, 500 * OPEN);
+        pass(WINDOW);
+        distributor.claim(address(0xA), 5 * OPEN, 2, proof);
+        record("claim_depth20");
+    }
+
+    function test_claimManyOfFifty() public {
+        fund(1000 * OPEN);
+        for (uint64 epoch = 1; epoch <= 2; ++epoch) {
+            bytes32[] memory leaves = new bytes32[](64);
+            for (uint160 i = 0; i < 64; ++i) {
+                leaves[i] = distributor.leafOf(address(0x1000 + i), epoch * OPEN);
+            }
+            propose(epoch, Merkle.root(leaves), 500 * OPEN);
+            pass(WINDOW);
+            RewardsDistributor.Claim[] memory claims = new RewardsDistributor.Claim[](50);
+            for (uint160 i = 0; i < 50; ++i) {
+                claims[i] = RewardsDistributor.Claim(address(0x1000 + i), epoch * OPEN, Merkle.proof(leaves, i));
+            }
+            distributor.claimMany(epoch, claims);
+            record(epoch == 1 ? "claim_many_50_first_depth6" : "claim_many_50_depth6");
+        }
+    }
+
+    function test_depositAndRedeem() public {
+        for (uint256 round = 1; round <= 2; ++round) {
+            InferenceEscrow.Redemption[] memory list = new InferenceEscrow.Redemption[](100);
+            for (uint256 i = 0; i < 100; ++i) {
+                list[i] = prepared(100 + i, uint128(round) * OPEN);
+            }
+            if (round == 2) record("deposit");
+            vm.prank(OPERATOR);
+            escrow.redeem(list);
+            if (round == 2) record("redeem_100");
+        }
+    }
+
+    function test_snapshot() public {
+        vm.prank(COMMITTER);
+        registry.commitSnapshot(keccak256("datanets/medical"), 1, keccak256("root"), 150, URI);
+        record("commit_snapshot");
+    }
+
+    /// @dev One OPEN more deposited, and an authorisation for all that was spent so far.
+    function prepared(uint256 key, uint128 spent) internal returns (InferenceEscrow.Redemption memory) {
+        address payer = vm.addr(key);
+        give(payer, OPEN);
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, escrow.authorisationDigest(payer, spent, 2e9));
+        vm.prank(payer);
+        token.approve(address(escrow), OPEN);
+        vm.prank(payer);
+        escrow.deposit(OPEN);
+        return InferenceEscrow.Redemption(payer, spent, spent, 2e9, abi.encodePacked(r, s, v));
+    }
+
+    function record(string memory name) internal {
+        vm.snapshotGasLastCall("transactions", name);
+    }
+}

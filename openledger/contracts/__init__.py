@@ -1,0 +1,4 @@
+"""The settlement contracts as compiled: ABI, creation code, deployed code and where its immutables stand.
+
+Written by `python contracts/build.py artifacts` from `contracts/src/`; read by `openledger.abi`.
+"""

@@ -1,0 +1,112 @@
+"""What a payer signs: the EIP-712 spending authorisation for the escrow, and the EIP-2612 permit for a deposit.
+
+Pure: typed data in, digests and addresses out, so that a wallet, the ledger and an auditor agree on the bytes.
+What it does not know: balances, what was spent, and contract wallets (ERC-1271), whose signatures only the chain can
+judge.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from eth_account import Account
+from eth_account.messages import SignableMessage, encode_typed_data
+from eth_keys.exceptions import BadSignature
+from eth_utils.exceptions import ValidationError
+
+from openledger.claims import keccak
+
+ESCROW_DOMAIN_NAME = "OpenLedger InferenceEscrow"
+OPEN_DOMAIN_NAME = "OpenLedger"
+DOMAIN_VERSION = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class SpendingAuthorisation:
+    """Leave to spend at most `cap` atomic units in all, ever, redeemed on chain by `deadline` (Unix seconds).
+
+    A later authorisation with a higher cap replaces it; spending counts on.
+    """
+
+    payer: str
+    cap: int
+    deadline: int
+
+
+def authorisation_message(chain_id: int, escrow: str, authorisation: SpendingAuthorisation) -> dict[str, Any]:
+    """The typed data (eth_signTypedData_v4) that the payer's wallet shows and signs."""
+    return {
+        "types": {
+            "EIP712Domain": _DOMAIN_TYPE,
+            "SpendingAuthorisation": [
+                {"name": "payer", "type": "address"},
+                {"name": "cap", "type": "uint256"},
+                {"name": "deadline", "type": "uint256"},
+            ],
+        },
+        "primaryType": "SpendingAuthorisation",
+        "domain": _domain(ESCROW_DOMAIN_NAME, chain_id, escrow),
+        "message": {
+            "payer": authorisation.payer,
+            "cap": authorisation.cap,
+            "deadline": authorisation.deadline,
+        },
+    }
+
+
+def permit_message(
+    chain_id: int, token: str, *, owner: str, spender: str, value: int, nonce: int, deadline: int
+) -> dict[str, Any]:
+    """The typed data of an EIP-2612 permit: `spender` may take `value` atomic units of `owner`'s OPEN.
+
+    nonce: the token's `nonces(owner)`. deadline: Unix seconds.
+    """
+    return {
+        "types": {
+            "EIP712Domain": _DOMAIN_TYPE,
+            "Permit": [
+                {"name": "owner", "type": "address"},
+                {"name": "spender", "type": "address"},
+                {"name": "value", "type": "uint256"},
+                {"name": "nonce", "type": "uint256"},
+                {"name": "deadline", "type": "uint256"},
+            ],
+        },
+        "primaryType": "Permit",
+        "domain": _domain(OPEN_DOMAIN_NAME, chain_id, token),
+        "message": {"owner": owner, "spender": spender, "value": value, "nonce": nonce, "deadline": deadline},
+    }
+
+
+def digest(message: dict[str, Any]) -> bytes:
+    """The 32 bytes that are signed for a typed-data message."""
+    signable = _signable(message)
+    return keccak(b"\x19" + signable.version + signable.header + signable.body)
+
+
+def sign(message: dict[str, Any], private_key: bytes | str) -> bytes:
+    """A 65-byte signature (r, s, v) over a typed-data message. Deterministic (RFC 6979)."""
+    return bytes(Account.sign_message(_signable(message), private_key).signature)
+
+
+def signer(message: dict[str, Any], signature: bytes) -> str | None:
+    """The lower-case address whose key signed the message, or None if the signature is malformed."""
+    try:
+        return str(Account.recover_message(_signable(message), signature=signature)).lower()
+    except (BadSignature, ValidationError, ValueError):
+        return None
+
+
+_DOMAIN_TYPE = [
+    {"name": "name", "type": "string"},
+    {"name": "version", "type": "string"},
+    {"name": "chainId", "type": "uint256"},
+    {"name": "verifyingContract", "type": "address"},
+]
+
+
+def _domain(name: str, chain_id: int, contract: str) -> dict[str, Any]:
+    return {"name": name, "version": DOMAIN_VERSION, "chainId": chain_id, "verifyingContract": contract}
+
+
+def _signable(message: dict[str, Any]) -> SignableMessage:
+    return encode_typed_data(full_message=message)
