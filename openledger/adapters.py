@@ -1,0 +1,41 @@
+"""An adapter revision, taken out of the artifact store into a folder that PEFT and vLLM can load.
+
+Every byte is checked on the way: the manifest by the revision's digest, each file by the manifest.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from openledger import manifest
+from openledger.artifacts import ArtifactStore
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+def read_manifest(store: ArtifactStore, digest: str) -> manifest.LineageManifest:
+    """The lineage manifest of a revision.  Raises `ArtifactError` (missing, damaged) or `ValueError` (not one)."""
+    return manifest.parse(store.get(digest))
+
+
+def materialise(store: ArtifactStore, digest: str, root: Path) -> Path:
+    """The folder `root/<digest>` with the adapter's PEFT files, made if it is not there; safe to race and to kill."""
+    folder = Path(root) / digest
+    if folder.is_dir():
+        return folder
+    lineage = read_manifest(store, digest)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as new:
+        for name in ADAPTER_FILES:
+            shutil.copyfile(store.path(lineage.files[name]), Path(new) / name)
+        Path(new).chmod(0o755)
+        ready = Path(new).rename(Path(new + "-ready"))
+    try:
+        ready.rename(folder)
+    except OSError:
+        shutil.rmtree(ready)  # somebody else was faster, with the same bytes
+        if not folder.is_dir():
+            raise
+    return folder

@@ -1,0 +1,181 @@
+"""The receipt of one answer: what was measured, by which rule it was split, and who gets what.
+
+A receipt is canonical JSON, signed by the attribution service's key (EIP-191 over the SHA-256 of the unsigned
+document).  `check_split` recomputes the money from the measurements; the measurements themselves are recomputed from
+the published artifacts by `openledger.influence`.  Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from eth_account import Account
+from eth_account.messages import encode_defunct
+
+from openledger import canonical, names, split
+from openledger.money import parse_atomic
+
+VERSION = "openledger.receipt.v1"
+
+
+@dataclass(frozen=True)
+class Model:
+    """What answered, by commitments.  For the base model alone `adapter` and `index_root` are empty."""
+
+    base: str
+    base_sha256: str
+    adapter: str
+    index_root: str
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """One answer's receipt.
+
+    `developer` and `platform` are the accounts behind those share keys; `developer` is empty for the base model alone.
+    """
+
+    response: str
+    trace_sha256: str
+    payer: str
+    lease: str
+    model: Model
+    method: str
+    rule: split.Rule
+    evidence: split.Evidence
+    fee: int
+    platform_fee: int
+    shares: Mapping[str, int]
+    developer: str
+    platform: str
+    signer: str = ""
+    signature: str = ""
+
+    def unsigned(self) -> dict[str, Any]:
+        """The document that is signed."""
+        e = self.evidence
+        return {
+            "version": VERSION,
+            "response": self.response,
+            "trace_sha256": self.trace_sha256,
+            "payer": self.payer,
+            "lease": self.lease,
+            "model": {
+                "base": self.model.base,
+                "base_sha256": self.model.base_sha256,
+                "adapter": self.model.adapter,
+                "index_root": self.model.index_root,
+            },
+            "method": self.method,
+            "rule": self.rule.to_json(),
+            "evidence": {
+                "nll_base": str(e.nll_base),
+                "nll_model": str(e.nll_model),
+                "scores": {who: str(score) for who, score in e.scores.items()},
+                "placebos": [str(p) for p in e.placebos],
+            },
+            "fee": str(self.fee),
+            "platform_fee": str(self.platform_fee),
+            "shares": {key: str(amount) for key, amount in self.shares.items()},
+            "developer": self.developer,
+            "platform": self.platform,
+            "signer": self.signer,
+        }
+
+    def dumps(self) -> bytes:
+        """Canonical bytes of the signed document: what is stored, published and verified."""
+        return canonical.dumps(self.unsigned() | {"signature": self.signature})
+
+    def digest(self) -> str:
+        """Hex SHA-256 of the signed document."""
+        return canonical.sha256(self.dumps())
+
+
+def sign(receipt: Receipt, private_key: str) -> Receipt:
+    """The receipt with signer and signature set."""
+    key = Account.from_key(private_key)
+    named = Receipt(**{**vars(receipt), "signer": key.address.lower(), "signature": ""})
+    signed = key.sign_message(_message(named))
+    return Receipt(**{**vars(named), "signature": "0x" + signed.signature.hex().removeprefix("0x")})
+
+
+def check_signature(receipt: Receipt) -> None:
+    """Raises `ValueError` unless the receipt is signed by the signer that it names."""
+    try:
+        found = Account.recover_message(_message(receipt), signature=receipt.signature).lower()
+    except Exception as error:  # eth-account raises many kinds for malformed signatures; all mean the same here
+        raise ValueError(f"the signature cannot be read: {error}") from error
+    if found != receipt.signer:
+        raise ValueError(f"signed by {found}, not by {receipt.signer}: the receipt was changed after it was signed")
+
+
+def check_split(receipt: Receipt) -> None:
+    """Raises `ValueError` unless the shares are exactly what the rule makes of the evidence and the fee."""
+    expected = split.split_fee(receipt.fee, receipt.platform_fee, receipt.evidence, receipt.rule)
+    if expected != dict(receipt.shares):
+        different = sorted(
+            k for k in expected.keys() | receipt.shares.keys() if expected.get(k) != receipt.shares.get(k)
+        )
+        key = different[0]
+        raise ValueError(
+            f"the share of {key} is {receipt.shares.get(key, 0)}, the rule gives {expected.get(key, 0)} "
+            f"({len(different)} of {len(expected)} shares differ)"
+        )
+
+
+def _message(receipt: Receipt) -> Any:
+    return encode_defunct(primitive=bytes.fromhex(canonical.digest(receipt.unsigned())))
+
+
+def parse(data: bytes) -> Receipt:
+    """A receipt from its canonical bytes.  Raises `ValueError` that says what is wrong with them."""
+    try:
+        document = canonical.loads(data)
+        if document["version"] != VERSION:
+            raise ValueError(f"not a {VERSION} document")
+        receipt = _from_json(document)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a receipt document: {error!r}") from error
+    if receipt.dumps() != data:
+        raise ValueError("the receipt has fields that do not belong there")
+    return receipt
+
+
+def _from_json(document: dict[str, Any]) -> Receipt:
+    measured = document["evidence"]
+    names.match("responses/*", document["response"])
+    for who in measured["scores"]:
+        if who != names.address(who):
+            raise ValueError(f"{who} is not written in lower case")
+    evidence = split.Evidence(
+        nll_base=_integer(measured["nll_base"]),
+        nll_model=_integer(measured["nll_model"]),
+        scores={who: _integer(score) for who, score in measured["scores"].items()},
+        placebos=tuple(_integer(p) for p in measured["placebos"]),
+    )
+    return Receipt(
+        response=document["response"],
+        trace_sha256=document["trace_sha256"],
+        payer=document["payer"],
+        lease=document["lease"],
+        model=Model(**document["model"]),
+        method=document["method"],
+        rule=split.Rule(**document["rule"]),
+        evidence=evidence,
+        fee=parse_atomic(document["fee"]),
+        platform_fee=parse_atomic(document["platform_fee"]),
+        shares={key: parse_atomic(amount) for key, amount in document["shares"].items()},
+        developer=document["developer"],
+        platform=document["platform"],
+        signer=document["signer"],
+        signature=document["signature"],
+    )
+
+
+def _integer(text: object) -> int:
+    """A signed integer in its one spelling; at most 60 digits, which no score can need."""
+    if not isinstance(text, str) or len(text) > 61 or str(int(text)) != text:
+        raise ValueError(f"{str(text)[:70]!r} is not a whole number in plain decimal")
+    return int(text)

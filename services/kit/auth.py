@@ -1,0 +1,118 @@
+"""Who is calling, and who may call what.  Every method states its callers; what states nothing is open to nobody.
+
+Accounts come with a JWT (EdDSA) that the ledger's identity service issued against a wallet's signature; services come
+with a short JWT (HS256) over the installation's shared secret.  Does not know how accounts sign in.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import jwt
+
+from services.kit.errors import denied, unauthenticated
+
+ISSUER = "openledger"
+ACCOUNT_AUDIENCE, SERVICE_AUDIENCE = "accounts", "services"
+_SERVICE_TOKEN_SECONDS = 120
+_KEYS_SECONDS, _REFETCH_SECONDS = 300, 5
+
+
+@dataclass(frozen=True)
+class Principal:
+    """A caller: an account by its lower-case address, a service by its name, or nobody."""
+
+    address: str = ""
+    service: str = ""
+
+    @property
+    def name(self) -> str:
+        """For logs, quotas and idempotency."""
+        return f"accounts/{self.address}" if self.address else f"services/{self.service}" if self.service else "anyone"
+
+
+ANYONE = Principal()
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may call a method."""
+
+    anyone: bool = False
+    accounts: bool = False
+    services: frozenset[str] = field(default_factory=frozenset)
+
+    def check(self, principal: Principal) -> None:
+        """Raises `Fault` unless the caller is one of these."""
+        if self.anyone or (self.accounts and principal.address) or principal.service in self.services:
+            return
+        if principal == ANYONE:
+            raise unauthenticated(
+                "SIGN_IN", "this needs a caller: sign in and send the token as 'authorization: Bearer ...'"
+            )
+        raise denied("NOT_FOR_THIS_CALLER", f"this is not for {principal.name}", caller=principal.name)
+
+
+PUBLIC = Access(anyone=True)
+ACCOUNTS = Access(accounts=True)
+
+
+def services(*names: str, accounts: bool = False) -> Access:
+    """Access for the named services, and for accounts too when asked."""
+    return Access(accounts=accounts, services=frozenset(names))
+
+
+def service_token(secret: str, service: str) -> str:
+    """A token by which one service calls another.
+
+    Lasts two minutes: long enough for clocks that differ a little, short enough not to be worth stealing.
+    """
+    now = int(time.time())
+    claims = {"iss": ISSUER, "aud": SERVICE_AUDIENCE, "sub": service, "iat": now, "exp": now + _SERVICE_TOKEN_SECONDS}
+    return jwt.encode(claims, secret, algorithm="HS256")
+
+
+class Authenticator:
+    """Turns a token into a principal.  `fetch_keys` gives the issuer's JSON Web Key Set; keys are cached."""
+
+    def __init__(self, secret: str, fetch_keys: Callable[[], Awaitable[str]]) -> None:
+        if len(secret) < 32:
+            raise ValueError("the service secret must have at least 32 characters")
+        self._secret, self._fetch = secret, fetch_keys
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._fetched = self._tried = float("-inf")
+
+    async def authenticate(self, authorization: str) -> Principal:
+        """The caller behind an `authorization` value; `ANYONE` when there is none.  Raises `Fault` for a bad one."""
+        if not authorization:
+            return ANYONE
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise unauthenticated("BAD_TOKEN", "the authorization must read 'Bearer <token>'")
+        try:
+            header = jwt.get_unverified_header(token)
+            if header.get("alg") == "HS256":
+                claims = jwt.decode(token, self._secret, algorithms=["HS256"], audience=SERVICE_AUDIENCE, issuer=ISSUER)
+                return Principal(service=str(claims["sub"]))
+            key = await self._key(str(header.get("kid", "")))
+            claims = jwt.decode(token, key, algorithms=["EdDSA"], audience=ACCOUNT_AUDIENCE, issuer=ISSUER)
+            return Principal(address=str(claims["sub"]))
+        except jwt.ExpiredSignatureError:
+            raise unauthenticated("TOKEN_EXPIRED", "the session is over: sign in again") from None
+        except (jwt.InvalidTokenError, KeyError) as error:
+            raise unauthenticated("BAD_TOKEN", f"the token is not valid: {error}") from None
+
+    async def _key(self, kid: str) -> jwt.PyJWK:
+        now = time.monotonic()
+        stale = now - self._fetched > _KEYS_SECONDS
+        if (stale or kid not in self._keys) and now - self._tried > _REFETCH_SECONDS:
+            self._tried = now
+            keys = json.loads(await self._fetch())["keys"]
+            self._keys = {str(key["kid"]): jwt.PyJWK(key) for key in keys}
+            self._fetched = now
+        if kid not in self._keys:
+            raise unauthenticated("BAD_TOKEN", "the token was not issued here, or its key was retired: sign in again")
+        return self._keys[kid]

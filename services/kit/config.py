@@ -1,0 +1,112 @@
+"""Configuration: one frozen model a service, from environment and a TOML file, refused with a clear text when wrong.
+
+Environment beats file: `OPENLEDGER_DATANET_LISTEN=...`; the file is named by `OPENLEDGER_DATANET_CONFIG`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+C = TypeVar("C", bound="ServiceConfig")
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; the text says which setting and why."""
+
+
+class ServiceConfig(BaseSettings):
+    """What every service is told."""
+
+    service: ClassVar[str] = ""
+
+    listen: str = Field("127.0.0.1:0", description="host:port of the gRPC API; port 0 takes a free one")
+    metrics_listen: str = Field("", description="host:port of /metrics; empty turns it off")
+    data_dir: Path = Field(description="folder of this service's own files")
+    database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite in data_dir")
+    artifacts_dir: Path = Field(description="folder of published artifacts, shared by the services")
+    service_secret: SecretStr = Field(description="shared by the services of one installation, 32 characters or more")
+    ledger: str = Field("", description="host:port of the ledger, which also issues the sessions")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
+    max_message_bytes: int = Field(4 * 2**20, ge=2**16, le=2**28)
+    max_rpcs: int = Field(256, ge=1, description="RPCs in hand at once, all callers together")
+    max_rpcs_per_caller: int = Field(64, ge=1)
+    max_rpc_seconds: float = Field(120, gt=0, description="longest answer of a method that is not a stream")
+    drain_seconds: float = Field(10, ge=0, description="how long calls in hand may go on after SIGTERM")
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @field_validator("listen", "metrics_listen", "ledger")
+    @classmethod
+    def _host_port(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if value and not (host and port.isdigit() and int(port) < 2**16):
+            raise ValueError("must be host:port, such as 127.0.0.1:7401")
+        return value
+
+    @field_validator("service_secret")
+    @classmethod
+    def _long_enough(cls, value: SecretStr) -> SecretStr:
+        if len(value.get_secret_value()) < 32:
+            raise ValueError("must have at least 32 characters")
+        return value
+
+    @property
+    def database(self) -> str:
+        """The database's URL, the default filled in."""
+        return self.database_url or f"sqlite:///{self.data_dir.resolve() / self.service}.db"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then environment, then the TOML file."""
+        file = os.environ.get(f"{_prefix(cls.service)}CONFIG")
+        toml = (TomlConfigSettingsSource(settings_cls, Path(file)),) if file else ()
+        return (init_settings, env_settings, *toml)
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """Read it.  Raises `ConfigError` that names every setting that is wrong."""
+        prefix = _prefix(cls.service)
+        file = os.environ.get(f"{prefix}CONFIG")
+        if file and not Path(file).is_file():
+            raise ConfigError(f"{prefix}CONFIG names {file}, which is no file")
+        try:
+            return cls(_env_prefix=prefix, **overrides)  # type: ignore[call-arg]
+        except ValidationError as error:
+            lines = [f"  {_setting(prefix, e['loc'])}: {e['msg']}" for e in error.errors()]
+            raise ConfigError(f"{cls.service} cannot start with this configuration:\n" + "\n".join(lines)) from None
+        except ValueError as error:
+            raise ConfigError(f"{cls.service} cannot read its configuration: {error}") from None
+
+    def resolved(self) -> dict[str, str]:
+        """Every setting as text, secrets masked; printed at start."""
+        return {key: str(value) for key, value in self}
+
+
+def _prefix(service: str) -> str:
+    return f"OPENLEDGER_{service.upper()}_"
+
+
+def _setting(prefix: str, location: tuple[int | str, ...]) -> str:
+    return prefix + "__".join(str(part) for part in location).upper()
+
+
+def load_or_exit(config: type[C], **overrides: Any) -> C:
+    """For a command line: the configuration, or its error on stderr and exit status 2."""
+    try:
+        return config.load(**overrides)
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from None

@@ -1,0 +1,138 @@
+"""One way to a database: SQLite on one machine, PostgreSQL in a cluster, the same SQLAlchemy Core code on both.
+
+Transactions are plain functions `fn(connection)`, run in threads so that the event loop never waits for a disk:
+`await database.write(fn)` commits or raises, `await database.read(fn)` sees one consistent state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, Numeric, Text, create_engine, event, make_url
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+T = TypeVar("T")
+
+_POOL = 8
+
+
+class Amount(TypeDecorator[int]):
+    """Money as `int`, exact at any size: NUMERIC(78, 0) on PostgreSQL, decimal text on SQLite.
+
+    SQLite would turn integers past 2**63 into floats without a word, so it never sees one.  Sums are made in Python or
+    on PostgreSQL, never by SQLite.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        """The column type of the database at hand."""
+        return dialect.type_descriptor(Numeric(78, 0) if dialect.name == "postgresql" else Text())
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> Any:
+        """Python to database."""
+        if value is None:
+            return None
+        if type(value) is not int:
+            raise TypeError(f"an amount is an int, not {type(value).__name__}")
+        return Decimal(value) if dialect.name == "postgresql" else str(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> int | None:
+        """Database to Python."""
+        return None if value is None else int(value)
+
+
+class SchemaError(RuntimeError):
+    """The database's schema is not one this code knows."""
+
+
+class Database:
+    """A service's own database.  Close it when done."""
+
+    def __init__(self, url: str, *, pool: int = _POOL) -> None:
+        self.url = make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        if self.is_sqlite:
+            Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
+            # SQLite has one writer: one connection and one thread for it, so that writes queue here and not on locks.
+            self._writer = _sqlite_engine(url, "BEGIN IMMEDIATE", 1)
+            self._reader = _sqlite_engine(url, "BEGIN", pool)
+        else:
+            psycopg = self.url.set(drivername="postgresql+psycopg")
+            self._writer = create_engine(psycopg, pool_size=pool, max_overflow=0, pool_pre_ping=True)
+            self._reader = self._writer
+        self._write_threads = ThreadPoolExecutor(1 if self.is_sqlite else pool, "db-write")
+        self._read_threads = ThreadPoolExecutor(pool, "db-read")
+
+    async def write(self, transaction: Callable[[Connection], T]) -> T:
+        """Run a transaction that may change things; it is durable when this returns, undone when this raises."""
+        loop = asyncio.get_running_loop()
+        # A cancelled caller must not leave a transaction half waited for: it runs to its end either way.
+        return await asyncio.shield(loop.run_in_executor(self._write_threads, self.write_now, transaction))
+
+    async def read(self, query: Callable[[Connection], T]) -> T:
+        """Run queries in one transaction that changes nothing."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._read_threads, self.read_now, query)
+
+    def write_now(self, transaction: Callable[[Connection], T]) -> T:
+        """`write` for code that is not async."""
+        with self._writer.begin() as connection:
+            return transaction(connection)
+
+    def read_now(self, query: Callable[[Connection], T]) -> T:
+        """`read` for code that is not async."""
+        with self._reader.connect() as connection:
+            return query(connection)
+
+    def migrate(self, migrations: Path) -> None:
+        """Bring the schema up to what this code needs.  Raises `SchemaError` when it is newer than that."""
+        config = Config()
+        config.set_main_option("script_location", str(migrations).replace("%", "%%"))
+        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+
+        def upgrade(connection: Connection) -> None:
+            present = MigrationContext.configure(connection).get_current_revision()
+            if present is not None and present not in known:
+                raise SchemaError(f"the database is at schema {present}, newer than this version of the code knows")
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+        self.write_now(upgrade)
+
+    def close(self) -> None:
+        """Finish what is queued and let go of every connection."""
+        self._write_threads.shutdown()
+        self._read_threads.shutdown()
+        self._writer.dispose()
+        self._reader.dispose()
+
+
+def _sqlite_engine(url: str, begin: str, pool: int) -> Engine:
+    engine = create_engine(
+        url, pool_size=pool, max_overflow=0, connect_args={"check_same_thread": False, "timeout": 30}
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves, see below
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def start(connection: Connection) -> None:
+        # The driver would begin lazily and as a reader, and then fail to become a writer under another one's feet.
+        connection.exec_driver_sql(begin)
+
+    return engine

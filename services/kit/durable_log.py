@@ -1,0 +1,171 @@
+"""A durable stream: single writer, offsets without gaps, group commit, a high watermark and a log epoch.
+
+It lives in the service's own database, so an entry can be appended in the same transaction as the state it tells of,
+and a reader that stores its offset with its effects sees every entry exactly once.  Offsets start at 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import BigInteger, Column, Connection, LargeBinary, MetaData, Table, Text, insert, select, update
+
+from services.kit.database import Database
+
+_POLL_SECONDS = 0.25
+_MAX_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry.  `key` is unique in its stream: appending it again gives the old offset."""
+
+    offset: int
+    key: str
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Entries in order, and where the log stands."""
+
+    entries: tuple[Entry, ...]
+    high_watermark: int
+    epoch: str
+
+
+def log_tables(metadata: MetaData) -> tuple[Table, Table]:
+    """The two tables of the streams of one database: the entries, and where each stream stands."""
+    entries = Table(
+        "log_entry",
+        metadata,
+        Column("stream", Text, primary_key=True),
+        Column("number", BigInteger, primary_key=True, autoincrement=False),
+        Column("key", Text, nullable=False, index=True),
+        Column("payload", LargeBinary, nullable=False),
+    )
+    heads = Table(
+        "log_head",
+        metadata,
+        Column("stream", Text, primary_key=True),
+        Column("epoch", Text, nullable=False),
+        Column("number", BigInteger, nullable=False),
+    )
+    return entries, heads
+
+
+class DurableLog:
+    """One stream of a database."""
+
+    def __init__(self, database: Database, metadata: MetaData, stream: str) -> None:
+        self._database, self.stream = database, stream
+        self._entries, self._heads = metadata.tables["log_entry"], metadata.tables["log_head"]
+        self._grown = asyncio.Event()
+        self._queue: list[tuple[str, bytes, asyncio.Future[int]]] = []
+        self._flusher: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        """Give the stream an epoch if it has none.  Call once after migration."""
+
+        def make(connection: Connection) -> None:
+            if (
+                connection.execute(select(self._heads.c.stream).where(self._heads.c.stream == self.stream)).first()
+                is None
+            ):
+                connection.execute(insert(self._heads).values(stream=self.stream, epoch=uuid.uuid4().hex, number=0))
+
+        self._database.write_now(make)
+
+    def append_in(self, connection: Connection, entries: Sequence[tuple[str, bytes]]) -> list[int]:
+        """Append (key, payload) pairs inside the caller's transaction; returns their offsets.
+
+        The head's row is locked first: offsets become visible in the order in which they were given.
+        Call `wake` after the transaction.
+        """
+        heads, table = self._heads, self._entries
+        # The update takes the row's lock before anything is read under it.
+        connection.execute(update(heads).where(heads.c.stream == self.stream).values(number=heads.c.number))
+        head = connection.execute(select(heads.c.number).where(heads.c.stream == self.stream)).scalar_one()
+        keys = [key for key, _ in entries]
+        found = connection.execute(
+            select(table.c.key, table.c.number).where(table.c.stream == self.stream, table.c.key.in_(keys))
+        )
+        offsets: dict[str, int] = {row.key: row.number for row in found}
+        fresh = []
+        for key, payload in entries:
+            if key not in offsets:
+                head += 1
+                offsets[key] = head
+                fresh.append({"stream": self.stream, "number": head, "key": key, "payload": payload})
+        if fresh:
+            connection.execute(insert(table), fresh)
+            connection.execute(update(heads).where(heads.c.stream == self.stream).values(number=head))
+        return [offsets[key] for key in keys]
+
+    def wake(self) -> None:
+        """Tell waiting readers that there may be more."""
+        self._grown.set()
+        self._grown = asyncio.Event()
+
+    async def append(self, key: str, payload: bytes) -> int:
+        """Append one entry; it is on disk when this returns its offset.  Callers at once share one commit."""
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._queue.append((key, payload, future))
+        if self._flusher is None or self._flusher.done():
+            self._flusher = asyncio.create_task(self._flush())
+        # Shielded: the entry is written whether or not its caller still waits.
+        return await asyncio.shield(future)
+
+    async def _flush(self) -> None:
+        while self._queue:
+            batch, self._queue = self._queue[:_MAX_BATCH], self._queue[_MAX_BATCH:]
+            entries = [(key, payload) for key, payload, _ in batch]
+            try:
+                offsets = await self._database.write(lambda c, e=entries: self.append_in(c, e))  # type: ignore[misc]
+            except Exception as error:  # noqa: BLE001 - whatever it was, every caller of this batch must hear of it
+                for _, _, future in batch:
+                    future.set_exception(error)
+                    future.exception()  # seen: a caller that went away must not leave a warning behind
+                continue
+            for (_, _, future), offset in zip(batch, offsets, strict=True):
+                future.set_result(offset)
+            self.wake()
+
+    async def read(self, after: int, limit: int = 100, wait: float = 0) -> Batch:
+        """Entries after an offset, at most `limit`; waits up to `wait` seconds for the first one."""
+        deadline = time.monotonic() + wait
+        while True:
+            grown = self._grown
+            batch = await self._database.read(lambda c: self._read(c, after, limit))
+            left = deadline - time.monotonic()
+            if batch.entries or left <= 0:
+                return batch
+            try:
+                # Another process may be the writer, so look again now and then without being told.
+                await asyncio.wait_for(grown.wait(), min(left, _POLL_SECONDS))
+            except TimeoutError:
+                continue
+
+    def _read(self, connection: Connection, after: int, limit: int) -> Batch:
+        table, heads = self._entries, self._heads
+        head = connection.execute(select(heads.c.number, heads.c.epoch).where(heads.c.stream == self.stream)).one()
+        rows = connection.execute(
+            select(table.c.number, table.c.key, table.c.payload)
+            .where(table.c.stream == self.stream, table.c.number > after, table.c.number <= head.number)
+            .order_by(table.c.number)
+            .limit(limit)
+        )
+        return Batch(tuple(Entry(row.number, row.key, row.payload) for row in rows), head.number, head.epoch)
+
+    async def get(self, key: str) -> Entry | None:
+        """The entry with that key."""
+        table = self._entries
+        query = select(table.c.number, table.c.key, table.c.payload).where(
+            table.c.stream == self.stream, table.c.key == key
+        )
+        row = await self._database.read(lambda c: c.execute(query).first())
+        return None if row is None else Entry(row.number, row.key, row.payload)

@@ -1,0 +1,178 @@
+"""Runs a service: listening, health, reflection, metrics, background work, and an end that loses nothing.
+
+On SIGTERM: NOT_SERVING, no new calls, calls in hand get their time, background work stops, stores close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import start_http_server
+
+from services.kit import logs
+from services.kit.auth import Access, Authenticator
+from services.kit.config import ServiceConfig
+from services.kit.edge import Edge
+from services.kit.metrics import Metrics
+
+_BACKOFF_FIRST, _BACKOFF_MOST = 0.2, 10.0
+
+
+class StartError(RuntimeError):
+    """The service cannot start; the text says why and what to do."""
+
+
+@dataclass
+class Assembly:
+    """A service put together: what its `__main__` makes of its configuration, and what `running` runs."""
+
+    config: ServiceConfig
+    services: Mapping[str, Callable[[grpc.aio.Server], None]]
+    """Full gRPC service name to the function that adds its servicer."""
+    access: Mapping[str, Access]
+    authenticator: Authenticator
+    metrics: Metrics
+    background: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    """Endless work by name.  What raises is logged, counted and started again, later each time."""
+    close: Sequence[Callable[[], Any]] = ()
+    """What to close at the end, in this order; may be async."""
+
+
+@asynccontextmanager
+async def running(assembly: Assembly) -> AsyncIterator[int]:
+    """The service, serving, on the port that this gives; everything is stopped and closed on leaving."""
+    config = assembly.config
+    server, checks = _build(assembly)
+    port = _listen(server, config)
+    metrics_server = _metrics(assembly)
+    tasks = [asyncio.create_task(_supervise(assembly, name, work)) for name, work in assembly.background.items()]
+    await server.start()
+    for name in ("", *assembly.services):
+        await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+    try:
+        yield port
+    finally:
+        await checks.enter_graceful_shutdown()
+        await server.stop(config.drain_seconds)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for close in assembly.close:
+            result = close()
+            if isinstance(result, Awaitable):
+                await result
+        if metrics_server is not None:
+            metrics_server[0].shutdown()
+            metrics_server[0].server_close()
+
+
+def main(config: ServiceConfig, assemble: Callable[[ServiceConfig], Awaitable[Assembly]]) -> int:
+    """A service's command line: serve until SIGTERM or SIGINT; returns the exit status."""
+    logs.configure(config.log_level)
+    try:
+        asyncio.run(_serve(config, assemble))
+    except StartError as error:
+        sys.stderr.write(f"{config.service} cannot start: {error}\n")
+        return 3
+    return 0
+
+
+async def _serve(config: ServiceConfig, assemble: Callable[[Any], Awaitable[Assembly]]) -> None:
+    log = logs.logger(config.service)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    log.info("starting", config=config.resolved())
+    try:
+        assembly = await assemble(config)
+    except OSError as error:
+        raise StartError(f"{error.strerror or error}: {error.filename or config.data_dir}") from error
+    async with running(assembly) as port:
+        log.info("serving", port=port)
+        # One line on stdout that a supervisor can wait for.
+        sys.stdout.write(json.dumps({"service": config.service, "serving": True, "port": port}) + "\n")
+        sys.stdout.flush()
+        await stop.wait()
+        log.info("stopping")
+
+
+def _build(assembly: Assembly) -> tuple[Any, Any]:
+    config = assembly.config
+    edge = Edge(
+        config.service,
+        assembly.access,
+        assembly.authenticator,
+        assembly.metrics,
+        max_rpcs_per_caller=config.max_rpcs_per_caller,
+        max_rpc_seconds=config.max_rpc_seconds,
+    )
+    server = grpc.aio.server(
+        interceptors=[edge],
+        maximum_concurrent_rpcs=config.max_rpcs,
+        options=[
+            ("grpc.max_receive_message_length", config.max_message_bytes),
+            ("grpc.max_send_message_length", config.max_message_bytes),
+            # Two servers on one port would share its calls in secret; a taken port must be an error.
+            ("grpc.so_reuseport", 0),
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+        ],
+    )
+    checks = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    for add in assembly.services.values():
+        add(server)
+    names = (*assembly.services, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
+    return server, checks
+
+
+def _listen(server: Any, config: ServiceConfig) -> int:
+    try:
+        port = server.add_insecure_port(config.listen)
+    except RuntimeError:
+        port = 0
+    if not port:
+        raise StartError(
+            f"{config.listen} cannot be listened on: the port is taken by another program, or the address is not this "
+            f"machine's. Stop the other program, or set OPENLEDGER_{config.service.upper()}_LISTEN"
+        )
+    return int(port)
+
+
+def _metrics(assembly: Assembly) -> Any:
+    where = assembly.config.metrics_listen
+    if not where:
+        return None
+    host, _, port = where.rpartition(":")
+    try:
+        return start_http_server(int(port), host, assembly.metrics.registry)
+    except OSError as error:
+        name = f"OPENLEDGER_{assembly.config.service.upper()}_METRICS_LISTEN"
+        raise StartError(f"metrics cannot be served on {where}: {error.strerror}. Set {name}") from error
+
+
+async def _supervise(assembly: Assembly, name: str, work: Callable[[], Awaitable[None]]) -> None:
+    log, pause = logs.logger(assembly.config.service), _BACKOFF_FIRST
+    while True:
+        started = asyncio.get_running_loop().time()
+        try:
+            await work()
+            return
+        except Exception:
+            assembly.metrics.background_failures.labels(name).inc()
+            log.exception("background work failed", task=name, again_in=pause)
+        if asyncio.get_running_loop().time() - started > _BACKOFF_MOST:
+            pause = _BACKOFF_FIRST
+        await asyncio.sleep(pause)
+        pause = min(_BACKOFF_MOST, pause * 2)

@@ -1,0 +1,1 @@
+"""Commands for people who build OpenLedger; not part of the distribution."""

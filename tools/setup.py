@@ -1,0 +1,270 @@
+"""Sets up the project in its own folder: .venv with the exact versions of requirements/*.lock, downloads in .cache.
+
+`python3 tools/setup.py` installs what `make demo` needs, with `--dev` also what `make test` adds. Does nothing when
+nothing changed, goes on where it was interrupted, and needs only Python's standard library. What it does not know: how
+to install Debian packages; where one is missing it says which.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+CACHE = Path(os.environ.get("OPENLEDGER_CACHE") or ROOT / ".cache")
+LOG = CACHE / "setup.log"
+STAMPS = VENV / "openledger"
+LOCKS = ROOT / "requirements"
+# The venv, and beside it pip's downloads and the converted base model (MiB). Measured: 2300, 500 and 540.
+DISK_MIB = {"runtime": 3500, "dev": 500, "node": 300}
+TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+
+HINTS = (
+    ("No space left on device", "the disk is full: free some space and run this again; it goes on where it stopped"),
+    ("No matching distribution found for", "the package index does not offer that version for this Python and machine"),
+    (
+        "Temporary failure in name resolution",
+        "the package index cannot be reached: check the network or pip's settings",
+    ),
+    ("Connection refused", "the package index cannot be reached: check the network or pip's settings"),
+    ("ReadTimeoutError", "the package index answers too slowly: run this again; it goes on where it stopped"),
+    ("Python.h", "Python's headers are missing: install python3-dev"),
+    ("error: command 'gcc' failed", "a C compiler is missing: install gcc"),
+)
+
+
+class SetupError(Exception):
+    """Something that a person must change; the message says what."""
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def check_python() -> None:
+    """Refuse a Python that is too old.
+
+    Raises:
+        SetupError: it is.
+    """
+    if sys.version_info < (3, 11):  # noqa: UP036  # this script is what finds out
+        found = f"{sys.version.split()[0]} ({sys.executable})"
+        raise SetupError(f"Python 3.11 or newer is needed, this is {found}. Name another: make setup PYTHON=python3.12")
+
+
+def check_machine(groups: list[str]) -> None:
+    """Find what would fail later, and say what to do about it.
+
+    Raises:
+        SetupError: no venv module, or too little disk space.
+    """
+    try:
+        import ensurepip  # noqa: F401
+        import venv  # noqa: F401
+    except ImportError as error:
+        raise SetupError("Python's venv module is missing: apt-get install python3-venv") from error
+    free = shutil.disk_usage(ROOT).free // 2**20
+    wanted = sum(DISK_MIB[group] for group in groups)
+    if free < wanted:
+        raise SetupError(f"{wanted} MiB of disk space are needed under {ROOT}, {free} MiB are free")
+
+
+def fingerprint(group: str) -> str:
+    """What an installed group depends on: its lock, this Python, the project's place and metadata, and this script."""
+    import tomllib  # since Python 3.11; check_python() has spoken on an older one
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    parts = [(LOCKS / f"{group}.lock").read_text(), sys.version, str(ROOT), repr(project), Path(__file__).read_text()]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def stamp(group: str) -> Path:
+    return STAMPS / f"{group}.stamp"
+
+
+def is_current(group: str) -> bool:
+    return PYTHON.exists() and stamp(group).exists() and stamp(group).read_text() == fingerprint(group)
+
+
+def environment() -> dict[str, str]:
+    """This machine's settings for pip, with its downloads kept in the project."""
+    return {
+        **os.environ,
+        "PIP_CACHE_DIR": str(CACHE / "pip"),
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_NO_INPUT": "1",
+        "PIP_PROGRESS_BAR": "off",
+    }
+
+
+class Progress:
+    """One line that says what pip is at: rewritten on a terminal, now and then elsewhere."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.seen, self.begun = total, 0, time.monotonic()
+        self.terminal = sys.stdout.isatty()
+
+    def feed(self, line: str) -> None:
+        """Take one line of pip's output."""
+        named = re.match(r"(?:Collecting|Requirement already satisfied:) ([\w.-]+)", line)
+        sized = re.match(r"Downloading ([\w.]+)-(\d[^-]*)-.*\((\d{3,}(?:\.\d+)? MB|[\d.]+ GB)\)", line)
+        if named:
+            self.seen += 1
+            self.show(named[1])
+        elif sized:
+            self.show(f"{sized[1]} {sized[2]} ({sized[3]})", loud=True)
+        elif line.startswith("Building wheel"):
+            self.show("building " + line.split()[3], loud=True)
+        elif line.startswith("Installing collected packages"):
+            self.show("unpacking (a minute or two)", loud=True)
+
+    def show(self, what: str, *, loud: bool = False) -> None:
+        """Say where pip is; outside a terminal only when it takes long, or every 25th package."""
+        line = f"  {min(self.seen, self.total)}/{self.total}  {what}"
+        if self.terminal:
+            print(f"\r\033[K{line[:100]}", end="", flush=True)
+        elif loud or self.seen % 25 == 0:
+            say(line)
+
+    def close(self) -> None:
+        """End the line with the sum."""
+        if self.terminal:
+            print("\r\033[K", end="", flush=True)
+        say(f"  {self.total} packages in {time.monotonic() - self.begun:.0f} s")
+
+
+def pip(*arguments: str, progress: Progress | None = None) -> None:
+    """Run pip of the venv.
+
+    Raises:
+        SetupError: pip failed; says why where that is known, and where the log is.
+    """
+    tail: list[str] = []
+    command = [str(PYTHON), "-m", "pip", "install", *arguments]
+    with LOG.open("a", encoding="utf-8") as log:
+        log.write(f"$ {' '.join(command)}\n")
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment()
+        ) as process:
+            for line in process.stdout or ():
+                log.write(line)
+                # A find-links folder that this package is not in; pip says so once for each package.
+                if "is ignored: it is neither a file nor a directory" not in line:
+                    tail = [*tail[-14:], line.rstrip()]
+                if progress:
+                    progress.feed(line.strip())
+    if process.returncode:
+        text = "\n".join(tail)
+        hint = next((hint for mark, hint in HINTS if mark in text), "the lines above say why")
+        raise SetupError(f"{text}\n\npip failed: {hint}. Whole log: {LOG}")
+
+
+def make_venv() -> None:
+    """Make .venv, or make it anew when it belongs to another Python or place."""
+    owner = VENV / "openledger" / "python"
+    mine = f"{sys.version}\n{ROOT}\n{os.path.realpath(sys.executable)}"
+    if PYTHON.exists() and owner.exists() and owner.read_text() == mine:
+        return
+    if VENV.exists() and not (VENV / "pyvenv.cfg").exists() and any(VENV.iterdir()):
+        raise SetupError(f"{VENV} is there and is not a virtual environment: move it away and run this again")
+    say("· virtual environment .venv")
+    result = subprocess.run(
+        [sys.executable, "-m", "venv", "--clear", str(VENV)], capture_output=True, text=True, check=False
+    )
+    if result.returncode:
+        said = f"{result.stdout}{result.stderr}"
+        raise SetupError(f"{said}\nThe virtual environment could not be made; on Debian: apt-get install python3-venv")
+    STAMPS.mkdir(exist_ok=True)
+    owner.write_text(mine)
+
+
+def install_torch(version: str) -> None:
+    """Install the CPU build of torch, which is a tenth of the size of the one that PyPI has for Linux.
+
+    Where no index offers one, the ordinary build, with the libraries that it needs.
+    """
+    probe = f"import torch, sys; sys.exit(torch.__version__.split('+')[0] != '{version}')"
+    if subprocess.run([str(PYTHON), "-c", probe], capture_output=True, check=False).returncode == 0:
+        return
+    say(f"· torch {version}, CPU build")
+    attempts = (
+        ["--no-deps", f"torch=={version}+cpu"],
+        ["--no-deps", "--retries", "1", "--index-url", TORCH_CPU_INDEX, f"torch=={version}"],
+    )
+    for attempt in attempts if sys.platform == "linux" else ():
+        try:
+            pip(*attempt)
+        except SetupError as error:
+            if "No space left" in str(error):
+                raise
+        else:
+            return
+    if sys.platform == "linux":
+        say("  no CPU build in reach: taking the ordinary one (several GB with its CUDA libraries)")
+    pip(f"torch=={version}")
+
+
+def install(group: str) -> None:
+    """Install a group exactly as its lock says."""
+    lock = (LOCKS / f"{group}.lock").read_text(encoding="utf-8").splitlines()
+    wanted = [line for line in lock if line and not line.startswith("#")]
+    torch = next((line.split("==")[1] for line in wanted if line.startswith("torch==")), None)
+    if torch:
+        install_torch(torch)
+    say(f"· {group}: {len(wanted)} packages")
+    progress = Progress(len(wanted))
+    pip("--no-deps", "-r", str(LOCKS / f"{group}.lock"), progress=progress)
+    if group == "runtime":
+        pip("--no-deps", "--no-build-isolation", "--editable", str(ROOT))
+    progress.close()
+    stamp(group).write_text(fingerprint(group))
+
+
+def groups_for(*, dev: bool) -> list[str]:
+    if not dev:
+        return ["runtime"]
+    return ["runtime", "dev"] if shutil.which("node") else ["runtime", "dev", "node"]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Sets up .venv from requirements/*.lock.")
+    parser.add_argument("--dev", action="store_true", help="also what the tests need")
+    arguments = parser.parse_args()
+    groups = groups_for(dev=arguments.dev)
+    try:
+        check_python()
+        if all(is_current(group) for group in groups):
+            return 0
+        CACHE.mkdir(parents=True, exist_ok=True)
+        # Two `make` at once would write over each other; the second waits and then finds the work done.
+        with (CACHE / "setup.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            todo = [group for group in groups if not is_current(group)]
+            check_machine(todo)
+            begun = time.monotonic()
+            say(f"Setting up in {VENV} (Python {sys.version.split()[0]}); log: {LOG}")
+            make_venv()
+            for group in todo:
+                install(group)
+        say(f"Set up in {time.monotonic() - begun:.0f} s.")
+    except (SetupError, OSError) as error:
+        print(f"\nset-up: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nset-up: interrupted; run it again to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
