@@ -69,7 +69,7 @@ def _name(gguf_name: str) -> tuple[str, str]:
 
 
 def _unpermute(weight: Float32, heads: int) -> Float32:
-    """Undo llama.cpp's row order of query and key maps: rotary pairs side by side -> first halves, then second halves."""
+    """Undo llama.cpp's row order of query and key maps (rotary pairs adjacent): first halves, then second halves."""
     rows, columns = weight.shape
     return weight.reshape(heads, rows // heads // 2, 2, columns).swapaxes(1, 2).reshape(rows, columns)
 

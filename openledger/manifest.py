@@ -75,6 +75,7 @@ class LineageManifest:
     code: str
 
     def to_json(self) -> dict[str, Any]:
+        """The document."""
         return {
             "version": VERSION,
             "adapter": self.adapter,
@@ -159,10 +160,10 @@ def _require(condition: object, field: str, rule: str) -> None:
 
 def _shape(value: Any, fields: Mapping[str, type], where: str) -> None:
     """An object with exactly these fields of these types."""
+    kinds: dict[type, str] = {str: "a string", dict: "an object", list: "a list"}
     _require(isinstance(value, dict), where, "must be a JSON object")
     _require(value.keys() == fields.keys(), where, f"must have exactly the fields {', '.join(sorted(fields))}")
     for name, kind in fields.items():
-        kinds = {str: "a string", dict: "an object", list: "a list"}
         _require(
             type(value[name]) is kind, name if where == "manifest" else f"{where}.{name}", f"must be {kinds[kind]}"
         )

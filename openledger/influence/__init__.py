@@ -1,1 +1,1 @@
-"""Training-data attribution that a stranger can recompute: contribution vectors, answer gradients, exact integer scores."""
+"""Training-data attribution that a stranger can recompute: contribution vectors, answer gradients, exact scores."""

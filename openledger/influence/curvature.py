@@ -1,0 +1,63 @@
+"""The language model's head: losses, their gradients, and random factors of the Gauss-Newton matrix, in one pass.
+
+For logits z = W h and cross-entropy against y, dl/dh = W^T softmax(z) - W[y]. The costly product W^T softmax(z) does
+not depend on y, so the gradient for the true token and that for a token sampled from the model cost one matrix
+product together. This module does not know where h comes from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+ROWS = 256
+"""Rows of logits in memory at a time: 256 x 49,152 float32 are 50 MB."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeadPass:
+    """Per token n of N: its loss in nats, the loss' gradient with respect to h, and that of a sampled label's loss."""
+
+    loss: Tensor
+    """[N]"""
+    gradient: Tensor
+    """[N, H]"""
+    curvature: Tensor
+    """[N, H]; zero where no generator was given."""
+
+
+def head_pass(hidden: Tensor, targets: Tensor, weight: Tensor, generator: torch.Generator | None = None) -> HeadPass:
+    """Token losses and their gradients with respect to ``hidden``.
+
+    hidden: [N, H], at the positions that predict ``targets``: int64 [N]; weight: [V, H], the head's matrix (no bias).
+
+    With a generator ``curvature`` is the gradient for labels drawn from the model's own distribution, times an
+    independent random sign per token. With J the Jacobian of h with respect to the parameters and s[n] these rows,
+    E[(sum_n J_n^T s[n]) (sum_n J_n^T s[n])^T] = sum_n J_n^T F_n J_n with F_n the Fisher matrix of token n: the
+    Gauss-Newton matrix of the summed loss, without bias (sampled labels: Martens, arXiv:1412.1193, section 5; the
+    signs remove the cross terms between tokens also where sampled gradients of one sequence would correlate).
+    """
+    with torch.no_grad():
+        loss = torch.empty(len(hidden))
+        gradient, curvature = torch.empty_like(hidden), torch.zeros_like(hidden)
+        for start in range(0, len(hidden), ROWS):
+            part = slice(start, start + ROWS)
+            h, y = hidden[part], targets[part]
+            logp = torch.log_softmax(h @ weight.T, dim=-1)
+            loss[part] = -logp.gather(1, y[:, None])[:, 0]
+            p = logp.exp_()
+            mean = p @ weight
+            gradient[part] = mean - weight[y]
+            if generator is not None:
+                sign = torch.randint(0, 2, (len(h), 1), generator=generator) * 2.0 - 1.0
+                curvature[part] = sign * (mean - weight[_sample(p, generator)])
+    return HeadPass(loss, gradient, curvature)
+
+
+def _sample(p: Tensor, generator: torch.Generator) -> Tensor:
+    """One index per row of probabilities [N, V], by inversion: one random number a row. Overwrites p."""
+    cumulative = torch.cumsum(p, dim=1, out=p)
+    u = torch.rand(len(p), 1, generator=generator) * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, u)[:, 0].clamp_(max=p.shape[1] - 1)

@@ -1,0 +1,130 @@
+"""The canonical gradient of an answer: what a service publishes and what a stranger recomputes.
+
+Teacher-forced mean negative log-likelihood of the answer's tokens given the prompt's; its gradient with respect to
+the adapter's weights, quantised; and the same loss under the bare base model. Float32, CPU, math attention, one
+answer at a time, no padding, explicit order: two runs on one machine are equal bit for bit, two machines agree up to
+the rounding of their matrix products (see ``quantize.agreement``). This module does not know contributors or money.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from openledger.influence.curvature import head_pass
+from openledger.influence.decoder import Decoder
+from openledger.influence.lora import Adapter, attached
+from openledger.influence.parameters import Parameter, sizes
+from openledger.influence.quantize import Quantised, quantise, to_units
+
+
+class AnswerError(ValueError):
+    """An answer cannot be scored. The message says why."""
+
+
+class EmptyAnswer(AnswerError):
+    """There is no answer token to explain, or no prompt token to predict the first one from."""
+
+
+class UnknownToken(AnswerError):
+    """A token id lies outside the base model's vocabulary."""
+
+
+class AnswerTooLong(AnswerError):
+    """Prompt and answer exceed the base model's context."""
+
+
+class NotFinite(AnswerError):
+    """The loss or its gradient is NaN or infinite."""
+
+
+@dataclass(frozen=True, eq=False)
+class AnswerGradient:
+    """What one answer says about an adapter's weights."""
+
+    gradient: Quantised
+    """Of the mean NLL per answer token, with respect to the adapter's parameter vector."""
+    nll_adapter: int
+    """That mean under base and adapter, in 2**-64 nat."""
+    nll_base: int
+    """The same under the base alone."""
+    tokens: int
+    """Answer tokens."""
+
+
+class Scorer:
+    """One base model in memory, and the adapters used last. Thread-safe: answers are taken one at a time."""
+
+    def __init__(self, base: Path, max_adapters: int = 8) -> None:
+        """base: a base model folder (raises BaseModelError); max_adapters: how many adapters to keep loaded."""
+        self._decoder = Decoder.load(base)
+        self._adapters: OrderedDict[Path, Adapter] = OrderedDict()
+        self._max_adapters = max_adapters
+        self._lock = threading.Lock()
+
+    def parameters(self, adapter: Path) -> tuple[Parameter, ...]:
+        """Layout of an adapter's parameter vector. Raises AdapterError."""
+        with self._lock:
+            return self._adapter(adapter).parameters
+
+    def answer(self, adapter: Path, prompt: Sequence[int], completion: Sequence[int]) -> AnswerGradient:
+        """The canonical gradient of one answer by one adapter (a PEFT folder whose content never changes).
+
+        prompt, completion: token ids. Raises AnswerError for an answer that cannot be scored, AdapterError for a bad
+        adapter.
+        """
+        self._check(prompt, completion)
+        with self._lock, sdpa_kernel(SDPBackend.MATH), torch.autocast("cpu", enabled=False):
+            weights = self._adapter(adapter)
+            first = min(weights.config.layers)
+            ids = torch.tensor([[*prompt, *completion]], dtype=torch.int64)
+            trunk = self._decoder.trunk(ids, first)
+            with torch.no_grad():
+                nll_base, _ = self._loss(self._decoder.upper(trunk, first), ids, len(completion))
+            with attached(self._decoder.model, weights) as maps:
+                hidden = self._decoder.upper(trunk, first)
+                nll, cotangent = self._loss(hidden, ids, len(completion))
+                grads = torch.autograd.grad(hidden, [linear.weight for linear in maps.values()], cotangent)
+        vector = torch.cat([grad.flatten() for grad in grads])
+        if not all(map(_finite, (nll, nll_base, vector))):
+            raise NotFinite("the loss or the gradient of this answer is not finite: the adapter or the base is damaged")
+        gradient = quantise(vector.numpy(), sizes(weights.parameters))
+        return AnswerGradient(gradient, to_units(float(nll)), to_units(float(nll_base)), len(completion))
+
+    def _loss(self, hidden: Tensor, ids: Tensor, answer: int) -> tuple[Tensor, Tensor]:
+        """Mean NLL of the last ``answer`` tokens (float64 scalar), and its gradient in ``hidden`` [1, T, H]."""
+        result = head_pass(hidden[0, -answer - 1 : -1].detach(), ids[0, -answer:], self._decoder.head.weight)
+        cotangent = torch.zeros_like(hidden)
+        cotangent[0, -answer - 1 : -1] = result.gradient / answer
+        return result.loss.double().mean(), cotangent
+
+    def _check(self, prompt: Sequence[int], completion: Sequence[int]) -> None:
+        if not completion or not prompt:
+            raise EmptyAnswer("an answer needs at least one prompt token and one answer token")
+        if len(prompt) + len(completion) > self._decoder.context:
+            raise AnswerTooLong(
+                f"prompt and answer have {len(prompt) + len(completion)} tokens, "
+                f"the base model's context is {self._decoder.context}"
+            )
+        for token in (*prompt, *completion):
+            if type(token) is not int or not 0 <= token < self._decoder.vocabulary:
+                raise UnknownToken(f"token {token!r} is not in the vocabulary of {self._decoder.vocabulary} tokens")
+
+    def _adapter(self, folder: Path) -> Adapter:
+        if folder not in self._adapters:
+            self._adapters[folder] = Adapter.load(folder)
+            while len(self._adapters) > self._max_adapters:
+                self._adapters.popitem(last=False)
+        self._adapters.move_to_end(folder)
+        return self._adapters[folder]
+
+
+def _finite(tensor: Tensor) -> bool:
+    return bool(torch.isfinite(tensor).all())

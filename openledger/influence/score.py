@@ -1,0 +1,28 @@
+"""Scores of an answer: exact dot products of its quantised gradient with every contributor's quantised vector.
+
+s_c(q) = - grad(mean NLL of the answer q) . D_c: the estimated rise of the answer's loss, per token, had contributor c
+not contributed. Integers in 2**-64 nat. Positive: c's records made the answer more likely. This module does not know
+how scores become money, nor how gradient and vectors came about.
+"""
+
+from dataclasses import dataclass
+
+from openledger.influence.index import ContributionIndex
+from openledger.influence.quantize import Quantised, QuantizeError, dot
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores in 2**-64 nat: of contributors by address, and of placebos (pure noise: the floor of the method)."""
+
+    contributors: dict[str, int]
+    placebos: list[int]
+
+
+def scores(gradient: Quantised, index: ContributionIndex) -> Scores:
+    """Score one answer against an index. Raises QuantizeError where the gradient is of another adapter layout."""
+    if gradient.sizes != index.header.sizes:
+        raise QuantizeError("the gradient and the contribution index have different parameter layouts")
+    values = [-product for product in dot(index.vectors, index.exponents, gradient)]
+    addresses = index.header.contributors
+    return Scores(dict(zip(addresses, values, strict=False)), values[len(addresses) :])
