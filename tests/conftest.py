@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
+from tests import postgres
 from tests.needs import CI, OPTIONAL_IN_CI, PROBES, missing, require
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster() -> Iterator[str]:
+    """A PostgreSQL server of this test run's own."""
+    with postgres.cluster() as url:
+        yield url
+
+
+@pytest.fixture(params=("sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgresql"))))
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty database, once of each kind that services run on."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/service.db"
+        return
+    with postgres.fresh_database(request.getfixturevalue("postgres_cluster")) as url:
+        yield url
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

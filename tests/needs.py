@@ -26,7 +26,7 @@ missing: Counter[str] = Counter()
 
 def _postgresql() -> bool:
     installed = shutil.which("initdb") or any(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    return bool(os.environ.get("OPENLEDGER_TEST_POSTGRESQL") or installed)
+    return bool(installed)
 
 
 def _foundry(tool: str) -> bool:
