@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from openledger.artifacts import ArtifactError, ArtifactStore
+from openledger.canonical import sha256
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ArtifactStore(tmp_path)
+
+
+def test_a_blob_is_found_under_its_digest(store):
+    digest = store.put(b"hello")
+    assert digest == sha256(b"hello")
+    assert store.has(digest)
+    assert store.get(digest) == b"hello"
+    assert store.path(digest).read_bytes() == b"hello"
+
+
+def test_a_damaged_blob_is_found_out(store):
+    digest = store.put(b"hello")
+    place = store.path(digest)
+    place.chmod(0o644)
+    place.write_bytes(b"hullo!")
+    with pytest.raises(ArtifactError, match="damaged"):
+        store.get(digest)
+    with pytest.raises(ArtifactError, match="damaged"):
+        store.path(digest)
+
+
+@pytest.mark.parametrize("name", ("", "../../etc/passwd", "A" * 64, "0" * 63, "0" * 64 + "/"))
+def test_what_is_no_digest_is_no_path(store, name):
+    with pytest.raises(ArtifactError, match="not the name"):
+        store.get(name)
+
+
+def test_a_missing_blob_is_said(store):
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        store.get("0" * 64)
+
+
+def test_many_writers_of_one_blob_leave_one(store, tmp_path):
+    data = b"x" * 100_000
+    threads = [threading.Thread(target=store.put, args=(data,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == [sha256(data)]
+
+
+def test_a_file_is_stored_by_copy(store, tmp_path):
+    source = tmp_path / "source"
+    source.write_bytes(b"data")
+    digest = store.put_file(source)
+    source.write_bytes(b"changed")
+    assert store.get(digest) == b"data"
