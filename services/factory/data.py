@@ -47,6 +47,8 @@ class Refused:
 
     record: str
     reason: str
+    code: str
+    """The same for counting: EMPTY_TEXT, CONTROL_TOKEN, TOO_LONG or MISSING_FIELD."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,11 @@ class Tokenised:
 
 
 class RecordError(ValueError):
-    """A record cannot be turned into an example."""
+    """A record cannot be turned into an example.  `code`: see `Refused`."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def load_tokenizer(base: Path) -> Any:
@@ -79,7 +85,7 @@ def tokenise(records: Iterable[Record], spec: FineTuneSpec, tokenizer: Any) -> T
         try:
             examples.append(_example(record, spec, tokenizer))
         except RecordError as error:
-            refused.append(Refused(record.name, str(error)))
+            refused.append(Refused(record.name, str(error), error.code))
     return Tokenised(tuple(examples), tuple(refused))
 
 
@@ -98,16 +104,16 @@ def _example(record: Record, spec: FineTuneSpec, tokenizer: Any) -> Example:
         record.name, record.contributor, prompt_ids(prompt_text, tokenizer), (*completion, tokenizer.eos_token_id)
     )
     if example.length > spec.max_length:
-        raise RecordError(f"it has {example.length} tokens; at most {spec.max_length} fit")
+        raise RecordError("TOO_LONG", f"it has {example.length} tokens; at most {spec.max_length} fit")
     return example
 
 
 def _clean(text: str, tokenizer: Any) -> str:
     if not text.strip():
-        raise RecordError("its text is empty")
+        raise RecordError("EMPTY_TEXT", "its text is empty")
     for token in tokenizer.get_added_vocab():
         if token in text:
-            raise RecordError(f"its text contains {token!r}, which the model takes for a control sign")
+            raise RecordError("CONTROL_TOKEN", f"its text contains {token!r}, which the model takes for a control sign")
     return text
 
 
@@ -134,7 +140,7 @@ def render(template: str, fields: Mapping[str, str]) -> str:
     """Fill a template from a record's fields. Raises RecordError for a missing field, SpecError for a bad template."""
     missing = [name for name in field_names(template) if name not in fields]
     if missing:
-        raise RecordError(f"it has no field {', '.join(map(repr, missing))}")
+        raise RecordError("MISSING_FIELD", f"it has no field {', '.join(map(repr, missing))}")
     literals = string.Formatter().parse(template)
     return "".join(text + (fields[name] if name is not None else "") for text, name, _, _ in literals)
 

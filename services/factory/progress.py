@@ -36,6 +36,10 @@ class TrainingError(ValueError):
     """Training cannot start, or cannot go on; the message says why and what to do."""
 
 
+class Diverged(TrainingError):
+    """The loss, or a weight, is no longer a finite number."""
+
+
 class Reporter:
     """Tells a caller about progress, and asks it whether to stop."""
 

@@ -27,10 +27,10 @@ from openledger.influence.per_example import PerExampleGradients
 from openledger.influence.shadow import ShadowTrajectories
 from services.factory.data import Example, split
 from services.factory.passes import BatchPass, Trunk, batch_pass, evaluate
-from services.factory.progress import Cancelled, Progress, Reporter, TrainingError
+from services.factory.progress import Cancelled, Diverged, Progress, Reporter, TrainingError
 from services.factory.spec import FineTuneSpec
 
-__all__ = ["Cancelled", "Progress", "TrainResult", "TrainingError", "train"]
+__all__ = ["Cancelled", "Diverged", "Progress", "TrainResult", "TrainingError", "train"]
 
 WARM_UP = 3
 """Steps over which the learning rate rises to its peak."""
@@ -144,9 +144,7 @@ class _Run:
         self.theta += self.shadows.step(gradients, placebos, result.curvature / math.sqrt(size), rate)
         self.losses.append(float(result.loss.mean()))
         if not (math.isfinite(self.losses[-1]) and bool(torch.isfinite(self.theta).all())):
-            raise TrainingError(
-                f"the loss became {self.losses[-1]} at step {step + 1} of {steps}: lower the learning rate"
-            )
+            raise Diverged(f"the loss became {self.losses[-1]} at step {step + 1} of {steps}: lower the learning rate")
 
     def _evaluate(self, reporter: Reporter, work: _Work) -> Tensor:
         losses = evaluate(self.trunk, self.held_out)
