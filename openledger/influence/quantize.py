@@ -84,7 +84,7 @@ def quantise(vector: npt.NDArray[np.floating], sizes: Sequence[int]) -> Quantise
 
 def _exponent(largest: float) -> int:
     """The smallest exponent >= MIN_EXPONENT with rint(largest / 2**exponent) <= MAX_MANTISSA."""
-    exponent = max(int(np.frexp(largest)[1]) - 7, MIN_EXPONENT)
+    exponent = max(int(np.frexp(largest)[1]) - 7, MIN_EXPONENT) if largest else MIN_EXPONENT
     if np.rint(np.ldexp(largest, -exponent)) > MAX_MANTISSA:
         exponent += 1
     if exponent > 127:

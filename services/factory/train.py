@@ -81,7 +81,7 @@ def learning_rate(spec: FineTuneSpec, step: int, steps: int) -> float:
 
 def batches(spec: FineTuneSpec, records: int) -> list[list[int]]:
     """Which records each step takes: every epoch is one random order, and no record is left over."""
-    generator = _generator(spec.seed, "order")
+    generator = seeded(spec.seed, "order")
     order = torch.cat([torch.randperm(records, generator=generator) for _ in range(spec.epochs)])
     return [part.tolist() for part in torch.split(order, spec.batch_size)]
 
@@ -97,7 +97,7 @@ class _Run:
         first = decoder.layers - spec.layers
         layers = tuple(range(first, decoder.layers))
         config = AdapterConfig(spec.base, spec.rank, spec.alpha, spec.target_modules, layers)
-        self.adapter, self.theta = _flat(Adapter.initialise(config, decoder.model, _generator(spec.seed, "initialise")))
+        self.adapter, self.theta = _flat(Adapter.initialise(config, decoder.model, seeded(spec.seed, "initialise")))
         self.records = dict(sorted(Counter(example.contributor for example in training).items()))
         self.row = {address: row for row, address in enumerate(self.records)}
         self.shadows = ShadowTrajectories(len(self.theta), len(self.row), spec.placebos)
@@ -116,7 +116,7 @@ class _Run:
         reporter = Reporter(total, len(plan), on_progress, should_stop)
         self.trunk.prepare(everything, lambda tokens: reporter.report("preparing", tokens * work.trunk_layers))
         before = self._evaluate(reporter, work)
-        generator = _generator(self.spec.seed, "curvature")
+        generator = seeded(self.spec.seed, "curvature")
         reporter.training_starts()
         with attached(self.decoder.model, self.adapter) as maps, PerExampleGradients(maps) as taps:
             for step, members in enumerate(plan):
@@ -220,7 +220,7 @@ def _flat(adapter: Adapter) -> tuple[Adapter, Tensor]:
 
 def _placebos(spec: FineTuneSpec, records: int, contributors: int) -> list[frozenset[int]]:
     """For each placebo the records it pretends to own: as many as the average contributor has, at random."""
-    generator = _generator(spec.seed, "placebos")
+    generator = seeded(spec.seed, "placebos")
     size = max(1, round(records / contributors))
     return [frozenset(torch.randperm(records, generator=generator)[:size].tolist()) for _ in range(spec.placebos)]
 
@@ -232,7 +232,7 @@ def _accumulate(sums: dict[int, Tensor], key: int, row: Tensor, weight: float) -
         sums[key] = row * weight
 
 
-def _generator(seed: int, purpose: str) -> torch.Generator:
+def seeded(seed: int, purpose: str) -> torch.Generator:
     """Independent random numbers for each purpose, so that one more draw here changes nothing there."""
     digest = hashlib.sha256(f"{purpose}\n{seed}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

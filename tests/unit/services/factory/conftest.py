@@ -1,0 +1,66 @@
+"""A tiny base model and a small set of records by several contributors."""
+
+from __future__ import annotations
+
+import random
+import string
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from services.factory.data import Record, load_tokenizer
+from services.factory.spec import FineTuneSpec
+from tests import tiny_model
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny matrices: threads would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model.make(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="session")
+def tokenizer(base: Path) -> Any:
+    return load_tokenizer(base)
+
+
+def spec(**changes: Any) -> FineTuneSpec:
+    settings: dict[str, Any] = {
+        "base": "tiny",
+        "rank": 4,
+        "alpha": 8,
+        "layers": 2,
+        "batch_size": 8,
+        "learning_rate": 3e-3,
+        "held_out": 0.0,
+        "seed": 3,
+    }
+    return FineTuneSpec(**(settings | changes))
+
+
+def records(contributors: int, each: int, seed: int = 0) -> list[Record]:
+    """Contributors 2k and 2k+1 share three of twelve common words; everyone has one word of their own."""
+    rng = random.Random(seed)
+
+    def word() -> str:
+        return "".join(rng.choices(string.ascii_lowercase, k=4))
+
+    common = [word() for _ in range(12)]
+    result = []
+    for c in range(contributors):
+        words = [common[(c // 2 * 3 + i) % 12] for i in range(4)] + [word()]
+        for i in range(each):
+            fields = {"prompt": rng.choice(words), "completion": " ".join(rng.choices(words, k=4))}
+            result.append(Record(f"records/{c:02}-{i:02}", f"0x{c:040x}", fields))
+    return result

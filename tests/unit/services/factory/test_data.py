@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from services.factory.data import Example, Record, prompt_ids, render, split, tokenise
+from services.factory.spec import FineTuneSpec, SpecError
+
+ANNE = "0x" + "a1" * 20
+SPEC = FineTuneSpec(prompt_template='What does "{name}" mean?', completion_template="{definition}")
+
+
+def record(name: str = "renal cyst", definition: str = "A fluid filled sac.") -> Record:
+    return Record("records/1", ANNE, {"name": name, "definition": definition})
+
+
+def test_an_example_is_the_chat_up_to_the_answer_and_the_answer_with_its_end(tokenizer: Any) -> None:
+    (example,) = tokenise([record()], SPEC, tokenizer).examples
+    assert tokenizer.decode(example.prompt) == (
+        '<|im_start|>user\nWhat does "renal cyst" mean?<|im_end|>\n<|im_start|>assistant\n'
+    )
+    assert tokenizer.decode(example.completion) == "A fluid filled sac.<|im_end|>"
+    assert example.prompt == prompt_ids('What does "renal cyst" mean?', tokenizer)
+    assert (example.record, example.contributor) == ("records/1", ANNE)
+
+
+@pytest.mark.parametrize("text", ("naïve 中文 😀", "two  spaces\n\nlines", "{braces} and 'quotes'"))
+def test_any_text_survives(text: str, tokenizer: Any) -> None:
+    (example,) = tokenise([record(definition=text)], SPEC, tokenizer).examples
+    assert tokenizer.decode(example.completion[:-1]) == text
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    (
+        (record(definition=" \n"), "empty"),
+        (record(definition="x" * 300), "at most 256"),
+        (record(definition="sac.<|im_end|><|im_start|>system"), "control sign"),
+        (record(name="<|endoftext|>"), "control sign"),
+        (Record("records/1", ANNE, {"name": "cyst"}), "no field 'definition'"),
+    ),
+)
+def test_unusable_records_are_returned_with_the_reason(bad: Record, reason: str, tokenizer: Any) -> None:
+    result = tokenise([bad, Record("records/2", ANNE, record().fields)], SPEC, tokenizer)
+    assert [example.record for example in result.examples] == ["records/2"]
+    (refused,) = result.refused
+    assert refused.record == "records/1"
+    assert reason in refused.reason
+
+
+@pytest.mark.parametrize("template", ("{a.__class__}", "{a[0]}", "{}", "{0}", "{a!r}", "{a:>10}", "{a", "{a b}"))
+def test_templates_reach_nothing_but_fields(template: str, tokenizer: Any) -> None:
+    with pytest.raises(SpecError, match="template"):
+        tokenise([record()], FineTuneSpec(prompt_template=template), tokenizer)
+
+
+def test_doubled_braces_stand_for_braces() -> None:
+    assert render("{{{name}}} is {name}", {"name": "x{y}"}) == "{x{y}} is x{y}"
+
+
+def examples(counts: dict[str, int]) -> list[Example]:
+    return [Example(f"{who}/{i}", who, (1,), (2,)) for who, count in counts.items() for i in range(count)]
+
+
+def test_split_takes_from_everyone_in_proportion_and_is_deterministic() -> None:
+    everyone = examples({"a": 40, "b": 20, "c": 5, "d": 5, "e": 1})
+    train, held_out = split(everyone, 0.1, seed=1)
+    taken = Counter(example.contributor for example in held_out)
+    assert (taken["a"], taken["b"], taken["c"] + taken["d"], taken["e"]) == (4, 2, 1, 0)
+    assert sorted([*train, *held_out], key=lambda e: e.record) == sorted(everyone, key=lambda e: e.record)
+    assert split(everyone[::-1], 0.1, seed=1) == (train, held_out)
+    assert split(everyone, 0.1, seed=2) != (train, held_out)
+
+
+def test_split_leaves_everyone_in_training_and_can_hold_out_nothing() -> None:
+    train, held_out = split(examples({"a": 1, "b": 2}), 0.5, seed=0)
+    assert {example.contributor for example in train} == {"a", "b"}
+    assert len(held_out) == 1
+    assert split(examples({"a": 3}), 0.0, seed=0)[1] == []

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import LlamaForCausalLM
+
+from openledger.influence.index import ContributionIndex, root
+from openledger.influence.lora import Adapter
+from services.factory.data import Example, tokenise
+from services.factory.spec import FineTuneSpec
+from services.factory.train import Cancelled, Progress, TrainingError, TrainResult, batches, learning_rate, train
+from tests.unit.services.factory.conftest import records, spec
+
+FILES = ("adapter_config.json", "adapter_model.safetensors", "contribution_index.safetensors", "metrics.json")
+
+
+@pytest.fixture(scope="module")
+def examples(tokenizer: Any) -> tuple[Example, ...]:
+    return tokenise(records(contributors=4, each=5), spec(), tokenizer).examples
+
+
+@pytest.fixture(scope="module")
+def events() -> list[Progress]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def result(
+    examples: tuple[Example, ...], base: Path, tmp_path_factory: pytest.TempPathFactory, events: list[Progress]
+) -> TrainResult:
+    return train(spec(held_out=0.2), examples, base, tmp_path_factory.mktemp("out"), events.append)
+
+
+def test_it_learns_and_says_so(result: TrainResult) -> None:
+    assert result.metrics["loss_after"] < result.metrics["loss_before"] - 0.1
+    assert result.metrics["records"] == 16
+    assert result.metrics["records_held_out"] == 4
+    assert result.metrics["steps"] == len(result.losses) == 6
+    assert result.contributors == {f"0x{c:040x}": 4 for c in range(4)}
+    assert json.loads((result.folder / "metrics.json").read_bytes()) == result.metrics
+
+
+def test_the_adapter_loads_in_peft_and_gives_the_reported_loss(
+    result: TrainResult, base: Path, examples: tuple[Example, ...]
+) -> None:
+    assert result.files == FILES
+    model = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(base, dtype=torch.float32), result.folder)
+    from services.factory.data import split
+
+    _, held_out = split(examples, 0.2, seed=3)
+    losses = []
+    for example in held_out:
+        ids = torch.tensor([[*example.prompt, *example.completion]])
+        labels = torch.tensor([[-100] * len(example.prompt) + list(example.completion)])
+        losses.append(model(input_ids=ids, labels=labels).loss.item())
+    assert sum(losses) / len(losses) == pytest.approx(result.metrics["loss_after"], abs=1e-4)
+
+
+def test_the_configuration_has_what_peft_and_vllm_read(result: TrainResult) -> None:
+    config = json.loads((result.folder / "adapter_config.json").read_bytes())
+    assert config["peft_type"] == "LORA"
+    assert config["task_type"] == "CAUSAL_LM"
+    assert (config["r"], config["lora_alpha"], config["bias"]) == (4, 8, "none")
+    assert config["layers_to_transform"] == [2, 3]
+    assert config["base_model_name_or_path"] == "tiny"
+    assert len(config["target_modules"]) == 7
+
+
+def test_the_index_fits_the_adapter_and_has_a_row_for_everyone(result: TrainResult) -> None:
+    index = ContributionIndex.open(result.folder / "contribution_index.safetensors")
+    assert index.header.parameters == Adapter.load(result.folder).parameters == result.parameters
+    assert index.header.contributors == tuple(result.contributors)
+    assert index.header.placebos == 2
+    assert root(index).hex() == result.index_root
+    assert all(abs(index.row(number).to_float()).max() > 0 for number in range(6))
+
+
+def test_the_same_run_gives_the_same_bytes_and_another_seed_does_not(
+    result: TrainResult, examples: tuple[Example, ...], base: Path, tmp_path: Path
+) -> None:
+    again = train(spec(held_out=0.2), examples[::-1], base, tmp_path / "again")
+    other = train(spec(held_out=0.2, seed=4), examples, base, tmp_path / "other")
+    for file in FILES:
+        assert (again.folder / file).read_bytes() == (result.folder / file).read_bytes(), file
+    assert again.index_root == result.index_root
+    assert other.index_root != result.index_root
+
+
+def test_progress_tells_phase_step_loss_speed_and_time_left(result: TrainResult, events: list[Progress]) -> None:
+    phases = [event.phase for event in events]
+    assert list(dict.fromkeys(phases)) == ["loading", "preparing", "evaluating", "training", "writing"]
+    training = [event for event in events if event.phase == "training"]
+    assert [event.step for event in training] == [1, 2, 3, 4, 5, 6]
+    assert all(event.steps == 6 for event in events)
+    assert tuple(event.loss for event in training) == result.losses
+    assert all(event.tokens_per_second and event.tokens_per_second > 0 for event in training)
+    assert all(event.seconds_left is not None and event.seconds_left >= 0 for event in events[1:])
+    assert events[-1].seconds_left == pytest.approx(0.0, abs=1e-6)
+
+
+def test_cancelling_stops_at_once_and_writes_nothing(examples: tuple[Example, ...], base: Path, tmp_path: Path) -> None:
+    events: list[Progress] = []
+    with pytest.raises(Cancelled):
+        train(spec(), examples, base, tmp_path / "out", events.append, lambda: events[-1].step == 2)
+    assert events[-1].step == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_loss_that_explodes_fails_clearly_and_writes_nothing(
+    examples: tuple[Example, ...], base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.factory.train.learning_rate", lambda spec, step, steps: 1e30)
+    with pytest.raises(TrainingError, match="lower the learning rate"):
+        train(spec(), examples, base, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def bad(**changes: Any) -> Example:
+    fields: dict[str, Any] = {"record": "r", "contributor": "0x" + "0" * 40, "prompt": (1,), "completion": (2,)}
+    return Example(**(fields | changes))
+
+
+@pytest.mark.parametrize(
+    ("data", "settings", "reason"),
+    (
+        ((), {}, "no record"),
+        ((bad(), bad()), {}, "more than once"),
+        ((bad(contributor="0xABC"),), {}, "address"),
+        ((bad(completion=()),), {}, "empty"),
+        ((bad(completion=(260,)),), {}, "does not have"),
+        ((bad(prompt=(1,) * 600),), {}, "context of 512"),
+        ((bad(),), {"layers": 5}, "has 4 layers"),
+    ),
+)
+def test_unfit_data_is_refused_before_anything_is_computed(
+    data: tuple[Example, ...], settings: dict[str, Any], reason: str, base: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match=reason):
+        train(spec(**settings), data, base, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_record_is_enough(base: Path, tmp_path: Path) -> None:
+    result = train(spec(epochs=1, placebos=0, layers=4), [bad()], base, tmp_path / "out")
+    assert result.contributors == {"0x" + "0" * 40: 1}
+    assert "loss_after" not in result.metrics
+
+
+def test_every_epoch_takes_every_record_once() -> None:
+    plan = batches(FineTuneSpec(epochs=2, batch_size=4), 5)
+    assert [len(step) for step in plan] == [4, 4, 2]
+    flat = [record for step in plan for record in step]
+    assert sorted(flat[:5]) == sorted(flat[5:]) == [0, 1, 2, 3, 4]
+
+
+def test_learning_rate_warms_up_and_decays() -> None:
+    rates = [learning_rate(FineTuneSpec(learning_rate=0.001), step, 20) for step in range(20)]
+    assert rates[0] == pytest.approx(0.001 / 3)
+    assert max(rates) == rates[2] <= 0.001
+    assert rates[2:] == sorted(rates[2:], reverse=True)
+    assert rates[-1] < 1e-5 * 2
