@@ -98,6 +98,19 @@ class Scorer:
         gradient = quantise(vector.numpy(), sizes(weights.parameters))
         return AnswerGradient(gradient, to_units(float(nll)), to_units(float(nll_base)), len(completion))
 
+    def base_loss(self, prompt: Sequence[int], completion: Sequence[int]) -> int:
+        """Mean NLL per answer token under the base alone, in 2**-64 nat: all there is to say of an answer by no adapter.
+
+        Raises AnswerError.
+        """
+        self._check(prompt, completion)
+        with self._lock, sdpa_kernel(SDPBackend.MATH), torch.autocast("cpu", enabled=False), torch.no_grad():
+            ids = torch.tensor([[*prompt, *completion]], dtype=torch.int64)
+            nll, _ = self._loss(self._decoder.upper(self._decoder.trunk(ids, 0), 0), ids, len(completion))
+        if not _finite(nll):
+            raise NotFinite("the loss of this answer is not finite: the base is damaged")
+        return to_units(float(nll))
+
     def _loss(self, hidden: Tensor, ids: Tensor, answer: int) -> tuple[Tensor, Tensor]:
         """Mean NLL of the last ``answer`` tokens (float64 scalar), and its gradient in ``hidden`` [1, T, H]."""
         result = head_pass(hidden[0, -answer - 1 : -1].detach(), ids[0, -answer:], self._decoder.head.weight)
