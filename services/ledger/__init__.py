@@ -1,0 +1,1 @@
+"""The Ledger: turns receipts into exact balances and settles them on an EVM chain."""

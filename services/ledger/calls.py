@@ -1,0 +1,90 @@
+"""The transactions that the ledger sends, as calls: which contract, which function, which bytes. Pure.
+
+What it does not know: who may send them (the contracts check) and whether they would succeed (`Chain.estimate`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from openledger.abi import datanet_key, encode_call
+from openledger.spending import SpendingAuthorisation
+from services.ledger.chain import Call, Contracts
+
+
+@dataclass(frozen=True, slots=True)
+class Redemption:
+    """What to take for a payer: all spent so far, under an authorisation that the payer signed."""
+
+    authorisation: SpendingAuthorisation
+    cumulative_spent: int
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimLeaf:
+    """One account's leaf with its proof."""
+
+    account: str
+    cumulative: int
+    proof: Sequence[bytes]
+
+
+def deposit_for(at: Contracts, payer: str, amount: int) -> Call:
+    """Deposits the sender's OPEN (approved before) for a payer."""
+    return Call(at.escrow, encode_call("InferenceEscrow", "depositFor", payer, amount))
+
+
+def deposit_with_permit(at: Contracts, payer: str, amount: int, deadline: int, signature: bytes) -> Call:
+    """Deposits the payer's own OPEN by the payer's signed permit (65 bytes r, s, v); anyone may send it."""
+    r, s, v = signature[:32], signature[32:64], signature[64]
+    return Call(at.escrow, encode_call("InferenceEscrow", "depositWithPermit", payer, amount, deadline, v, r, s))
+
+
+def redeem(at: Contracts, redemptions: Sequence[Redemption]) -> Call:
+    """Moves what payers have spent to the distributor. All or nothing. For the operator."""
+    lines = [
+        (r.authorisation.payer, r.cumulative_spent, r.authorisation.cap, r.authorisation.deadline, r.signature)
+        for r in redemptions
+    ]
+    return Call(at.escrow, encode_call("InferenceEscrow", "redeem", lines))
+
+
+def propose_root(
+    at: Contracts, epoch: int, root: bytes, log_root: bytes, cumulative_total: int, leaf_count: int, uri: str
+) -> Call:
+    """Proposes an epoch's root. For the proposer."""
+    arguments = (epoch, root, log_root, cumulative_total, leaf_count, uri)
+    return Call(at.distributor, encode_call("RewardsDistributor", "proposeRoot", *arguments))
+
+
+def veto(at: Contracts, epoch: int, reason: str) -> Call:
+    """Strikes a pending root and those after it. For the guardian."""
+    return Call(at.distributor, encode_call("RewardsDistributor", "veto", epoch, reason))
+
+
+def claim(at: Contracts, epoch: int, leaf: ClaimLeaf) -> Call:
+    """Pays one account. Fails if there is nothing left to pay."""
+    arguments = (leaf.account, leaf.cumulative, epoch, list(leaf.proof))
+    return Call(at.distributor, encode_call("RewardsDistributor", "claim", *arguments))
+
+
+def claim_many(at: Contracts, epoch: int, leaves: Sequence[ClaimLeaf]) -> Call:
+    """Pays many accounts; what cannot be paid is skipped."""
+    lines = [(leaf.account, leaf.cumulative, list(leaf.proof)) for leaf in leaves]
+    return Call(at.distributor, encode_call("RewardsDistributor", "claimMany", epoch, lines))
+
+
+def commit_snapshot(at: Contracts, datanet: str, version: int, root: bytes, records: int, uri: str) -> Call:
+    """Anchors a snapshot of a datanet, named by its resource name. For the committer."""
+    arguments = (datanet_key(datanet), version, root, records, uri)
+    return Call(at.registry, encode_call("DatanetRegistry", "commitSnapshot", *arguments))
+
+
+def transfer(at: Contracts, to: str, amount: int) -> Call:
+    """Sends the sender's OPEN."""
+    return Call(at.token, encode_call("OpenToken", "transfer", to, amount))
+
+
+def approve(at: Contracts, spender: str, amount: int) -> Call:
+    """Lets a contract take the sender's OPEN."""
+    return Call(at.token, encode_call("OpenToken", "approve", spender, amount))

@@ -1,0 +1,259 @@
+"""The port to the chain: what the ledger asks of it, and the values that pass.
+
+`services/ledger/chain_rpc.py` is the implementation, over JSON-RPC; any EVM chain will do. What the port does not know:
+which transactions to send, and their life from planned to final (the chain writer's). It only signs without sending,
+sends without remembering, and reads.
+
+Addresses are lower-case 0x hex, hashes 0x hex, amounts atomic units, times Unix seconds.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+
+from openledger.claims import address_bytes
+
+GAS_MARGIN = 1.2  # on estimates: state may change between estimate and block
+
+
+class ChainError(Exception):
+    """Something went wrong with the chain; the subclasses say what."""
+
+
+class ChainUnavailable(ChainError):
+    """No answer, or none in time. What was sent may have arrived: send the same bytes again."""
+
+
+class WrongChain(ChainError):
+    """The node serves another chain than the one configured or recorded."""
+
+
+class TransactionRejected(ChainError):
+    """The node will not take the transaction; sending the same bytes again will not help."""
+
+
+class NonceTooLow(TransactionRejected):
+    """The nonce is used up, and not by this transaction: it can never be mined."""
+
+
+class CallReverted(ChainError):
+    """A call or an estimate failed in the contract. `error` is the contract's name for it, or None."""
+
+    def __init__(self, error: str | None, arguments: tuple[object, ...], message: str) -> None:
+        super().__init__(f"{error}{arguments}" if error else message)
+        self.error = error
+        self.arguments_ = arguments
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a transaction does: `data` to the contract at `to`, or the creation of one if `to` is None."""
+
+    to: str | None
+    data: bytes
+    value: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fees:
+    """What the sender offers, in wei a unit of gas."""
+
+    max_fee: int
+    priority_fee: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignedTransaction:
+    """A transaction ready to send. Keep `raw` before the first `broadcast`: it is what a restart sends again."""
+
+    raw: bytes
+    hash: str
+    nonce: int
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A mined transaction. Mined is not final: see `Chain.finalized_number`."""
+
+    tx_hash: str
+    block_number: int
+    block_hash: str
+    succeeded: bool
+    gas_used: int
+    contract: str | None  # made by it
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block's header."""
+
+    number: int
+    hash: str
+    parent_hash: str
+    timestamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deposit:
+    """A deposit event. (block_hash, log_index) is its identity; `total` is the payer's deposits after it."""
+
+    payer: str
+    amount: int
+    total: int
+    block_number: int
+    block_hash: str
+    tx_hash: str
+    log_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """An epoch's root as the distributor holds it. Claimable from `active_at` on."""
+
+    epoch: int
+    root: bytes
+    log_root: bytes
+    cumulative_total: int
+    active_at: int
+    leaf_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A datanet's snapshot as the registry holds it."""
+
+    root: bytes
+    records: int
+    committed_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contracts:
+    """Where the contracts are, and the block from which their events start."""
+
+    chain_id: int
+    block: int
+    token: str
+    distributor: str
+    escrow: str
+    registry: str
+
+
+class Chain(Protocol):
+    """One chain with the contracts on it. Every method may raise ChainUnavailable."""
+
+    chain_id: int
+    contracts: Contracts
+
+    def nonce(self, address: str, *, pending: bool = False) -> int:
+        """The next nonce: of mined transactions, or with `pending` also of those that wait."""
+        ...
+
+    def fees(self) -> Fees:
+        """An offer that holds through several full blocks."""
+        ...
+
+    def estimate(self, sender: str, call: Call) -> int:
+        """Gas for the call with GAS_MARGIN. Raises CallReverted: sending it now would fail."""
+        ...
+
+    def broadcast(self, raw: bytes) -> str:
+        """Sends a signed transaction; returns its hash. Sending one that is known already is success.
+
+        Raises NonceTooLow, TransactionRejected.
+        """
+        ...
+
+    def receipt(self, tx_hash: str) -> Receipt | None:
+        """The receipt, or None while the transaction is not in a block of the canonical chain."""
+        ...
+
+    def head(self) -> Block:
+        """The newest block."""
+        ...
+
+    def block(self, number: int) -> Block | None:
+        """The canonical block of that number, or None if there is none yet."""
+        ...
+
+    def finalized_number(self) -> int:
+        """The number of the newest block that the node calls final."""
+        ...
+
+    def timestamp(self) -> int:
+        """The time that a transaction sent now would see, as far as the node can say."""
+        ...
+
+    def deposits(self, from_block: int, to_block: int | None = None) -> Iterable[Deposit]:
+        """Deposit events of the blocks, both ends included, in order. to_block None: up to the head."""
+        ...
+
+    def balance(self, payer: str) -> int:
+        """What the payer has in escrow, not yet redeemed."""
+        ...
+
+    def spent(self, payer: str) -> int:
+        """What was redeemed of the payer's deposits so far."""
+        ...
+
+    def token_balance(self, address: str) -> int:
+        """OPEN held by the address."""
+        ...
+
+    def permit_nonce(self, owner: str) -> int:
+        """The nonce for the owner's next permit."""
+        ...
+
+    def funded(self) -> int:
+        """All that ever went into the distributor."""
+        ...
+
+    def claimed(self, account: str) -> int:
+        """What the account has been paid so far."""
+        ...
+
+    def total_claimed(self) -> int:
+        """What all accounts have been paid so far."""
+        ...
+
+    def last_epoch(self) -> int:
+        """The newest epoch proposed and not vetoed; 0 if none."""
+        ...
+
+    def active_epoch(self) -> int:
+        """The newest epoch that can be claimed against; 0 if none."""
+        ...
+
+    def epoch(self, number: int) -> Epoch | None:
+        """The epoch, if the distributor still or already holds it."""
+        ...
+
+    def snapshot(self, datanet: str, version: int) -> Snapshot | None:
+        """The snapshot committed for a datanet's resource name, or None."""
+        ...
+
+
+def sign(account: LocalAccount, call: Call, *, chain_id: int, nonce: int, gas: int, fees: Fees) -> SignedTransaction:
+    """Signs a transaction (EIP-1559) without sending it. Pure and deterministic: the same input, the same bytes."""
+    fields: dict[str, Any] = {
+        "type": 2,
+        "chainId": chain_id,
+        "nonce": nonce,
+        "gas": gas,
+        "maxFeePerGas": fees.max_fee,
+        "maxPriorityFeePerGas": fees.priority_fee,
+        "value": call.value,
+        "data": call.data,
+    }
+    if call.to is not None:
+        fields["to"] = address_bytes(call.to)
+    signed = account.sign_transaction(fields)
+    return SignedTransaction(bytes(signed.raw_transaction), "0x" + bytes(signed.hash).hex(), nonce)
+
+
+def sender(raw: bytes) -> str:
+    """Who signed a raw transaction, lower-case."""
+    return str(Account.recover_transaction(raw)).lower()

@@ -1,0 +1,216 @@
+"""Puts the contracts on a chain, once: found again after a restart, continued after a crash.
+
+Each creation is signed and written to the deployment file before it is sent, so that a deployment killed anywhere goes
+on with the same bytes and never makes a contract twice. Whatever the file says is checked on the chain before it is
+believed: genesis, code, and how the contracts are wired.
+What it does not know: how the deployer's key is kept, and who the roles belong to.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import rlp  # type: ignore[import-untyped]
+from eth_account.signers.local import LocalAccount
+
+from openledger.abi import artifact, encode_creation
+from openledger.claims import address_bytes, keccak
+from services.ledger.chain import Call, ChainError, ChainUnavailable, Contracts, NonceTooLow, Receipt, WrongChain, sign
+from services.ledger.chain_rpc import Node
+
+FILE_VERSION = 1
+CONFIRMATION_SECONDS = 180.0
+POLL_SECONDS = 0.2
+NAMES = {
+    "token": "OpenToken",
+    "distributor": "RewardsDistributor",
+    "escrow": "InferenceEscrow",
+    "registry": "DatanetRegistry",
+}
+
+
+class DeploymentMismatch(ChainError):
+    """What is on the chain, or in the file, is not what was asked for; the message names the difference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the contracts are made with; none of it can be changed afterwards.
+
+    Roles are addresses. supply, cap: atomic units. challenge_window, withdraw_delay: seconds.
+    """
+
+    treasury: str
+    supply: int
+    cap: int
+    proposer: str
+    guardian: str
+    operator: str
+    committer: str
+    challenge_window: int
+    withdraw_delay: int
+
+
+def deploy(node: Node, deployer: LocalAccount, terms: Terms, path: Path) -> Contracts:
+    """Makes sure that the contracts are on the node's chain; returns where.
+
+    path: the deployment file, kept for ever: without it the contracts are made anew.
+    Raises DeploymentMismatch, WrongChain, ChainUnavailable (try again: it continues) and what `Node.broadcast` raises.
+    """
+    record = _Record.load(path, node, terms)
+    arguments: dict[str, Callable[[], tuple[Any, ...]]] = {
+        "token": lambda: (terms.treasury, terms.supply, terms.cap),
+        "distributor": lambda: (
+            record.address("token"),
+            terms.proposer,
+            terms.guardian,
+            terms.challenge_window,
+        ),
+        "escrow": lambda: (
+            record.address("token"),
+            record.address("distributor"),
+            terms.operator,
+            terms.withdraw_delay,
+        ),
+        "registry": lambda: (terms.committer,),
+    }
+    blocks = [_ensure(node, deployer, record, key, arguments[key]()) for key in NAMES]
+    contracts = Contracts(node.chain_id, min(blocks), **{key: record.address(key) for key in NAMES})
+    _verify(node, contracts, terms)
+    return contracts
+
+
+def _ensure(node: Node, deployer: LocalAccount, record: "_Record", key: str, arguments: tuple[Any, ...]) -> int:
+    """Makes sure that one contract is created; returns its block."""
+    while True:
+        if not record.holds(key):
+            record.plan(node, deployer, key, Call(None, encode_creation(NAMES[key], *arguments)))
+        try:
+            receipt = _mined(node, record.raw(key), record.hash(key))
+        except NonceTooLow:
+            # Another transaction of the deployer took the nonce, so this one can never be mined: plan anew.
+            record.drop(key)
+            continue
+        if not receipt.succeeded or receipt.contract != record.address(key):
+            raise DeploymentMismatch(f"the creation of {NAMES[key]} failed in transaction {receipt.tx_hash}")
+        return receipt.block_number
+
+
+def _mined(node: Node, raw: bytes, tx_hash: str) -> Receipt:
+    deadline = time.monotonic() + CONFIRMATION_SECONDS
+    receipt = node.receipt(tx_hash)
+    if receipt is None:
+        node.broadcast(raw)
+    while (receipt := receipt or node.receipt(tx_hash)) is None:
+        if time.monotonic() > deadline:
+            raise ChainUnavailable(f"transaction {tx_hash} was not mined within {CONFIRMATION_SECONDS:.0f} s")
+        time.sleep(POLL_SECONDS)
+    return receipt
+
+
+def _verify(node: Node, contracts: Contracts, terms: Terms) -> None:
+    """Compares code and wiring with what they must be. Raises DeploymentMismatch."""
+    for key, name in NAMES.items():
+        at = getattr(contracts, key)
+        if not artifact(name).matches(node.code(at)):
+            raise DeploymentMismatch(f"the code at {at} is not this version's {name}")
+    wiring: dict[tuple[str, str], Any] = {
+        ("token", "cap"): terms.cap,
+        ("distributor", "token"): contracts.token,
+        ("distributor", "proposer"): terms.proposer,
+        ("distributor", "guardian"): terms.guardian,
+        ("distributor", "challengeWindow"): terms.challenge_window,
+        ("escrow", "token"): contracts.token,
+        ("escrow", "distributor"): contracts.distributor,
+        ("escrow", "operator"): terms.operator,
+        ("escrow", "withdrawDelay"): terms.withdraw_delay,
+        ("registry", "committer"): terms.committer,
+    }
+    for (key, function), expected in wiring.items():
+        found = node.read(NAMES[key], getattr(contracts, key), function)
+        if str(found).lower() != str(expected).lower():
+            raise DeploymentMismatch(f"{NAMES[key]}.{function} is {found}, not {expected}")
+
+
+class _Record:
+    """The deployment file: the chain, the terms, and each creation's signed bytes."""
+
+    def __init__(self, path: Path, content: dict[str, Any]) -> None:
+        self._path = path
+        self._content = content
+
+    @classmethod
+    def load(cls, path: Path, node: Node, terms: Terms) -> "_Record":
+        """Reads the file, or begins one. Raises WrongChain and DeploymentMismatch if it is about something else."""
+        wanted: dict[str, Any] = {
+            "version": FILE_VERSION,
+            "chain_id": node.chain_id,
+            "genesis": node.genesis_hash(),
+            "terms": {k: str(v).lower() for k, v in asdict(terms).items()},
+        }
+        if not path.exists():
+            return cls(path, wanted | {"transactions": {}})
+        try:
+            content = json.loads(path.read_text())
+            stored = {key: content[key] for key in (*wanted, "transactions")}
+        except (ValueError, KeyError, TypeError) as error:
+            raise DeploymentMismatch(f"{path} is not a deployment file: {error}") from error
+        if (stored["chain_id"], stored["genesis"]) != (wanted["chain_id"], wanted["genesis"]):
+            raise WrongChain(f"{path} is about another chain (id or first block differ) than the node serves")
+        for name, value in wanted["terms"].items():
+            if stored["terms"].get(name) != value:
+                raise DeploymentMismatch(f"{path}: {name} was {stored['terms'].get(name)} and is now {value}")
+        return cls(path, stored)
+
+    def holds(self, key: str) -> bool:
+        return key in self._content["transactions"]
+
+    def address(self, key: str) -> str:
+        return str(self._content["transactions"][key]["address"])
+
+    def hash(self, key: str) -> str:
+        return str(self._content["transactions"][key]["hash"])
+
+    def raw(self, key: str) -> bytes:
+        return bytes.fromhex(self._content["transactions"][key]["raw"][2:])
+
+    def plan(self, node: Node, deployer: LocalAccount, key: str, call: Call) -> None:
+        """Signs a creation with the deployer's next nonce and writes it down."""
+        nonce = node.nonce(deployer.address, pending=True)
+        gas = node.estimate(deployer.address, call)
+        signed = sign(deployer, call, chain_id=node.chain_id, nonce=nonce, gas=gas, fees=node.fees())
+        self._content["transactions"][key] = {
+            "contract": NAMES[key],
+            "address": _created(deployer.address, nonce),
+            "hash": signed.hash,
+            "raw": "0x" + signed.raw.hex(),
+        }
+        self._write()
+
+    def drop(self, key: str) -> None:
+        del self._content["transactions"][key]
+        self._write()
+
+    def _write(self) -> None:
+        """Replaces the file as a whole, durably: a crash leaves the old one or the new one."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self._path.with_suffix(".partial")
+        with partial.open("w") as file:
+            json.dump(self._content, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self._path)
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _created(deployer: str, nonce: int) -> str:
+    """The address of the contract that an account's transaction of that nonce creates."""
+    return "0x" + keccak(rlp.encode([address_bytes(deployer), nonce]))[-20:].hex()
