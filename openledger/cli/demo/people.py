@@ -1,0 +1,258 @@
+"""The demo's verbs, one a step of the path: contribute, snapshot, tune, pay in, ask, settle, claim.
+
+Each can be run again: what was done is found, not done twice.  They talk to the services as anybody's client would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from openledger import records, signing
+from openledger.attribution.v1 import attribution_pb2
+from openledger.cli.demo.hpo import LICENCE, Corpus, Curator
+from openledger.cli.demo.state import State
+from openledger.cli.installation import Installation
+from openledger.cli.rpc import Rpc, token_address
+from openledger.client import ApiError, Client, Wallet
+from openledger.datanet.v1 import datanet_pb2
+from openledger.factory.v1 import factory_pb2
+from openledger.ledger.v1 import ledger_pb2
+from openledger.openlora.v1 import openlora_pb2
+
+DATANET_ID, ADAPTER_ID = "rare-disease-terms", "rare-disease-terms"
+DATANET = f"datanets/{DATANET_ID}"
+QUESTION = 'What does the clinical term "{term}" mean?'
+TOKEN_NAME = "OpenLedger"  # noqa: S105 - the token's name in its EIP-712 domain
+_DAY = 86_400
+
+Tell = Callable[[str], None]
+
+
+async def open_datanet(client: Client, state: State, corpus: Corpus) -> datanet_pb2.Datanet:
+    """The demo's datanet; made by the builder when it is not there."""
+    datanet = datanet_pb2.Datanet(
+        display_name="Rare-disease terms",
+        description="Clinical terms of rare diseases and what they mean, each by the curator who defined it.",
+        tags=["medicine", "phenotypes"],
+        licence=LICENCE,
+        licence_notice=corpus.notice,
+        kind=datanet_pb2.KIND_TEXT,
+        visibility=datanet_pb2.VISIBILITY_PUBLIC,
+        fields=[
+            datanet_pb2.Field(id="term", description="The clinical term.", required=True),
+            datanet_pb2.Field(id="definition", description="What it means.", required=True),
+        ],
+    )
+    request = datanet_pb2.CreateDatanetRequest(
+        datanet=datanet, datanet_id=DATANET_ID, request_id=state.request_id("datanet", once=True)
+    )
+    made: datanet_pb2.Datanet = await client.call(client.datanet.CreateDatanet, request)
+    return made
+
+
+async def contribute(
+    client: Client, state: State, curator: Curator, release: str
+) -> datanet_pb2.ContributeRecordsResponse:
+    """A curator's definitions, under one declaration signed by the curator's wallet."""
+    wallet = client.wallet
+    assert wallet is not None
+    given = [({"term": d.term, "definition": d.text}, f"{release}#{d.id}") for d in curator.definitions]
+    request_id = state.request_id(f"contribute/{curator.pseudonym}", once=True)
+    root = records.content_root(records.canonical_bytes(wallet.address, *record) for record in given)
+    typed = signing.declaration(DATANET, wallet.address, root, len(given), LICENCE, signing.STATEMENT, request_id)
+    declaration = datanet_pb2.Declaration(
+        contributor=wallet.account,
+        content_root=root,
+        record_count=len(given),
+        licence=LICENCE,
+        statement=signing.STATEMENT,
+        signature=wallet.sign(typed),
+    )
+
+    async def upload() -> AsyncIterator[datanet_pb2.ContributeRecordsRequest]:
+        header = datanet_pb2.ContributionHeader(datanet=DATANET, declaration=declaration, request_id=request_id)
+        yield datanet_pb2.ContributeRecordsRequest(header=header)
+        for fields, source in given:
+            yield datanet_pb2.ContributeRecordsRequest(record=datanet_pb2.RecordInput(fields=fields, source=source))
+
+    outcome: datanet_pb2.ContributeRecordsResponse = await client.call(client.datanet.ContributeRecords, upload())
+    return outcome
+
+
+async def cut_snapshot(client: Client, state: State) -> datanet_pb2.Snapshot:
+    """The datanet's snapshot, once its root is on chain."""
+    request = datanet_pb2.CreateSnapshotRequest(parent=DATANET, request_id=state.request_id("snapshot", once=True))
+    operation = await client.call(client.datanet.CreateSnapshot, request)
+    return await client.wait("datanet", operation, datanet_pb2.Snapshot, 120)
+
+
+async def start_tuning(client: Client, state: State, base: str, snapshot: str) -> factory_pb2.FineTune:
+    """The fine-tune of that snapshot."""
+    spec = factory_pb2.FineTuneSpec(
+        base=base, snapshots=[snapshot], prompt_template=QUESTION, completion_template="{definition}"
+    )
+    request = factory_pb2.CreateFineTuneRequest(
+        spec=spec, adapter_id=ADAPTER_ID, request_id=state.request_id(f"tune/{snapshot}", once=True)
+    )
+    tuning: factory_pb2.FineTune = await client.call(client.factory.CreateFineTune, request)
+    return tuning
+
+
+async def watch_tuning(
+    client: Client, name: str, see: Callable[[factory_pb2.FineTuneEvent], None]
+) -> factory_pb2.FineTune:
+    """Follow a fine-tune to its end; a broken stream is taken up after the last event seen.  Raises when it failed."""
+    seen = 0
+    while True:
+        try:
+            request = factory_pb2.WatchFineTuneRequest(name=name, after_sequence=seen)
+            async for event in client.stream(client.factory.WatchFineTune, request, 1800):
+                seen = event.sequence
+                see(event)
+        except ApiError as error:
+            if error.reason != "UNREACHABLE":
+                raise
+            await asyncio.sleep(1)
+        tuning: factory_pb2.FineTune = await client.call(
+            client.factory.GetFineTune, factory_pb2.GetFineTuneRequest(name=name)
+        )
+        if tuning.state == factory_pb2.FINE_TUNE_STATE_SUCCEEDED:
+            return tuning
+        if tuning.state in (factory_pb2.FINE_TUNE_STATE_FAILED, factory_pb2.FINE_TUNE_STATE_CANCELLED):
+            raise RuntimeError(f"the fine-tune did not succeed: {tuning.reason} {tuning.message}")
+
+
+async def publish(client: Client, state: State, tuning: factory_pb2.FineTune) -> factory_pb2.AdapterRevision:
+    """The tuned adapter, usable by everyone."""
+    request = factory_pb2.PublishAdapterRevisionRequest(
+        fine_tune=tuning.name, request_id=state.request_id(f"publish/{tuning.name}", once=True)
+    )
+    revision: factory_pb2.AdapterRevision = await client.call(client.factory.PublishAdapterRevision, request)
+    return revision
+
+
+async def pay_in(client: Client, state: State, installation: Installation, amount: int) -> ledger_pb2.Balance:
+    """A deposit on chain by a signed permit, and a signed limit on what may be spent of it."""
+    wallet = client.wallet
+    assert wallet is not None
+    info = await client.call(client.ledger.GetSettlementInfo, ledger_pb2.GetSettlementInfoRequest())
+    rpc, token, escrow = Rpc(installation.rpc_url), info.contracts["OpenToken"], info.contracts["InferenceEscrow"]
+    balance = await _balance(client, wallet)
+    held = await asyncio.to_thread(rpc.token_balance, token, wallet.address)
+    if int(balance.spendable) + held < amount:
+        await asyncio.to_thread(rpc.transfer, installation.wallet("treasury"), token, wallet.address, amount)
+        held += amount
+    deadline = int(time.time()) + _DAY
+    if held and int(balance.spendable) < amount:
+        nonce = await asyncio.to_thread(rpc.permit_nonce, token, wallet.address)
+        owner, spender = token_address(wallet.address), token_address(escrow)
+        typed = signing.permit(TOKEN_NAME, info.chain_id, token_address(token), owner, spender, held, nonce, deadline)
+        # The nonce names the permit: broken off after it was used, the next start signs another one, or none.
+        request = ledger_pb2.RelayDepositRequest(
+            account=wallet.account,
+            amount=str(held),
+            deadline=deadline,
+            permit_signature=wallet.sign(typed),
+            request_id=state.request_id(f"deposit/{nonce}/{deadline}"),
+        )
+        await client.call(client.ledger.RelayDeposit, request, 120)
+    return await _authorise(client, state, wallet, info, deadline)
+
+
+async def _authorise(
+    client: Client, state: State, wallet: Wallet, info: ledger_pb2.SettlementInfo, deadline: int
+) -> ledger_pb2.Balance:
+    balance = await _balance(client, wallet)
+    cap = int(balance.deposited) + int(balance.spent)
+    escrow = token_address(info.contracts["InferenceEscrow"])
+    typed = signing.spending_authorisation(info.chain_id, escrow, token_address(wallet.address), cap, deadline)
+    request = ledger_pb2.AuthoriseSpendingRequest(
+        account=wallet.account,
+        cap=str(cap),
+        deadline=deadline,
+        signature=wallet.sign(typed),
+        request_id=state.request_id(f"authorise/{cap}/{deadline}"),
+    )
+    authorised: ledger_pb2.Balance = await client.call(client.ledger.AuthoriseSpending, request)
+    return authorised
+
+
+async def ask(
+    client: Client, state: State, model: str, key: str, prompt: str, see: Callable[[str], None]
+) -> tuple[str, str, openlora_pb2.AnswerSummary]:
+    """One question, streamed; returns response name, text and account."""
+    request = openlora_pb2.ChatRequest(
+        model=model,
+        messages=[openlora_pb2.Message(role="user", content=prompt)],
+        sampling=openlora_pb2.Sampling(max_tokens=64),
+        request_id=state.request_id(f"ask/{key}"),
+    )
+    for attempt in range(30):
+        text = ""
+        try:
+            async for chunk in client.stream(client.openlora.Chat, request, 300):
+                text += chunk.text
+                see(text)
+                if chunk.HasField("summary"):
+                    return chunk.response, text, chunk.summary
+        except ApiError as error:
+            # Away or still busy with the first try: the same request again gives the same answer, charged once.
+            if error.reason not in ("UNREACHABLE", "IN_PROGRESS", "ENGINE_UNAVAILABLE") or attempt == 29:
+                raise
+            await asyncio.sleep(2)
+    raise RuntimeError(f"no answer to {prompt!r}")
+
+
+async def receipt_of(client: Client, response: str) -> attribution_pb2.Receipt:
+    """An answer's receipt, as soon as there is one."""
+    name = response.replace("responses/", "receipts/")
+    request = attribution_pb2.GetReceiptRequest(name=name, wait_seconds=20)
+    receipt: attribution_pb2.Receipt = await _until_there(client.attribution.GetReceipt, request, client)
+    return receipt
+
+
+async def payout_of(client: Client, response: str) -> ledger_pb2.Payout:
+    """How the ledger booked an answer, as soon as it did."""
+    request = ledger_pb2.GetPayoutRequest(response=response, wait_seconds=20)
+    payout: ledger_pb2.Payout = await _until_there(client.ledger.GetPayout, request, client)
+    return payout
+
+
+async def close_epoch(client: Client, state: State) -> ledger_pb2.Epoch:
+    """The epoch, closed by the operator, once its root pays."""
+    request = ledger_pb2.CloseEpochRequest(request_id=state.request_id("epoch"))
+    operation = await client.call(client.ledger.CloseEpoch, request)
+    return await client.wait("ledger", operation, ledger_pb2.Epoch, 180)
+
+
+async def claim_for(client: Client, state: State, accounts: Sequence[str], tell: Tell) -> list[ledger_pb2.Claim]:
+    """What those accounts have earned, moved to them on chain by the relayer."""
+    claims = []
+    for account in accounts:
+        request = ledger_pb2.RelayClaimRequest(account=account, request_id=state.request_id(f"claim/{account}"))
+        claim = await client.call(client.ledger.RelayClaim, request, 120)
+        claims.append(claim)
+        tell(account)
+    return claims
+
+
+async def _balance(client: Client, wallet: Wallet) -> ledger_pb2.Balance:
+    balance: ledger_pb2.Balance = await client.call(
+        client.ledger.GetBalance, ledger_pb2.GetBalanceRequest(account=wallet.account)
+    )
+    return balance
+
+
+async def _until_there(method: Any, request: Any, client: Client, patience: float = 180) -> Any:
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return await client.call(method, request)
+        except ApiError as error:
+            not_yet = error.reason in ("RECEIPT_NOT_FOUND", "PAYOUT_NOT_FOUND", "UNREACHABLE")
+            if not not_yet or time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(1)

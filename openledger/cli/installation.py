@@ -1,0 +1,159 @@
+"""A one-machine installation: one folder that holds keys, databases, artifacts and logs, and what each process is told.
+
+Making it is idempotent: what is there stays.  Knows names and environment variables of the services, not their code.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from openledger.client import Endpoints, Wallet
+from openledger.money import OPEN
+
+BASE = "smollm2-135m-instruct"
+CHAIN_ID = 31337
+SERVICES = ("ledger", "datanet", "factory", "openlora", "attribution")
+"""In the order in which they start: the ledger issues the sessions that all others check."""
+
+_PORTS = {"chain": 0, "ledger": 1, "datanet": 2, "factory": 3, "openlora": 4, "attribution": 5}
+_METRICS_OFFSET = 50
+
+
+@dataclass(frozen=True)
+class Process:
+    """A program to run and to keep running."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    log: Path
+    port: int
+
+
+@dataclass(frozen=True)
+class Installation:
+    """The folder, and the first of its ports."""
+
+    folder: Path
+    first_port: int = 7400
+    engine: str = "vllm"
+    base: str = BASE
+    services: tuple[str, ...] = SERVICES
+    extra: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """More settings by service, such as {"openlora": {"MAX_TOKENS": "64"}}."""
+
+    def make(self) -> None:
+        """Folders and keys, where they are not there yet.  Keys are readable by their owner alone."""
+        for name in ("keys", "logs", "artifacts", "chain", *SERVICES):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        (self.folder / "keys").chmod(0o700)
+        _keep(self.folder / "keys" / "services.secret", lambda: secrets.token_urlsafe(48))
+        for name in ("operator", "treasury", "attribution", "platform"):
+            _keep(self.key_file(name), lambda: Wallet.create().private_key)
+
+    def key_file(self, name: str) -> Path:
+        """Where a key lies."""
+        return self.folder / "keys" / f"{name}.key"
+
+    def wallet(self, name: str) -> Wallet:
+        """One of the installation's own wallets: operator, treasury, attribution, platform."""
+        return Wallet(self.key_file(name).read_text().strip())
+
+    def port(self, name: str) -> int:
+        """The port of a process."""
+        return self.first_port + _PORTS[name]
+
+    @property
+    def rpc_url(self) -> str:
+        """The chain's JSON-RPC."""
+        return f"http://127.0.0.1:{self.port('chain')}"
+
+    @property
+    def artifacts(self) -> Path:
+        """The folder of published artifacts."""
+        return self.folder / "artifacts"
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """Where the services listen."""
+        return Endpoints(**{name: f"127.0.0.1:{self.port(name)}" for name in SERVICES})
+
+    def waves(self) -> list[list[Process]]:
+        """Everything that runs: each wave starts together, once the one before it is ready."""
+        first, *others = self.services
+        return [[self._chain()], [self._service(first)], [self._service(name) for name in others]]
+
+    def environment(self, service: str) -> dict[str, str]:
+        """The settings of one service, as environment variables."""
+        settings = {
+            "LISTEN": f"127.0.0.1:{self.port(service)}",
+            "METRICS_LISTEN": f"127.0.0.1:{self.port(service) + _METRICS_OFFSET}",
+            "DATA_DIR": str(self.folder / service),
+            "ARTIFACTS_DIR": str(self.artifacts),
+            "SERVICE_SECRET": (self.folder / "keys" / "services.secret").read_text().strip(),
+            "LEDGER": f"127.0.0.1:{self.port('ledger')}",
+            **self._own_settings(service),
+            **self.extra.get(service, {}),
+        }
+        return {f"OPENLEDGER_{service.upper()}_{key}": value for key, value in settings.items()}
+
+    def _own_settings(self, service: str) -> dict[str, str]:
+        match service:
+            case "ledger":
+                return {
+                    "RPC_URL": self.rpc_url,
+                    "CHAIN_ID": str(CHAIN_ID),
+                    "OPERATOR_KEY_FILE": str(self.key_file("operator")),
+                    "OPERATORS": f'["{self.wallet("operator").address}"]',
+                    "TREASURY": self.wallet("treasury").address,
+                    "PLATFORM": self.wallet("platform").address,
+                    "ATTRIBUTION": f"127.0.0.1:{self.port('attribution')}",
+                    "ATTRIBUTION_SIGNERS": f'["{self.wallet("attribution").address}"]',
+                    "CHALLENGE_WINDOW_SECONDS": "2",
+                }
+            case "factory":
+                return {"DATANET": f"127.0.0.1:{self.port('datanet')}"}
+            case "openlora":
+                return {
+                    "ENGINE": self.engine,
+                    "BASE": self.base,
+                    "PRICE_PER_1K_IN": str(OPEN // 5),
+                    "PRICE_PER_1K_OUT": str(OPEN),
+                    "PLATFORM_FEE": str(OPEN // 1000),
+                }
+            case "attribution":
+                return {
+                    "OPENLORA": f"127.0.0.1:{self.port('openlora')}",
+                    "BASE": self.base,
+                    "SIGNING_KEY_FILE": str(self.key_file("attribution")),
+                    "OPERATORS": f'["{self.wallet("operator").address}"]',
+                }
+        return {}
+
+    def _chain(self) -> Process:
+        operator = self.wallet("operator").address
+        arguments = ("--port", str(self.port("chain")), "--data", str(self.folder / "chain" / "chain.db"))
+        more = ("--chain-id", str(CHAIN_ID), "--fund", operator, "--fund", self.wallet("treasury").address)
+        command = (sys.executable, "-m", "services.ledger.devchain", *arguments, *more)
+        return Process("chain", command, {}, self.folder / "logs" / "chain.log", self.port("chain"))
+
+    def _service(self, name: str) -> Process:
+        command = (sys.executable, "-m", f"services.{name}")
+        return Process(name, command, self.environment(name), self.folder / "logs" / f"{name}.log", self.port(name))
+
+
+def _keep(path: Path, make: Callable[[], str]) -> None:
+    """Write a secret once; whoever comes second keeps the first one's."""
+    if path.exists():
+        return
+    handle = os.open(path.with_suffix(".new"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(make())
+        file.flush()
+        os.fsync(file.fileno())
+    path.with_suffix(".new").replace(path)

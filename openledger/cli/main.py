@@ -1,0 +1,128 @@
+"""The `openledger` command.  Each subcommand loads only what it needs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from openledger.cli import doctor as doctor_checks
+from openledger.cli.verify import verify
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    help="OpenLedger: payable AI.  Data in, models tuned, answers traced, people paid - and all of it checkable.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode="rich",
+)
+app.command("verify")(verify)
+
+Folder = Annotated[Path, typer.Option("--data", help="The installation's folder.")]
+FirstPort = Annotated[int, typer.Option("--first-port", min=1024, max=65_000, help="Six ports from this one are used.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of text.")]
+
+
+@app.command()
+def demo(
+    data: Folder = Path("build/demo"),
+    first_port: FirstPort = 7400,
+    engine: Annotated[str, typer.Option(help="vllm, or transformers where vLLM cannot run.")] = "vllm",
+    as_json: Json = False,
+) -> None:
+    """Take real data to a paid, checkable answer, through all five services, on this machine.
+
+    Broken off, it goes on where it stopped when it is started again.
+
+    Example: openledger demo --json > report.json
+    """
+    from openledger.cli.demo import run
+    from openledger.cli.demo.screen import Screen
+    from openledger.cli.installation import Installation
+
+    screen = Screen()
+    installation = Installation(data.resolve(), first_port, engine)
+    report = _run(lambda: run.Demo(installation, screen).run(), screen.console.print)
+    if as_json:
+        run.dump(report)
+
+
+@app.command()
+def up(
+    data: Folder = Path("build/openledger"),
+    first_port: FirstPort = 7400,
+    engine: Annotated[str, typer.Option(help="vllm, or transformers where vLLM cannot run.")] = "vllm",
+    as_json: Json = False,
+) -> None:
+    """Run chain and services on this machine until ctrl-C, and restart what dies.
+
+    Example: openledger up --data ~/openledger
+    """
+    from rich.console import Console
+
+    from openledger.cli import up as up_command
+    from openledger.cli.installation import Installation
+
+    console = Console(stderr=True, highlight=False)
+    installation = Installation(data.resolve(), first_port, engine)
+    _run(lambda: up_command.run(installation, console, as_json=as_json), console.print)
+
+
+@app.command()
+def serve(
+    service: Annotated[str, typer.Argument(help="datanet, factory, openlora, attribution or ledger.")],
+) -> None:
+    """Run one service in this process, configured by OPENLEDGER_<SERVICE>_... and its TOML file.
+
+    Example: OPENLEDGER_LEDGER_CONFIG=ledger.toml openledger serve ledger
+    """
+    from openledger.cli.installation import SERVICES
+
+    if service not in SERVICES:
+        raise typer.BadParameter(f"{service!r} is none of {', '.join(SERVICES)}")
+    os.execv(sys.executable, (sys.executable, "-m", f"services.{service}"))  # noqa: S606 - our own module, same Python
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine has and lacks for running, testing and checking OpenLedger.
+
+    Example: openledger doctor --json
+    """
+    checks = doctor_checks.examine()
+    if as_json:
+        sys.stdout.write(json.dumps([vars(check) for check in checks], indent=2) + "\n")
+    else:
+        doctor_checks.show(checks)
+    if any(check.needed and not check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+def _run(work: Callable[[], Coroutine[Any, Any, T]], say: Callable[[str], None]) -> T:
+    """Run a coroutine function; what people must know is said in words, not in tracebacks."""
+    from openledger.cli.demo.hpo import NotInstalled
+    from openledger.cli.rpc import RpcError
+    from openledger.cli.supervisor import StartFailed
+    from openledger.client import ApiError
+
+    try:
+        return asyncio.run(work())
+    except KeyboardInterrupt:
+        say("\n[yellow]Stopped. Nothing is lost: start it again and it goes on from here.[/yellow]")
+        raise typer.Exit(130) from None
+    except (ApiError, StartFailed, NotInstalled, RpcError, TimeoutError, RuntimeError, OSError, ValueError) as error:
+        from rich.markup import escape
+
+        say(f"\n[red]{escape(str(error) or type(error).__name__)}[/red]")
+        raise typer.Exit(1) from None
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,201 @@
+"""Keeps the processes of one machine running: starts them in order, restarts what dies, stops all in reverse order.
+
+A process is ready when it has printed a JSON line with `"serving": true` on stdout.  What it prints otherwise goes to
+its log file.  Knows nothing of what the processes do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import IO, Any, Self, TypeVar
+
+from openledger.cli.installation import Process
+
+T = TypeVar("T")
+
+READY_SECONDS = 180
+_RESTARTS, _RESTART_WINDOW = 5, 60.0
+
+
+class StartFailed(RuntimeError):
+    """A process did not come up; the text holds its last words."""
+
+
+class Supervisor:
+    """`async with Supervisor(waves, tell)`: all are ready inside, none runs after."""
+
+    def __init__(self, waves: Sequence[Sequence[Process]], tell: Callable[[str, str], None]) -> None:
+        """`tell(name, what)` hears of "starting", "ready", restarts and "stopped"."""
+        self._waves, self._tell = waves, tell
+        self._children: dict[str, asyncio.subprocess.Process] = {}
+        self._keepers: list[asyncio.Task[None]] = []
+        self._failed: asyncio.Future[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._failed = asyncio.get_running_loop().create_future()
+        try:
+            for process in self._all():
+                check_port(process)
+            for wave in self._waves:
+                await self._launch_together(wave)
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stop()
+
+    async def watch(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`, unless a process has to be given up first: then `StartFailed`."""
+        assert self._failed is not None
+        task = asyncio.ensure_future(work)
+        waiting: set[asyncio.Future[Any]] = {task, self._failed}
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if self._failed.done():
+                await self._failed
+            return await task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def pid(self, name: str) -> int:
+        """The process id of a running child."""
+        return self._children[name].pid
+
+    def _all(self) -> list[Process]:
+        return [process for wave in self._waves for process in wave]
+
+    async def _launch_together(self, wave: Sequence[Process]) -> None:
+        try:
+            async with asyncio.TaskGroup() as starting:
+                for process in wave:
+                    starting.create_task(self._launch(process))
+        except* (StartFailed, OSError) as group:
+            raise StartFailed("\n".join(str(error) for error in group.exceptions)) from None
+
+    async def _launch(self, process: Process) -> None:
+        self._tell(process.name, "starting")
+        await self._start(process)
+        self._keepers.append(asyncio.create_task(self._keep(process)))
+        self._tell(process.name, "ready")
+
+    async def _start(self, process: Process) -> None:
+        with process.log.open("ab") as log:
+            child = await asyncio.create_subprocess_exec(
+                *process.command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, **process.environment},
+                start_new_session=True,  # ctrl-C is for us; we tell them when and in which order
+            )
+            self._children[process.name] = child
+            assert child.stdout is not None
+            try:
+                async with asyncio.timeout(READY_SECONDS):
+                    while line := await child.stdout.readline():
+                        if _says_ready(line):
+                            break
+                        _write(process.log, line)
+                    else:
+                        await child.wait()
+                        raise StartFailed(f"{process.name} ended with status {child.returncode}:\n{tail(process.log)}")
+            except TimeoutError:
+                raise StartFailed(
+                    f"{process.name} was not ready after {READY_SECONDS} s:\n{tail(process.log)}"
+                ) from None
+
+    async def _keep(self, process: Process) -> None:
+        deaths: deque[float] = deque(maxlen=_RESTARTS)
+        while True:
+            child = self._children[process.name]
+            assert child.stdout is not None
+            async for line in child.stdout:
+                _write(process.log, line)
+            status = await child.wait()
+            deaths.append(time.monotonic())
+            if len(deaths) == _RESTARTS and deaths[-1] - deaths[0] < _RESTART_WINDOW:
+                self._give_up(f"{process.name} died {_RESTARTS} times in a minute:\n{tail(process.log)}")
+                return
+            self._tell(process.name, f"ended with status {status}: restarting")
+            try:
+                await self._start(process)
+            except (StartFailed, OSError) as error:
+                self._give_up(str(error))
+                return
+            self._tell(process.name, "ready")
+
+    def _give_up(self, why: str) -> None:
+        assert self._failed is not None
+        if not self._failed.done():
+            self._failed.set_exception(StartFailed(why))
+
+    async def _stop(self) -> None:
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        if self._failed is not None and not self._failed.done():
+            self._failed.cancel()
+        for process in reversed(self._all()):
+            child = self._children.get(process.name)
+            if child is not None and child.returncode is None:
+                await _end(child)
+                self._tell(process.name, "stopped")
+
+
+async def _end(child: asyncio.subprocess.Process, patience: float = 20) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGTERM)
+        try:
+            async with asyncio.timeout(patience):
+                await child.wait()
+        except TimeoutError:
+            os.killpg(child.pid, signal.SIGKILL)
+            await child.wait()
+
+
+def check_port(process: Process) -> None:
+    """Raises `StartFailed` when another program listens where this process will."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", process.port))
+        except OSError:
+            raise StartFailed(
+                f"port {process.port} for {process.name} is taken by another program; stop it, or choose other ports "
+                "with --first-port"
+            ) from None
+
+
+def _says_ready(line: bytes) -> bool:
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(message, dict) and message.get("serving") is True
+
+
+def _write(log: Path, line: bytes) -> None:
+    file: IO[bytes]
+    with log.open("ab") as file:
+        file.write(line)
+
+
+def tail(log: Path, lines: int = 12) -> str:
+    """The last lines of a log, shortened."""
+    try:
+        text = log.read_bytes()[-20_000:].decode(errors="replace")
+    except OSError as error:
+        return f"({error})"
+    return "\n".join(line[:400] for line in text.splitlines()[-lines:]) + f"\n(the whole log: {log})"

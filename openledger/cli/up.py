@@ -1,0 +1,48 @@
+"""`openledger up`: everything on one machine until ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from openledger import base_models
+from openledger.cli.installation import Installation
+from openledger.cli.supervisor import Supervisor
+
+
+async def run(installation: Installation, console: Console, *, as_json: bool) -> dict[str, Any]:
+    """Start, tell where everything is, and stay."""
+    installation.make()
+    await asyncio.to_thread(
+        base_models.locate, installation.base, lambda line, done: console.print(line) if done in (0.0, 1.0) else None
+    )
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    async with Supervisor(installation.waves(), lambda name, what: console.print(f"  {name}: {what}")) as supervisor:
+        where = asdict(installation.endpoints) | {
+            "chain": installation.rpc_url,
+            "artifacts": str(installation.artifacts),
+        }
+        if as_json:
+            sys.stdout.write(json.dumps(where) + "\n")
+            sys.stdout.flush()
+        else:
+            _show(where, console)
+        await supervisor.watch(stop.wait())
+    return where
+
+
+def _show(where: dict[str, str], console: Console) -> None:
+    table = Table("part", "where", box=None)
+    for name, address in where.items():
+        table.add_row(name, address)
+    console.print(table)
+    console.print("ctrl-C stops everything; nothing is lost by it.")

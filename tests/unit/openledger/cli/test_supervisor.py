@@ -1,0 +1,101 @@
+"""The supervisor with small programs of its own: readiness, restarts, order, ports."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+
+import pytest
+
+from openledger.cli.installation import Process
+from openledger.cli.supervisor import StartFailed, Supervisor
+
+SERVE = """
+import json, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+print("warming up", flush=True)
+print(json.dumps({"serving": True}), flush=True)
+while True: time.sleep(0.05)
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def program(tmp_path):
+    def make(name: str, code: str = SERVE, port: int | None = None) -> Process:
+        return Process(name, (sys.executable, "-c", code), {}, tmp_path / f"{name}.log", port or free_port())
+
+    return make
+
+
+async def until(condition, seconds: float = 10) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def test_waves_start_in_order_and_stop_in_reverse(program):
+    said = []
+    waves = [[program("first")], [program("second")]]
+    async with Supervisor(waves, lambda name, what: said.append((name, what))) as supervisor:
+        pids = [supervisor.pid("first"), supervisor.pid("second")]
+    assert said == [
+        ("first", "starting"),
+        ("first", "ready"),
+        ("second", "starting"),
+        ("second", "ready"),
+        ("second", "stopped"),
+        ("first", "stopped"),
+    ]
+    assert not any(alive(pid) for pid in pids)
+
+
+async def test_what_is_killed_is_started_again(program):
+    said = []
+    async with Supervisor([[program("p")]], lambda name, what: said.append(what)) as supervisor:
+        first = supervisor.pid("p")
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: said[-1] == "ready" and len(said) > 2)
+        assert supervisor.pid("p") != first
+    assert said[2] == "ended with status -9: restarting"
+
+
+async def test_what_cannot_start_is_told_with_its_last_words(program):
+    broken = program("broken", "import sys; sys.stderr.write('no such database'); sys.exit(3)")
+    healthy = program("healthy")
+    with pytest.raises(StartFailed, match=r"(?s)broken ended with status 3.*no such database"):
+        async with Supervisor([[healthy], [broken]], lambda *_: None):
+            pytest.fail("it must not come up")
+
+
+async def test_what_keeps_dying_is_given_up(program):
+    dying = program("dying", "import json; print(json.dumps({'serving': True}), flush=True)")
+    async with Supervisor([[dying]], lambda *_: None) as supervisor:
+        with pytest.raises(StartFailed, match="dying died 5 times"):
+            await asyncio.wait_for(supervisor.watch(asyncio.sleep(60)), 30)
+
+
+async def test_a_taken_port_is_named(program):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        process = program("p", port=taken.getsockname()[1])
+        with pytest.raises(StartFailed, match=rf"port {process.port} for p is taken"):
+            async with Supervisor([[process]], lambda *_: None):
+                pytest.fail("it must not come up")
