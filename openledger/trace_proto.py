@@ -1,0 +1,141 @@
+"""The trace document and its message, each from the other, exactly.
+
+A trace is stored and hashed as a document (openledger/trace.py) and travels as a message.  Whoever gets the message
+makes the same bytes of it again, so `from_message(to_message(t)) == t`; a document for which that would not hold is
+refused here rather than changed on the way.
+
+The document's forms: times are `2026-01-02T03:04:05.678901Z`, six decimals always.  `sampling` holds only whole numbers
+and strings, because readers of JSON differ in what they make of fractions: temperature and top_p are decimal strings,
+in the spelling that RFC 8785 gives the number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from openledger import canonical
+from openledger.money import parse_atomic
+from openledger.openlora.v1 import openlora_pb2
+from openledger.trace import Trace, parse
+
+_FINISH: Mapping[str, openlora_pb2.FinishReason.ValueType] = {
+    "stop": openlora_pb2.FINISH_REASON_STOP,
+    "length": openlora_pb2.FINISH_REASON_LENGTH,
+}
+FINISH_REASONS: Mapping[int, str] = {number: name for name, number in _FINISH.items()}
+"""Finish reasons of the API to the document's words for them."""
+
+
+def to_message(trace: Trace) -> openlora_pb2.Trace:
+    """The message of a trace.  Raises `ValueError` for a document that would not come back the same."""
+    if trace.finish_reason not in _FINISH:
+        raise ValueError(f"{trace.finish_reason[:60]!r} is not how an answer ends: {' or '.join(_FINISH)}")
+    return openlora_pb2.Trace(
+        response=trace.response,
+        base=trace.base,
+        base_sha256=trace.base_sha256,
+        adapter=trace.adapter,
+        prompt_token_ids=trace.prompt_token_ids,
+        completion_token_ids=trace.completion_token_ids,
+        sampling=sampling_to_message(trace.sampling),
+        finish_reason=_FINISH[trace.finish_reason],
+        payer=trace.payer,
+        lease=trace.lease,
+        fee=str(trace.fee),
+        platform_fee=str(trace.platform_fee),
+        start_time=_time_to_message(trace.start_time),
+        end_time=_time_to_message(trace.end_time),
+        engine=trace.engine,
+    )
+
+
+def from_message(message: openlora_pb2.Trace) -> Trace:
+    """The trace in a message.  Raises `ValueError` that says what is wrong with it."""
+    if message.finish_reason not in FINISH_REASONS:
+        raise ValueError(f"the trace of {message.response[:80]!r} does not say why the answer ended")
+    trace = Trace(
+        response=message.response,
+        base=message.base,
+        base_sha256=message.base_sha256,
+        adapter=message.adapter,
+        prompt_token_ids=tuple(message.prompt_token_ids),
+        completion_token_ids=tuple(message.completion_token_ids),
+        sampling=sampling_from_message(message.sampling),
+        finish_reason=FINISH_REASONS[message.finish_reason],
+        payer=message.payer,
+        lease=message.lease,
+        fee=parse_atomic(message.fee),
+        platform_fee=parse_atomic(message.platform_fee),
+        start_time=_time_from_message(message.start_time),
+        end_time=_time_from_message(message.end_time),
+        engine=message.engine,
+    )
+    return parse(trace.dumps())  # the document's own rules hold for what came over the wire, too
+
+
+def sampling_from_message(message: openlora_pb2.Sampling) -> dict[str, Any]:
+    """The document of sampling parameters: what is not set is not there, except max_tokens and temperature."""
+    document: dict[str, Any] = {
+        "max_tokens": message.max_tokens,
+        "temperature": decimal_text(message.temperature),
+    }
+    if message.HasField("top_p"):
+        document["top_p"] = decimal_text(message.top_p)
+    if message.HasField("top_k"):
+        document["top_k"] = message.top_k
+    if message.HasField("seed"):
+        document["seed"] = message.seed
+    if message.stop:
+        document["stop"] = list(message.stop)
+    return document
+
+
+def sampling_to_message(document: Mapping[str, Any]) -> openlora_pb2.Sampling:
+    """The message of sampling parameters.  Raises `ValueError` for what the message cannot hold."""
+    read: dict[str, Callable[[Any], Any]] = {"temperature": _fraction, "top_p": _fraction}
+    try:
+        message = openlora_pb2.Sampling(
+            **{name: read.get(name, lambda v: v)(value) for name, value in document.items()}
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"not sampling parameters: {error}") from error
+    if sampling_from_message(message) != document:
+        raise ValueError("the sampling parameters are not in their canonical form")
+    return message
+
+
+def decimal_text(value: float) -> str:
+    """A finite number as RFC 8785 spells it: `0.7`, `1`, `1e-7`.  Raises `ValueError` for any other."""
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is not a finite number")
+    return canonical.dumps(float(value)).decode()
+
+
+def time_text(moment: datetime) -> str:
+    """A moment as documents write it: RFC 3339 in UTC with six decimals."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _fraction(text: Any) -> float:
+    if not isinstance(text, str):
+        raise ValueError("temperature and top_p are decimal strings")  # noqa: TRY004 - one error for a bad document
+    return float(text)
+
+
+def _time_to_message(text: str) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromJsonString(text)
+    if _time_from_message(stamp) != text:
+        raise ValueError(f"{text[:60]!r} is not a time with six decimals in UTC")
+    return stamp
+
+
+def _time_from_message(stamp: Timestamp) -> str:
+    if stamp.nanos % 1000:
+        raise ValueError("times have six decimals")
+    return time_text(stamp.ToDatetime(UTC))

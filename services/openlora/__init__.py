@@ -1,0 +1,1 @@
+"""OpenLoRA: many adapters on one base model, every answer paid for and traced."""

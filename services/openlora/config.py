@@ -1,0 +1,46 @@
+"""What OpenLoRA is told: the base model, the engine, what answers cost, and how much is taken in at once."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from openledger.money import MAX_AMOUNT, Price
+from services.kit.config import ServiceConfig
+
+
+class OpenLoRAConfig(ServiceConfig):
+    """Amounts are atomic units (10**-18 OPEN)."""
+
+    service: ClassVar[str] = "openlora"
+
+    ledger: str = Field(min_length=1, description="host:port of the ledger: sessions, and the money of every answer")
+    base: str = Field("smollm2-135m-instruct", min_length=1, description="base model by name, or a folder that is one")
+    engine: Literal["vllm", "transformers"] = Field("vllm", description="transformers: where vLLM cannot run")
+
+    price_per_1k_in: int = Field(10**15, ge=0, le=MAX_AMOUNT, description="per 1000 prompt tokens")
+    price_per_1k_out: int = Field(4 * 10**15, ge=0, le=MAX_AMOUNT, description="per 1000 answer tokens")
+    platform_fee: int = Field(10**14, ge=0, le=MAX_AMOUNT, description="per answer")
+
+    lease_chunk: int = Field(10**17, ge=1, le=MAX_AMOUNT, description="of a payer's balance set aside at a time")
+    lease_idle_seconds: float = Field(300, gt=0, description="an unused lease goes back to its payer after this long")
+    tend_seconds: float = Field(1, gt=0, description="how often leases and the engine's health are looked after")
+
+    max_running: int = Field(16, ge=1, description="answers generated at once; the engine batches them")
+    max_queued: int = Field(128, ge=0, description="requests that may wait for their turn")
+    max_tokens: int = Field(1024, ge=1, le=8192, description="longest answer, in tokens")
+    max_prompt_tokens: int = Field(1536, ge=1)
+    max_answer_seconds: float = Field(300, gt=0, description="longest wait for and making of an answer")
+
+    @property
+    def price(self) -> Price:
+        """What an answer costs."""
+        return Price(self.price_per_1k_in, self.price_per_1k_out, self.platform_fee)
+
+    @model_validator(mode="after")
+    def _a_lease_can_pay(self) -> Self:
+        dearest = self.price.fee(self.max_prompt_tokens, self.max_tokens)
+        if dearest > MAX_AMOUNT:
+            raise ValueError(f"the dearest answer would cost {dearest}, more than there can be")
+        return self

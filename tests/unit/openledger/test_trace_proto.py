@@ -1,0 +1,118 @@
+"""Document -> message -> bytes -> message -> document is the identity, and what cannot be so is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openledger.openlora.v1 import openlora_pb2
+from openledger.trace import Trace, parse
+from openledger.trace_proto import from_message, time_text, to_message
+
+TRACE = Trace(
+    response="responses/" + "0" * 32,
+    base="smollm2-135m-instruct",
+    base_sha256="a" * 64,
+    adapter="adapters/phenotypes/revisions/" + "b" * 64,
+    prompt_token_ids=(1, 2, 3),
+    completion_token_ids=(4, 0, 2**31 - 1),
+    sampling={"max_tokens": 128, "temperature": "0"},
+    finish_reason="stop",
+    payer="accounts/0x" + "c" * 40,
+    lease="leases/7",
+    fee=2**100,
+    platform_fee=5,
+    start_time="2026-01-02T03:04:05.000000Z",
+    end_time="2026-01-02T03:04:06.000001Z",
+    engine="vllm 0.32.0",
+)
+TOKENS = st.lists(st.integers(0, 2**31 - 1), max_size=50).map(tuple)
+MOMENTS = st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)).map(time_text)  # noqa: DTZ001
+SAMPLING = st.fixed_dictionaries(
+    {
+        "max_tokens": st.integers(1, 8192),
+        "temperature": st.sampled_from(["0", "0.1", "0.7", "1", "1.3333333333333333"]),
+    },
+    optional={
+        "top_p": st.sampled_from(["0.000001", "0.95", "1", "1e-7"]),
+        "top_k": st.integers(0, 1000),
+        "seed": st.integers(0, 2**32 - 1),
+        "stop": st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=9), min_size=1, max_size=8),
+    },
+)
+TRACES = st.builds(
+    replace,
+    st.just(TRACE),
+    adapter=st.sampled_from(["", TRACE.adapter]),
+    prompt_token_ids=TOKENS,
+    completion_token_ids=TOKENS,
+    sampling=SAMPLING,
+    finish_reason=st.sampled_from(["stop", "length"]),
+    fee=st.integers(0, 2**128 - 1),
+    platform_fee=st.integers(0, 2**128 - 1),
+    start_time=MOMENTS,
+    end_time=MOMENTS,
+    engine=st.text(st.characters(codec="utf-8"), max_size=40),
+)
+
+
+@settings(deadline=None)
+@given(TRACES)
+def test_a_trace_comes_back_byte_for_byte(trace):
+    wire = to_message(trace).SerializeToString()
+    back = from_message(openlora_pb2.Trace.FromString(wire))
+    assert back == parse(trace.dumps())
+    assert back.dumps() == trace.dumps()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    (
+        ("start_time", "2026-01-02T03:04:05Z"),
+        ("start_time", "2026-01-02T03:04:05.000000001Z"),
+        ("start_time", "2026-01-02T04:04:05.000000+01:00"),
+        ("end_time", "yesterday"),
+        ("finish_reason", "tired"),
+        ("sampling", {"max_tokens": 1, "temperature": "0.70"}),
+        ("sampling", {"max_tokens": 1, "temperature": 0.7}),
+        ("sampling", {"max_tokens": 1, "temperature": "nan"}),
+        ("sampling", {"max_tokens": 1}),
+        ("sampling", {"max_tokens": 1, "temperature": "0", "stop": []}),
+        ("sampling", {"max_tokens": 1, "temperature": "0", "top_p": None}),
+        ("sampling", {"max_tokens": 2**40, "temperature": "0"}),
+        ("sampling", {"max_tokens": 1, "temperature": "0", "beams": 4}),
+    ),
+)
+def test_a_document_that_would_not_come_back_is_refused(field, value):
+    with pytest.raises(ValueError, match=r"."):
+        to_message(replace(TRACE, **{field: value}))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    (
+        ("finish_reason", openlora_pb2.FINISH_REASON_UNSPECIFIED),
+        ("fee", "-1"),
+        ("payer", "accounts/somebody"),
+        ("response", "answers/1"),
+        ("adapter", "adapters/x"),
+        ("prompt_token_ids", [2**31]),
+    ),
+)
+def test_a_message_that_is_no_trace_is_refused(field, value):
+    message = to_message(TRACE)
+    message.ClearField(field)
+    message.MergeFrom(openlora_pb2.Trace(**{field: value}))
+    with pytest.raises(ValueError, match=r"."):
+        from_message(message)
+
+
+def test_a_message_with_finer_times_than_documents_have_is_refused():
+    message = to_message(TRACE)
+    message.start_time.nanos = 1
+    with pytest.raises(ValueError, match="six decimals"):
+        from_message(message)
