@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from openledger.claims import address_bytes
@@ -31,7 +30,11 @@ class WrongChain(ChainError):
     """The node serves another chain than the one configured or recorded."""
 
 
-class TransactionRejected(ChainError):
+class NodeRefused(ChainError):
+    """The node answered with an error of its own; the message is the node's."""
+
+
+class TransactionRejected(NodeRefused):
     """The node will not take the transaction; sending the same bytes again will not help."""
 
 
@@ -110,6 +113,33 @@ class Deposit:
 
 
 @dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """A withdrawal event: `paid` out, or asked for (then what earlier requests asked for no longer counts)."""
+
+    payer: str
+    amount: int
+    paid: bool
+    block_number: int
+    block_hash: str
+    tx_hash: str
+    log_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A claim event: what the account was paid, and all that it was ever paid after it."""
+
+    account: str
+    epoch: int
+    amount: int
+    cumulative: int
+    block_number: int
+    block_hash: str
+    tx_hash: str
+    log_index: int
+
+
+@dataclass(frozen=True, slots=True)
 class Epoch:
     """An epoch's root as the distributor holds it. Claimable from `active_at` on."""
 
@@ -143,7 +173,7 @@ class Contracts:
 
 
 class Chain(Protocol):
-    """One chain with the contracts on it. Every method may raise ChainUnavailable."""
+    """One chain with the contracts on it. Every method may raise ChainUnavailable and NodeRefused."""
 
     chain_id: int
     contracts: Contracts
@@ -191,6 +221,18 @@ class Chain(Protocol):
         """Deposit events of the blocks, both ends included, in order. to_block None: up to the head."""
         ...
 
+    def withdrawals(self, from_block: int, to_block: int | None = None) -> Iterable[Withdrawal]:
+        """Withdrawal events, as `deposits`."""
+        ...
+
+    def claims(self, from_block: int, to_block: int | None = None) -> Iterable[Claimed]:
+        """Claim events, as `deposits`."""
+        ...
+
+    def accepts_signature(self, contract: str, digest: bytes, signature: bytes) -> bool:
+        """Whether the contract wallet at that address takes the signature (ERC-1271); False where no contract is."""
+        ...
+
     def balance(self, payer: str) -> int:
         """What the payer has in escrow, not yet redeemed."""
         ...
@@ -224,7 +266,7 @@ class Chain(Protocol):
         ...
 
     def active_epoch(self) -> int:
-        """The newest epoch that can be claimed against; 0 if none."""
+        """The newest epoch that a transaction sent now could claim against; 0 if none."""
         ...
 
     def epoch(self, number: int) -> Epoch | None:
@@ -252,8 +294,3 @@ def sign(account: LocalAccount, call: Call, *, chain_id: int, nonce: int, gas: i
         fields["to"] = address_bytes(call.to)
     signed = account.sign_transaction(fields)
     return SignedTransaction(bytes(signed.raw_transaction), "0x" + bytes(signed.hash).hex(), nonce)
-
-
-def sender(raw: bytes) -> str:
-    """Who signed a raw transaction, lower-case."""
-    return str(Account.recover_transaction(raw)).lower()

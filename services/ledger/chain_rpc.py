@@ -1,192 +1,76 @@
-"""The chain over JSON-RPC, by web3: a node with timeouts on everything, and the contracts read through it.
+"""The chain port over JSON-RPC: the contracts, read through a node.
 
-Nodes differ in what they say and when they know it; those differences end here. What it does not know: keys, and what
-was sent before.
+What it does not know: what nodes say and how they differ (`services/ledger/chain_node.py`), and how the contracts got
+there (`services/ledger/deploy.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
-import requests
-from web3 import HTTPProvider, Web3
-from web3.exceptions import BlockNotFound, ContractLogicError, TimeExhausted, TransactionNotFound, Web3RPCError
-from web3.providers.rpc.utils import ExceptionRetryConfiguration
-from web3.types import TxParams
+from eth_abi.abi import encode
+from eth_account.signers.local import LocalAccount
 
-from openledger.abi import datanet_key, decode_error, decode_event, decode_result, encode_call, event_topic
-from openledger.claims import keccak
+from openledger.abi import datanet_key
 from services.ledger.chain import (
-    GAS_MARGIN,
-    Block,
-    Call,
     CallReverted,
-    ChainUnavailable,
+    Chain,
+    Claimed,
     Contracts,
     Deposit,
     Epoch,
-    Fees,
-    NonceTooLow,
-    Receipt,
+    NodeRefused,
     Snapshot,
-    TransactionRejected,
-    WrongChain,
+    Withdrawal,
 )
+from services.ledger.chain_node import TIMEOUT_SECONDS, Node
+from services.ledger.deploy import Terms, deploy
 
-TIMEOUT_SECONDS = 20.0
-LOG_BLOCKS = 2_000  # a request: many nodes refuse longer ranges
-# geth, anvil, erigon and nethermind: the transaction waits in their pool, or is in a block, already.
-KNOWN_ALREADY = ("already known", "already imported", "alreadyknown", "known transaction", "already exists")
-
-T = TypeVar("T")
+ERC1271_MAGIC = bytes.fromhex("1626ba7e")  # isValidSignature(bytes32,bytes): its selector, and its yes
 
 
-class Node:
-    """A node of one chain. Make it with `Node.connect`."""
-
-    def __init__(self, web3: Web3, chain_id: int) -> None:
-        self._web3 = web3
-        self.chain_id = chain_id
-
-    @classmethod
-    def connect(cls, url: str, chain_id: int, timeout: float = TIMEOUT_SECONDS) -> Node:
-        """Connects and checks the chain id. Raises WrongChain, ChainUnavailable; `timeout` in seconds, a request."""
-        retries = ExceptionRetryConfiguration(errors=(requests.ConnectionError,), retries=2)
-        provider = HTTPProvider(url, request_kwargs={"timeout": timeout}, exception_retry_configuration=retries)
-        node = cls(Web3(provider), chain_id)
-        served = node._ask(lambda: node._web3.eth.chain_id)
-        if served != chain_id:
-            raise WrongChain(f"the node at {url} serves chain {served}, but {chain_id} is configured")
-        return node
-
-    def genesis_hash(self) -> str:
-        """The first block's hash: tells two chains of the same id apart."""
-        return self._block(0).hash
-
-    def nonce(self, address: str, *, pending: bool = False) -> int:
-        account = Web3.to_checksum_address(address)
-        return self._ask(lambda: self._web3.eth.get_transaction_count(account, "pending" if pending else "latest"))
-
-    def fees(self) -> Fees:
-        base = self._ask(lambda: self._web3.eth.get_block("latest").get("baseFeePerGas", 0))
-        tip = self._ask(lambda: self._web3.eth.max_priority_fee)
-        return Fees(max_fee=2 * int(base) + int(tip), priority_fee=int(tip))
-
-    def estimate(self, sender: str, call: Call) -> int:
-        exact = self._ask(lambda: self._web3.eth.estimate_gas(_params(sender, call)))
-        return int(exact * GAS_MARGIN)
-
-    def code(self, address: str) -> bytes:
-        """The code at an address; empty if there is none."""
-        return bytes(self._ask(lambda: self._web3.eth.get_code(Web3.to_checksum_address(address))))
-
-    def broadcast(self, raw: bytes) -> str:
-        tx_hash = "0x" + keccak(raw).hex()
-        try:
-            self._ask(lambda: self._web3.eth.send_raw_transaction(raw))
-        except TransactionRejected as rejected:
-            words = str(rejected).lower()
-            if any(known in words for known in KNOWN_ALREADY):
-                return tx_hash
-            if "nonce too low" not in words:
-                raise
-            if self.receipt(tx_hash) is None:
-                raise NonceTooLow(str(rejected)) from rejected
-        return tx_hash
-
-    def receipt(self, tx_hash: str) -> Receipt | None:
-        try:
-            found: Any = self._ask(lambda: self._web3.eth.get_transaction_receipt(_bytes(tx_hash)))
-        except TransactionNotFound:
-            return None
-        if found["blockNumber"] is None:
-            return None  # some nodes answer for a transaction that still waits
-        made = found["contractAddress"]
-        return Receipt(
-            tx_hash=tx_hash,
-            block_number=found["blockNumber"],
-            block_hash=_hex(found["blockHash"]),
-            succeeded=found["status"] == 1,
-            gas_used=found["gasUsed"],
-            contract=str(made).lower() if made else None,
-        )
-
-    def head(self) -> Block:
-        return self._block("latest")
-
-    def block(self, number: int) -> Block | None:
-        try:
-            return self._block(number)
-        except BlockNotFound:
-            return None
-
-    def finalized_number(self) -> int:
-        return self._block("finalized").number
-
-    def timestamp(self) -> int:
-        try:
-            return int(self._ask(lambda: self._web3.eth.get_block("pending")["timestamp"]))
-        except (BlockNotFound, TransactionRejected):
-            return self.head().timestamp  # not every node knows a pending block; then this is the best there is
-
-    def read(self, contract: str, at: str, function: str, *arguments: Any) -> Any:
-        """Calls a view; returns its value, or a tuple of several. Raises CallReverted."""
-        call = Call(at, encode_call(contract, function, *arguments))
-        result = bytes(self._ask(lambda: self._web3.eth.call(_params(None, call))))
-        values = decode_result(contract, function, result)
-        return values[0] if len(values) == 1 else values
-
-    def logs(self, contract: str, at: str, event: str, from_block: int, to_block: int) -> Iterator[dict[str, Any]]:
-        """The event's logs in order, with their fields under "fields"."""
-        topic = "0x" + event_topic(contract, event).hex()
-        for first in range(from_block, to_block + 1, LOG_BLOCKS):
-            found = self._logs(at, topic, first, min(first + LOG_BLOCKS - 1, to_block))
-            for log in sorted(found, key=lambda entry: (entry["blockNumber"], entry["logIndex"])):
-                fields = decode_event(contract, event, [bytes(t) for t in log["topics"]], bytes(log["data"]))
-                yield {**log, "fields": fields}
-
-    def _logs(self, at: str, topic: str, first: int, last: int) -> Any:
-        query: Any = {"address": Web3.to_checksum_address(at), "topics": [topic], "fromBlock": first, "toBlock": last}
-        return self._ask(lambda: self._web3.eth.get_logs(query))
-
-    def _block(self, at: Any) -> Block:
-        found: Any = self._ask(lambda: self._web3.eth.get_block(at))
-        return Block(found["number"], _hex(found["hash"]), _hex(found["parentHash"]), found["timestamp"])
-
-    def _ask(self, question: Callable[[], T]) -> T:
-        """Asks the node, with its failures turned into ours. Lets BlockNotFound and TransactionNotFound through."""
-        try:
-            return question()
-        except ContractLogicError as error:
-            raise _reverted(error) from error
-        except (BlockNotFound, TransactionNotFound):
-            raise
-        except Web3RPCError as error:
-            raise TransactionRejected(_words(error)) from error
-        except (requests.RequestException, TimeExhausted, ConnectionError, TimeoutError) as error:
-            raise ChainUnavailable(f"the node does not answer: {type(error).__name__}: {error}") from error
+def open_chain(
+    url: str, chain_id: int, deployer: LocalAccount, terms: Terms, path: Path, timeout: float = TIMEOUT_SECONDS
+) -> Chain:
+    """Connects to a node and makes sure that the contracts are there. Raises what `Node.connect` and `deploy` raise."""
+    node = Node.connect(url, chain_id, timeout)
+    return RpcChain(node, deploy(node, deployer, terms, path))
 
 
 class RpcChain(Node):
     """A node, and the contracts read through it: implements `services.ledger.chain.Chain`."""
 
     def __init__(self, node: Node, contracts: Contracts) -> None:
-        super().__init__(node._web3, node.chain_id)
+        super().__init__(node.web3, node.chain_id)
         self.contracts = contracts
 
     def deposits(self, from_block: int, to_block: int | None = None) -> Iterator[Deposit]:
-        last = self.head().number if to_block is None else to_block
-        for log in self.logs("InferenceEscrow", self.contracts.escrow, "Deposited", from_block, last):
-            yield Deposit(
-                payer=log["fields"]["payer"],
-                amount=log["fields"]["amount"],
-                total=log["fields"]["total"],
-                block_number=log["blockNumber"],
-                block_hash=_hex(log["blockHash"]),
-                tx_hash=_hex(log["transactionHash"]),
-                log_index=log["logIndex"],
-            )
+        for log in self._escrow_logs("Deposited", from_block, to_block):
+            fields = log["fields"]
+            yield Deposit(fields["payer"], fields["amount"], fields["total"], *_place(log))
+
+    def withdrawals(self, from_block: int, to_block: int | None = None) -> Iterator[Withdrawal]:
+        found = [
+            Withdrawal(log["fields"]["payer"], log["fields"]["amount"], event == "Withdrawn", *_place(log))
+            for event in ("WithdrawInitiated", "Withdrawn")
+            for log in self._escrow_logs(event, from_block, to_block)
+        ]
+        yield from sorted(found, key=lambda event: (event.block_number, event.log_index))
+
+    def claims(self, from_block: int, to_block: int | None = None) -> Iterator[Claimed]:
+        at = self.contracts.distributor
+        for log in self.logs("RewardsDistributor", at, "Claimed", from_block, self._last(to_block)):
+            fields = log["fields"]
+            yield Claimed(fields["account"], fields["epoch"], fields["amount"], fields["cumulative"], *_place(log))
+
+    def accepts_signature(self, contract: str, digest: bytes, signature: bytes) -> bool:
+        try:
+            answer = self.call(contract, ERC1271_MAGIC + encode(["bytes32", "bytes"], [digest, signature]))
+        except (CallReverted, NodeRefused):
+            return False
+        return answer == ERC1271_MAGIC.ljust(32, b"\0")
 
     def balance(self, payer: str) -> int:
         return int(self.read("InferenceEscrow", self.contracts.escrow, "balanceOf", payer))
@@ -214,7 +98,7 @@ class RpcChain(Node):
         return int(self._distributor("lastEpoch"))
 
     def active_epoch(self) -> int:
-        return int(self._distributor("activeEpoch"))
+        return int(self.read_next("RewardsDistributor", self.contracts.distributor, "activeEpoch"))
 
     def epoch(self, number: int) -> Epoch | None:
         try:
@@ -229,35 +113,17 @@ class RpcChain(Node):
         found = Snapshot(*self.read("DatanetRegistry", self.contracts.registry, "snapshotOf", key, version))
         return found if found.records else None
 
+    def _escrow_logs(self, event: str, from_block: int, to_block: int | None) -> Iterator[dict[str, Any]]:
+        return self.logs("InferenceEscrow", self.contracts.escrow, event, from_block, self._last(to_block))
+
+    def _last(self, to_block: int | None) -> int:
+        return self.head().number if to_block is None else to_block
+
     def _distributor(self, function: str, *arguments: Any) -> Any:
         return self.read("RewardsDistributor", self.contracts.distributor, function, *arguments)
 
 
-def _params(sender: str | None, call: Call) -> TxParams:
-    params: TxParams = {"data": call.data, "value": Web3.to_wei(call.value, "wei")}
-    if sender is not None:
-        params["from"] = Web3.to_checksum_address(sender)
-    if call.to is not None:
-        params["to"] = Web3.to_checksum_address(call.to)
-    return params
-
-
-def _reverted(error: ContractLogicError) -> CallReverted:
-    data = error.data if isinstance(error.data, str) and error.data.startswith("0x") else "0x"
-    decoded = decode_error(bytes.fromhex(data[2:]))
-    return CallReverted(decoded[0] if decoded else None, decoded[1] if decoded else (), str(error.message or data))
-
-
-def _words(error: Web3RPCError) -> str:
-    """The node's own message, out of what web3 wraps around it."""
-    response = error.rpc_response or {}
-    inner = response.get("error")
-    return str(inner.get("message")) if isinstance(inner, dict) else str(error)
-
-
-def _bytes(tx_hash: str) -> Any:
-    return bytes.fromhex(tx_hash[2:])
-
-
-def _hex(value: bytes) -> str:
-    return "0x" + bytes(value).hex()
+def _place(log: dict[str, Any]) -> tuple[int, str, str, int]:
+    """Where a log stands: block number and hash, transaction hash, index in the block."""
+    block_hash, tx_hash = bytes(log["blockHash"]).hex(), bytes(log["transactionHash"]).hex()
+    return log["blockNumber"], "0x" + block_hash, "0x" + tx_hash, log["logIndex"]

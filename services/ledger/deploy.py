@@ -20,7 +20,7 @@ from eth_account.signers.local import LocalAccount
 from openledger.abi import artifact, encode_creation
 from openledger.claims import address_bytes, keccak
 from services.ledger.chain import Call, ChainError, ChainUnavailable, Contracts, NonceTooLow, Receipt, WrongChain, sign
-from services.ledger.chain_rpc import Node
+from services.ledger.chain_node import Node
 
 FILE_VERSION = 1
 CONFIRMATION_SECONDS = 180.0

@@ -1,0 +1,108 @@
+"""Deployment on both kinds of chain: found again, continued after a kill, and refused when something does not fit."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from services.ledger.chain import Call, WrongChain
+from services.ledger.chain_node import Node
+from services.ledger.chain_rpc import RpcChain, open_chain
+from services.ledger.deploy import DeploymentMismatch, deploy
+from tests.chains import CHAIN_ID, EARNERS, OPERATOR, STRANGER, TERMS, send
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing catches it."""
+
+
+@pytest.mark.parametrize("after_sending", (False, True))
+@pytest.mark.parametrize("creation", range(4))
+def test_a_deployment_killed_anywhere_goes_on(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, creation: int, after_sending: bool
+) -> None:
+    path = tmp_path / "contracts.json"
+    nonce = node.nonce(OPERATOR.address)
+    sent = []
+
+    def dies(self: Node, raw: bytes) -> str:
+        if len(sent) == creation:
+            if after_sending:
+                broadcast(self, raw)
+            raise Killed
+        sent.append(raw)
+        return broadcast(self, raw)
+
+    broadcast = Node.broadcast
+    with monkeypatch.context() as patched:
+        patched.setattr(Node, "broadcast", dies)
+        with pytest.raises(Killed):
+            deploy(node, OPERATOR, TERMS, path)
+    planned = json.loads(path.read_text())["transactions"]
+    assert len(planned) == creation + 1
+    contracts = deploy(node, OPERATOR, TERMS, path)
+    assert [getattr(contracts, key) for key in planned] == [entry["address"] for entry in planned.values()]
+    assert node.nonce(OPERATOR.address) == nonce + 4
+
+
+def test_a_second_deployment_finds_the_first(node: Node, tmp_path: Path) -> None:
+    first = deploy(node, OPERATOR, TERMS, tmp_path / "contracts.json")
+    nonce = node.nonce(OPERATOR.address)
+    assert deploy(node, OPERATOR, TERMS, tmp_path / "contracts.json") == first
+    assert node.nonce(OPERATOR.address) == nonce
+
+
+def test_a_planned_creation_whose_nonce_was_taken_is_planned_anew(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(self: Node, raw: bytes) -> str:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Node, "broadcast", dies)
+        with pytest.raises(Killed):
+            deploy(node, OPERATOR, TERMS, tmp_path / "contracts.json")
+    send(node, Call(EARNERS[0], b"", 1))
+    contracts = deploy(node, OPERATOR, TERMS, tmp_path / "contracts.json")
+    assert RpcChain(node, contracts).token_balance(OPERATOR.address) == TERMS.supply
+
+
+def test_other_terms_are_refused(node: Node, tmp_path: Path) -> None:
+    deploy(node, OPERATOR, TERMS, tmp_path / "contracts.json")
+    with pytest.raises(DeploymentMismatch, match="challenge_window was 1 and is now 2"):
+        deploy(node, OPERATOR, replace(TERMS, challenge_window=2), tmp_path / "contracts.json")
+
+
+def test_a_file_that_lies_is_found_out(node: Node, tmp_path: Path) -> None:
+    path = tmp_path / "contracts.json"
+    deploy(node, OPERATOR, TERMS, path)
+    content = json.loads(path.read_text())
+    content["terms"]["operator"] = STRANGER.address.lower()
+    path.write_text(json.dumps(content))
+    with pytest.raises(DeploymentMismatch, match=r"InferenceEscrow\.operator"):
+        deploy(node, OPERATOR, replace(TERMS, operator=STRANGER.address), path)
+
+
+def test_a_file_of_another_chain_is_refused(node: Node, tmp_path: Path) -> None:
+    path = tmp_path / "contracts.json"
+    deploy(node, OPERATOR, TERMS, path)
+    content = json.loads(path.read_text())
+    content["genesis"] = "0x" + "00" * 32
+    path.write_text(json.dumps(content))
+    with pytest.raises(WrongChain):
+        deploy(node, OPERATOR, TERMS, path)
+
+
+def test_a_broken_file_is_refused(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "contracts.json").write_text("{")
+    with pytest.raises(DeploymentMismatch, match="is not a deployment file"):
+        deploy(node, OPERATOR, TERMS, tmp_path / "contracts.json")
+
+
+def test_one_call_opens_the_chain_with_its_contracts(url: str, tmp_path: Path) -> None:
+    chain = open_chain(url, CHAIN_ID, OPERATOR, TERMS, tmp_path / "contracts.json")
+    assert chain.token_balance(OPERATOR.address) == TERMS.supply
+    assert (chain.last_epoch(), chain.active_epoch(), chain.funded()) == (0, 0, 0)
