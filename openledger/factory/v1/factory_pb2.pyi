@@ -66,6 +66,7 @@ class FineTuneSpec(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     HELD_OUT_FIELD_NUMBER: _builtins.int
     PLACEBOS_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
     base: _builtins.str
     """Name in the registry of base models, such as "smollm2-135m-instruct"."""
     prompt_template: _builtins.str
@@ -85,6 +86,8 @@ class FineTuneSpec(_message.Message):
     """Part of each contributor's records that is kept aside to measure with."""
     placebos: _builtins.int
     """Contributors that are not there: the yardstick of noise."""
+    precision: _builtins.str
+    """Of the matrix products of training: "float32", or "bfloat16", which machines that have it do faster."""
     @_builtins.property
     def snapshots(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """datanets/{datanet}/snapshots/{version}"""
@@ -106,10 +109,11 @@ class FineTuneSpec(_message.Message):
         seed: _builtins.int | None = ...,
         held_out: _builtins.float | None = ...,
         placebos: _builtins.int | None = ...,
+        precision: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_batch_size", b"_batch_size", "_epochs", b"_epochs", "_held_out", b"_held_out", "_layers", b"_layers", "_learning_rate", b"_learning_rate", "_max_length", b"_max_length", "_placebos", b"_placebos", "_rank", b"_rank", "_seed", b"_seed", "alpha", b"alpha", "batch_size", b"batch_size", "epochs", b"epochs", "held_out", b"held_out", "layers", b"layers", "learning_rate", b"learning_rate", "max_length", b"max_length", "placebos", b"placebos", "rank", b"rank", "seed", b"seed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_batch_size", b"_batch_size", "_epochs", b"_epochs", "_held_out", b"_held_out", "_layers", b"_layers", "_learning_rate", b"_learning_rate", "_max_length", b"_max_length", "_placebos", b"_placebos", "_precision", b"_precision", "_rank", b"_rank", "_seed", b"_seed", "alpha", b"alpha", "batch_size", b"batch_size", "epochs", b"epochs", "held_out", b"held_out", "layers", b"layers", "learning_rate", b"learning_rate", "max_length", b"max_length", "placebos", b"placebos", "precision", b"precision", "rank", b"rank", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_batch_size", b"_batch_size", "_epochs", b"_epochs", "_held_out", b"_held_out", "_layers", b"_layers", "_learning_rate", b"_learning_rate", "_max_length", b"_max_length", "_placebos", b"_placebos", "_rank", b"_rank", "_seed", b"_seed", "alpha", b"alpha", "base", b"base", "batch_size", b"batch_size", "completion_template", b"completion_template", "epochs", b"epochs", "held_out", b"held_out", "layers", b"layers", "learning_rate", b"learning_rate", "max_length", b"max_length", "placebos", b"placebos", "prompt_template", b"prompt_template", "rank", b"rank", "seed", b"seed", "snapshots", b"snapshots"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_batch_size", b"_batch_size", "_epochs", b"_epochs", "_held_out", b"_held_out", "_layers", b"_layers", "_learning_rate", b"_learning_rate", "_max_length", b"_max_length", "_placebos", b"_placebos", "_precision", b"_precision", "_rank", b"_rank", "_seed", b"_seed", "alpha", b"alpha", "base", b"base", "batch_size", b"batch_size", "completion_template", b"completion_template", "epochs", b"epochs", "held_out", b"held_out", "layers", b"layers", "learning_rate", b"learning_rate", "max_length", b"max_length", "placebos", b"placebos", "precision", b"precision", "prompt_template", b"prompt_template", "rank", b"rank", "seed", b"seed", "snapshots", b"snapshots"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__alpha: _TypeAlias = _typing.Literal["alpha"]  # noqa: Y015
     _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015
@@ -127,6 +131,8 @@ class FineTuneSpec(_message.Message):
     _WhichOneofArgType__max_length: _TypeAlias = _typing.Literal["_max_length", b"_max_length"]  # noqa: Y015
     _WhichOneofReturnType__placebos: _TypeAlias = _typing.Literal["placebos"]  # noqa: Y015
     _WhichOneofArgType__placebos: _TypeAlias = _typing.Literal["_placebos", b"_placebos"]  # noqa: Y015
+    _WhichOneofReturnType__precision: _TypeAlias = _typing.Literal["precision"]  # noqa: Y015
+    _WhichOneofArgType__precision: _TypeAlias = _typing.Literal["_precision", b"_precision"]  # noqa: Y015
     _WhichOneofReturnType__rank: _TypeAlias = _typing.Literal["rank"]  # noqa: Y015
     _WhichOneofArgType__rank: _TypeAlias = _typing.Literal["_rank", b"_rank"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
@@ -147,6 +153,8 @@ class FineTuneSpec(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_length) -> _WhichOneofReturnType__max_length | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__placebos) -> _WhichOneofReturnType__placebos | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__precision) -> _WhichOneofReturnType__precision | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rank) -> _WhichOneofReturnType__rank | None: ...
     @_typing.overload

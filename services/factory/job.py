@@ -1,0 +1,221 @@
+"""Drive fine-tunes from QUEUED to their end, one at a time, from what the store says and nothing else.
+
+    QUEUED -> READING -> TRAINING -> SUCCEEDED | FAILED | CANCELLED
+
+Every step can be killed and taken again: reading starts over, training starts over with the same inputs and gives the
+same bytes, and each change of state holds only if the fine-tune still was in the state before.  One process works on a
+store; it does not know of others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy.exc import OperationalError
+
+from openledger.artifacts import ArtifactStore
+from openledger.manifest import ManifestError
+from services.factory import store
+from services.factory.bell import Bell, rung
+from services.factory.event_log import EventLog
+from services.factory.lineage import CODE, lineage, measured
+from services.factory.model import UNFINISHED, FineTune, JobFailed, State
+from services.factory.read import read_snapshot
+from services.factory.source import SnapshotSource
+from services.kit import logs
+from services.kit.database import Database
+from services.kit.errors import from_exception
+from services.kit.executor import Done, Executor, Shard, TaskFailed
+
+TASK = "services.factory.task:fine_tune"
+MAX_DEATHS = 3
+"""Workers that may die under one fine-tune before it is given up: it is probably what kills them."""
+_POLL = 1.0
+
+# What a worker raises, by class name, as the reason that its owner reads.
+REASONS = {
+    "BaseChanged": "BASE_UNAVAILABLE",
+    "BaseModelError": "BASE_UNAVAILABLE",
+    "BaseModelUnavailable": "BASE_UNAVAILABLE",
+    "Diverged": "NAN_LOSS",
+    "DiskFull": "DISK_FULL",
+    "MemoryError": "OUT_OF_MEMORY",
+    "NothingToTrainOn": "NO_USABLE_RECORDS",
+    "SpecError": "UNTRAINABLE",
+    "TrainingError": "UNTRAINABLE",
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds."""
+
+    read: float
+    train: float
+
+
+class Runner:
+    """The machine's one line of work."""
+
+    def __init__(
+        self,
+        database: Database,
+        source: SnapshotSource,
+        executor: Executor,
+        records: ArtifactStore,
+        bell: Bell,
+        limits: Limits,
+    ) -> None:
+        """records: where verified records are kept, readable by the executor's workers under the same path."""
+        self._database, self._source, self._executor = database, source, executor
+        self._records, self._bell, self._limits = records, bell, limits
+        self._log = logs.logger("factory")
+
+    async def run(self) -> None:
+        """Work for ever.  What is half done when this is cancelled is taken up again by the next run."""
+        while True:
+            changed = self._bell.next()
+            job = await self._database.read(store.next_unfinished)
+            if job is None:
+                await rung(changed, _POLL)
+            else:
+                await self._take(job)
+
+    async def _take(self, job: FineTune) -> None:
+        """Work on a fine-tune until it ends, by itself or by its owner's will."""
+        work = asyncio.create_task(self._work(job))
+        ended = asyncio.create_task(self._ended(job.id))
+        try:
+            await asyncio.wait((work, ended), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _stop(ended)
+            await _stop(work)
+        if not work.cancelled():
+            work.result()
+
+    async def _work(self, job: FineTune) -> None:
+        try:
+            await self._train(await self._read(job))
+        except JobFailed as failure:
+            await self._fail(job, failure.reason, failure.message)
+        except OperationalError:
+            raise  # the database is away, so there is nowhere to write that this failed: it is taken up again
+        except Exception as error:  # noqa: BLE001 - one fine-tune's trouble must not hold up all that wait behind it
+            fault = from_exception(error)
+            if fault.reason == "INTERNAL":
+                self._log.error("fine-tune failed", fine_tune=job.name, exc_info=error)
+            await self._fail(job, fault.reason, f"{fault.message}; fine-tune {job.id}")
+
+    async def _ended(self, id_: str) -> None:
+        """Returns when the fine-tune is at its end."""
+        while True:
+            changed = self._bell.next()
+            with contextlib.suppress(OperationalError):  # a database that is away for a moment ends no training
+                job = await self._database.read(lambda c: store.find(c, id_))
+                if job is None or job.state not in UNFINISHED:
+                    return
+            await rung(changed, _POLL)
+
+    async def _read(self, job: FineTune) -> FineTune:
+        if job.records and self._records.has(job.records):
+            return job
+        await self._move(job, State.READING, f"reading {job.snapshot} and checking it against its root")
+        known = await self._database.read(lambda c: store.snapshot_records(c, job.snapshot, job.snapshot_root))
+        digest = known if known and self._records.has(known) else await self._receive(job)
+        return replace(job, records=digest)
+
+    async def _receive(self, job: FineTune) -> str:
+        name, root = job.snapshot, job.snapshot_root
+        digest = await read_snapshot(self._source, name, root, self._records, self._limits.read)
+        await self._database.write(lambda c: store.add_snapshot_records(c, name, root, digest))
+        return digest
+
+    async def _train(self, job: FineTune) -> None:
+        said = "taken up again" if job.state is State.TRAINING else "every record is what was frozen; training starts"
+        await self._move(job, State.TRAINING, said, records=job.records)
+        events = EventLog(self._database, self._bell, job.id)
+        writing = asyncio.create_task(events.run())
+        try:
+            done = await self._attempts(job, events)
+        finally:
+            await _stop(writing)
+        await events.flush()
+        await self._succeed(job, done)
+
+    async def _attempts(self, job: FineTune, events: EventLog) -> Done:
+        work = shard(job, self._records)
+        try:
+            async with asyncio.timeout(self._limits.train):
+                while True:
+                    try:
+                        return await self._executor.run(work, events.put)
+                    except TaskFailed as failure:
+                        await self._died(job, failure)
+        except TimeoutError:
+            raise JobFailed(
+                "OUT_OF_TIME",
+                f"training took longer than the {self._limits.train:.0f} s that it may take here: "
+                "take fewer epochs or records",
+            ) from None
+
+    async def _died(self, job: FineTune, failure: TaskFailed) -> None:
+        """Returns when the work may be tried again."""
+        if failure.kind != "WorkerDied":
+            reason = REASONS.get(failure.kind, "INTERNAL")
+            self._log.warning("worker failed", fine_tune=job.name, kind=failure.kind, message=failure.message)
+            said = failure.message if reason != "INTERNAL" else f"an error on our side; fine-tune {job.id}"
+            raise JobFailed(reason, said)
+        deaths = await self._database.write(lambda c: store.count_death(c, job.id))
+        if deaths >= MAX_DEATHS:
+            raise JobFailed("WORKER_DIED", f"{deaths} workers died over it, most likely of too little memory")
+        said = f"the worker died; starting again ({deaths} of {MAX_DEATHS})"
+        await self._database.write(lambda c: store.note(c, job.id, State.TRAINING, said, None))
+        self._bell.ring()
+
+    async def _succeed(self, job: FineTune, done: Done) -> None:
+        try:
+            manifest = lineage(job, done.result)
+            data = manifest.to_bytes()
+        except ManifestError as error:
+            raise JobFailed("UNTRAINABLE", f"the run gave figures that cannot be published: {error}") from error
+        await self._move(
+            job,
+            State.SUCCEEDED,
+            "done: ready to be published",
+            manifest=data,
+            revision=manifest.revision,
+            metrics=measured(done.result),
+            output=str(done.output),
+        )
+
+    async def _fail(self, job: FineTune, reason: str, message: str) -> None:
+        await self._move(job, State.FAILED, message, reason=reason, message=message)
+
+    async def _move(self, job: FineTune, state: State, said: str, **values: Any) -> None:
+        """Change the state, unless the owner has ended it: then whoever watches for that stops this work."""
+        await self._database.write(lambda c: store.move(c, job.id, state, said, **values))
+        self._bell.ring()
+
+
+def shard(job: FineTune, records: ArtifactStore) -> Shard:
+    """The training of a fine-tune as a piece of work, named by everything that decides its bytes."""
+    return Shard(
+        TASK,
+        {
+            "spec": job.spec.to_json(),
+            "base_sha256": job.base_sha256,
+            "records": job.records,
+            "records_root": str(records.root.resolve()),
+            "threads": job.threads,
+            "code": CODE,
+        },
+    )
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    """End a task and wait until it has; what it raised stays in it."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,46 @@
+"""From a finished worker's result to the lineage manifest, whose digest names the adapter revision.
+
+No time, path or machine goes in: the same run on the same data gives the same name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import openledger
+from openledger.manifest import Base, LineageManifest, Snapshot
+from services.factory.model import FineTune, Metrics
+
+CODE = f"openledger {openledger.__version__}"
+
+
+def lineage(job: FineTune, result: Mapping[str, Any]) -> LineageManifest:
+    """result: what `services.factory.task.fine_tune` returned."""
+    return LineageManifest(
+        adapter=job.adapter,
+        base=Base(job.spec.base, job.base_sha256),
+        files=result["files"],
+        index_root=result["index_root"],
+        snapshots=(Snapshot(job.snapshot, job.snapshot_root),),
+        spec=job.spec.to_json(),
+        contributors=result["contributors"],
+        owner=job.owner,
+        metrics=result["metrics"],
+        code=CODE,
+    )
+
+
+def measured(result: Mapping[str, Any]) -> Metrics:
+    """The same result, as figures for people."""
+    figures = result["metrics"]
+    return Metrics(
+        train_records=figures["records"],
+        held_out_records=figures["records_held_out"],
+        dropped=result["dropped"],
+        contributors=len(result["contributors"]),
+        loss_before=figures.get("loss_before", 0.0),
+        loss_after=figures.get("loss_after", 0.0),
+        train_tokens=figures["tokens"],
+        seconds=result["seconds"],
+    )

@@ -1,0 +1,8 @@
+"""Alembic's entry: this service's tables."""
+
+from __future__ import annotations
+
+from services.factory.store import METADATA
+from services.kit.migrations import run
+
+run(METADATA)

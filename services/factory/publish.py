@@ -1,0 +1,51 @@
+"""Make the adapter of a finished fine-tune public: its files and its manifest become artifacts, then it gets a name.
+
+Each step can be repeated without harm, and the name appears last: whoever finds a revision finds all of its files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+from openledger import manifest
+from openledger.artifacts import ArtifactStore, file_sha256
+from services.factory.model import FineTune, Revision, State
+from services.kit.errors import precondition
+
+
+async def put_artifacts(job: FineTune, artifacts: ArtifactStore) -> Revision:
+    """Store what belongs to a fine-tune's adapter; returns the revision that may now be named.
+
+    Raises `Fault`: NOT_SUCCEEDED, ADAPTER_LOST.
+    """
+    if job.state is not State.SUCCEEDED or job.metrics is None:
+        raise precondition(
+            "NOT_SUCCEEDED",
+            f"{job.name} is {job.state}; only a fine-tune that has succeeded can be published",
+            state=job.state,
+        )
+    await asyncio.to_thread(_put, job, artifacts)
+    return Revision(job.revision, job.adapter, job.id, job.manifest, job.metrics, datetime.now(UTC))
+
+
+def _put(job: FineTune, artifacts: ArtifactStore) -> None:
+    for name, digest in manifest.parse(job.manifest).files.items():
+        if not artifacts.has(digest):
+            artifacts.put_file(_intact(job, name, digest))
+    artifacts.put(job.manifest)
+
+
+def _intact(job: FineTune, name: str, digest: str) -> Path:
+    """A trained file with the bytes that were promised when training ended."""
+    file = Path(job.output) / name
+    found = file_sha256(file) if file.is_file() else "nothing"
+    if found != digest:
+        raise precondition(
+            "ADAPTER_LOST",
+            f"{name} of {job.name} is not there as it was trained (SHA-256 {digest} was promised, there is {found}); "
+            "create the fine-tune again: it gives the same adapter",
+            file=name,
+        )
+    return file

@@ -1,0 +1,104 @@
+"""The work of one fine-tune in a worker of its own: verified records in, adapter and contribution index out.
+
+    run by an executor as "services.factory.task:fine_tune"
+
+A plain function of its arguments, which name every input by digest: the same arguments give the same files.  Knows no
+database, no gRPC and no owner.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from openledger import base_models
+from openledger.artifacts import ArtifactStore, file_sha256
+from openledger.manifest import FILES
+from services.factory.data import load_tokenizer, tokenise
+from services.factory.read import parse
+from services.factory.spec import FineTuneSpec
+from services.factory.train import Progress, train
+
+Report = Callable[[dict[str, Any]], None]
+
+
+class NothingToTrainOn(ValueError):
+    """Not one record of the snapshot can be used."""
+
+
+class BaseChanged(ValueError):
+    """The base model's weights are not those that the fine-tune was created for."""
+
+
+class DiskFull(OSError):
+    """There is no room for the worker's files."""
+
+
+def fine_tune(arguments: dict[str, Any], output: Path, report: Report) -> dict[str, Any]:
+    """Train.  arguments: see `services.factory.job.shard`; reports are `Progress` as JSON.
+
+    Returns records, files (SHA-256 by name), index_root, contributors, metrics, dropped (count by code) and seconds.
+    """
+    try:
+        return _fine_tune(arguments, output, report)
+    except Exception as error:
+        if _is_disk_full(error):
+            raise DiskFull(f"no room is left for the files of this fine-tune in {output.parent}") from error
+        raise
+
+
+def _fine_tune(arguments: dict[str, Any], output: Path, report: Report) -> dict[str, Any]:
+    start = time.monotonic()
+    torch.set_num_threads(arguments["threads"])
+    spec = FineTuneSpec.from_json(arguments["spec"])
+    records = parse(ArtifactStore(Path(arguments["records_root"])).get(arguments["records"]))
+    base = _base(spec.base, arguments["base_sha256"], report)
+    tokenised = tokenise(records, spec, load_tokenizer(base))
+    dropped = dict(sorted(Counter(refused.code for refused in tokenised.refused).items()))
+    if not tokenised.examples:
+        first = tokenised.refused[0]
+        raise NothingToTrainOn(f"none of the {len(records)} records can be used; {first.record}: {first.reason}")
+    result = train(spec, tokenised.examples, base, output, lambda progress: report(asdict(progress)))
+    for name in result.files:
+        _sync(output / name)
+    return {
+        "records": len(records),
+        "files": {name: file_sha256(output / name) for name in FILES},
+        "index_root": result.index_root,
+        "contributors": result.contributors,
+        "metrics": result.metrics,
+        "dropped": dropped,
+        "seconds": time.monotonic() - start,
+    }
+
+
+def _base(name: str, expected: str, report: Report) -> Path:
+    """The base model's folder, made on first use."""
+    report(asdict(Progress("base", 0, 0)))
+    folder = base_models.locate(name)
+    found = base_models.sha256(name)
+    if found != expected:
+        raise BaseChanged(f"the base model {name} has SHA-256 {found}, the fine-tune was created for {expected}")
+    return folder
+
+
+def _is_disk_full(error: Exception) -> bool:
+    """Also for libraries that write in another language and tell of it in words alone."""
+    return getattr(error, "errno", None) == errno.ENOSPC or f"os error {errno.ENOSPC})" in str(error)
+
+
+def _sync(file: Path) -> None:
+    """What the executor promises must survive a power cut."""
+    handle = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
