@@ -882,7 +882,7 @@ class SnapshotProgress(_message.Message):
     PHASE_FIELD_NUMBER: _builtins.int
     snapshot: _builtins.str
     phase: _builtins.str
-    """"frozen", then "anchored"."""
+    """"frozen", then "anchored"; between them "waiting for the ledger: ..." with the reason, while it cannot anchor."""
     def __init__(
         self,
         *,
@@ -1111,12 +1111,15 @@ class InclusionProof(_message.Message):
     COMMITMENT_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     ROOT_FIELD_NUMBER: _builtins.int
+    SALT_FIELD_NUMBER: _builtins.int
     snapshot: _builtins.str
     record: _builtins.str
     leaf: _builtins.int
     size: _builtins.int
     commitment: _builtins.bytes
     root: _builtins.bytes
+    salt: _builtins.bytes
+    """Opens the commitment: SHA-256 of 0x00, salt and the record's canonical bytes (openledger/records.py)."""
     @_builtins.property
     def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     def __init__(
@@ -1129,10 +1132,11 @@ class InclusionProof(_message.Message):
         commitment: _builtins.bytes = ...,
         path: _abc.Iterable[_builtins.bytes] | None = ...,
         root: _builtins.bytes = ...,
+        salt: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commitment", b"commitment", "leaf", b"leaf", "path", b"path", "record", b"record", "root", b"root", "size", b"size", "snapshot", b"snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commitment", b"commitment", "leaf", b"leaf", "path", b"path", "record", b"record", "root", b"root", "salt", b"salt", "size", b"size", "snapshot", b"snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
