@@ -24,6 +24,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 from openledger import canonical
 from openledger.artifacts import sync_folder
@@ -71,20 +72,33 @@ class LocalExecutor:
 
     def __init__(self, root: Path, *, environment: Mapping[str, str] | None = None) -> None:
         self._root, self._environment = Path(root), dict(environment or {})
+        self._in_hand: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def run(self, shard: Shard, report: Callable[[dict[str, Any]], None]) -> Done:
         """See `Executor.run`."""
-        output = self._root / shard.digest()
-        if not (output / _RESULT).exists():
-            await self._run_child(shard, output, report)
+        digest = shard.digest()
+        output = self._root / digest
+        lock = self._in_hand.setdefault(digest, asyncio.Lock())
+        async with lock:  # whoever asks for the same shard meanwhile waits, and finds it
+            if not (output / _RESULT).exists():
+                await self._make(shard, output, report)
         return Done(output, json.loads((output / _RESULT).read_text()))
 
-    async def _run_child(self, shard: Shard, output: Path, report: Callable[[dict[str, Any]], None]) -> None:
+    async def _make(self, shard: Shard, output: Path, report: Callable[[dict[str, Any]], None]) -> None:
         self._root.mkdir(parents=True, exist_ok=True)
         for leftover in self._root.glob(f".{output.name}-*"):
-            shutil.rmtree(leftover)  # of a worker that died: nothing in there was promised to anybody
+            shutil.rmtree(leftover)  # of a parent that was killed: nothing in there was promised to anybody
         working = self._root / f".{output.name}-{uuid.uuid4().hex[:8]}"
         working.mkdir()
+        try:
+            await self._run_child(shard, working, report)
+            working.rename(output)
+        except BaseException:
+            shutil.rmtree(working, ignore_errors=True)
+            raise
+        sync_folder(self._root)
+
+    async def _run_child(self, shard: Shard, working: Path, report: Callable[[dict[str, Any]], None]) -> None:
         child = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -108,12 +122,8 @@ class LocalExecutor:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(child.pid, signal.SIGKILL)
                 await child.wait()
-        if failure is None and status == 0:
-            working.rename(output)
-            sync_folder(self._root)
-            return
-        shutil.rmtree(working, ignore_errors=True)
-        raise failure or TaskFailed("WorkerDied", f"the worker ended with status {status} before it was done")
+        if failure is not None or status != 0:
+            raise failure or TaskFailed("WorkerDied", f"the worker ended with status {status} before it was done")
 
 
 async def _listen(stream: asyncio.StreamReader, report: Callable[[dict[str, Any]], None]) -> TaskFailed | None:
