@@ -8,9 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any
 
 import rfc8785
+
+MAX_DEPTH = 64
+"""Objects and lists inside each other; no document of ours comes near."""
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # one without an end, too: linear on any bytes
+_BRACKET = re.compile(rb"[\[\]{}]")
 
 
 def dumps(document: Any) -> bytes:
@@ -33,7 +40,22 @@ def loads(data: bytes) -> Any:
 
     Raises `ValueError` when it is not: two spellings of one document would have two digests.
     """
-    document = json.loads(data)
+    document = parse_json(data)
     if dumps(document) != data:
         raise ValueError("the document is not in canonical form (RFC 8785)")
     return document
+
+
+def parse_json(data: bytes) -> Any:
+    """Parse untrusted JSON in UTF-8.  Raises `ValueError`, also for what is nested too deeply.
+
+    The parser recurses, and a library that we use (eth-account) raises Python's recursion limit so high that the
+    machine's stack would end first: 100,000 brackets would kill the process.
+    """
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+        depth = 0
+        for bracket in _BRACKET.finditer(_STRING.sub(b"", data)):
+            depth += 1 if bracket[0] in b"[{" else -1
+            if depth > MAX_DEPTH:
+                raise ValueError(f"the document is nested more than {MAX_DEPTH} deep")
+    return json.loads(data.decode())

@@ -7,7 +7,6 @@ digest against one.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -118,8 +117,8 @@ def parse(data: bytes) -> LineageManifest:
     if len(data) > MAX_BYTES:
         raise ManifestError(f"the manifest has {len(data)} bytes, at most {MAX_BYTES} are allowed")
     try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        document = canonical.parse_json(data)
+    except ValueError as error:
         raise ManifestError(f"the manifest is not JSON: {error}") from error
     manifest = from_json(document)
     if manifest.to_bytes() != data:

@@ -147,7 +147,7 @@ class ContributionIndex:
         if length >= min(MAX_HEADER, len(data)):
             raise ContributionIndexError("the file is too short to be a contribution index")
         try:
-            text = json.loads(data[8 : 8 + length].tobytes())["__metadata__"]["header"]
+            text = canonical.parse_json(data[8 : 8 + length].tobytes())["__metadata__"]["header"]
             header = Header.from_bytes(text.encode())
         except ContributionIndexError:
             raise

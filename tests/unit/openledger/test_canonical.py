@@ -20,3 +20,22 @@ def test_numbers_that_json_readers_would_round_are_refused():
 def test_another_spelling_of_a_document_is_refused(data):
     with pytest.raises(ValueError, match="canonical"):
         canonical.loads(data)
+
+
+@pytest.mark.parametrize("data", (b"[" * 1_000_000, b'{"a":' * 1_000_000, b"[" * 70 + b"]" * 70, b'["x",' * 65))
+def test_deep_nesting_is_an_error_and_not_the_end_of_the_process(data):
+    with pytest.raises(ValueError, match="nested more than 64 deep"):
+        canonical.parse_json(data)
+
+
+def test_brackets_in_texts_and_side_by_side_are_no_nesting():
+    document = {"text": "[" * 1000 + '\\"' + "{" * 1000, "list": [[] for _ in range(1000)]}
+    assert canonical.loads(canonical.dumps(document)) == document
+
+
+@pytest.mark.parametrize(
+    "data", (b'["' + b'\\"[' * 300_000, b'["' + b"[" * 100_000 + b"\\", b"\xff" + b"[" * 70, b"]" * 99)
+)
+def test_what_is_no_json_is_refused_quickly(data):
+    with pytest.raises(ValueError, match=r"."):
+        canonical.parse_json(data)
