@@ -7,6 +7,7 @@ the published artifacts by `openledger.influence`.  Nothing here does I/O.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,10 @@ from openledger import canonical, names, split
 from openledger.money import parse_atomic
 
 VERSION = "openledger.receipt.v1"
+
+_SIGNATURE = re.compile(r"0x[0-9a-f]{64}([0-9a-f]{64})(?:1b|1c)\Z")
+_HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
+"""Half the order of secp256k1: of the two signatures s and -s that say the same, the smaller is the one (EIP-2)."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,15 @@ def sign(receipt: Receipt, private_key: str) -> Receipt:
 
 
 def check_signature(receipt: Receipt) -> None:
-    """Raises `ValueError` unless the receipt is signed by the signer that it names."""
+    """Raises `ValueError` unless the receipt is signed by the signer that it names.
+
+    A signature has one spelling here: any other would make another document, with another SHA-256, that says the same.
+    """
+    spelling = _SIGNATURE.match(receipt.signature)
+    if spelling is None or int(spelling[1], 16) > _HALF_ORDER:
+        raise ValueError(
+            "the signature is not in its one spelling: 65 bytes r, s, v as lower-case hex, low s, v 27 or 28"
+        )
     try:
         found = Account.recover_message(_message(receipt), signature=receipt.signature).lower()
     except Exception as error:  # eth-account raises many kinds for malformed signatures; all mean the same here

@@ -47,6 +47,8 @@ class Rule:
     noise_z_milli: int = 2_000
 
     def __post_init__(self) -> None:
+        if any(type(value) is not int for value in self.to_json().values()):
+            raise ValueError("the parameters of a split are whole numbers")
         if not (self.developer_bps >= 0 and self.stakers_bps >= 0 and self.noise_z_milli >= 0):
             raise ValueError("the parameters of a split are not negative")
         if self.developer_bps + self.stakers_bps > BASIS_POINTS:

@@ -73,6 +73,7 @@ def parse(data: bytes) -> Trace:
                 "platform_fee": parse_atomic(document["platform_fee"]),
             }
         )
+        _check_types(trace)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a trace document: {error}") from error
     names.match("responses/*", trace.response)
@@ -80,6 +81,14 @@ def parse(data: bytes) -> Trace:
     if trace.adapter:
         names.match("adapters/*/revisions/*", trace.adapter)
     return trace
+
+
+def _check_types(trace: Trace) -> None:
+    for field in fields(trace):
+        if field.type == "str" and not isinstance(getattr(trace, field.name), str):
+            raise TypeError(f"{field.name} is not a text")
+    if not isinstance(trace.sampling, dict):
+        raise TypeError("sampling is not an object")
 
 
 def _token_ids(values: Any) -> tuple[int, ...]:

@@ -1,0 +1,122 @@
+"""`openledger verify`: checks a receipt on this machine, says in words what was checked, and talks to no service.
+
+Exit status 0 when the receipt holds, 1 when it does not, 2 when there is nothing to check.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from openledger.verify import Report
+
+_MARKS = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[yellow]-[/yellow]"}
+
+
+def verify(
+    receipt: Annotated[Path, typer.Argument(metavar="RECEIPT", help="The receipt's file, as it was signed.")],
+    artifacts: Annotated[
+        Path | None,
+        typer.Option(help="Folder of published artifacts.  Default: artifacts/ beside or above the receipt."),
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Base model by name, or its folder.  Default: what the receipt names.")
+    ] = None,
+    signer: Annotated[str | None, typer.Option(help="Address that must have signed.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of text.")] = False,
+) -> None:
+    """Recompute a receipt from the published artifacts, and say what was checked.
+
+    Example: openledger verify build/demo/receipts/1.json --signer 0x...
+    """
+    from openledger.artifacts import ArtifactStore
+    from openledger.verify import verify_receipt
+
+    data = _read(receipt)
+    store = ArtifactStore(artifacts if artifacts is not None else _artifacts_of(receipt))
+    if not store.root.is_dir():
+        raise typer.BadParameter(f"{store.root} is no folder", param_hint="--artifacts")
+    folder = _base_folder(base) if base is not None else None
+    _quiet()
+    report = verify_receipt(data, store, folder, _address(signer) if signer is not None else None)
+    if as_json:
+        sys.stdout.write(json.dumps(_document(report, receipt, store.root), indent=2) + "\n")
+    else:
+        _show(report, receipt)
+    raise typer.Exit(0 if report.ok else 1)
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"{file} cannot be read: {error.strerror}", param_hint="RECEIPT") from None
+
+
+def _artifacts_of(file: Path) -> Path:
+    for folder in file.resolve().parents:
+        if (folder / "artifacts" / "sha256").is_dir():
+            return folder / "artifacts"
+    raise typer.BadParameter(
+        f"there is no folder artifacts/ beside or above {file}: say where it is", param_hint="--artifacts"
+    )
+
+
+def _base_folder(name: str) -> Path:
+    from openledger import base_models
+
+    try:
+        return base_models.locate(name)
+    except base_models.BaseModelUnavailable as error:
+        raise typer.BadParameter(str(error), param_hint="--base") from None
+
+
+def _address(text: str) -> str:
+    from openledger import names
+
+    try:
+        return names.address(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--signer") from None
+
+
+def _quiet() -> None:
+    """Loading a model must not draw progress bars into the report."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
+def _document(report: Report, file: Path, artifacts: Path) -> dict[str, object]:
+    return {
+        "receipt": str(file),
+        "artifacts": str(artifacts),
+        "ok": report.ok,
+        "checks": [vars(check) for check in report.checks],
+    }
+
+
+def _show(report: Report, file: Path) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from openledger.money import format_open
+
+    console = Console(highlight=False)
+    table = Table("", "check", "what was found", box=None)
+    for check in report.checks:
+        table.add_row(_MARKS[check.ok], check.name, escape(check.words))
+    console.print(table)
+    if report.ok and report.receipt is not None:
+        console.print(f"\n[green]The receipt holds.[/green]  Of {format_open(report.receipt.fee)} OPEN:")
+        for key, amount in sorted(report.receipt.shares.items(), key=lambda share: (-share[1], share[0])):
+            console.print(f"  {format_open(amount, 9):>14}  {escape(key)}")
+    else:
+        reason = report.failed[0].words if report.failed else "it could not be checked"
+        console.print(f"\n[red]The receipt in {escape(str(file))} does not hold:[/red] {escape(reason)}")

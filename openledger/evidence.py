@@ -1,0 +1,85 @@
+"""From an answer to the evidence in its receipt: measured in one way, by the service and by whoever checks it.
+
+The gradient of the answer's tokens is the only part that two machines may round differently; `Tolerance` says how far
+their results may lie apart.  Knows no money, and not where models and traces come from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from openledger.influence.index import ContributionIndex
+from openledger.influence.score import scores
+from openledger.split import NAT, Evidence
+from openledger.trace import Trace
+
+if TYPE_CHECKING:  # it loads torch
+    from openledger.influence.gradient import Scorer
+
+SHADOW_TRAJECTORIES = "shadow-trajectories.v1"
+"""Of an adapter's answer: one gradient, and its products with the vectors of the contribution index."""
+BASE = "base.v1"
+"""Of an answer by the base model alone: its loss, and nobody's scores."""
+
+
+class LayoutError(ValueError):
+    """Adapter and contribution index do not describe the same weights."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a measurement may lie from one of another machine.  The figures behind it: docs/receipts.md."""
+
+    score_millionths: int = 1_000
+    """Of the answer's largest |score|, placebos included."""
+    nll: int = NAT // 10_000
+    """Of a loss, in 2**-64 nat per token."""
+
+
+def method(trace: Trace) -> str:
+    """By which method an answer is measured."""
+    return SHADOW_TRAJECTORIES if trace.adapter else BASE
+
+
+def measure(scorer: Scorer, trace: Trace, adapter: Path | None, index: ContributionIndex | None) -> Evidence:
+    """The evidence of one answer: by an adapter (its PEFT folder and its index), or by the base alone (neither).
+
+    Raises `AnswerError` for an answer that cannot be measured, `AdapterError` for a bad adapter and `LayoutError` for
+    an index of other weights.
+    """
+    if adapter is None or index is None:
+        loss = scorer.base_loss(trace.prompt_token_ids, trace.completion_token_ids)
+        return Evidence(nll_base=loss, nll_model=loss, scores={}, placebos=())
+    if scorer.parameters(adapter) != index.header.parameters:
+        raise LayoutError("the contribution index and the adapter do not have the same tensors")
+    answer = scorer.answer(adapter, trace.prompt_token_ids, trace.completion_token_ids)
+    found = scores(answer.gradient, index)
+    return Evidence(answer.nll_base, answer.nll_adapter, found.contributors, tuple(found.placebos))
+
+
+def differences(ours: Evidence, theirs: Evidence, tolerance: Tolerance) -> list[str]:
+    """What of `theirs` lies further from `ours` than it may, in words; empty when they agree."""
+    found = [
+        f"{name} is {_nats(claimed)} nat per token, computed again it is {_nats(measured)}"
+        for name, claimed, measured in (
+            ("the loss under the base model", theirs.nll_base, ours.nll_base),
+            ("the loss under the tuned model", theirs.nll_model, ours.nll_model),
+        )
+        if abs(claimed - measured) > tolerance.nll
+    ]
+    if theirs.scores.keys() != ours.scores.keys() or len(theirs.placebos) != len(ours.placebos):
+        return [*found, "the receipt scores other contributors, or another number of placebos"]
+    pairs = [(who, theirs.scores[who], ours.scores[who]) for who in sorted(ours.scores)]
+    pairs += [(f"placebo {k}", theirs.placebos[k], ours.placebos[k]) for k in range(len(ours.placebos))]
+    largest = max((abs(measured) for _, _, measured in pairs), default=0)
+    for who, claimed, measured in pairs:
+        if abs(claimed - measured) * 1_000_000 > tolerance.score_millionths * largest:
+            found.append(f"the score of {who} is {_nats(claimed)} nat, computed again it is {_nats(measured)}")
+    return found
+
+
+def _nats(units: int) -> str:
+    """For people's eyes alone."""
+    return f"{units / NAT:.9g}"

@@ -1,0 +1,181 @@
+"""A signed receipt: what is changed in it afterwards is found."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from eth_account import Account
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openledger import canonical
+from openledger.receipt import Model, Receipt, check_signature, check_split, parse, sign
+from openledger.split import NAT, Evidence, Rule, split_fee
+
+KEY = "0x" + "11" * 32
+SIGNER = Account.from_key(KEY).address.lower()
+A, B = "0x" + "a" * 40, "0x" + "b" * 40
+EVIDENCE = Evidence(4 * NAT, 3 * NAT, {A: NAT // 2, B: -(NAT // 3)}, (NAT // 1000, -(NAT // 900)))
+UNSIGNED = Receipt(
+    response="responses/r1",
+    trace_sha256="a" * 64,
+    payer="accounts/0x" + "c" * 40,
+    lease="leases/7",
+    model=Model("smollm2-135m-instruct", "b" * 64, "adapters/x/revisions/" + "d" * 64, "e" * 64),
+    method="shadow-trajectories.v1",
+    rule=Rule(),
+    evidence=EVIDENCE,
+    fee=10**18 + 3,
+    platform_fee=10**15,
+    shares=split_fee(10**18 + 3, 10**15, EVIDENCE, Rule()),
+    developer="0x" + "d" * 40,
+    platform="0x" + "f" * 40,
+)
+SIGNED = sign(UNSIGNED, KEY)
+BYTES = SIGNED.dumps()
+HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
+ORDER = 2 * HALF_ORDER + 1
+
+
+def holds(data: bytes) -> None:
+    """All that can be said of a receipt without artifacts; raises `ValueError` when it does not hold."""
+    receipt = parse(data)
+    check_signature(receipt)
+    if receipt.signer != SIGNER:
+        raise ValueError("signed by somebody else")
+    check_split(receipt)
+
+
+def changed(**fields: object) -> bytes:
+    """The signed document with other values in it, as a forger would write it."""
+    return canonical.dumps(json.loads(BYTES) | fields)
+
+
+def test_a_receipt_is_read_back_as_it_was_signed():
+    assert parse(BYTES) == SIGNED
+    assert parse(BYTES).dumps() == BYTES
+    assert SIGNED.signer == SIGNER
+    assert SIGNED.digest() == canonical.sha256(BYTES)
+    holds(BYTES)
+
+
+def test_signing_again_gives_the_same_bytes():
+    assert sign(UNSIGNED, KEY).dumps() == BYTES
+    assert sign(SIGNED, KEY).dumps() == BYTES
+
+
+def test_the_bytes_are_those_that_are_documented():
+    """For a document of texts and small whole numbers, plain sorted JSON is RFC 8785."""
+    plain = json.dumps(json.loads(BYTES), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    assert plain == BYTES
+    assert json.loads(BYTES)["version"] == "openledger.receipt.v1"
+
+
+@given(st.integers(0, len(BYTES) - 1), st.integers(1, 255))
+def test_any_changed_byte_is_found(place, flip):
+    forged = bytearray(BYTES)
+    forged[place] ^= flip
+    with pytest.raises(ValueError, match=r"."):
+        holds(bytes(forged))
+
+
+def test_every_flipped_bit_of_the_signature_is_found():
+    start = BYTES.index(SIGNED.signature.encode())
+    for place in range(start, start + len(SIGNED.signature)):
+        for bit in range(8):
+            forged = bytearray(BYTES)
+            forged[place] ^= 1 << bit
+            with pytest.raises(ValueError, match=r"."):
+                holds(bytes(forged))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    (
+        {"fee": str(10**18 + 4)},
+        {"platform_fee": "0"},
+        {"payer": "accounts/" + A},
+        {"developer": A},
+        {"platform": A},
+        {"response": "responses/r2"},
+        {"trace_sha256": "0" * 64},
+        {"lease": "leases/8"},
+        {"method": "base.v1"},
+    ),
+)
+def test_a_changed_field_breaks_the_signature(fields):
+    with pytest.raises(ValueError, match="changed after it was signed"):
+        check_signature(parse(changed(**fields)))
+
+
+@given(st.sampled_from(sorted(SIGNED.shares)), st.integers(-(10**15), 10**15).filter(bool))
+def test_a_changed_share_breaks_the_split_even_when_signed_anew(key, difference):
+    shares = dict(SIGNED.shares)
+    shares[key] = max(0, shares[key] + difference)
+    if shares == SIGNED.shares:
+        return
+    forged = sign(replace(UNSIGNED, shares=shares), KEY)
+    check_signature(forged)
+    with pytest.raises(ValueError, match=f"the share of {key} is"):
+        check_split(forged)
+
+
+def test_money_moved_from_one_to_another_is_found():
+    shares = dict(SIGNED.shares)
+    shares[A], shares["base"] = shares[A] + 1, shares["base"] - 1
+    with pytest.raises(ValueError, match=r"the share of 0xa+ is .*2 of 6 shares differ"):
+        check_split(replace(UNSIGNED, shares=shares))
+
+
+def test_a_changed_score_breaks_the_split():
+    evidence = replace(EVIDENCE, scores={A: NAT // 4, B: -(NAT // 3)})
+    with pytest.raises(ValueError, match="the share of"):
+        check_split(replace(UNSIGNED, evidence=evidence))
+
+
+def test_another_spelling_of_the_same_signature_is_refused():
+    body, v = SIGNED.signature[2:130], SIGNED.signature[130:]
+    s = int(body[64:], 16)
+    twins = [
+        "0x" + body.upper() + v,
+        "0x" + body + f"{int(v, 16) - 27:02x}",
+        "0x" + body[:64] + f"{ORDER - s:064x}" + ("1c" if v == "1b" else "1b"),
+        body + v,
+    ]
+    for twin in twins:
+        with pytest.raises(ValueError, match="one spelling"):
+            check_signature(replace(SIGNED, signature=twin))
+
+
+def test_somebody_elses_signature_is_found():
+    other = sign(UNSIGNED, "0x" + "22" * 32)
+    check_signature(other)
+    with pytest.raises(ValueError, match="not by"):
+        check_signature(replace(other, signer=SIGNER))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    (
+        (b"", r"."),
+        (b"\xff", r"."),
+        (b"[]", "not a receipt document"),
+        (b'{"version":"openledger.receipt.v2"}', "not a openledger.receipt.v1"),
+        (b'{"version":"openledger.receipt.v1"}', "not a receipt document"),
+        (BYTES + b"\n", "canonical"),
+        (json.dumps(json.loads(BYTES), indent=1).encode(), "canonical"),
+        (changed(note="more"), "do not belong"),
+        (changed(fee="01"), "not an amount"),
+        (changed(fee=1), "not a receipt"),
+        (changed(shares={"base": "-1"}), "not an amount"),
+        (changed(response="answers/1"), "responses"),
+        (changed(evidence=json.loads(BYTES)["evidence"] | {"nll_base": "1e3"}), "whole number|invalid literal"),
+        (changed(evidence=json.loads(BYTES)["evidence"] | {"scores": {A.upper(): "1"}}), "address|lower case"),
+        (changed(rule={"developer_bps": 0.5, "stakers_bps": 0, "noise_z_milli": 0}), "whole numbers"),
+    ),
+)
+def test_what_is_no_receipt_is_refused_with_a_reason(data, words):
+    with pytest.raises(ValueError, match=words):
+        parse(data)

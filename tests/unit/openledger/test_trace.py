@@ -1,0 +1,89 @@
+"""The trace document: read back exactly, and refused with a reason when it is none."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openledger import canonical
+from openledger.trace import Trace, parse
+
+TRACE = Trace(
+    response="responses/r1",
+    base="smollm2-135m-instruct",
+    base_sha256="a" * 64,
+    adapter="adapters/x/revisions/" + "b" * 64,
+    prompt_token_ids=(1, 2, 3),
+    completion_token_ids=(4, 2),
+    sampling={"max_tokens": 64, "temperature": "0.7", "stop": ["\n\n"]},
+    finish_reason="stop",
+    payer="accounts/0x" + "c" * 40,
+    lease="leases/7",
+    fee=2**100,
+    platform_fee=10**15,
+    start_time="2026-01-02T03:04:05.000000Z",
+    end_time="2026-01-02T03:04:06.000000Z",
+    engine="vllm 0.32.0",
+)
+
+
+def changed(**fields: object) -> bytes:
+    return canonical.dumps(TRACE.to_json() | fields)
+
+
+def test_a_trace_is_read_back_as_it_was_written():
+    assert parse(TRACE.dumps()) == TRACE
+    assert TRACE.digest() == canonical.sha256(TRACE.dumps())
+
+
+def test_amounts_are_strings_so_that_no_reader_rounds_them():
+    assert json.loads(TRACE.dumps())["fee"] == str(2**100)
+
+
+@given(st.lists(st.integers(0, 2**31 - 1)), st.lists(st.integers(0, 2**31 - 1)), st.integers(0, 2**128 - 1))
+def test_any_tokens_and_any_fee_come_back(prompt, completion, fee):
+    trace = replace(TRACE, prompt_token_ids=tuple(prompt), completion_token_ids=tuple(completion), fee=fee)
+    assert parse(trace.dumps()) == trace
+
+
+@given(st.integers(0, len(TRACE.dumps()) - 1), st.integers(1, 255))
+def test_a_changed_byte_is_another_digest_or_no_trace(place, flip):
+    forged = bytearray(TRACE.dumps())
+    forged[place] ^= flip
+    try:
+        assert parse(bytes(forged)).digest() != TRACE.digest()
+    except ValueError:
+        return
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    (
+        (b"{}", "not a trace document"),
+        (b"[1]", "not a trace document"),
+        (b"\xff\xfe", r"."),
+        (TRACE.dumps() + b" ", "canonical"),
+        (changed(version="openledger.trace.v0"), "not a openledger.trace.v1"),
+        (changed(text="hello"), "not a trace document"),
+        (changed(prompt_token_ids=[-1]), "token ids"),
+        (changed(completion_token_ids=[2**31]), "token ids"),
+        (changed(completion_token_ids=[True]), "token ids"),
+        (changed(completion_token_ids="1"), "token ids"),
+        (changed(fee="-1"), "not an amount"),
+        (changed(fee=None), "not a trace document"),
+        (changed(payer="accounts/me"), "address"),
+        (changed(payer="0x" + "c" * 40), "accounts"),
+        (changed(response="responses/a/b"), "responses"),
+        (changed(response=7), "response is not a text"),
+        (changed(engine=None), "engine is not a text"),
+        (changed(sampling=[]), "sampling is not an object"),
+        (changed(adapter="adapters/x"), "adapters"),
+    ),
+)
+def test_what_is_no_trace_is_refused_with_a_reason(data, words):
+    with pytest.raises(ValueError, match=words):
+        parse(data)
