@@ -131,7 +131,7 @@ def test_a_request_id_belongs_to_one_request(database):
     assert caught.value.reason == "REQUEST_ID_REUSED"
 
 
-@pytest.mark.parametrize("amount", [0, 1, -1, 2**63, 2**128 - 1, -(2**200)])
+@pytest.mark.parametrize("amount", (0, 1, -1, 2**63, 2**128 - 1, -(2**200)))
 def test_amounts_are_exact_at_any_size(database, amount):
     database.write_now(lambda c: c.execute(insert(MONEY).values(amount=amount)))
     assert database.read_now(lambda c: c.execute(select(MONEY.c.amount)).scalar_one()) == amount

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+
+import jwt
+import pytest
+
+from openledger.client import Wallet
+from services.kit.auth import ACCOUNTS, ANYONE, PUBLIC, Access, Authenticator, Principal, service_token, services
+from services.kit.errors import Fault
+from services.kit.testing import SECRET, TestIssuer
+
+ALICE = Wallet("0x" + "11" * 32)
+
+
+class Keys:
+    def __init__(self, issuer: TestIssuer) -> None:
+        self.issuer, self.fetched = issuer, 0
+
+    async def __call__(self) -> str:
+        self.fetched += 1
+        return self.issuer.jwks
+
+
+@pytest.fixture
+def keys():
+    return Keys(TestIssuer())
+
+
+async def reason(authenticator: Authenticator, authorization: str) -> str:
+    with pytest.raises(Fault) as caught:
+        await authenticator.authenticate(authorization)
+    return caught.value.reason
+
+
+async def test_an_account_is_known_by_its_token_and_keys_are_fetched_once(keys):
+    authenticator = Authenticator(SECRET, keys)
+    for _ in range(3):
+        principal = await authenticator.authenticate(f"Bearer {keys.issuer.token(ALICE)}")
+        assert principal == Principal(address=ALICE.address)
+    assert keys.fetched == 1
+
+
+async def test_a_service_is_known_without_asking_anyone(keys):
+    principal = await Authenticator(SECRET, keys).authenticate(f"Bearer {service_token(SECRET, 'factory')}")
+    assert principal == Principal(service="factory")
+    assert keys.fetched == 0
+
+
+async def test_nobody_is_anyone(keys):
+    assert await Authenticator(SECRET, keys).authenticate("") == ANYONE
+
+
+async def test_tokens_that_are_over_say_so(keys):
+    assert await reason(Authenticator(SECRET, keys), f"Bearer {keys.issuer.token(ALICE, -1)}") == "TOKEN_EXPIRED"
+
+
+async def test_tokens_of_another_issuer_are_refused(keys):
+    forged = TestIssuer().token(ALICE)
+    assert await reason(Authenticator(SECRET, keys), f"Bearer {forged}") == "BAD_TOKEN"
+
+
+async def test_a_public_key_is_no_shared_secret(keys):
+    # The old trick: sign with HS256 and the issuer's public key as the secret.
+    public = json.loads(keys.issuer.jwks)["keys"][0]["x"]
+    claims = {"iss": "openledger", "aud": "accounts", "sub": ALICE.address, "exp": 2**33}
+    forged = jwt.encode(claims, public, algorithm="HS256", headers={"kid": "test"})
+    assert await reason(Authenticator(SECRET, keys), f"Bearer {forged}") == "BAD_TOKEN"
+
+
+async def test_an_account_token_does_not_make_a_service_nor_the_other_way_round(keys):
+    claims = {"iss": "openledger", "aud": "accounts", "sub": "ledger", "exp": 2**33}
+    crossed = jwt.encode(claims, SECRET, algorithm="HS256")
+    assert await reason(Authenticator(SECRET, keys), f"Bearer {crossed}") == "BAD_TOKEN"
+
+
+@pytest.mark.parametrize("authorization", ("Bearer", "Bearer ", "Basic abc", "Bearer a.b.c", "Bearer " + "x" * 10_000))
+async def test_what_is_no_token_is_refused(keys, authorization):
+    assert await reason(Authenticator(SECRET, keys), authorization) == "BAD_TOKEN"
+
+
+async def test_unknown_key_ids_do_not_make_us_ask_the_issuer_each_time(keys):
+    authenticator = Authenticator(SECRET, keys)
+    stranger = jwt.encode({"sub": "x"}, keys.issuer._key, algorithm="EdDSA", headers={"kid": "other"})
+    for _ in range(10):
+        assert await reason(authenticator, f"Bearer {stranger}") == "BAD_TOKEN"
+    assert keys.fetched == 1
+
+
+def test_a_short_secret_is_refused(keys):
+    with pytest.raises(ValueError, match="32 characters"):
+        Authenticator("short", keys)
+
+
+@pytest.mark.parametrize(
+    ("access", "principal", "allowed"),
+    (
+        (PUBLIC, ANYONE, True),
+        (ACCOUNTS, ANYONE, False),
+        (ACCOUNTS, Principal(address="0x1"), True),
+        (ACCOUNTS, Principal(service="ledger"), False),
+        (services("ledger"), Principal(service="ledger"), True),
+        (services("ledger"), Principal(service="factory"), False),
+        (services("ledger"), Principal(address="0x1"), False),
+        (services("ledger", accounts=True), Principal(address="0x1"), True),
+        (Access(), Principal(service="ledger"), False),
+        (Access(), ANYONE, False),
+    ),
+)
+def test_access(access, principal, allowed):
+    if allowed:
+        access.check(principal)
+        return
+    with pytest.raises(Fault) as caught:
+        access.check(principal)
+    assert caught.value.reason == ("SIGN_IN" if principal == ANYONE else "NOT_FOR_THIS_CALLER")

@@ -1,0 +1,106 @@
+"""Starting, draining and ending a service."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import ClassVar
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from openledger.client import Client
+from openledger.ledger.v1 import ledger_pb2, ledger_pb2_grpc
+from services.kit.auth import PUBLIC, Authenticator
+from services.kit.config import ServiceConfig
+from services.kit.metrics import Metrics
+from services.kit.server import Assembly, StartError, running
+from services.kit.testing import SECRET, endpoints, settings
+
+
+class ToyConfig(ServiceConfig):
+    service: ClassVar[str] = "toy"
+
+
+class Slow(ledger_pb2_grpc.LedgerServiceServicer):
+    async def GetSettlementInfo(self, request, context):
+        await asyncio.sleep(0.5)
+        return ledger_pb2.SettlementInfo(chain_id=7)
+
+
+async def no_keys() -> str:
+    return '{"keys": []}'
+
+
+def assembly(tmp_path, **more) -> Assembly:
+    parts = {key: more.pop(key) for key in ("background", "close") if key in more}
+    name = "openledger.ledger.v1.LedgerService"
+    return Assembly(
+        config=ToyConfig(**settings("toy", tmp_path, **more)),
+        services={name: lambda s: ledger_pb2_grpc.add_LedgerServiceServicer_to_server(Slow(), s)},
+        access={"GetSettlementInfo": PUBLIC},
+        authenticator=Authenticator(SECRET, no_keys),
+        metrics=Metrics("toy"),
+        **parts,
+    )
+
+
+async def test_health_tells_of_every_service(tmp_path):
+    async with running(assembly(tmp_path)) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        for name in ("", "openledger.ledger.v1.LedgerService"):
+            answer = await health.Check(health_pb2.HealthCheckRequest(service=name))
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_a_taken_port_is_said_with_what_to_do(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(StartError, match=rf"{where} cannot be listened on.*OPENLEDGER_TOY_LISTEN"):
+            async with running(assembly(tmp_path, listen=where)):
+                pytest.fail("it must not come up")
+
+
+async def test_calls_in_hand_get_their_time(tmp_path):
+    closed = []
+    toy = assembly(tmp_path, drain_seconds=5, close=[lambda: closed.append("store")])
+    async with running(toy) as port:
+        client = Client(endpoints(ledger=f"127.0.0.1:{port}"))
+        call = asyncio.create_task(client.call(client.ledger.GetSettlementInfo, ledger_pb2.GetSettlementInfoRequest()))
+        await asyncio.sleep(0.2)
+    assert (await call).chain_id == 7
+    assert closed == ["store"]
+    await client.__aexit__()
+
+
+async def test_background_work_that_fails_is_counted_and_started_again(tmp_path):
+    tries = []
+
+    async def work() -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raise RuntimeError("not yet")
+        await asyncio.sleep(60)
+
+    toy = assembly(tmp_path, background={"work": work})
+    async with running(toy):
+        async with asyncio.timeout(5):
+            while len(tries) < 3:
+                await asyncio.sleep(0.02)
+    failures = toy.metrics.background_failures.labels("work")._value.get()
+    assert failures == 2
+
+
+async def test_metrics_are_served(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    async with running(assembly(tmp_path, metrics_listen=f"127.0.0.1:{port}")):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+        text = (await reader.read()).decode()
+        writer.close()
+    assert "openledger_toy_rpcs_running" in text
