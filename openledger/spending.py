@@ -18,6 +18,7 @@ from openledger.claims import keccak
 ESCROW_DOMAIN_NAME = "OpenLedger InferenceEscrow"
 OPEN_DOMAIN_NAME = "OpenLedger"
 DOMAIN_VERSION = "1"
+HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0  # of secp256k1
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,13 @@ def sign(message: dict[str, Any], private_key: bytes | str) -> bytes:
 
 
 def signer(message: dict[str, Any], signature: bytes) -> str | None:
-    """The lower-case address whose key signed the message, or None if the signature is malformed."""
+    """The lower-case address whose key signed the message, or None if no contract would take the signature.
+
+    As strict as the contracts: 65 bytes, v 27 or 28, s in the lower half of the curve's order. What is looser would be
+    accepted here and fail when it is redeemed.
+    """
+    if len(signature) != 65 or signature[64] not in (27, 28) or int.from_bytes(signature[32:64]) > HALF_ORDER:
+        return None
     try:
         return str(Account.recover_message(_signable(message), signature=signature)).lower()
     except (BadSignature, ValidationError, ValueError):

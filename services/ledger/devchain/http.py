@@ -6,6 +6,8 @@ answered), and only a Host that names loopback (against DNS rebinding).
 What it does not know: what the methods do.
 """
 
+import logging
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -15,7 +17,12 @@ from services.ledger.devchain.rpc import Methods, answer
 MAX_BODY = 4 * 1024 * 1024  # bytes
 MAX_CONNECTIONS = 64
 IDLE_SECONDS = 300
+log = logging.getLogger("devchain")
+
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
+# py-evm raises Python's recursion limit for calls within calls. With the usual stack, deep enough nesting (in JSON just
+# as in the EVM) would end the process before it reaches that limit. Address space, not memory.
+STACK_BYTES = 128 * 1024 * 1024
 
 
 class Server(ThreadingHTTPServer):
@@ -27,6 +34,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, port: int, methods: Methods) -> None:
         self.methods = methods
         self.turn = threading.Lock()
+        threading.stack_size(STACK_BYTES)
         self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)
         super().__init__(("127.0.0.1", port), Handler)
 
@@ -42,7 +50,10 @@ class Server(ThreadingHTTPServer):
             self._places.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no error of ours."""
+        """A client that went away is no error of ours; anything else is."""
+        error = sys.exception()
+        if not isinstance(error, ConnectionError | TimeoutError):
+            log.error("a request failed", exc_info=error)
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -1,0 +1,90 @@
+"""What payers sign: the vectors shared with Solidity, and that every field counts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from eth_account import Account
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openledger.spending import (
+    HALF_ORDER,
+    SpendingAuthorisation,
+    authorisation_message,
+    digest,
+    permit_message,
+    sign,
+    signer,
+)
+
+VECTORS = json.loads((Path(__file__).parents[3] / "contracts" / "vectors" / "signatures.json").read_text())
+KEY = b"\x01" * 32
+PAYER = Account.from_key(KEY).address.lower()
+ESCROW, OTHER = "0x" + "e5" * 20, "0x" + "e6" * 20
+AUTHORISATION = SpendingAuthorisation(PAYER, 25 * 10**18, 2_000_000_000)
+
+
+@pytest.mark.parametrize("vector", VECTORS["authorisations"], ids=lambda vector: vector["cap"])
+def test_authorisation_vectors(vector: dict[str, str]) -> None:
+    authorisation = SpendingAuthorisation(vector["payer"], int(vector["cap"]), int(vector["deadline"]))
+    message = authorisation_message(VECTORS["chain_id"], VECTORS["escrow"], authorisation)
+    assert "0x" + digest(message).hex() == vector["digest"]
+    assert signer(message, bytes.fromhex(vector["signature"][2:])) == vector["payer"]
+
+
+@pytest.mark.parametrize("vector", VECTORS["permits"], ids=lambda vector: vector["value"])
+def test_permit_vectors(vector: dict[str, str]) -> None:
+    message = permit_message(
+        VECTORS["chain_id"],
+        VECTORS["token"],
+        owner=vector["owner"],
+        spender=VECTORS["escrow"],
+        value=int(vector["value"]),
+        nonce=0,
+        deadline=int(vector["deadline"]),
+    )
+    assert "0x" + digest(message).hex() == vector["digest"]
+    assert signer(message, bytes.fromhex(vector["signature"][2:])) == vector["owner"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    (
+        authorisation_message(2, ESCROW, AUTHORISATION),
+        authorisation_message(1, OTHER, AUTHORISATION),
+        authorisation_message(1, ESCROW, replace(AUTHORISATION, payer=OTHER)),
+        authorisation_message(1, ESCROW, replace(AUTHORISATION, cap=AUTHORISATION.cap + 1)),
+        authorisation_message(1, ESCROW, replace(AUTHORISATION, deadline=AUTHORISATION.deadline + 1)),
+    ),
+    ids=("chain", "escrow", "payer", "cap", "deadline"),
+)
+def test_every_field_is_signed(other: dict[str, object]) -> None:
+    message = authorisation_message(1, ESCROW, AUTHORISATION)
+    assert signer(message, sign(message, KEY)) == PAYER
+    assert signer(other, sign(message, KEY)) != PAYER
+
+
+def test_signatures_that_the_contracts_refuse_are_refused_here() -> None:
+    message = authorisation_message(1, ESCROW, AUTHORISATION)
+    signature = sign(message, KEY)
+    order = 2 * HALF_ORDER + 1
+    mirrored = order - int.from_bytes(signature[32:64])
+    assert signer(message, signature) == PAYER
+    assert signer(message, signature[:32] + mirrored.to_bytes(32) + bytes([55 - signature[64]])) is None
+    assert signer(message, signature[:64] + bytes([signature[64] - 27])) is None
+    assert signer(message, signature[:64]) is None
+    assert signer(message, signature + b"\0") is None
+
+
+@given(st.binary(max_size=70) | st.binary(min_size=64, max_size=64).map(lambda rs: rs + b"\x1b"))
+def test_arbitrary_bytes_are_never_the_payers_signature(signature: bytes) -> None:
+    assert signer(authorisation_message(1, ESCROW, AUTHORISATION), signature) != PAYER
+
+
+def test_signing_is_deterministic() -> None:
+    message = authorisation_message(1, ESCROW, AUTHORISATION)
+    assert sign(message, KEY) == sign(message, KEY)
