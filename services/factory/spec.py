@@ -32,6 +32,9 @@ class FineTuneSpec:
     batch_size: int = 16
     learning_rate: float = 1e-3
     """At its peak: after a short warm-up, before the cosine decay."""
+    precision: str = "float32"
+    """Of the matrix products in training: float32, or bfloat16, which some CPUs do several times as fast
+    (``passes.fastest_precision``). Losses before and after are computed in float32 either way."""
     seed: int = 0
     max_length: int = 256
     """Tokens of prompt and completion together. Longer records are left out."""
@@ -85,6 +88,7 @@ RULES: dict[str, tuple[type, str, Callable[[Any], bool]]] = {
     "epochs": (int, "a whole number from 1 to 100", _between(1, 100)),
     "batch_size": (int, "a whole number from 1 to 256", _between(1, 256)),
     "learning_rate": (float, "a number above 0, at most 0.1", lambda rate: 0 < rate <= 0.1),
+    "precision": (str, "float32 or bfloat16", lambda name: name in {"float32", "bfloat16"}),
     "seed": (int, "a whole number from 0 to 2**53 - 1", _between(0, 2**53 - 1)),
     "max_length": (int, "a whole number from 8 to 8192", _between(8, 8192)),
     "prompt_template": (str, "a text of at most 8192 characters", lambda text: len(text) <= 8192),

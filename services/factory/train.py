@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from openledger import canonical
@@ -114,14 +114,16 @@ class _Run:
         total = sum(map(work.trunk, everything)) + 2 * sum(map(work.evaluation, self.held_out))
         total += self.spec.epochs * sum(map(work.training, self.training))
         reporter = Reporter(total, len(plan), on_progress, should_stop)
-        self.trunk.prepare(everything, lambda tokens: reporter.report("preparing", tokens * work.trunk_layers))
+        for examples, precision in ((self.training, self.spec.precision), (self.held_out, "float32")):
+            self.trunk.prepare(examples, precision, lambda n: reporter.report("preparing", n * work.trunk_layers))
         before = self._evaluate(reporter, work)
         generator = seeded(self.spec.seed, "curvature")
         reporter.training_starts()
         with attached(self.decoder.model, self.adapter) as maps, PerExampleGradients(maps) as taps:
             for step, members in enumerate(plan):
                 batch = [self.training[i] for i in members]
-                self._step(members, batch_pass(self.trunk, taps, batch, generator), step, len(plan))
+                result = batch_pass(self.trunk, taps, batch, self.spec.precision, generator)
+                self._step(members, result, step, len(plan))
                 tokens = sum(example.length for example in batch)
                 reporter.trained(self.losses[-1], tokens, sum(map(work.training, batch)))
             after = self._evaluate(reporter, work)
@@ -160,7 +162,7 @@ class _Run:
         tensors = {name: tensor.clone() for name, tensor in self.adapter.tensors.items()}
         out_dir.mkdir(parents=True, exist_ok=True)
         (out_dir / "adapter_config.json").write_bytes(canonical.dumps(self.adapter.config.to_json()))
-        save_file(tensors, out_dir / "adapter_model.safetensors", metadata={"format": "pt"})
+        (out_dir / "adapter_model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
         (out_dir / "contribution_index.safetensors").write_bytes(contribution.to_bytes())
         (out_dir / "metrics.json").write_bytes(canonical.dumps(metrics))
         files = ("adapter_config.json", "adapter_model.safetensors", "contribution_index.safetensors", "metrics.json")

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from peft import PeftModel
@@ -11,7 +12,8 @@ from transformers import LlamaForCausalLM
 
 from openledger.influence.index import ContributionIndex, root
 from openledger.influence.lora import Adapter
-from services.factory.data import Example, tokenise
+from services.factory.data import Example, split, tokenise
+from services.factory.passes import fastest_precision
 from services.factory.spec import FineTuneSpec
 from services.factory.train import Cancelled, Progress, TrainingError, TrainResult, batches, learning_rate, train
 from tests.unit.services.factory.conftest import records, spec
@@ -50,8 +52,6 @@ def test_the_adapter_loads_in_peft_and_gives_the_reported_loss(
 ) -> None:
     assert result.files == FILES
     model = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(base, dtype=torch.float32), result.folder)
-    from services.factory.data import split
-
     _, held_out = split(examples, 0.2, seed=3)
     losses = []
     for example in held_out:
@@ -89,6 +89,28 @@ def test_the_same_run_gives_the_same_bytes_and_another_seed_does_not(
         assert (again.folder / file).read_bytes() == (result.folder / file).read_bytes(), file
     assert again.index_root == result.index_root
     assert other.index_root != result.index_root
+
+
+def test_bfloat16_products_learn_and_attribute_nearly_the_same(
+    result: TrainResult, examples: tuple[Example, ...], base: Path, tmp_path: Path
+) -> None:
+    coarse = train(spec(held_out=0.2, precision="bfloat16"), examples, base, tmp_path / "out")
+    assert coarse.metrics["loss_before"] == result.metrics["loss_before"]
+    assert coarse.metrics["loss_after"] == pytest.approx(result.metrics["loss_after"], abs=0.02)
+    fine_index, coarse_index = (ContributionIndex.open(r.folder / FILES[2]) for r in (result, coarse))
+    for row in range(4):
+        a, b = fine_index.row(row).to_float(), coarse_index.row(row).to_float()
+        assert float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b))) > 0.85
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    (("flags : fpu avx512_bf16 avx", "bfloat16"), ("Features : asimd bf16", "bfloat16"), ("flags : avx2", "float32")),
+)
+def test_bfloat16_only_where_the_cpu_has_it(flags: str, expected: str, tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text(flags)
+    assert fastest_precision(tmp_path / "cpuinfo") == expected
+    assert fastest_precision(tmp_path / "absent") == "float32"
 
 
 def test_progress_tells_phase_step_loss_speed_and_time_left(result: TrainResult, events: list[Progress]) -> None:
