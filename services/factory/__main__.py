@@ -7,7 +7,7 @@ from pathlib import Path
 
 from openledger.artifacts import ArtifactStore
 from openledger.factory.v1 import factory_pb2, factory_pb2_grpc
-from services.factory import store
+from services.factory import lines, store
 from services.factory.bell import Bell
 from services.factory.config import FactoryConfig
 from services.factory.job import Limits, Runner
@@ -33,7 +33,8 @@ async def assemble(config: FactoryConfig) -> Assembly:
     artifacts = ArtifactStore(config.artifacts_dir)
     workshop = Workshop(database, source, records, artifacts, bell, config.bases, config.threads)
     limits = Limits(config.max_read_seconds, config.max_seconds)
-    runner = Runner(database, source, LocalExecutor(config.executor_root), records, bell, limits)
+    executor = LocalExecutor(config.executor_root, environment={lines.FOLDER: str(config.records_root.resolve())})
+    runner = Runner(database, source, executor, records, bell, limits)
     metrics = Metrics("factory")
     metrics.gauge("fine_tunes_unfinished", "Fine-tunes that wait or run").set_function(
         lambda: database.read_now(store.queue_length)
@@ -53,7 +54,7 @@ async def assemble(config: FactoryConfig) -> Assembly:
 
 
 def main() -> int:
-    return server.main(load_or_exit(FactoryConfig), assemble)  # type: ignore[arg-type]
+    return server.main(load_or_exit(FactoryConfig), assemble)
 
 
 if __name__ == "__main__":

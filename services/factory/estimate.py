@@ -17,8 +17,9 @@ from openledger.artifacts import ArtifactStore
 from services.factory import store
 from services.factory.admit import Admitted
 from services.factory.data import load_tokenizer, split, tokenise
+from services.factory.lines import parse
 from services.factory.model import JobFailed, Metrics
-from services.factory.read import parse, read_snapshot
+from services.factory.read import read_snapshot
 from services.factory.source import SnapshotSource
 from services.factory.spec import FineTuneSpec
 from services.kit.database import Database

@@ -69,7 +69,7 @@ class Runner:
         bell: Bell,
         limits: Limits,
     ) -> None:
-        """records: where verified records are kept, readable by the executor's workers under the same path."""
+        """records: where verified records are kept, and where the executor's workers find them."""
         self._database, self._source, self._executor = database, source, executor
         self._records, self._bell, self._limits = records, bell, limits
         self._log = logs.logger("factory")
@@ -146,7 +146,7 @@ class Runner:
         await self._succeed(job, done)
 
     async def _attempts(self, job: FineTune, events: EventLog) -> Done:
-        work = shard(job, self._records)
+        work = shard(job)
         try:
             async with asyncio.timeout(self._limits.train):
                 while True:
@@ -200,7 +200,7 @@ class Runner:
         self._bell.ring()
 
 
-def shard(job: FineTune, records: ArtifactStore) -> Shard:
+def shard(job: FineTune) -> Shard:
     """The training of a fine-tune as a piece of work, named by everything that decides its bytes."""
     return Shard(
         TASK,
@@ -208,7 +208,6 @@ def shard(job: FineTune, records: ArtifactStore) -> Shard:
             "spec": job.spec.to_json(),
             "base_sha256": job.base_sha256,
             "records": job.records,
-            "records_root": str(records.root.resolve()),
             "threads": job.threads,
             "code": CODE,
         },

@@ -1,21 +1,20 @@
 """Read a snapshot, believing nothing: every record is committed to again, and the root must be the anchored one.
 
-What passes is one file of canonical JSON lines, kept under its SHA-256 in the Factory's own store.  A stream that
+What passes is one file (`services.factory.lines`), kept under its SHA-256 in the Factory's own store.  A stream that
 breaks goes on where it stopped.  Does not know what the records are read for.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import tempfile
 import time
 from pathlib import Path
 from typing import IO
 
-from openledger import canonical, records
+from openledger import records
 from openledger.artifacts import ArtifactStore
-from services.factory.data import Record
+from services.factory.lines import line
 from services.factory.model import JobFailed
 from services.factory.source import SnapshotSource, SourceRecord, SourceUnavailable
 from services.kit.errors import Fault
@@ -43,12 +42,6 @@ async def read_snapshot(source: SnapshotSource, name: str, root: str, kept: Arti
         return await asyncio.to_thread(kept.put_file, Path(file.name))
 
 
-def parse(data: bytes) -> list[Record]:
-    """The records in a file that `read_snapshot` wrote."""
-    documents = (json.loads(line) for line in data.splitlines())
-    return [Record(document["record"], document["contributor"], document["fields"]) for document in documents]
-
-
 async def _receive(source: SnapshotSource, name: str, file: IO[bytes], deadline: float) -> list[bytes]:
     commitments: list[bytes] = []
     pause = _PAUSE_FIRST
@@ -57,7 +50,7 @@ async def _receive(source: SnapshotSource, name: str, file: IO[bytes], deadline:
         try:
             async for record in source.records(name, before):
                 commitments.append(_checked(record, name, len(commitments)))
-                file.write(_line(record))
+                file.write(line(record.name, record.contributor, record.fields))
             return commitments
         except SourceUnavailable as error:
             if len(commitments) > before:
@@ -82,9 +75,3 @@ def _checked(record: SourceRecord, name: str, leaf: int) -> bytes:
         )
     body = records.canonical_bytes(record.contributor, record.fields, record.source)
     return records.commitment(record.salt, body)
-
-
-def _line(record: SourceRecord) -> bytes:
-    """One record for training.  The salt stays behind: whoever has it can prove what the text was."""
-    document = {"contributor": record.contributor, "fields": dict(record.fields), "record": record.name}
-    return canonical.dumps(document) + b"\n"

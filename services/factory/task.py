@@ -2,8 +2,8 @@
 
     run by an executor as "services.factory.task:fine_tune"
 
-A plain function of its arguments, which name every input by digest: the same arguments give the same files.  Knows no
-database, no gRPC and no owner.
+A plain function of its arguments, which name every input by digest: the same arguments give the same files.  Where the
+records lie is said by the environment.  Knows no database, no gRPC and no owner.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from openledger import base_models
 from openledger.artifacts import ArtifactStore, file_sha256
 from openledger.manifest import FILES
 from services.factory.data import load_tokenizer, tokenise
-from services.factory.read import parse
+from services.factory.lines import FOLDER, parse
 from services.factory.spec import FineTuneSpec
 from services.factory.train import Progress, train
 
@@ -59,7 +59,7 @@ def _fine_tune(arguments: dict[str, Any], output: Path, report: Report) -> dict[
     start = time.monotonic()
     torch.set_num_threads(arguments["threads"])
     spec = FineTuneSpec.from_json(arguments["spec"])
-    records = parse(ArtifactStore(Path(arguments["records_root"])).get(arguments["records"]))
+    records = parse(ArtifactStore(Path(os.environ[FOLDER])).get(arguments["records"]))
     base = _base(spec.base, arguments["base_sha256"], report)
     tokenised = tokenise(records, spec, load_tokenizer(base))
     dropped = dict(sorted(Counter(refused.code for refused in tokenised.refused).items()))
