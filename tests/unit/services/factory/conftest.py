@@ -5,15 +5,20 @@ from __future__ import annotations
 import random
 import string
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from services.factory import store
 from services.factory.data import Record, load_tokenizer
+from services.factory.model import FineTune
 from services.factory.spec import FineTuneSpec
+from services.kit.database import Database
 from tests import tiny_model
+from tests.factory_world import SNAPSHOT, address
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -64,3 +69,20 @@ def records(contributors: int, each: int, seed: int = 0) -> list[Record]:
             fields = {"prompt": rng.choice(words), "completion": " ".join(rng.choices(words, k=4))}
             result.append(Record(f"records/{c:02}-{i:02}", f"0x{c:040x}", fields))
     return result
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """The Factory's tables, empty."""
+    database = Database(f"sqlite:///{tmp_path}/factory.db")
+    database.write_now(store.METADATA.create_all)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def job() -> FineTune:
+    """A fine-tune that was just created."""
+    letters = spec(prompt_template="{question}", completion_template="{answer}", layers=1, epochs=1, held_out=0.1)
+    created = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
+    return FineTune("one", address(1), "letters", letters, SNAPSHOT, "aa" * 32, "bb" * 32, 1, created)

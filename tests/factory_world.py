@@ -1,0 +1,199 @@
+"""The world around the Factory, for its tests: a Datanet with a real snapshot, and an identity service, over real gRPC.
+
+The snapshot's commitments and root are real (openledger/records.py), so what a test breaks is found as it would be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import grpc
+
+from openledger import names, records
+from openledger.client import Wallet
+from openledger.datanet.v1 import datanet_pb2, datanet_pb2_grpc
+from openledger.identity.v1 import identity_pb2, identity_pb2_grpc
+from services.factory.config import FactoryConfig
+from services.factory.source import SnapshotInfo, SourceRecord, SourceUnavailable
+from services.kit.auth import PUBLIC, Authenticator, services
+from services.kit.config import ServiceConfig
+from services.kit.errors import not_found, unavailable
+from services.kit.metrics import Metrics
+from services.kit.server import Assembly
+from services.kit.testing import SECRET, TestIssuer, served, settings
+
+SNAPSHOT = "datanets/letters/snapshots/1"
+BATCH = 7
+
+
+def address(number: int) -> str:
+    return f"0x{number:040x}"
+
+
+def snapshot_records(count: int, contributors: int) -> list[SourceRecord]:
+    """Records with one letter each to learn, dealt to the contributors in turn."""
+    made = []
+    for leaf in range(count):
+        letter = "abcdefghijklmnopqrstuvwxyz"[leaf % 26]
+        fields = {"question": f"letter {leaf}?", "answer": letter * 3}
+        salt = hashlib.sha256(b"salt %d" % leaf).digest()
+        name = f"datanets/letters/records/r{leaf:04d}"
+        made.append(SourceRecord(leaf, name, address(1 + leaf % contributors), fields, "a test", salt))
+    return made
+
+
+def root_of(made: list[SourceRecord]) -> str:
+    """Hex root of a snapshot of these records."""
+    bodies = (records.canonical_bytes(r.contributor, r.fields, r.source) for r in made)
+    return records.snapshot_root([records.commitment(r.salt, b) for r, b in zip(made, bodies, strict=True)]).hex()
+
+
+@dataclass
+class Datanet(datanet_pb2_grpc.DatanetServiceServicer):
+    """A Datanet with one snapshot, and the ways in which it can misbehave."""
+
+    records: list[SourceRecord]
+    anchored: bool = True
+    break_after: list[int] = field(default_factory=list)
+    """Leaves sent before each of the next streams breaks."""
+    away: bool = False
+    starts: list[int] = field(default_factory=list)
+    """Where each stream was asked to start."""
+
+    def __post_init__(self) -> None:
+        self.root = root_of(self.records)
+
+    def corrupt(self, leaf: int, **changes: Any) -> None:
+        """Change a record after the snapshot was frozen."""
+        self.records[leaf] = replace(self.records[leaf], **changes)
+
+    async def GetDatanet(self, request: Any, context: Any) -> Any:
+        fields = [datanet_pb2.Field(id="question"), datanet_pb2.Field(id="answer")]
+        return datanet_pb2.Datanet(name=request.name, fields=fields, licence="CC-BY-4.0")
+
+    async def GetSnapshot(self, request: Any, context: Any) -> Any:
+        if self.away:
+            raise unavailable("AWAY", "the Datanet is being restarted", 1)
+        if request.name != SNAPSHOT:
+            raise not_found("SNAPSHOT_NOT_FOUND", f"there is no {request.name}")
+        anchor = datanet_pb2.Anchor(chain_id=1, transaction="0x01") if self.anchored else None
+        return datanet_pb2.Snapshot(
+            name=SNAPSHOT,
+            root=bytes.fromhex(self.root),
+            record_count=len(self.records),
+            licence="CC-BY-4.0",
+            anchor=anchor,
+        )
+
+    async def ReadSnapshot(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        self.starts.append(request.start)
+        stop = self.break_after.pop(0) if self.break_after else None
+        for start in range(request.start, len(self.records), BATCH):
+            batch = self.records[start : start + BATCH]
+            if self.away or (stop is not None and start + len(batch) > stop):
+                raise unavailable("AWAY", "the Datanet is being restarted", 1)
+            yield datanet_pb2.ReadSnapshotResponse(
+                records=[
+                    datanet_pb2.SnapshotRecord(
+                        leaf=r.leaf,
+                        record=r.name,
+                        contributor=names.account(r.contributor),
+                        fields=r.fields,
+                        source=r.source,
+                        salt=r.salt,
+                    )
+                    for r in batch
+                ]
+            )
+
+
+class ListSource:
+    """The port itself over a list, for tests without a wire."""
+
+    def __init__(self, made: list[SourceRecord], breaks: list[int] | None = None) -> None:
+        """breaks: records given before each of the next streams breaks."""
+        self.made, self.breaks, self.starts = made, list(breaks or []), list[int]()
+        self.info = SnapshotInfo(SNAPSHOT, root_of(made), len(made), "CC0-1.0", True, frozenset({"question", "answer"}))
+        self.trouble: Exception | None = None
+
+    async def describe(self, name: str) -> SnapshotInfo:
+        if self.trouble:
+            raise self.trouble
+        return self.info
+
+    async def records(self, name: str, start: int) -> AsyncIterator[SourceRecord]:
+        self.starts.append(start)
+        if self.trouble:
+            raise self.trouble
+        stop = self.breaks.pop(0) if self.breaks else None
+        for record in self.made[start:]:
+            if record.leaf == stop:
+                raise SourceUnavailable("the line broke")
+            yield record
+
+
+class _Identity(identity_pb2_grpc.IdentityServiceServicer):
+    def __init__(self, issuer: TestIssuer) -> None:
+        self._issuer = issuer
+
+    async def ListKeys(self, request: Any, context: Any) -> Any:
+        return identity_pb2.ListKeysResponse(jwks=self._issuer.jwks)
+
+
+class _WorldConfig(ServiceConfig):
+    service: ClassVar[str] = "world"
+
+
+@dataclass
+class World:
+    """host:port of both services, who issues sessions, and the Datanet to play with."""
+
+    address: str
+    issuer: TestIssuer
+    datanet: Datanet
+
+    def config(self, folder: Path, base: Path, **more: Any) -> FactoryConfig:
+        """A Factory that lives in this world with its files under `folder`."""
+        peers = {"datanet": self.address, "ledger": self.address}
+        return FactoryConfig(**settings("factory", folder, **peers, bases=(str(base),), threads=1, **more))
+
+    def client(self, wallet: Wallet, factory: str) -> Any:
+        return self.issuer.client(wallet, factory=factory)
+
+
+@asynccontextmanager
+async def world(folder: Path, datanet: Datanet) -> AsyncIterator[World]:
+    """The services, serving until left."""
+    issuer = TestIssuer()
+
+    async def no_keys() -> str:
+        return issuer.jwks
+
+    identity = _Identity(issuer)
+    factory_alone = services("factory")
+    assembly = Assembly(
+        config=_WorldConfig(**settings("world", folder)),
+        services={
+            "openledger.datanet.v1.DatanetService": lambda s: datanet_pb2_grpc.add_DatanetServiceServicer_to_server(
+                datanet, s
+            ),
+            "openledger.identity.v1.IdentityService": lambda s: identity_pb2_grpc.add_IdentityServiceServicer_to_server(
+                identity, s
+            ),
+        },
+        access={
+            "GetDatanet": factory_alone,
+            "GetSnapshot": factory_alone,
+            "ReadSnapshot": factory_alone,
+            "ListKeys": PUBLIC,
+        },
+        authenticator=Authenticator(SECRET, no_keys),
+        metrics=Metrics("world"),
+    )
+    async with served(assembly) as where:
+        yield World(where, issuer, datanet)

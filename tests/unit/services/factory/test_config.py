@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+
+from services.factory.config import FactoryConfig
+from services.kit.config import ConfigError
+from services.kit.testing import settings
+
+
+def test_the_environment_names_several_bases(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENLEDGER_FACTORY_BASES", "smollm2-135m-instruct, /models/tiny")
+    config = FactoryConfig.load(**settings("factory", tmp_path), datanet="127.0.0.1:7402")
+    assert config.bases == ("smollm2-135m-instruct", "/models/tiny")
+    assert config.executor_root == tmp_path / "factory" / "executor"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "setting"),
+    (
+        ({"bases": " , "}, "BASES"),
+        ({"datanet": "nowhere"}, "DATANET"),
+        ({"threads": 0}, "THREADS"),
+        ({"max_seconds": 0}, "MAX_SECONDS"),
+    ),
+)
+def test_a_wrong_setting_is_named(tmp_path, wrong, setting):
+    with pytest.raises(ConfigError, match=f"OPENLEDGER_FACTORY_{setting}"):
+        FactoryConfig.load(**({**settings("factory", tmp_path), "datanet": "127.0.0.1:7402"} | wrong))
+
+
+def test_a_factory_without_a_datanet_does_not_start(tmp_path):
+    with pytest.raises(ConfigError, match="OPENLEDGER_FACTORY_DATANET"):
+        FactoryConfig.load(**settings("factory", tmp_path))
