@@ -17,22 +17,25 @@ from typer.testing import CliRunner
 
 from openledger import evidence, split
 from openledger import verify as verify_module
-from openledger.adapters import materialise
+from openledger.adapters import materialise, read_manifest
 from openledger.artifacts import ArtifactStore, file_sha256
 from openledger.cli.verify import verify
 from openledger.evidence import Tolerance
 from openledger.influence.gradient import Scorer
 from openledger.influence.index import ContributionIndex
+from openledger.manifest import LineageManifest
 from openledger.receipt import Model, Receipt, sign
 from openledger.split import NAT
 from openledger.trace import Trace
 from openledger.verify import verify_receipt
-from tests import tiny_adapter, tiny_model
-from tests.tiny_adapter import CONTRIBUTORS, OWNER, TinyAdapter
+from services.factory import data
+from tests import published as publishing
+from tests import tiny_model
+from tests.published import CONTRIBUTORS, OWNER, Published
 
 KEY, FORGER = "0x" + "11" * 32, "0x" + "22" * 32
 PLATFORM = "0x" + "f" * 40
-RULE = split.Rule(noise_z_milli=1_000)
+RULE = split.Rule(noise_z_milli=0)
 CHECKS = [
     "form", "signature", "sum", "split", "trace", "agreement",
     "lineage", "files", "index", "contributors",
@@ -47,7 +50,13 @@ class World:
     base: Path
     artifacts: Path
     work: Path
-    adapter: TinyAdapter
+    adapter: Published
+    prompt: tuple[int, ...]
+    completion: tuple[int, ...]
+
+    @property
+    def lineage(self) -> LineageManifest:
+        return read_manifest(self.store, self.adapter.revision.rpartition("/")[2])
 
     @property
     def store(self) -> ArtifactStore:
@@ -59,9 +68,9 @@ class World:
             response="responses/r1",
             base="tiny",
             base_sha256=file_sha256(self.base / "model.safetensors"),
-            adapter=self.adapter.name,
-            prompt_token_ids=self.adapter.prompt,
-            completion_token_ids=self.adapter.completion,
+            adapter=self.adapter.revision,
+            prompt_token_ids=self.prompt,
+            completion_token_ids=self.completion,
             sampling={"max_tokens": 64, "temperature": "0"},
             finish_reason="stop",
             payer="accounts/0x" + "c" * 40,
@@ -78,8 +87,8 @@ class World:
         """The receipt of an answer, unsigned; the trace is published."""
         scorer, folder, index = Scorer(self.base), None, None
         if trace.adapter:
-            folder = materialise(self.store, self.adapter.lineage.digest, self.work / "adapters")
-            index = ContributionIndex.open(self.store.path(self.adapter.lineage.files[verify_module.INDEX]))
+            folder = materialise(self.store, self.lineage.digest, self.work / "adapters")
+            index = ContributionIndex.open(self.store.path(self.lineage.files[verify_module.INDEX]))
         measured = evidence.measure(scorer, trace, folder, index)
         return Receipt(
             response=trace.response,
@@ -90,7 +99,7 @@ class World:
                 trace.base,
                 trace.base_sha256,
                 trace.adapter,
-                self.adapter.lineage.index_root if trace.adapter else "",
+                self.lineage.index_root if trace.adapter else "",
             ),
             method=evidence.method(trace),
             rule=RULE,
@@ -114,8 +123,12 @@ class World:
 def published(tmp_path_factory) -> World:
     folder = tmp_path_factory.mktemp("published")
     base = tiny_model.make(folder / "base", layers=3, width=32)
-    adapter = tiny_adapter.train_and_publish(ArtifactStore(folder / "artifacts"), base, folder / "trained")
-    return World(base, folder / "artifacts", folder, adapter)
+    adapter = publishing.publish(ArtifactStore(folder / "artifacts"), base, folder / "trained")
+    tokenizer = data.load_tokenizer(base)
+    completion = tokenizer("It is 2, says 1.", add_special_tokens=False)["input_ids"]
+    return World(
+        base, folder / "artifacts", folder, adapter, data.prompt_ids("1 times 2?", tokenizer), (*completion, 2)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -159,9 +172,9 @@ def test_a_true_receipt_holds(published, signed):
     assert failed(checks) == {}
     assert list(checks) == CHECKS
     assert "as expected" in checks["signature"][1]
-    assert "5 contributors" in checks["contributors"][1]
+    assert "4 contributors" in checks["contributors"][1]
     assert any(score > 0 for score in signed.evidence.scores.values())
-    assert CONTRIBUTORS[0] in signed.shares
+    assert set(CONTRIBUTORS) & signed.shares.keys()
 
 
 def test_an_answer_of_the_base_model_alone_holds(published):
@@ -176,7 +189,7 @@ def test_an_answer_of_the_base_model_alone_holds(published):
 
 def test_a_changed_share_is_found(published, signed):
     shares = dict(signed.shares)
-    who = CONTRIBUTORS[0]
+    who = next(who for who in CONTRIBUTORS if who in shares)
     shares[who], shares["base"] = shares[who] + 1, shares["base"] - 1
     assert failed(published.check(replace(signed, shares=shares))).keys() == {"signature", "split"}
     assert failed(published.check(sign(replace(signed, shares=shares), KEY))).keys() == {"split"}
@@ -226,7 +239,7 @@ def test_a_changed_token_in_the_trace_is_found(world, signed):
 
 def test_another_trace_put_in_its_place_is_found(world, signed):
     """The forger publishes a trace with another token, names it in the receipt, and signs."""
-    first, *rest = world.adapter.completion
+    first, *rest = world.completion
     trace = world.trace(completion_token_ids=(first + 1, *rest))
     found = failed(world.check(sign(replace(signed, trace_sha256=world.store.put(trace.dumps())), KEY)))
     assert found.keys() == {"measurement"}
@@ -257,7 +270,7 @@ def test_a_missing_trace_is_found(world, signed):
     ),
 )
 def test_a_changed_byte_of_an_artifact_is_found(world, signed, name, check):
-    damage(world, world.adapter.lineage.files[name])
+    damage(world, world.lineage.files[name])
     found = failed(world.check(signed))
     assert found.keys() == {check}
     assert name in found[check]
@@ -265,13 +278,13 @@ def test_a_changed_byte_of_an_artifact_is_found(world, signed, name, check):
 
 
 def test_a_changed_manifest_is_found(world, signed):
-    damage(world, world.adapter.lineage.digest)
+    damage(world, world.lineage.digest)
     assert failed(world.check(signed)).keys() == {"lineage"}
 
 
 def test_an_index_that_is_not_the_one_that_was_promised_is_found(world, signed):
     """A manifest that names another root than its index has, with a receipt that goes along with it."""
-    forged = replace(world.adapter.lineage, index_root="5" * 64)
+    forged = replace(world.lineage, index_root="5" * 64)
     world.store.put(forged.to_bytes())
     model = replace(signed.model, adapter=forged.revision, index_root="5" * 64)
     trace = world.trace(adapter=forged.revision)
@@ -338,7 +351,7 @@ def test_one_and_two_threads_agree_far_within_the_tolerance(published, signed):
 
 
 def test_the_loss_under_the_base_is_the_same_with_and_without_an_adapter(published, signed):
-    alone = Scorer(published.base).base_loss(published.adapter.prompt, published.adapter.completion)
+    alone = Scorer(published.base).base_loss(published.prompt, published.completion)
     assert alone == signed.evidence.nll_base
 
 
@@ -380,7 +393,7 @@ def test_the_command_finds_the_artifacts_and_says_that_the_receipt_holds(command
     assert result.exit_code == 0, result.output
     assert "The receipt holds." in result.output
     assert result.output.count("✓") == len(CHECKS)
-    assert CONTRIBUTORS[0] in result.output
+    assert "base" in result.output
 
 
 def test_the_command_says_what_does_not_hold(command, world, receipt_file):
