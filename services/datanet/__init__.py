@@ -1,0 +1,1 @@
+"""Datanet: collects, checks, owns and versions contributors' data of one domain."""

@@ -1,0 +1,35 @@
+"""What the datanet service is told."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Self
+
+from pydantic import Field, model_validator
+
+from services.kit.config import ServiceConfig
+
+
+class DatanetConfig(ServiceConfig):
+    """Limits that hold for every datanet, whatever its owner's policy says, and how roots are anchored."""
+
+    service: ClassVar[str] = "datanet"
+
+    ledger: str = Field(min_length=1, description="host:port of the ledger: issues the sessions, anchors the roots")
+    max_rpc_seconds: float = Field(600, gt=0, description="longest answer; a whole upload over a slow line is one")
+
+    max_record_bytes: int = Field(256 * 2**10, ge=256, le=2**20, description="canonical bytes of one record")
+    max_upload_records: int = Field(10_000, ge=1, le=10_000, description="records under one declaration")
+    max_upload_bytes: int = Field(64 * 2**20, ge=2**10, description="canonical bytes of one upload")
+    max_uploads_bytes: int = Field(512 * 2**20, ge=2**10, description="canonical bytes of all uploads in hand")
+
+    anchor_poll_seconds: float = Field(1.0, gt=0, description="how often to look for roots that are not anchored yet")
+    anchor_backoff_seconds: float = Field(10.0, gt=0, description="longest pause before an anchoring is tried again")
+    anchor_wait_seconds: float = Field(600.0, gt=0, description="how long to wait for one root's way onto the chain")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.max_uploads_bytes < self.max_upload_bytes:
+            raise ValueError("max_uploads_bytes must be at least max_upload_bytes, or no upload of that size can pass")
+        if self.max_message_bytes < 4 * self.max_record_bytes:
+            raise ValueError("max_message_bytes must be at least 4 times max_record_bytes, to carry pages of records")
+        return self

@@ -1,0 +1,146 @@
+"""What the service is about: datanets, records, snapshots.  Plain values; times are microseconds since 1970, UTC.
+
+Every datanet is of text and public: the kinds and visibilities beyond that are refused at creation (`wire.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from openledger import names
+from services.kit.errors import not_found
+
+
+@dataclass(frozen=True)
+class Field:
+    """A named text of every record."""
+
+    id: str
+    description: str = ""
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Characters of a record's text, all fields together; 0 sets no bound."""
+
+    min_chars: int = 0
+    max_chars: int = 0
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What its owner says about a datanet."""
+
+    display_name: str
+    licence: str
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    licence_notice: str = ""
+    fields: tuple[Field, ...] = ()
+    policy: Policy = Policy()
+
+
+@dataclass(frozen=True)
+class Datanet:
+    """A datanet as it stands.  `owner` is a lower-case address; `revision` counts the definition's changes."""
+
+    id: str
+    owner: str
+    definition: Definition
+    record_count: int
+    contributor_count: int
+    revision: int
+    create_time: int
+    update_time: int
+
+    @property
+    def name(self) -> str:
+        """`datanets/{datanet}`."""
+        return datanet_name(self.id)
+
+    @property
+    def etag(self) -> str:
+        """Changes when the definition does; records that come in do not change it."""
+        return f"r{self.revision}"
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a record says: destroyed when the record is erased, while the record's commitment stays."""
+
+    fields: dict[str, str]
+    source: str
+    salt: bytes
+    canonical: bytes
+
+
+@dataclass(frozen=True)
+class Record:
+    """An accepted record.  `number` counts a datanet's records in the order of acceptance, from 1."""
+
+    id: str
+    datanet: str
+    number: int
+    contributor: str
+    licence: str
+    commitment: bytes
+    size: int
+    create_time: int
+    content: Content | None = None
+
+    @property
+    def name(self) -> str:
+        """`datanets/{datanet}/records/{record}`."""
+        return record_name(self.datanet, self.id)
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """Where a root stands on chain."""
+
+    chain_id: int
+    contract: str
+    transaction: str
+    block: int
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """An immutable version of a datanet.  `attempt` counts the anchorings that the ledger refused for good."""
+
+    datanet: str
+    version: int
+    root: bytes
+    record_count: int
+    contributor_count: int
+    licence: str
+    operation: str
+    attempt: int
+    create_time: int
+    anchor: Anchor | None = None
+
+    @property
+    def name(self) -> str:
+        """`datanets/{datanet}/snapshots/{version}`."""
+        return snapshot_name(self.datanet, self.version)
+
+
+def datanet_name(datanet: str) -> str:
+    return f"datanets/{datanet}"
+
+
+def record_name(datanet: str, record: str) -> str:
+    return f"datanets/{datanet}/records/{record}"
+
+
+def snapshot_name(datanet: str, version: int) -> str:
+    return f"datanets/{datanet}/snapshots/{version}"
+
+
+def snapshot_key(name: str) -> tuple[str, int]:
+    """Datanet and version of a snapshot's name.  Raises `Fault` when the version is not a plain number."""
+    datanet, version = names.match("datanets/*/snapshots/*", name)
+    if not (version.isascii() and version.isdigit() and len(version) < 10 and str(int(version)) == version):
+        raise not_found("SNAPSHOT_NOT_FOUND", f"there is no snapshot {name}: versions are numbers, such as 1")
+    return datanet, int(version)

@@ -1,0 +1,126 @@
+"""Records in the database: taken in whole uploads at a time, first author first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from services.datanet import declare, store
+from services.datanet.declare import Declaration
+from services.datanet.model import Content, Datanet, Record, record_name
+from services.datanet.tables import CONTENT, DATANET, DECLARATION, FIRST, RECORD
+from services.datanet.upload import Candidate
+from services.kit.errors import not_found
+
+_CHUNK = 400
+ROWS = select(
+    RECORD.c.id,
+    RECORD.c.datanet,
+    RECORD.c.number,
+    RECORD.c.contributor,
+    RECORD.c.licence,
+    RECORD.c.commitment,
+    RECORD.c.size,
+    RECORD.c.create_time,
+)
+"""Records without their contents."""
+
+
+def take(connection: Connection, declaration: Declaration, candidates: Sequence[Candidate], now: int) -> dict[int, str]:
+    """Take an upload's candidates in.  Returns, by index, the name of the record that says it first.
+
+    A candidate whose own name stands there was accepted; any other is a duplicate of the record named.
+    """
+    # Locks are taken in one order, fingerprints sorted and then the datanet: uploads never wait in a ring.
+    owners = _claim(connection, candidates)
+    datanet = store.locked(connection, declaration.datanet)
+    declare.check_licence(declaration, datanet)
+    connection.execute(insert(DECLARATION).values(**asdict(declaration), create_time=now))
+    accepted = [c for c in candidates if owners[c.fingerprint] == c.name]
+    if accepted:
+        _add(connection, datanet, declaration, accepted, now)
+    return {c.index: owners[c.fingerprint] for c in candidates}
+
+
+def _claim(connection: Connection, candidates: Sequence[Candidate]) -> dict[bytes, str]:
+    """Who says each thing first: an earlier record, or the first of these candidates, written down as such."""
+    firsts: dict[bytes, str] = {}
+    for candidate in candidates:
+        firsts.setdefault(candidate.fingerprint, candidate.name)
+    owners: dict[bytes, str] = {}
+    ordered = sorted(firsts)
+    for chunk in _chunks(ordered):
+        rows = [{"fingerprint": key, "record": firsts[key]} for key in chunk]
+        new = store.insert_new(connection, FIRST).values(rows).returning(FIRST.c.fingerprint)
+        mine = {row.fingerprint for row in connection.execute(new)}
+        owners.update((key, firsts[key]) for key in mine)
+        others = [key for key in chunk if key not in mine]
+        found = connection.execute(select(FIRST).where(FIRST.c.fingerprint.in_(others)))
+        owners.update((row.fingerprint, row.record) for row in found)
+    return owners
+
+
+def _add(
+    connection: Connection, datanet: Datanet, declaration: Declaration, accepted: Sequence[Candidate], now: int
+) -> None:
+    """Number the accepted records on from the datanet's last, and count them.  The datanet must be locked."""
+    mine = (RECORD.c.datanet == datanet.id, RECORD.c.contributor == declaration.contributor)
+    newcomer = connection.execute(select(RECORD.c.id).where(*mine).limit(1)).first() is None
+    last = connection.execute(select(func.max(RECORD.c.number)).where(RECORD.c.datanet == datanet.id)).scalar() or 0
+    common = {
+        "datanet": datanet.id,
+        "contributor": declaration.contributor,
+        "request_id": declaration.request_id,
+        "licence": declaration.licence,
+        "create_time": now,
+    }
+    rows = [
+        {**common, "id": c.id, "number": number, "commitment": c.commitment, "size": len(c.canonical)}
+        for number, c in enumerate(accepted, last + 1)
+    ]
+    connection.execute(insert(RECORD), rows)
+    contents = [{"record": c.id, "salt": c.salt, "canonical": c.canonical} for c in accepted]
+    connection.execute(insert(CONTENT), contents)
+    connection.execute(
+        update(DATANET)
+        .where(DATANET.c.id == datanet.id)
+        .values(
+            record_count=datanet.record_count + len(accepted),
+            contributor_count=datanet.contributor_count + newcomer,
+        )
+    )
+
+
+def get(connection: Connection, datanet: str, record: str) -> Record:
+    """Without its content.  Raises `Fault` when there is none of that name."""
+    row = connection.execute(ROWS.where(RECORD.c.id == record, RECORD.c.datanet == datanet)).first()
+    if row is None:
+        raise not_found("RECORD_NOT_FOUND", f"there is no {record_name(datanet, record)}")
+    return Record(**row._asdict())
+
+
+def page(connection: Connection, datanet: str, contributor: str, after: int, limit: int) -> list[Record]:
+    """Records without contents, in the order of acceptance, after that number; of one contributor if named."""
+    query = ROWS.where(RECORD.c.datanet == datanet, RECORD.c.number > after).order_by(RECORD.c.number).limit(limit)
+    if contributor:
+        query = query.where(RECORD.c.contributor == contributor)
+    return [Record(**row._asdict()) for row in connection.execute(query)]
+
+
+def contents(connection: Connection, records: Collection[str]) -> dict[str, Content]:
+    """What records say, by id."""
+    found: dict[str, Content] = {}
+    for chunk in _chunks(list(records)):
+        for row in connection.execute(select(CONTENT).where(CONTENT.c.record.in_(chunk))):
+            document = json.loads(row.canonical)
+            found[row.record] = Content(document["fields"], document["source"], row.salt, row.canonical)
+    return found
+
+
+def _chunks(items: Sequence[Any]) -> list[Sequence[Any]]:
+    """Pieces that fit into one statement's parameters."""
+    return [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]

@@ -1,0 +1,133 @@
+"""Snapshots in the database: frozen in one transaction, never changed but for the anchor that comes later."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from services.datanet import freeze, store, store_records
+from services.datanet.model import Anchor, Record, Snapshot, record_name, snapshot_name
+from services.datanet.tables import LEAF, RECORD, SNAPSHOT
+from services.kit.errors import not_found
+
+
+def cut(connection: Connection, datanet_id: str, operation_of: Any, now: int) -> Snapshot:
+    """Freeze all accepted records as the next version.  `operation_of(version)` names its operation.
+
+    Raises `Fault` when there is nothing in it, or nothing new.
+    """
+    datanet = store.locked(connection, datanet_id)
+    rows = connection.execute(
+        select(RECORD.c.id, RECORD.c.commitment).where(RECORD.c.datanet == datanet_id).order_by(RECORD.c.number)
+    ).all()
+    last = latest(connection, datanet_id)
+    root = freeze.new_root(datanet, [row.commitment for row in rows], last)
+    version = last.version + 1 if last else 1
+    snapshot = Snapshot(
+        datanet=datanet_id,
+        version=version,
+        root=root,
+        record_count=len(rows),
+        contributor_count=_contributors(connection, datanet_id),
+        licence=datanet.definition.licence,
+        operation=operation_of(version),
+        attempt=0,
+        create_time=now,
+    )
+    connection.execute(insert(SNAPSHOT).values(**asdict(snapshot)))
+    leaves = [
+        {"datanet": datanet_id, "version": version, "leaf": leaf, "record": row.id} for leaf, row in enumerate(rows)
+    ]
+    connection.execute(insert(LEAF), leaves)
+    return snapshot
+
+
+def latest(connection: Connection, datanet: str) -> Snapshot | None:
+    """The newest version."""
+    found = page(connection, datanet, None, 1)
+    return found[0] if found else None
+
+
+def get(connection: Connection, datanet: str, version: int) -> Snapshot:
+    """Raises `Fault` when there is none of that version."""
+    query = select(SNAPSHOT).where(SNAPSHOT.c.datanet == datanet, SNAPSHOT.c.version == version)
+    row = connection.execute(query).first()
+    if row is None:
+        raise not_found("SNAPSHOT_NOT_FOUND", f"there is no {snapshot_name(datanet, version)}")
+    return _snapshot(row)
+
+
+def page(connection: Connection, datanet: str, before: int | None, limit: int) -> list[Snapshot]:
+    """Snapshots of a datanet, newest first, before that version."""
+    query = select(SNAPSHOT).where(SNAPSHOT.c.datanet == datanet).order_by(SNAPSHOT.c.version.desc()).limit(limit)
+    if before is not None:
+        query = query.where(SNAPSHOT.c.version < before)
+    return [_snapshot(row) for row in connection.execute(query)]
+
+
+def leaves(connection: Connection, snapshot: Snapshot, start: int, limit: int) -> list[Record]:
+    """Records of a snapshot, without contents, in leaf order from leaf `start`."""
+    query = (
+        store_records.ROWS.join(LEAF, LEAF.c.record == RECORD.c.id)
+        .where(LEAF.c.datanet == snapshot.datanet, LEAF.c.version == snapshot.version, LEAF.c.leaf >= start)
+        .order_by(LEAF.c.leaf)
+        .limit(limit)
+    )
+    return [Record(**row._asdict()) for row in connection.execute(query)]
+
+
+def leaf_of(connection: Connection, snapshot: Snapshot, record: str) -> int:
+    """Where a record stands in a snapshot.  Raises `Fault` when it does not."""
+    query = select(LEAF.c.leaf).where(
+        LEAF.c.datanet == snapshot.datanet, LEAF.c.version == snapshot.version, LEAF.c.record == record
+    )
+    leaf = connection.execute(query).scalar_one_or_none()
+    if leaf is None:
+        raise not_found(
+            "RECORD_NOT_IN_SNAPSHOT",
+            f"{record_name(snapshot.datanet, record)} is not in {snapshot.name}: look in a later one",
+        )
+    return int(leaf)
+
+
+def commitments(connection: Connection, snapshot: Snapshot) -> list[bytes]:
+    """All leaves of a snapshot's tree."""
+    query = (
+        select(RECORD.c.commitment)
+        .join(LEAF, LEAF.c.record == RECORD.c.id)
+        .where(LEAF.c.datanet == snapshot.datanet, LEAF.c.version == snapshot.version)
+        .order_by(LEAF.c.leaf)
+    )
+    return [row.commitment for row in connection.execute(query)]
+
+
+def unanchored(connection: Connection) -> list[Snapshot]:
+    """Snapshots whose root is not known to be final on chain, oldest first."""
+    query = select(SNAPSHOT).where(SNAPSHOT.c.anchor.is_(None)).order_by(SNAPSHOT.c.create_time)
+    return [_snapshot(row) for row in connection.execute(query)]
+
+
+def anchor(connection: Connection, snapshot: Snapshot, where: Anchor) -> None:
+    """Its root is final on chain."""
+    connection.execute(_of(snapshot).values(anchor=json.dumps(asdict(where))))
+
+
+def refused(connection: Connection, snapshot: Snapshot) -> None:
+    """The ledger refused this attempt for good: the next one is another request."""
+    connection.execute(_of(snapshot).where(SNAPSHOT.c.attempt == snapshot.attempt).values(attempt=snapshot.attempt + 1))
+
+
+def _of(snapshot: Snapshot) -> Any:
+    return update(SNAPSHOT).where(SNAPSHOT.c.datanet == snapshot.datanet, SNAPSHOT.c.version == snapshot.version)
+
+
+def _contributors(connection: Connection, datanet: str) -> int:
+    query = select(func.count(RECORD.c.contributor.distinct())).where(RECORD.c.datanet == datanet)
+    return int(connection.execute(query).scalar_one())
+
+
+def _snapshot(row: Any) -> Snapshot:
+    return Snapshot(**(row._asdict() | {"anchor": Anchor(**json.loads(row.anchor)) if row.anchor else None}))

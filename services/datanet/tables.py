@@ -1,0 +1,117 @@
+"""The service's tables.  Times are microseconds since 1970 (UTC), addresses lower-case, documents JSON."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from services.kit.idempotency import idempotency_table
+from services.kit.operations import operations_table
+
+METADATA = MetaData()
+idempotency_table(METADATA)
+operations_table(METADATA)
+
+DATANET = Table(
+    "datanet",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("definition", Text, nullable=False),
+    Column("record_count", BigInteger, nullable=False),
+    Column("contributor_count", BigInteger, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    Column("update_time", BigInteger, nullable=False),
+    Index("datanet_by_time", "create_time", "id"),
+)
+
+# Kept whole: a signature proves authorship only together with what was signed.
+DECLARATION = Table(
+    "declaration",
+    METADATA,
+    Column("contributor", Text, primary_key=True),
+    Column("request_id", Text, primary_key=True),
+    Column("datanet", Text, ForeignKey("datanet.id"), nullable=False),
+    Column("content_root", LargeBinary, nullable=False),
+    Column("record_count", Integer, nullable=False),
+    Column("licence", Text, nullable=False),
+    Column("statement", Text, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+)
+
+RECORD = Table(
+    "record",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("datanet", Text, ForeignKey("datanet.id"), nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("contributor", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("licence", Text, nullable=False),
+    Column("commitment", LargeBinary, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    UniqueConstraint("datanet", "number", name="record_in_order"),
+    ForeignKeyConstraint(
+        ["contributor", "request_id"],
+        ["declaration.contributor", "declaration.request_id"],
+        name="record_is_declared",
+    ),
+    Index("record_by_contributor", "datanet", "contributor", "number"),
+)
+
+# Apart from the record, so that what a record says can be destroyed while its commitment stays in old trees.
+CONTENT = Table(
+    "record_content",
+    METADATA,
+    Column("record", Text, ForeignKey("record.id"), primary_key=True),
+    Column("salt", LargeBinary, nullable=False),
+    Column("canonical", LargeBinary, nullable=False),
+)
+
+# Whose record said a thing first, in any datanet.  The primary key decides races between contributors.
+FIRST = Table(
+    "first_record",
+    METADATA,
+    Column("fingerprint", LargeBinary, primary_key=True),
+    Column("record", Text, nullable=False),
+)
+
+SNAPSHOT = Table(
+    "snapshot",
+    METADATA,
+    Column("datanet", Text, ForeignKey("datanet.id"), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("root", LargeBinary, nullable=False),
+    Column("record_count", BigInteger, nullable=False),
+    Column("contributor_count", BigInteger, nullable=False),
+    Column("licence", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("anchor", Text),
+    Column("create_time", BigInteger, nullable=False),
+)
+
+LEAF = Table(
+    "snapshot_leaf",
+    METADATA,
+    Column("datanet", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("leaf", BigInteger, primary_key=True),
+    Column("record", Text, ForeignKey("record.id"), nullable=False),
+    ForeignKeyConstraint(["datanet", "version"], ["snapshot.datanet", "snapshot.version"], name="leaf_of_snapshot"),
+    UniqueConstraint("datanet", "version", "record", name="record_once_in_snapshot"),
+)

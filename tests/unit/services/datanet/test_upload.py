@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from openledger import records, signing
+from openledger.client import Wallet
+from services.datanet import declare
+from services.datanet.declare import Declaration
+from services.datanet.model import Datanet, Definition, Field
+from services.datanet.upload import Limits, Room, Upload
+from services.kit.errors import Fault
+
+ADA = Wallet("0x" + "11" * 32)
+BOB = Wallet("0x" + "22" * 32)
+DATANET = Datanet("terms", BOB.address, Definition("Terms", "CC-BY-4.0", fields=(Field("text"),)), 0, 0, 1, 1, 1)
+TEXTS = ("one", "two", "three")
+LIMITS = Limits(record_bytes=400, upload_bytes=600, upload_records=5)
+
+
+def declared(*texts: str, signer: Wallet = ADA, **changes) -> Declaration:
+    bodies = [records.canonical_bytes(ADA.address, {"text": text}) for text in texts]
+    word = Declaration(
+        "terms", ADA.address, records.content_root(bodies), len(texts), "CC-BY-4.0", signing.STATEMENT, "r", b""
+    )
+    word = replace(word, **changes)
+    typed = signing.declaration(
+        "datanets/terms",
+        word.contributor,
+        word.content_root,
+        word.record_count,
+        word.licence,
+        word.statement,
+        word.request_id,
+    )
+    return replace(word, signature=signer.sign(typed))
+
+
+def fault(call, *arguments) -> Fault:
+    with pytest.raises(Fault) as caught:
+        call(*arguments)
+    return caught.value
+
+
+def test_a_declaration_of_the_contributors_own_hand_is_taken():
+    declare.check_signed(declared(*TEXTS), DATANET)
+
+
+def test_another_wallets_signature_is_refused():
+    found = fault(declare.check_signed, declared(*TEXTS, signer=BOB), DATANET)
+    assert (found.reason, found.metadata["signer"]) == ("WRONG_SIGNER", BOB.address)
+
+
+@pytest.mark.parametrize(
+    "change",
+    (
+        {"content_root": b"\x01" * 32},
+        {"record_count": 2},
+        {"statement": "I found this on the street."},
+        {"request_id": "another"},
+        {"datanet": "others"},
+    ),
+    ids=lambda change: next(iter(change)),
+)
+def test_what_is_changed_after_signing_is_refused(change):
+    datanet = replace(DATANET, id=change.get("datanet", "terms"))
+    assert fault(declare.check_signed, replace(declared(*TEXTS), **change), datanet).reason == "WRONG_SIGNER"
+
+
+@pytest.mark.parametrize("signature", (b"\x00", b"\xff" * 65, b"\x00" * 65, b"a" * 64), ids=("1", "ff", "00", "64"))
+def test_what_is_no_signature_is_refused(signature):
+    found = fault(declare.check_signed, replace(declared(*TEXTS), signature=signature), DATANET)
+    assert found.reason in {"BAD_SIGNATURE", "WRONG_SIGNER"}
+
+
+def test_a_root_of_another_length_is_refused():
+    assert fault(declare.check_signed, replace(declared(*TEXTS), content_root=b"\1"), DATANET).reason == "INVALID_FIELD"
+
+
+def test_another_licence_than_the_datanets_is_refused():
+    assert fault(declare.check_signed, declared(*TEXTS, licence="MIT"), DATANET).reason == "DECLARATION_MISMATCH"
+
+
+def upload(*texts: str, declaration: Declaration | None = None, limits: Limits = LIMITS, room: Room | None = None):
+    made = Upload(DATANET, declaration or declared(*texts), limits, room or Room(10_000))
+    for text in texts:
+        made.add({"text": text}, "")
+    return made
+
+
+def test_what_was_declared_becomes_candidates_in_order():
+    made = upload(*TEXTS)
+    made.close()
+    assert [c.index for c in made.candidates] == [0, 1, 2]
+    for text, candidate in zip(TEXTS, made.candidates, strict=True):
+        assert candidate.canonical == records.canonical_bytes(ADA.address, {"text": text})
+        assert candidate.commitment == records.commitment(candidate.salt, candidate.canonical)
+        assert candidate.name == f"datanets/terms/records/{candidate.id}"
+    assert len({c.salt for c in made.candidates}) == 3
+
+
+@pytest.mark.parametrize("sent", (("one", "two"), ("one", "three", "two"), ("one", "two", "three!")))
+def test_what_was_not_declared_fails_as_a_whole(sent):
+    assert fault(upload(*sent, declaration=declared(*TEXTS)).close).reason == "DECLARATION_MISMATCH"
+
+
+def test_more_than_declared_fails_before_the_rest_is_read():
+    found = fault(lambda: upload(*TEXTS, "four", declaration=declared(*TEXTS)))
+    assert found.reason == "DECLARATION_MISMATCH"
+
+
+def test_a_record_that_is_too_large_is_refused_alone_and_still_counts_for_the_root():
+    made = upload("one", "x" * 400, "three")
+    made.close()
+    assert [c.index for c in made.candidates] == [0, 2]
+    assert made.refusals[1].reason == "RECORD_TOO_LARGE"
+
+
+def test_too_many_records_are_refused_at_once():
+    assert fault(lambda: upload(*"abcdef")).reason == "UPLOAD_TOO_LARGE"
+
+
+def test_too_many_bytes_are_refused():
+    assert fault(lambda: upload("x" * 200, "y" * 200)).reason == "UPLOAD_TOO_LARGE"
+
+
+def test_uploads_share_one_room_and_give_it_back():
+    room = Room(400)
+    first = upload("x" * 100, room=room)
+    full = fault(lambda: upload("y" * 100, room=room))
+    assert (full.reason, full.retry_after) == ("UPLOADS_FULL", 2)
+    with first:
+        pass
+    second = upload("y" * 100, room=room)
+    assert len(second.candidates) == 1
