@@ -11,6 +11,7 @@ from services.factory import lines, store
 from services.factory.bell import Bell
 from services.factory.config import FactoryConfig
 from services.factory.job import Limits, Runner
+from services.factory.passes import fastest_precision
 from services.factory.servicer import ACCESS, FactoryServicer, Workshop
 from services.factory.source import DatanetSource
 from services.kit import server
@@ -31,7 +32,8 @@ async def assemble(config: FactoryConfig) -> Assembly:
     peers = peer_client(config, datanet=config.datanet, **({"ledger": config.ledger} if config.ledger else {}))
     source, records, bell = DatanetSource(peers), ArtifactStore(config.records_root), Bell()
     artifacts = ArtifactStore(config.artifacts_dir)
-    workshop = Workshop(database, source, records, artifacts, bell, config.bases, config.threads)
+    precision = fastest_precision() if config.precision == "fastest" else config.precision
+    workshop = Workshop(database, source, records, artifacts, bell, config.bases, config.threads, precision)
     limits = Limits(config.max_read_seconds, config.max_seconds)
     executor = LocalExecutor(config.executor_root, environment={lines.FOLDER: str(config.records_root.resolve())})
     runner = Runner(database, source, executor, records, bell, limits)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
@@ -28,6 +28,9 @@ class FactoryConfig(ServiceConfig):
         ge=1,
         le=1024,
         description="threads of a run; another number gives another adapter, since sums round differently",
+    )
+    precision: Literal["fastest", "float32", "bfloat16"] = Field(
+        "fastest", description="of fine-tunes that ask for none; fastest is what this machine's CPU is fastest in"
     )
     max_seconds: float = Field(6 * 3600, gt=0, description="longest training of one fine-tune, start to end")
     max_read_seconds: float = Field(600, gt=0, description="longest reading of a snapshot, a Datanet away included")

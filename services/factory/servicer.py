@@ -60,6 +60,8 @@ class Workshop:
     bell: Bell
     bases: tuple[str, ...]
     threads: int
+    precision: str
+    """Of fine-tunes that ask for none."""
 
 
 class FactoryServicer(factory_pb2_grpc.FactoryServiceServicer):
@@ -172,7 +174,7 @@ class FactoryServicer(factory_pb2_grpc.FactoryServiceServicer):
         return pb.ListAdapterRevisionsResponse(adapter_revisions=revisions, next_page_token=token)
 
     async def _admit(self, message: pb.FineTuneSpec) -> tuple[FineTuneSpec, Admitted]:
-        spec = translate.spec_from(message)
+        spec = translate.spec_from(message, self._w.precision)
         return spec, await admit(self._w.source, self._w.bases, spec, message.snapshots[0])
 
     async def _once(self, request: Message, response: type[M], change: Callable[[Connection], M]) -> M:

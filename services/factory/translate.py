@@ -16,11 +16,11 @@ from services.factory.spec import FineTuneSpec, SpecError
 from services.kit.errors import invalid
 
 
-def spec_from(message: pb.FineTuneSpec) -> FineTuneSpec:
-    """With every default filled in.  Raises `Fault` BAD_SPEC."""
+def spec_from(message: pb.FineTuneSpec, precision: str) -> FineTuneSpec:
+    """With every default filled in.  precision: the default that depends on the machine.  Raises `Fault` BAD_SPEC."""
     given = {field.name: value for field, value in message.ListFields() if field.name != "snapshots"}
     try:
-        return FineTuneSpec(**given)
+        return FineTuneSpec(**({"precision": precision} | given))
     except SpecError as error:
         raise invalid("BAD_SPEC", f"spec: {error}", f"spec.{str(error).partition(' ')[0]}") from error
 

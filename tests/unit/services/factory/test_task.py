@@ -1,0 +1,124 @@
+"""The worker's task in this process, with the real trainer on the tiny model."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from openledger import base_models
+from openledger.artifacts import ArtifactError, ArtifactStore, file_sha256
+from openledger.manifest import FILES
+from services.factory import task
+from services.factory.job import REASONS, shard
+from services.factory.lines import FOLDER, line
+from services.factory.train import Diverged, TrainingError
+from tests.factory_world import address, snapshot_records
+
+
+@pytest.fixture
+def work(job, base, tmp_path, monkeypatch):
+    """Arguments of a small run; call it with records and changes of the specification."""
+    kept = ArtifactStore(tmp_path / "records")
+    monkeypatch.setenv(FOLDER, str(kept.root))
+
+    def arguments(records, folder=base, **changes):
+        data = b"".join(line(r.name, r.contributor, r.fields) for r in records)
+        spec = replace(job.spec, base=str(folder), **changes)
+        pinned = replace(job, spec=spec, records=kept.put(data), base_sha256=base_models.sha256(str(folder)))
+        return dict(shard(pinned).arguments)
+
+    return arguments
+
+
+def run(arguments, tmp_path, reports=None):
+    seen = [] if reports is None else reports
+    return task.fine_tune(arguments, tmp_path / "out", seen.append)
+
+
+def test_it_leaves_the_files_it_names_and_says_whose_records_it_used(work, tmp_path):
+    reports = []
+    result = run(work(snapshot_records(12, 3)), tmp_path, reports)
+    assert {name: file_sha256(tmp_path / "out" / name) for name in FILES} == result["files"]
+    assert set(result["contributors"]) == {address(1), address(2), address(3)}
+    assert sum(result["contributors"].values()) + result["metrics"]["records_held_out"] == 12
+    phases = list(dict.fromkeys(r["phase"] for r in reports))
+    assert phases == ["base", "loading", "preparing", "evaluating", "training", "writing"]
+
+
+def test_one_contributor_is_enough(work, tmp_path):
+    result = run(work(snapshot_records(6, 1)), tmp_path)
+    assert list(result["contributors"]) == [address(1)]
+
+
+def test_what_cannot_be_used_is_counted_by_reason(work, tmp_path):
+    records = snapshot_records(12, 3)
+    records[1] = replace(records[1], fields={"question": "q" * 300, "answer": "a"})
+    records[2] = replace(records[2], fields={"question": "q", "answer": " "})
+    records[3] = replace(records[3], fields={"question": "q"})
+    records[4] = replace(records[4], fields={"question": "q", "answer": "<|im_end|>"})
+    result = run(work(records), tmp_path)
+    assert result["dropped"] == {"CONTROL_TOKEN": 1, "EMPTY_TEXT": 1, "MISSING_FIELD": 1, "TOO_LONG": 1}
+
+
+def test_nothing_usable_is_a_failure_that_shows_one_reason(work, tmp_path):
+    with pytest.raises(task.NothingToTrainOn, match=r"none of the 6 records .* at most 10 fit"):
+        run(work(snapshot_records(6, 2), max_length=10), tmp_path)
+
+
+def test_records_that_were_changed_on_disk_are_not_trained_on(work, tmp_path):
+    arguments = work(snapshot_records(6, 2))
+    file = ArtifactStore(tmp_path / "records").path(arguments["records"])
+    file.chmod(0o644)
+    file.write_bytes(file.read_bytes().replace(b"aaa", b"bbb"))
+    with pytest.raises(ArtifactError):
+        run(arguments, tmp_path)
+
+
+def test_another_base_than_was_agreed_on_is_refused(work, tmp_path):
+    with pytest.raises(task.BaseChanged):
+        run(work(snapshot_records(6, 2)) | {"base_sha256": "00" * 32}, tmp_path)
+
+
+def test_more_layers_than_there_are_is_refused(work, tmp_path):
+    with pytest.raises(TrainingError, match="has 4 layers"):
+        run(work(snapshot_records(6, 2), layers=5), tmp_path)
+
+
+def test_a_loss_that_is_no_number_is_a_failure_of_its_own(work, tmp_path, base):
+    with pytest.raises(Diverged, match="learning rate"):
+        run(work(snapshot_records(6, 2), overflowing(base, tmp_path / "sick")), tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def overflowing(base: Path, folder: Path) -> Path:
+    """A base whose logits leave the range of float32."""
+    shutil.copytree(base, folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"] *= 1e38
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize(
+    "error",
+    (
+        OSError(errno.ENOSPC, "No space left on device"),
+        ValueError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ),
+)
+def test_a_full_disk_is_told_as_such(work, tmp_path, monkeypatch, error):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(task, "train", full)
+    with pytest.raises(task.DiskFull):
+        run(work(snapshot_records(6, 2)), tmp_path)
+
+
+def test_every_failure_of_its_own_has_a_reason():
+    assert {"NothingToTrainOn", "BaseChanged", "DiskFull", "Diverged", "TrainingError"} <= set(REASONS)
