@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -59,15 +60,16 @@ class Devchain:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self) -> str:
-        """Starts it and waits for its ready line, which it returns."""
+    def start(self) -> dict[str, Any]:
+        """Starts it and waits for its ready line, which it returns as the object that it is."""
         command = [sys.executable, "-m", "services.ledger.devchain", "--port", str(self.port), *self._arguments]
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        assert line.startswith("devchain ready"), f"the chain did not start: {line!r}"
-        self.port = int(line.split()[2].rpartition(":")[2])
-        return line.strip()
+        assert line, "the chain did not start"
+        ready: dict[str, Any] = json.loads(line)
+        self.port = ready["port"]
+        return ready
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Sends the signal and waits; returns the exit status."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import jwt
 
-from services.kit.errors import denied, unauthenticated
+from services.kit.errors import denied, unauthenticated, unavailable
 
 ISSUER = "openledger"
 ACCOUNT_AUDIENCE, SERVICE_AUDIENCE = "accounts", "services"
@@ -84,6 +84,7 @@ class Authenticator:
         self._secret, self._fetch = secret, fetch_keys
         self._keys: dict[str, jwt.PyJWK] = {}
         self._fetched = self._tried = float("-inf")
+        self._unreachable = ""
 
     async def authenticate(self, authorization: str) -> Principal:
         """The caller behind an `authorization` value; `ANYONE` when there is none.  Raises `Fault` for a bad one."""
@@ -110,9 +111,20 @@ class Authenticator:
         stale = now - self._fetched > _KEYS_SECONDS
         if (stale or kid not in self._keys) and now - self._tried > _REFETCH_SECONDS:
             self._tried = now
-            keys = json.loads(await self._fetch())["keys"]
-            self._keys = {str(key["kid"]): jwt.PyJWK(key) for key in keys}
-            self._fetched = now
+            try:
+                keys = json.loads(await self._fetch())["keys"]
+            except Exception as error:  # noqa: BLE001 - whatever kept the issuer from answering
+                self._unreachable = str(error)
+            else:
+                self._keys = {str(key["kid"]): jwt.PyJWK(key) for key in keys}
+                self._fetched, self._unreachable = now, ""
+        if kid not in self._keys and self._unreachable:
+            # Not the token's fault, as far as anybody can tell now.
+            raise unavailable(
+                "IDENTITY_UNAVAILABLE",
+                f"the session cannot be checked, its issuer does not answer: {self._unreachable}",
+                retry_after=_REFETCH_SECONDS,
+            )
         if kid not in self._keys:
             raise unauthenticated("BAD_TOKEN", "the token was not issued here, or its key was retired: sign in again")
         return self._keys[kid]

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import json
 import logging
 import signal
 import sys
@@ -47,11 +48,9 @@ def main(arguments: list[str]) -> int:
         return 1
     with contextlib.closing(storage), server:
         _stop_on_signals(server)
-        print(  # noqa: T201 - the ready line, which starters wait for
-            f"devchain ready http://127.0.0.1:{server.server_port} chain_id={evm.chain_id} "
-            f"block={evm.head.block_number}",
-            flush=True,
-        )
+        ready = {"service": "chain", "serving": True, "port": server.server_port, "chain_id": evm.chain_id}
+        sys.stdout.write(json.dumps(ready | {"block": evm.head.block_number}) + "\n")  # what supervisors wait for
+        sys.stdout.flush()
         server.serve_forever(poll_interval=0.05)
         with server.turn:  # a block under way is finished first
             return 0

@@ -87,6 +87,21 @@ async def test_unknown_key_ids_do_not_make_us_ask_the_issuer_each_time(keys):
     assert keys.fetched == 1
 
 
+async def test_while_the_issuer_is_away_known_keys_go_on_and_unknown_ones_may_come_again(keys, monkeypatch):
+    authenticator = Authenticator(SECRET, keys)
+    await authenticator.authenticate(f"Bearer {keys.issuer.token(ALICE)}")
+
+    async def away() -> str:
+        raise OSError("connection refused")
+
+    monkeypatch.setattr(authenticator, "_fetch", away)
+    authenticator._fetched = authenticator._tried = float("-inf")
+    assert await authenticator.authenticate(f"Bearer {keys.issuer.token(ALICE)}") == Principal(address=ALICE.address)
+    fresh = Authenticator(SECRET, away)
+    assert await reason(fresh, f"Bearer {keys.issuer.token(ALICE)}") == "IDENTITY_UNAVAILABLE"
+    assert await reason(fresh, f"Bearer {keys.issuer.token(ALICE)}") == "IDENTITY_UNAVAILABLE"
+
+
 def test_a_short_secret_is_refused(keys):
     with pytest.raises(ValueError, match="32 characters"):
         Authenticator("short", keys)
