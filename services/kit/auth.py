@@ -6,6 +6,7 @@ with a short JWT (HS256) over the installation's shared secret.  Does not know h
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -85,6 +86,7 @@ class Authenticator:
         self._keys: dict[str, jwt.PyJWK] = {}
         self._fetched = self._tried = float("-inf")
         self._unreachable = ""
+        self._fetching = asyncio.Lock()
 
     async def authenticate(self, authorization: str) -> Principal:
         """The caller behind an `authorization` value; `ANYONE` when there is none.  Raises `Fault` for a bad one."""
@@ -107,17 +109,10 @@ class Authenticator:
             raise unauthenticated("BAD_TOKEN", f"the token is not valid: {error}") from None
 
     async def _key(self, kid: str) -> jwt.PyJWK:
-        now = time.monotonic()
-        stale = now - self._fetched > _KEYS_SECONDS
-        if (stale or kid not in self._keys) and now - self._tried > _REFETCH_SECONDS:
-            self._tried = now
-            try:
-                keys = json.loads(await self._fetch())["keys"]
-            except Exception as error:  # noqa: BLE001 - whatever kept the issuer from answering
-                self._unreachable = str(error)
-            else:
-                self._keys = {str(key["kid"]): jwt.PyJWK(key) for key in keys}
-                self._fetched, self._unreachable = now, ""
+        if self._fetch_due(kid) or (kid not in self._keys and self._fetching.locked()):
+            async with self._fetching:  # callers at once wait for one fetch; nobody is sent away because of it
+                if self._fetch_due(kid):
+                    await self._refetch()
         if kid not in self._keys and self._unreachable:
             # Not the token's fault, as far as anybody can tell now.
             raise unavailable(
@@ -128,3 +123,18 @@ class Authenticator:
         if kid not in self._keys:
             raise unauthenticated("BAD_TOKEN", "the token was not issued here, or its key was retired: sign in again")
         return self._keys[kid]
+
+    def _fetch_due(self, kid: str) -> bool:
+        now = time.monotonic()
+        wanted = kid not in self._keys or now - self._fetched > _KEYS_SECONDS
+        return wanted and now - self._tried > _REFETCH_SECONDS
+
+    async def _refetch(self) -> None:
+        now = self._tried = time.monotonic()
+        try:
+            keys = json.loads(await self._fetch())["keys"]
+        except Exception as error:  # noqa: BLE001 - whatever kept the issuer from answering
+            self._unreachable = str(error)
+        else:
+            self._keys = {str(key["kid"]): jwt.PyJWK(key) for key in keys}
+            self._fetched, self._unreachable = now, ""

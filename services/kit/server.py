@@ -12,7 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -25,7 +25,10 @@ from services.kit.config import ServiceConfig
 from services.kit.edge import Edge
 from services.kit.metrics import Metrics
 
+C = TypeVar("C", bound=ServiceConfig)
+
 _BACKOFF_FIRST, _BACKOFF_MOST = 0.2, 10.0
+_HEALTH_SECONDS = 1.0
 
 
 class StartError(RuntimeError):
@@ -44,6 +47,8 @@ class Assembly:
     metrics: Metrics
     background: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     """Endless work by name.  What raises is logged, counted and started again, later each time."""
+    healthy: Callable[[], Awaitable[None]] | None = None
+    """Raises while the service cannot do its work: then its health is NOT_SERVING, until this returns again."""
     close: Sequence[Callable[[], Any]] = ()
     """What to close at the end, in this order; may be async."""
 
@@ -57,8 +62,8 @@ async def running(assembly: Assembly) -> AsyncIterator[int]:
     metrics_server = _metrics(assembly)
     tasks = [asyncio.create_task(_supervise(assembly, name, work)) for name, work in assembly.background.items()]
     await server.start()
-    for name in ("", *assembly.services):
-        await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+    await _say_health(assembly, checks)
+    tasks.append(asyncio.create_task(_supervise(assembly, "health", lambda: _watch_health(assembly, checks))))
     try:
         yield port
     finally:
@@ -76,7 +81,7 @@ async def running(assembly: Assembly) -> AsyncIterator[int]:
             metrics_server[0].server_close()
 
 
-def main(config: ServiceConfig, assemble: Callable[[ServiceConfig], Awaitable[Assembly]]) -> int:
+def main(config: C, assemble: Callable[[C], Awaitable[Assembly]]) -> int:
     """A service's command line: serve until SIGTERM or SIGINT; returns the exit status."""
     logs.configure(config.log_level)
     try:
@@ -87,7 +92,7 @@ def main(config: ServiceConfig, assemble: Callable[[ServiceConfig], Awaitable[As
     return 0
 
 
-async def _serve(config: ServiceConfig, assemble: Callable[[Any], Awaitable[Assembly]]) -> None:
+async def _serve(config: C, assemble: Callable[[C], Awaitable[Assembly]]) -> None:
     log = logs.logger(config.service)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -160,6 +165,24 @@ def _metrics(assembly: Assembly) -> Any:
     except OSError as error:
         name = f"OPENLEDGER_{assembly.config.service.upper()}_METRICS_LISTEN"
         raise StartError(f"metrics cannot be served on {where}: {error.strerror}. Set {name}") from error
+
+
+async def _watch_health(assembly: Assembly, checks: Any) -> None:
+    while assembly.healthy is not None:
+        await asyncio.sleep(_HEALTH_SECONDS)
+        await _say_health(assembly, checks)
+
+
+async def _say_health(assembly: Assembly, checks: Any) -> None:
+    status = health_pb2.HealthCheckResponse.SERVING
+    try:
+        if assembly.healthy is not None:
+            await assembly.healthy()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+        status = health_pb2.HealthCheckResponse.NOT_SERVING
+        logs.logger(assembly.config.service).error("not serving", why=str(error))
+    for name in ("", *assembly.services):
+        await checks.set(name, status)
 
 
 async def _supervise(assembly: Assembly, name: str, work: Callable[[], Awaitable[None]]) -> None:

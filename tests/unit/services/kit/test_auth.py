@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 
 import jwt
@@ -84,6 +85,18 @@ async def test_unknown_key_ids_do_not_make_us_ask_the_issuer_each_time(keys):
     stranger = jwt.encode({"sub": "x"}, keys.issuer._key, algorithm="EdDSA", headers={"kid": "other"})
     for _ in range(10):
         assert await reason(authenticator, f"Bearer {stranger}") == "BAD_TOKEN"
+    assert keys.fetched == 1
+
+
+async def test_callers_at_once_wait_for_one_fetch(keys):
+    async def slow() -> str:
+        await asyncio.sleep(0.05)
+        return await keys()
+
+    authenticator = Authenticator(SECRET, slow)
+    tokens = [f"Bearer {keys.issuer.token(ALICE)}"] * 20
+    callers = await asyncio.gather(*(authenticator.authenticate(token) for token in tokens))
+    assert set(callers) == {Principal(address=ALICE.address)}
     assert keys.fetched == 1
 
 
