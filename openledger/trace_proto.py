@@ -1,7 +1,7 @@
 """The trace document and its message, each from the other, exactly.
 
 A trace is stored and hashed as a document (openledger/trace.py) and travels as a message.  Whoever gets the message
-makes the same bytes of it again, so `from_message(to_message(t)) == t`; a document for which that would not hold is
+makes the same bytes of it again, so `from_proto(to_proto(t)) == t`; a document for which that would not hold is
 refused here rather than changed on the way.
 
 The document's forms: times are `2026-01-02T03:04:05.678901Z`, six decimals always.  `sampling` holds only whole numbers
@@ -31,10 +31,8 @@ FINISH_REASONS: Mapping[int, str] = {number: name for name, number in _FINISH.it
 """Finish reasons of the API to the document's words for them."""
 
 
-def to_message(trace: Trace) -> openlora_pb2.Trace:
+def to_proto(trace: Trace) -> openlora_pb2.Trace:
     """The message of a trace.  Raises `ValueError` for a document that would not come back the same."""
-    if trace.finish_reason not in _FINISH:
-        raise ValueError(f"{trace.finish_reason[:60]!r} is not how an answer ends: {' or '.join(_FINISH)}")
     return openlora_pb2.Trace(
         response=trace.response,
         base=trace.base,
@@ -42,19 +40,19 @@ def to_message(trace: Trace) -> openlora_pb2.Trace:
         adapter=trace.adapter,
         prompt_token_ids=trace.prompt_token_ids,
         completion_token_ids=trace.completion_token_ids,
-        sampling=sampling_to_message(trace.sampling),
-        finish_reason=_FINISH[trace.finish_reason],
+        sampling=sampling_to_proto(trace.sampling),
+        finish_reason=finish_to_proto(trace.finish_reason),
         payer=trace.payer,
         lease=trace.lease,
         fee=str(trace.fee),
         platform_fee=str(trace.platform_fee),
-        start_time=_time_to_message(trace.start_time),
-        end_time=_time_to_message(trace.end_time),
+        start_time=_time_to_proto(trace.start_time),
+        end_time=_time_to_proto(trace.end_time),
         engine=trace.engine,
     )
 
 
-def from_message(message: openlora_pb2.Trace) -> Trace:
+def from_proto(message: openlora_pb2.Trace) -> Trace:
     """The trace in a message.  Raises `ValueError` that says what is wrong with it."""
     if message.finish_reason not in FINISH_REASONS:
         raise ValueError(f"the trace of {message.response[:80]!r} does not say why the answer ended")
@@ -65,20 +63,27 @@ def from_message(message: openlora_pb2.Trace) -> Trace:
         adapter=message.adapter,
         prompt_token_ids=tuple(message.prompt_token_ids),
         completion_token_ids=tuple(message.completion_token_ids),
-        sampling=sampling_from_message(message.sampling),
+        sampling=sampling_from_proto(message.sampling),
         finish_reason=FINISH_REASONS[message.finish_reason],
         payer=message.payer,
         lease=message.lease,
         fee=parse_atomic(message.fee),
         platform_fee=parse_atomic(message.platform_fee),
-        start_time=_time_from_message(message.start_time),
-        end_time=_time_from_message(message.end_time),
+        start_time=_time_from_proto(message.start_time),
+        end_time=_time_from_proto(message.end_time),
         engine=message.engine,
     )
     return parse(trace.dumps())  # the document's own rules hold for what came over the wire, too
 
 
-def sampling_from_message(message: openlora_pb2.Sampling) -> dict[str, Any]:
+def finish_to_proto(reason: str) -> openlora_pb2.FinishReason.ValueType:
+    """The message's word for why an answer ended.  Raises `ValueError` for any other reason."""
+    if reason not in _FINISH:
+        raise ValueError(f"{reason[:60]!r} is not how an answer ends: {' or '.join(_FINISH)}")
+    return _FINISH[reason]
+
+
+def sampling_from_proto(message: openlora_pb2.Sampling) -> dict[str, Any]:
     """The document of sampling parameters: what is not set is not there, except max_tokens and temperature."""
     document: dict[str, Any] = {
         "max_tokens": message.max_tokens,
@@ -95,7 +100,7 @@ def sampling_from_message(message: openlora_pb2.Sampling) -> dict[str, Any]:
     return document
 
 
-def sampling_to_message(document: Mapping[str, Any]) -> openlora_pb2.Sampling:
+def sampling_to_proto(document: Mapping[str, Any]) -> openlora_pb2.Sampling:
     """The message of sampling parameters.  Raises `ValueError` for what the message cannot hold."""
     read: dict[str, Callable[[Any], Any]] = {"temperature": _fraction, "top_p": _fraction}
     try:
@@ -104,7 +109,7 @@ def sampling_to_message(document: Mapping[str, Any]) -> openlora_pb2.Sampling:
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f"not sampling parameters: {error}") from error
-    if sampling_from_message(message) != document:
+    if sampling_from_proto(message) != document:
         raise ValueError("the sampling parameters are not in their canonical form")
     return message
 
@@ -127,15 +132,15 @@ def _fraction(text: Any) -> float:
     return float(text)
 
 
-def _time_to_message(text: str) -> Timestamp:
+def _time_to_proto(text: str) -> Timestamp:
     stamp = Timestamp()
     stamp.FromJsonString(text)
-    if _time_from_message(stamp) != text:
+    if _time_from_proto(stamp) != text:
         raise ValueError(f"{text[:60]!r} is not a time with six decimals in UTC")
     return stamp
 
 
-def _time_from_message(stamp: Timestamp) -> str:
+def _time_from_proto(stamp: Timestamp) -> str:
     if stamp.nanos % 1000:
         raise ValueError("times have six decimals")
     return time_text(stamp.ToDatetime(UTC))

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from openledger.money import MAX_AMOUNT, Price
 from services.kit.config import ServiceConfig
+from services.openlora.engine import EngineSettings
 
 
 class OpenLoRAConfig(ServiceConfig):
@@ -19,15 +20,19 @@ class OpenLoRAConfig(ServiceConfig):
     base: str = Field("smollm2-135m-instruct", min_length=1, description="base model by name, or a folder that is one")
     engine: Literal["vllm", "transformers"] = Field("vllm", description="transformers: where vLLM cannot run")
 
-    price_per_1k_in: int = Field(10**15, ge=0, le=MAX_AMOUNT, description="per 1000 prompt tokens")
-    price_per_1k_out: int = Field(4 * 10**15, ge=0, le=MAX_AMOUNT, description="per 1000 answer tokens")
-    platform_fee: int = Field(10**14, ge=0, le=MAX_AMOUNT, description="per answer")
+    price_per_1k_in: int = Field(2 * 10**17, ge=0, le=MAX_AMOUNT, description="per 1000 prompt tokens")
+    price_per_1k_out: int = Field(10**18, ge=0, le=MAX_AMOUNT, description="per 1000 answer tokens")
+    platform_fee: int = Field(10**15, ge=0, le=MAX_AMOUNT, description="per answer")
 
-    lease_chunk: int = Field(10**17, ge=1, le=MAX_AMOUNT, description="of a payer's balance set aside at a time")
+    lease_chunk: int = Field(2 * 10**18, ge=1, le=MAX_AMOUNT, description="of a payer's balance set aside at a time")
     lease_idle_seconds: float = Field(300, gt=0, description="an unused lease goes back to its payer after this long")
     tend_seconds: float = Field(1, gt=0, description="how often leases and the engine's health are looked after")
 
     max_running: int = Field(16, ge=1, description="answers generated at once; the engine batches them")
+    max_active_adapters: int = Field(8, ge=1, description="different adapters in one batch")
+    max_adapters: int = Field(32, ge=1, description="adapters kept in memory")
+    max_rank: int = Field(16, ge=1, description="highest LoRA rank served")
+    cache_bytes: int = Field(512 * 2**20, ge=2**20, description="keys and values of all running answers, on a CPU")
     max_queued: int = Field(128, ge=0, description="requests that may wait for their turn")
     max_tokens: int = Field(1024, ge=1, le=8192, description="longest answer, in tokens")
     max_prompt_tokens: int = Field(1536, ge=1)
@@ -38,9 +43,23 @@ class OpenLoRAConfig(ServiceConfig):
         """What an answer costs."""
         return Price(self.price_per_1k_in, self.price_per_1k_out, self.platform_fee)
 
+    @property
+    def engine_settings(self) -> EngineSettings:
+        """What the engine is to make room for."""
+        return EngineSettings(
+            context=self.max_prompt_tokens + self.max_tokens,
+            max_running=self.max_running,
+            max_active_adapters=self.max_active_adapters,
+            max_adapters=self.max_adapters,
+            max_rank=self.max_rank,
+            cache_bytes=self.cache_bytes,
+        )
+
     @model_validator(mode="after")
-    def _a_lease_can_pay(self) -> Self:
+    def _fits_together(self) -> Self:
         dearest = self.price.fee(self.max_prompt_tokens, self.max_tokens)
         if dearest > MAX_AMOUNT:
             raise ValueError(f"the dearest answer would cost {dearest}, more than there can be")
+        if self.max_active_adapters > self.max_adapters:
+            raise ValueError("max_active_adapters is more than max_adapters")
         return self

@@ -85,7 +85,7 @@ class LedgerLeases:
 
 
 def _away(error: ApiError) -> Fault:
-    return unavailable("LEDGER_UNREACHABLE", _text(error), error.retry_after or 2)
+    return unavailable("LEDGER_UNAVAILABLE", _text(error), error.retry_after or 2)
 
 
 def _text(error: ApiError) -> str:

@@ -139,14 +139,10 @@ class Spending:
                 await self._get_enough(account, need)
 
     async def _get_enough(self, account: str, need: int) -> None:
-        """A whole chunk; or just the need; or what unused leases set free, put together."""
-        try:
-            return await self._ask(account, max(self._chunk, need))
-        except LeaseRefused as error:
-            refusal = error
-        if need < self._chunk:
+        """A whole chunk; or a smaller one; or just the need; or what unused leases set free, put together."""
+        for amount in dict.fromkeys(max(part, need) for part in (self._chunk, self._chunk // 8, 0)):
             try:
-                return await self._ask(account, need)
+                return await self._ask(account, amount)
             except LeaseRefused as error:
                 refusal = error
         scattered = {lease.name for lease in self._purse.retire_account(account)}

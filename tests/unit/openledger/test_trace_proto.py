@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from openledger.openlora.v1 import openlora_pb2
 from openledger.trace import Trace, parse
-from openledger.trace_proto import from_message, time_text, to_message
+from openledger.trace_proto import from_proto, time_text, to_proto
 
 TRACE = Trace(
     response="responses/" + "0" * 32,
@@ -63,8 +63,8 @@ TRACES = st.builds(
 @settings(deadline=None)
 @given(TRACES)
 def test_a_trace_comes_back_byte_for_byte(trace):
-    wire = to_message(trace).SerializeToString()
-    back = from_message(openlora_pb2.Trace.FromString(wire))
+    wire = to_proto(trace).SerializeToString()
+    back = from_proto(openlora_pb2.Trace.FromString(wire))
     assert back == parse(trace.dumps())
     assert back.dumps() == trace.dumps()
 
@@ -89,7 +89,7 @@ def test_a_trace_comes_back_byte_for_byte(trace):
 )
 def test_a_document_that_would_not_come_back_is_refused(field, value):
     with pytest.raises(ValueError, match=r"."):
-        to_message(replace(TRACE, **{field: value}))
+        to_proto(replace(TRACE, **{field: value}))
 
 
 @pytest.mark.parametrize(
@@ -104,15 +104,15 @@ def test_a_document_that_would_not_come_back_is_refused(field, value):
     ),
 )
 def test_a_message_that_is_no_trace_is_refused(field, value):
-    message = to_message(TRACE)
+    message = to_proto(TRACE)
     message.ClearField(field)
     message.MergeFrom(openlora_pb2.Trace(**{field: value}))
     with pytest.raises(ValueError, match=r"."):
-        from_message(message)
+        from_proto(message)
 
 
 def test_a_message_with_finer_times_than_documents_have_is_refused():
-    message = to_message(TRACE)
+    message = to_proto(TRACE)
     message.start_time.nanos = 1
     with pytest.raises(ValueError, match="six decimals"):
-        from_message(message)
+        from_proto(message)

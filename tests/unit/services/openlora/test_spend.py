@@ -38,7 +38,7 @@ class Ledger:
         await self.gate.wait()
         self.asked.append(amount)
         if self.away:
-            raise unavailable("LEDGER_UNREACHABLE", "away", 2)
+            raise unavailable("LEDGER_UNAVAILABLE", "away", 2)
         if request_id not in self.by_request:
             if amount > self.balance:
                 raise LeaseRefused(grpc.StatusCode.FAILED_PRECONDITION, "INSUFFICIENT_BALANCE", "deposit some OPEN")
@@ -46,12 +46,12 @@ class Ledger:
             name = f"leases/{len(self.by_request) + 1}"
             self.by_request[request_id] = Grant(name, amount, self.now + self.seconds)
         if self.deaf:
-            raise unavailable("LEDGER_UNREACHABLE", "the answer was lost", 2)
+            raise unavailable("LEDGER_UNAVAILABLE", "the answer was lost", 2)
         return self.by_request[request_id]
 
     async def release(self, name: str, used: int, request_id: str) -> None:
         if self.away:
-            raise unavailable("LEDGER_UNREACHABLE", "away", 2)
+            raise unavailable("LEDGER_UNAVAILABLE", "away", 2)
         if name == "leases/over":
             raise LeaseOver(name)
         assert self.released.setdefault(name, (used, request_id)) == (used, request_id)
@@ -134,7 +134,7 @@ async def test_whoever_has_less_than_a_chunk_can_spend_it(house):
     house.ledger.balance = 30
     spending = await house.life()
     reservation = await spending.reserve(PAYER, 20)
-    assert (reservation.lease.amount, house.ledger.asked[:2]) == (20, [1000, 20])
+    assert (reservation.lease.amount, house.ledger.asked[:3]) == (20, [1000, 125, 20])
 
 
 async def test_whoever_has_not_enough_is_told_what_the_ledger_says(house):
@@ -185,7 +185,7 @@ async def test_whoever_leaves_while_the_ledger_thinks_leaves_a_whole_lease(house
 async def test_a_ledger_that_is_away_is_said_to_be_away_and_nothing_is_lost(house):
     spending = await house.life()
     house.ledger.away = True
-    assert (await refusal(spending, 10)).reason == "LEDGER_UNREACHABLE"
+    assert (await refusal(spending, 10)).reason == "LEDGER_UNAVAILABLE"
     house.ledger.away = False
     assert await spending.reserve(PAYER, 10)
 

@@ -1,0 +1,128 @@
+"""What is asked of a model, as the model will see it, and what it may be: tokens, sampling, and their limits.
+
+Does not know who asks by what protocol, nor what an answer costs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from openledger.trace import Trace
+from services.kit.errors import Fault, aborted, invalid
+from services.openlora.adapters import BASE
+from services.openlora.engine import ChatMessage, Engine, Sampling
+
+ROLES = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True)
+class Question:
+    """One request.  `sampling` is the trace's document of it; `payer` is `accounts/{address}`."""
+
+    request_id: str
+    payer: str
+    model: str
+    prompt: tuple[int, ...]
+    sampling: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """The response's id: the same payer and request id name the same answer."""
+        return hashlib.sha256((self.payer + self.request_id).encode()).hexdigest()[:32]
+
+    @property
+    def response(self) -> str:
+        """The response's resource name."""
+        return f"responses/{self.key}"
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest answer that is wanted."""
+        return int(self.sampling["max_tokens"])
+
+    @property
+    def how(self) -> Sampling:
+        """How the engine is to choose tokens."""
+        return Sampling.from_document(self.sampling)
+
+    @property
+    def body(self) -> tuple[str, tuple[int, ...], Mapping[str, Any]]:
+        """What must be the same in a request that is sent again."""
+        return self.model, self.prompt, self.sampling
+
+    def asked_again(self, other: Question) -> Fault:
+        """Why this cannot be answered while `other`, of the same key, still is."""
+        if self.body != other.body:
+            return self.reused()
+        text = f"request_id {self.request_id} is being answered; send it again in a moment to get that answer"
+        return aborted("IN_PROGRESS", text, response=self.response)
+
+    def check_same(self, trace: Trace) -> None:
+        """Raises `Fault` unless that trace is of this very question."""
+        if self.body != (trace.adapter or BASE, trace.prompt_token_ids, trace.sampling):
+            raise self.reused()
+
+    def reused(self) -> Fault:
+        """The request id was used for something else."""
+        text = f"request_id {self.request_id} was used for another question before; take a new one for a new question"
+        return invalid("REQUEST_ID_REUSED", text, "request_id", request_id=self.request_id)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """In tokens.  `context` is what the model can see at once: prompt and answer."""
+
+    prompt: int
+    answer: int
+    context: int
+
+    def check(self, question: Question) -> None:
+        """Raises `Fault` that names the limit which the question passes."""
+        wanted, have = question.max_tokens, len(question.prompt)
+        if not all(question.how.stop):
+            raise invalid("EMPTY_STOP", "an empty stop text would stop every answer", "sampling.stop")
+        if wanted > self.answer:
+            text = f"max_tokens is {wanted}, at most {self.answer} are generated here"
+            raise invalid("TOO_MANY_TOKENS", text, "sampling.max_tokens", limit=str(self.answer))
+        room = min(self.prompt, self.context - wanted)
+        if have > room:
+            text = (
+                f"the prompt has {have} tokens, at most {room} are taken: {self.prompt} in any case, and with the "
+                f"{wanted} of max_tokens no more than the {self.context} that the model can see at once"
+            )
+            limits = {"prompt_tokens": have, "max_prompt_tokens": self.prompt, "context_tokens": self.context}
+            raise invalid("PROMPT_TOO_LONG", text, "prompt", **{name: str(value) for name, value in limits.items()})
+
+
+def check_conversation(turns: Sequence[ChatMessage]) -> None:
+    """Raises `Fault` for turns that are no conversation to answer."""
+    for number, turn in enumerate(turns):
+        if turn.role not in ROLES:
+            text = f"turn {number} is by {turn.role!r}; a turn is by one of {', '.join(ROLES)}"
+            raise invalid("UNKNOWN_ROLE", text, f"messages[{number}].role")
+    if turns[-1].role == "assistant":
+        raise invalid("NOTHING_ASKED", "the last turn is the assistant's own: there is nothing to answer", "messages")
+
+
+async def of_prompt(
+    engine: Engine, request_id: str, payer: str, model: str, prompt: str, sampling: Mapping[str, Any]
+) -> Question:
+    """The question that a prompt is, as it stands."""
+    return Question(request_id, payer, model, await asyncio.to_thread(engine.tokenize, prompt), sampling)
+
+
+async def of_conversation(
+    engine: Engine,
+    request_id: str,
+    payer: str,
+    model: str,
+    turns: Sequence[ChatMessage],
+    sampling: Mapping[str, Any],
+) -> Question:
+    """The question that a conversation is, by the model's chat template.  Raises `Fault` when it is none."""
+    check_conversation(turns)
+    return Question(request_id, payer, model, await asyncio.to_thread(engine.tokenize_chat, turns), sampling)
