@@ -1,0 +1,187 @@
+"""The ledger service: `python -m services.ledger`, configured by OPENLEDGER_LEDGER_* (see `config`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from eth_account.signers.local import LocalAccount
+from google.longrunning import operations_pb2_grpc
+
+from openledger.artifacts import ArtifactStore
+from openledger.client import Client
+from openledger.identity.v1 import identity_pb2_grpc
+from openledger.ledger.v1 import ledger_pb2_grpc
+from services.kit.auth import ACCOUNTS, PUBLIC, Access, Authenticator, services
+from services.kit.config import load_or_exit
+from services.kit.database import Database
+from services.kit.idempotency import Idempotency
+from services.kit.metrics import Metrics
+from services.kit.operations import Operations
+from services.kit.peers import peer_client
+from services.kit.server import Assembly, StartError, main
+from services.ledger import admit, keys
+from services.ledger.anchor import Anchorer
+from services.ledger.chain import Chain, ChainError, ChainUnavailable
+from services.ledger.chain_follower import ChainFollower
+from services.ledger.chain_rpc import open_chain
+from services.ledger.chain_writer import ChainWriter
+from services.ledger.claims_book import ClaimsBook
+from services.ledger.closing import Closing
+from services.ledger.config import LedgerConfig
+from services.ledger.consume import Receipts
+from services.ledger.deploy import Terms
+from services.ledger.identity_servicer import IdentityServicer
+from services.ledger.keys import KeyFileError
+from services.ledger.relay import Relay
+from services.ledger.reports import Reports
+from services.ledger.servicer import LedgerServicer, Parts
+from services.ledger.settler import Settler
+from services.ledger.signin import Issuer, Site
+from services.ledger.store import epochs
+from services.ledger.store.tables import METADATA
+
+ACCESS: dict[str, Access] = {
+    **dict.fromkeys(("CreateChallenge", "CreateSession", "ListKeys"), PUBLIC),
+    **dict.fromkeys(("GetSettlementInfo", "GetConservation", "GetEpoch", "ListEpochs", "GetClaim"), PUBLIC),
+    **dict.fromkeys(("GetBalance", "ListPostings", "GetPayout", "RelayDeposit", "AuthoriseSpending"), ACCOUNTS),
+    **dict.fromkeys(("CloseEpoch", "RelayClaim"), ACCOUNTS),
+    **dict.fromkeys(("AcquireLease", "ReleaseLease"), services("openlora")),
+    "AnchorSnapshot": services("datanet"),
+    **dict.fromkeys(("GetOperation", "WaitOperation"), services("datanet", accounts=True)),
+}
+
+
+async def assemble(config: LedgerConfig) -> Assembly:
+    """The service, put together.  Raises `StartError` when keys, chain or database are not as they must be."""
+    account, issuer = _keys(config)
+    chain = await asyncio.to_thread(_chain, config, account)
+    database, metrics = Database(config.database), Metrics(config.service)
+    database.migrate(Path(__file__).parent / "migrations")
+    _check_place(database, chain)
+
+    confirmations, poll = config.confirmations, config.poll_seconds
+    writer = ChainWriter(database, chain, account, metrics, confirmations=confirmations, poll_seconds=poll)
+    writer.open()
+    follower = ChainFollower(database, chain, metrics, confirmations=confirmations, poll_seconds=poll)
+    operations, idempotency = Operations(database, METADATA, config.service), Idempotency(METADATA)
+    artifacts = ArtifactStore(config.artifacts_dir)
+    settler = Settler(database, chain, writer, operations, artifacts, metrics, poll_seconds=poll)
+    anchorer = Anchorer(database, chain, writer, operations, poll_seconds=poll)
+    claims = ClaimsBook(database, chain)
+    relay = Relay(database, chain, writer, follower, claims, idempotency, wait_seconds=config.relay_wait_seconds)
+    client, receipts = _receipts(config, database, metrics)
+    parts = Parts(
+        config=config,
+        database=database,
+        chain=chain,
+        idempotency=idempotency,
+        receipts=receipts,
+        relay=relay,
+        claims=claims,
+        anchorer=anchorer,
+        closing=Closing(database, chain, settler, operations, idempotency, batch=config.redeem_batch),
+        reports=Reports(database, outlive=config.times.outlive),
+    )
+    background: dict[str, Callable[[], Awaitable[None]]] = {
+        "chain-writer": writer.run,
+        "chain-follower": follower.run,
+        "settler": settler.run,
+        "anchorer": anchorer.run,
+    }
+    if receipts is not None:
+        background["receipts"] = receipts.run
+    return Assembly(
+        config=config,
+        services=_services(LedgerServicer(parts), _identity(config, database, chain, issuer), operations),
+        access=ACCESS,
+        authenticator=_authenticator(config, issuer),
+        metrics=metrics,
+        background=background,
+        close=[*([partial(client.__aexit__, None, None, None)] if client else []), database.close],
+    )
+
+
+def _keys(config: LedgerConfig) -> tuple[LocalAccount, Issuer]:
+    try:
+        return keys.account(config.key_file), Issuer(keys.session_key(config.data_dir / "sessions.pem"))
+    except KeyFileError as error:
+        raise StartError(str(error)) from error
+
+
+def _chain(config: LedgerConfig, account: LocalAccount) -> Chain:
+    if not config.may_deploy and not config.deployment.is_file():
+        raise StartError(
+            f"{config.deployment} does not say where the contracts are, and this process may not create them on chain "
+            f"{config.chain_id}: name the file of a deployment in OPENLEDGER_LEDGER_CONTRACTS_FILE"
+        )
+    sender = account.address.lower()
+    terms = Terms(
+        treasury=config.treasury or sender,
+        supply=config.supply,
+        cap=config.supply,
+        proposer=sender,
+        guardian=config.guardian or sender,
+        operator=sender,
+        committer=sender,
+        challenge_window=config.challenge_window_seconds,
+        withdraw_delay=config.withdraw_delay_seconds,
+    )
+    try:
+        return open_chain(config.rpc_url, config.chain_id, account, terms, config.deployment)
+    except ChainUnavailable as error:
+        raise StartError(
+            f"the chain at {config.rpc_url} cannot be reached ({error}): start it, or set OPENLEDGER_LEDGER_RPC_URL"
+        ) from error
+    except ChainError as error:
+        raise StartError(f"the chain at {config.rpc_url} cannot be used: {error} (sender {sender})") from error
+
+
+def _check_place(database: Database, chain: Chain) -> None:
+    """A database that knows less than the chain is an old copy, or another's: its roots would take money away."""
+    newest = database.read_now(epochs.newest)
+    here, there = newest.number if newest else 0, chain.last_epoch()
+    if there > here:
+        raise StartError(
+            f"the chain holds epoch {there} and this database ends at {here}: it is an old copy or belongs to other "
+            "contracts. Restore the newest database, or use contracts of its own"
+        )
+
+
+def _receipts(config: LedgerConfig, database: Database, metrics: Metrics) -> tuple[Client | None, Receipts | None]:
+    if not config.attribution:
+        return None, None
+    client = peer_client(config, attribution=config.attribution)
+    terms = admit.Terms(frozenset(config.attribution_signers), config.rule, config.platform)
+    return client, Receipts(database, client, terms, metrics)
+
+
+def _identity(config: LedgerConfig, database: Database, chain: Chain, issuer: Issuer) -> IdentityServicer:
+    site = Site(config.sign_in_domain, config.sign_in_uri, config.chain_id)
+    return IdentityServicer(
+        database, chain, issuer, site, challenge=config.challenge_seconds, session=config.session_seconds
+    )
+
+
+def _authenticator(config: LedgerConfig, issuer: Issuer) -> Authenticator:
+    async def own_keys() -> str:
+        return issuer.jwks
+
+    return Authenticator(config.service_secret.get_secret_value(), own_keys)
+
+
+def _services(ledger: LedgerServicer, identity: IdentityServicer, operations: Operations) -> dict[str, Any]:
+    return {
+        "openledger.ledger.v1.LedgerService": partial(ledger_pb2_grpc.add_LedgerServiceServicer_to_server, ledger),
+        "openledger.identity.v1.IdentityService": partial(
+            identity_pb2_grpc.add_IdentityServiceServicer_to_server, identity
+        ),
+        "google.longrunning.Operations": partial(operations_pb2_grpc.add_OperationsServicer_to_server, operations),
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(load_or_exit(LedgerConfig), assemble))

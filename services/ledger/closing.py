@@ -1,0 +1,106 @@
+"""Closing an epoch: sealed in one transaction, with the operation that tells how it goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.longrunning import operations_pb2
+from sqlalchemy import Connection
+
+from services.kit.database import Database
+from services.kit.errors import precondition
+from services.kit.idempotency import Idempotency
+from services.kit.operations import Operations, operation_name
+from services.ledger import journal, settle, wire
+from services.ledger.chain import Chain
+from services.ledger.relay import Asked
+from services.ledger.settle import NothingToSettle, Sealed
+from services.ledger.settler import Settler
+from services.ledger.store import books, epochs, payers
+from services.ledger.store.epochs import Epoch, State
+
+METHOD = "CloseEpoch"
+
+
+class Closing:
+    """Seals epochs.  `batch`: payers redeemed in one transaction."""
+
+    def __init__(
+        self,
+        database: Database,
+        chain: Chain,
+        settler: Settler,
+        operations: Operations,
+        idempotency: Idempotency,
+        *,
+        batch: int,
+    ) -> None:
+        self._database, self._chain, self._settler = database, chain, settler
+        self._operations, self._idempotency, self._batch = operations, idempotency, batch
+
+    async def close(self, asked: Asked) -> Any:
+        """The operation of the sealed epoch.  Raises `Fault` when one is under way or there is nothing to settle."""
+        operation = await self._database.write(lambda c: self._close(c, asked))
+        self._settler.wake()
+        return operation
+
+    def _close(self, connection: Connection, asked: Asked) -> Any:
+        kind = operations_pb2.Operation
+        known = self._idempotency.recall(connection, asked.caller, METHOD, asked.request_id, asked.request, kind)
+        if known is not None:
+            return known
+        books.lock(connection)
+        number, attempt = _next(epochs.newest(connection))
+        operation = operation_name("epoch", f"{number}.{attempt}")
+        sealed, receipts = self._seal(connection)
+        epoch = Epoch(
+            number=number,
+            attempt=attempt,
+            state=State.SEALED,
+            root=sealed.root,
+            log_root=sealed.log_root,
+            receipt_count=receipts,
+            leaf_count=len(sealed.leaves),
+            total=sealed.total,
+            operation=operation,
+        )
+        stored = epochs.store(connection, epoch, sealed.leaves)
+        self._plan_redemptions(connection, epoch)
+        answer = self._operations.create(connection, operation, asked.caller, wire.epoch(stored))
+        self._idempotency.remember(connection, asked.caller, METHOD, asked.request_id, asked.request, answer)
+        return answer
+
+    def _seal(self, connection: Connection) -> tuple[Sealed, int]:
+        before = epochs.newest(connection, State.ACTIVE)
+        receipts = epochs.open_receipts(connection)
+        try:
+            sealed = settle.seal(
+                self._chain.chain_id,
+                self._chain.contracts.distributor,
+                books.earned(connection, journal.PAYABLE),
+                epochs.leaves(connection, before.number) if before else {},
+                receipts,
+            )
+        except NothingToSettle as nothing:
+            raise precondition("EMPTY_EPOCH", f"there is no epoch to close: {nothing}") from None
+        return sealed, len(receipts)
+
+    def _plan_redemptions(self, connection: Connection, epoch: Epoch) -> None:
+        """What payers spent has to be with the distributor before a root can promise it."""
+        lines = payers.unredeemed(connection)
+        for start in range(0, len(lines), self._batch):
+            batch = f"epoch/{epoch.key}/{start // self._batch:06d}"
+            epochs.plan_redemption(connection, batch, lines[start : start + self._batch])
+
+
+def _next(last: Epoch | None) -> tuple[int, int]:
+    """Number and attempt of the epoch to seal.  A vetoed one is sealed again: on chain its number is free."""
+    if last is None:
+        return 1, 1
+    if last.state in (State.SEALED, State.PROPOSED):
+        raise precondition(
+            "EPOCH_IN_PROGRESS",
+            f"epochs/{last.number} is {last.state}, not active yet: wait for {last.operation}, then close the next one",
+            operation=last.operation,
+        )
+    return (last.number, last.attempt + 1) if last.state is State.VETOED else (last.number + 1, 1)

@@ -1,0 +1,106 @@
+"""What the ledger is told: the chain, whose words count, the split in force, and how long things may take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from openledger import names
+from openledger.money import MAX_AMOUNT, OPEN
+from openledger.split import Rule
+from services.kit.config import ServiceConfig
+from services.ledger.lease import Times
+
+DEVELOPMENT_CHAINS = frozenset({1337, 31337})
+
+Address = Annotated[str, AfterValidator(names.address)]
+
+
+def _address_or_empty(text: str) -> str:
+    return names.address(text) if text else ""
+
+
+OptionalAddress = Annotated[str, AfterValidator(_address_or_empty)]
+
+
+class LedgerConfig(ServiceConfig):
+    """Addresses are 0x hex, amounts atomic units, times seconds."""
+
+    service: ClassVar[str] = "ledger"
+
+    attribution: str = Field("", description="host:port of Attribution, whose receipts are journaled; empty: none are")
+    attribution_signers: tuple[Address, ...] = Field((), description="whose signature makes a receipt count")
+    platform: Address = Field(description="earns the platform's fees")
+    operators: tuple[Address, ...] = Field((), description="may close epochs")
+
+    rpc_url: str = Field(pattern="^https?://.+", description="the chain's JSON-RPC")
+    chain_id: int = Field(31337, ge=1)
+    public_rpc_url: str = Field("", description="told to clients; empty: rpc_url on a development chain, else nothing")
+    confirmations: int = Field(0, ge=0, le=1000, description="blocks on top before an event or transaction counts")
+    poll_seconds: float = Field(0.5, gt=0, description="how often the chain is looked at")
+    relay_wait_seconds: float = Field(30, gt=0, description="how long a relayed call waits to be mined and credited")
+
+    operator_key_file: Path | None = Field(None, description="the sender's private key; None: made in data_dir")
+    contracts_file: Path | None = Field(None, description="where the contracts are; None: contracts.json in data_dir")
+    deploy_contracts: bool = Field(True, description="create them when the file is absent; on development chains alone")
+    treasury: OptionalAddress = Field("", description="gets all OPEN of a deployment; empty: the sender")
+    guardian: OptionalAddress = Field("", description="can veto roots; empty: the sender")
+    supply: int = Field(1_000_000_000 * OPEN, ge=1, le=MAX_AMOUNT, description="OPEN minted by a deployment")
+    challenge_window_seconds: int = Field(86_400, ge=1, le=2**31, description="in which a proposed root can be vetoed")
+    withdraw_delay_seconds: int = Field(7 * 86_400, ge=0, le=2**31, description="from asking to getting it")
+
+    developer_bps: int = Field(Rule.developer_bps, ge=0, le=10_000)
+    stakers_bps: int = Field(Rule.stakers_bps, ge=0, le=10_000)
+    noise_z_milli: int = Field(Rule.noise_z_milli, ge=0)
+
+    lease_seconds: int = Field(3600, ge=1, description="how long a lease lasts")
+    lease_grace_seconds: int = Field(600, ge=0, description="after its end, for receipts still on their way")
+    redeem_seconds: int = Field(
+        6 * 3600, ge=0, description="an authorisation must outlive a lease by this, to be redeemed"
+    )
+    redeem_batch: int = Field(50, ge=1, le=200, description="payers redeemed in one transaction")
+
+    sign_in_domain: str = Field("openledger.local", min_length=1, max_length=255, pattern=r"^[^\s/?#]+$")
+    sign_in_uri: str = Field("https://openledger.local", min_length=1, max_length=500, pattern=r"^\S+$")
+    session_seconds: int = Field(900, ge=60, le=86_400)
+    challenge_seconds: int = Field(300, ge=10, le=3600, description="how long a sign-in message can be used")
+
+    @property
+    def rule(self) -> Rule:
+        """The split in force."""
+        return Rule(self.developer_bps, self.stakers_bps, self.noise_z_milli)
+
+    @property
+    def times(self) -> Times:
+        """How long leases last."""
+        return Times(self.lease_seconds, self.lease_grace_seconds, self.redeem_seconds)
+
+    @property
+    def may_deploy(self) -> bool:
+        """Whether contracts may be created by this process: a real chain's are deployed by people, on purpose."""
+        return self.deploy_contracts and self.chain_id in DEVELOPMENT_CHAINS
+
+    @property
+    def told_rpc_url(self) -> str:
+        """Where clients can ask the chain; empty when that is nobody's business."""
+        return self.public_rpc_url or (self.rpc_url if self.chain_id in DEVELOPMENT_CHAINS else "")
+
+    @property
+    def key_file(self) -> Path:
+        """The sender's private key."""
+        return self.operator_key_file or self.data_dir / "operator.key"
+
+    @property
+    def deployment(self) -> Path:
+        """The deployment file."""
+        return self.contracts_file or self.data_dir / "contracts.json"
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.developer_bps + self.stakers_bps > 10_000:
+            raise ValueError("developer_bps and stakers_bps together are more than everything")
+        if self.attribution and not self.attribution_signers:
+            raise ValueError("attribution_signers must name whose receipts count when attribution is set")
+        return self

@@ -1,0 +1,93 @@
+"""Takes Attribution's receipts, in the order of its log, each exactly once, into the books.
+
+A receipt that does not pass is kept with the reason and counted, and the stream goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+
+import grpc
+from sqlalchemy import Connection
+
+from openledger.attribution.v1 import attribution_pb2
+from openledger.client import ApiError, Client
+from services.kit import logs
+from services.kit.consumer import Consumer, Page
+from services.kit.database import Database
+from services.kit.metrics import Metrics
+from services.ledger import admit
+from services.ledger.admit import Admitted, Rejected, Terms
+from services.ledger.book import BOOKED, CONFLICT, REPEATED, book
+from services.ledger.changes import Changes
+from services.ledger.store import books
+from services.ledger.store.tables import METADATA
+
+SOURCE = "attribution/receipts"
+PAGE, WAIT_SECONDS, DEADLINE = 200, 20.0, 40.0
+AWAY_SECONDS = 1.0
+_AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+class Receipts:
+    """The consumer of the receipts.  Run `run` for ever; `booked` tells of news."""
+
+    def __init__(self, database: Database, attribution: Client, terms: Terms, metrics: Metrics) -> None:
+        self._client, self._terms = attribution, terms
+        self._consumer: Consumer[bytes] = Consumer(database, METADATA, SOURCE, self._read, self._prepare, self._apply)
+        self._outcomes: Counter[str] = Counter()
+        self.booked = Changes()
+        self._log = logs.logger("ledger")
+        self._counted = metrics.counter("receipts_total", "Receipts by what became of them", "outcome")
+        self._lag = metrics.gauge("receipts_behind", "Receipts in Attribution's log that were not read yet")
+
+    async def run(self) -> None:
+        """Consume, for ever."""
+        away = False
+        while True:
+            try:
+                await self.step()
+                away = False
+            except ApiError as error:
+                if error.code not in _AWAY:
+                    raise
+                if not away:
+                    self._log.warning("attribution does not answer", error=str(error))
+                away = True
+                await asyncio.sleep(AWAY_SECONDS)
+
+    async def step(self) -> int:
+        """Read a page, waiting for one, and book it; returns how many receipts it held."""
+        self._outcomes.clear()
+        read = await self._consumer.step()
+        for outcome, count in self._outcomes.items():
+            self._counted.labels(outcome).inc(count)
+        self._lag.set(self._consumer.lag)
+        if read:
+            self.booked.tell()
+        return read
+
+    async def _read(self, after: int) -> Page[bytes]:
+        request = attribution_pb2.ReadReceiptsRequest(after_offset=after, max_entries=PAGE, wait_seconds=WAIT_SECONDS)
+        reply = await self._client.call(self._client.attribution.ReadReceipts, request, DEADLINE)
+        entries = [(entry.offset, entry.receipt.document) for entry in reply.entries]
+        return Page(entries, reply.high_watermark, reply.log_epoch)
+
+    async def _prepare(self, documents: Sequence[bytes]) -> list[Admitted | Rejected]:
+        return await asyncio.to_thread(partial(admit.admit_all, documents, self._terms))
+
+    def _apply(self, connection: Connection, entries: Sequence[Admitted | Rejected]) -> None:
+        outcomes: Counter[str] = Counter()
+        books.lock(connection)
+        for entry in entries:
+            outcome = book(connection, entry, time.time())
+            outcomes[outcome] += 1
+            if outcome == CONFLICT:
+                self._log.critical("two receipts for one answer: somebody holds attribution's key", sha256=entry.sha256)
+            elif outcome not in (BOOKED, REPEATED):
+                self._log.error("receipt rejected", reason=outcome, sha256=entry.sha256)
+        self._outcomes = outcomes

@@ -1,0 +1,4 @@
+from services.kit.migrations import run
+from services.ledger.store.tables import METADATA
+
+run(METADATA)

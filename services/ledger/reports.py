@@ -1,0 +1,120 @@
+"""What people ask about their money: balances, journal lines, payouts, and the sums that show nothing is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from sqlalchemy import Connection
+
+from openledger.ledger.v1 import ledger_pb2
+from services.kit.database import Database
+from services.kit.errors import Fault, invalid, not_found, precondition
+from services.ledger import journal, wire
+from services.ledger import lease as leases
+from services.ledger.store import books, epochs, payers
+from services.ledger.store.books import Payout
+from services.ledger.store.epochs import State
+
+PAGE, MOST = 50, 1000
+
+
+class Reports:
+    """Reads, and nothing else.  `outlive`: seconds that an authorisation must still hold to be leased under."""
+
+    def __init__(self, database: Database, *, outlive: int) -> None:
+        self._database, self._outlive = database, outlive
+        self._summing: asyncio.Task[ledger_pb2.Conservation] | None = None
+
+    async def balance(self, address: str) -> ledger_pb2.Balance:
+        """What an account has, may spend and has earned."""
+        return await self._database.read(lambda c: self._balance(c, address))
+
+    async def postings(self, address: str, size: int, token: str) -> ledger_pb2.ListPostingsResponse:
+        """An account's journal lines, newest first."""
+        place, limit = _place(token, 2), min(size or PAGE, MOST)
+        before = (place[0], place[1]) if place else None
+        names = [journal.payer(address), journal.payable(address)]
+        rows = await self._database.read(lambda c: books.lines_of(c, names, before, limit + 1))
+        response = ledger_pb2.ListPostingsResponse()
+        for row in rows[:limit]:
+            response.postings.add(
+                journal=f"journals/{row.journal}",
+                kind=row.kind,
+                book=row.book.partition(":")[0],
+                amount=str(row.amount),
+                cause=row.cause,
+                create_time=wire.moment(row.create_time),
+            )
+        if len(rows) > limit:
+            response.next_page_token = f"{rows[limit - 1].journal}-{rows[limit - 1].line}"
+        return response
+
+    async def epochs(self, size: int, token: str) -> ledger_pb2.ListEpochsResponse:
+        """Epochs, newest first."""
+        place, limit = _place(token, 1), min(size or PAGE, MOST)
+        found = await self._database.read(lambda c: epochs.page(c, place[0] if place else None, limit + 1))
+        response = ledger_pb2.ListEpochsResponse(epochs=[wire.epoch(epoch) for epoch in found[:limit]])
+        if len(found) > limit:
+            response.next_page_token = str(found[limit - 1].number)
+        return response
+
+    async def payout(self, response: str) -> Payout | None:
+        """How an answer's fee was divided, once it was."""
+        return await self._database.read(lambda c: books.payout(c, response))
+
+    async def no_payout(self, response: str, caller: str) -> Fault:
+        """Why there is no payout to see.  A payer hears of a receipt that was refused."""
+        refused = await self._database.read(lambda c: books.rejection(c, response))
+        if refused is not None and caller and refused.payer == caller:
+            return precondition(
+                "RECEIPT_REJECTED",
+                f"the receipt of {response} was not booked, nobody was charged: {refused.message}",
+                why=refused.reason,
+            )
+        return not_found("PAYOUT_NOT_FOUND", f"no payout of {response} that concerns you was booked, or not yet")
+
+    async def conservation(self) -> ledger_pb2.Conservation:
+        """The sums over every posting, computed anew; whoever asks meanwhile shares the answer."""
+        if self._summing is None or self._summing.done():
+            self._summing = asyncio.create_task(self._conservation())
+        return await asyncio.shield(self._summing)
+
+    async def _conservation(self) -> ledger_pb2.Conservation:
+        sums = await self._database.read(lambda c: journal.conservation(books.every_posting(c)))
+        return ledger_pb2.Conservation(
+            fees=str(sums.fees),
+            paid=str(sums.paid),
+            held=str(sums.held),
+            difference=str(sums.difference),
+            trial_balance=str(sums.trial_balance),
+        )
+
+    def _balance(self, connection: Connection, address: str) -> ledger_pb2.Balance:
+        now = time.time()
+        payer = payers.get(connection, address)
+        held = payers.open_leases(connection, address, now)
+        earned = books.book(connection, journal.payable(address))
+        paying = epochs.newest(connection, State.ACTIVE)
+        settled = epochs.leaf(connection, paying.number, address) if paying else 0
+        return ledger_pb2.Balance(
+            account=f"accounts/{address}",
+            deposited=str(payer.balance),
+            authorised=str(payer.cap),
+            spent=str(payer.spent),
+            leased=str(leases.leased(held, now)),
+            spendable=str(leases.spendable(payer, held, now, self._outlive)),
+            earned=str(earned.credits),
+            settled=str(settled),
+            claimed=str(earned.debits),
+        )
+
+
+def _place(token: str, parts: int) -> list[int]:
+    """Where a page begins.  Raises `Fault` for a token that was not given out here."""
+    if not token:
+        return []
+    found = token.split("-")
+    if len(found) != parts or not all(part.isascii() and part.isdecimal() and len(part) < 19 for part in found):
+        raise invalid("BAD_PAGE_TOKEN", "page_token: not one that this method gave out", "page_token")
+    return [int(part) for part in found]

@@ -1,0 +1,219 @@
+"""openledger.ledger.v1.LedgerService: requests in, messages out.  What they mean is decided elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import grpc
+from google.longrunning import operations_pb2
+from google.protobuf.message import Message
+from sqlalchemy import Connection
+
+from openledger import names, spending
+from openledger.ledger.v1 import ledger_pb2, ledger_pb2_grpc
+from openledger.money import parse_atomic
+from openledger.spending import SpendingAuthorisation
+from services.kit import call
+from services.kit.database import Database
+from services.kit.errors import denied, invalid, not_found
+from services.kit.idempotency import Idempotency
+from services.ledger import anchor, spend, wire
+from services.ledger.anchor import Anchorer
+from services.ledger.chain import Chain
+from services.ledger.claims_book import ClaimsBook
+from services.ledger.closing import Closing
+from services.ledger.config import LedgerConfig
+from services.ledger.consume import Receipts
+from services.ledger.relay import Asked, Relay
+from services.ledger.reports import Reports
+from services.ledger.store import epochs
+
+M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the servicer speaks to."""
+
+    config: LedgerConfig
+    database: Database
+    chain: Chain
+    idempotency: Idempotency
+    receipts: Receipts | None
+    relay: Relay
+    claims: ClaimsBook
+    anchorer: Anchorer
+    closing: Closing
+    reports: Reports
+
+
+class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
+    """The ledger's API."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._times = parts.config.times
+
+    async def GetSettlementInfo(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.SettlementInfo:
+        config, at = self._parts.config, self._parts.chain.contracts
+        rule = config.rule
+        return ledger_pb2.SettlementInfo(
+            chain_id=self._parts.chain.chain_id,
+            contracts={
+                "OpenToken": at.token,
+                "InferenceEscrow": at.escrow,
+                "RewardsDistributor": at.distributor,
+                "DatanetRegistry": at.registry,
+            },
+            challenge_window_seconds=config.challenge_window_seconds,
+            rule=ledger_pb2.SplitRule(**rule.to_json(), sha256=rule.digest()),
+            platform=names.account(config.platform),
+            rpc_url=config.told_rpc_url,
+        )
+
+    async def GetBalance(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Balance:
+        return await self._balance(_own(request.account))
+
+    async def ListPostings(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.ListPostingsResponse:
+        return await self._parts.reports.postings(_own(request.account), request.page_size, request.page_token)
+
+    async def GetPayout(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Payout:
+        async def look() -> Any:
+            return await self._parts.reports.payout(request.response)
+
+        booked = self._parts.receipts.booked if self._parts.receipts else None
+        found = await (booked.until(look, request.wait_seconds) if booked else look())
+        caller = call.principal().address
+        # Whether an answer was booked is its payer's and payees' business: to others it is not there.
+        if found is None or caller not in {found.payer, *found.payees}:
+            raise await self._parts.reports.no_payout(request.response, caller)
+        return wire.payout(found)
+
+    async def GetConservation(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Conservation:
+        return await self._parts.reports.conservation()
+
+    async def RelayDeposit(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Deposit:
+        account, amount = _own(request.account), parse_atomic(request.amount)
+        return await self._parts.relay.deposit(
+            _asked(request), account, amount, request.deadline, request.permit_signature
+        )
+
+    async def AuthoriseSpending(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Balance:
+        address, cap, now = _own(request.account), parse_atomic(request.cap), time.time()
+        authorisation = SpendingAuthorisation(address, cap, request.deadline)
+        caller = call.principal().name
+        empty = ledger_pb2.Balance(account=request.account)
+
+        def known(connection: Connection) -> bool:
+            again = self._parts.idempotency.recall(
+                connection, caller, "AuthoriseSpending", request.request_id, request, ledger_pb2.Balance
+            )
+            return again is not None
+
+        if not await self._parts.database.read(known):
+            spend.check_deadline(request.deadline, self._times, now)
+            if not await asyncio.to_thread(self._authorised, authorisation, request.signature):
+                raise invalid(
+                    "BAD_SIGNATURE",
+                    f"signature: is not one of {request.account} over this cap and deadline for the escrow contract",
+                    "signature",
+                )
+
+        def write(connection: Connection) -> None:
+            if not known(connection):
+                spend.authorise(connection, address, cap, request.deadline, request.signature, now)
+                self._parts.idempotency.remember(
+                    connection, caller, "AuthoriseSpending", request.request_id, request, empty
+                )
+
+        await self._parts.database.write(write)
+        return await self._balance(address)
+
+    async def AcquireLease(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Lease:
+        address, amount = names.account_address(request.account), parse_atomic(request.amount)
+        return await self._once(
+            ledger_pb2.Lease,
+            "AcquireLease",
+            request,
+            lambda c: wire.lease(spend.acquire(c, address, amount, self._times, time.time())),
+        )
+
+    async def ReleaseLease(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Lease:
+        used = parse_atomic(request.used)
+        return await self._once(
+            ledger_pb2.Lease, "ReleaseLease", request, lambda c: wire.lease(spend.release(c, request.name, used))
+        )
+
+    async def CloseEpoch(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        if call.principal().address not in self._parts.config.operators:
+            raise denied(
+                "NOT_AN_OPERATOR", "epochs are closed by operators; they are named in OPENLEDGER_LEDGER_OPERATORS"
+            )
+        return await self._parts.closing.close(_asked(request))
+
+    async def GetEpoch(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Epoch:
+        number = names.match("epochs/*", request.name)[0]
+        known = number.isdecimal() and len(number) < 19
+        found = await self._parts.database.read(lambda c: epochs.get(c, int(number))) if known else None
+        if found is None:
+            raise not_found("EPOCH_NOT_FOUND", f"there is no {request.name}")
+        return wire.epoch(found)
+
+    async def ListEpochs(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.ListEpochsResponse:
+        return await self._parts.reports.epochs(request.page_size, request.page_token)
+
+    async def GetClaim(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Claim:
+        return wire.claim(await self._parts.claims.claimable(names.account_address(request.account)))
+
+    async def RelayClaim(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Claim:
+        return await self._parts.relay.claim(_asked(request), names.account_address(request.account))
+
+    async def AnchorSnapshot(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        root = anchor.read(request.snapshot, request.root, request.record_count)
+        owner = call.principal().name
+        operation = await self._once(
+            operations_pb2.Operation, "AnchorSnapshot", request, lambda c: self._parts.anchorer.take(c, root, owner)
+        )
+        self._parts.anchorer.wake()
+        return operation
+
+    async def _once(self, kind: type[M], method: str, request: Any, act: Callable[[Connection], M]) -> M:
+        """Do it in one transaction with its answer; a repeated request gets the first answer."""
+        caller = call.principal().name
+
+        def write(connection: Connection) -> M:
+            known = self._parts.idempotency.recall(connection, caller, method, request.request_id, request, kind)
+            if known is not None:
+                return known
+            answer = act(connection)
+            self._parts.idempotency.remember(connection, caller, method, request.request_id, request, answer)
+            return answer
+
+        return await self._parts.database.write(write)
+
+    async def _balance(self, address: str) -> ledger_pb2.Balance:
+        return await self._parts.reports.balance(address)
+
+    def _authorised(self, authorisation: SpendingAuthorisation, signature: bytes) -> bool:
+        """As strict as the escrow, which will judge it again: by the payer's key, or by the payer's contract wallet."""
+        message = spending.authorisation_message(
+            self._parts.chain.chain_id, self._parts.chain.contracts.escrow, authorisation
+        )
+        if spending.signer(message, signature) == authorisation.payer:
+            return True
+        return self._parts.chain.accepts_signature(authorisation.payer, spending.digest(message), signature)
+
+
+def _own(account: str) -> str:
+    """The address of an account that must be the caller's."""
+    address = names.account_address(account)
+    call.must_be(address)
+    return address
+
+
+def _asked(request: Any) -> Asked:
+    return Asked(call.principal().name, request, request.request_id)

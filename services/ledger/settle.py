@@ -1,0 +1,70 @@
+"""Sealing an epoch: what every account has ever earned, as leaves, and the roots that commit to them.  Pure.
+
+The leaves are cumulative, so each epoch's root replaces the one before.  `log_root` commits to the receipts that the
+epoch settles, in the order in which they were journaled.  The bundle holds all that is needed to compute both again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from openledger import canonical, merkle
+from openledger.claims import ClaimTree, decreases
+
+BUNDLE_VERSION = "openledger.epoch.v1"
+
+
+class NothingToSettle(Exception):
+    """There is nothing new to settle, or nobody to settle with; the text says which."""
+
+
+class Decreased(AssertionError):
+    """A root that takes earnings away: a fault in this program, never to be proposed."""
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """An epoch's commitments; hex.  `leaves` is address to cumulative atomic units."""
+
+    root: str
+    log_root: str
+    leaves: Mapping[str, int]
+    total: int
+
+
+def seal(
+    chain_id: int, distributor: str, earned: Mapping[str, int], before: Mapping[str, int], receipts: Sequence[str]
+) -> Sealed:
+    """Seal what accounts have earned by all receipts, of which `receipts` (hex SHA-256) are new since `before`.
+
+    Raises `NothingToSettle`.
+    """
+    if not receipts:
+        raise NothingToSettle("no answer was paid for since the last epoch")
+    if not earned:
+        raise NothingToSettle("nothing is owed to an account yet: all fees went to shares that are held")
+    fallen = decreases(before, earned)
+    if fallen:
+        raise Decreased(f"{fallen[0]} would have earned {earned.get(fallen[0], 0)}, after {before[fallen[0]]}")
+    tree = ClaimTree.build(chain_id, distributor, earned)
+    return Sealed(tree.root.hex(), log_root(receipts), tree.amounts, tree.total)
+
+
+def log_root(receipts: Sequence[str]) -> str:
+    """RFC 6962 root over receipts' digests (each leaf the 32 bytes), hex."""
+    return merkle.root([bytes.fromhex(digest) for digest in receipts]).hex()
+
+
+def bundle(chain_id: int, distributor: str, number: int, leaves: Mapping[str, int], receipts: Sequence[str]) -> bytes:
+    """The document from which anyone computes an epoch's root and log root again; published, and named on chain."""
+    return canonical.dumps(
+        {
+            "version": BUNDLE_VERSION,
+            "chain_id": str(chain_id),
+            "distributor": distributor,
+            "epoch": str(number),
+            "leaves": {account: str(amount) for account, amount in leaves.items()},
+            "receipts": list(receipts),
+        }
+    )

@@ -1,0 +1,224 @@
+"""Takes sealed epochs through the chain: redeem what was spent, propose the root, wait out the challenge, active.
+
+Every step is a transaction under a key, or a look at the chain, so that it goes on wherever it was broken off.  What it
+does not know: which receipts an epoch holds (`settle`) and how transactions get mined (`chain_writer`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+
+from openledger.artifacts import ArtifactStore
+from openledger.spending import SpendingAuthorisation
+from services.kit import logs
+from services.kit.database import Database
+from services.kit.errors import Fault, precondition
+from services.kit.metrics import Metrics
+from services.kit.operations import Operations
+from services.ledger import calls, settle, wire
+from services.ledger.calls import Redemption
+from services.ledger.chain import Chain, ChainUnavailable, NodeRefused
+from services.ledger.chain_writer import ChainWriter
+from services.ledger.changes import Changes
+from services.ledger.store import books, epochs, payers
+from services.ledger.store import chain as sent_store
+from services.ledger.store.chain import State as Sent
+from services.ledger.store.chain import Transaction
+from services.ledger.store.epochs import Epoch, State
+from services.ledger.store.payers import Unredeemed
+
+T = TypeVar("T")
+
+
+class Settler:
+    """Drives one epoch at a time.  Run `run` for ever; `wake` after an epoch was sealed."""
+
+    def __init__(
+        self,
+        database: Database,
+        chain: Chain,
+        writer: ChainWriter,
+        operations: Operations,
+        artifacts: ArtifactStore,
+        metrics: Metrics,
+        *,
+        poll_seconds: float,
+    ) -> None:
+        self._database, self._chain, self._writer = database, chain, writer
+        self._operations, self._artifacts, self._poll = operations, artifacts, poll_seconds
+        self._wanted = Changes()
+        self._said = ""
+        self._log = logs.logger("ledger")
+        self._unredeemable = metrics.counter("unredeemable_total", "Payers whose spending the escrow would not give")
+        self._underfunded = metrics.gauge(
+            "underfunded_open", "Atomic units that a sealed root has too little behind it"
+        )
+
+    def wake(self) -> None:
+        """There is something to settle."""
+        self._wanted.tell()
+
+    async def run(self) -> None:
+        """Settle, for ever."""
+        while True:
+            try:
+                while await self.step():
+                    pass
+            except (ChainUnavailable, NodeRefused) as error:
+                self._log.warning("the chain does not answer", error=str(error))
+            await self._wanted.next(self._poll)
+
+    async def step(self) -> bool:
+        """Move on what can move; says whether to look again at once."""
+        await self._redeem_leaving()
+        epoch = await self._database.read(lambda c: epochs.oldest(c, State.SEALED, State.PROPOSED))
+        if epoch is None:
+            return False
+        if epoch.state is State.SEALED:
+            return await self._redeem(epoch) and await self._propose(epoch)
+        return await self._activate(epoch)
+
+    async def _redeem(self, epoch: Epoch) -> bool:
+        for batch in await self._database.read(lambda c: epochs.batches(c, f"epoch/{epoch.key}/")):
+            if not await self._batch(batch):
+                return False
+        return True
+
+    async def _redeem_leaving(self) -> None:
+        """Who takes money out of escrow pays first for what was spent: the withdrawal's delay is there for this."""
+        for line in await self._database.read(payers.leaving):
+            transaction = await self._sent(f"redeem:leaving/{line.payer}/{line.spent}", [line])
+            if transaction is not None and transaction.state is Sent.FINAL:
+                await self._database.write(lambda c, line=line: _redeemed(c, [line]))  # type: ignore[misc]
+
+    async def _batch(self, batch: str) -> bool:
+        """Redeem a batch's lines; says whether all that can be done was done."""
+        lines = await self._database.read(lambda c: epochs.redemptions(c, batch))
+        whole = await self._sent(f"redeem:{batch}", lines)
+        if whole is None:
+            return False
+        if whole.state is Sent.FINAL:
+            await self._database.write(lambda c: _finish(c, batch, lines))
+            return True
+        # All or nothing: one line that cannot be redeemed must not keep the others.
+        good = []
+        for line in lines:
+            alone = await self._sent(f"redeem:{batch}/{line.payer}", [line])
+            if alone is None:
+                return False
+            if alone.state is Sent.FINAL:
+                good.append(line)
+            else:
+                self._unredeemable.inc()
+                self._log.error("spending cannot be redeemed", payer=line.payer, spent=line.spent, error=alone.error)
+        await self._database.write(lambda c: _finish(c, batch, good))
+        return True
+
+    async def _sent(self, key: str, lines: Sequence[Unredeemed]) -> Transaction | None:
+        """The ended transaction that redeems those lines, or None while it is on its way."""
+        call = calls.redeem(self._chain.contracts, [_redemption(line) for line in lines])
+        transaction = await self._writer.plan(key, call)
+        if not transaction.over:
+            return await self._writer.wait(key, self._poll)
+        return transaction
+
+    async def _propose(self, epoch: Epoch) -> bool:
+        found = await self._ask(lambda: self._chain.epoch(epoch.number))
+        key = f"root:{epoch.key}"
+        if found is None or found.root.hex() != epoch.root:
+            missing = epoch.total - await self._ask(self._chain.funded)
+            self._underfunded.set(max(0, missing))
+            if missing > 0:
+                self._trouble(f"the distributor has {missing} too little for the root of epochs/{epoch.number}")
+                return False
+            await self._writer.plan(key, await self._proposal(epoch), again=True)
+            ended = await self._writer.wait(key, self._poll)
+            if ended is None:
+                return False
+            if ended.state is Sent.FAILED:
+                self._trouble(f"the root of epochs/{epoch.number} was not taken: {ended.error}")
+                return False
+            found = await self._ask(lambda: self._chain.epoch(epoch.number))
+        if found is None or found.root.hex() != epoch.root:
+            return await self._vetoed(epoch)
+        await self._advance(epoch, State.PROPOSED, key, activate_time=found.active_at)
+        return True
+
+    async def _proposal(self, epoch: Epoch) -> Any:
+        """The root with its bundle published before it is named on chain."""
+        leaves, receipts = await self._database.read(
+            lambda c: (epochs.leaves(c, epoch.number), epochs.receipts(c, epoch.number))
+        )
+        at, chain_id = self._chain.contracts, self._chain.chain_id
+        document = settle.bundle(chain_id, at.distributor, epoch.number, leaves, receipts)
+        digest = await asyncio.to_thread(self._artifacts.put, document)
+        root, log_root = bytes.fromhex(epoch.root), bytes.fromhex(epoch.log_root)
+        uri = f"sha256:{digest}"
+        return calls.propose_root(at, epoch.number, root, log_root, epoch.total, epoch.leaf_count, uri)
+
+    async def _activate(self, epoch: Epoch) -> bool:
+        found = await self._ask(lambda: self._chain.epoch(epoch.number))
+        if found is None or found.root.hex() != epoch.root:
+            return await self._vetoed(epoch)
+        if await self._ask(self._chain.active_epoch) < epoch.number:
+            return False
+        await self._advance(epoch, State.ACTIVE, f"root:{epoch.key}", activate_time=found.active_at)
+        return True
+
+    async def _advance(self, epoch: Epoch, state: State, key: str, **values: int) -> None:
+        def write(connection: Connection) -> None:
+            sent = sent_store.get(connection, key)
+            now = epochs.advance(connection, epoch, state, transaction=sent.hash if sent else "", **values)
+            self._operations.report(connection, epoch.operation, wire.epoch(now))
+            if state is State.ACTIVE:
+                self._operations.finish(connection, epoch.operation, wire.epoch(now))
+
+        await self._database.write(write)
+        self._log.info("epoch", number=epoch.number, state=str(state))
+
+    async def _vetoed(self, epoch: Epoch) -> bool:
+        """The guardian struck the root out: its receipts wait for the next sealing, under the same number."""
+        fault: Fault = precondition(
+            "EPOCH_VETOED",
+            f"the guardian vetoed the root of epochs/{epoch.number}; find out why, then close the epoch again",
+            epoch=f"epochs/{epoch.number}",
+        )
+
+        def write(connection: Connection) -> None:
+            epochs.advance(connection, epoch, State.VETOED)
+            epochs.reopen(connection, epoch.number)
+            self._operations.fail(connection, epoch.operation, fault)
+
+        await self._database.write(write)
+        self._log.error("epoch vetoed", number=epoch.number)
+        return True
+
+    def _trouble(self, what: str) -> None:
+        """What an operator must look at; said once, not at every look."""
+        if what != self._said:
+            self._said = what
+            self._log.error("an epoch cannot go on", what=what)
+
+    async def _ask(self, question: Callable[[], T]) -> T:
+        return await asyncio.to_thread(question)
+
+
+def _redemption(line: Unredeemed) -> Redemption:
+    return Redemption(SpendingAuthorisation(line.payer, line.cap, line.deadline), line.spent, line.signature)
+
+
+def _finish(connection: Connection, batch: str, lines: Sequence[Unredeemed]) -> None:
+    _redeemed(connection, lines)
+    epochs.drop_batch(connection, batch)
+
+
+def _redeemed(connection: Connection, lines: Sequence[Unredeemed]) -> None:
+    # Whoever locks several payers locks the books first: so nobody waits for somebody who waits for them.
+    books.lock(connection)
+    for line in lines:
+        payers.lock(connection, line.payer)
+        payers.set_redeemed(connection, line.payer, line.spent)

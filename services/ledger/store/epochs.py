@@ -1,0 +1,206 @@
+"""Epochs, their leaves, and what has to be redeemed and anchored on chain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
+
+from services.ledger.store.payers import Unredeemed
+from services.ledger.store.tables import ANCHORING, EPOCH, JOURNAL, LEAF, RECEIPT, REDEMPTION, insert_new
+
+
+class State(StrEnum):
+    """Where an epoch stands; as in the API."""
+
+    SEALED = "SEALED"
+    PROPOSED = "PROPOSED"
+    ACTIVE = "ACTIVE"
+    VETOED = "VETOED"
+
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """An epoch as stored.  `root` and `log_root` are hex; `activate_time` is Unix seconds, 0 while unknown."""
+
+    number: int
+    attempt: int
+    state: State
+    root: str
+    log_root: str
+    receipt_count: int
+    leaf_count: int
+    total: int
+    operation: str
+    transaction: str = ""
+    activate_time: int = 0
+    create_time: datetime = _NEVER
+
+    @property
+    def key(self) -> str:
+        """Names this sealing of the epoch, which a veto may make one of several."""
+        return f"{self.number}.{self.attempt}"
+
+
+@dataclass(frozen=True)
+class Anchoring:
+    """A snapshot's root on its way to the chain."""
+
+    snapshot: str
+    root: str
+    records: int
+    operation: str
+    done: bool = False
+
+
+def newest(connection: Connection, *states: State) -> Epoch | None:
+    """The newest epoch, or the newest in one of those states."""
+    return _first(connection, _in(states).order_by(EPOCH.c.number.desc()))
+
+
+def oldest(connection: Connection, *states: State) -> Epoch | None:
+    """The oldest epoch in one of those states."""
+    return _first(connection, _in(states).order_by(EPOCH.c.number))
+
+
+def get(connection: Connection, number: int) -> Epoch | None:
+    """One epoch."""
+    return _first(connection, select(EPOCH).where(EPOCH.c.number == number))
+
+
+def page(connection: Connection, before: int | None, limit: int) -> list[Epoch]:
+    """Epochs below a number, newest first."""
+    query = select(EPOCH).order_by(EPOCH.c.number.desc()).limit(limit)
+    if before is not None:
+        query = query.where(EPOCH.c.number < before)
+    return [_epoch(row) for row in connection.execute(query)]
+
+
+def open_receipts(connection: Connection) -> list[str]:
+    """Digests of the receipts that no epoch settles yet, in the order in which they were journaled."""
+    return _digests(connection, None)
+
+
+def receipts(connection: Connection, number: int) -> list[str]:
+    """Digests of the receipts that an epoch settles, in the order in which they were journaled."""
+    return _digests(connection, number)
+
+
+def store(connection: Connection, epoch: Epoch, leaves: Mapping[str, int]) -> Epoch:
+    """Seal: the epoch, its leaves, and every open receipt into it.  Replaces the epoch of that number, if vetoed."""
+    connection.execute(delete(LEAF).where(LEAF.c.epoch == epoch.number))
+    connection.execute(delete(EPOCH).where(EPOCH.c.number == epoch.number))
+    values: dict[str, Any] = vars(epoch) | {"state": str(epoch.state), "create_time": datetime.now(UTC)}
+    connection.execute(insert(EPOCH).values(**values))
+    rows = [{"epoch": epoch.number, "account": who, "cumulative": amount} for who, amount in leaves.items()]
+    connection.execute(insert(LEAF), rows)
+    mine = select(RECEIPT.c.journal)
+    connection.execute(
+        update(JOURNAL).where(JOURNAL.c.epoch.is_(None), JOURNAL.c.number.in_(mine)).values(epoch=epoch.number)
+    )
+    return replace(epoch, create_time=values["create_time"])
+
+
+def advance(connection: Connection, epoch: Epoch, state: State, **values: Any) -> Epoch:
+    """The epoch in its next state."""
+    connection.execute(update(EPOCH).where(EPOCH.c.number == epoch.number).values(state=str(state), **values))
+    found = get(connection, epoch.number)
+    assert found is not None
+    return found
+
+
+def reopen(connection: Connection, number: int) -> None:
+    """After a veto: its receipts are open again, for the next sealing."""
+    connection.execute(update(JOURNAL).where(JOURNAL.c.epoch == number).values(epoch=None))
+
+
+def leaves(connection: Connection, number: int) -> dict[str, int]:
+    """Address to cumulative amount."""
+    rows = connection.execute(select(LEAF.c.account, LEAF.c.cumulative).where(LEAF.c.epoch == number))
+    return {row.account: row.cumulative for row in rows}
+
+
+def leaf(connection: Connection, number: int, account: str) -> int:
+    """An account's cumulative amount in an epoch; 0 if it has no leaf."""
+    query = select(LEAF.c.cumulative).where(LEAF.c.epoch == number, LEAF.c.account == account)
+    return int(connection.execute(query).scalar_one_or_none() or 0)
+
+
+def plan_redemption(connection: Connection, batch: str, lines: Sequence[Unredeemed]) -> None:
+    """Lines to redeem in one transaction."""
+    rows = [vars(line) | {"batch": batch} for line in lines]
+    connection.execute(insert(REDEMPTION), rows)
+
+
+def batches(connection: Connection, prefix: str) -> list[str]:
+    """The batches whose names begin so, in order."""
+    query = select(REDEMPTION.c.batch).where(REDEMPTION.c.batch.startswith(prefix)).distinct()
+    return sorted(connection.execute(query).scalars())
+
+
+def redemptions(connection: Connection, batch: str) -> list[Unredeemed]:
+    """A batch's lines."""
+    query = select(REDEMPTION).where(REDEMPTION.c.batch == batch).order_by(REDEMPTION.c.payer)
+    return [Unredeemed(row.payer, row.spent, row.cap, row.deadline, row.signature) for row in connection.execute(query)]
+
+
+def drop_batch(connection: Connection, batch: str) -> None:
+    """A batch that has run its course."""
+    connection.execute(delete(REDEMPTION).where(REDEMPTION.c.batch == batch))
+
+
+def new_anchoring(connection: Connection, anchoring: Anchoring) -> bool:
+    """Keep it; says whether it is the first for that snapshot."""
+    return insert_new(connection, ANCHORING, **vars(anchoring))
+
+
+def anchoring(connection: Connection, snapshot: str) -> Anchoring | None:
+    """The anchoring of a snapshot."""
+    row = connection.execute(select(ANCHORING).where(ANCHORING.c.snapshot == snapshot)).first()
+    return None if row is None else Anchoring(*row)
+
+
+def open_anchorings(connection: Connection) -> list[Anchoring]:
+    """Anchorings that are not done."""
+    return [Anchoring(*row) for row in connection.execute(select(ANCHORING).where(ANCHORING.c.done.is_(False)))]
+
+
+def end_anchoring(connection: Connection, snapshot: str) -> None:
+    """It is done, one way or the other."""
+    connection.execute(update(ANCHORING).where(ANCHORING.c.snapshot == snapshot).values(done=True))
+
+
+def count(connection: Connection) -> int:
+    """How many epochs there are."""
+    return int(connection.execute(select(func.count()).select_from(EPOCH)).scalar_one())
+
+
+def _digests(connection: Connection, number: int | None) -> list[str]:
+    of_epoch = JOURNAL.c.epoch.is_(None) if number is None else JOURNAL.c.epoch == number
+    query = select(RECEIPT.c.sha256).join(JOURNAL, RECEIPT.c.journal == JOURNAL.c.number).where(of_epoch)
+    return list(connection.execute(query.order_by(JOURNAL.c.number)).scalars())
+
+
+def _in(states: Sequence[State]) -> Select[Any]:
+    query = select(EPOCH)
+    return query.where(EPOCH.c.state.in_([str(state) for state in states])) if states else query
+
+
+def _first(connection: Connection, query: Select[Any]) -> Epoch | None:
+    row = connection.execute(query.limit(1)).first()
+    return None if row is None else _epoch(row)
+
+
+def _epoch(row: Row[Any]) -> Epoch:
+    values = dict(row._mapping)
+    created = values["create_time"]
+    # SQLite keeps no time zone; everything that is stored is UTC.
+    aware = created if created.tzinfo else created.replace(tzinfo=UTC)
+    return Epoch(**values | {"state": State(values["state"]), "create_time": aware})

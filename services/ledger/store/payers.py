@@ -1,0 +1,138 @@
+"""Payers' authorisations and their leases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from services.ledger import journal
+from services.ledger.lease import Lease, Payer
+from services.ledger.store import books
+from services.ledger.store.tables import LEASE, PAYER, insert_new
+
+
+@dataclass(frozen=True)
+class Unredeemed:
+    """What a payer spent, and the signature under which it can be taken."""
+
+    payer: str
+    spent: int
+    cap: int
+    deadline: int
+    signature: bytes
+
+
+def lock(connection: Connection, address: str) -> Payer:
+    """The payer, whom no other transaction changes until this one ends."""
+    insert_new(
+        connection,
+        PAYER,
+        address=address,
+        cap=0,
+        deadline=0,
+        signature=b"",
+        spent=0,
+        redeemed=0,
+        withdrawing=0,
+    )
+    row = connection.execute(select(PAYER).where(PAYER.c.address == address).with_for_update()).one()
+    return _payer(connection, row)
+
+
+def get(connection: Connection, address: str) -> Payer:
+    """The payer; one who never did anything has nothing."""
+    row = connection.execute(select(PAYER).where(PAYER.c.address == address)).first()
+    if row is None:
+        return Payer(address, books.book(connection, journal.payer(address)).balance)
+    return _payer(connection, row)
+
+
+def authorise(connection: Connection, address: str, cap: int, deadline: int, signature: bytes) -> None:
+    """Keep the newest authorisation, by which spending is redeemed."""
+    _update(connection, address, cap=cap, deadline=deadline, signature=signature)
+
+
+def set_spent(connection: Connection, address: str, spent: int) -> None:
+    """Cumulative spending."""
+    _update(connection, address, spent=spent)
+
+
+def set_withdrawing(connection: Connection, address: str, amount: int) -> None:
+    """What the payer asked back on chain."""
+    _update(connection, address, withdrawing=amount)
+
+
+def set_redeemed(connection: Connection, address: str, redeemed: int) -> None:
+    """Cumulative spending that the chain has moved to the distributor; never less than it was."""
+    known = connection.execute(select(PAYER.c.redeemed).where(PAYER.c.address == address)).scalar_one()
+    _update(connection, address, redeemed=max(known, redeemed))
+
+
+def unredeemed(connection: Connection) -> list[Unredeemed]:
+    """Payers who spent what was not redeemed yet, in the order of their addresses."""
+    # Amounts have one spelling each, so that "differs" means the same in text and in numbers.
+    query = select(PAYER).where(PAYER.c.spent != PAYER.c.redeemed).order_by(PAYER.c.address)
+    return [
+        Unredeemed(row.address, row.spent, row.cap, row.deadline, row.signature) for row in connection.execute(query)
+    ]
+
+
+def leaving(connection: Connection) -> list[Unredeemed]:
+    """Payers who asked for their money back while some of what they spent is not redeemed."""
+    query = select(PAYER).where(PAYER.c.spent != PAYER.c.redeemed).order_by(PAYER.c.address)
+    return [
+        Unredeemed(row.address, row.spent, row.cap, row.deadline, row.signature)
+        for row in connection.execute(query)
+        if row.withdrawing
+    ]
+
+
+def new_lease(connection: Connection, lease: Lease) -> None:
+    """A new lease."""
+    connection.execute(insert(LEASE).values(**_values(lease)))
+
+
+def save_lease(connection: Connection, lease: Lease) -> None:
+    """A lease after a change."""
+    connection.execute(update(LEASE).where(LEASE.c.name == lease.name).values(**_values(lease)))
+
+
+def lease(connection: Connection, name: str) -> Lease | None:
+    """One lease.  Lock its payer before changing it."""
+    row = connection.execute(select(LEASE).where(LEASE.c.name == name)).first()
+    return None if row is None else _lease(row)
+
+
+def open_leases(connection: Connection, payer: str, now: float) -> Sequence[Lease]:
+    """The payer's leases that reserve something."""
+    query = select(LEASE).where(LEASE.c.payer == payer, LEASE.c.settled.is_(False), LEASE.c.reserved_until > int(now))
+    return [_lease(row) for row in connection.execute(query)]
+
+
+def _update(connection: Connection, address: str, **values: Any) -> None:
+    connection.execute(update(PAYER).where(PAYER.c.address == address).values(**values))
+
+
+def _payer(connection: Connection, row: Row[Any]) -> Payer:
+    balance = books.book(connection, journal.payer(row.address)).balance
+    return Payer(row.address, balance, row.cap, row.deadline, row.spent, row.withdrawing)
+
+
+def _values(lease: Lease) -> dict[str, Any]:
+    return vars(lease) | {"settled": lease.settled}
+
+
+def _lease(row: Row[Any]) -> Lease:
+    return Lease(
+        row.name,
+        row.payer,
+        row.amount,
+        row.held,
+        row.charged,
+        row.expire_time,
+        row.reserved_until,
+        row.released,
+    )

@@ -1,0 +1,209 @@
+"""The ledger's tables.  Amounts are exact (`Amount`), times Unix seconds or timezone-aware, hashes lower-case hex."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from services.kit.consumer import consumer_table
+from services.kit.database import Amount
+from services.kit.idempotency import idempotency_table
+from services.kit.operations import operations_table
+
+METADATA = MetaData()
+CONSUMER = consumer_table(METADATA)
+IDEMPOTENCY = idempotency_table(METADATA)
+OPERATION = operations_table(METADATA)
+
+# The one row that every writer of journals locks first: journals are numbered without gaps, and one at a time.
+HEAD = Table(
+    "head",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("journals", BigInteger, nullable=False),
+)
+# `epoch`: the one that settles it, of inference journals; null while it is open.
+JOURNAL = Table(
+    "journal",
+    METADATA,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", Text, nullable=False),
+    Column("key", Text, nullable=False, unique=True),
+    Column("payload_sha256", Text, nullable=False),
+    Column("cause", Text, nullable=False, index=True),
+    Column("epoch", BigInteger, index=True),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+)
+POSTING = Table(
+    "posting",
+    METADATA,
+    Column("journal", BigInteger, ForeignKey("journal.number"), primary_key=True, autoincrement=False),
+    Column("line", Integer, primary_key=True, autoincrement=False),
+    Column("book", Text, nullable=False),
+    Column("amount", Amount, nullable=False),
+    Index("posting_by_book", "book", "journal", "line"),
+)
+# Sums of each book's postings, kept in the transaction that posts.
+BALANCE = Table(
+    "balance",
+    METADATA,
+    Column("book", Text, primary_key=True),
+    Column("credits", Amount, nullable=False),
+    Column("debits", Amount, nullable=False),
+)
+PAYER = Table(
+    "payer",
+    METADATA,
+    Column("address", Text, primary_key=True),
+    Column("cap", Amount, nullable=False),
+    Column("deadline", BigInteger, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+    Column("spent", Amount, nullable=False),
+    Column("redeemed", Amount, nullable=False),
+    Column("withdrawing", Amount, nullable=False),
+)
+LEASE = Table(
+    "lease",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("payer", Text, nullable=False),
+    Column("amount", Amount, nullable=False),
+    Column("held", Amount, nullable=False),
+    Column("charged", Amount, nullable=False),
+    Column("expire_time", BigInteger, nullable=False),
+    Column("reserved_until", BigInteger, nullable=False),
+    Column("released", Boolean, nullable=False),
+    Column("settled", Boolean, nullable=False),
+    Index("lease_by_payer", "payer", "settled", "reserved_until"),
+)
+RECEIPT = Table(
+    "receipt",
+    METADATA,
+    Column("response", Text, primary_key=True),
+    Column("journal", BigInteger, ForeignKey("journal.number"), nullable=False, unique=True),
+    Column("sha256", Text, nullable=False),
+    Column("payer", Text, nullable=False),
+    Column("fee", Amount, nullable=False),
+    Column("shares", Text, nullable=False),
+    Column("payees", Text, nullable=False),
+)
+REJECTED = Table(
+    "rejected_receipt",
+    METADATA,
+    Column("sha256", Text, primary_key=True),
+    Column("response", Text, nullable=False, index=True),
+    Column("payer", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+)
+# `attempt` grows when a vetoed epoch is sealed again under its number.
+EPOCH = Table(
+    "epoch",
+    METADATA,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, nullable=False),
+    Column("state", Text, nullable=False, index=True),
+    Column("root", Text, nullable=False),
+    Column("log_root", Text, nullable=False),
+    Column("receipt_count", BigInteger, nullable=False),
+    Column("leaf_count", Integer, nullable=False),
+    Column("total", Amount, nullable=False),
+    Column("transaction", Text, nullable=False),
+    Column("activate_time", BigInteger, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+)
+LEAF = Table(
+    "leaf",
+    METADATA,
+    Column("epoch", BigInteger, ForeignKey("epoch.number"), primary_key=True, autoincrement=False),
+    Column("account", Text, primary_key=True),
+    Column("cumulative", Amount, nullable=False),
+)
+# What is to be taken of payers' deposits, each line as its payer had signed it when it was planned.
+REDEMPTION = Table(
+    "redemption",
+    METADATA,
+    Column("batch", Text, primary_key=True),
+    Column("payer", Text, primary_key=True),
+    Column("spent", Amount, nullable=False),
+    Column("cap", Amount, nullable=False),
+    Column("deadline", BigInteger, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+)
+ANCHORING = Table(
+    "anchoring",
+    METADATA,
+    Column("snapshot", Text, primary_key=True),
+    Column("root", Text, nullable=False),
+    Column("records", BigInteger, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("done", Boolean, nullable=False, index=True),
+)
+# `fence` tells senders apart: the newest holds the pen, and an older one finds out in its next transaction.
+SENDER = Table(
+    "sender",
+    METADATA,
+    Column("address", Text, primary_key=True),
+    Column("nonce", BigInteger, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+)
+TRANSACTION = Table(
+    "chain_transaction",
+    METADATA,
+    Column("key", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False, unique=True),
+    Column("state", Text, nullable=False, index=True),
+    Column("to", Text, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("sender", Text),
+    Column("nonce", BigInteger),
+    Column("raw", LargeBinary),
+    Column("hash", Text, index=True),
+    Column("block", BigInteger),
+    Column("block_hash", Text),
+    Column("error", Text, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+    # Two transactions of one nonce: one of them would never be mined.
+    UniqueConstraint("sender", "nonce"),
+)
+FOLLOWED = Table(
+    "followed",
+    METADATA,
+    Column("contract", Text, primary_key=True),
+    Column("block", BigInteger, nullable=False),
+    Column("block_hash", Text, nullable=False),
+)
+CHALLENGE = Table(
+    "challenge",
+    METADATA,
+    Column("nonce", Text, primary_key=True),
+    Column("message", Text, nullable=False),
+    Column("expire_time", BigInteger, nullable=False, index=True),
+)
+
+_INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+def insert_new(connection: Connection, table: Table, **values: Any) -> bool:
+    """Insert a row unless its key is taken; says whether it was inserted."""
+    statement = _INSERT[connection.dialect.name](table).values(**values).on_conflict_do_nothing()
+    return bool(connection.execute(statement).rowcount)

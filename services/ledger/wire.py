@@ -1,0 +1,75 @@
+"""The ledger's values as messages of its API."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from openledger.ledger.v1 import ledger_pb2
+from services.ledger.claims_book import Claimable
+from services.ledger.lease import Lease
+from services.ledger.store.books import Payout
+from services.ledger.store.epochs import Epoch
+
+
+def moment(value: datetime | int) -> Timestamp:
+    """A time, aware or in Unix seconds."""
+    stamp = Timestamp()
+    if isinstance(value, int):
+        stamp.FromSeconds(value)
+    else:
+        stamp.FromDatetime(value)
+    return stamp
+
+
+def epoch(value: Epoch) -> ledger_pb2.Epoch:
+    """An epoch."""
+    message = ledger_pb2.Epoch(
+        name=f"epochs/{value.number}",
+        state=ledger_pb2.EpochState.Value(f"EPOCH_STATE_{value.state}"),
+        root="0x" + value.root,
+        log_root="0x" + value.log_root,
+        receipt_count=value.receipt_count,
+        leaf_count=value.leaf_count,
+        total=str(value.total),
+        transaction=value.transaction,
+        create_time=moment(value.create_time),
+    )
+    if value.activate_time:
+        message.activate_time.CopyFrom(moment(value.activate_time))
+    return message
+
+
+def lease(value: Lease) -> ledger_pb2.Lease:
+    """A lease."""
+    return ledger_pb2.Lease(
+        name=value.name,
+        account=f"accounts/{value.payer}",
+        amount=str(value.amount),
+        charged=str(value.charged),
+        expire_time=moment(value.expire_time),
+    )
+
+
+def claim(value: Claimable) -> ledger_pb2.Claim:
+    """What can be claimed."""
+    return ledger_pb2.Claim(
+        account=f"accounts/{value.account}",
+        epoch=f"epochs/{value.epoch}",
+        cumulative=str(value.cumulative),
+        proof=value.proof,
+        amount=str(value.amount),
+    )
+
+
+def payout(value: Payout) -> ledger_pb2.Payout:
+    """How a fee was divided."""
+    return ledger_pb2.Payout(
+        response=value.response,
+        payer=f"accounts/{value.payer}",
+        fee=str(value.fee),
+        shares={key: str(amount) for key, amount in value.shares.items()},
+        receipt_sha256=value.sha256,
+        epoch="" if value.epoch is None else f"epochs/{value.epoch}",
+    )

@@ -1,0 +1,222 @@
+"""A ledger over a real chain, people with wallets, and an Attribution that says what the test wants it to."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from openledger import receipt, signing, split
+from openledger.attribution.v1 import attribution_pb2, attribution_pb2_grpc
+from openledger.cli.rpc import Rpc
+from openledger.client import Client, Wallet, request_id
+from openledger.ledger.v1 import ledger_pb2
+from openledger.receipt import Model, Receipt
+from openledger.split import NAT, Evidence, Rule
+from services.kit.testing import as_service, as_wallet, served, settings
+from services.ledger.__main__ import assemble
+from services.ledger.config import LedgerConfig
+
+OPEN = 10**18
+OPERATOR = Wallet("0x" + "01" * 32)
+TREASURY = Wallet("0x" + "02" * 32)
+SIGNER = Wallet("0x" + "03" * 32)
+PLATFORM = Wallet("0x" + "04" * 32)
+DEVELOPER = Wallet("0x" + "05" * 32)
+GUARDIAN = Wallet("0x" + "06" * 32)
+EARNERS = tuple(Wallet("0x" + f"{number:064x}") for number in range(0x100, 0x105))
+FUNDED = (OPERATOR.address, TREASURY.address, GUARDIAN.address)
+DAY = 86_400
+
+
+def a_receipt(payer: Wallet, lease: str, fee: int, **changes: Any) -> Receipt:
+    """A signed receipt by which the earners are paid in the order of their numbers; `changes` come before signing."""
+    evidence = Evidence(
+        nll_base=3 * NAT,
+        nll_model=NAT,
+        scores={earner.address: (place + 1) * NAT // 10 for place, earner in enumerate(EARNERS)},
+        placebos=(NAT // 1000, -NAT // 1000),
+    )
+    platform_fee = min(fee, 1000)
+    rule = changes.get("rule", Rule())
+    plain = Receipt(
+        response=f"responses/{uuid.uuid4().hex}",
+        trace_sha256="a" * 64,
+        payer=payer.account,
+        lease=lease,
+        model=Model("base", "b" * 64, "adapters/a/revisions/" + "c" * 64, "d" * 64),
+        method="test",
+        rule=rule,
+        evidence=evidence,
+        fee=fee,
+        platform_fee=platform_fee,
+        shares=split.split_fee(fee, platform_fee, evidence, rule),
+        developer=DEVELOPER.address,
+        platform=PLATFORM.address,
+    )
+    return receipt.sign(replace(plain, **changes), SIGNER.private_key)
+
+
+class Attribution(attribution_pb2_grpc.AttributionServiceServicer):
+    """Its log of receipts is a list."""
+
+    def __init__(self) -> None:
+        self.documents: list[bytes] = []
+
+    def give(self, *documents: Receipt | bytes) -> None:
+        self.documents += [d if isinstance(d, bytes) else d.dumps() for d in documents]
+
+    async def ReadReceipts(self, request: Any, context: Any) -> attribution_pb2.ReadReceiptsResponse:
+        after = request.after_offset
+        entries = [
+            attribution_pb2.ReceiptEntry(offset=number, receipt=attribution_pb2.Receipt(document=document))
+            for number, document in enumerate(self.documents, 1)
+            if after < number <= after + request.max_entries
+        ]
+        return attribution_pb2.ReadReceiptsResponse(
+            entries=entries, high_watermark=len(self.documents), log_epoch="one"
+        )
+
+
+@asynccontextmanager
+async def attribution_served(servicer: Attribution) -> AsyncIterator[str]:
+    server = grpc.aio.server()
+    attribution_pb2_grpc.add_AttributionServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(0)
+
+
+@dataclass
+class World:
+    """A ledger's configuration, and what surrounds it.  `run` starts it; leaving that stops it, files stay."""
+
+    folder: Path
+    rpc_url: str
+    attribution: Attribution
+    attribution_address: str
+    more: dict[str, Any] = field(default_factory=dict)
+
+    def config(self) -> LedgerConfig:
+        given = {
+            "rpc_url": self.rpc_url,
+            "operator_key_file": self.key_file(),
+            "operators": (OPERATOR.address,),
+            "treasury": TREASURY.address,
+            "guardian": GUARDIAN.address,
+            "platform": PLATFORM.address,
+            "attribution": self.attribution_address,
+            "attribution_signers": (SIGNER.address,),
+            "challenge_window_seconds": 1,
+            "withdraw_delay_seconds": 0,
+            "poll_seconds": 0.05,
+        }
+        return LedgerConfig(**settings("ledger", self.folder, **(given | self.more)))
+
+    def key_file(self) -> Path:
+        path = self.folder / "operator.key"
+        if not path.exists():
+            path.touch(0o600)
+            path.write_text(OPERATOR.private_key)
+        return path
+
+    @property
+    def rpc(self) -> Rpc:
+        return Rpc(self.rpc_url)
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[str]:
+        async with served(await assemble(self.config())) as where:
+            yield where
+
+
+async def info(client: Client) -> ledger_pb2.SettlementInfo:
+    return await client.call(client.ledger.GetSettlementInfo, ledger_pb2.GetSettlementInfoRequest())
+
+
+async def permit(world: World, where: str, wallet: Wallet, amount: int) -> ledger_pb2.RelayDepositRequest:
+    """A signed deposit request; the wallet gets the tokens for it first."""
+    async with as_wallet(wallet, ledger=where) as client:
+        at = await info(client)
+    token = at.contracts["OpenToken"]
+    missing = amount - world.rpc.token_balance(token, wallet.address)
+    if missing > 0:
+        world.rpc.transfer(TREASURY, token, wallet.address, missing)
+    deadline = int(time.time()) + DAY
+    nonce = world.rpc.permit_nonce(token, wallet.address)
+    spender = at.contracts["InferenceEscrow"]
+    typed = signing.permit("OpenLedger", at.chain_id, token, wallet.address, spender, amount, nonce, deadline)
+    return ledger_pb2.RelayDepositRequest(
+        account=wallet.account,
+        amount=str(amount),
+        deadline=deadline,
+        permit_signature=wallet.sign(typed),
+        request_id=request_id(),
+    )
+
+
+async def authorisation(where: str, wallet: Wallet, cap: int, **more: Any) -> ledger_pb2.AuthoriseSpendingRequest:
+    async with as_wallet(wallet, ledger=where) as client:
+        at = await info(client)
+    deadline = more.get("deadline", int(time.time()) + DAY)
+    escrow = at.contracts["InferenceEscrow"]
+    typed = signing.spending_authorisation(at.chain_id, escrow, wallet.address, cap, deadline)
+    return ledger_pb2.AuthoriseSpendingRequest(
+        account=wallet.account, cap=str(cap), deadline=deadline, signature=wallet.sign(typed), request_id=request_id()
+    )
+
+
+async def pay_in(world: World, where: str, wallet: Wallet, amount: int, cap: int | None = None) -> ledger_pb2.Balance:
+    """A deposit and an authorisation over it."""
+    async with as_wallet(wallet, ledger=where) as client:
+        deposited = await client.call(client.ledger.RelayDeposit, await permit(world, where, wallet, amount))
+        assert deposited.credited
+        return await client.call(
+            client.ledger.AuthoriseSpending, await authorisation(where, wallet, amount if cap is None else cap)
+        )
+
+
+async def lease(where: str, wallet: Wallet, amount: int, **more: Any) -> ledger_pb2.Lease:
+    async with as_service("openlora", ledger=where) as client:
+        request = ledger_pb2.AcquireLeaseRequest(
+            account=wallet.account, amount=str(amount), request_id=more.get("request_id", request_id())
+        )
+        return await client.call(client.ledger.AcquireLease, request)
+
+
+async def balance(where: str, wallet: Wallet) -> ledger_pb2.Balance:
+    async with as_wallet(wallet, ledger=where) as client:
+        return await client.call(client.ledger.GetBalance, ledger_pb2.GetBalanceRequest(account=wallet.account))
+
+
+async def conservation(where: str) -> ledger_pb2.Conservation:
+    async with as_service("openlora", ledger=where) as client:
+        return await client.call(client.ledger.GetConservation, ledger_pb2.GetConservationRequest())
+
+
+async def booked(where: str, wallet: Wallet, receipts: Sequence[Receipt]) -> list[ledger_pb2.Payout]:
+    """The payouts of those receipts, once they are there."""
+    async with as_wallet(wallet, ledger=where) as client:
+        return [
+            await client.call(
+                client.ledger.GetPayout, ledger_pb2.GetPayoutRequest(response=found.response, wait_seconds=20)
+            )
+            for found in receipts
+        ]
+
+
+async def close_epoch(where: str, **more: Any) -> ledger_pb2.Epoch:
+    """Close it, and wait until its root pays."""
+    async with as_wallet(OPERATOR, ledger=where) as client:
+        request = ledger_pb2.CloseEpochRequest(request_id=more.get("request_id", request_id()))
+        operation = await client.call(client.ledger.CloseEpoch, request)
+        return await client.wait("ledger", operation, ledger_pb2.Epoch, 60)
