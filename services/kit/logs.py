@@ -33,7 +33,8 @@ def configure(level: str) -> None:
 
 def logger(service: str) -> Any:
     """A logger whose lines carry the service's name."""
-    return structlog.get_logger().bind(service=service)
+    # Not bound before its first use: a module may ask for its logger before the process has configured logging.
+    return structlog.get_logger(service=service)
 
 
 def _call_fields(_: Any, __: str, event: Any) -> Any:

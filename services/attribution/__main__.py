@@ -1,0 +1,78 @@
+"""python -m services.attribution: the service, put together from its configuration."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from eth_account import Account
+
+from openledger import base_models
+from openledger.artifacts import ArtifactStore
+from openledger.attribution.v1 import attribution_pb2, attribution_pb2_grpc
+from services.attribution import signing_key, store
+from services.attribution.attribute import Attributor
+from services.attribution.config import AttributionConfig
+from services.attribution.consume import TraceConsumer
+from services.attribution.resolve import Models
+from services.attribution.servicer import ACCESS, AttributionServicer, Desk
+from services.attribution.terms import LedgerTerms
+from services.kit import logs, server
+from services.kit.config import load_or_exit
+from services.kit.database import Database
+from services.kit.durable_log import DurableLog
+from services.kit.metrics import Metrics
+from services.kit.peers import authenticator, peer_client
+from services.kit.server import Assembly, StartError
+
+NAME = attribution_pb2.DESCRIPTOR.services_by_name["AttributionService"].full_name
+
+
+async def assemble(config: AttributionConfig) -> Assembly:
+    """The service with its database brought up to date.  The base model loads after the start, in the background."""
+    key = await asyncio.to_thread(signing_key.load_or_create, config.key_file)
+    try:
+        await asyncio.to_thread(base_models.sha256, config.base)
+    except base_models.BaseModelUnavailable as error:
+        raise StartError(str(error)) from error
+    logs.logger("attribution").info("receipts are signed", signer=Account.from_key(key).address.lower())
+    database = Database(config.database)
+    await asyncio.to_thread(database.migrate, Path(__file__).parent / "migrations")
+    receipts = DurableLog(database, store.METADATA, store.STREAM)
+    await asyncio.to_thread(receipts.open)
+    artifacts, metrics = ArtifactStore(config.artifacts_dir), Metrics("attribution")
+    peers = peer_client(config, openlora=config.openlora, ledger=config.ledger)
+    models = Models(artifacts, config.base, config.adapters_dir, threads=config.threads, keep=config.adapters_in_memory)
+    worker = ThreadPoolExecutor(1, "score")
+    consumer = TraceConsumer(
+        database,
+        receipts,
+        peers,
+        Attributor(models, artifacts, key),
+        LedgerTerms(peers, config.terms_seconds),
+        worker,
+        metrics,
+        batch=config.traces_per_batch,
+        wait=config.wait_seconds,
+    )
+    servicer = AttributionServicer(
+        Desk(database, receipts, frozenset(config.operators), page_bytes=config.max_message_bytes // 4)
+    )
+    return Assembly(
+        config=config,
+        services={NAME: lambda s: attribution_pb2_grpc.add_AttributionServiceServicer_to_server(servicer, s)},
+        access=ACCESS,
+        authenticator=authenticator(config, peers),
+        metrics=metrics,
+        background={"traces": consumer.run},
+        close=(lambda: asyncio.to_thread(worker.shutdown, cancel_futures=True), peers.__aexit__, database.close),
+    )
+
+
+def main() -> int:
+    return server.main(load_or_exit(AttributionConfig), assemble)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

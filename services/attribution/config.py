@@ -1,0 +1,46 @@
+"""What Attribution is told: where traces and terms come from, which base model it measures with, and with which key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator, Field, field_validator
+
+from openledger import names
+from services.kit.config import ServiceConfig
+
+Address = Annotated[str, AfterValidator(names.address)]
+
+
+class AttributionConfig(ServiceConfig):
+    """Environment `OPENLEDGER_ATTRIBUTION_*`."""
+
+    service: ClassVar[str] = "attribution"
+
+    openlora: str = Field(min_length=1, description="host:port of OpenLoRA, whose traces are attributed")
+    ledger: str = Field(min_length=1, description="host:port of the ledger: sessions, the split in force, the platform")
+    base: str = Field("smollm2-135m-instruct", min_length=1, description="base model by name, or a folder that is one")
+    signing_key_file: Path | None = Field(None, description="receipts are signed with it; None: made in data_dir")
+    operators: tuple[Address, ...] = Field((), description="may read dead letters")
+
+    threads: int = Field(1, ge=1, le=1024, description="of a gradient; one is the cheapest in CPU time")
+    adapters_in_memory: int = Field(8, ge=1, le=1000, description="adapter revisions kept open")
+    traces_per_batch: int = Field(4, ge=1, le=1000, description="traces that share one transaction")
+    wait_seconds: float = Field(20, gt=0, le=60, description="how long one question for new traces waits")
+    terms_seconds: float = Field(30, ge=0, description="how long the ledger's answer about split and platform is used")
+
+    @field_validator("openlora")
+    @classmethod
+    def _openlora_host_port(cls, value: str) -> str:
+        return cls._host_port(value)
+
+    @property
+    def key_file(self) -> Path:
+        """The signing key."""
+        return self.signing_key_file or self.data_dir / "signing.key"
+
+    @property
+    def adapters_dir(self) -> Path:
+        """Adapters taken out of the artifact store, in the layout that is loaded.  Can be deleted at any time."""
+        return self.data_dir / "adapters"

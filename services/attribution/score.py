@@ -1,0 +1,93 @@
+"""The verb: from a trace to its receipt.  A pure function of the trace, the published artifacts and the terms.
+
+What cannot be attributed is said with a reason (docs/errors/attribution.md); nobody is charged for it.  Knows no
+database, no network and no clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from openledger import evidence, split
+from openledger.influence.index import ContributionIndex
+from openledger.influence.quantize import QuantizeError
+from openledger.manifest import LineageManifest
+from openledger.receipt import Model, Receipt
+from openledger.trace import Trace
+
+if TYPE_CHECKING:  # it loads torch
+    from openledger.influence.gradient import Scorer
+
+
+class Unattributable(Exception):
+    """No receipt can be made of this trace, now or later."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason, self.message = reason, message
+
+
+@dataclass(frozen=True)
+class Terms:
+    """By which rule fees are split, and who the platform is (a lower-case address)."""
+
+    rule: split.Rule
+    platform: str
+
+
+@dataclass(frozen=True, eq=False)
+class Revision:
+    """An adapter revision, checked and open: its manifest, its PEFT folder, and its index."""
+
+    lineage: LineageManifest
+    folder: Path
+    index: ContributionIndex
+
+
+def measure(scorer: Scorer, trace: Trace, revision: Revision | None) -> split.Evidence:
+    """The evidence of an answer.  Raises `Unattributable`."""
+    from openledger.influence import gradient, lora
+
+    folder, index = (revision.folder, revision.index) if revision else (None, None)
+    try:
+        return evidence.measure(scorer, trace, folder, index)
+    except gradient.EmptyAnswer as error:
+        raise Unattributable("EMPTY_ANSWER", str(error)) from error
+    except gradient.UnknownToken as error:
+        raise Unattributable("TOKEN_OUTSIDE_VOCABULARY", str(error)) from error
+    except gradient.AnswerTooLong as error:
+        raise Unattributable("TOO_LONG", str(error)) from error
+    except (gradient.NotFinite, QuantizeError) as error:
+        raise Unattributable("NOT_FINITE", str(error)) from error
+    except (lora.AdapterError, evidence.LayoutError) as error:
+        raise Unattributable("ADAPTER_UNUSABLE", str(error)) from error
+
+
+def receipt(trace: Trace, revision: Revision | None, measured: split.Evidence, terms: Terms) -> Receipt:
+    """The receipt, not yet signed.  Raises `Unattributable` when the fee cannot be split."""
+    try:
+        shares = split.split_fee(trace.fee, trace.platform_fee, measured, terms.rule)
+    except ValueError as error:
+        raise Unattributable("BAD_FEE", str(error)) from error
+    return Receipt(
+        response=trace.response,
+        trace_sha256=trace.digest(),
+        payer=trace.payer,
+        lease=trace.lease,
+        model=Model(
+            base=trace.base,
+            base_sha256=trace.base_sha256,
+            adapter=trace.adapter,
+            index_root=revision.lineage.index_root if revision else "",
+        ),
+        method=evidence.method(trace),
+        rule=terms.rule,
+        evidence=measured,
+        fee=trace.fee,
+        platform_fee=trace.platform_fee,
+        shares=shares,
+        developer=revision.lineage.owner if revision else "",
+        platform=terms.platform,
+    )

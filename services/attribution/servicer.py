@@ -1,0 +1,207 @@
+"""Attribution's gRPC API: receipts for those they concern, the stream for the ledger, dead letters for operators."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+import grpc
+
+from openledger import canonical, names
+from openledger import receipt as receipts
+from openledger.attribution.v1 import attribution_pb2 as pb
+from openledger.attribution.v1 import attribution_pb2_grpc
+from openledger.receipt import Receipt
+from services.attribution import store
+from services.attribution.store import DeadLetter, StoredReceipt
+from services.kit import call
+from services.kit.auth import ACCOUNTS, services
+from services.kit.database import Database
+from services.kit.durable_log import DurableLog
+from services.kit.errors import denied, invalid, not_found, precondition
+
+T = TypeVar("T")
+
+ACCESS = {
+    "GetReceipt": services("ledger", accounts=True),
+    "ListReceipts": ACCOUNTS,
+    "ReadReceipts": services("ledger"),
+    "WatchReceipts": services("ledger"),
+    "ListDeadLetters": ACCOUNTS,
+}
+_PAGE, _POLL, _WATCH_SECONDS = 50, 0.1, 20.0
+_MAX_NUMBER = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What the API works with.  An answer carries at most `page_bytes` of receipts, and always one."""
+
+    database: Database
+    receipts: DurableLog
+    operators: frozenset[str]
+    page_bytes: int
+
+
+class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
+    """proto/openledger/attribution/v1."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def GetReceipt(self, request: pb.GetReceiptRequest, context: grpc.aio.ServicerContext) -> pb.Receipt:
+        (key,) = names.match("receipts/*", request.name)
+        found = await self._settled(key, request.wait_seconds)
+        if isinstance(found, StoredReceipt):
+            document = receipts.parse(found.document)
+            if _may_see(document):
+                return _receipt(found, document)
+        elif found is not None and _is(found.refused.payer, services_too=True):
+            raise precondition(
+                "DEAD_LETTERED",
+                f"the answer responses/{key} could not be attributed, and nobody is charged for it: "
+                f"{found.refused.message}",
+                why=found.refused.reason,
+                response=f"responses/{key}",
+            )
+        raise not_found(
+            "RECEIPT_NOT_FOUND",
+            f"there is no receipt for responses/{key[:100]} that concerns you. A new answer's receipt takes some "
+            "seconds: ask with wait_seconds, as its payer or as somebody it pays. If it stays away, check the name",
+            response=f"responses/{key}",
+        )
+
+    async def ListReceipts(
+        self, request: pb.ListReceiptsRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ListReceiptsResponse:
+        payer, before = names.account(call.principal().address), _page_token(request.page_token)
+        size = request.page_size or _PAGE
+        rows = await self._desk.database.read(lambda c: store.receipts_of(c, payer, before, size + 1))
+        page = self._fitting(rows[:size], lambda row: len(row.document))
+        more = len(page) < len(rows)
+        return pb.ListReceiptsResponse(
+            receipts=[_receipt(row, receipts.parse(row.document)) for row in page],
+            next_page_token=str(page[-1].offset) if more else "",
+        )
+
+    async def ReadReceipts(
+        self, request: pb.ReadReceiptsRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ReadReceiptsResponse:
+        return await self._read(request.after_offset, request.max_entries, request.wait_seconds)
+
+    async def WatchReceipts(
+        self, request: pb.WatchReceiptsRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[pb.ReadReceiptsResponse]:
+        after = request.after_offset
+        while True:
+            reply = await self._read(after, request.max_entries, _WATCH_SECONDS)
+            if reply.entries:
+                after = reply.entries[-1].offset
+                yield reply
+
+    async def ListDeadLetters(
+        self, request: pb.ListDeadLettersRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ListDeadLettersResponse:
+        if call.principal().address not in self._desk.operators:
+            raise denied(
+                "OPERATORS_ONLY", "dead letters are for operators: OPENLEDGER_ATTRIBUTION_OPERATORS names them"
+            )
+        before, size = _page_token(request.page_token), request.page_size or _PAGE
+        rows = await self._desk.database.read(lambda c: store.dead_letters(c, before, size + 1))
+        return pb.ListDeadLettersResponse(
+            dead_letters=[_dead_letter(row) for row in rows[:size]],
+            next_page_token=str(rows[size - 1].number) if len(rows) > size else "",
+        )
+
+    async def _settled(self, key: str, wait: float) -> StoredReceipt | DeadLetter | None:
+        """What became of an answer's trace, waiting for it when nothing has yet."""
+        deadline = time.monotonic() + wait
+        while True:
+            found = await self._desk.database.read(
+                lambda c: store.receipt(c, f"responses/{key}") or store.dead_letter(c, key)
+            )
+            if found is not None or time.monotonic() >= deadline:
+                return found
+            await asyncio.sleep(_POLL)
+
+    async def _read(self, after: int, limit: int, wait: float) -> pb.ReadReceiptsResponse:
+        if after > _MAX_NUMBER:
+            raise invalid("BAD_OFFSET", "after_offset is beyond every offset that there can be", "after_offset")
+        batch = await self._desk.receipts.read(after, limit or _PAGE, wait)
+        page = self._fitting(batch.entries, lambda entry: len(entry.payload))
+        times = await self._desk.database.read(lambda c: store.times(c, [entry.offset for entry in page]))
+        rows = [StoredReceipt(entry.offset, entry.payload, times[entry.offset]) for entry in page]
+        return pb.ReadReceiptsResponse(
+            entries=[
+                pb.ReceiptEntry(offset=row.offset, receipt=_receipt(row, receipts.parse(row.document))) for row in rows
+            ],
+            high_watermark=batch.high_watermark,
+            log_epoch=batch.epoch,
+        )
+
+    def _fitting(self, rows: Iterable[T], size: Callable[[T], int]) -> list[T]:
+        """The first rows, as many as one message should hold, at least one."""
+        page: list[T] = []
+        total = 0
+        for row in rows:
+            total += size(row)
+            if page and total > self._desk.page_bytes:
+                break
+            page.append(row)
+        return page
+
+
+def _may_see(document: Receipt) -> bool:
+    """Whether the caller is who paid, one of those who are paid, or a service that was let in."""
+    caller = call.principal()
+    if caller.service:
+        return True
+    address = caller.address
+    return _is(document.payer) or address in document.shares or address in {document.developer, document.platform}
+
+
+def _is(payer: str, *, services_too: bool = False) -> bool:
+    caller = call.principal()
+    return (services_too and bool(caller.service)) or caller.name == payer
+
+
+def _receipt(row: StoredReceipt, document: Receipt) -> pb.Receipt:
+    message = pb.Receipt(
+        name="receipts/" + document.response.removeprefix("responses/"),
+        response=document.response,
+        payer=document.payer,
+        document=row.document,
+        sha256=canonical.sha256(row.document),
+        shares={key: str(amount) for key, amount in document.shares.items()},
+        fee=str(document.fee),
+    )
+    _set_time(message, row.create_time)
+    return message
+
+
+def _dead_letter(row: DeadLetter) -> pb.DeadLetter:
+    refused = row.refused
+    message = pb.DeadLetter(
+        name=f"deadLetters/{refused.key}",
+        reason=refused.reason,
+        message=refused.message,
+        trace_sha256=refused.trace_sha256,
+    )
+    _set_time(message, row.create_time)
+    return message
+
+
+def _set_time(message: Any, moment: datetime) -> None:
+    message.create_time.FromDatetime(moment)
+
+
+def _page_token(text: str) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and int(text) <= _MAX_NUMBER):
+        raise invalid("BAD_PAGE_TOKEN", "the page_token is not one that this method gave", "page_token")
+    return int(text)

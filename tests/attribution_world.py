@@ -1,0 +1,192 @@
+"""What Attribution needs around it, in the test's process: a published adapter, OpenLoRA's traces, the ledger's terms.
+
+The peers are real gRPC servers that say what the test tells them to; model, adapter and index are real.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from openledger import trace_proto
+from openledger.adapters import read_manifest
+from openledger.artifacts import ArtifactStore
+from openledger.client import Client, Wallet
+from openledger.identity.v1 import identity_pb2, identity_pb2_grpc
+from openledger.ledger.v1 import ledger_pb2, ledger_pb2_grpc
+from openledger.manifest import LineageManifest
+from openledger.openlora.v1 import openlora_pb2, openlora_pb2_grpc
+from openledger.split import Rule
+from openledger.trace import Trace
+from services.attribution.config import AttributionConfig
+from services.factory import data
+from services.kit.auth import PUBLIC, Authenticator, services
+from services.kit.config import ServiceConfig
+from services.kit.metrics import Metrics
+from services.kit.server import Assembly
+from services.kit.testing import SECRET, TestIssuer, served, settings
+from tests import published, tiny_model
+from tests.published import Published
+
+PAYER, OPERATOR, STRANGER = (Wallet("0x" + digit * 64) for digit in "123")
+PLATFORM = "0x" + "f" * 40
+RULE = Rule(noise_z_milli=0)
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """A published adapter of a tiny model, and the tokens of a question and its answer."""
+
+    folder: Path
+    adapter: Published
+    prompt: tuple[int, ...]
+    completion: tuple[int, ...]
+
+    @classmethod
+    def make(cls, folder: Path) -> Artifacts:
+        base = tiny_model.make(folder / "base", layers=3, width=32, context=128)
+        adapter = published.publish(ArtifactStore(folder / "artifacts"), base, folder / "new")
+        tokenizer = data.load_tokenizer(base)
+        completion = tokenizer("It is 2, says 1.", add_special_tokens=False)["input_ids"]
+        prompt = data.prompt_ids("1 times 2?", tokenizer)
+        return cls(folder / "artifacts", adapter, prompt, (*completion, tokenizer.eos_token_id))
+
+    @property
+    def store(self) -> ArtifactStore:
+        return ArtifactStore(self.folder)
+
+    @property
+    def lineage(self) -> LineageManifest:
+        return read_manifest(self.store, self.adapter.revision.rpartition("/")[2])
+
+    def copy(self, folder: Path) -> Artifacts:
+        """The same in a folder of its own, which a test may change."""
+        shutil.copytree(self.folder, folder)
+        return replace(self, folder=folder)
+
+    def trace(self, number: int, **changes: Any) -> Trace:
+        """The answer responses/r{number}."""
+        trace = Trace(
+            response=f"responses/r{number}",
+            base="tiny",
+            base_sha256=self.adapter.base_sha256,
+            adapter=self.adapter.revision,
+            prompt_token_ids=self.prompt,
+            completion_token_ids=self.completion,
+            sampling={"max_tokens": 64, "temperature": "0"},
+            finish_reason="stop",
+            payer=PAYER.account,
+            lease="leases/7",
+            fee=10**18 + number,
+            platform_fee=10**15,
+            start_time="2026-01-02T03:04:05.000000Z",
+            end_time="2026-01-02T03:04:06.000000Z",
+            engine="none",
+        )
+        return replace(trace, **changes)
+
+
+class PeersConfig(ServiceConfig):
+    service: ClassVar[str] = "peers"
+
+
+@dataclass
+class Peers(
+    openlora_pb2_grpc.OpenLoRAServiceServicer,
+    ledger_pb2_grpc.LedgerServiceServicer,
+    identity_pb2_grpc.IdentityServiceServicer,
+):
+    """OpenLoRA and the ledger, as far as Attribution asks them."""
+
+    messages: list[openlora_pb2.Trace] = field(default_factory=list)
+    epoch: str = "first"
+    rule: Rule = RULE
+    rule_sha256: str = ""
+    issuer: TestIssuer = field(default_factory=TestIssuer)
+    reads: list[int] = field(default_factory=list)
+
+    def add(self, *traces: Trace | openlora_pb2.Trace) -> None:
+        """Append to the trace log."""
+        self.messages += [trace_proto.to_proto(t) if isinstance(t, Trace) else t for t in traces]
+
+    async def ReadTraces(self, request: openlora_pb2.ReadTracesRequest, context: Any) -> Any:
+        after, deadline = request.after_offset, asyncio.get_running_loop().time() + request.wait_seconds
+        self.reads.append(after)
+        while len(self.messages) <= after and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.02)
+        page = self.messages[after : after + request.max_entries]
+        return openlora_pb2.ReadTracesResponse(
+            entries=[
+                openlora_pb2.TraceEntry(offset=offset, trace=message)
+                for offset, message in enumerate(page, start=after + 1)
+            ],
+            high_watermark=len(self.messages),
+            log_epoch=self.epoch,
+        )
+
+    async def GetSettlementInfo(self, request: ledger_pb2.GetSettlementInfoRequest, context: Any) -> Any:
+        rule = ledger_pb2.SplitRule(**self.rule.to_json(), sha256=self.rule_sha256 or self.rule.digest())
+        return ledger_pb2.SettlementInfo(chain_id=1, rule=rule, platform=f"accounts/{PLATFORM}")
+
+    async def ListKeys(self, request: identity_pb2.ListKeysRequest, context: Any) -> Any:
+        return identity_pb2.ListKeysResponse(jwks=self.issuer.jwks)
+
+    def assembly(self, folder: Path, listen: str = "127.0.0.1:0") -> Assembly:
+        async def keys() -> str:
+            return self.issuer.jwks
+
+        return Assembly(
+            config=PeersConfig(**settings("peers", folder) | {"listen": listen}),
+            services={
+                "openledger.openlora.v1.OpenLoRAService": lambda s: (
+                    openlora_pb2_grpc.add_OpenLoRAServiceServicer_to_server(self, s)
+                ),
+                "openledger.ledger.v1.LedgerService": lambda s: ledger_pb2_grpc.add_LedgerServiceServicer_to_server(
+                    self, s
+                ),
+                "openledger.identity.v1.IdentityService": lambda s: (
+                    identity_pb2_grpc.add_IdentityServiceServicer_to_server(self, s)
+                ),
+            },
+            access={"ReadTraces": services("attribution"), "GetSettlementInfo": PUBLIC, "ListKeys": PUBLIC},
+            authenticator=Authenticator(SECRET, keys),
+            metrics=Metrics("peers"),
+        )
+
+
+@dataclass
+class World:
+    """Peers, serving at `where`, and the artifacts."""
+
+    peers: Peers
+    where: str
+    artifacts: Artifacts
+    folder: Path
+
+    def config(self, **more: Any) -> AttributionConfig:
+        values = settings(
+            "attribution",
+            self.folder,
+            openlora=self.where,
+            ledger=self.where,
+            base=str(self.artifacts.adapter.base),
+            operators=(OPERATOR.address,),
+            terms_seconds=0.2,
+            wait_seconds=0.5,
+        )
+        return AttributionConfig(**values | {"artifacts_dir": self.artifacts.folder} | more)
+
+    def client(self, wallet: Wallet, attribution: str) -> Client:
+        return self.peers.issuer.client(wallet, attribution=attribution)
+
+
+@asynccontextmanager
+async def world(folder: Path, artifacts: Artifacts) -> AsyncIterator[World]:
+    peers = Peers()
+    async with served(peers.assembly(folder)) as where:
+        yield World(peers, where, artifacts, folder)
