@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import grpc
 
-from openledger import names, records
+from openledger import records
 from openledger.client import Wallet
 from openledger.datanet.v1 import datanet_pb2, datanet_pb2_grpc
 from openledger.identity.v1 import identity_pb2, identity_pb2_grpc
@@ -102,7 +102,7 @@ class Datanet(datanet_pb2_grpc.DatanetServiceServicer):
                     datanet_pb2.SnapshotRecord(
                         leaf=r.leaf,
                         record=r.name,
-                        contributor=names.account(r.contributor),
+                        contributor=f"accounts/{r.contributor}",
                         fields=r.fields,
                         source=r.source,
                         salt=r.salt,
@@ -157,10 +157,10 @@ class World:
     issuer: TestIssuer
     datanet: Datanet
 
-    def config(self, folder: Path, base: Path, **more: Any) -> FactoryConfig:
+    def config(self, folder: Path, *bases: Path, **more: Any) -> FactoryConfig:
         """A Factory that lives in this world with its files under `folder`."""
         peers = {"datanet": self.address, "ledger": self.address}
-        return FactoryConfig(**settings("factory", folder, **peers, bases=(str(base),), threads=1, **more))
+        return FactoryConfig(**settings("factory", folder, **peers, bases=tuple(map(str, bases)), threads=1, **more))
 
     def client(self, wallet: Wallet, factory: str) -> Any:
         return self.issuer.client(wallet, factory=factory)
