@@ -107,22 +107,28 @@ class World:
 
     def publish(self, adapter: str = "tiny", *, base_sha256: str = "", weights: bytes = b"weights") -> str:
         """Publish an adapter whose files no engine reads; its revision's name."""
-        files = dict.fromkeys(manifest.FILES, self.artifacts.put(b"{}"))
-        files["adapter_model.safetensors"] = self.artifacts.put(weights)
-        lineage = manifest.LineageManifest(
-            adapter=adapter,
-            base=manifest.Base(str(self.base), base_sha256 or sha256(str(self.base))),
-            files=files,
-            index_root="0" * 64,
-            snapshots=(manifest.Snapshot("datanets/tiny/snapshots/1", "0" * 64),),
-            spec={},
-            contributors={"0x" + "a" * 40: 1},
-            owner="0x" + "b" * 40,
-            metrics={},
-            code="openledger tests",
-        )
-        self.artifacts.put(lineage.to_bytes())
-        return lineage.revision
+        base = base_sha256 or sha256(str(self.base))
+        return publish(self.artifacts, adapter, base_sha256=base, weights=weights)
+
+
+def publish(store: ArtifactStore, adapter: str = "tiny", *, base_sha256: str, weights: bytes = b"weights") -> str:
+    """Put an adapter into a store, of which only the bytes matter; its revision's name."""
+    files = dict.fromkeys(manifest.FILES, store.put(b"{}"))
+    files["adapter_model.safetensors"] = store.put(weights)
+    lineage = manifest.LineageManifest(
+        adapter=adapter,
+        base=manifest.Base("a base", base_sha256),
+        files=files,
+        index_root="0" * 64,
+        snapshots=(manifest.Snapshot("datanets/tiny/snapshots/1", "0" * 64),),
+        spec={},
+        contributors={"0x" + "a" * 40: 1},
+        owner="0x" + "b" * 40,
+        metrics={},
+        code="openledger tests",
+    )
+    store.put(lineage.to_bytes())
+    return lineage.revision
 
 
 async def heard(client: Client, method: Any, request: Any, timeout: float = 60) -> Answer:

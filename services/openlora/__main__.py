@@ -29,6 +29,7 @@ from services.openlora.question import Limits
 from services.openlora.servicer import ACCESS, OpenLoRA
 from services.openlora.spend import Spending
 
+MIGRATIONS = Path(__file__).parent / "migrations"
 _SERVICE = "openledger.openlora.v1.OpenLoRAService"
 _SETTLE_SECONDS = 10.0
 """Between the last moment at which an answer may be given and the end of the lease that pays it."""
@@ -47,7 +48,7 @@ async def assemble(config: OpenLoRAConfig) -> Assembly:
 async def assemble_with(config: OpenLoRAConfig, engine: Engine) -> Assembly:
     """The service around an engine that is open."""
     database = Database(config.database)
-    database.migrate(Path(__file__).parent / "migrations")
+    database.migrate(MIGRATIONS)
     log = DurableLog(database, store.METADATA, "traces")
     log.open()
     ledger = peer_client(config, ledger=config.ledger)

@@ -14,7 +14,7 @@ from typing import Any
 from openledger.trace import Trace
 from services.kit.errors import Fault, aborted, invalid
 from services.openlora.adapters import BASE
-from services.openlora.engine import ChatMessage, Engine, Sampling
+from services.openlora.engine import ChatMessage, Engine, RequestRejected, Sampling
 
 ROLES = ("system", "user", "assistant")
 
@@ -125,4 +125,10 @@ async def of_conversation(
 ) -> Question:
     """The question that a conversation is, by the model's chat template.  Raises `Fault` when it is none."""
     check_conversation(turns)
-    return Question(request_id, payer, model, await asyncio.to_thread(engine.tokenize_chat, turns), sampling)
+    try:
+        prompt = await asyncio.to_thread(engine.tokenize_chat, turns)
+    except RequestRejected as error:
+        raise invalid(
+            "REQUEST_REJECTED", f"this conversation cannot be put to the model: {error}", "messages"
+        ) from None
+    return Question(request_id, payer, model, prompt, sampling)

@@ -1,0 +1,114 @@
+"""What may be asked, and when two requests are the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from openledger.trace import Trace
+from services.kit.errors import Fault
+from services.openlora.engine import ChatMessage, RequestRejected, Sampling
+from services.openlora.question import Limits, Question, check_conversation, of_conversation, of_prompt
+from tests.fake_engine import FakeEngine
+
+QUESTION = Question("id", "accounts/0x" + "a" * 40, "base", (1, 2, 3), {"max_tokens": 10, "temperature": "0"})
+LIMITS = Limits(prompt=20, answer=50, context=60)
+TRACE = Trace(
+    response=QUESTION.response,
+    base="b",
+    base_sha256="0" * 64,
+    adapter="",
+    prompt_token_ids=(1, 2, 3),
+    completion_token_ids=(4,),
+    sampling={"max_tokens": 10, "temperature": "0"},
+    finish_reason="stop",
+    payer=QUESTION.payer,
+    lease="leases/1",
+    fee=1,
+    platform_fee=0,
+    start_time="",
+    end_time="",
+    engine="",
+)
+
+
+def reason(check, *arguments) -> str:
+    with pytest.raises(Fault) as caught:
+        check(*arguments)
+    return caught.value.reason
+
+
+def asking(tokens: int, prompt: int) -> Question:
+    return replace(QUESTION, prompt=(7,) * prompt, sampling={"max_tokens": tokens, "temperature": "0"})
+
+
+def test_a_response_is_named_by_payer_and_request_id_alone():
+    assert replace(QUESTION, model="x", prompt=(9,), sampling={}).response == QUESTION.response
+    assert replace(QUESTION, request_id="other").response != QUESTION.response
+    assert replace(QUESTION, payer="accounts/0x" + "b" * 40).response != QUESTION.response
+
+
+@pytest.mark.parametrize(("tokens", "prompt"), ((50, 10), (40, 20), (1, 20)))
+def test_what_is_within_the_limits_is_taken(tokens, prompt):
+    LIMITS.check(asking(tokens, prompt))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "prompt", "expected"),
+    ((51, 1, "TOO_MANY_TOKENS"), (1, 21, "PROMPT_TOO_LONG"), (50, 11, "PROMPT_TOO_LONG"), (41, 20, "PROMPT_TOO_LONG")),
+)
+def test_what_passes_a_limit_is_refused(tokens, prompt, expected):
+    assert reason(LIMITS.check, asking(tokens, prompt)) == expected
+
+
+def test_a_trace_of_the_same_question_is_recognised():
+    QUESTION.check_same(TRACE)
+    adapter = "adapters/a/revisions/b"
+    replace(QUESTION, model=adapter).check_same(replace(TRACE, adapter=adapter))
+
+
+@pytest.mark.parametrize(
+    "change", ({"prompt_token_ids": (1, 2)}, {"adapter": "adapters/a/revisions/b"}, {"sampling": {}})
+)
+def test_a_trace_of_another_question_is_not(change):
+    assert reason(QUESTION.check_same, replace(TRACE, **change)) == "REQUEST_ID_REUSED"
+
+
+def test_asking_again_meanwhile_is_told_apart_from_another_question():
+    assert QUESTION.asked_again(QUESTION).reason == "IN_PROGRESS"
+    assert QUESTION.asked_again(replace(QUESTION, prompt=(8,))).reason == "REQUEST_ID_REUSED"
+
+
+def test_the_engine_gets_the_numbers_that_the_trace_spells():
+    document = {"max_tokens": 5, "temperature": "0.7", "top_p": "0.9", "top_k": 3, "seed": 1, "stop": ["a", "b"]}
+    assert replace(QUESTION, sampling=document).how == Sampling(5, 0.7, 0.9, 3, 1, ("a", "b"))
+    assert QUESTION.how == Sampling(10)
+
+
+@pytest.mark.parametrize(
+    ("turns", "expected"),
+    (((("root", "x"),), "UNKNOWN_ROLE"), ((("user", "x"), ("assistant", "y")), "NOTHING_ASKED")),
+)
+def test_what_is_no_conversation_is_refused(turns, expected):
+    assert reason(check_conversation, [ChatMessage(*turn) for turn in turns]) == expected
+
+
+async def test_questions_are_tokenised_by_the_engine():
+    engine = FakeEngine()
+    plain = await of_prompt(engine, "id", "p", "base", "hi", QUESTION.sampling)
+    assert plain.prompt == engine.tokenize("hi")
+    turns = [ChatMessage("user", "hi")]
+    chat = await of_conversation(engine, "id", "p", "base", turns, QUESTION.sampling)
+    assert chat.prompt == engine.tokenize_chat(turns)
+
+
+async def test_a_conversation_that_the_template_refuses_is_refused(monkeypatch):
+    def refuse(_):
+        raise RequestRejected("roles must alternate")
+
+    engine = FakeEngine()
+    monkeypatch.setattr(engine, "tokenize_chat", refuse)
+    with pytest.raises(Fault, match="roles must alternate") as caught:
+        await of_conversation(engine, "id", "p", "base", [ChatMessage("user", "hi")], QUESTION.sampling)
+    assert caught.value.reason == "REQUEST_REJECTED"
