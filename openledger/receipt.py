@@ -147,7 +147,7 @@ def parse(data: bytes) -> Receipt:
     try:
         document = canonical.loads(data)
         if document["version"] != VERSION:
-            raise ValueError(f"not a {VERSION} document")
+            raise ValueError(f"not an {VERSION} document")
         receipt = _from_json(document)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a receipt document: {error!r}") from error

@@ -63,7 +63,7 @@ def parse(data: bytes) -> Trace:
     try:
         document = canonical.loads(data)
         if document.pop("version") != VERSION:
-            raise ValueError(f"not a {VERSION} document")
+            raise ValueError(f"not an {VERSION} document")
         trace = Trace(
             **document
             | {

@@ -140,7 +140,7 @@ def _must_equal(pairs: dict[str, tuple[object, object]], here: str, there: str) 
 
 def _form(case: _Case) -> str:
     case.receipt = receipts.parse(case.data)
-    return f"a {receipts.VERSION} document in canonical form (RFC 8785), SHA-256 {canonical.sha256(case.data)}"
+    return f"an {receipts.VERSION} document in canonical form (RFC 8785), SHA-256 {canonical.sha256(case.data)}"
 
 
 def _signature(case: _Case) -> str:
@@ -270,7 +270,7 @@ def _measurement(case: _Case) -> str:
     if different:
         raise _Wrong(different[0] + (f" (and {len(different) - 1} more differ)" if len(different) > 1 else ""))
     within = f"within {case.tolerance.score_millionths / 10_000:g} % of the largest"
-    what = f"losses and {len(measured.scores)} scores ({within})" if trace.adapter else "the loss"
+    what = f"losses and {len(measured.scores)} scores ({within})" if trace.adapter else "the losses"
     return f"{what}, computed again from the answer's tokens on this machine, are those of the receipt"
 
 

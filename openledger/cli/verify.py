@@ -109,7 +109,8 @@ def _show(report: Report, file: Path) -> None:
     from openledger.money import format_open
 
     console = Console(highlight=False)
-    table = Table("", "check", "what was found", box=None)
+    table = Table("", "check", box=None)
+    table.add_column("what was found", overflow="fold")  # digests are shown whole
     for check in report.checks:
         table.add_row(_MARKS[check.ok], check.name, escape(check.words))
     console.print(table)

@@ -99,9 +99,9 @@ class Scorer:
         return AnswerGradient(gradient, to_units(float(nll)), to_units(float(nll_base)), len(completion))
 
     def base_loss(self, prompt: Sequence[int], completion: Sequence[int]) -> int:
-        """Mean NLL per answer token under the base alone, in 2**-64 nat: all there is to say of an answer by no adapter.
+        """Mean NLL per answer token under the base alone, in 2**-64 nat.
 
-        Raises AnswerError.
+        All there is to say of an answer that no adapter gave. Raises AnswerError.
         """
         self._check(prompt, completion)
         with self._lock, sdpa_kernel(SDPBackend.MATH), torch.autocast("cpu", enabled=False), torch.no_grad():

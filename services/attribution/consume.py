@@ -124,6 +124,8 @@ class TraceConsumer:
         try:
             return await loop.run_in_executor(self._worker, self._attributor.attribute, trace, terms)
         except Unattributable as error:
+            if error.reason == "MEASUREMENT_FAILED":
+                log.exception("a measurement failed in a way that has no reason of its own", response=trace.response)
             return _refused(trace, error.reason, error.message)
         finally:
             self._seconds.observe(time.monotonic() - started)

@@ -63,6 +63,13 @@ def measure(scorer: Scorer, trace: Trace, revision: Revision | None) -> split.Ev
         raise Unattributable("NOT_FINITE", str(error)) from error
     except (lora.AdapterError, evidence.LayoutError) as error:
         raise Unattributable("ADAPTER_UNUSABLE", str(error)) from error
+    except (OSError, MemoryError):
+        raise  # may pass
+    except Exception as error:
+        if "allocate memory" in str(error):  # torch's way to say MemoryError
+            raise
+        # A pure function that failed will fail again: the traces behind this one must not wait for it.
+        raise Unattributable("MEASUREMENT_FAILED", f"{type(error).__name__}: {error}") from error
 
 
 def receipt(trace: Trace, revision: Revision | None, measured: split.Evidence, terms: Terms) -> Receipt:

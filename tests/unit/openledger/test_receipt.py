@@ -162,7 +162,7 @@ def test_somebody_elses_signature_is_found():
         (b"", r"."),
         (b"\xff", r"."),
         (b"[]", "not a receipt document"),
-        (b'{"version":"openledger.receipt.v2"}', "not a openledger.receipt.v1"),
+        (b'{"version":"openledger.receipt.v2"}', "not an openledger.receipt.v1"),
         (b'{"version":"openledger.receipt.v1"}', "not a receipt document"),
         (BYTES + b"\n", "canonical"),
         (json.dumps(json.loads(BYTES), indent=1).encode(), "canonical"),

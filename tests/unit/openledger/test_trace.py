@@ -67,7 +67,7 @@ def test_a_changed_byte_is_another_digest_or_no_trace(place, flip):
         (b"[1]", "not a trace document"),
         (b"\xff\xfe", r"."),
         (TRACE.dumps() + b" ", "canonical"),
-        (changed(version="openledger.trace.v0"), "not a openledger.trace.v1"),
+        (changed(version="openledger.trace.v0"), "not an openledger.trace.v1"),
         (changed(text="hello"), "not a trace document"),
         (changed(prompt_token_ids=[-1]), "token ids"),
         (changed(completion_token_ids=[2**31]), "token ids"),

@@ -129,6 +129,28 @@ def test_the_same_trace_gives_the_same_receipt_and_publishes_it_once(artifacts, 
     assert (parsed.developer, parsed.platform, parsed.rule) == (OWNER, PLATFORM, Rule())
 
 
+@pytest.mark.parametrize(
+    ("error", "raised", "words"),
+    (
+        (KeyError("what nobody thought of"), Unattributable, "KeyError"),
+        (RuntimeError("sizes do not match"), Unattributable, "sizes"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), RuntimeError, "memory"),
+        (MemoryError("full"), MemoryError, "full"),
+        (OSError(errno.EIO, "Input/output error"), OSError, "Input"),
+    ),
+)
+def test_what_will_fail_again_is_put_aside_and_what_may_pass_is_tried_again(
+    artifacts, monkeypatch, error, raised, words
+):
+    def failing(*_):
+        raise error
+
+    monkeypatch.setattr(score.evidence, "measure", failing)
+    with pytest.raises(raised, match=words) as caught:
+        score.measure(None, artifacts.trace(1), None)
+    assert getattr(caught.value, "reason", "MEASUREMENT_FAILED") == "MEASUREMENT_FAILED"
+
+
 def test_a_fee_that_cannot_be_split_is_a_reason(artifacts):
     evidence = Evidence(nll_base=NAT, nll_model=NAT, scores={}, placebos=())
     with pytest.raises(Unattributable, match="cannot hold") as caught:
