@@ -26,6 +26,8 @@ from services.openlora.store import Asked
 
 _AGAIN_SECONDS = 30.0
 """How long a payer whose refill was refused is not asked about again ahead of need."""
+_AWAY_SECONDS = 1.0
+"""How long a ledger that did not answer is taken to be away: callers hear so at once instead of queueing up for it."""
 _GOODBYE_SECONDS = 5.0
 _RELEASES = uuid.UUID("5d5f0f2c-0f6b-4e9e-9a3f-0c4b8e9d7a11")
 """Namespace of the request ids of releases: the same lease is given back under the same id in every life."""
@@ -58,6 +60,7 @@ class Spending:
         self._purse, self._charges = Purse(margin), Charges(log)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._not_before: dict[str, float] = {}
+        self._away: tuple[float, Fault] | None = None
         self._doubtful: dict[str, Asked] = {}
         self._to_release: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -153,6 +156,8 @@ class Spending:
         return await self._ask(account, need)
 
     async def _ask(self, account: str, amount: int) -> None:
+        if self._away is not None and self._clock() < self._away[0]:
+            raise self._away[1].with_traceback(None)
         offset = (await self._log.read(0, limit=0)).high_watermark
         asked = Asked(str(uuid.uuid4()), account, amount, offset)
         await self._database.write(lambda c: store.ask(c, asked))
@@ -176,6 +181,10 @@ class Spending:
             await self._database.write(lambda c: store.refused(c, asked.request_id))
             del self._doubtful[asked.request_id]
             raise
+        except Fault as fault:
+            self._away = (self._clock() + _AWAY_SECONDS, fault)
+            raise
+        self._away = None
         await self._database.write(lambda c: store.hold(c, asked.request_id, grant.name, grant.amount, grant.expires))
         del self._doubtful[asked.request_id]
         self._charges.track(grant.name, asked.log_offset)

@@ -316,6 +316,7 @@ async def test_while_the_ledger_is_away_what_was_set_aside_can_still_be_spent(wo
         meanwhile = await world.ask(client, max_tokens=50)
         beyond = await world.ask(client, "x" * 400, max_tokens=50)
         world.ledger.away = False
+        await asyncio.sleep(1)
         after = await world.ask(client, "x" * 400, max_tokens=50)
         traces = await world.traces()
     assert all(answer.summary for answer in (before, meanwhile, after))

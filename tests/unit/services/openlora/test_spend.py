@@ -185,8 +185,11 @@ async def test_whoever_leaves_while_the_ledger_thinks_leaves_a_whole_lease(house
 async def test_a_ledger_that_is_away_is_said_to_be_away_and_nothing_is_lost(house):
     spending = await house.life()
     house.ledger.away = True
-    assert (await refusal(spending, 10)).reason == "LEDGER_UNAVAILABLE"
+    faults = await asyncio.gather(*(refusal(spending, 10) for _ in range(20)))
+    assert {fault.reason for fault in faults} == {"LEDGER_UNAVAILABLE"}
+    assert len(house.ledger.asked) == 1, "everybody waited for a ledger that was known to be away"
     house.ledger.away = False
+    house.now = 1
     assert await spending.reserve(PAYER, 10)
 
 
