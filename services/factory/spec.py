@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from openledger.influence.lora import ALL_LINEAR, MAX_RANK
+from openledger.influence.adapter_config import ALL_LINEAR, MAX_RANK
 
 
 class SpecError(ValueError):

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from openledger import canonical
 from openledger.influence import index
+from openledger.influence.adapter_config import AdapterConfig
 from openledger.influence.decoder import Decoder
-from openledger.influence.lora import Adapter, AdapterConfig, attached
+from openledger.influence.lora import Adapter, attached
 from openledger.influence.parameters import Parameter
 from openledger.influence.per_example import PerExampleGradients
 from openledger.influence.shadow import ShadowTrajectories

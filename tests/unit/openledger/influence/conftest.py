@@ -10,8 +10,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from openledger.influence.adapter_config import ALL_LINEAR, AdapterConfig
 from openledger.influence.decoder import Decoder
-from openledger.influence.lora import ALL_LINEAR, Adapter, AdapterConfig
+from openledger.influence.lora import Adapter
 from tests import tiny_model
 
 CONFIG = AdapterConfig("tiny", 4, 8, ALL_LINEAR, (2, 3))

@@ -9,8 +9,9 @@ from peft import PeftModel
 from torch.nn import functional
 from transformers import LlamaForCausalLM
 
+from openledger.influence.adapter_config import AdapterError
 from openledger.influence.gradient import AnswerTooLong, EmptyAnswer, NotFinite, Scorer, UnknownToken
-from openledger.influence.lora import Adapter, AdapterError
+from openledger.influence.lora import Adapter
 from openledger.influence.quantize import NAT, agreement, quantise
 from tests.unit.openledger.influence.conftest import write
 

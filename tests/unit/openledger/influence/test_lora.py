@@ -9,8 +9,9 @@ from peft import PeftModel
 from safetensors.torch import save_file
 from transformers import LlamaForCausalLM
 
+from openledger.influence.adapter_config import AdapterConfig, AdapterError
 from openledger.influence.decoder import Decoder
-from openledger.influence.lora import Adapter, AdapterConfig, AdapterError, attached
+from openledger.influence.lora import Adapter, attached
 
 IDS = torch.tensor([[1, 7, 9, 200, 31, 4]])
 

@@ -11,10 +11,11 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from openledger.influence.adapter_config import AdapterConfig
 from openledger.influence.decoder import Decoder
 from openledger.influence.gradient import Scorer
 from openledger.influence.index import ContributionIndex
-from openledger.influence.lora import Adapter, AdapterConfig, attached
+from openledger.influence.lora import Adapter, attached
 from openledger.influence.quantize import NAT
 from openledger.influence.score import scores
 from services.factory.data import Example, split, tokenise
