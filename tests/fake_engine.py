@@ -25,7 +25,8 @@ END = 2
 
 
 class FakeEngine:
-    """`gate` holds every answer after its first token while it is clear; `dead` kills what runs and what comes."""
+    """`gate` holds every answer after its first token while it is clear; `dead` kills what runs and what comes;
+    a `talkative` one ignores max_tokens."""
 
     name, version, description, context = "fake", "1", "fake 1", 512
 
@@ -33,7 +34,7 @@ class FakeEngine:
         self.gate, self.load_gate = asyncio.Event(), asyncio.Event()
         self.gate.set()
         self.load_gate.set()
-        self.dead = False
+        self.dead = self.talkative = False
         self.broken: set[str] = set()
         self.loads: list[str] = []
         self.running: set[str] = set()
@@ -86,7 +87,7 @@ class FakeEngine:
         length = 5 + seed.digest()[0] % 16
         letters = [3 + ord("a") + byte % 26 for byte in seed.digest()[:length]]
         whole = [*letters, END]
-        taken = whole[: request.sampling.max_tokens]
+        taken = whole if self.talkative else whole[: request.sampling.max_tokens]
         reason = FinishReason.STOP if len(taken) == len(whole) else FinishReason.LENGTH
         return [*((token, None) for token in taken[:-1]), (taken[-1], reason)]
 

@@ -499,6 +499,15 @@ async def test_a_dead_engine_is_said_to_be_dead_and_nothing_is_charged(world, en
     assert world.ledger.charged() == 0
 
 
+async def test_an_engine_that_generates_more_than_was_paid_for_charges_nothing(world, engine):
+    engine.talkative = True
+    async with world.life(engine, **PRICES) as client:
+        answer = await world.ask(client, max_tokens=2)
+        assert await world.traces() == []
+    assert (answer.reason, answer.summary) == ("INTERNAL", None)
+    assert world.ledger.charged() == 0
+
+
 async def test_a_full_disk_stops_admission_loses_no_trace_and_charges_nothing_untraced(world, engine):
     async with world.life(engine) as client:
         before = await world.ask(client, "before")

@@ -1,0 +1,38 @@
+"""What OpenLoRA may be told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from openledger.money import MAX_AMOUNT, Price
+from services.kit.config import ConfigError
+from services.kit.testing import settings
+from services.openlora.config import OpenLoRAConfig
+
+
+def load(folder: Path, **more: object) -> OpenLoRAConfig:
+    return OpenLoRAConfig.load(**settings("openlora", folder, ledger="127.0.0.1:1", **more))
+
+
+def test_amounts_keep_every_unit_and_the_engine_gets_room_for_the_longest_prompt_and_answer(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENLEDGER_OPENLORA_PRICE_PER_1K_IN", "200000000000000001")
+    config = load(tmp_path, price_per_1k_out=3, platform_fee=5, max_prompt_tokens=100, max_tokens=28)
+    assert config.price == Price(200000000000000001, 3, 5)
+    assert config.engine_settings.context == 128
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    (
+        ({"ledger": ""}, "LEDGER"),
+        ({"engine": "abacus"}, "ENGINE"),
+        ({"price_per_1k_in": -1}, "PRICE_PER_1K_IN"),
+        ({"price_per_1k_out": MAX_AMOUNT, "max_tokens": 2000}, "more than there can be"),
+        ({"max_active_adapters": 9, "max_adapters": 8}, "max_active_adapters is more than max_adapters"),
+    ),
+)
+def test_what_cannot_be_is_refused_by_name(tmp_path, wrong, words):
+    with pytest.raises(ConfigError, match=words):
+        OpenLoRAConfig.load(**settings("openlora", tmp_path, **({"ledger": "127.0.0.1:1"} | wrong)))
