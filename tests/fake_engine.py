@@ -25,8 +25,11 @@ END = 2
 
 
 class FakeEngine:
-    """`gate` holds every answer after its first token while it is clear; `dead` kills what runs and what comes;
-    a `talkative` one ignores max_tokens."""
+    """Does as it is told.
+
+    `gate` holds every answer after its first token while it is clear; `dead` kills what runs and what comes; a
+    `talkative` one ignores max_tokens.
+    """
 
     name, version, description, context = "fake", "1", "fake 1", 512
 
