@@ -7,10 +7,9 @@ The rule, for an answer with fee F, of which the platform's fee is P:
 2. The base model is paid first, and by measure: with g = NLL under the base - NLL under the tuned model (nats per
    token of the answer), exp(-g) is how probable the base alone finds the answer, per token, relative to the tuned
    model.  That part of the pool is `base`'s.  An adapter that changed nothing (g <= 0) leaves it the whole pool.
-3. The rest belongs to the data.  A contributor's score is the estimated rise of the answer's NLL had the contributor
-   not been there, the same unit as g.  Scores that noise alone could give (z times the root mean square of the
-   placebos' scores) count as nothing, and so do negative ones.  What the scores do not explain of g is
-   `unattributed`: it is not forced onto people whose data did not matter.
+3. The rest belongs to the data, in proportion to the scores.  A contributor's score is the estimated rise of the
+   answer's NLL had the contributor not been there; negative ones count as nothing.  Scores that noise alone could give
+   (z times the root mean square of the placebos' scores) are not paid to anybody: their part is `unattributed`.
 4. Whole units go out by largest remainder, ties in the order of the keys.
 
 Sources: research on payment rules (Quotient semivalues 2605.07663 for paying by evidence, "What's a Credit Worth?"
@@ -106,16 +105,18 @@ def noise_threshold(placebos: Sequence[int], rule: Rule) -> int:
 def pool_weights(evidence: Evidence, rule: Rule) -> dict[str, int]:
     """Integer weights of the contributors' pool: addresses, `base` and `unattributed`."""
     threshold = noise_threshold(evidence.placebos, rule)
-    counted = {who: score for who, score in evidence.scores.items() if score > threshold}
+    positive = {who: score for who, score in evidence.scores.items() if score > 0}
     gain = max(0, evidence.nll_base - evidence.nll_model)
     if gain == 0:
         return {BASE: 1}
     base = int(_EXP.exp(Decimal(-gain) / NAT).scaleb(18, _EXP).to_integral_value(ROUND_HALF_EVEN))
-    explained = sum(counted.values())
-    whole = max(gain, explained)
+    everything = sum(positive.values())
+    if not everything:
+        return {BASE: base, UNATTRIBUTED: _ONE - base}
+    counted = {who: score for who, score in positive.items() if score > threshold}
     weights = {who: (_ONE - base) * score for who, score in counted.items()}
-    weights[BASE] = base * whole
-    weights[UNATTRIBUTED] = (_ONE - base) * (whole - explained)
+    weights[BASE] = base * everything
+    weights[UNATTRIBUTED] = (_ONE - base) * (everything - sum(counted.values()))
     return weights
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from openledger import base_models, canonical, evidence, names
 from openledger import receipt as receipts
@@ -23,6 +24,9 @@ from openledger.influence.index import root as index_root
 from openledger.manifest import LineageManifest
 from openledger.receipt import Receipt
 from openledger.trace import Trace
+
+if TYPE_CHECKING:
+    from openledger.influence.gradient import Scorer
 
 T = TypeVar("T")
 
@@ -256,6 +260,14 @@ def _base(case: _Case) -> str:
     return f"the base model here is the one that answered, SHA-256 {found}"
 
 
+@lru_cache(maxsize=1)
+def _scorer(base: Path) -> Scorer:
+    """The base model, read once for any number of receipts."""
+    from openledger.influence.gradient import Scorer
+
+    return Scorer(base)
+
+
 def _measurement(case: _Case) -> str:
     receipt, trace = _receipt(case), _trace(case)
     base = _need(case.base_folder, "the base model")
@@ -263,9 +275,7 @@ def _measurement(case: _Case) -> str:
         raise _NotReached("a trace of the receipt's own model")
     if trace.adapter:
         _need(case.index, "the contribution index")
-    from openledger.influence.gradient import Scorer
-
-    measured = evidence.measure(Scorer(base), trace, case.adapter, case.index)
+    measured = evidence.measure(_scorer(base), trace, case.adapter, case.index)
     different = evidence.differences(measured, receipt.evidence, case.tolerance)
     if different:
         raise _Wrong(different[0] + (f" (and {len(different) - 1} more differ)" if len(different) > 1 else ""))

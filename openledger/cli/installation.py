@@ -117,7 +117,7 @@ class Installation:
                     "CHALLENGE_WINDOW_SECONDS": "2",
                 }
             case "factory":
-                return {"DATANET": f"127.0.0.1:{self.port('datanet')}"}
+                return {"DATANET": f"127.0.0.1:{self.port('datanet')}", "BASES": self.base}
             case "openlora":
                 return {
                     "ENGINE": self.engine,

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from openledger.artifacts import ArtifactStore
     from openledger.verify import Report
 
 _MARKS = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[yellow]-[/yellow]"}
 
 
 def verify(
-    receipt: Annotated[Path, typer.Argument(metavar="RECEIPT", help="The receipt's file, as it was signed.")],
+    receipts: Annotated[list[Path], typer.Argument(metavar="RECEIPT...", help="Receipt files, as they were signed.")],
     artifacts: Annotated[
         Path | None,
         typer.Option(help="Folder of published artifacts.  Default: artifacts/ beside or above the receipt."),
@@ -30,25 +31,35 @@ def verify(
     signer: Annotated[str | None, typer.Option(help="Address that must have signed.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of text.")] = False,
 ) -> None:
-    """Recompute a receipt from the published artifacts, and say what was checked.
+    """Recompute receipts from the published artifacts, and say what was checked.
 
-    Example: openledger verify build/demo/receipts/1.json --signer 0x...
+    Example: openledger verify build/demo/receipts/*.json --signer 0x...
     """
-    from openledger.artifacts import ArtifactStore
+    documents = [(file, _read(file)) for file in receipts]
+    stores = [_store(artifacts if artifacts is not None else _artifacts_of(file)) for file in receipts]
+    folder = _base_folder(base) if base is not None else None
+    expected = _address(signer) if signer is not None else None
+    _quiet()
     from openledger.verify import verify_receipt
 
-    data = _read(receipt)
-    store = ArtifactStore(artifacts if artifacts is not None else _artifacts_of(receipt))
-    if not store.root.is_dir():
-        raise typer.BadParameter(f"{store.root} is no folder", param_hint="--artifacts")
-    folder = _base_folder(base) if base is not None else None
-    _quiet()
-    report = verify_receipt(data, store, folder, _address(signer) if signer is not None else None)
+    found = []
+    for (file, data), store in zip(documents, stores, strict=True):
+        report = verify_receipt(data, store, folder, expected)
+        found.append(report)
+        if not as_json:
+            _show(report, file)
     if as_json:
-        sys.stdout.write(json.dumps(_document(report, receipt, store.root), indent=2) + "\n")
-    else:
-        _show(report, receipt)
-    raise typer.Exit(0 if report.ok else 1)
+        shown = [_document(r, f, s.root) for r, f, s in zip(found, receipts, stores, strict=True)]
+        sys.stdout.write(json.dumps(shown[0] if len(shown) == 1 else shown, indent=2) + "\n")
+    raise typer.Exit(0 if all(report.ok for report in found) else 1)
+
+
+def _store(folder: Path) -> ArtifactStore:
+    from openledger.artifacts import ArtifactStore
+
+    if not folder.is_dir():
+        raise typer.BadParameter(f"{folder} is no folder", param_hint="--artifacts")
+    return ArtifactStore(folder)
 
 
 def _read(file: Path) -> bytes:

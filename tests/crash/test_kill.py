@@ -11,7 +11,6 @@ import asyncio
 import os
 import random
 import signal
-import socket
 import time
 import uuid
 import zlib
@@ -30,31 +29,13 @@ from openledger.ledger.v1 import ledger_pb2
 from openledger.openlora.v1 import openlora_pb2
 from services.kit.auth import service_token
 from tests import published, tiny_model
+from tests.ports import six_free_ports
 
 KILLS = int(os.environ.get("OPENLEDGER_KILLS", "24"))
 VICTIMS = ("openlora", "attribution", "ledger")
 SEED = int(os.environ.get("OPENLEDGER_SEED", "1"))
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-
-
-def six_free_ports() -> int:
-    """The first of six neighbouring free ports."""
-    draw = random.Random()
-    while True:
-        first = draw.randrange(20_000, 50_000)
-        probes = []
-        try:
-            for port in range(first, first + 60):
-                probe = socket.socket()
-                probes.append(probe)
-                probe.bind(("127.0.0.1", port))
-            return first
-        except OSError:
-            continue
-        finally:
-            for probe in probes:
-                probe.close()
 
 
 @pytest.fixture(scope="module")

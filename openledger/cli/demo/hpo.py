@@ -23,7 +23,7 @@ LICENCE = "LicenseRef-HPO"
 
 _CURATOR = re.compile(r"https?://orcid\.org/[\dX-]+|ORCID:[\dX-]+|HPO_CONTRIBUTOR:[\w-]+|HPO:[\w-]+")
 _DEFINITION = re.compile(r'def: "(.*?)(?<!\\)" \[(.*?)\]')
-_LENGTH = range(40, 240)
+_LENGTH = range(90, 260)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from openledger.split import NAT, Evidence, Rule, split_fee
 KEY = "0x" + "11" * 32
 SIGNER = Account.from_key(KEY).address.lower()
 A, B = "0x" + "a" * 40, "0x" + "b" * 40
-EVIDENCE = Evidence(4 * NAT, 3 * NAT, {A: NAT // 2, B: -(NAT // 3)}, (NAT // 1000, -(NAT // 900)))
+EVIDENCE = Evidence(4 * NAT, 3 * NAT, {A: NAT // 2, B: NAT // 3}, (NAT // 1000, -(NAT // 900)))
 UNSIGNED = Receipt(
     response="responses/r1",
     trace_sha256="a" * 64,
@@ -130,7 +130,7 @@ def test_money_moved_from_one_to_another_is_found():
 
 
 def test_a_changed_score_breaks_the_split():
-    evidence = replace(EVIDENCE, scores={A: NAT // 4, B: -(NAT // 3)})
+    evidence = replace(EVIDENCE, scores={A: NAT // 4, B: NAT // 3})
     with pytest.raises(ValueError, match="the share of"):
         check_split(replace(UNSIGNED, evidence=evidence))
 

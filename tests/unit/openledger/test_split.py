@@ -23,7 +23,7 @@ from openledger.split import (
     split_fee,
 )
 
-A, B, C = (f"0x{letter * 40}" for letter in "abc")
+A, B, C, D = (f"0x{letter * 40}" for letter in "abcd")
 ADDRESSES = st.integers(0, 2**160 - 1).map(lambda number: f"0x{number:040x}")
 SCORES = st.integers(-3 * NAT, 3 * NAT)
 EVIDENCE = st.builds(
@@ -143,22 +143,28 @@ def test_an_adapter_that_made_nothing_better_leaves_the_pool_to_the_base(evidenc
 
 def test_a_worked_example():
     """With a gain of 1 nat the base finds the answer e**-1 as probable per token, and has 36.79 % of the pool."""
-    evidence = gained({A: NAT // 2, B: NAT // 4, C: -NAT})
+    evidence = gained({A: NAT // 20, B: NAT // 40, C: -NAT, D: NAT // 40}, placebos=(NAT // 80,))
+    assert noise_threshold(evidence.placebos, Rule()) >= NAT // 40 > 0
     assert split_fee(1_000_100, 100, evidence, Rule()) == {
-        A: 221_242,  # half of what is left, for half of the gain
-        B: 110_621,
+        A: 221_242,  # half of what is left: its score is half of all positive ones
         BASE: 257_516,
         DEVELOPER: 200_000,
         PLATFORM: 100,
         STAKERS: 100_000,
-        UNATTRIBUTED: 110_621,
+        UNATTRIBUTED: 221_242,  # B and D are within what noise could give
     }
 
 
-def test_scores_that_explain_more_than_there_is_are_scaled_down():
-    shares = split_fee(10**6, 0, gained({A: 2 * NAT, B: 2 * NAT}), ALL_TO_POOL)
-    assert UNATTRIBUTED not in shares
-    assert shares[A] == shares[B] == (10**6 - shares[BASE]) // 2
+def test_nobody_is_paid_where_nobody_helped():
+    shares = split_fee(10**6, 0, gained({A: -NAT, B: 0}), ALL_TO_POOL)
+    assert shares == {BASE: 367_879, UNATTRIBUTED: 632_121}
+
+
+@given(st.integers(1, 2**40))
+def test_only_the_proportion_of_scores_matters_where_there_is_no_noise(scale):
+    one = split_fee(10**18, 0, gained({A: 3, B: 2}), ALL_TO_POOL)
+    assert split_fee(10**18, 0, gained({A: 3 * scale, B: 2 * scale}), ALL_TO_POOL) == one
+    assert UNATTRIBUTED not in one
 
 
 def test_an_answer_for_nothing_pays_nobody():
