@@ -100,7 +100,9 @@ class Installation:
             **self._own_settings(service),
             **self.extra.get(service, {}),
         }
-        return {f"OPENLEDGER_{service.upper()}_{key}": value for key, value in settings.items()}
+        named = {f"OPENLEDGER_{service.upper()}_{key}": value for key, value in settings.items()}
+        # Services share the cores: threads that wait for work must sleep, not spin.
+        return {"OMP_WAIT_POLICY": "PASSIVE", **named}
 
     def _own_settings(self, service: str) -> dict[str, str]:
         match service:

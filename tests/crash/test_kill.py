@@ -91,7 +91,7 @@ class Load:
                 await asyncio.sleep(0.2)
 
 
-TRANSIENT = {"UNREACHABLE", "IN_PROGRESS", "ENGINE_UNAVAILABLE", "LEDGER_UNAVAILABLE", "CANCELLED"}
+TRANSIENT = people.PASSING | {"CANCELLED"}
 
 
 def as_service(installation: Installation, name: str) -> Client:

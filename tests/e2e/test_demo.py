@@ -139,7 +139,7 @@ def test_the_claimed_money_is_in_the_contributors_wallets_on_chain(demo):
         assert chain.stdout is not None
         assert json.loads(chain.stdout.readline())["serving"] is True
         rpc = Rpc(f"http://127.0.0.1:{port}")
-        token = contracts["contracts"]["OpenToken"]
+        token = contracts["transactions"]["token"]["address"]
         for claim in report["settlement"]["claims"]:
             address = claim["account"].removeprefix("accounts/")
             assert rpc.token_balance(token, address) == int(claim["amount"]) > 0

@@ -26,7 +26,12 @@ DATANET_ID, ADAPTER_ID = "rare-disease-terms", "rare-disease-terms"
 DATANET = f"datanets/{DATANET_ID}"
 QUESTION = 'What does the clinical term "{term}" mean?'
 TOKEN_NAME = "OpenLedger"  # noqa: S105 - the token's name in its EIP-712 domain
+EPOCHS, PLACEBOS = 5, 8
+"""Long enough for answers that sound like definitions; enough noise rows for a steady yardstick."""
 _DAY = 86_400
+
+PASSING = frozenset({"UNREACHABLE", "IN_PROGRESS", "ENGINE_UNAVAILABLE", "LEDGER_UNAVAILABLE", "IDENTITY_UNAVAILABLE"})
+"""Reasons that pass by themselves: something is starting again.  The same request again is safe."""
 
 Tell = Callable[[str], None]
 
@@ -92,7 +97,12 @@ async def cut_snapshot(client: Client, state: State) -> datanet_pb2.Snapshot:
 async def start_tuning(client: Client, state: State, base: str, snapshot: str) -> factory_pb2.FineTune:
     """The fine-tune of that snapshot."""
     spec = factory_pb2.FineTuneSpec(
-        base=base, snapshots=[snapshot], prompt_template=QUESTION, completion_template="{definition}"
+        base=base,
+        snapshots=[snapshot],
+        prompt_template=QUESTION,
+        completion_template="{definition}",
+        epochs=EPOCHS,
+        placebos=PLACEBOS,
     )
     request = factory_pb2.CreateFineTuneRequest(
         spec=spec, adapter_id=ADAPTER_ID, request_id=state.request_id(f"tune/{snapshot}", once=True)
@@ -113,7 +123,7 @@ async def watch_tuning(
                 seen = event.sequence
                 see(event)
         except ApiError as error:
-            if error.reason != "UNREACHABLE":
+            if error.reason not in PASSING:
                 raise
             await asyncio.sleep(1)
         tuning: factory_pb2.FineTune = await client.call(
@@ -190,7 +200,7 @@ async def ask(
         sampling=openlora_pb2.Sampling(max_tokens=64),
         request_id=state.request_id(f"ask/{key}"),
     )
-    for attempt in range(30):
+    for attempt in range(60):
         text = ""
         try:
             async for chunk in client.stream(client.openlora.Chat, request, 300):
@@ -200,7 +210,7 @@ async def ask(
                     return chunk.response, text, chunk.summary
         except ApiError as error:
             # Away or still busy with the first try: the same request again gives the same answer, charged once.
-            if error.reason not in ("UNREACHABLE", "IN_PROGRESS", "ENGINE_UNAVAILABLE") or attempt == 29:
+            if error.reason not in PASSING or attempt == 59:
                 raise
             await asyncio.sleep(2)
     raise RuntimeError(f"no answer to {prompt!r}")
@@ -252,7 +262,7 @@ async def _until_there(method: Any, request: Any, client: Client, patience: floa
         try:
             return await client.call(method, request)
         except ApiError as error:
-            not_yet = error.reason in ("RECEIPT_NOT_FOUND", "PAYOUT_NOT_FOUND", "UNREACHABLE")
+            not_yet = error.reason in {"RECEIPT_NOT_FOUND", "PAYOUT_NOT_FOUND", *PASSING}
             if not not_yet or time.monotonic() > deadline:
                 raise
             await asyncio.sleep(1)
