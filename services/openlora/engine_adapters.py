@@ -1,0 +1,132 @@
+"""Whether an adapter folder can be served on a base model: read and checked here before any engine sees it.
+
+An engine that meets a broken adapter in the middle of a batch harms everybody in it, so nothing reaches one unchecked.
+What it does not know: whether the adapter is any good, or whose it is (digests are checked by whoever fetched it).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from services.openlora.engine import AdapterRejected
+
+KEY = re.compile(
+    r"base_model\.model\.(?P<module>model\.layers\.(?P<layer>\d+)\.\w+\.(?P<linear>\w+))\.lora_(?P<side>[AB])\.weight"
+)
+# What changes the arithmetic beyond W + (alpha / r) B A; each must have the value that leaves it alone.
+PLAIN: dict[str, Any] = {
+    "bias": "none",
+    "modules_to_save": None,
+    "rank_pattern": {},
+    "alpha_pattern": {},
+    "use_dora": False,
+    "use_rslora": False,
+    "fan_in_fan_out": False,
+    "lora_bias": False,
+    "layer_replication": None,
+    "trainable_token_indices": None,
+    "target_parameters": None,
+}
+MAX_FILE = 2 * 2**30
+MAX_WEIGHT = 1e4
+"""Weights beyond this overflow bfloat16 activations within a few layers; trained ones are below 10."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """Inputs and outputs of each linear map of a llama-like base model, and the number of its layers."""
+
+    linear: dict[str, tuple[int, int]]
+    layers: int
+    vocabulary: int
+
+    @classmethod
+    def of(cls, base: Path) -> Shapes:
+        """Read a base model's config.json."""
+        config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+        hidden, inner, heads = config["hidden_size"], config["intermediate_size"], config["num_attention_heads"]
+        size = config.get("head_dim") or hidden // heads
+        queries, keys = heads * size, config.get("num_key_value_heads", heads) * size
+        linear = {
+            "q_proj": (hidden, queries),
+            "k_proj": (hidden, keys),
+            "v_proj": (hidden, keys),
+            "o_proj": (queries, hidden),
+            "gate_proj": (hidden, inner),
+            "up_proj": (hidden, inner),
+            "down_proj": (inner, hidden),
+        }
+        return cls(linear, config["num_hidden_layers"], config["vocab_size"])
+
+
+def check_adapter(path: Path, shapes: Shapes, *, max_rank: int) -> None:
+    """Read an adapter whole (milliseconds for a few megabytes) and refuse what an engine could stumble over.
+
+    Raises:
+        AdapterRejected: says what is wrong with it.
+    """
+    rank = _check_config(path / "adapter_config.json", max_rank)
+    weights = path / "adapter_model.safetensors"
+    try:
+        if weights.stat().st_size > MAX_FILE:
+            raise AdapterRejected(f"{weights.name} is larger than {MAX_FILE} bytes")
+        _check_weights(weights, shapes, rank)
+    except OSError as error:
+        raise AdapterRejected(f"{weights.name} cannot be read: {error.strerror or error}") from error
+
+
+def _check_config(path: Path, max_rank: int) -> int:
+    """The adapter's rank."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise AdapterRejected(f"{path.name} cannot be read: {error}") from error
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+        raise AdapterRejected(f"{path.name} does not describe a LoRA adapter")
+    for name, value in PLAIN.items():
+        if (config.get(name) or None) != (value or None) and config.get(name) != value:
+            raise AdapterRejected(f"{path.name}: {name}={config[name]!r} is not served, only {value!r}")
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if not isinstance(rank, int) or not 1 <= rank <= max_rank:
+        raise AdapterRejected(f"rank {rank!r} is not between 1 and {max_rank}")
+    if not isinstance(alpha, int | float) or not math.isfinite(alpha):
+        raise AdapterRejected(f"lora_alpha {alpha!r} is not a number")
+    return rank
+
+
+def _check_weights(path: Path, shapes: Shapes, rank: int) -> None:
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    sides: dict[str, set[str]] = {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118  # not a mapping
+                module, side, shape = _expected(key, shapes, rank)
+                tensor = file.get_tensor(key)
+                if tuple(tensor.shape) != shape:
+                    raise AdapterRejected(f"{key} has shape {tuple(tensor.shape)}, the base model needs {shape}")
+                # NaN compares false with everything.
+                if not bool(torch.all(tensor.float().abs() <= MAX_WEIGHT)):
+                    raise AdapterRejected(f"{key} holds a value that is not a number, or beyond {MAX_WEIGHT:g}")
+                sides.setdefault(module, set()).add(side)
+    except SafetensorError as error:
+        raise AdapterRejected(f"{path.name} is not a whole safetensors file: {error}") from error
+    if not sides:
+        raise AdapterRejected(f"{path.name} holds no weights")
+    if half := [module for module, found in sides.items() if len(found) != 2]:
+        raise AdapterRejected(f"{half[0]} has only half of its weights")
+
+
+def _expected(key: str, shapes: Shapes, rank: int) -> tuple[str, str, tuple[int, int]]:
+    """Module, side and shape that a weight's name stands for."""
+    match = KEY.fullmatch(key)
+    if not match or match["linear"] not in shapes.linear or int(match["layer"]) >= shapes.layers:
+        raise AdapterRejected(f"{key} is not a LoRA weight of a linear map of the base model")
+    inputs, outputs = shapes.linear[match["linear"]]
+    return match["module"], match["side"], (rank, inputs) if match["side"] == "A" else (outputs, rank)
