@@ -27,7 +27,7 @@ STAMPS = VENV / "openledger"
 LOCKS = ROOT / "requirements"
 # The venv, and beside it pip's downloads and the converted base model (MiB). Measured: 2300, 500 and 540.
 DISK_MIB = {"runtime": 3500, "dev": 500, "node": 300}
-TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+TORCH_INDEX = os.environ.get("OPENLEDGER_TORCH_INDEX", "")  # an index of torch's CPU builds, where pip's own has none
 
 HINTS = (
     ("No space left on device", "the disk is full: free some space and run this again; it goes on where it stopped"),
@@ -197,11 +197,10 @@ def install_torch(version: str) -> None:
     if subprocess.run([str(PYTHON), "-c", probe], capture_output=True, check=False).returncode == 0:
         return
     say(f"· torch {version}, CPU build")
-    attempts = (
-        ["--no-deps", f"torch=={version}+cpu"],
-        ["--no-deps", "--retries", "1", "--index-url", TORCH_CPU_INDEX, f"torch=={version}"],
-    )
-    for attempt in attempts if sys.platform == "linux" else ():
+    attempts = [["--no-deps", f"torch=={version}+cpu"]]
+    if TORCH_INDEX:
+        attempts.append(["--no-deps", "--retries", "1", "--index-url", TORCH_INDEX, f"torch=={version}"])
+    for attempt in attempts if sys.platform == "linux" else []:
         try:
             pip(*attempt)
         except SetupError as error:
@@ -210,7 +209,8 @@ def install_torch(version: str) -> None:
         else:
             return
     if sys.platform == "linux":
-        say("  no CPU build in reach: taking the ordinary one (several GB with its CUDA libraries)")
+        say("  no CPU build in reach: taking the ordinary one (several GB with its CUDA libraries);")
+        say("  to spare that, stop this and name an index of CPU builds: OPENLEDGER_TORCH_INDEX=... make setup")
     pip(f"torch=={version}")
 
 
