@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import grpc
+from eth_account import Account
 
 from openledger import receipt, signing, split
 from openledger.attribution.v1 import attribution_pb2, attribution_pb2_grpc
 from openledger.cli.rpc import Rpc
 from openledger.client import Client, Wallet, request_id
 from openledger.ledger.v1 import ledger_pb2
-from openledger.receipt import Model, Receipt
+from openledger.receipt import Model
+from openledger.receipt import Receipt as Answer
 from openledger.split import NAT, Evidence, Rule
 from services.kit.testing import as_service, as_wallet, served, settings
 from services.ledger.__main__ import assemble
+from services.ledger.chain import Call, Contracts, Receipt, sign
+from services.ledger.chain_node import Node
+from services.ledger.chain_rpc import RpcChain
 from services.ledger.config import LedgerConfig
 
 OPEN = 10**18
@@ -35,7 +42,7 @@ FUNDED = (OPERATOR.address, TREASURY.address, GUARDIAN.address)
 DAY = 86_400
 
 
-def a_receipt(payer: Wallet, lease: str, fee: int, **changes: Any) -> Receipt:
+def a_receipt(payer: Wallet, lease: str, fee: int, **changes: Any) -> Answer:
     """A signed receipt by which the earners are paid in the order of their numbers; `changes` come before signing."""
     evidence = Evidence(
         nll_base=3 * NAT,
@@ -43,9 +50,9 @@ def a_receipt(payer: Wallet, lease: str, fee: int, **changes: Any) -> Receipt:
         scores={earner.address: (place + 1) * NAT // 10 for place, earner in enumerate(EARNERS)},
         placebos=(NAT // 1000, -NAT // 1000),
     )
-    platform_fee = min(fee, 1000)
+    platform_fee = fee // 10
     rule = changes.get("rule", Rule())
-    plain = Receipt(
+    plain = Answer(
         response=f"responses/{uuid.uuid4().hex}",
         trace_sha256="a" * 64,
         payer=payer.account,
@@ -69,7 +76,7 @@ class Attribution(attribution_pb2_grpc.AttributionServiceServicer):
     def __init__(self) -> None:
         self.documents: list[bytes] = []
 
-    def give(self, *documents: Receipt | bytes) -> None:
+    def give(self, *documents: Answer | bytes) -> None:
         self.documents += [d if isinstance(d, bytes) else d.dumps() for d in documents]
 
     async def ReadReceipts(self, request: Any, context: Any) -> attribution_pb2.ReadReceiptsResponse:
@@ -106,7 +113,8 @@ class World:
     attribution_address: str
     more: dict[str, Any] = field(default_factory=dict)
 
-    def config(self) -> LedgerConfig:
+    def given(self) -> dict[str, Any]:
+        """The ledger's settings."""
         given = {
             "rpc_url": self.rpc_url,
             "operator_key_file": self.key_file(),
@@ -120,7 +128,10 @@ class World:
             "withdraw_delay_seconds": 0,
             "poll_seconds": 0.05,
         }
-        return LedgerConfig(**settings("ledger", self.folder, **(given | self.more)))
+        return settings("ledger", self.folder, **(given | self.more))
+
+    def config(self) -> LedgerConfig:
+        return LedgerConfig(**self.given())
 
     def key_file(self) -> Path:
         path = self.folder / "operator.key"
@@ -132,6 +143,36 @@ class World:
     @property
     def rpc(self) -> Rpc:
         return Rpc(self.rpc_url)
+
+    def chain(self) -> RpcChain:
+        """The ledger's contracts, seen by somebody else.  The ledger must have run."""
+        config = self.config()
+        node = Node.connect(self.rpc_url, config.chain_id)
+        record = json.loads(config.deployment.read_text())["transactions"]
+        at = {key: record[key]["address"] for key in ("token", "distributor", "escrow", "registry")}
+        return RpcChain(node, Contracts(node.chain_id, 0, **at))
+
+    def send(self, wallet: Wallet, call: Call) -> Receipt:
+        """A transaction of somebody's own; the treasury gives the ether for it."""
+        node = Node.connect(self.rpc_url, 31337)
+        if not int(self.rpc.call("eth_getBalance", wallet.address, "latest"), 16):
+            self._transact(node, TREASURY, Call(wallet.address, b"", 10**18), 21_000)
+        return self._transact(node, wallet, call, node.estimate(wallet.address, call))
+
+    def _transact(self, node: Node, wallet: Wallet, call: Call, gas: int) -> Receipt:
+        account = Account.from_key(wallet.private_key)
+        nonce = node.nonce(account.address)
+        signed = sign(account, call, chain_id=node.chain_id, nonce=nonce, gas=gas, fees=node.fees())
+        mined = node.receipt(node.broadcast(signed.raw))
+        assert mined is not None
+        assert mined.succeeded
+        return mined
+
+    def give_tokens(self, chain: RpcChain, wallet: Wallet, amount: int) -> None:
+        self.rpc.transfer(TREASURY, chain.contracts.token, wallet.address, amount)
+
+    def token_balance(self, at: ledger_pb2.SettlementInfo, address: str) -> int:
+        return self.rpc.token_balance(at.contracts["OpenToken"], address)
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[str]:
@@ -203,7 +244,7 @@ async def conservation(where: str) -> ledger_pb2.Conservation:
         return await client.call(client.ledger.GetConservation, ledger_pb2.GetConservationRequest())
 
 
-async def booked(where: str, wallet: Wallet, receipts: Sequence[Receipt]) -> list[ledger_pb2.Payout]:
+async def booked(where: str, wallet: Wallet, receipts: Sequence[Answer]) -> list[ledger_pb2.Payout]:
     """The payouts of those receipts, once they are there."""
     async with as_wallet(wallet, ledger=where) as client:
         return [
@@ -220,3 +261,26 @@ async def close_epoch(where: str, **more: Any) -> ledger_pb2.Epoch:
         request = ledger_pb2.CloseEpochRequest(request_id=more.get("request_id", request_id()))
         operation = await client.call(client.ledger.CloseEpoch, request)
         return await client.wait("ledger", operation, ledger_pb2.Epoch, 60)
+
+
+async def claim(where: str, earner: Wallet, **more: Any) -> ledger_pb2.Claim:
+    """A claim that a stranger asks for."""
+    async with as_wallet(more.get("by", OPERATOR), ledger=where) as client:
+        request = ledger_pb2.RelayClaimRequest(account=earner.account, request_id=more.get("request_id", request_id()))
+        return await client.call(client.ledger.RelayClaim, request)
+
+
+async def until(where: str, wallet: Wallet, so: Callable[[ledger_pb2.Balance], bool]) -> None:
+    """Until the wallet's balance is so."""
+    deadline = time.monotonic() + 20
+    while not so(found := await balance(where, wallet)):
+        assert time.monotonic() < deadline, found
+        await asyncio.sleep(0.05)
+
+
+async def eventually(so: Callable[[], bool]) -> None:
+    """Until it is so."""
+    deadline = time.monotonic() + 20
+    while not await asyncio.to_thread(so):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)

@@ -58,10 +58,10 @@ ACCESS: dict[str, Access] = {
 async def assemble(config: LedgerConfig) -> Assembly:
     """The service, put together.  Raises `StartError` when keys, chain or database are not as they must be."""
     account, issuer = _keys(config)
-    chain = await asyncio.to_thread(_chain, config, account)
+    chain, last_epoch = await asyncio.to_thread(_chain, config, account)
     database, metrics = Database(config.database), Metrics(config.service)
     database.migrate(Path(__file__).parent / "migrations")
-    _check_place(database, chain)
+    _check_place(database, last_epoch)
 
     confirmations, poll = config.confirmations, config.poll_seconds
     writer = ChainWriter(database, chain, account, metrics, confirmations=confirmations, poll_seconds=poll)
@@ -101,7 +101,7 @@ async def assemble(config: LedgerConfig) -> Assembly:
         authenticator=_authenticator(config, issuer),
         metrics=metrics,
         background=background,
-        close=[*([partial(client.__aexit__, None, None, None)] if client else []), database.close],
+        close=[*([partial(client.__aexit__, None, None, None)] if client else []), database.close, chain.close],
     )
 
 
@@ -112,7 +112,8 @@ def _keys(config: LedgerConfig) -> tuple[LocalAccount, Issuer]:
         raise StartError(str(error)) from error
 
 
-def _chain(config: LedgerConfig, account: LocalAccount) -> Chain:
+def _chain(config: LedgerConfig, account: LocalAccount) -> tuple[Chain, int]:
+    """The chain, and the newest epoch on it."""
     if not config.may_deploy and not config.deployment.is_file():
         raise StartError(
             f"{config.deployment} does not say where the contracts are, and this process may not create them on chain "
@@ -131,7 +132,8 @@ def _chain(config: LedgerConfig, account: LocalAccount) -> Chain:
         withdraw_delay=config.withdraw_delay_seconds,
     )
     try:
-        return open_chain(config.rpc_url, config.chain_id, account, terms, config.deployment)
+        chain = open_chain(config.rpc_url, config.chain_id, account, terms, config.deployment)
+        return chain, chain.last_epoch()
     except ChainUnavailable as error:
         raise StartError(
             f"the chain at {config.rpc_url} cannot be reached ({error}): start it, or set OPENLEDGER_LEDGER_RPC_URL"
@@ -140,10 +142,10 @@ def _chain(config: LedgerConfig, account: LocalAccount) -> Chain:
         raise StartError(f"the chain at {config.rpc_url} cannot be used: {error} (sender {sender})") from error
 
 
-def _check_place(database: Database, chain: Chain) -> None:
+def _check_place(database: Database, there: int) -> None:
     """A database that knows less than the chain is an old copy, or another's: its roots would take money away."""
     newest = database.read_now(epochs.newest)
-    here, there = newest.number if newest else 0, chain.last_epoch()
+    here = newest.number if newest else 0
     if there > here:
         raise StartError(
             f"the chain holds epoch {there} and this database ends at {here}: it is an old copy or belongs to other "

@@ -1,0 +1,360 @@
+"""The ledger over real gRPC: what it refuses, what it says then, and that nothing moved."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import replace
+
+import pytest
+
+from openledger import receipt as receipts
+from openledger import split
+from openledger.client import ApiError, Client, Wallet, request_id
+from openledger.ledger.v1 import ledger_pb2
+from services.kit.testing import as_service, as_wallet, endpoints
+from services.ledger import calls
+from tests.ledger_world import (
+    EARNERS,
+    OPEN,
+    OPERATOR,
+    SIGNER,
+    a_receipt,
+    authorisation,
+    balance,
+    booked,
+    claim,
+    close_epoch,
+    conservation,
+    lease,
+    pay_in,
+    permit,
+)
+
+
+async def refused(client: Client, method, request) -> ApiError:
+    with pytest.raises(ApiError) as caught:
+        await client.call(method, request)
+    return caught.value
+
+
+@pytest.fixture
+async def client(where, payer):
+    async with as_wallet(payer, ledger=where) as found:
+        yield found
+
+
+# --- money in
+
+
+async def test_a_permit_that_does_not_hold(world, where, payer, client):
+    request = await permit(world, where, payer, OPEN)
+    request.amount = str(2 * OPEN)
+    error = await refused(client, client.ledger.RelayDeposit, request)
+    assert error.reason == "DEPOSIT_REFUSED"
+    assert "the permit does not hold" in error.message
+    assert (await balance(where, payer)).deposited == "0"
+
+
+async def test_a_deposit_of_more_than_there_is(world, where, payer, client):
+    request = await permit(world, where, payer, OPEN)
+    chain = world.chain()
+    world.send(payer, calls.transfer(chain.contracts, OPERATOR.address, OPEN // 2))
+    error = await refused(client, client.ledger.RelayDeposit, request)
+    assert (error.reason, "does not have so much OPEN" in error.message) == ("DEPOSIT_REFUSED", True)
+    # The same request passes once the money is there.
+    world.give_tokens(chain, payer, OPEN)
+    assert (await client.call(client.ledger.RelayDeposit, request)).credited
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"), (({"permit_signature": b"x" * 64}, "BAD_SIGNATURE"), ({"amount": "0"}, "NOTHING_TO_DEPOSIT"))
+)
+async def test_a_deposit_that_cannot_be_one(payer, client, change, reason):
+    plain = {"account": payer.account, "amount": "1", "deadline": 2**40, "permit_signature": b"x" * 65}
+    request = ledger_pb2.RelayDepositRequest(**plain | change, request_id=request_id())
+    assert (await refused(client, client.ledger.RelayDeposit, request)).reason == reason
+
+
+async def test_a_deposit_asked_for_twice_is_made_once(world, where, payer, client):
+    request = await permit(world, where, payer, OPEN)
+    first = await client.call(client.ledger.RelayDeposit, request)
+    assert await client.call(client.ledger.RelayDeposit, request) == first
+    other = ledger_pb2.RelayDepositRequest()
+    other.CopyFrom(request)
+    other.amount = str(OPEN // 2)
+    assert (await refused(client, client.ledger.RelayDeposit, other)).reason == "REQUEST_ID_REUSED"
+    other.CopyFrom(request)
+    other.request_id = request_id()
+    assert (await refused(client, client.ledger.RelayDeposit, other)).reason == "DEPOSIT_REFUSED"
+    assert (await balance(where, payer)).deposited == str(OPEN)
+
+
+# --- authorisations and leases
+
+
+async def test_a_payer_without_money_is_told_what_to_do(world, where, payer):
+    with pytest.raises(ApiError) as caught:
+        await lease(where, payer, OPEN)
+    error = caught.value
+    assert error.reason == "INSUFFICIENT_BALANCE"
+    assert error.metadata == {"account": payer.account, "spendable": "0", "needed": str(OPEN), "do": "deposit"}
+    await pay_in(world, where, payer, 2 * OPEN, cap=OPEN // 2)
+    with pytest.raises(ApiError) as caught:
+        await lease(where, payer, OPEN)
+    assert (caught.value.metadata["spendable"], caught.value.metadata["do"]) == (str(OPEN // 2), "authorise")
+
+
+async def test_leases_never_hold_more_than_there_is(world, where, payer):
+    await pay_in(world, where, payer, OPEN)
+    first = await lease(where, payer, OPEN * 2 // 3)
+    with pytest.raises(ApiError, match="INSUFFICIENT_BALANCE"):
+        await lease(where, payer, OPEN * 2 // 3)
+    async with as_service("openlora", ledger=where) as openlora:
+        give_back = ledger_pb2.ReleaseLeaseRequest(name=first.name, used="5", request_id=request_id())
+        await openlora.call(openlora.ledger.ReleaseLease, give_back)
+        assert (await balance(where, payer)).leased == "5"
+        again = ledger_pb2.ReleaseLeaseRequest(name=first.name, used=str(OPEN), request_id=request_id())
+        assert (await refused(openlora, openlora.ledger.ReleaseLease, again)).reason == "LEASE_EXCEEDED"
+        nowhere = ledger_pb2.ReleaseLeaseRequest(name="leases/none", used="0", request_id=request_id())
+        assert (await refused(openlora, openlora.ledger.ReleaseLease, nowhere)).reason == "LEASE_NOT_FOUND"
+    await lease(where, payer, OPEN * 2 // 3)
+
+
+async def test_a_lease_asked_for_twice_is_given_once(world, where, payer):
+    await pay_in(world, where, payer, OPEN)
+    name = request_id()
+    first = await lease(where, payer, OPEN // 4, request_id=name)
+    assert await lease(where, payer, OPEN // 4, request_id=name) == first
+    with pytest.raises(ApiError, match="REQUEST_ID_REUSED"):
+        await lease(where, payer, OPEN // 8, request_id=name)
+    assert (await balance(where, payer)).leased == str(OPEN // 4)
+
+
+async def test_an_authorisation_must_be_the_payers_and_last(where, payer, client):
+    foreign = await authorisation(where, Wallet.create(), OPEN)
+    foreign.account = payer.account
+    assert (await refused(client, client.ledger.AuthoriseSpending, foreign)).reason == "BAD_SIGNATURE"
+    changed = await authorisation(where, payer, OPEN)
+    changed.cap = str(2 * OPEN)
+    assert (await refused(client, client.ledger.AuthoriseSpending, changed)).reason == "BAD_SIGNATURE"
+    loose = await authorisation(where, payer, OPEN)
+    loose.signature = loose.signature[:64] + bytes([loose.signature[64] - 27])
+    assert (await refused(client, client.ledger.AuthoriseSpending, loose)).reason == "BAD_SIGNATURE"
+    for deadline in (int(time.time()) + 60, 2**63):
+        short = await authorisation(where, payer, OPEN, deadline=deadline)
+        assert (await refused(client, client.ledger.AuthoriseSpending, short)).reason == "BAD_DEADLINE"
+    assert (await balance(where, payer)).authorised == "0"
+
+
+async def test_a_cap_does_not_fall_below_what_is_promised(world, where, payer, client):
+    await pay_in(world, where, payer, OPEN)
+    await lease(where, payer, OPEN // 2)
+    low = await authorisation(where, payer, OPEN // 2 - 1)
+    error = await refused(client, client.ledger.AuthoriseSpending, low)
+    assert (error.reason, error.metadata["at_least"]) == ("CAP_TOO_LOW", str(OPEN // 2))
+    enough = await authorisation(where, payer, OPEN // 2)
+    answer = await client.call(client.ledger.AuthoriseSpending, enough)
+    assert (answer.authorised, answer.spendable) == (str(OPEN // 2), "0")
+    assert await client.call(client.ledger.AuthoriseSpending, enough) == answer
+
+
+# --- receipts
+
+
+async def rejected(world, where, payer, document) -> str:
+    """Why a receipt was refused, after one that is good went through behind it."""
+    held = await lease(where, payer, 1000)
+    world.attribution.give(document, good := a_receipt(payer, held.name, 1000))
+    await booked(where, payer, [good])
+    async with as_wallet(payer, ledger=where) as client:
+        request = ledger_pb2.GetPayoutRequest(response=document.response)
+        error = await refused(client, client.ledger.GetPayout, request)
+    assert error.reason == "RECEIPT_REJECTED"
+    return error.metadata["why"]
+
+
+def resign(document, **changes):
+    return receipts.sign(replace(document, **changes), SIGNER.private_key)
+
+
+def raised(document):
+    """One payee's share raised, taken from what is held; the sum still fits."""
+    shares = dict(document.shares)
+    shares[EARNERS[0].address] += shares.pop(split.STAKERS)
+    return resign(document, shares=shares)
+
+
+BAD = {
+    "BAD_SIGNATURE": lambda d, _: receipts.sign(d, Wallet.create().private_key),
+    "BAD_SIGNATURE ": lambda d, _: replace(d, fee=d.fee + 1),
+    "WRONG_SPLIT": lambda d, _: raised(d),
+    "WRONG_RULE": lambda d, _: resign(d, rule=split.Rule(0, 0, 0)),
+    "WRONG_PLATFORM": lambda d, _: resign(d, platform=EARNERS[0].address),
+    "BAD_NAMES": lambda d, _: resign(d, developer="me"),
+    "UNKNOWN_LEASE": lambda d, _: resign(d, lease="leases/unknown"),
+    "WRONG_LEASE": lambda d, other: resign(d, lease=other),
+}
+
+
+@pytest.mark.parametrize("reason", BAD)
+async def test_a_receipt_that_does_not_hold_moves_nothing(world, where, payer, reason):
+    other = Wallet.create()
+    await pay_in(world, where, payer, OPEN)
+    await pay_in(world, where, other, OPEN)
+    held, theirs = await lease(where, payer, OPEN // 2), await lease(where, other, OPEN // 2)
+    bad = BAD[reason](a_receipt(payer, held.name, OPEN // 4), theirs.name)
+    assert await rejected(world, where, payer, bad) == reason.strip()
+    assert (await conservation(where)).fees == "1000"
+    assert (await balance(where, other)).deposited == str(OPEN)
+
+
+async def test_an_answer_is_paid_by_one_receipt_for_ever(world, where, payer):
+    await pay_in(world, where, payer, OPEN)
+    held = await lease(where, payer, OPEN // 2)
+    first = a_receipt(payer, held.name, OPEN // 4)
+    world.attribution.give(first)
+    [payout] = await booked(where, payer, [first])
+    second = a_receipt(payer, held.name, OPEN // 8, response=first.response)
+    last = a_receipt(payer, held.name, 1000)
+    world.attribution.give(second, first, last)
+    await booked(where, payer, [last])
+    assert await booked(where, payer, [first]) == [payout]
+    assert (await conservation(where)).fees == str(OPEN // 4 + 1000)
+
+
+async def test_a_lease_pays_its_amount_and_no_more(world, where, payer):
+    await pay_in(world, where, payer, OPEN)
+    held = await lease(where, payer, OPEN // 4)
+    assert await rejected(world, where, payer, a_receipt(payer, held.name, OPEN // 2)) == "LEASE_EXCEEDED"
+
+
+async def test_a_receipt_that_comes_after_its_lease_was_given_back_is_paid_if_there_is_money(world, where, payer):
+    await pay_in(world, where, payer, OPEN)
+    held = await lease(where, payer, OPEN)
+    async with as_service("openlora", ledger=where) as openlora:
+        give_back = ledger_pb2.ReleaseLeaseRequest(name=held.name, used="1000", request_id=request_id())
+        await openlora.call(openlora.ledger.ReleaseLease, give_back)
+    late = a_receipt(payer, held.name, OPEN // 2)
+    world.attribution.give(late)
+    await booked(where, payer, [late])
+    await lease(where, payer, OPEN // 2 - 2000)
+    too_late = a_receipt(payer, held.name, OPEN // 4)
+    assert await rejected(world, where, payer, too_late) == "INSUFFICIENT_BALANCE"
+
+
+async def test_garbage_in_the_log_is_passed_over(world, where, payer):
+    await pay_in(world, where, payer, OPEN)
+    held = await lease(where, payer, OPEN)
+    good = a_receipt(payer, held.name, 1000)
+    world.attribution.give(b"", b"\xff" * 100, b"{}", b"[" * 50_000, good.dumps()[:-1], good)
+    await booked(where, payer, [good])
+    assert (await conservation(where)).fees == "1000"
+
+
+# --- epochs and claims
+
+
+async def test_an_epoch_is_closed_by_operators_and_has_something_in_it(where, client):
+    request = ledger_pb2.CloseEpochRequest(request_id=request_id())
+    assert (await refused(client, client.ledger.CloseEpoch, request)).reason == "NOT_AN_OPERATOR"
+    async with as_wallet(OPERATOR, ledger=where) as operator:
+        assert (await refused(operator, operator.ledger.CloseEpoch, request)).reason == "EMPTY_EPOCH"
+
+
+async def test_closing_and_claiming_twice_changes_nothing(world, where, payer, client):
+    await pay_in(world, where, payer, OPEN)
+    held = await lease(where, payer, OPEN)
+    world.attribution.give(one := a_receipt(payer, held.name, OPEN // 2))
+    await booked(where, payer, [one])
+    name = request_id()
+    assert await close_epoch(where, request_id=name) == await close_epoch(where, request_id=name)
+    with pytest.raises(ApiError, match="EMPTY_EPOCH"):
+        await close_epoch(where)
+    first = await claim(where, EARNERS[2], request_id=name)
+    assert await claim(where, EARNERS[2], request_id=name) == first
+    with pytest.raises(ApiError, match="NOTHING_TO_CLAIM"):
+        await claim(where, EARNERS[2])
+    with pytest.raises(ApiError, match="REQUEST_ID_REUSED"):
+        await claim(where, EARNERS[3], request_id=name)
+    with pytest.raises(ApiError, match="NO_CLAIM"):
+        await claim(where, payer)
+    chain = world.chain()
+    assert (chain.last_epoch(), chain.claimed(EARNERS[2].address)) == (1, int(first.cumulative))
+    assert chain.total_claimed() == int(first.cumulative)
+
+
+# --- who may see and do what
+
+
+async def test_what_is_an_accounts_own_is_closed_to_others(world, where, payer):
+    await pay_in(world, where, payer, OPEN)
+    held = await lease(where, payer, OPEN)
+    world.attribution.give(one := a_receipt(payer, held.name, 1000))
+    await booked(where, payer, [one])
+    async with as_wallet(Wallet.create(), ledger=where) as stranger:
+        stub = stranger.ledger
+        payout = ledger_pb2.GetPayoutRequest(response=one.response)
+        assert (await refused(stranger, stub.GetPayout, payout)).reason == "PAYOUT_NOT_FOUND"
+        for method, request in (
+            (stub.GetBalance, ledger_pb2.GetBalanceRequest(account=payer.account)),
+            (stub.ListPostings, ledger_pb2.ListPostingsRequest(account=payer.account)),
+        ):
+            assert (await refused(stranger, method, request)).reason == "NOT_YOURS"
+        take = ledger_pb2.AcquireLeaseRequest(account=payer.account, amount="1", request_id=request_id())
+        assert (await refused(stranger, stub.AcquireLease, take)).reason == "NOT_FOR_THIS_CALLER"
+        anchor = ledger_pb2.AnchorSnapshotRequest(
+            snapshot="datanets/d/snapshots/1", root=b"r" * 32, record_count=1, request_id=request_id()
+        )
+        assert (await refused(stranger, stub.AnchorSnapshot, anchor)).reason == "NOT_FOR_THIS_CALLER"
+    assert await booked(where, EARNERS[4], [one])  # a payee sees it
+
+
+async def test_a_page_of_postings_tells_the_story_newest_first(world, where, payer, client):
+    await pay_in(world, where, payer, OPEN)
+    held = await lease(where, payer, OPEN)
+    world.attribution.give(one := a_receipt(payer, held.name, 1000))
+    await booked(where, payer, [one])
+    request = ledger_pb2.ListPostingsRequest(account=payer.account, page_size=1)
+    page = await client.call(client.ledger.ListPostings, request)
+    [line] = page.postings
+    assert (line.kind, line.book, line.amount, line.cause) == ("inference", "payer", "-1000", one.response)
+    request.page_token = page.next_page_token
+    page = await client.call(client.ledger.ListPostings, request)
+    assert [(p.kind, p.amount) for p in page.postings] == [("deposit", str(OPEN))]
+    assert page.next_page_token == ""
+    request.page_token = "1-x"
+    assert (await refused(client, client.ledger.ListPostings, request)).reason == "BAD_PAGE_TOKEN"
+
+
+async def test_strangers_see_what_is_public(where):
+    async with Client(endpoints(ledger=where)) as anyone:
+        info = await anyone.call(anyone.ledger.GetSettlementInfo, ledger_pb2.GetSettlementInfoRequest())
+        assert info.rule.sha256 == split.Rule().digest()
+        nothing = ledger_pb2.GetEpochRequest(name="epochs/7")
+        assert (await refused(anyone, anyone.ledger.GetEpoch, nothing)).reason == "EPOCH_NOT_FOUND"
+        mine = ledger_pb2.GetBalanceRequest(account=Wallet.create().account)
+        assert (await refused(anyone, anyone.ledger.GetBalance, mine)).reason == "SIGN_IN"
+
+
+# --- snapshots
+
+
+async def test_a_snapshot_is_anchored_once(world, where):
+    snapshot = f"datanets/d-{uuid.uuid4().hex[:8]}/snapshots/3"
+    asked = {"snapshot": snapshot, "root": b"r" * 32, "record_count": 150}
+    request = ledger_pb2.AnchorSnapshotRequest(**asked, request_id=request_id())
+    async with as_service("datanet", ledger=where) as datanet:
+        results = [
+            await datanet.wait("ledger", await datanet.call(datanet.ledger.AnchorSnapshot, r), ledger_pb2.Anchoring)
+            for r in (request, request, ledger_pb2.AnchorSnapshotRequest(**asked, request_id=request_id()))
+        ]
+        other = ledger_pb2.AnchorSnapshotRequest(**asked | {"root": b"s" * 32}, request_id=request_id())
+        assert (await refused(datanet, datanet.ledger.AnchorSnapshot, other)).reason == "ALREADY_ANCHORED"
+        for change in ({"root": b"short"}, {"record_count": 0}, {"snapshot": "datanets/d/snapshots/x"}):
+            wrong = ledger_pb2.AnchorSnapshotRequest(**asked | change, request_id=request_id())
+            assert (await refused(datanet, datanet.ledger.AnchorSnapshot, wrong)).reason.startswith("BAD_")
+    assert results[0] == results[1] == results[2]
+    assert results[0].transaction.startswith("0x")
+    on_chain = world.chain().snapshot(snapshot.split("/snapshots", maxsplit=1)[0], 3)
+    assert (on_chain.root, on_chain.records) == (b"r" * 32, 150)
