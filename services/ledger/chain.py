@@ -178,6 +178,10 @@ class Chain(Protocol):
     chain_id: int
     contracts: Contracts
 
+    def close(self) -> None:
+        """Lets go of the node."""
+        ...
+
     def nonce(self, address: str, *, pending: bool = False) -> int:
         """The next nonce: of mined transactions, or with `pending` also of those that wait."""
         ...

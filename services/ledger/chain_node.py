@@ -42,20 +42,27 @@ T = TypeVar("T")
 class Node:
     """A node of one chain. Make it with `Node.connect`."""
 
-    def __init__(self, web3: Web3, chain_id: int) -> None:
+    def __init__(self, web3: Web3, chain_id: int, session: requests.Session) -> None:
         self.web3 = web3
         self.chain_id = chain_id
+        self.session = session
 
     @classmethod
     def connect(cls, url: str, chain_id: int, timeout: float = TIMEOUT_SECONDS) -> Node:
         """Connects and checks the chain id. Raises WrongChain, ChainUnavailable; `timeout` in seconds, a request."""
         retries = ExceptionRetryConfiguration(errors=(requests.ConnectionError,), retries=2)
-        provider = HTTPProvider(url, request_kwargs={"timeout": timeout}, exception_retry_configuration=retries)
-        node = cls(Web3(provider), chain_id)
+        # One session for all threads: web3 would open one a thread, and never close any.
+        session, patience = requests.Session(), {"timeout": timeout}
+        provider = HTTPProvider(url, patience, session, exception_retry_configuration=retries)
+        node = cls(Web3(provider), chain_id, session)
         served = node._ask(lambda: node.web3.eth.chain_id)
         if served != chain_id:
             raise WrongChain(f"the node at {url} serves chain {served}, but {chain_id} is configured")
         return node
+
+    def close(self) -> None:
+        """Lets go of the connections."""
+        self.session.close()
 
     def genesis_hash(self) -> str:
         """The first block's hash: tells two chains of the same id apart."""

@@ -43,7 +43,7 @@ class RpcChain(Node):
     """A node, and the contracts read through it: implements `services.ledger.chain.Chain`."""
 
     def __init__(self, node: Node, contracts: Contracts) -> None:
-        super().__init__(node.web3, node.chain_id)
+        super().__init__(node.web3, node.chain_id, node.session)
         self.contracts = contracts
 
     def deposits(self, from_block: int, to_block: int | None = None) -> Iterator[Deposit]:
