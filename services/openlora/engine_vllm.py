@@ -145,7 +145,8 @@ class VllmEngine:
             llm.output_handler.cancel()  # it would report the end of vLLM's process as a failure
         await asyncio.to_thread(llm.shutdown)
         # After its process died vLLM may leave sockets open, and an interpreter with open sockets does not end.
-        llm.engine_core.ctx.destroy(linger=0)
+        llm.engine_core.resources.input_socket.close(linger=0)
+        llm.engine_core.resources.output_socket.close(linger=0)
         self._llm = None
         # vLLM shuts down again when it is collected; at the interpreter's end that fails, with a traceback.
         llm.shutdown = lambda *_: None
