@@ -8,6 +8,8 @@ to install Debian packages; where one is missing it says which.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import fcntl
 import hashlib
 import os
@@ -214,6 +216,22 @@ def install_torch(version: str) -> None:
     pip(f"torch=={version}")
 
 
+def make_numa() -> None:
+    """Compile the stand-in for libnuma that vLLM's kernels need to load, where the machine lacks the real one."""
+    with contextlib.suppress(OSError):
+        ctypes.CDLL("libnuma.so.1")
+        return
+    target, source = VENV / "lib" / "openledger" / "libnuma.so.1", ROOT / "services" / "openlora" / "native"
+    target.parent.mkdir(exist_ok=True)
+    linked = ["-shared", "-fPIC", "-O2", "-Wl,-soname,libnuma.so.1", f"-Wl,--version-script={source / 'numa.map'}"]
+    command = [os.environ.get("CC", "cc"), *linked, "-o", str(target), str(source / "numa.c")]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = getattr(error, "stderr", "") or error
+        raise SetupError(f"{said}\nA C compiler is missing (apt-get install gcc libc6-dev), or libnuma1") from error
+
+
 def install(group: str) -> None:
     """Install a group exactly as its lock says."""
     lock = (LOCKS / f"{group}.lock").read_text(encoding="utf-8").splitlines()
@@ -226,6 +244,8 @@ def install(group: str) -> None:
     pip("--no-deps", "-r", str(LOCKS / f"{group}.lock"), progress=progress)
     if group == "runtime":
         pip("--no-deps", "--no-build-isolation", "--editable", str(ROOT))
+        if sys.platform == "linux":
+            make_numa()
     progress.close()
     stamp(group).write_text(fingerprint(group))
 

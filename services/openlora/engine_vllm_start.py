@@ -5,7 +5,9 @@ It does not know what is asked of vLLM afterwards.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -41,14 +43,37 @@ for _name, _value in ENVIRONMENT.items():
 
 
 @contextmanager
-def _its_environment() -> Iterator[None]:
-    added = {name: value for name, value in ITS_ENVIRONMENT.items() if name not in os.environ}
-    os.environ.update(added)
+def _its_environment(**more: str) -> Iterator[None]:
+    wanted = ITS_ENVIRONMENT | more
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update({name: value for name, value in wanted.items() if name in more or before[name] is None})
     try:
         yield
     finally:
-        for name in added:
-            os.environ.pop(name, None)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _numa() -> dict[str, str]:
+    """Have libnuma, which vLLM's kernels do not load without, in this process; what its own needs to find it.
+
+    Raises:
+        EngineDead: neither the machine's libnuma nor the one that set-up makes is here.
+    """
+    try:
+        ctypes.CDLL("libnuma.so.1")
+    except OSError:
+        made = Path(sys.prefix, "lib", "openledger", "libnuma.so.1")
+        try:
+            ctypes.CDLL(str(made))  # found again by its name when vLLM's kernels ask for it
+        except OSError as error:
+            raise EngineDead("vLLM needs libnuma: make setup, or apt-get install libnuma1") from error
+        paths = [str(made.parent), os.environ.get("LD_LIBRARY_PATH", "")]
+        return {"LD_LIBRARY_PATH": os.pathsep.join(filter(None, paths))}
+    return {}
 
 
 def installed_version() -> str:
@@ -64,7 +89,12 @@ def installed_version() -> str:
 
 
 def start(base: Path, settings: EngineSettings) -> Any:
-    """AsyncLLM on a base model: about 5 s of imports and 10 s for its process and the weights of a 135M model."""
+    """AsyncLLM on a base model: about 5 s of imports and 10 s for its process and the weights of a 135M model.
+
+    Raises:
+        EngineDead: a library that it needs is missing.
+    """
+    more = _numa() if sys.platform == "linux" else {}
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.platforms import current_platform
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -93,7 +123,7 @@ def start(base: Path, settings: EngineSettings) -> Any:
         seed=0,
         **(on_cpu if current_platform.is_cpu() else {}),
     )
-    with _its_environment():
+    with _its_environment(**more):
         return AsyncLLM.from_engine_args(arguments)
 
 
