@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ def _its_environment(**more: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
+@cache  # a second look would find what the first one loaded, and think it the machine's
 def _numa() -> dict[str, str]:
     """Have libnuma, which vLLM's kernels do not load without, in this process; what its own needs to find it.
 
