@@ -52,7 +52,7 @@ _OPTIONS = (
 
 
 class ApiError(Exception):
-    """A service's refusal: its gRPC code, its reason (UPPER_SNAKE, see docs/errors.md), and what to do."""
+    """A service's refusal: its gRPC code, its reason (UPPER_SNAKE, see docs/errors/), and what to do."""
 
     def __init__(
         self, code: grpc.StatusCode, reason: str, message: str, metadata: Mapping[str, str], retry: float | None

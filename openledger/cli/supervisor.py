@@ -33,9 +33,14 @@ class StartFailed(RuntimeError):
 class Supervisor:
     """`async with Supervisor(waves, tell)`: all are ready inside, none runs after."""
 
-    def __init__(self, waves: Sequence[Sequence[Process]], tell: Callable[[str, str], None]) -> None:
-        """`tell(name, what)` hears of "starting", "ready", restarts and "stopped"."""
-        self._waves, self._tell = waves, tell
+    def __init__(
+        self, waves: Sequence[Sequence[Process]], tell: Callable[[str, str], None], *, restarts: int = _RESTARTS
+    ) -> None:
+        """`tell(name, what)` hears of "starting", "ready", restarts and "stopped".
+
+        What dies `restarts` times in a minute is given up.
+        """
+        self._waves, self._tell, self._restarts = waves, tell, restarts
         self._children: dict[str, asyncio.subprocess.Process] = {}
         self._keepers: list[asyncio.Task[None]] = []
         self._failed: asyncio.Future[None] | None = None
@@ -117,29 +122,35 @@ class Supervisor:
                 ) from None
 
     async def _keep(self, process: Process) -> None:
-        deaths: deque[float] = deque(maxlen=_RESTARTS)
+        deaths: deque[float] = deque(maxlen=self._restarts)
         while True:
             child = self._children[process.name]
             assert child.stdout is not None
             async for line in child.stdout:
                 _write(process.log, line)
             status = await child.wait()
-            deaths.append(time.monotonic())
-            if len(deaths) == _RESTARTS and deaths[-1] - deaths[0] < _RESTART_WINDOW:
-                self._give_up(f"{process.name} died {_RESTARTS} times in a minute:\n{tail(process.log)}")
-                return
             self._tell(process.name, f"ended with status {status}: restarting")
-            try:
-                await self._start(process)
-            except (StartFailed, OSError) as error:
-                self._give_up(str(error))
-                return
+            while True:
+                deaths.append(time.monotonic())
+                if len(deaths) == self._restarts and deaths[-1] - deaths[0] < _RESTART_WINDOW:
+                    self._give_up(f"{process.name} died {self._restarts} times in a minute:\n{tail(process.log)}")
+                    return
+                try:
+                    await self._start(process)
+                    break
+                except StartFailed:
+                    self._tell(process.name, "ended while it was starting: restarting")
+                except OSError as error:
+                    self._give_up(f"{process.name} cannot be started: {error}")
+                    return
             self._tell(process.name, "ready")
 
     def _give_up(self, why: str) -> None:
         assert self._failed is not None
         if not self._failed.done():
             self._failed.set_exception(StartFailed(why))
+            self._failed.exception()  # seen: whoever watches raises it, and who does not was told
+        self._tell("supervisor", why)
 
     async def _stop(self) -> None:
         for keeper in self._keepers:

@@ -1,6 +1,6 @@
 """One error model: domain code raises `Fault`, the edge turns it into a google.rpc.Status that people can act on.
 
-Every reason is UPPER_SNAKE, belongs to one service's domain, and is listed in docs/errors.md.
+Every reason is UPPER_SNAKE, belongs to one service's domain, and is listed in docs/errors/.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ async def everything(read, request_type, client: Client) -> list:
 async def test_kill_9_loses_nothing_and_doubles_nothing(world):
     installation, adapter, state = world
     draw = random.Random(SEED)
-    async with Supervisor(installation.waves(), lambda *_: None) as supervisor:
+    async with Supervisor(installation.waves(), lambda *_: None, restarts=KILLS) as supervisor:
         async with Client(installation.endpoints, state.wallet("payer")) as payer:
             await people.pay_in(payer, state, installation, 1000 * money.OPEN)
         load = Load(installation, state, ("base", adapter.revision))

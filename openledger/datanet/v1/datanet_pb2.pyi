@@ -545,7 +545,7 @@ class RecordOutcome(_message.Message):
     record: _builtins.str
     """datanets/{datanet}/records/{record}, when it was taken in."""
     reason: _builtins.str
-    """UPPER_SNAKE, when it was refused; documented in docs/errors.md."""
+    """UPPER_SNAKE, when it was refused; documented in docs/errors/."""
     message: _builtins.str
     """The same in words, and what to do."""
     def __init__(

@@ -91,6 +91,22 @@ async def test_what_keeps_dying_is_given_up(program):
             await asyncio.wait_for(supervisor.watch(asyncio.sleep(60)), 30)
 
 
+async def test_what_is_killed_while_it_starts_is_started_again(program, tmp_path):
+    # Its second life is cut short before it is ready; the third one comes up.
+    flag = tmp_path / "lives"
+    code = f"""
+import os, pathlib, signal
+lives = pathlib.Path({str(flag)!r})
+lives.write_text((lives.read_text() if lives.exists() else '') + 'x')
+if len(lives.read_text()) == 2: os.kill(os.getpid(), signal.SIGKILL)
+{SERVE}"""
+    said = []
+    async with Supervisor([[program("p", code)]], lambda name, what: said.append(what)) as supervisor:
+        os.kill(supervisor.pid("p"), signal.SIGKILL)
+        await until(lambda: said.count("ready") == 2)
+    assert "ended while it was starting: restarting" in said
+
+
 async def test_a_taken_port_is_named(program):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
