@@ -88,10 +88,13 @@ def leased(leases: Iterable[Lease], now: float) -> int:
 
 
 def release(lease: Lease, used: int) -> Lease:
-    """The lease with only what it used reserved.  Raises `Refusal` when that is more than it had."""
+    """The lease with only what it used reserved.  Raises `Refusal` when that is more than it had.
+
+    What was given back once may be promised to others by now: a later release never takes it back.
+    """
     if used > lease.amount:
         raise Refusal("LEASE_EXCEEDED", f"{lease.name} had {lease.amount}, of which {used} cannot have been used")
-    return replace(lease, held=max(used, lease.charged), released=True)
+    return replace(lease, held=max(lease.charged, min(used, lease.held)), released=True)
 
 
 def charge(payer: Payer, lease: Lease, others: Iterable[Lease], fee: int, now: float) -> Lease:

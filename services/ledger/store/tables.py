@@ -206,4 +206,5 @@ _INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.ins
 def insert_new(connection: Connection, table: Table, **values: Any) -> bool:
     """Insert a row unless its key is taken; says whether it was inserted."""
     statement = _INSERT[connection.dialect.name](table).values(**values).on_conflict_do_nothing()
-    return bool(connection.execute(statement).rowcount)
+    # Asked for by RETURNING: not every driver counts the rows of such a statement.
+    return connection.execute(statement.returning(*table.primary_key.columns)).first() is not None

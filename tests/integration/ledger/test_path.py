@@ -37,7 +37,13 @@ from tests.ledger_world import (
 )
 
 
-async def test_from_a_deposit_to_money_in_the_hands_of_those_who_earned_it(world, where, payer):
+async def test_from_a_deposit_to_money_in_the_hands_of_those_who_earned_it(world, payer, database_url):
+    world.more["database_url"] = database_url
+    async with world.run() as where:
+        await the_whole_way(world, where, payer)
+
+
+async def the_whole_way(world, where, payer):
     paid_in = await pay_in(world, where, payer, 10 * OPEN)
     assert (paid_in.deposited, paid_in.authorised, paid_in.spendable) == (str(10 * OPEN),) * 3
 

@@ -1,0 +1,279 @@
+"""The ledger's store on both databases."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy.exc import IntegrityError
+
+import services.ledger
+from services.kit.database import Database
+from services.ledger import journal, spend
+from services.ledger.chain import Call, SignedTransaction
+from services.ledger.journal import Event, Journal, Kind, Unbalanced
+from services.ledger.lease import Times
+from services.ledger.store import books, challenges, epochs, payers
+from services.ledger.store import chain as transactions
+from services.ledger.store.books import Payout
+from services.ledger.store.epochs import Anchoring, Epoch, State
+from services.ledger.store.payers import Unredeemed
+from services.ledger.store.tables import METADATA
+
+A, B = "0x" + "a" * 40, "0x" + "b" * 40
+BIG = 2**120
+CALL = Call("0x" + "7" * 40, b"data")
+
+
+@pytest.fixture
+def database(database_url):
+    database = Database(database_url)
+    database.migrate(Path(services.ledger.__file__).parent / "migrations")
+    yield database
+    database.close()
+
+
+def write(database, act):
+    def locked(connection):
+        books.lock(connection)
+        return act(connection)
+
+    return database.write_now(locked)
+
+
+def deposit(number: int, who: str = A, amount: int = BIG) -> Journal:
+    return journal.deposit(Event(f"0x{number:064x}", f"0x{number:064x}", 0), who, amount)
+
+
+def inference(number: int, fee: int = 10) -> Journal:
+    return Journal(
+        Kind.INFERENCE, f"inference:responses/{number}", "p", "c", {journal.payer(A): -fee, "payable:b": fee}
+    )
+
+
+def answer(database, number: int, digest: str = "d" * 64) -> None:
+    """A booked receipt."""
+
+    def act(c):
+        place = books.post(c, inference(number))
+        books.keep_receipt(c, place, Payout(f"responses/{number}", digest, A, 10, {B: 10}, frozenset({B}), None))
+
+    write(database, act)
+
+
+def test_the_migrated_schema_is_what_the_code_says(database):
+    with database._writer.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+
+
+def test_balances_beside_postings_are_exact_at_any_size(database):
+    for number in range(3):
+        write(database, lambda c, n=number: books.post(c, deposit(n)))
+    assert database.read_now(lambda c: books.book(c, journal.payer(A))).balance == 3 * BIG
+    sums = database.read_now(lambda c: journal.conservation(books.every_posting(c)))
+    assert sums.trial_balance == 0
+    rows = database.read_now(lambda c: books.lines_of(c, [journal.payer(A)], None, 2))
+    assert [(r.journal, r.amount) for r in rows] == [(3, BIG), (2, BIG)]
+    rest = database.read_now(lambda c: books.lines_of(c, [journal.payer(A)], (2, rows[-1].line), 9))
+    assert [r.journal for r in rest] == [1]
+
+
+def test_a_payer_below_zero_is_undone_as_a_whole(database):
+    write(database, lambda c: books.post(c, deposit(1, amount=5)))
+    with pytest.raises(Unbalanced):
+        write(database, lambda c: books.post(c, inference(1)))
+    assert database.read_now(lambda c: books.book(c, journal.payer(A))).balance == 5
+    assert write(database, lambda c: books.post(c, deposit(2))) == 2
+
+
+def test_one_event_one_journal(database):
+    write(database, lambda c: books.post(c, deposit(1)))
+    with pytest.raises(IntegrityError):
+        write(database, lambda c: books.post(c, deposit(1)))
+    assert database.read_now(lambda c: books.book(c, journal.payer(A))).balance == BIG
+
+
+async def test_journals_of_many_writers_are_numbered_without_gaps(database, database_url):
+    other = Database(database_url)
+
+    def act(number):
+        def locked(connection):
+            books.lock(connection)
+            return books.post(connection, deposit(number, amount=1))
+
+        return locked
+
+    numbers = await asyncio.gather(*((database, other)[n % 2].write(act(n)) for n in range(40)))
+    other.close()
+    assert sorted(numbers) == list(range(1, 41))
+    assert database.read_now(lambda c: books.book(c, journal.payer(A))).balance == 40
+
+
+async def test_leases_of_many_at_once_never_promise_more_than_there_is(database, database_url):
+    write(database, lambda c: books.post(c, deposit(1, amount=100)))
+    times = Times(100, 10, 10)
+    database.write_now(lambda c: spend.authorise(c, A, 100, 2000, b"s", 1000.0))
+    other = Database(database_url)
+
+    def take(connection):
+        return spend.acquire(connection, A, 30, times, 1000.0)
+
+    results = await asyncio.gather(*((database, other)[n % 2].write(take) for n in range(8)), return_exceptions=True)
+    other.close()
+    assert sum(not isinstance(r, Exception) for r in results) == 3
+    assert sum(lease.held for lease in database.read_now(lambda c: payers.open_leases(c, A, 1000.0))) == 90
+
+
+def test_payers_are_redeemed_once_and_never_backwards(database):
+    def spent(c, amount, redeemed):
+        payers.lock(c, A)
+        payers.set_spent(c, A, amount)
+        payers.set_redeemed(c, A, redeemed)
+
+    database.write_now(lambda c: spend.authorise(c, A, BIG, 2000, b"sig", 0))
+    database.write_now(lambda c: spent(c, BIG, 5))
+    assert database.read_now(payers.unredeemed) == [Unredeemed(A, BIG, BIG, 2000, b"sig")]
+    assert database.read_now(payers.leaving) == []
+    database.write_now(lambda c: payers.set_withdrawing(c, A, 1))
+    assert [line.payer for line in database.read_now(payers.leaving)] == [A]
+    database.write_now(lambda c: payers.set_redeemed(c, A, BIG))
+    database.write_now(lambda c: payers.set_redeemed(c, A, 5))
+    assert database.read_now(payers.unredeemed) == database.read_now(payers.leaving) == []
+
+
+def test_a_lease_is_kept_as_it_is(database):
+    database.write_now(lambda c: spend.authorise(c, A, BIG, 2000, b"s", 0))
+    write(database, lambda c: books.post(c, deposit(1)))
+    lease = database.write_now(lambda c: spend.acquire(c, A, BIG // 2, Times(100, 10, 10), 0))
+    assert database.read_now(lambda c: payers.lease(c, lease.name)) == lease
+    changed = replace(lease, charged=lease.amount)
+    database.write_now(lambda c: payers.save_lease(c, changed))
+    assert database.read_now(lambda c: payers.lease(c, lease.name)) == changed
+    assert database.read_now(lambda c: payers.open_leases(c, A, 0)) == []
+
+
+def an_epoch(number: int = 1, **changes) -> Epoch:
+    plain = Epoch(number, 1, State.SEALED, "1" * 64, "2" * 64, 1, 2, BIG, f"operations/epoch-{number}.1")
+    return replace(plain, **changes)
+
+
+def test_an_epoch_takes_the_open_receipts_and_a_veto_gives_them_back(database):
+    write(database, lambda c: books.post(c, deposit(1)))
+    for number in (1, 2):
+        answer(database, number, str(number) * 64)
+    assert database.read_now(epochs.open_receipts) == ["1" * 64, "2" * 64]
+    stored = write(database, lambda c: epochs.store(c, an_epoch(), {A: BIG, B: 1}))
+    assert database.read_now(lambda c: epochs.get(c, 1)) == stored
+    answer(database, 3, "3" * 64)
+    assert database.read_now(epochs.open_receipts) == ["3" * 64]
+    assert database.read_now(lambda c: epochs.receipts(c, 1)) == ["1" * 64, "2" * 64]
+    assert database.read_now(lambda c: books.payout(c, "responses/1")).epoch == 1
+    assert database.read_now(lambda c: epochs.leaves(c, 1)) == {A: BIG, B: 1}
+    assert [database.read_now(lambda c, w=who: epochs.leaf(c, 1, w)) for who in (A, B, "0x")] == [BIG, 1, 0]
+
+    database.write_now(lambda c: (epochs.advance(c, stored, State.VETOED), epochs.reopen(c, 1)))
+    assert len(database.read_now(epochs.open_receipts)) == 3
+    again = an_epoch(attempt=2, root="9" * 64)
+    write(database, lambda c: epochs.store(c, again, {A: BIG}))
+    assert database.read_now(lambda c: epochs.get(c, 1)).key == "1.2"
+    assert database.read_now(lambda c: epochs.leaves(c, 1)) == {A: BIG}
+    assert database.read_now(epochs.open_receipts) == []
+
+
+def test_epochs_are_found_by_state_and_page(database):
+    for number, state in ((1, State.ACTIVE), (2, State.PROPOSED), (3, State.SEALED)):
+        database.write_now(lambda c, n=number, s=state: epochs.store(c, an_epoch(n, state=s), {A: 1}))
+    found = database.read_now(
+        lambda c: (epochs.newest(c), epochs.newest(c, State.ACTIVE), epochs.oldest(c, State.SEALED, State.PROPOSED))
+    )
+    assert [epoch.number for epoch in found] == [3, 1, 2]
+    assert [e.number for e in database.read_now(lambda c: epochs.page(c, None, 2))] == [3, 2]
+    assert [e.number for e in database.read_now(lambda c: epochs.page(c, 2, 2))] == [1]
+
+
+def test_redemptions_keep_their_batches(database):
+    lines = [Unredeemed(who, BIG, BIG, 7, b"s") for who in (A, B)]
+    for batch in ("epoch/1.1/000001", "epoch/1.1/000000", "epoch/1.10/000000"):
+        database.write_now(lambda c, b=batch: epochs.plan_redemption(c, b, lines))
+    first = database.read_now(lambda c: epochs.batches(c, "epoch/1.1/"))
+    assert first == ["epoch/1.1/000000", "epoch/1.1/000001"]
+    assert database.read_now(lambda c: epochs.redemptions(c, first[0])) == lines
+    database.write_now(lambda c: epochs.drop_batch(c, first[0]))
+    assert database.read_now(lambda c: epochs.batches(c, "epoch/1.1/")) == first[1:]
+
+
+def test_a_snapshot_is_anchored_once(database):
+    one = Anchoring("datanets/d/snapshots/1", "1" * 64, 3, "operations/x")
+    assert database.write_now(lambda c: epochs.new_anchoring(c, one))
+    assert not database.write_now(lambda c: epochs.new_anchoring(c, replace(one, root="2" * 64)))
+    assert database.read_now(epochs.open_anchorings) == [one]
+    database.write_now(lambda c: epochs.end_anchoring(c, one.snapshot))
+    assert database.read_now(epochs.open_anchorings) == []
+    assert database.read_now(lambda c: epochs.anchoring(c, one.snapshot)) == replace(one, done=True)
+
+
+def test_a_transaction_is_planned_once_and_again_only_after_it_failed(database):
+    plan = transactions.plan
+    first = database.write_now(lambda c: plan(c, "k", CALL))
+    assert database.write_now(lambda c: plan(c, "k", Call(CALL.to, b"other"))) == first
+    database.write_now(lambda c: transactions.ended(c, "k", error="no"))
+    assert database.write_now(lambda c: plan(c, "k", CALL)).error == "no"
+    assert database.write_now(lambda c: plan(c, "k", CALL, again=True)) == first
+    second = database.write_now(lambda c: plan(c, "l", CALL))
+    assert [t.key for t in database.read_now(transactions.unfinished)] == [first.key, second.key]
+
+
+def test_nonces_are_taken_by_the_newest_sender_alone(database):
+    old = database.write_now(lambda c: transactions.take_pen(c, A))
+    assert [database.write_now(lambda c: transactions.take_nonce(c, A, old, 4)) for _ in range(2)] == [4, 5]
+    new = database.write_now(lambda c: transactions.take_pen(c, A))
+    with pytest.raises(transactions.LostPen):
+        database.write_now(lambda c: transactions.take_nonce(c, A, old, 0))
+    assert database.write_now(lambda c: transactions.take_nonce(c, A, new, 0)) == 6
+
+
+def test_two_transactions_of_one_nonce_cannot_be(database):
+    for key in ("k", "l"):
+        database.write_now(lambda c, k=key: transactions.plan(c, k, CALL))
+    database.write_now(lambda c: transactions.signed(c, "k", A, SignedTransaction(b"r", "0x1", 3)))
+    with pytest.raises(IntegrityError):
+        database.write_now(lambda c: transactions.signed(c, "l", A, SignedTransaction(b"s", "0x2", 3)))
+
+
+async def test_a_challenge_is_taken_once_however_many_try(database, database_url):
+    database.write_now(lambda c: challenges.put(c, "n", "text", 100))
+    other = Database(database_url)
+    taken = await asyncio.gather(
+        *((database, other)[n % 2].write(lambda c: challenges.take(c, "n")) for n in range(10))
+    )
+    other.close()
+    assert [found for found in taken if found] == [("text", 100)]
+
+
+def test_challenges_that_ended_are_forgotten(database):
+    for end in (1, 2, 3):
+        database.write_now(lambda c, e=end: challenges.put(c, str(e), "text", e))
+    database.write_now(lambda c: challenges.purge(c, 2))
+    assert database.read_now(challenges.count) == 1
+
+
+def test_the_place_on_the_chain_moves(database):
+    for block in (1, 2):
+        database.write_now(lambda c, b=block: transactions.follow(c, A, b, f"0x{b}"))
+        assert database.read_now(lambda c: transactions.followed(c, A)) == (block, f"0x{block}")
+
+
+def test_a_refused_receipt_is_kept_once(database):
+    name = f"responses/{uuid.uuid4().hex}"
+
+    def keep():
+        return database.write_now(lambda c: books.reject(c, "d" * 64, name, A, "BAD", "why", b"x"))
+
+    assert [keep(), keep()] == [True, False]
+    assert database.read_now(lambda c: books.rejection(c, name)).reason == "BAD"
+    assert database.read_now(lambda c: books.rejection(c, "responses/other")) is None

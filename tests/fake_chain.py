@@ -1,0 +1,122 @@
+"""A chain in memory that can be told to misbehave: blocks undone, answers lost, nonces taken by others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from eth_account import Account
+
+from openledger.claims import keccak
+from services.ledger.chain import (
+    Block,
+    Call,
+    CallReverted,
+    ChainUnavailable,
+    Contracts,
+    Fees,
+    NodeRefused,
+    NonceTooLow,
+    Receipt,
+)
+
+AT = Contracts(1, 1, *("0x" + digit * 40 for digit in "5678"))
+
+
+class FakeChain:
+    """One block a transaction, mined when it arrives unless `holding`; what is not needed is not there."""
+
+    chain_id = 1
+    contracts = AT
+
+    def __init__(self) -> None:
+        self.blocks = [Block(0, self._hash(0, 0), "0x", 0)]
+        self.mined: dict[str, Receipt] = {}
+        self.sent: list[bytes] = []
+        self.waiting: list[bytes] = []
+        self.holding = self.reverting = self.failing = self.deaf = self.refusing = False
+        self.after_broadcast = lambda: None
+        self.events: dict[str, list] = {"deposits": [], "withdrawals": [], "claims": []}
+        self.forks = 0
+
+    def _hash(self, number: int, fork: int) -> str:
+        return "0x" + keccak(f"{number}.{fork}".encode()).hex()
+
+    def estimate(self, sender: str, call: Call) -> int:
+        self._answer()
+        if self.reverting:
+            raise CallReverted("Nope", (), "reverted")
+        return 100_000
+
+    def fees(self) -> Fees:
+        return Fees(2, 1)
+
+    def nonce(self, address: str, *, pending: bool = False) -> int:
+        return len(self.mined)
+
+    def broadcast(self, raw: bytes) -> str:
+        self._answer()
+        if self.refusing:
+            raise NodeRefused("insufficient funds")
+        digest = "0x" + keccak(raw).hex()
+        self.sent.append(raw)
+        if digest not in self.mined:
+            if self._nonce_of(raw) < len(self.mined):
+                raise NonceTooLow("nonce too low")
+            if self.holding:
+                self.waiting.append(raw)
+            else:
+                self.mine(raw)
+        self.after_broadcast()
+        return digest
+
+    def _nonce_of(self, raw: bytes) -> int:
+        from eth_account.typed_transactions import TypedTransaction
+        from hexbytes import HexBytes
+
+        return int(TypedTransaction.from_bytes(HexBytes(raw)).as_dict()["nonce"])
+
+    def mine(self, raw: bytes | None = None) -> None:
+        """A block, with the transaction if one is given."""
+        number = len(self.blocks)
+        block = Block(number, self._hash(number, self.forks), self.blocks[-1].hash, number)
+        self.blocks.append(block)
+        if raw is not None:
+            assert Account.recover_transaction(raw)
+            digest = "0x" + keccak(raw).hex()
+            self.mined[digest] = Receipt(digest, number, block.hash, not self.failing, 1, None)
+
+    def undo(self, count: int = 1) -> None:
+        """Blocks that are no longer part of the chain, with what was in them."""
+        gone = {block.hash for block in self.blocks[-count:]}
+        del self.blocks[-count:]
+        self.forks += 1
+        self.mined = {digest: r for digest, r in self.mined.items() if r.block_hash not in gone}
+
+    def receipt(self, tx_hash: str) -> Receipt | None:
+        self._answer()
+        return self.mined.get(tx_hash)
+
+    def head(self) -> Block:
+        self._answer()
+        return self.blocks[-1]
+
+    def block(self, number: int) -> Block | None:
+        return self.blocks[number] if number < len(self.blocks) else None
+
+    def deposits(self, from_block: int, to_block: int | None = None) -> list:
+        return self._events("deposits", from_block, to_block)
+
+    def withdrawals(self, from_block: int, to_block: int | None = None) -> list:
+        return self._events("withdrawals", from_block, to_block)
+
+    def claims(self, from_block: int, to_block: int | None = None) -> list:
+        return self._events("claims", from_block, to_block)
+
+    def _events(self, kind: str, first: int, last: int | None) -> list:
+        end = len(self.blocks) - 1 if last is None else last
+        found = [event for event in self.events[kind] if first <= event.block_number <= end]
+        return [replace(event, block_hash=self.blocks[event.block_number].hash) for event in found]
+
+    def _answer(self) -> None:
+        if self.deaf:
+            raise ChainUnavailable("no answer")

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+
+from services.kit.config import ConfigError
+from services.kit.testing import settings
+from services.ledger.config import LedgerConfig
+
+A = "0x" + "Aa" * 20
+
+
+def load(tmp_path, **more) -> LedgerConfig:
+    return LedgerConfig.load(**settings("ledger", tmp_path, rpc_url="http://127.0.0.1:1", platform=A, **more))
+
+
+def test_addresses_are_kept_in_lower_case(tmp_path):
+    config = load(tmp_path, operators=[A], attribution="127.0.0.1:2", attribution_signers=[A], treasury=A)
+    assert config.platform == config.treasury == config.operators[0] == config.attribution_signers[0] == A.lower()
+
+
+def test_settings_come_from_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENLEDGER_LEDGER_OPERATORS", f'["{A}"]')
+    monkeypatch.setenv("OPENLEDGER_LEDGER_CHALLENGE_WINDOW_SECONDS", "2")
+    config = load(tmp_path)
+    assert (config.operators, config.challenge_window_seconds) == ((A.lower(),), 2)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    (
+        ({"platform": "me"}, "PLATFORM: .*is not an address"),
+        ({"rpc_url": "127.0.0.1:8545"}, "RPC_URL"),
+        ({"developer_bps": 9000, "stakers_bps": 2000}, "more than everything"),
+        ({"attribution": "127.0.0.1:7"}, "attribution_signers"),
+        ({"operators": ["0x12"]}, "OPERATORS"),
+        ({"confirmations": -1}, "CONFIRMATIONS"),
+        ({"unknown": 1}, "UNKNOWN"),
+    ),
+)
+def test_what_is_wrong_is_named(tmp_path, more, words):
+    with pytest.raises(ConfigError, match=words):
+        LedgerConfig.load(**settings("ledger", tmp_path, rpc_url="http://127.0.0.1:1", platform=A) | more)
+
+
+def test_contracts_are_made_on_development_chains_alone(tmp_path):
+    assert load(tmp_path).may_deploy
+    assert not load(tmp_path, chain_id=1).may_deploy
+    assert not load(tmp_path, deploy_contracts=False).may_deploy
+
+
+def test_the_chains_address_is_told_where_it_is_harmless(tmp_path):
+    assert load(tmp_path).told_rpc_url == "http://127.0.0.1:1"
+    assert load(tmp_path, chain_id=1).told_rpc_url == ""
+    assert load(tmp_path, chain_id=1, public_rpc_url="https://rpc.example").told_rpc_url == "https://rpc.example"

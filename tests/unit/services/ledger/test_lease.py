@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+
+from services.ledger.lease import Lease, Payer, Refusal, charge, leased, release, spendable
+
+NOW = 1000.0
+PAYER = Payer("0xa", balance=100, cap=150, deadline=2000, spent=20)
+
+
+def a_lease(**changes) -> Lease:
+    plain = {"amount": 40, "held": 40, "charged": 0, "expire_time": 1100, "reserved_until": 1110}
+    return Lease("leases/1", "0xa", **plain | changes)
+
+
+@pytest.mark.parametrize(
+    ("payer", "leases", "expected"),
+    (
+        (PAYER, [], 100),
+        (PAYER, [a_lease()], 60),
+        (PAYER, [a_lease(charged=15)], 75),
+        (PAYER, [a_lease(reserved_until=1000)], 100),
+        (Payer("0xa", balance=100, cap=50, deadline=2000, spent=20), [], 30),
+        (Payer("0xa", balance=100, cap=150, deadline=1049, spent=20), [], 0),
+        (Payer("0xa", balance=100, cap=150, deadline=2000, withdrawing=70), [], 30),
+        (Payer("0xa", balance=10, cap=150, deadline=2000), [a_lease()], 0),
+        (Payer("0xa"), [], 0),
+    ),
+)
+def test_what_can_be_leased(payer, leases, expected):
+    assert spendable(payer, leases, NOW, outlive=50) == expected
+
+
+def test_a_charge_uses_what_the_lease_holds():
+    after = charge(PAYER, a_lease(), [], 15, NOW)
+    assert (after.charged, after.reserved(NOW), after.settled) == (15, 25, False)
+    whole = charge(PAYER, after, [], 25, NOW)
+    assert (whole.charged, whole.reserved(NOW), whole.settled) == (40, 0, True)
+
+
+@pytest.mark.parametrize(
+    ("payer", "lease", "others", "fee", "reason"),
+    (
+        (Payer("0xb", balance=100, cap=100), a_lease(), [], 1, "WRONG_LEASE"),
+        (PAYER, a_lease(charged=30), [], 11, "LEASE_EXCEEDED"),
+        (Payer("0xa", balance=5, cap=100), a_lease(), [], 6, "INSUFFICIENT_BALANCE"),
+        (Payer("0xa", balance=100, cap=25, spent=20), a_lease(), [], 6, "INSUFFICIENT_BALANCE"),
+        (Payer("0xa", balance=50, cap=100), a_lease(held=0), [a_lease(held=40)], 11, "INSUFFICIENT_BALANCE"),
+    ),
+)
+def test_a_charge_that_is_refused(payer, lease, others, fee, reason):
+    with pytest.raises(Refusal) as caught:
+        charge(payer, lease, others, fee, NOW)
+    assert caught.value.reason == reason
+
+
+def test_a_charge_after_the_end_is_paid_from_what_is_free():
+    late = a_lease(reserved_until=900)
+    assert charge(PAYER, late, [], 40, NOW).charged == 40
+
+
+def test_a_release_keeps_what_was_used_until_its_receipts_arrive():
+    released = release(a_lease(charged=10), 25)
+    assert (released.held, released.reserved(NOW)) == (25, 15)
+    assert charge(PAYER, released, [], 15, NOW).settled
+
+
+def test_a_release_keeps_what_was_charged():
+    assert release(a_lease(charged=30), 10).held == 30
+
+
+def test_what_was_given_back_is_never_taken_back():
+    once = release(a_lease(), 5)
+    assert release(once, 40).held == 5
+    assert leased([release(once, 40)], NOW) == 5
+
+
+def test_more_than_the_lease_cannot_have_been_used():
+    with pytest.raises(Refusal, match="leases/1 had 40"):
+        release(a_lease(), 41)
