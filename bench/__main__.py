@@ -1,0 +1,22 @@
+"""`python -m bench [SCRIPT...] [--quick]`: measure the figures; without names, all of them."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+SCRIPTS = ("demo",)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("scripts", nargs="*", choices=SCRIPTS, default=list(SCRIPTS))
+    parser.add_argument("--quick", action="store_true", help="under a minute where a script can, same code path")
+    options = parser.parse_args()
+    for name in options.scripts:
+        importlib.import_module(f"bench.{name}").main(quick=options.quick)
+
+
+if __name__ == "__main__":
+    main()
