@@ -12,11 +12,14 @@ ARGS ?=
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# Says so even where Python is too old to read tools/setup.py.
+SET_UP = $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make setup PYTHON=python3.12")' && $(PYTHON) tools/setup.py
+
 setup:  ## everything that `make demo` needs, into .venv
-	@$(PYTHON) tools/setup.py
+	@$(SET_UP)
 
 setup-dev:
-	@$(PYTHON) tools/setup.py --dev
+	@$(SET_UP) --dev
 
 demo: setup  ## real data to paid, checkable answers, through all five services
 	@$(BIN)/openledger demo $(ARGS)

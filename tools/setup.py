@@ -27,7 +27,8 @@ CACHE = Path(os.environ.get("OPENLEDGER_CACHE") or ROOT / ".cache")
 LOG = CACHE / "setup.log"
 STAMPS = VENV / "openledger"
 LOCKS = ROOT / "requirements"
-# The venv, and beside it pip's downloads and the converted base model (MiB). Measured: 2300, 500 and 540.
+OLDEST_NODE = 20  # for contracts/build.py
+# The venv, and beside it pip's downloads and the converted base model (MiB). Measured: 2150, 500 and 540.
 DISK_MIB = {"runtime": 3500, "dev": 500, "node": 300}
 TORCH_INDEX = os.environ.get("OPENLEDGER_TORCH_INDEX", "")  # an index of torch's CPU builds, where pip's own has none
 
@@ -250,10 +251,19 @@ def install(group: str) -> None:
     stamp(group).write_text(fingerprint(group))
 
 
+def has_node() -> bool:
+    """Whether this machine's own node can compile the contracts."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        return False
+    said = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.match(r"v(\d+)\.", said)
+    return bool(found and int(found[1]) >= OLDEST_NODE)
+
+
 def groups_for(*, dev: bool) -> list[str]:
     if not dev:
         return ["runtime"]
-    return ["runtime", "dev"] if shutil.which("node") else ["runtime", "dev", "node"]
+    return ["runtime", "dev"] if has_node() else ["runtime", "dev", "node"]
 
 
 def main() -> int:
