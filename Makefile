@@ -27,8 +27,8 @@ demo: setup  ## real data to paid, checkable answers, through all five services
 test: setup-dev lint check  ## lint, types, and every test except the long ones
 	$(BIN)/pytest tests/unit tests/contract tests/integration tests/e2e $(ARGS)
 
-test-fast: setup-dev  ## unit tests only
-	$(BIN)/pytest tests/unit $(ARGS)
+test-fast: setup-dev  ## unit tests that take no more than seconds
+	$(BIN)/pytest tests/unit -m "not slow" $(ARGS)
 
 test-long: setup-dev  ## crash tests: kill -9 at many points
 	$(BIN)/pytest tests/crash --timeout=1800 $(ARGS)
