@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 from eth_account import Account
 
-from openledger import receipt, signing, split
+from openledger import receipt, spending, split
 from openledger.attribution.v1 import attribution_pb2, attribution_pb2_grpc
 from openledger.cli.rpc import Rpc
-from openledger.client import Client, Wallet, request_id
+from openledger.client import ApiError, Client, Wallet, request_id
 from openledger.ledger.v1 import ledger_pb2
 from openledger.receipt import Model
 from openledger.receipt import Receipt as Answer
@@ -195,7 +196,9 @@ async def permit(world: World, where: str, wallet: Wallet, amount: int) -> ledge
     deadline = int(time.time()) + DAY
     nonce = world.rpc.permit_nonce(token, wallet.address)
     spender = at.contracts["InferenceEscrow"]
-    typed = signing.permit("OpenLedger", at.chain_id, token, wallet.address, spender, amount, nonce, deadline)
+    typed = spending.permit_message(
+        at.chain_id, token, owner=wallet.address, spender=spender, value=amount, nonce=nonce, deadline=deadline
+    )
     return ledger_pb2.RelayDepositRequest(
         account=wallet.account,
         amount=str(amount),
@@ -210,7 +213,8 @@ async def authorisation(where: str, wallet: Wallet, cap: int, **more: Any) -> le
         at = await info(client)
     deadline = more.get("deadline", int(time.time()) + DAY)
     escrow = at.contracts["InferenceEscrow"]
-    typed = signing.spending_authorisation(at.chain_id, escrow, wallet.address, cap, deadline)
+    granted = spending.SpendingAuthorisation(wallet.address, cap, deadline)
+    typed = spending.authorisation_message(at.chain_id, escrow, granted)
     return ledger_pb2.AuthoriseSpendingRequest(
         account=wallet.account, cap=str(cap), deadline=deadline, signature=wallet.sign(typed), request_id=request_id()
     )
@@ -284,3 +288,10 @@ async def eventually(so: Callable[[], bool]) -> None:
     while not await asyncio.to_thread(so):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.05)
+
+
+async def refused(client: Client, method: Any, request: Any) -> ApiError:
+    """The refusal that the call must meet."""
+    with pytest.raises(ApiError) as caught:
+        await client.call(method, request)
+    return caught.value

@@ -10,12 +10,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from openledger import records, signing
+from openledger import records, signing, spending
 from openledger.attribution.v1 import attribution_pb2
 from openledger.cli.demo.hpo import LICENCE, Corpus, Curator
 from openledger.cli.demo.state import State
 from openledger.cli.installation import Installation
-from openledger.cli.rpc import Rpc, token_address
+from openledger.cli.rpc import Rpc
 from openledger.client import ApiError, Client, Wallet
 from openledger.datanet.v1 import datanet_pb2
 from openledger.factory.v1 import factory_pb2
@@ -25,7 +25,6 @@ from openledger.openlora.v1 import openlora_pb2
 DATANET_ID, ADAPTER_ID = "rare-disease-terms", "rare-disease-terms"
 DATANET = f"datanets/{DATANET_ID}"
 QUESTION = 'What does the clinical term "{term}" mean?'
-TOKEN_NAME = "OpenLedger"  # noqa: S105 - the token's name in its EIP-712 domain
 EPOCHS, PLACEBOS = 5, 8
 """Long enough for answers that sound like definitions; enough noise rows for a steady yardstick."""
 _DAY = 86_400
@@ -158,8 +157,9 @@ async def pay_in(client: Client, state: State, installation: Installation, amoun
     deadline = int(time.time()) + _DAY
     if held and int(balance.spendable) < amount:
         nonce = await asyncio.to_thread(rpc.permit_nonce, token, wallet.address)
-        owner, spender = token_address(wallet.address), token_address(escrow)
-        typed = signing.permit(TOKEN_NAME, info.chain_id, token_address(token), owner, spender, held, nonce, deadline)
+        typed = spending.permit_message(
+            info.chain_id, token, owner=wallet.address, spender=escrow, value=held, nonce=nonce, deadline=deadline
+        )
         # The nonce names the permit: broken off after it was used, the next start signs another one, or none.
         request = ledger_pb2.RelayDepositRequest(
             account=wallet.account,
@@ -177,8 +177,8 @@ async def _authorise(
 ) -> ledger_pb2.Balance:
     balance = await _balance(client, wallet)
     cap = int(balance.deposited) + int(balance.spent)
-    escrow = token_address(info.contracts["InferenceEscrow"])
-    typed = signing.spending_authorisation(info.chain_id, escrow, token_address(wallet.address), cap, deadline)
+    authorisation = spending.SpendingAuthorisation(wallet.address, cap, deadline)
+    typed = spending.authorisation_message(info.chain_id, info.contracts["InferenceEscrow"], authorisation)
     request = ledger_pb2.AuthoriseSpendingRequest(
         account=wallet.account,
         cap=str(cap),
