@@ -62,30 +62,16 @@ async def assemble(config: LedgerConfig) -> Assembly:
     database, metrics = Database(config.database), Metrics(config.service)
     database.migrate(Path(__file__).parent / "migrations")
     _check_place(database, last_epoch)
-
     confirmations, poll = config.confirmations, config.poll_seconds
     writer = ChainWriter(database, chain, account, metrics, confirmations=confirmations, poll_seconds=poll)
     writer.open()
     follower = ChainFollower(database, chain, metrics, confirmations=confirmations, poll_seconds=poll)
-    operations, idempotency = Operations(database, METADATA, config.service), Idempotency(METADATA)
+    operations = Operations(database, METADATA, config.service)
     artifacts = ArtifactStore(config.artifacts_dir)
     settler = Settler(database, chain, writer, operations, artifacts, metrics, poll_seconds=poll)
     anchorer = Anchorer(database, chain, writer, operations, poll_seconds=poll)
-    claims = ClaimsBook(database, chain)
-    relay = Relay(database, chain, writer, follower, claims, idempotency, wait_seconds=config.relay_wait_seconds)
     client, receipts = _receipts(config, database, metrics)
-    parts = Parts(
-        config=config,
-        database=database,
-        chain=chain,
-        idempotency=idempotency,
-        receipts=receipts,
-        relay=relay,
-        claims=claims,
-        anchorer=anchorer,
-        closing=Closing(database, chain, settler, operations, idempotency, batch=config.redeem_batch),
-        reports=Reports(database, outlive=config.times.outlive),
-    )
+    parts = _parts(config, database, chain, operations, writer, follower, settler, anchorer, receipts)
     background: dict[str, Callable[[], Awaitable[None]]] = {
         "chain-writer": writer.run,
         "chain-follower": follower.run,
@@ -102,6 +88,33 @@ async def assemble(config: LedgerConfig) -> Assembly:
         metrics=metrics,
         background=background,
         close=[*([partial(client.__aexit__, None, None, None)] if client else []), database.close, chain.close],
+    )
+
+
+def _parts(
+    config: LedgerConfig,
+    database: Database,
+    chain: Chain,
+    operations: Operations,
+    writer: ChainWriter,
+    follower: ChainFollower,
+    settler: Settler,
+    anchorer: Anchorer,
+    receipts: Receipts | None,
+) -> Parts:
+    idempotency, claims = Idempotency(METADATA), ClaimsBook(database, chain)
+    wait = config.relay_wait_seconds
+    return Parts(
+        config=config,
+        database=database,
+        chain=chain,
+        idempotency=idempotency,
+        receipts=receipts,
+        relay=Relay(database, chain, writer, follower, claims, idempotency, wait_seconds=wait),
+        claims=claims,
+        anchorer=anchorer,
+        closing=Closing(database, chain, settler, operations, idempotency, batch=config.redeem_batch),
+        reports=Reports(database, outlive=config.times.outlive),
     )
 
 

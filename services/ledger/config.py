@@ -65,7 +65,7 @@ class LedgerConfig(ServiceConfig):
     sign_in_domain: str = Field("openledger.local", min_length=1, max_length=255, pattern=r"^[^\s/?#]+$")
     sign_in_uri: str = Field("https://openledger.local", min_length=1, max_length=500, pattern=r"^\S+$")
     session_seconds: int = Field(900, ge=60, le=86_400)
-    challenge_seconds: int = Field(300, ge=10, le=3600, description="how long a sign-in message can be used")
+    challenge_seconds: int = Field(300, ge=1, le=3600, description="how long a sign-in message can be used")
 
     @property
     def rule(self) -> Rule:

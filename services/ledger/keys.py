@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,8 +68,7 @@ def _kept(path: Path, make: Callable[[], bytes]) -> bytes:
 
 def _write(path: Path, data: bytes) -> None:
     """The whole file or none, on disk, and never over another one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # readable by its owner alone
     with os.fdopen(handle, "wb") as file:
         file.write(data)
         file.flush()
@@ -78,7 +78,7 @@ def _write(path: Path, data: bytes) -> None:
     except FileExistsError:
         pass
     finally:
-        partial.unlink()
+        Path(partial).unlink()
     sync_folder(path.parent)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from google.protobuf.message import Message
@@ -71,7 +72,8 @@ class Relay:
         key = f"deposit:{account}:{asked.request_id}"
         answer = ledger_pb2.Deposit(account=f"accounts/{account}", amount=str(amount))
         await self._database.write(lambda c: self._plan(c, asked, "RelayDeposit", key, call, answer))
-        transaction = await self._ended(key)
+        until = time.monotonic() + self._wait
+        transaction = await self._ended(key, until)
         if transaction is None:
             return answer
         if transaction.state is State.FAILED:
@@ -82,7 +84,7 @@ class Relay:
                 error=transaction.error[:500],
             )
         answer.transaction = transaction.hash
-        answer.credited = await self._journaled(Kind.DEPOSIT, transaction.hash)
+        answer.credited = await self._journaled(Kind.DEPOSIT, transaction.hash, until)
         return answer
 
     async def claim(self, asked: Asked, account: str) -> ledger_pb2.Claim:
@@ -94,7 +96,8 @@ class Relay:
         if answer is None:
             answer = await self._new_claim(asked, account)
         key = _claim_key(account, answer.epoch, answer.cumulative)
-        transaction = await self._ended(key)
+        until = time.monotonic() + self._wait
+        transaction = await self._ended(key, until)
         if transaction is not None and transaction.state is State.FAILED:
             raise precondition(
                 "CLAIM_REFUSED",
@@ -103,7 +106,7 @@ class Relay:
             )
         if transaction is not None:
             answer.transaction = transaction.hash
-            await self._journaled(Kind.CLAIM, transaction.hash)
+            await self._journaled(Kind.CLAIM, transaction.hash, until)
         return answer
 
     async def _new_claim(self, asked: Asked, account: str) -> ledger_pb2.Claim:
@@ -126,18 +129,18 @@ class Relay:
         if known is None:
             self._idempotency.remember(connection, asked.caller, method, asked.request_id, asked.request, answer)
 
-    async def _ended(self, key: str) -> Transaction | None:
+    async def _ended(self, key: str, until: float) -> Transaction | None:
         self._writer.wake()
-        return await self._writer.wait(key, self._wait)
+        return await self._writer.wait(key, until - time.monotonic())
 
-    async def _journaled(self, kind: Kind, tx_hash: str) -> bool:
-        """Whether the follower has seen the transaction's event, within the time that a call waits."""
+    async def _journaled(self, kind: Kind, tx_hash: str, until: float) -> bool:
+        """Whether the follower has seen the transaction's event by then."""
         self._follower.wake()
 
         async def look() -> bool | None:
             return await self._database.read(lambda c: books.has_cause(c, kind, tx_hash)) or None
 
-        return bool(await self._follower.journaled.until(look, self._wait))
+        return bool(await self._follower.journaled.until(look, until - time.monotonic()))
 
 
 def _claim_key(account: str, epoch: str, cumulative: str) -> str:

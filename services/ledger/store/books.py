@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, insert, or_, select, update
 
 from services.ledger.journal import PAYER as PAYER_BOOKS
 from services.ledger.journal import Journal, Unbalanced
 from services.ledger.store.tables import BALANCE, HEAD, JOURNAL, POSTING, RECEIPT, REJECTED, insert_new
 
 _HEAD_ID = 1
+_SUMS: dict[str, Any] = {"credits": bindparam("in"), "debits": bindparam("out")}
+_CHANGE = update(BALANCE).where(BALANCE.c.book == bindparam("name")).values(_SUMS)
+_OPEN = insert(BALANCE).values(book=bindparam("name"), **_SUMS)
 
 
 @dataclass(frozen=True)
@@ -87,16 +90,17 @@ def post(connection: Connection, journal: Journal) -> int:
 
 def _move(connection: Connection, journal: Journal) -> None:
     before = sums(connection, journal.postings.keys())
-    for book, amount in sorted(journal.postings.items()):
-        old = before.get(book)
-        new = Sums((old or Sums()).credits + max(0, amount), (old or Sums()).debits + max(0, -amount))
-        if book.startswith(PAYER_BOOKS) and new.balance < 0:
-            raise Unbalanced(f"{journal.key} would leave {book} with {new.balance}")
-        values = {"credits": new.credits, "debits": new.debits}
-        if old is None:
-            connection.execute(insert(BALANCE).values(book=book, **values))
-        else:
-            connection.execute(update(BALANCE).where(BALANCE.c.book == book).values(**values))
+    known: list[dict[str, Any]] = []
+    fresh: list[dict[str, Any]] = []
+    for name, amount in sorted(journal.postings.items()):
+        old = before.get(name, Sums())
+        new = Sums(old.credits + max(0, amount), old.debits + max(0, -amount))
+        if name.startswith(PAYER_BOOKS) and new.balance < 0:
+            raise Unbalanced(f"{journal.key} would leave {name} with {new.balance}")
+        (known if name in before else fresh).append({"name": name, "in": new.credits, "out": new.debits})
+    for statement, rows in ((_CHANGE, known), (_OPEN, fresh)):
+        if rows:
+            connection.execute(statement, rows)
 
 
 def sums(connection: Connection, books: Collection[str]) -> dict[str, Sums]:

@@ -6,6 +6,7 @@ import pytest
 
 from openledger.client import Wallet
 from services.kit import logs
+from services.kit.testing import as_wallet
 from tests import chains
 from tests.ledger_world import FUNDED, Attribution, World, attribution_served
 
@@ -39,3 +40,10 @@ async def where(world):
 @pytest.fixture
 def payer():
     return Wallet.create()
+
+
+@pytest.fixture
+async def client(where, payer):
+    """The payer's."""
+    async with as_wallet(payer, ledger=where) as found:
+        yield found

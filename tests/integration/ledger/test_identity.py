@@ -91,10 +91,10 @@ async def test_a_message_of_ones_own_making_is_refused(anyone, payer):
 
 
 async def test_a_message_that_ended_is_refused(world, payer):
-    world.more["challenge_seconds"] = 10
+    world.more["challenge_seconds"] = 1
     async with world.run() as where, Client(endpoints(ledger=where)) as anyone:
         message = (await challenge(anyone, payer.address)).message
-        await asyncio.sleep(10.5)
+        await asyncio.sleep(1.5)
         assert await refused(anyone, message, siwe.sign(payer.private_key, message)) == "CHALLENGE_EXPIRED"
 
 

@@ -14,8 +14,10 @@ down_revision = None
 def upgrade() -> None:
     _of_the_kit()
     _books()
+    _receipts()
     _payers()
     _epochs()
+    _errands()
     _chain()
     op.create_table(
         "challenge",
@@ -84,6 +86,9 @@ def _books() -> None:
         sa.Column("credits", Amount, nullable=False),
         sa.Column("debits", Amount, nullable=False),
     )
+
+
+def _receipts() -> None:
     op.create_table(
         "receipt",
         sa.Column("response", sa.Text, primary_key=True),
@@ -156,6 +161,9 @@ def _epochs() -> None:
         sa.Column("account", sa.Text, primary_key=True),
         sa.Column("cumulative", Amount, nullable=False),
     )
+
+
+def _errands() -> None:
     op.create_table(
         "redemption",
         sa.Column("batch", sa.Text, primary_key=True),
