@@ -40,6 +40,7 @@ lint: setup-dev  ## style, types, import rules, protos
 	$(BIN)/lint-imports --cache-dir $(OPENLEDGER_CACHE)/import-linter
 	$(BIN)/python -m tools.proto --check
 	$(BIN)/buf lint
+	$(BIN)/buf breaking proto --against proto/v1.binpb
 
 check: setup-dev  ## what is generated and checked in is up to date
 	$(BIN)/python contracts/build.py --check

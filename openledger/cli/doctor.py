@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-_RUNTIME = ("grpcio", "sqlalchemy", "web3", "torch", "transformers", "peft")
+_RUNTIME = ("grpcio", "sqlalchemy", "web3", "torch", "transformers")
 _DISK_GB, _MEMORY_GB, _CORES = 6, 8, 2
 
 
