@@ -28,10 +28,12 @@ ADDRESS_SHARES = ("base", "unattributed", "platform", "developer", "stakers")
 
 def start(folder: Path, port: int, log: Path) -> subprocess.Popen[bytes]:
     command = (sys.executable, "-m", "openledger.cli.main", "demo", "--data", str(folder), "--first-port", str(port))
-    with log.open("ab") as file:
-        # A test run in a shell's background ignores ctrl-C, and its children would with it.
-        heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
-        return subprocess.Popen([*command, "--json"], cwd=ROOT, stdout=subprocess.PIPE, stderr=file, preexec_fn=heed)
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:  # a test run in a shell's background ignores ctrl-C, and its children would with it
+        with log.open("ab") as file:
+            return subprocess.Popen([*command, "--json"], cwd=ROOT, stdout=subprocess.PIPE, stderr=file)
+    finally:
+        signal.signal(signal.SIGINT, ignored)
 
 
 @pytest.fixture(scope="module")
