@@ -5,13 +5,13 @@ Making it is idempotent: what is there stays.  Knows names and environment varia
 
 from __future__ import annotations
 
-import os
 import secrets
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from openledger import key_files
 from openledger.client import Endpoints, Wallet
 from openledger.money import OPEN
 
@@ -48,13 +48,13 @@ class Installation:
     """More settings by service, such as {"openlora": {"MAX_TOKENS": "64"}}."""
 
     def make(self) -> None:
-        """Folders and keys, where they are not there yet.  Keys are readable by their owner alone."""
+        """Folders and keys, where they are not there yet.  Raises `KeyFileError` for a key that others can read."""
         for name in ("keys", "logs", "artifacts", "chain", *SERVICES):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         (self.folder / "keys").chmod(0o700)
-        _keep(self.folder / "keys" / "services.secret", lambda: secrets.token_urlsafe(48))
+        key_files.keep(self.folder / "keys" / "services.secret", lambda: secrets.token_urlsafe(48).encode())
         for name in ("operator", "treasury", "attribution", "platform"):
-            _keep(self.key_file(name), lambda: Wallet.create().private_key)
+            key_files.private_key(self.key_file(name))
 
     def key_file(self, name: str) -> Path:
         """Where a key lies."""
@@ -147,15 +147,3 @@ class Installation:
     def _service(self, name: str) -> Process:
         command = (sys.executable, "-m", f"services.{name}")
         return Process(name, command, self.environment(name), self.folder / "logs" / f"{name}.log", self.port(name))
-
-
-def _keep(path: Path, make: Callable[[], str]) -> None:
-    """Write a secret once; whoever comes second keeps the first one's."""
-    if path.exists():
-        return
-    handle = os.open(path.with_suffix(".new"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w") as file:
-        file.write(make())
-        file.flush()
-        os.fsync(file.fileno())
-    path.with_suffix(".new").replace(path)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from eth_account import Account
 
-from openledger import base_models
+from openledger import base_models, key_files
 from openledger.artifacts import ArtifactStore
 from openledger.attribution.v1 import attribution_pb2, attribution_pb2_grpc
-from services.attribution import signing_key, store
+from services.attribution import store
 from services.attribution.attribute import Attributor
 from services.attribution.config import AttributionConfig
 from services.attribution.consume import TraceConsumer
@@ -31,10 +31,10 @@ NAME = attribution_pb2.DESCRIPTOR.services_by_name["AttributionService"].full_na
 
 async def assemble(config: AttributionConfig) -> Assembly:
     """The service with its database brought up to date.  The base model loads after the start, in the background."""
-    key = await asyncio.to_thread(signing_key.load_or_create, config.key_file)
     try:
+        key = await asyncio.to_thread(key_files.private_key, config.key_file)
         await asyncio.to_thread(base_models.sha256, config.base)
-    except base_models.BaseModelUnavailable as error:
+    except (key_files.KeyFileError, base_models.BaseModelUnavailable) as error:
         raise StartError(str(error)) from error
     logs.logger("attribution").info("receipts are signed", signer=Account.from_key(key).address.lower())
     database = Database(config.database)

@@ -14,6 +14,7 @@ from google.longrunning import operations_pb2_grpc
 from openledger.artifacts import ArtifactStore
 from openledger.client import Client
 from openledger.identity.v1 import identity_pb2_grpc
+from openledger.key_files import KeyFileError
 from openledger.ledger.v1 import ledger_pb2_grpc
 from services.kit.auth import ACCOUNTS, PUBLIC, Access, Authenticator, services
 from services.kit.config import load_or_exit
@@ -35,7 +36,6 @@ from services.ledger.config import LedgerConfig
 from services.ledger.consume import Receipts
 from services.ledger.deploy import Terms
 from services.ledger.identity_servicer import IdentityServicer
-from services.ledger.keys import KeyFileError
 from services.ledger.relay import Relay
 from services.ledger.reports import Reports
 from services.ledger.servicer import LedgerServicer, Parts

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import stat
+from concurrent.futures import ThreadPoolExecutor
 
 from openledger.cli.demo.state import State
 from openledger.cli.installation import SERVICES, Installation
@@ -13,6 +14,17 @@ def test_making_it_again_keeps_every_key(tmp_path):
     installation.make()
     assert {p.name: p.read_text() for p in (tmp_path / "here" / "keys").iterdir()} == before
     assert {stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "here" / "keys").iterdir()} == {0o600}
+
+
+def test_two_that_make_it_at_once_have_the_same_keys(tmp_path):
+    def make(_: int) -> list[str]:
+        installation = Installation(tmp_path / "here")
+        installation.make()
+        return [installation.wallet(name).address for name in ("operator", "treasury", "attribution", "platform")]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(make, range(4)))
+    assert found == [found[0]] * 4
 
 
 def test_every_service_is_told_of_its_own_port_and_the_shared_secret(tmp_path):

@@ -3,51 +3,49 @@ from __future__ import annotations
 import stat
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from openledger.key_files import KeyFileError
 from services.ledger import keys
-from services.ledger.keys import KeyFileError
 from tests.needs import ROOT
 
 
-def test_a_key_is_made_once_and_for_its_owner_alone(tmp_path):
-    path = tmp_path / "deep" / "operator.key"
-    made = keys.account(path)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert keys.account(path).address == made.address
-    assert [p.name for p in path.parent.iterdir()] == ["operator.key"]
+def pem(key, encryption=None) -> bytes:
+    form = serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, form, encryption or serialization.NoEncryption())
 
 
-def test_of_many_who_make_it_at_once_all_get_the_same(tmp_path):
-    with ThreadPoolExecutor(8) as pool:
-        found = set(pool.map(lambda _: keys.account(tmp_path / "k").address, range(8)))
-    assert len(found) == 1
+def test_the_senders_account_stays(tmp_path):
+    first = keys.account(tmp_path / "operator.key")
+    assert keys.account(tmp_path / "operator.key").address == first.address
 
 
-def test_the_session_key_stays(tmp_path):
+def test_the_session_key_stays_and_is_its_owners_alone(tmp_path):
     first = keys.session_key(tmp_path / "s.pem").private_bytes_raw()
     assert keys.session_key(tmp_path / "s.pem").private_bytes_raw() == first
+    assert stat.S_IMODE((tmp_path / "s.pem").stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize("read", (keys.account, keys.session_key))
-def test_a_key_that_others_can_read_is_not_used(tmp_path, read):
-    path = tmp_path / "k"
-    read(path)
-    path.chmod(0o644)
-    with pytest.raises(KeyFileError, match="chmod 600"):
-        read(path)
-
-
-@pytest.mark.parametrize("read", (keys.account, keys.session_key))
-@pytest.mark.parametrize("content", (b"", b"not a key", b"0x12", b"\xff\xfe"))
-def test_a_file_that_is_no_key_is_named_and_its_content_is_not(tmp_path, read, content):
-    path = tmp_path / "k"
+@pytest.mark.parametrize(
+    "content",
+    (
+        b"not a key",
+        b"\xff\xfe",
+        pem(generate_private_key(SECP256K1())),
+        pem(Ed25519PrivateKey.generate(), serialization.BestAvailableEncryption(b"password")),
+    ),
+    ids=("text", "bytes", "another kind", "with a password"),
+)
+def test_a_file_that_is_no_session_key_is_named_and_its_content_is_not(tmp_path, content):
+    path = tmp_path / "s.pem"
     path.touch(0o600)
     path.write_bytes(content)
     with pytest.raises(KeyFileError, match=str(path)) as caught:
-        read(path)
+        keys.session_key(path)
     assert "not a key" not in str(caught.value)
 
 
