@@ -82,12 +82,16 @@ class Supervisor:
         return [process for wave in self._waves for process in wave]
 
     async def _launch_together(self, wave: Sequence[Process]) -> None:
+        failures: list[Exception] = []
         try:
             async with asyncio.TaskGroup() as starting:
                 for process in wave:
                     starting.create_task(self._launch(process))
         except* (StartFailed, OSError) as group:
-            raise StartFailed("\n".join(str(error) for error in group.exceptions)) from None
+            failures += group.exceptions
+        # Not raised within `except*`: Pythons up to 3.11.3 would wrap it in a group of its own.
+        if failures:
+            raise StartFailed("\n".join(map(str, failures)))
 
     async def _launch(self, process: Process) -> None:
         self._tell(process.name, "starting")
