@@ -21,11 +21,14 @@ def read_manifest(store: ArtifactStore, digest: str) -> manifest.LineageManifest
 
 
 def materialise(store: ArtifactStore, digest: str, root: Path) -> Path:
-    """The folder `root/<digest>` with the adapter's PEFT files, made if it is not there; safe to race and to kill."""
+    """The folder `root/<digest>` with the adapter's PEFT files, made if it is not there; safe to race and to kill.
+
+    Raises `ArtifactError` (no digest, missing, damaged) or `ValueError` (no manifest).
+    """
+    lineage = read_manifest(store, digest)  # also what keeps `digest` from being a path to somewhere else
     folder = Path(root) / digest
     if folder.is_dir():
         return folder
-    lineage = read_manifest(store, digest)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as new:
         for name in ADAPTER_FILES:

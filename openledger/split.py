@@ -34,7 +34,8 @@ NAMED = frozenset({BASE, UNATTRIBUTED, PLATFORM, DEVELOPER, STAKERS})
 """Share keys that are not contributors' addresses."""
 
 _ONE = 10**18  # fixed point of the base model's part
-_EXP = Context(prec=40, rounding=ROUND_HALF_EVEN)  # decimal's exp is correctly rounded: the same on every machine
+# Decimal's exp is correctly rounded: the same on every machine, if every step is taken in a context of our own.
+_EXP = Context(prec=40, rounding=ROUND_HALF_EVEN, traps=[])
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def pool_weights(evidence: Evidence, rule: Rule) -> dict[str, int]:
     gain = max(0, evidence.nll_base - evidence.nll_model)
     if gain == 0:
         return {BASE: 1}
-    base = int(_EXP.exp(Decimal(-gain) / NAT).scaleb(18, _EXP).to_integral_value(ROUND_HALF_EVEN))
+    base = int(_EXP.to_integral_value(_EXP.scaleb(_EXP.exp(_EXP.divide(Decimal(-gain), Decimal(NAT))), 18)))
     everything = sum(positive.values())
     if not everything:
         return {BASE: base, UNATTRIBUTED: _ONE - base}

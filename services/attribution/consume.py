@@ -162,4 +162,4 @@ def _unreadable(entry: Any, message: str) -> Refused:
         (key,) = names.match("responses/*", entry.trace.response)
     except ValueError:
         key = f"~{entry.offset}"
-    return Refused(key, payer, "BAD_TRACE", message.replace("\0", "")[:1000], "")
+    return Refused(key, payer, "BAD_TRACE", message, "")

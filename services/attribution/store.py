@@ -27,6 +27,7 @@ from services.kit.consumer import consumer_table
 from services.kit.durable_log import DurableLog, log_tables
 
 STREAM = "receipts"
+MAX_MESSAGE = 1000
 
 METADATA = MetaData()
 ENTRY, _ = log_tables(METADATA)
@@ -111,7 +112,10 @@ def commit(connection: Connection, log: DurableLog, outcomes: Sequence[Issued | 
             refused.setdefault(outcome.key, outcome)
     present = _present(connection, DEAD_LETTER.c.key, refused)
     for key in refused.keys() - present:
-        connection.execute(insert(DEAD_LETTER).values(**vars(refused[key]), create_time=now))
+        # A message may quote anything: it is cut short, and NUL taken out, which PostgreSQL would refuse for ever.
+        message = refused[key].message.replace("\0", "")[:MAX_MESSAGE]
+        values = vars(refused[key]) | {"message": message}
+        connection.execute(insert(DEAD_LETTER).values(**values, create_time=now))
 
 
 def traces_of(connection: Connection, responses: Iterable[str]) -> dict[str, str]:

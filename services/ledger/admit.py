@@ -50,11 +50,11 @@ def admit(document: bytes, terms: Terms) -> Admitted | Rejected:
     try:
         found = receipt.parse(document)
     except (ValueError, RecursionError) as error:
-        return Rejected(digest, "", "", "UNREADABLE", str(error), document)
+        return Rejected(digest, "", "", "UNREADABLE", _text(str(error)), document)
     for reason, check in _CHECKS:
         problem = _problem(check, found, terms)
         if problem:
-            return Rejected(digest, found.response, _text(found.payer), reason, problem, document)
+            return Rejected(digest, found.response, _text(found.payer), reason, _text(problem), document)
     return Admitted(found, digest, document)
 
 
@@ -82,7 +82,7 @@ def _names(found: Receipt, _: Terms) -> None:
 
 def _signer(found: Receipt, terms: Terms) -> None:
     if found.signer not in terms.signers:
-        raise ValueError(f"{_text(found.signer)} is not one of the signers whose receipts count here")
+        raise ValueError(f"{found.signer} is not one of the signers whose receipts count here")
     receipt.check_signature(found)
 
 
@@ -110,4 +110,5 @@ _CHECKS = (
 
 
 def _text(value: object) -> str:
-    return value[:200] if isinstance(value, str) else ""
+    """What can be kept of a text that anybody may have written: short, and without NUL, which PostgreSQL refuses."""
+    return value.replace("\0", "")[:1000] if isinstance(value, str) else ""

@@ -86,12 +86,7 @@ class ChainFollower:
     def _read(self, place: tuple[int, str] | None) -> tuple[int, int, str, list[ChainEvent]] | None:
         """First block, last block and its hash, and the events in between in order; None when there is nothing new."""
         if place is not None:
-            seen = self._chain.block(place[0])
-            if seen is None or seen.hash != place[1]:
-                raise Reorganised(
-                    f"block {place[0]} was journaled as {place[1]} and is now {seen.hash if seen else 'gone'}: compare "
-                    "the deposits on chain with the journal, then restore the database from before that block"
-                )
+            self._must_stand(place)
         first = place[0] + 1 if place else self._chain.contracts.block
         newest = self._chain.head().number - self._confirmations
         self._behind.set(max(0, newest - first + 1))
@@ -106,7 +101,22 @@ class ChainFollower:
             self._chain.claims(first, end.number),
         )
         events = [event for source in sources for event in source]
+        # Seen again after the events: they are of the chain that still holds what was journaled, or nothing is.
+        if place is not None:
+            self._must_stand(place)
+        if self._chain.block(end.number) != end:
+            return None
         return first, end.number, end.hash, sorted(events, key=attrgetter("block_number", "log_index"))
+
+    def _must_stand(self, place: tuple[int, str]) -> None:
+        """Raises `Reorganised` unless the newest journaled block is still part of the chain."""
+        number, digest = place
+        seen = self._chain.block(number)
+        if seen is None or seen.hash != digest:
+            raise Reorganised(
+                f"block {number} was journaled as {digest} and is now {seen.hash if seen else 'gone'}: compare the "
+                "deposits on chain with the journal, then restore the database from before that block"
+            )
 
 
 def _journal(connection: Connection, event: ChainEvent) -> None:

@@ -124,6 +124,13 @@ def test_dead_letters_come_newest_first_and_in_pages(database, log):
     )
 
 
+def test_a_dead_letter_is_kept_whatever_its_message_quotes(database, log):
+    commit(database, log, replace(REFUSED, message="metrics.\0 must be a number" + "x" * 10**6))
+    letter = database.read_now(lambda c: store.dead_letter(c, REFUSED.key))
+    assert letter.refused.message.startswith("metrics. must be a number")
+    assert len(letter.refused.message) == store.MAX_MESSAGE
+
+
 def test_by_which_trace_a_response_was_settled(database, log):
     commit(database, log, issued(1), REFUSED, issued(2), replace(REFUSED, key="r2", trace_sha256="e" * 64))
     wanted = ["responses/r1", "responses/r2", "responses/d1", "responses/none"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -235,6 +236,20 @@ def test_nonces_are_taken_by_the_newest_sender_alone(database):
     with pytest.raises(transactions.LostPen):
         database.write_now(lambda c: transactions.take_nonce(c, A, old, 0))
     assert database.write_now(lambda c: transactions.take_nonce(c, A, new, 0)) == 6
+
+
+async def test_transactions_that_are_planned_at_once_are_all_planned(database):
+    database.write_now(lambda c: transactions.take_pen(c, A))
+
+    def plan(connection, key):
+        planned = transactions.plan(connection, key, CALL)
+        time.sleep(0.02)  # before the commit: long enough for the others to plan theirs
+        return planned
+
+    keys = ["a", "b", "c", "a", "b", "c"]
+    planned = await asyncio.gather(*(database.write(lambda c, k=key: plan(c, k)) for key in keys))
+    assert [p.key for p in planned] == keys
+    assert {p.number for p in planned} == {1, 2, 3}
 
 
 def test_two_transactions_of_one_nonce_cannot_be(database):

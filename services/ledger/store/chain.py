@@ -53,6 +53,8 @@ class LostPen(RuntimeError):
 
 def plan(connection: Connection, key: str, call: Call, *, again: bool = False) -> Transaction:
     """The transaction of that key, planned if there is none; `again`: also if the last try failed."""
+    # One plans at a time: two at once would give their transactions one number, or one key two transactions.
+    connection.execute(select(SENDER.c.address).order_by(SENDER.c.address).with_for_update())
     found = get(connection, key)
     if found is not None and not (again and found.state is State.FAILED):
         return found

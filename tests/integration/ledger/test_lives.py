@@ -98,7 +98,6 @@ class Story:
         """`act` in a new life, and again, until it is done."""
         while True:
             self.lives += 1
-            print("life", self.lives, __import__("time").monotonic())
             assert self.lives < MAX_LIVES
             try:
                 return await self._life(act)

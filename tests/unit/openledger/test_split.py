@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import random
 from dataclasses import replace
 
@@ -153,6 +154,17 @@ def test_a_worked_example():
         STAKERS: 100_000,
         UNATTRIBUTED: 221_242,  # B and D are within what noise could give
     }
+
+
+@pytest.mark.parametrize(
+    "context", (decimal.Context(prec=6), decimal.Context(prec=60), decimal.Context(traps=[decimal.Inexact], Emax=9))
+)
+def test_the_decimal_context_of_whoever_calls_changes_nothing(context):
+    """A receipt is checked inside other people's programs, which may have set one."""
+    evidence = Evidence(3 * NAT // 7, NAT // 11, {A: NAT // 2}, ())
+    expected = split_fee(10**18 + 7, 0, evidence, Rule())
+    with decimal.localcontext(context):
+        assert split_fee(10**18 + 7, 0, evidence, Rule()) == expected
 
 
 def test_nobody_is_paid_where_nobody_helped():

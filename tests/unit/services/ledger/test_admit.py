@@ -40,6 +40,15 @@ def test_a_field_of_the_wrong_kind_is_rejected_not_raised(field, value):
     assert isinstance(found, Rejected)
 
 
+@pytest.mark.parametrize("change", ({"payer": "accounts/\0"}, {"signer": "\0"}, {"signer": "x" * 10**6}))
+def test_what_is_kept_of_a_rejected_receipt_fits_every_database(change):
+    document = json.loads(good().dumps()) | change
+    found = admit(canonical.dumps(document), TERMS)
+    assert isinstance(found, Rejected)
+    assert "\0" not in found.payer + found.message
+    assert len(found.message) <= 1000
+
+
 def test_every_byte_counts():
     document = bytearray(good().dumps())
     for place in range(0, len(document), 7):

@@ -93,6 +93,56 @@ async def test_a_journaled_block_that_is_gone_stops_everything(database, chain):
         await follower.step()
 
 
+class Turning(FakeChain):
+    """A chain that turns to another fork while it is read: `turn` happens when deposits are asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.turn = lambda: None
+
+    def deposits(self, from_block, to_block=None):
+        turn, self.turn = self.turn, lambda: None
+        turn()
+        return super().deposits(from_block, to_block)
+
+
+async def test_a_journaled_block_that_goes_while_later_ones_are_read_stops_everything(database):
+    chain = Turning()
+    follower = follower_on(database, chain)
+    happens(chain, Deposit, A, 100, 100)
+    await everything(follower)
+    happens(chain, Deposit, A, 10, 110)
+
+    def turn():
+        chain.undo(2)
+        chain.events["deposits"].clear()
+        chain.mine()
+        happens(chain, Deposit, B, 5, 5)
+
+    chain.turn = turn
+    with pytest.raises(Reorganised):
+        await follower.step()
+    assert balance(database, journal.payer(B)) == 0
+
+
+async def test_events_of_a_fork_that_ends_before_they_are_journaled_are_read_again(database):
+    chain = Turning()
+    follower = follower_on(database, chain)
+    happens(chain, Deposit, A, 100, 100)
+    await everything(follower)
+    happens(chain, Deposit, A, 10, 110)
+
+    def turn():
+        chain.undo()
+        chain.events["deposits"].pop()
+        happens(chain, Deposit, B, 5, 5)
+
+    chain.turn = turn
+    assert await follower.step() == 0
+    await everything(follower)
+    assert (balance(database, journal.payer(A)), balance(database, journal.payer(B))) == (100, 5)
+
+
 async def test_money_that_is_asked_back_is_set_aside_and_leaves_when_it_is_paid(database, chain):
     follower = follower_on(database, chain)
     happens(chain, Deposit, A, 100, 100)
