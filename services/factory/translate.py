@@ -12,13 +12,15 @@ from openledger import manifest, names
 from openledger.factory.v1 import factory_pb2 as pb
 from services.factory.estimate import Estimate
 from services.factory.model import Event, FineTune, Metrics, Revision
-from services.factory.spec import FineTuneSpec, SpecError
+from services.factory.spec import EVERY_TARGET, FineTuneSpec, SpecError
 from services.kit.errors import invalid
 
 
 def spec_from(message: pb.FineTuneSpec, precision: str) -> FineTuneSpec:
     """With every default filled in.  precision: the default that depends on the machine.  Raises `Fault` BAD_SPEC."""
-    given = {field.name: value for field, value in message.ListFields() if field.name != "snapshots"}
+    given = {field.name: value for field, value in message.ListFields() if field.name not in {"snapshots", "targets"}}
+    if message.targets:
+        given["targets"] = EVERY_TARGET if list(message.targets) == [EVERY_TARGET] else tuple(message.targets)
     try:
         return FineTuneSpec(**({"precision": precision} | given))
     except SpecError as error:
@@ -26,7 +28,8 @@ def spec_from(message: pb.FineTuneSpec, precision: str) -> FineTuneSpec:
 
 
 def spec_to(spec: FineTuneSpec, snapshot: str) -> pb.FineTuneSpec:
-    return pb.FineTuneSpec(snapshots=[snapshot], **spec.to_json())
+    targets = [spec.targets] if isinstance(spec.targets, str) else spec.targets
+    return pb.FineTuneSpec(snapshots=[snapshot], **(spec.to_json() | {"targets": targets}))
 
 
 def fine_tune_to(job: FineTune) -> pb.FineTune:

@@ -67,6 +67,20 @@ class FineTuneSpec(_message.Message):
     HELD_OUT_FIELD_NUMBER: _builtins.int
     PLACEBOS_FIELD_NUMBER: _builtins.int
     PRECISION_FIELD_NUMBER: _builtins.int
+    RSLORA_FIELD_NUMBER: _builtins.int
+    DORA_FIELD_NUMBER: _builtins.int
+    TARGETS_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    WARM_UP_FIELD_NUMBER: _builtins.int
+    WEIGHT_DECAY_FIELD_NUMBER: _builtins.int
+    CLIP_NORM_FIELD_NUMBER: _builtins.int
+    EVALUATIONS_FIELD_NUMBER: _builtins.int
+    PATIENCE_FIELD_NUMBER: _builtins.int
+    CURVATURE_SAMPLES_FIELD_NUMBER: _builtins.int
+    CURVATURE_SHARE_FIELD_NUMBER: _builtins.int
+    CANARIES_FIELD_NUMBER: _builtins.int
+    HALVES_FIELD_NUMBER: _builtins.int
+    LEAVE_ONE_OUT_FIELD_NUMBER: _builtins.int
     base: _builtins.str
     """Name in the registry of base models, such as "smollm2-135m-instruct"."""
     prompt_template: _builtins.str
@@ -75,7 +89,7 @@ class FineTuneSpec(_message.Message):
     rank: _builtins.int
     alpha: _builtins.int
     layers: _builtins.int
-    """The last so many layers carry LoRA."""
+    """The last so many layers carry LoRA; 0 = all."""
     epochs: _builtins.int
     batch_size: _builtins.int
     learning_rate: _builtins.float
@@ -88,9 +102,36 @@ class FineTuneSpec(_message.Message):
     """Contributors that are not there: the yardstick of noise."""
     precision: _builtins.str
     """Of the matrix products of training: "float32", or "bfloat16", which machines that have it do faster."""
+    rslora: _builtins.bool
+    """Scale by alpha / sqrt(rank) instead of alpha / rank."""
+    dora: _builtins.bool
+    """Weight-decomposed LoRA."""
+    schedule: _builtins.str
+    """Of the learning rate: "cosine", "linear" or "constant"."""
+    warm_up: _builtins.float
+    """Share of the steps over which the learning rate rises to its peak."""
+    weight_decay: _builtins.float
+    clip_norm: _builtins.float
+    """Longest gradient of a step; 0 = no limit."""
+    evaluations: _builtins.int
+    """Measurements of the held-out loss while training; 0 = only before and after."""
+    patience: _builtins.int
+    """Stop after so many measurements without a gain, and keep the best; 0 = train to the end."""
+    curvature_samples: _builtins.int
+    """Sampled labels a record that curvature is estimated from, and the share of records that it is estimated on."""
+    curvature_share: _builtins.float
+    canaries: _builtins.int
+    """Made-up secrets among the records, to measure what can be got out of the model again."""
+    halves: _builtins.int
+    """Trainings again with random halves of the contributors, and with each one left out: the index's check."""
+    leave_one_out: _builtins.bool
     @_builtins.property
     def snapshots(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """datanets/{datanet}/snapshots/{version}"""
+
+    @_builtins.property
+    def targets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Linear maps that carry LoRA, such as "q_proj"; "all-linear" alone, or nothing, for all."""
 
     def __init__(
         self,
@@ -110,39 +151,93 @@ class FineTuneSpec(_message.Message):
         held_out: _builtins.float | None = ...,
         placebos: _builtins.int | None = ...,
         precision: _builtins.str | None = ...,
+        rslora: _builtins.bool | None = ...,
+        dora: _builtins.bool | None = ...,
+        targets: _abc.Iterable[_builtins.str] | None = ...,
+        schedule: _builtins.str | None = ...,
+        warm_up: _builtins.float | None = ...,
+        weight_decay: _builtins.float | None = ...,
+        clip_norm: _builtins.float | None = ...,
+        evaluations: _builtins.int | None = ...,
+        patience: _builtins.int | None = ...,
+        curvature_samples: _builtins.int | None = ...,
+        curvature_share: _builtins.float | None = ...,
+        canaries: _builtins.int | None = ...,
+        halves: _builtins.int | None = ...,
+        leave_one_out: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_batch_size", b"_batch_size", "_epochs", b"_epochs", "_held_out", b"_held_out", "_layers", b"_layers", "_learning_rate", b"_learning_rate", "_max_length", b"_max_length", "_placebos", b"_placebos", "_precision", b"_precision", "_rank", b"_rank", "_seed", b"_seed", "alpha", b"alpha", "batch_size", b"batch_size", "epochs", b"epochs", "held_out", b"held_out", "layers", b"layers", "learning_rate", b"learning_rate", "max_length", b"max_length", "placebos", b"placebos", "precision", b"precision", "rank", b"rank", "seed", b"seed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_batch_size", b"_batch_size", "_canaries", b"_canaries", "_clip_norm", b"_clip_norm", "_curvature_samples", b"_curvature_samples", "_curvature_share", b"_curvature_share", "_dora", b"_dora", "_epochs", b"_epochs", "_evaluations", b"_evaluations", "_halves", b"_halves", "_held_out", b"_held_out", "_layers", b"_layers", "_learning_rate", b"_learning_rate", "_leave_one_out", b"_leave_one_out", "_max_length", b"_max_length", "_patience", b"_patience", "_placebos", b"_placebos", "_precision", b"_precision", "_rank", b"_rank", "_rslora", b"_rslora", "_schedule", b"_schedule", "_seed", b"_seed", "_warm_up", b"_warm_up", "_weight_decay", b"_weight_decay", "alpha", b"alpha", "batch_size", b"batch_size", "canaries", b"canaries", "clip_norm", b"clip_norm", "curvature_samples", b"curvature_samples", "curvature_share", b"curvature_share", "dora", b"dora", "epochs", b"epochs", "evaluations", b"evaluations", "halves", b"halves", "held_out", b"held_out", "layers", b"layers", "learning_rate", b"learning_rate", "leave_one_out", b"leave_one_out", "max_length", b"max_length", "patience", b"patience", "placebos", b"placebos", "precision", b"precision", "rank", b"rank", "rslora", b"rslora", "schedule", b"schedule", "seed", b"seed", "warm_up", b"warm_up", "weight_decay", b"weight_decay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_batch_size", b"_batch_size", "_epochs", b"_epochs", "_held_out", b"_held_out", "_layers", b"_layers", "_learning_rate", b"_learning_rate", "_max_length", b"_max_length", "_placebos", b"_placebos", "_precision", b"_precision", "_rank", b"_rank", "_seed", b"_seed", "alpha", b"alpha", "base", b"base", "batch_size", b"batch_size", "completion_template", b"completion_template", "epochs", b"epochs", "held_out", b"held_out", "layers", b"layers", "learning_rate", b"learning_rate", "max_length", b"max_length", "placebos", b"placebos", "precision", b"precision", "prompt_template", b"prompt_template", "rank", b"rank", "seed", b"seed", "snapshots", b"snapshots"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_batch_size", b"_batch_size", "_canaries", b"_canaries", "_clip_norm", b"_clip_norm", "_curvature_samples", b"_curvature_samples", "_curvature_share", b"_curvature_share", "_dora", b"_dora", "_epochs", b"_epochs", "_evaluations", b"_evaluations", "_halves", b"_halves", "_held_out", b"_held_out", "_layers", b"_layers", "_learning_rate", b"_learning_rate", "_leave_one_out", b"_leave_one_out", "_max_length", b"_max_length", "_patience", b"_patience", "_placebos", b"_placebos", "_precision", b"_precision", "_rank", b"_rank", "_rslora", b"_rslora", "_schedule", b"_schedule", "_seed", b"_seed", "_warm_up", b"_warm_up", "_weight_decay", b"_weight_decay", "alpha", b"alpha", "base", b"base", "batch_size", b"batch_size", "canaries", b"canaries", "clip_norm", b"clip_norm", "completion_template", b"completion_template", "curvature_samples", b"curvature_samples", "curvature_share", b"curvature_share", "dora", b"dora", "epochs", b"epochs", "evaluations", b"evaluations", "halves", b"halves", "held_out", b"held_out", "layers", b"layers", "learning_rate", b"learning_rate", "leave_one_out", b"leave_one_out", "max_length", b"max_length", "patience", b"patience", "placebos", b"placebos", "precision", b"precision", "prompt_template", b"prompt_template", "rank", b"rank", "rslora", b"rslora", "schedule", b"schedule", "seed", b"seed", "snapshots", b"snapshots", "targets", b"targets", "warm_up", b"warm_up", "weight_decay", b"weight_decay"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__alpha: _TypeAlias = _typing.Literal["alpha"]  # noqa: Y015
     _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
+    _WhichOneofReturnType__canaries: _TypeAlias = _typing.Literal["canaries"]  # noqa: Y015
+    _WhichOneofArgType__canaries: _TypeAlias = _typing.Literal["_canaries", b"_canaries"]  # noqa: Y015
+    _WhichOneofReturnType__clip_norm: _TypeAlias = _typing.Literal["clip_norm"]  # noqa: Y015
+    _WhichOneofArgType__clip_norm: _TypeAlias = _typing.Literal["_clip_norm", b"_clip_norm"]  # noqa: Y015
+    _WhichOneofReturnType__curvature_samples: _TypeAlias = _typing.Literal["curvature_samples"]  # noqa: Y015
+    _WhichOneofArgType__curvature_samples: _TypeAlias = _typing.Literal["_curvature_samples", b"_curvature_samples"]  # noqa: Y015
+    _WhichOneofReturnType__curvature_share: _TypeAlias = _typing.Literal["curvature_share"]  # noqa: Y015
+    _WhichOneofArgType__curvature_share: _TypeAlias = _typing.Literal["_curvature_share", b"_curvature_share"]  # noqa: Y015
+    _WhichOneofReturnType__dora: _TypeAlias = _typing.Literal["dora"]  # noqa: Y015
+    _WhichOneofArgType__dora: _TypeAlias = _typing.Literal["_dora", b"_dora"]  # noqa: Y015
     _WhichOneofReturnType__epochs: _TypeAlias = _typing.Literal["epochs"]  # noqa: Y015
     _WhichOneofArgType__epochs: _TypeAlias = _typing.Literal["_epochs", b"_epochs"]  # noqa: Y015
+    _WhichOneofReturnType__evaluations: _TypeAlias = _typing.Literal["evaluations"]  # noqa: Y015
+    _WhichOneofArgType__evaluations: _TypeAlias = _typing.Literal["_evaluations", b"_evaluations"]  # noqa: Y015
+    _WhichOneofReturnType__halves: _TypeAlias = _typing.Literal["halves"]  # noqa: Y015
+    _WhichOneofArgType__halves: _TypeAlias = _typing.Literal["_halves", b"_halves"]  # noqa: Y015
     _WhichOneofReturnType__held_out: _TypeAlias = _typing.Literal["held_out"]  # noqa: Y015
     _WhichOneofArgType__held_out: _TypeAlias = _typing.Literal["_held_out", b"_held_out"]  # noqa: Y015
     _WhichOneofReturnType__layers: _TypeAlias = _typing.Literal["layers"]  # noqa: Y015
     _WhichOneofArgType__layers: _TypeAlias = _typing.Literal["_layers", b"_layers"]  # noqa: Y015
     _WhichOneofReturnType__learning_rate: _TypeAlias = _typing.Literal["learning_rate"]  # noqa: Y015
     _WhichOneofArgType__learning_rate: _TypeAlias = _typing.Literal["_learning_rate", b"_learning_rate"]  # noqa: Y015
+    _WhichOneofReturnType__leave_one_out: _TypeAlias = _typing.Literal["leave_one_out"]  # noqa: Y015
+    _WhichOneofArgType__leave_one_out: _TypeAlias = _typing.Literal["_leave_one_out", b"_leave_one_out"]  # noqa: Y015
     _WhichOneofReturnType__max_length: _TypeAlias = _typing.Literal["max_length"]  # noqa: Y015
     _WhichOneofArgType__max_length: _TypeAlias = _typing.Literal["_max_length", b"_max_length"]  # noqa: Y015
+    _WhichOneofReturnType__patience: _TypeAlias = _typing.Literal["patience"]  # noqa: Y015
+    _WhichOneofArgType__patience: _TypeAlias = _typing.Literal["_patience", b"_patience"]  # noqa: Y015
     _WhichOneofReturnType__placebos: _TypeAlias = _typing.Literal["placebos"]  # noqa: Y015
     _WhichOneofArgType__placebos: _TypeAlias = _typing.Literal["_placebos", b"_placebos"]  # noqa: Y015
     _WhichOneofReturnType__precision: _TypeAlias = _typing.Literal["precision"]  # noqa: Y015
     _WhichOneofArgType__precision: _TypeAlias = _typing.Literal["_precision", b"_precision"]  # noqa: Y015
     _WhichOneofReturnType__rank: _TypeAlias = _typing.Literal["rank"]  # noqa: Y015
     _WhichOneofArgType__rank: _TypeAlias = _typing.Literal["_rank", b"_rank"]  # noqa: Y015
+    _WhichOneofReturnType__rslora: _TypeAlias = _typing.Literal["rslora"]  # noqa: Y015
+    _WhichOneofArgType__rslora: _TypeAlias = _typing.Literal["_rslora", b"_rslora"]  # noqa: Y015
+    _WhichOneofReturnType__schedule: _TypeAlias = _typing.Literal["schedule"]  # noqa: Y015
+    _WhichOneofArgType__schedule: _TypeAlias = _typing.Literal["_schedule", b"_schedule"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__warm_up: _TypeAlias = _typing.Literal["warm_up"]  # noqa: Y015
+    _WhichOneofArgType__warm_up: _TypeAlias = _typing.Literal["_warm_up", b"_warm_up"]  # noqa: Y015
+    _WhichOneofReturnType__weight_decay: _TypeAlias = _typing.Literal["weight_decay"]  # noqa: Y015
+    _WhichOneofArgType__weight_decay: _TypeAlias = _typing.Literal["_weight_decay", b"_weight_decay"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__alpha) -> _WhichOneofReturnType__alpha | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__canaries) -> _WhichOneofReturnType__canaries | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__clip_norm) -> _WhichOneofReturnType__clip_norm | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__curvature_samples) -> _WhichOneofReturnType__curvature_samples | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__curvature_share) -> _WhichOneofReturnType__curvature_share | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__dora) -> _WhichOneofReturnType__dora | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__epochs) -> _WhichOneofReturnType__epochs | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__evaluations) -> _WhichOneofReturnType__evaluations | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__halves) -> _WhichOneofReturnType__halves | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__held_out) -> _WhichOneofReturnType__held_out | None: ...
     @_typing.overload
@@ -150,7 +245,11 @@ class FineTuneSpec(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__learning_rate) -> _WhichOneofReturnType__learning_rate | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__leave_one_out) -> _WhichOneofReturnType__leave_one_out | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_length) -> _WhichOneofReturnType__max_length | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__patience) -> _WhichOneofReturnType__patience | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__placebos) -> _WhichOneofReturnType__placebos | None: ...
     @_typing.overload
@@ -158,7 +257,15 @@ class FineTuneSpec(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rank) -> _WhichOneofReturnType__rank | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rslora) -> _WhichOneofReturnType__rslora | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__schedule) -> _WhichOneofReturnType__schedule | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__warm_up) -> _WhichOneofReturnType__warm_up | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight_decay) -> _WhichOneofReturnType__weight_decay | None: ...
 
 Global___FineTuneSpec: _TypeAlias = FineTuneSpec  # noqa: Y015
 

@@ -5,11 +5,19 @@ import json
 import pytest
 
 from openledger import canonical
+from openledger.influence.adapter_config import ALL_LINEAR
 from services.factory.spec import FineTuneSpec, SpecError
 
 
 def test_json_round_trip_through_canonical_bytes() -> None:
-    spec = FineTuneSpec(rank=4, learning_rate=5e-4, prompt_template="What is {name}?", completion_template="{text}")
+    spec = FineTuneSpec(
+        rank=4,
+        learning_rate=5e-4,
+        dora=True,
+        weight_decay=1.0,
+        prompt_template="What is {name}?",
+        completion_template="{text}",
+    )
     assert FineTuneSpec.from_json(json.loads(canonical.dumps(spec.to_json()))) == spec
 
 
@@ -26,7 +34,7 @@ def test_absent_fields_take_defaults_and_whole_numbers_are_numbers() -> None:
         ("rank", 8.0),
         ("rank", True),
         ("alpha", 0),
-        ("layers", 0),
+        ("layers", -1),
         ("epochs", 101),
         ("batch_size", 0),
         ("learning_rate", 0.0),
@@ -39,8 +47,24 @@ def test_absent_fields_take_defaults_and_whole_numbers_are_numbers() -> None:
         ("held_out", 0.6),
         ("prompt_template", "no field"),
         ("completion_template", None),
-        ("weight_decay", 0.1),
+        ("weight_decay", -0.1),
+        ("clip_norm", float("inf")),
         ("clip", 1.0),
+        ("schedule", "polynomial"),
+        ("warm_up", 1.5),
+        ("dora", 1),
+        ("rslora", "yes"),
+        ("targets", []),
+        ("targets", ["q_proj", "q_proj"]),
+        ("targets", ["lm_head"]),
+        ("targets", "q_proj"),
+        ("targets", [["q_proj"]]),
+        ("evaluations", 1001),
+        ("curvature_samples", 0),
+        ("curvature_share", 0.0),
+        ("canaries", 65),
+        ("halves", -1),
+        ("leave_one_out", None),
     ),
 )
 def test_bad_values_are_refused_by_name(field: str, value: object) -> None:
@@ -51,3 +75,23 @@ def test_bad_values_are_refused_by_name(field: str, value: object) -> None:
 def test_only_an_object_is_a_specification() -> None:
     with pytest.raises(SpecError, match="JSON object"):
         FineTuneSpec.from_json([])
+
+
+def test_the_order_in_which_targets_are_written_makes_no_other_run() -> None:
+    one, other = (
+        FineTuneSpec.from_json({"targets": list(names)}) for names in (("v_proj", "q_proj"), ("q_proj", "v_proj"))
+    )
+    assert one == other
+    assert one.target_modules == ("q_proj", "v_proj")
+    assert FineTuneSpec.from_json(json.loads(canonical.dumps(one.to_json()))) == one
+
+
+def test_all_linear_maps_are_the_default() -> None:
+    assert FineTuneSpec().target_modules == ALL_LINEAR
+    assert FineTuneSpec.from_json({"targets": "all-linear"}) == FineTuneSpec()
+
+
+@pytest.mark.parametrize("nothing_to_wait_for", ({"evaluations": 0}, {"held_out": 0.0}))
+def test_patience_needs_something_to_wait_for(nothing_to_wait_for: dict[str, float]) -> None:
+    with pytest.raises(SpecError, match="patience"):
+        FineTuneSpec.from_json({"patience": 2} | nothing_to_wait_for)
