@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from services.kit import logs
 from tests import postgres
 from tests.needs import CI, OPTIONAL_IN_CI, PROBES, missing, require
 
@@ -30,8 +31,10 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 
 def pytest_configure() -> None:
-    """A shell starts what it runs in the background with Ctrl-C ignored, and children inherit that: tests send it."""
+    # A shell starts what it runs in the background with Ctrl-C ignored, and children inherit that: tests send it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # As services do.  What structlog does unasked renders every local of every frame: seconds a traceback.
+    logs.configure("info")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

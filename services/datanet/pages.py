@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from services.kit.errors import invalid
 
 T = TypeVar("T")
+
+_NAME = re.compile(r"[a-z0-9-]+\Z")
 
 DEFAULT_SIZE = 50
 PAGE_BYTES = 2**20
@@ -38,7 +41,8 @@ def after(question: str, page_token: str, kinds: Sequence[type]) -> tuple[int | 
         asked, *key = json.loads(base64.urlsafe_b64decode(page_token))
     except (binascii.Error, ValueError, TypeError):
         raise _bad() from None
-    whole = all(abs(part) < 2**63 for part in key if isinstance(part, int))
+    # What no token ever held must not reach a database: numbers beyond 64 bits, texts that are no names.
+    whole = all(abs(part) < 2**63 if isinstance(part, int) else _NAME.match(str(part)) for part in key)
     if asked != question or [type(part) for part in key] != list(kinds) or not whole:
         raise _bad()
     return tuple(key)

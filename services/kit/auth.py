@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import jwt
 
@@ -20,6 +21,8 @@ ISSUER = "openledger"
 ACCOUNT_AUDIENCE, SERVICE_AUDIENCE = "accounts", "services"
 _SERVICE_TOKEN_SECONDS = 120
 _KEYS_SECONDS, _REFETCH_SECONDS = 300, 5
+# A token that never ends is none: every claim that bounds one must be there.
+_CLAIMS: dict[str, Any] = {"issuer": ISSUER, "options": {"require": ["iss", "aud", "sub", "exp"]}}
 
 
 @dataclass(frozen=True)
@@ -98,10 +101,10 @@ class Authenticator:
         try:
             header = jwt.get_unverified_header(token)
             if header.get("alg") == "HS256":
-                claims = jwt.decode(token, self._secret, algorithms=["HS256"], audience=SERVICE_AUDIENCE, issuer=ISSUER)
+                claims = jwt.decode(token, self._secret, algorithms=["HS256"], audience=SERVICE_AUDIENCE, **_CLAIMS)
                 return Principal(service=str(claims["sub"]))
             key = await self._key(str(header.get("kid", "")))
-            claims = jwt.decode(token, key, algorithms=["EdDSA"], audience=ACCOUNT_AUDIENCE, issuer=ISSUER)
+            claims = jwt.decode(token, key, algorithms=["EdDSA"], audience=ACCOUNT_AUDIENCE, **_CLAIMS)
             return Principal(address=str(claims["sub"]))
         except jwt.ExpiredSignatureError:
             raise unauthenticated("TOKEN_EXPIRED", "the session is over: sign in again") from None

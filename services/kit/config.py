@@ -6,14 +6,22 @@ Environment beats file: `OPENLEDGER_DATANET_LISTEN=...`; the file is named by `O
 from __future__ import annotations
 
 import os
+import re
 import sys
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 C = TypeVar("C", bound="ServiceConfig")
+
+_PASSWORD = re.compile(r"(://[^:/@\s]*:).*(@)")
+_NOT_OURS = re.compile(r"CONFIG\Z|PORT\Z|PORT_|SERVICE_HOST\Z|SERVICE_PORT")
 
 
 class ConfigError(ValueError):
@@ -37,6 +45,7 @@ class ServiceConfig(BaseSettings):
     max_rpcs: int = Field(256, ge=1, description="RPCs in hand at once, all callers together")
     max_rpcs_per_caller: int = Field(64, ge=1)
     max_rpc_seconds: float = Field(120, gt=0, description="longest answer of a method that is not a stream")
+    max_stream_seconds: float = Field(3600, gt=0, description="longest stream; who watches for longer asks again")
     drain_seconds: float = Field(10, ge=0, description="how long calls in hand may go on after SIGTERM")
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", validate_default=True)
@@ -47,6 +56,17 @@ class ServiceConfig(BaseSettings):
         host, _, port = value.rpartition(":")
         if value and not (host and port.isdigit() and int(port) < 2**16):
             raise ValueError("must be host:port, such as 127.0.0.1:7401")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        try:
+            backend = make_url(value).get_backend_name() if value else "sqlite"
+        except ArgumentError:
+            backend = ""
+        if backend not in ("sqlite", "postgresql"):
+            raise ValueError("must be sqlite:///<file> or postgresql://<user>:<password>@<host>/<database>")
         return value
 
     @field_validator("service_secret")
@@ -82,21 +102,41 @@ class ServiceConfig(BaseSettings):
         file = os.environ.get(f"{prefix}CONFIG")
         if file and not Path(file).is_file():
             raise ConfigError(f"{prefix}CONFIG names {file}, which is no file")
+        unknown = [name for name in sorted(os.environ) if _is_unknown(name, prefix, cls.model_fields)]
+        if unknown:
+            lines = [f"  {name}: {_nearest(name, prefix, cls.model_fields)}" for name in unknown]
+            raise ConfigError(f"{cls.service} does not know these settings:\n" + "\n".join(lines))
         try:
             return cls(_env_prefix=prefix, **overrides)  # type: ignore[call-arg]
         except ValidationError as error:
             lines = [f"  {_setting(prefix, e['loc'])}: {e['msg']}" for e in error.errors()]
             raise ConfigError(f"{cls.service} cannot start with this configuration:\n" + "\n".join(lines)) from None
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             raise ConfigError(f"{cls.service} cannot read its configuration: {error}") from None
 
     def resolved(self) -> dict[str, str]:
         """Every setting as text, secrets masked; printed at start."""
-        return {key: str(value) for key, value in self}
+        return {key: hidden(str(value)) for key, value in self}
+
+
+def hidden(text: str) -> str:
+    """A text without the password of a URL in it."""
+    return _PASSWORD.sub(r"\1***\2", text)
 
 
 def _prefix(service: str) -> str:
     return f"OPENLEDGER_{service.upper()}_"
+
+
+def _is_unknown(name: str, prefix: str, known: Mapping[str, Any]) -> bool:
+    setting = name.removeprefix(prefix)
+    # Kubernetes tells every pod of the services beside it, by names that may begin like ours.
+    return name.startswith(prefix) and setting.lower() not in known and not _NOT_OURS.match(setting)
+
+
+def _nearest(name: str, prefix: str, known: Mapping[str, Any]) -> str:
+    close = get_close_matches(name.removeprefix(prefix).lower(), known, 1)
+    return f"is {prefix}{close[0].upper()} meant?" if close else "take it out of the environment"
 
 
 def _setting(prefix: str, location: tuple[int | str, ...]) -> str:

@@ -1,7 +1,8 @@
 """Reading another service's durable stream so that every entry takes effect exactly once.
 
 The offset is stored in the same transaction as the effects.  A stored epoch that differs from the stream's means that
-the log was made anew: the consumer stops and says so, because going on could skip or repeat what people are paid for.
+the log was made anew, a stream that ends before the stored offset that it is an older copy: the consumer stops and says
+so, because going on could skip or repeat what people are paid for.
 """
 
 from __future__ import annotations
@@ -73,6 +74,11 @@ class Consumer(Generic[E]):
         page = await self._read(after)
         if place and place[0] != page.epoch:
             raise EpochChanged(f"{self._source} has log epoch {page.epoch}, its offsets were of {place[0]}")
+        if page.high_watermark < after:
+            raise EpochChanged(
+                f"{self._source} ends at offset {page.high_watermark}, and {after} were read of it: it was replaced by "
+                "an older copy, and what it takes in from now on would be passed over"
+            )
         if not page.entries:
             self.lag = max(0, page.high_watermark - after)
             return 0

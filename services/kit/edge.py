@@ -11,7 +11,7 @@ import re
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
 from services.kit import call, logs
-from services.kit.auth import PUBLIC, Access, Authenticator
+from services.kit.auth import PUBLIC, Access, Authenticator, Principal
 from services.kit.call import Call
 from services.kit.errors import Fault, exhausted, from_exception, invalid
 from services.kit.metrics import Metrics
@@ -28,6 +28,8 @@ from services.kit.validate import validate
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _OPEN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")
+_PROBES = Principal(service="probes")
+"""Stands for all who watch health or read the schema: nobody asks who they are, but they share one part of the room."""
 
 
 class Edge(grpc.aio.ServerInterceptor):  # type: ignore[misc]
@@ -42,18 +44,21 @@ class Edge(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         *,
         max_rpcs_per_caller: int,
         max_rpc_seconds: float,
+        max_stream_seconds: float,
     ) -> None:
         self._service, self._access, self._authenticator, self._metrics = service, access, authenticator, metrics
-        self._max_per_caller, self._max_seconds = max_rpcs_per_caller, max_rpc_seconds
+        self._max_per_caller = max_rpcs_per_caller
+        self._max_seconds, self._max_stream_seconds = max_rpc_seconds, max_stream_seconds
         self._in_hand: Counter[str] = Counter()
         self._log = logs.logger(service)
 
     async def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
         """Grpc's hook: wraps the handler of one method."""
         handler = await continuation(details)
-        if handler is None or details.method.startswith(_OPEN_SERVICES):
-            return handler
         method = details.method
+        # A probe's single question is answered at once, whatever else is going on; its streams could be held for ever.
+        if handler is None or (method.startswith(_OPEN_SERVICES) and not handler.response_streaming):
+            return handler
         make = {
             (False, False): (grpc.unary_unary_rpc_method_handler, self._unary, handler.unary_unary),
             (False, True): (grpc.unary_stream_rpc_method_handler, self._stream, handler.unary_stream),
@@ -84,8 +89,13 @@ class Edge(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         async def handle(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
             try:
                 with self._measured(method) as outcome, self._admitted(await self._enter(method, context)):
-                    async for response in behaviour(_checked(request), context):
-                        yield response
+                    async with asyncio.timeout(self._max_stream_seconds):
+                        responses = behaviour(_checked(request), context)
+                        if isinstance(responses, Awaitable):  # gRPC's own health servicer writes by itself
+                            await responses
+                        else:
+                            async for response in responses:
+                                yield response
                     outcome["code"] = "OK"
             except Exception as error:  # noqa: BLE001 - the edge is where every error ends
                 await self._abort(method, context, error)
@@ -98,6 +108,8 @@ class Edge(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         request_id = given if _REQUEST_ID.match(given) else uuid.uuid4().hex
         call.enter(Call(method, request_id, call.principal()))
         context.set_trailing_metadata((("x-request-id", request_id),))
+        if method.startswith(_OPEN_SERVICES):
+            return Call(method, request_id, _PROBES)
         access = self._access.get(method.rpartition("/")[2], Access())
         authorization = "" if access is PUBLIC else metadata.get("authorization", "")
         principal = await self._authenticator.authenticate(authorization)

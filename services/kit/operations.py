@@ -90,7 +90,9 @@ class Operations(operations_pb2_grpc.OperationsServicer):  # type: ignore[misc]
 
     async def WaitOperation(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         """google.longrunning.Operations.WaitOperation: returns when it is done, or when the time is over."""
-        deadline = time.monotonic() + min(_MAX_WAIT, request.timeout.ToTimedelta().total_seconds() or _MAX_WAIT)
+        # Not through timedelta, which overflows: a duration holds any 64-bit number of seconds.
+        wanted = request.timeout.seconds + request.timeout.nanos / 1e9 if request.HasField("timeout") else _MAX_WAIT
+        deadline = time.monotonic() + min(_MAX_WAIT, wanted)
         while True:
             operation = await self._visible(request.name)
             if operation.done or time.monotonic() >= deadline:

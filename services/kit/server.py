@@ -6,22 +6,26 @@ On SIGTERM: NOT_SERVING, no new calls, calls in hand get their time, background 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
+from sqlalchemy.exc import DBAPIError
 
 from services.kit import logs
 from services.kit.auth import Access, Authenticator
-from services.kit.config import ServiceConfig
+from services.kit.config import ServiceConfig, hidden
+from services.kit.database import SchemaError
 from services.kit.edge import Edge
 from services.kit.metrics import Metrics
 
@@ -56,40 +60,50 @@ class Assembly:
 @asynccontextmanager
 async def running(assembly: Assembly) -> AsyncIterator[int]:
     """The service, serving, on the port that this gives; everything is stopped and closed on leaving."""
-    config = assembly.config
-    server, checks = _build(assembly)
-    port = _listen(server, config)
-    metrics_server = _metrics(assembly)
-    tasks = [asyncio.create_task(_supervise(assembly, name, work)) for name, work in assembly.background.items()]
-    await server.start()
-    await _say_health(assembly, checks)
-    tasks.append(asyncio.create_task(_supervise(assembly, "health", lambda: _watch_health(assembly, checks))))
-    try:
+    # What comes up is taken down again in reverse order, even when what follows it does not come up.
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(_close, assembly)
+        server, checks = _build(assembly)
+        port = _listen(server, assembly.config)
+        _serve_metrics(assembly, stack)
+        tasks = [asyncio.create_task(_supervise(assembly, name, work)) for name, work in assembly.background.items()]
+        tasks.append(asyncio.create_task(_supervise(assembly, "health", lambda: _watch_health(assembly, checks))))
+        stack.push_async_callback(_cancel, tasks)
+        await server.start()
+        stack.push_async_callback(server.stop, assembly.config.drain_seconds)
+        stack.push_async_callback(checks.enter_graceful_shutdown)
+        await _say_health(assembly, checks)
         yield port
-    finally:
-        await checks.enter_graceful_shutdown()
-        await server.stop(config.drain_seconds)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for close in assembly.close:
-            result = close()
-            if isinstance(result, Awaitable):
-                await result
-        if metrics_server is not None:
-            metrics_server[0].shutdown()
-            metrics_server[0].server_close()
 
 
 def main(config: C, assemble: Callable[[C], Awaitable[Assembly]]) -> int:
     """A service's command line: serve until SIGTERM or SIGINT; returns the exit status."""
     logs.configure(config.log_level)
     try:
-        asyncio.run(_serve(config, assemble))
+        with _alone_in(config.data_dir, config.service):
+            asyncio.run(_serve(config, assemble))
     except StartError as error:
         sys.stderr.write(f"{config.service} cannot start: {error}\n")
         return 3
     return 0
+
+
+@contextmanager
+def _alone_in(folder: Path, service: str) -> Iterator[None]:
+    """Hold the service's folder.  Two processes on one would undo each other's unfinished work as a dead one's."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / f"{service}.lock").open("w")
+    except OSError as error:
+        raise StartError(f"{error.strerror}: {error.filename or folder}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StartError(
+                f"another {service} runs in {folder}: stop it, or set OPENLEDGER_{service.upper()}_DATA_DIR"
+            ) from None
+        yield
 
 
 async def _serve(config: C, assemble: Callable[[C], Awaitable[Assembly]]) -> None:
@@ -102,6 +116,13 @@ async def _serve(config: C, assemble: Callable[[C], Awaitable[Assembly]]) -> Non
         assembly = await assemble(config)
     except OSError as error:
         raise StartError(f"{error.strerror or error}: {error.filename or config.data_dir}") from error
+    except SchemaError as error:
+        raise StartError(f"{error}; run the version of the code that wrote it, or a newer one") from error
+    except DBAPIError as error:
+        raise StartError(
+            f"its database {hidden(config.database)} cannot be used: {error.orig}. Is it there, and is it what "
+            f"OPENLEDGER_{config.service.upper()}_DATABASE_URL should name?"
+        ) from error
     async with running(assembly) as port:
         log.info("serving", port=port)
         # One line on stdout that a supervisor can wait for.
@@ -120,6 +141,7 @@ def _build(assembly: Assembly) -> tuple[Any, Any]:
         assembly.metrics,
         max_rpcs_per_caller=config.max_rpcs_per_caller,
         max_rpc_seconds=config.max_rpc_seconds,
+        max_stream_seconds=config.max_stream_seconds,
     )
     server = grpc.aio.server(
         interceptors=[edge],
@@ -155,16 +177,35 @@ def _listen(server: Any, config: ServiceConfig) -> int:
     return int(port)
 
 
-def _metrics(assembly: Assembly) -> Any:
+def _serve_metrics(assembly: Assembly, stack: AsyncExitStack) -> None:
     where = assembly.config.metrics_listen
     if not where:
-        return None
+        return
     host, _, port = where.rpartition(":")
     try:
-        return start_http_server(int(port), host, assembly.metrics.registry)
+        server, _ = start_http_server(int(port), host, assembly.metrics.registry)
     except OSError as error:
         name = f"OPENLEDGER_{assembly.config.service.upper()}_METRICS_LISTEN"
         raise StartError(f"metrics cannot be served on {where}: {error.strerror}. Set {name}") from error
+    stack.callback(server.server_close)
+    stack.callback(server.shutdown)
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _close(assembly: Assembly) -> None:
+    for close in assembly.close:
+        try:
+            result = close()
+            if isinstance(result, Awaitable):
+                await result
+        except Exception:  # noqa: BLE001
+            # The next one may hold a process or a file: it is closed all the same.
+            logs.logger(assembly.config.service).exception("something could not be closed")
 
 
 async def _watch_health(assembly: Assembly, checks: Any) -> None:

@@ -26,6 +26,7 @@ def test_a_token_leads_on_where_it_was_made():
         pages.token("q", [7, 8]),
         pages.token("q", [True]),
         pages.token("q", [2**63]),
+        pages.token("q", [float("inf")]),
         base64.urlsafe_b64encode(b"[" * 5000).decode(),
     ),
 )
@@ -41,3 +42,9 @@ def test_a_page_ends_at_its_size_or_its_weight_and_says_whether_there_is_more():
     assert pages.cut([5, 5, 5], 3, int, most=10) == ([5, 5], True)
     assert pages.cut([50, 5], 2, int, most=10) == ([50], True)
     assert pages.cut([], 2, int) == ([], False)
+
+
+@pytest.mark.parametrize("name", ("\ud800", "\0", "a b", ""))
+def test_a_token_with_a_text_that_is_no_name_never_reaches_a_database(name):
+    with pytest.raises(Fault, match="page_token"):
+        pages.after("q", pages.token("q", [7, name]), [int, str])

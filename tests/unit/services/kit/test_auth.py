@@ -2,12 +2,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 import jwt
 import pytest
 
 from openledger.client import Wallet
-from services.kit.auth import ACCOUNTS, ANYONE, PUBLIC, Access, Authenticator, Principal, service_token, services
+from services.kit.auth import (
+    ACCOUNTS,
+    ANYONE,
+    ISSUER,
+    PUBLIC,
+    SERVICE_AUDIENCE,
+    Access,
+    Authenticator,
+    Principal,
+    service_token,
+    services,
+)
 from services.kit.errors import Fault
 from services.kit.testing import SECRET, TestIssuer
 
@@ -113,6 +125,15 @@ async def test_while_the_issuer_is_away_known_keys_go_on_and_unknown_ones_may_co
     fresh = Authenticator(SECRET, away)
     assert await reason(fresh, f"Bearer {keys.issuer.token(ALICE)}") == "IDENTITY_UNAVAILABLE"
     assert await reason(fresh, f"Bearer {keys.issuer.token(ALICE)}") == "IDENTITY_UNAVAILABLE"
+
+
+@pytest.mark.parametrize("missing", ("exp", "sub", "aud", "iss"))
+async def test_a_token_that_lacks_a_bound_is_none(keys, missing):
+    now = int(time.time())
+    claims = {"iss": ISSUER, "aud": SERVICE_AUDIENCE, "sub": "openlora", "iat": now, "exp": now + 60}
+    del claims[missing]
+    token = jwt.encode(claims, SECRET, algorithm="HS256")
+    assert await reason(Authenticator(SECRET, keys), f"Bearer {token}") == "BAD_TOKEN"
 
 
 def test_a_short_secret_is_refused(keys):

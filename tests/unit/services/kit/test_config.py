@@ -36,8 +36,17 @@ def test_the_database_is_a_file_of_the_service_unless_said_otherwise(environment
     assert ToyConfig.load().database == "postgresql://there/x"
 
 
-def test_no_secret_is_shown():
-    assert "xxx" not in str(ToyConfig.load().resolved())
+def test_no_secret_is_shown(environment):
+    environment.setenv("OPENLEDGER_TOY_DATABASE_URL", "postgresql://me:p:ss@word@there:5432/x")
+    shown = ToyConfig.load().resolved()
+    assert "xxx" not in str(shown)
+    assert shown["database_url"] == "postgresql://me:***@there:5432/x"
+
+
+def test_what_kubernetes_tells_every_pod_is_no_setting(environment):
+    environment.setenv("OPENLEDGER_TOY_SERVICE_HOST", "10.0.0.1")
+    environment.setenv("OPENLEDGER_TOY_PORT_7401_TCP_ADDR", "10.0.0.1")
+    assert ToyConfig.load().colour == "blue"
 
 
 @pytest.mark.parametrize(
@@ -48,6 +57,10 @@ def test_no_secret_is_shown():
         ("SERVICE_SECRET", "short", "at least 32 characters"),
         ("LOG_LEVEL", "loud", "pattern"),
         ("MAX_RPCS", "0", "greater than or equal to 1"),
+        ("DATABASE_URL", "a database", "sqlite:///<file>"),
+        ("DATABASE_URL", "mysql://there/x", "postgresql://<user>"),
+        ("COLOR", "red", "is OPENLEDGER_TOY_COLOUR meant?"),
+        ("WHATEVER", "red", "take it out"),
         ("CONFIG", "/no/such/file.toml", "which is no file"),
     ),
 )

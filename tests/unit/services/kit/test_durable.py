@@ -114,6 +114,20 @@ async def test_a_log_made_anew_stops_the_consumer(database, log):
         await consumer.step()
 
 
+async def test_an_older_copy_of_a_log_stops_the_consumer(database, log):
+    # Of the same epoch, so that only its length tells: what it takes in next would have offsets that were read before.
+    for key in "abc":
+        await log.append(key, b"x")
+    consumer = _consumer(database, log, [])
+    while await consumer.step():
+        pass
+    entries, heads = METADATA.tables["log_entry"], METADATA.tables["log_head"]
+    database.write_now(lambda c: c.execute(entries.delete().where(entries.c.number > 1)))
+    database.write_now(lambda c: c.execute(heads.update().values(number=1)))
+    with pytest.raises(EpochChanged, match="ends at offset 1, and 3 were read of it"):
+        await consumer.step()
+
+
 def test_a_request_id_belongs_to_one_request(database):
     store = Idempotency(METADATA)
     first, other = ledger_pb2.CloseEpochRequest(request_id="1"), ledger_pb2.CloseEpochRequest(request_id="2")

@@ -9,9 +9,11 @@ from typing import ClassVar
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from openledger.client import ApiError, Client
 from openledger.ledger.v1 import ledger_pb2, ledger_pb2_grpc
+from openledger.openlora.v1 import openlora_pb2, openlora_pb2_grpc
 from services.kit.auth import ACCOUNTS, PUBLIC, Authenticator, services
 from services.kit.config import ServiceConfig
 from services.kit.errors import precondition
@@ -41,7 +43,24 @@ class Toy(ledger_pb2_grpc.LedgerServiceServicer):
         await asyncio.sleep(30)
 
 
+class Watched(openlora_pb2_grpc.OpenLoRAServiceServicer):
+    """Streams that never end by themselves."""
+
+    def __init__(self) -> None:
+        self.watching = 0
+
+    async def WatchTraces(self, request, context):
+        self.watching += 1
+        try:
+            yield openlora_pb2.ReadTracesResponse(high_watermark=1)
+            await asyncio.sleep(30)
+        finally:
+            self.watching -= 1
+
+
+WATCHED = Watched()
 ACCESS = {
+    "WatchTraces": PUBLIC,
     "GetSettlementInfo": PUBLIC,
     "GetBalance": services("toy", accounts=True),
     "AcquireLease": services("openlora"),
@@ -57,13 +76,16 @@ async def no_keys() -> str:
 
 @pytest.fixture
 async def toy(tmp_path: Path):
-    config = ToyConfig(**settings("toy", tmp_path, max_rpcs_per_caller=2, max_rpc_seconds=1))
+    config = ToyConfig(**settings("toy", tmp_path, max_rpcs_per_caller=2, max_rpc_seconds=1, max_stream_seconds=1))
     assembly = Assembly(
         config=config,
         services={
             "openledger.ledger.v1.LedgerService": lambda s: ledger_pb2_grpc.add_LedgerServiceServicer_to_server(
                 Toy(), s
-            )
+            ),
+            "openledger.openlora.v1.OpenLoRAService": lambda s: openlora_pb2_grpc.add_OpenLoRAServiceServicer_to_server(
+                WATCHED, s
+            ),
         },
         access=ACCESS,
         authenticator=Authenticator(SECRET, no_keys),
@@ -146,3 +168,40 @@ async def test_slow_calls_end_and_callers_cannot_hold_more_than_their_part(toy):
     }
     assert samples[("ListEpochs", "DEADLINE_EXCEEDED")] == 2
     assert samples[("ListEpochs", "RESOURCE_EXHAUSTED")] == 1
+
+
+async def test_no_stream_lasts_for_ever(toy):
+    async with Client(endpoints(openlora=toy[0])) as client:
+        with pytest.raises(ApiError) as caught:
+            async for _ in client.stream(client.openlora.WatchTraces, openlora_pb2.WatchTracesRequest(), 20):
+                pass
+    assert caught.value.reason == "TOO_SLOW"
+    assert WATCHED.watching == 0
+
+
+async def test_a_stream_that_its_caller_leaves_gives_its_place_back(toy):
+    async with Client(endpoints(openlora=toy[0])) as client:
+        for _ in range(3):  # more than a caller may have at once
+            stream = client.stream(client.openlora.WatchTraces, openlora_pb2.WatchTracesRequest(), 20)
+            assert (await anext(stream)).high_watermark == 1
+            await stream.aclose()
+            async with asyncio.timeout(5):
+                while WATCHED.watching:
+                    await asyncio.sleep(0.01)
+
+
+async def test_who_watches_health_takes_nobody_elses_place_and_can_be_asked_besides(toy):
+    async with grpc.aio.insecure_channel(toy[0]) as channel, Client(endpoints(ledger=toy[0])) as client:
+        health = health_pb2_grpc.HealthStub(channel)
+        watching = [health.Watch(health_pb2.HealthCheckRequest(), timeout=20) for _ in range(2)]
+        for watch in watching:
+            assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await health.Watch(health_pb2.HealthCheckRequest(), timeout=20).read()
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=5)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        info = await client.call(client.ledger.GetSettlementInfo, ledger_pb2.GetSettlementInfoRequest())
+        assert info.chain_id == 7
+        for watch in watching:
+            watch.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
 from typing import ClassVar
 
@@ -12,10 +13,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from openledger.client import Client
 from openledger.ledger.v1 import ledger_pb2, ledger_pb2_grpc
+from services.kit import logs
 from services.kit.auth import PUBLIC, Authenticator
 from services.kit.config import ServiceConfig
+from services.kit.database import Database
 from services.kit.metrics import Metrics
-from services.kit.server import Assembly, StartError, running
+from services.kit.server import Assembly, StartError, main, running
 from services.kit.testing import SECRET, endpoints, settings
 
 
@@ -74,6 +77,72 @@ async def test_calls_in_hand_get_their_time(tmp_path):
     assert (await call).chain_id == 7
     assert closed == ["store"]
     await client.__aexit__()
+
+
+async def test_what_does_not_come_up_closes_what_was_made_for_it(tmp_path):
+    closed = []
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(StartError):
+            async with running(assembly(tmp_path, listen=where, close=[lambda: closed.append("engine")])):
+                pytest.fail("it must not come up")
+        with pytest.raises(StartError, match="metrics cannot be served"):
+            async with running(assembly(tmp_path, metrics_listen=where, close=[lambda: closed.append("store")])):
+                pytest.fail("it must not come up")
+    assert closed == ["engine", "store"]
+
+
+async def test_what_cannot_be_closed_does_not_keep_the_rest_open(tmp_path):
+    closed = []
+
+    async def broken() -> None:
+        raise OSError("no space left")
+
+    async with running(assembly(tmp_path, close=[broken, lambda: closed.append("engine")])):
+        pass
+    assert closed == ["engine"]
+
+
+def start(tmp_path, monkeypatch, capsys, **more) -> str:
+    """What `main` says about why it does not start."""
+
+    async def assemble(config: ToyConfig) -> Assembly:
+        database = Database(config.database)
+        try:
+            database.read_now(lambda c: c.exec_driver_sql("SELECT 1"))
+        finally:
+            database.close()
+        raise AssertionError("it must not come so far")
+
+    monkeypatch.setattr(logs, "configure", lambda level: None)
+    assert main(ToyConfig(**settings("toy", tmp_path, **more)), assemble) == 3
+    return capsys.readouterr().err
+
+
+def test_a_database_that_is_away_is_said_in_words_and_without_its_password(tmp_path, monkeypatch, capsys):
+    said = start(tmp_path, monkeypatch, capsys, database_url="postgresql://me:hunter2@127.0.0.1:1/x")
+    assert "toy cannot start: its database postgresql://me:***@127.0.0.1:1/x cannot be used" in said
+    assert "OPENLEDGER_TOY_DATABASE_URL" in said
+    assert "Traceback" not in said
+    assert "hunter2" not in said
+
+
+def test_a_file_that_is_no_database_is_said_in_words(tmp_path, monkeypatch, capsys):
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy" / "toy.db").write_text("something else altogether")
+    said = start(tmp_path, monkeypatch, capsys)
+    assert "cannot be used: file is not a database" in said
+    assert "Traceback" not in said
+
+
+def test_a_second_one_in_the_same_folder_is_refused(tmp_path, monkeypatch, capsys):
+    (tmp_path / "toy").mkdir()
+    with (tmp_path / "toy" / "toy.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        said = start(tmp_path, monkeypatch, capsys)
+    assert said == f"toy cannot start: another toy runs in {tmp_path}/toy: stop it, or set OPENLEDGER_TOY_DATA_DIR\n"
 
 
 async def test_background_work_that_fails_is_counted_and_started_again(tmp_path):
