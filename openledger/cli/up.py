@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 import sys
 from dataclasses import asdict
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -17,15 +15,12 @@ from openledger.cli.installation import Installation
 from openledger.cli.supervisor import Supervisor
 
 
-async def run(installation: Installation, console: Console, *, as_json: bool) -> dict[str, Any]:
-    """Start, tell where everything is, and stay."""
+async def run(installation: Installation, console: Console, *, as_json: bool) -> None:
+    """Start, tell where everything is, and stay until cancelled."""
     installation.make()
     await asyncio.to_thread(
         base_models.locate, installation.base, lambda line, done: console.print(line) if done in (0.0, 1.0) else None
     )
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
     async with Supervisor(installation.waves(), lambda name, what: console.print(f"  {name}: {what}")) as supervisor:
         where = asdict(installation.endpoints) | {
             "chain": installation.rpc_url,
@@ -36,8 +31,7 @@ async def run(installation: Installation, console: Console, *, as_json: bool) ->
             sys.stdout.flush()
         else:
             _show(where, console)
-        await supervisor.watch(stop.wait())
-    return where
+        await supervisor.watch(asyncio.Event().wait())
 
 
 def _show(where: dict[str, str], console: Console) -> None:
