@@ -17,7 +17,7 @@ from services.factory.source import DatanetSource
 from services.kit import server
 from services.kit.config import load_or_exit
 from services.kit.database import Database
-from services.kit.executor import LocalExecutor
+from services.kit.executor_local import LocalExecutor
 from services.kit.metrics import Metrics
 from services.kit.peers import authenticator, peer_client
 from services.kit.server import Assembly

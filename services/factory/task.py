@@ -12,7 +12,6 @@ import errno
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,7 @@ from services.factory.data import load_tokenizer, tokenise
 from services.factory.lines import FOLDER, parse
 from services.factory.spec import FineTuneSpec
 from services.factory.train import Progress, train
-
-Report = Callable[[dict[str, Any]], None]
+from services.kit.executor import Report, TaskContext
 
 
 class NothingToTrainOn(ValueError):
@@ -42,21 +40,21 @@ class DiskFull(OSError):
     """There is no room for the worker's files."""
 
 
-def fine_tune(arguments: dict[str, Any], output: Path, report: Report) -> dict[str, Any]:
+def fine_tune(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
     """Train.  arguments: see `services.factory.job.shard`; reports are `Progress` as JSON.
 
     Returns records, files (SHA-256 by name), index_root, contributors, metrics, dropped (count by code) and seconds.
     """
     try:
-        return _fine_tune(arguments, output, report)
+        return _fine_tune(arguments, context)
     except Exception as error:
         if _is_disk_full(error):
-            raise DiskFull(f"no room is left for the files of this fine-tune in {output.parent}") from error
+            raise DiskFull(f"no room is left for the files of this fine-tune in {context.output.parent}") from error
         raise
 
 
-def _fine_tune(arguments: dict[str, Any], output: Path, report: Report) -> dict[str, Any]:
-    start = time.monotonic()
+def _fine_tune(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
+    start, output, report = time.monotonic(), context.output, context.report
     torch.set_num_threads(arguments["threads"])
     spec = FineTuneSpec.from_json(arguments["spec"])
     records = parse(ArtifactStore(Path(os.environ[FOLDER])).get(arguments["records"]))
@@ -67,8 +65,6 @@ def _fine_tune(arguments: dict[str, Any], output: Path, report: Report) -> dict[
         first = tokenised.refused[0]
         raise NothingToTrainOn(f"none of the {len(records)} records can be used; {first.record}: {first.reason}")
     result = train(spec, tokenised.examples, base, output, lambda progress: report(asdict(progress)))
-    for name in result.files:
-        _sync(output / name)
     return {
         "records": len(records),
         "files": {name: file_sha256(output / name) for name in FILES},
@@ -93,12 +89,3 @@ def _base(name: str, expected: str, report: Report) -> Path:
 def _is_disk_full(error: Exception) -> bool:
     """Also for libraries that write in another language and tell of it in words alone."""
     return getattr(error, "errno", None) == errno.ENOSPC or f"os error {errno.ENOSPC})" in str(error)
-
-
-def _sync(file: Path) -> None:
-    """What the executor promises must survive a power cut."""
-    handle = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from services.kit.executor import LocalExecutor, Shard, TaskFailed
+from services.kit.executor import Shard, TaskFailed
+from services.kit.executor_local import LocalExecutor
 
 TASKS = "tests.contract.executor_tasks"
 
@@ -25,7 +26,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def executor(root):
-    return LocalExecutor(root)
+    return LocalExecutor(root, at_once=3)
 
 
 def counting(tmp_path, n=5):
@@ -99,7 +100,7 @@ async def test_output_appears_all_at_once_or_not_at_all(executor, root):
     shard, started = Shard(f"{TASKS}:hang", {}), asyncio.Event()
     running = asyncio.create_task(executor.run(shard, lambda report: started.set()))
     await asyncio.wait_for(started.wait(), 20)
-    assert [path.read_text() for path in root.glob(".*/half")] == ["half of it"]
+    assert [path.read_text() for path in root.glob(".*/output/half")] == ["half of it"]
     assert not (root / shard.digest()).exists()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -146,7 +147,8 @@ async def test_shards_run_beside_each_other(executor, tmp_path):
 PARENT = f"""
 import asyncio, json, sys
 from pathlib import Path
-from services.kit.executor import LocalExecutor, Shard
+from services.kit.executor import Shard
+from services.kit.executor_local import LocalExecutor
 
 def tell(report):
     print(json.dumps(report), flush=True)

@@ -17,6 +17,7 @@ from services.factory import task
 from services.factory.job import REASONS, shard
 from services.factory.lines import FOLDER, line
 from services.factory.train import Diverged, TrainingError
+from services.kit.executor import TaskContext
 from tests.factory_world import address, snapshot_records
 
 
@@ -37,7 +38,8 @@ def work(job, base, tmp_path, monkeypatch):
 
 def run(arguments, tmp_path, reports=None):
     seen = [] if reports is None else reports
-    return task.fine_tune(arguments, tmp_path / "out", seen.append)
+    context = TaskContext(tmp_path / "out", tmp_path / "scratch", seen.append, tmp_path.joinpath)
+    return task.fine_tune(arguments, context)
 
 
 def test_it_leaves_the_files_it_names_and_says_whose_records_it_used(work, tmp_path):

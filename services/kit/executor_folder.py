@@ -1,0 +1,160 @@
+"""What is left of a shard on disk: the one folder that an executor and its workers share.
+
+    <root>/<digest>/           a finished shard: the task's files and result.json; never changes
+    <root>/.<digest>/          one that is not: lock, output/, scratch/, and messages where no pipe leads to the parent
+
+A worker holds the lock as long as it lives, so that of two that work on one shard, on any machine, the second waits
+and then finds the first one's result.  Needs a file system with POSIX locks and atomic renames that all machines see: a
+local disk, NFSv4, CephFS.  Knows neither processes nor clusters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+from openledger.artifacts import sync_folder
+from services.kit.executor import WORKER_DIED, Done, NotFinished, Report, Shard, TaskFailed
+
+_RESULT = "result.json"
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+
+
+def find(root: Path, digest: str) -> Path:
+    """The output folder of a finished shard.  Raises `NotFinished`."""
+    if not _DIGEST.match(digest) or not (root / digest / _RESULT).exists():
+        raise NotFinished(f"no finished shard is called {digest}")
+    return root / digest
+
+
+class ShardFolder:
+    """One shard's place under the root."""
+
+    def __init__(self, root: Path, shard: Shard) -> None:
+        self._root, digest = root, shard.digest()
+        self._final = root / digest
+        self.unfinished = root / f".{digest}"
+        self.output, self.scratch = self.unfinished / "output", self.unfinished / "scratch"
+        self._lock = self.unfinished / "lock"
+
+    def done(self) -> Done | None:
+        """The result, where it is there."""
+        try:
+            return Done(self._final, json.loads((self._final / _RESULT).read_text()))
+        except FileNotFoundError:
+            return None
+
+    @contextlib.contextmanager
+    def held(self, *, wait: bool) -> Iterator[bool]:
+        """Hold the shard against every other process; says whether it is held, which it always is after waiting."""
+        handle = self._locked(wait=wait)
+        try:
+            yield handle is not None
+        finally:
+            if handle is not None:
+                os.close(handle)
+
+    def _locked(self, *, wait: bool) -> int | None:
+        """A handle that holds the lock.  POSIX locks end with their process, and are not inherited by its children."""
+        while True:
+            self.unfinished.mkdir(parents=True, exist_ok=True)
+            try:
+                handle = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except FileNotFoundError:
+                continue  # swept away in between
+            try:
+                fcntl.lockf(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(handle).st_ino == self._lock.stat().st_ino:
+                    return handle
+            except FileNotFoundError:
+                pass  # the last holder swept it away: this is the lock of nothing
+            except (BlockingIOError, PermissionError):
+                os.close(handle)
+                return None
+            os.close(handle)
+
+    def begin(self) -> None:
+        """Make an empty `output`, and `scratch` where it is not there.  Only while held."""
+        if self.output.exists():
+            shutil.rmtree(self.output)  # of a worker that was killed: nothing in there was promised to anybody
+        self.output.mkdir()
+        self.scratch.mkdir(exist_ok=True)
+
+    def publish(self, result: Mapping[str, Any]) -> None:
+        """Give `output` its final name.  Only while held, on the machine that wrote it."""
+        (self.output / _RESULT).write_text(json.dumps(result, allow_nan=False))
+        # Before it has its final name: what is found under that is never made again, not after a power cut either.
+        for path in (*self.output.rglob("*"), self.output):
+            sync_folder(path)
+        self.output.rename(self._final)
+        sync_folder(self._root)
+
+    def sweep(self, *, keep_scratch: bool) -> None:
+        """Remove what an attempt left, unless another one is at it."""
+        if not self.unfinished.exists():
+            return
+        with self.held(wait=False) as held:
+            if not held:
+                return
+            if keep_scratch and self.scratch.exists() and any(self.scratch.iterdir()):
+                kept = {self.scratch, self._lock}
+            else:
+                kept = {self._lock}
+            for path in set(self.unfinished.iterdir()) - kept:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if kept == {self._lock}:
+                self._lock.unlink()  # the last thing in there: whoever waits for it finds that it is gone
+                with contextlib.suppress(OSError):
+                    self.unfinished.rmdir()
+
+
+class FolderExecutor(ABC):
+    """What every executor does that keeps its shards in a folder; where an attempt runs is left to it."""
+
+    def __init__(self, root: Path) -> None:
+        """root: absolute, or from the working directory of whoever asks."""
+        self._root = Path(root).absolute()
+        self._in_hand: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @abstractmethod
+    async def _attempt(self, shard: Shard, folder: ShardFolder, report: Report) -> None:
+        """Run a worker to its end, which publishes the folder.  Raises `TaskFailed`; no worker is left behind."""
+
+    async def run(self, shard: Shard, report: Report) -> Done:
+        """See `Executor.run`."""
+        folder, digest = ShardFolder(self._root, shard), shard.digest()
+        async with self._in_hand.setdefault(digest, asyncio.Lock()):  # who asks meanwhile waits, and finds it
+            done = folder.done()
+            if done is None:
+                await self._make(shard, folder, report)
+                done = folder.done()
+            else:
+                folder.sweep(keep_scratch=False)  # whoever made it may have been killed before it could
+        if done is None:
+            raise TaskFailed(WORKER_DIED, "the worker ended as if it were done, and left no result")
+        return done
+
+    async def _make(self, shard: Shard, folder: ShardFolder, report: Report) -> None:
+        keep_scratch = True
+        try:
+            await self._attempt(shard, folder, report)
+            keep_scratch = folder.done() is None
+        except TaskFailed as failure:
+            keep_scratch = failure.kind == WORKER_DIED  # what a task leaves that raised would lead to the same place
+            raise
+        finally:
+            await asyncio.to_thread(folder.sweep, keep_scratch=keep_scratch)
+
+    async def discard(self, shard: Shard) -> None:
+        """See `Executor.discard`."""
+        await asyncio.to_thread(ShardFolder(self._root, shard).sweep, keep_scratch=False)
