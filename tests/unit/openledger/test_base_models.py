@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import hashlib
+import json
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +14,7 @@ import pytest
 import torch
 
 from openledger import base_models, gguf_llama
+from openledger.base_model_sources import PackagedGguf
 from openledger.base_models import BaseModelUnavailable, locate, sha256
 from tests import tiny_model
 from tests.needs import needs
@@ -32,9 +37,13 @@ def test_an_incomplete_folder_is_refused_with_what_it_lacks(tmp_path: Path) -> N
         sha256("no-such-model")
 
 
-def register(monkeypatch: pytest.MonkeyPatch, cache: Path, **changes: str) -> None:
+def register(monkeypatch: pytest.MonkeyPatch, cache: Path, sha: str = "", **changes: str) -> None:
+    """Change the shipped entry: fields of its source, and the weights' SHA-256."""
     monkeypatch.setenv("OPENLEDGER_CACHE", str(cache))
-    monkeypatch.setitem(base_models.REGISTRY, NAME, dataclasses.replace(base_models.REGISTRY[NAME], **changes))
+    shipped = base_models.REGISTRY[NAME]
+    source = dataclasses.replace(shipped.source, **changes)
+    changed = dataclasses.replace(shipped, source=source, sha256=sha or shipped.sha256)
+    monkeypatch.setitem(base_models.REGISTRY, NAME, changed)
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -66,8 +75,8 @@ def test_a_complete_conversion_is_used_again_and_a_partial_one_is_not(
         on_progress("working", 0.5)
         shutil.copytree(tiny, folder, dirs_exist_ok=True)
 
-    register(monkeypatch, tmp_path, gguf_sha256=hashlib.sha256(b"gguf").hexdigest(), model_sha256=sha256(str(tiny)))
-    monkeypatch.setattr(base_models, "_find", lambda source: gguf)
+    register(monkeypatch, tmp_path, sha256(str(tiny)), gguf_sha256=hashlib.sha256(b"gguf").hexdigest())
+    monkeypatch.setattr(PackagedGguf, "find", lambda self: gguf)
     monkeypatch.setattr(gguf_llama, "convert", convert)
     lines: list[tuple[str, float]] = []
     folder = locate(NAME, lambda line, done: lines.append((line, done)))
@@ -80,6 +89,162 @@ def test_a_complete_conversion_is_used_again_and_a_partial_one_is_not(
     (folder / "COMPLETE").unlink()
     assert locate(NAME) == folder
     assert len(conversions) == 2
+
+
+# --- the operator's file ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def listed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path]:
+    """Writes the operator's file with one entry named "ours", for a tiny model in the folder "tiny" beside it."""
+    folder = tiny_model.make(tmp_path / "tiny")
+    monkeypatch.setenv("OPENLEDGER_CACHE", str(tmp_path / "cache"))
+    weights = sha256(str(folder))
+
+    def write(**changes: str | None) -> Path:
+        values = {"folder": "tiny", "sha256": weights, "licence": "MIT", "revision": "first"} | changes
+        lines = [f"{key} = {json.dumps(value)}" for key, value in values.items() if value is not None]
+        (tmp_path / "bases.toml").write_text("[ours]\n" + "\n".join(lines))
+        return folder
+
+    write()
+    monkeypatch.setenv("OPENLEDGER_BASE_MODELS", str(tmp_path / "bases.toml"))
+    return write
+
+
+def test_an_operators_folder_is_found_by_its_name(listed: Callable[..., Path]) -> None:
+    folder = listed()
+    assert locate("ours") == folder
+    assert sha256("ours") == sha256(str(folder))
+    entry = base_models.registry()["ours"]
+    assert (entry.licence, entry.revision, entry.chat_template) == ("MIT", "first", "")
+    assert NAME in base_models.registry()
+
+
+def test_a_model_with_other_weights_than_the_registry_says_is_refused(listed: Callable[..., Path]) -> None:
+    listed(sha256="ab" * 32)
+    for use in (locate, base_models.check):
+        with pytest.raises(BaseModelUnavailable, match="the registry says abab"):
+            use("ours")
+    assert sha256("ours") == "ab" * 32, "what is promised, whatever is there"
+
+
+def test_weights_that_change_under_an_entry_are_noticed(listed: Callable[..., Path]) -> None:
+    folder = listed()
+    base_models.check("ours")
+    (folder / "model.safetensors").write_bytes(b"other weights")
+    with pytest.raises(BaseModelUnavailable, match="another model's, or damaged"):
+        locate("ours")
+
+
+def test_a_chat_template_takes_the_place_of_the_models_own(listed: Callable[..., Path], tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    (tmp_path / "plain.jinja").write_text("{% for m in messages %}Q: {{ m['content'] }} A:{% endfor %}")
+    original = listed(chat_template_file="plain.jinja")
+    before = {file.name: file.read_bytes() for file in original.iterdir()}
+    made = locate("ours")
+    assert made != original
+    assert sha256(str(made)) == sha256("ours")
+    tokenizer = AutoTokenizer.from_pretrained(made)
+    assert tokenizer.apply_chat_template([{"role": "user", "content": "why?"}], tokenize=False) == "Q: why? A:"
+    assert {file.name: file.read_bytes() for file in original.iterdir()} == before, "the operator's folder is not ours"
+    (tmp_path / "plain.jinja").write_text("{{ messages[0]['content'] }}")
+    listed(chat_template_file="plain.jinja", revision="second")
+    assert locate("ours") != made
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    (
+        ({"sha256": "short"}, "ours.sha256"),
+        ({"licence": ""}, "ours.licence"),
+        ({"hub": "a/b"}, "either hub or folder"),
+        ({"folder": None}, "either hub or folder"),
+        ({"folder": None, "hub": "a/b", "revision": None}, "must name a commit of a/b"),
+        ({"colour": "red"}, "unknown keys: colour"),
+        ({"chat_template_file": "none.jinja"}, "none.jinja"),
+    ),
+)
+def test_a_mistake_in_the_operators_file_is_named(
+    listed: Callable[..., Path], changes: dict[str, str | None], reason: str
+) -> None:
+    listed(**changes)
+    with pytest.raises(BaseModelUnavailable, match=re.escape(reason)):
+        base_models.registry()
+
+
+def test_a_file_that_is_not_there_or_not_toml_is_named(listed: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "bases.toml").write_text("[ours")
+    with pytest.raises(BaseModelUnavailable, match=r"bases\.toml"):
+        base_models.registry()
+    (tmp_path / "bases.toml").unlink()
+    with pytest.raises(BaseModelUnavailable, match=r"bases\.toml, which cannot be read"):
+        base_models.registry()
+
+
+def test_what_comes_with_the_package_cannot_be_redefined(listed: Callable[..., Path], tmp_path: Path) -> None:
+    listed()
+    file = tmp_path / "bases.toml"
+    file.write_text(file.read_text().replace("[ours]", f'["{NAME}"]'))
+    assert base_models.registry()[NAME] == base_models.REGISTRY[NAME]
+
+
+# --- the hub ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A hub that holds one model, in two shards."""
+    from transformers import LlamaForCausalLM
+
+    stored = tiny_model.make(tmp_path / "stored")
+    LlamaForCausalLM.from_pretrained(stored).save_pretrained(tmp_path / "shards", max_shard_size="150KB")
+    (stored / "model.safetensors").unlink()
+    for file in (tmp_path / "shards").glob("model*"):
+        shutil.copy(file, stored / file.name)
+    assert len(list(stored.glob("*.safetensors"))) > 1
+
+    def download(repository: str, *, revision: str, local_dir: Path, allow_patterns: list[str]) -> None:
+        if repository != "org/tiny":
+            raise OSError("we are offline")
+        assert revision == "c0ffee"
+        for file in stored.iterdir():
+            if any(fnmatch.fnmatch(file.name, pattern) for pattern in allow_patterns):
+                shutil.copy(file, local_dir / file.name)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    return stored
+
+
+def test_a_model_of_the_hub_becomes_one_file_of_weights_once(
+    listed: Callable[..., Path], hub: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from transformers import LlamaForCausalLM
+
+    listed(folder=None, hub="org/tiny", revision="c0ffee")
+    folder = locate("ours")
+    assert [file.name for file in folder.glob("*.safetensors*")] == ["model.safetensors"]
+    ours, theirs = (LlamaForCausalLM.from_pretrained(f).state_dict() for f in (folder, tmp_path / "shards"))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", None)
+    assert locate("ours") == folder, "fetched once"
+
+
+def test_the_hub_away_is_said(listed: Callable[..., Path], hub: Path) -> None:
+    listed(folder=None, hub="org/other", revision="c0ffee")
+    with pytest.raises(BaseModelUnavailable, match="org/other at c0ffee is not here and cannot be fetched"):
+        locate("ours")
+
+
+def test_other_weights_from_the_hub_are_refused_and_nothing_is_kept(
+    listed: Callable[..., Path], hub: Path, tmp_path: Path
+) -> None:
+    listed(folder=None, hub="org/tiny", revision="c0ffee", sha256="ab" * 32)
+    with pytest.raises(BaseModelUnavailable, match="the registry says abab"):
+        locate("ours")
+    assert [path for path in (tmp_path / "cache" / "base-models").iterdir() if path.is_dir()] == []
 
 
 def test_unpermute_undoes_llama_cpp(tmp_path: Path) -> None:

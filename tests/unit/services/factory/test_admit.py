@@ -29,7 +29,7 @@ async def refused(source, spec=SPEC, bases=(SPEC.base,)):
 async def test_what_can_be_done_is_pinned_to_root_and_base(source):
     admitted = await admit(source, (SPEC.base,), SPEC, SNAPSHOT)
     assert admitted.snapshot == source.info
-    assert admitted.base_sha256 == base_models.REGISTRY[SPEC.base].model_sha256
+    assert admitted.base_sha256 == base_models.REGISTRY[SPEC.base].sha256
 
 
 async def test_a_base_that_is_not_offered_is_refused_even_where_it_is_a_folder(source, tmp_path):
