@@ -1,45 +1,23 @@
-"""The lineage manifest of an adapter revision: what it was made from, by which rules, and who contributed.
+"""The lineage manifest of an adapter revision: what it was made from, by which rules, who contributed, on what terms.
 
 A revision's name is the SHA-256 of this document's canonical JSON. It holds no timestamps and no paths: the same
-data, base and specification give the same name. ``parse`` trusts nothing. This module reads no files and checks no
-digest against one.
+data, base and specification give the same document, signed by the factory that made it. ``parse`` trusts nothing, and
+checks the signature; whether the signer's word counts is its caller's to say. Manifests of version 1, which have no
+signature and no terms, stay valid. This module reads no files and checks no digest against one.
 """
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from openledger import canonical
+from openledger import canonical, signed_document
+from openledger.manifest_rules import FILES, VERSION_1, VERSION_2, ManifestError, check
 
-VERSION = "openledger.adapter.v1"
-FILES = ("adapter_config.json", "adapter_model.safetensors", "contribution_index.safetensors")
+__all__ = ["FILES", "Attribution", "Base", "LineageManifest", "ManifestError", "Snapshot", "from_json", "parse", "sign"]
+
 MAX_BYTES = 16 * 2**20
-MAX_DEPTH = 16
-
-ADDRESS = re.compile(r"0x[0-9a-f]{40}")
-SHA256 = re.compile(r"[0-9a-f]{64}")
-ADAPTER = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-FIELDS = {
-    "version": str,
-    "adapter": str,
-    "base": dict,
-    "files": dict,
-    "index_root": str,
-    "snapshots": list,
-    "spec": dict,
-    "contributors": dict,
-    "owner": str,
-    "metrics": dict,
-    "code": str,
-}
-
-
-class ManifestError(ValueError):
-    """The document is not a valid lineage manifest; the message names the field."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +37,21 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class Attribution:
+    """Who must be named beside the adapter: a source (resource name), its SPDX licence, and the words asked for."""
+
+    source: str
+    licence: str
+    notice: str
+
+
+@dataclass(frozen=True)
 class LineageManifest:
-    """files: name -> SHA-256; contributors: lower-case address -> records trained on; spec, metrics: JSON objects."""
+    """files: name -> SHA-256; contributors: lower-case address -> records trained on; spec, metrics: JSON objects.
+
+    From ``licence`` on: version 2 alone, as soon as there is a licence. ``evaluation`` is the SHA-256 of the one of
+    the files that reports what was measured before publishing, "" for none; ``signer`` is a lower-case address.
+    """
 
     adapter: str
     base: Base
@@ -72,27 +63,38 @@ class LineageManifest:
     owner: str
     metrics: Mapping[str, int | float]
     code: str
+    licence: str = ""
+    attributions: tuple[Attribution, ...] = ()
+    use: str = ""
+    evaluation: str = ""
+    signer: str = ""
+    signature: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The document."""
-        return {
-            "version": VERSION,
+        document = {
+            "version": VERSION_2 if self.licence else VERSION_1,
             "adapter": self.adapter,
-            "base": {"name": self.base.name, "sha256": self.base.sha256},
+            "base": vars(self.base),
             "files": dict(self.files),
             "index_root": self.index_root,
-            "snapshots": [{"name": snapshot.name, "root": snapshot.root} for snapshot in self.snapshots],
+            "snapshots": [vars(snapshot) for snapshot in self.snapshots],
             "spec": dict(self.spec),
             "contributors": dict(self.contributors),
             "owner": self.owner,
             "metrics": dict(self.metrics),
             "code": self.code,
         }
+        if self.licence:
+            document["attributions"] = [vars(attribution) for attribution in self.attributions]
+            later = ("licence", "use", "evaluation", "signer", "signature")
+            document |= {name: getattr(self, name) for name in later}
+        return document
 
     def to_bytes(self) -> bytes:
-        """Canonical JSON. Raises ManifestError where a field is not valid."""
+        """Canonical JSON. Raises ManifestError where a field is not valid; does not check the signature."""
         document = self.to_json()
-        from_json(document)
+        check(document)
         try:
             return canonical.dumps(document)
         except ValueError as error:
@@ -109,10 +111,23 @@ class LineageManifest:
         return f"adapters/{self.adapter}/revisions/{self.digest}"
 
 
+def sign(manifest: LineageManifest, private_key: str) -> LineageManifest:
+    """The manifest with signer and signature set: EIP-191 over its SHA-256 without the signature.
+
+    Raises ManifestError where a field is not valid, a missing licence included.
+    """
+    if not manifest.licence:
+        raise ManifestError("licence must be an SPDX expression")
+    unsigned = replace(manifest, signer="0x" + "0" * 40, signature="")
+    unsigned.to_bytes()
+    signed = signed_document.sign(unsigned.to_json(), private_key)
+    return replace(manifest, signer=signed["signer"], signature=signed["signature"])
+
+
 def parse(data: bytes) -> LineageManifest:
     """Read a manifest's bytes, which must be canonical: two spellings of one document would have two names.
 
-    Raises ManifestError.
+    Raises ManifestError, also for a signature of version 2 that is not its signer's.
     """
     if len(data) > MAX_BYTES:
         raise ManifestError(f"the manifest has {len(data)} bytes, at most {MAX_BYTES} are allowed")
@@ -123,95 +138,20 @@ def parse(data: bytes) -> LineageManifest:
     manifest = from_json(document)
     if manifest.to_bytes() != data:
         raise ManifestError("the manifest is not canonical JSON (RFC 8785)")
+    if manifest.licence:
+        try:
+            signed_document.check(document)
+        except ValueError as error:
+            raise ManifestError(f"signature: {error}") from error
     return manifest
 
 
 def from_json(document: Any) -> LineageManifest:
-    """Validate an untrusted JSON value. Raises ManifestError naming the first field that is wrong."""
-    _shape(document, FIELDS, "manifest")
-    _require(document["version"] == VERSION, "version", f"must be {VERSION!r}")
-    _require(ADAPTER.fullmatch(document["adapter"]), "adapter", "must be 1-63 of a-z, 0-9 and inner '-'")
-    _require(ADDRESS.fullmatch(document["owner"]), "owner", "must be a lower-case 0x address")
-    _require(SHA256.fullmatch(document["index_root"]), "index_root", "must be 64 lower-case hex digits")
-    _require(0 < len(document["code"]) <= 200, "code", "must name the code that made the adapter")
-    _json_numbers(document["spec"], "spec")
-    for name, value in document["metrics"].items():
-        _require(type(value) in (int, float), f"metrics.{name}", "must be a number")
-    _json_numbers(document["metrics"], "metrics")
-    return LineageManifest(
-        adapter=document["adapter"],
-        base=_base(document["base"]),
-        files=_files(document["files"]),
-        index_root=document["index_root"],
-        snapshots=tuple(_snapshot(entry, f"snapshots[{i}]") for i, entry in enumerate(document["snapshots"])),
-        spec=document["spec"],
-        contributors=_contributors(document["contributors"]),
-        owner=document["owner"],
-        metrics=document["metrics"],
-        code=document["code"],
-    )
-
-
-def _require(condition: object, field: str, rule: str) -> None:
-    if not condition:
-        raise ManifestError(f"{field} {rule}")
-
-
-def _shape(value: Any, fields: Mapping[str, type], where: str) -> None:
-    """An object with exactly these fields of these types."""
-    kinds: dict[type, str] = {str: "a string", dict: "an object", list: "a list"}
-    _require(isinstance(value, dict), where, "must be a JSON object")
-    _require(value.keys() == fields.keys(), where, f"must have exactly the fields {', '.join(sorted(fields))}")
-    for name, kind in fields.items():
-        _require(
-            type(value[name]) is kind, name if where == "manifest" else f"{where}.{name}", f"must be {kinds[kind]}"
-        )
-
-
-def _base(value: Any) -> Base:
-    _shape(value, {"name": str, "sha256": str}, "base")
-    _require(value["name"], "base.name", "must not be empty")
-    _require(SHA256.fullmatch(value["sha256"]), "base.sha256", "must be 64 lower-case hex digits")
-    return Base(value["name"], value["sha256"])
-
-
-def _snapshot(value: Any, where: str) -> Snapshot:
-    _shape(value, {"name": str, "root": str}, where)
-    _require(value["name"], f"{where}.name", "must not be empty")
-    _require(SHA256.fullmatch(value["root"]), f"{where}.root", "must be 64 lower-case hex digits")
-    return Snapshot(value["name"], value["root"])
-
-
-def _files(value: Any) -> dict[str, str]:
-    _shape(value, dict.fromkeys(FILES, str), "files")
-    for name, digest in value.items():
-        _require(SHA256.fullmatch(digest), f"files.{name}", "must be 64 lower-case hex digits")
-    return dict(value)
-
-
-def _contributors(value: dict[Any, Any]) -> dict[str, int]:
-    _require(value, "contributors", "must not be empty")
-    for address, records in value.items():
-        _require(ADDRESS.fullmatch(address), f"contributors.{address}", "must be a lower-case 0x address")
-        _require(
-            type(records) is int and 0 < records < 2**53, f"contributors.{address}", "must be a positive whole number"
-        )
-    return value
-
-
-def _json_numbers(value: Any, where: str, depth: int = 0) -> None:
-    """Refuse what canonical JSON cannot hold: NaN, infinity, and whole numbers that a double would round."""
-    _require(depth <= MAX_DEPTH, where, "is nested too deeply")
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            _require(isinstance(key, str), where, "must have string keys")
-            _json_numbers(inner, f"{where}.{key}", depth + 1)
-    elif isinstance(value, list):
-        for i, inner in enumerate(value):
-            _json_numbers(inner, f"{where}[{i}]", depth + 1)
-    elif isinstance(value, float):
-        _require(math.isfinite(value), where, "must be a finite number")
-    elif isinstance(value, int):
-        _require(abs(value) < 2**53, where, "must be below 2**53 in size (write larger numbers as strings)")
-    else:
-        _require(value is None or isinstance(value, str), where, "must be a JSON value")
+    """Validate an untrusted JSON value, all but its signature. Raises ManifestError naming the first wrong field."""
+    check(document)
+    fields = {name: value for name, value in document.items() if name != "version"}
+    fields["base"] = Base(**document["base"])
+    fields["snapshots"] = tuple(Snapshot(**entry) for entry in document["snapshots"])
+    if "attributions" in fields:
+        fields["attributions"] = tuple(Attribution(**entry) for entry in document["attributions"])
+    return LineageManifest(**fields)

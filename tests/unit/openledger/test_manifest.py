@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openledger.manifest import Base, LineageManifest, ManifestError, Snapshot, from_json, parse
+from openledger import canonical
+from openledger.client import Wallet
+from openledger.manifest import (
+    Attribution,
+    Base,
+    LineageManifest,
+    ManifestError,
+    Snapshot,
+    from_json,
+    parse,
+    sign,
+)
 
 SHA = "ab" * 32
 ANNE, OWNER = "0x" + "a1" * 20, "0x" + "0c" * 20
@@ -43,6 +54,10 @@ def test_round_trip_and_revision_name() -> None:
     assert json.loads(data)["version"] == "openledger.adapter.v1"
 
 
+def test_manifests_of_before_licences_keep_their_names() -> None:
+    assert manifest().digest == "ea141f48607005c1207b13624f43f754448239878f56cf0f3481efb32f05dca8"
+
+
 def test_every_field_counts_for_the_digest() -> None:
     changed = [
         manifest(adapter="other"),
@@ -57,7 +72,7 @@ def test_every_field_counts_for_the_digest() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "reason"),
     (
-        ("version", "openledger.adapter.v2", "version"),
+        ("version", "openledger.adapter.v3", "version"),
         ("adapter", "Rare", "adapter must be"),
         ("adapter", "a/b", "adapter must be"),
         ("adapter", 7, "adapter must be a string"),
@@ -125,3 +140,94 @@ def test_an_invalid_manifest_has_no_bytes() -> None:
         manifest(owner="me").to_bytes()
     with pytest.raises(ManifestError, match="canonical JSON cannot"):
         manifest(code="\ud800").to_bytes()
+
+
+# --- version 2: terms, more files, a signature ------------------------------------------------------------------------
+
+FACTORY, OTHER = Wallet("0x" + "11" * 32), Wallet("0x" + "22" * 32)
+
+
+def terms(**changes: Any) -> LineageManifest:
+    values: dict[str, Any] = {
+        "licence": "CC-BY-SA-4.0",
+        "attributions": (Attribution("datanets/hpo/snapshots/1", "CC-BY-4.0", "the consortium"),),
+        "use": "commercial",
+        "files": dict(manifest().files) | {"evaluation.json": "cd" * 32},
+        "evaluation": "cd" * 32,
+    }
+    return manifest(**(values | changes))
+
+
+def test_a_signed_manifest_comes_back_with_its_signer() -> None:
+    signed = sign(terms(), FACTORY.private_key)
+    assert signed.signer == FACTORY.address
+    assert parse(signed.to_bytes()) == signed
+    assert json.loads(signed.to_bytes())["version"] == "openledger.adapter.v2"
+    assert sign(terms(), FACTORY.private_key) == signed, "the same key gives the same bytes"
+    assert sign(signed, FACTORY.private_key) == signed
+    assert sign(terms(), OTHER.private_key).digest != signed.digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    (
+        {"licence": "MIT"},
+        {"use": "non-commercial"},
+        {"attributions": []},
+        {"evaluation": ""},
+        {"signer": OTHER.address},
+        {"owner": ANNE},
+        {"metrics": {"loss_before": 1.5}},
+        {"files": dict(terms().files) | {"curves.png": SHA}},
+        {"signature": "0x" + "00" * 65},
+        {"signature": "0x" + "1" * 128 + "1b"},
+        {"signature": ""},
+        {"signature": sign(terms(), OTHER.private_key).signature},
+    ),
+)
+def test_what_was_changed_after_it_was_signed_does_not_parse(change: dict[str, Any]) -> None:
+    document = sign(terms(), FACTORY.private_key).to_json() | change
+    with pytest.raises(ManifestError, match="signature"):
+        parse(canonical.dumps(document))
+
+
+def test_a_manifest_with_terms_and_no_signature_does_not_parse() -> None:
+    with pytest.raises(ManifestError, match="signer"):
+        terms().to_bytes()
+
+
+def test_a_manifest_without_terms_cannot_be_signed() -> None:
+    with pytest.raises(ManifestError, match="licence"):
+        sign(manifest(), FACTORY.private_key)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    (
+        ("licence", "", "licence"),
+        ("use", "any", "use must be commercial or non-commercial"),
+        ("evaluation", "ef" * 32, "evaluation must be the SHA-256 of one of the files"),
+        ("files", {"evaluation.json": SHA}, "files must name adapter_config.json"),
+        ("files", dict(terms().files) | {"../x": SHA}, "plain file name"),
+        ("files", dict(terms().files) | {".hidden": SHA}, "plain file name"),
+        ("files", dict(terms().files) | {"x": "no"}, "files.x"),
+        ("files", dict(terms().files) | {"x": 7}, "files.x"),
+        ("files", dict(terms().files) | {f"f{i}": SHA for i in range(64)}, "at most 64"),
+        ("attributions", [{"source": "x"}], r"attributions\[0\] must have exactly"),
+        ("attributions", "x", "attributions must be a list"),
+        ("signer", "me", "signer"),
+        ("extra", 1, "exactly the fields"),
+    ),
+)
+def test_bad_terms_are_refused_by_name(field: str, value: object, reason: str) -> None:
+    document = sign(terms(), FACTORY.private_key).to_json() | {field: value}
+    with pytest.raises(ManifestError, match=reason):
+        from_json(document)
+    if field in {"licence", "use", "evaluation", "files"}:
+        with pytest.raises(ManifestError):
+            sign(terms(**{field: value}), FACTORY.private_key)
+
+
+def test_the_new_fields_do_not_belong_into_an_old_manifest() -> None:
+    with pytest.raises(ManifestError, match="exactly the fields"):
+        from_json(manifest().to_json() | {"licence": "MIT"})

@@ -1,0 +1,153 @@
+"""What every field of a lineage manifest must be, for documents that nobody vouches for.
+
+Two versions are read: `openledger.adapter.v1`, and `openledger.adapter.v2`, which adds licence, attributions, use,
+evaluation, further files and a signature.  Knows nothing of where the document is from or what its digests stand for.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+VERSION_1, VERSION_2 = "openledger.adapter.v1", "openledger.adapter.v2"
+FILES = ("adapter_config.json", "adapter_model.safetensors", "contribution_index.safetensors")
+MAX_DEPTH, MAX_FILES = 16, 64
+USES = ("commercial", "non-commercial")
+
+ADDRESS = re.compile(r"0x[0-9a-f]{40}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+ADAPTER = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+FIELDS_1: dict[str, type] = {
+    "version": str,
+    "adapter": str,
+    "base": dict,
+    "files": dict,
+    "index_root": str,
+    "snapshots": list,
+    "spec": dict,
+    "contributors": dict,
+    "owner": str,
+    "metrics": dict,
+    "code": str,
+}
+FIELDS_2: dict[str, type] = FIELDS_1 | {
+    "licence": str,
+    "attributions": list,
+    "use": str,
+    "evaluation": str,
+    "signer": str,
+    "signature": str,
+}
+
+
+class ManifestError(ValueError):
+    """The document is not a valid lineage manifest; the message names the field."""
+
+
+def check(document: Any) -> None:
+    """Raises ManifestError naming the first field that is wrong.  Does not check the signature."""
+    newer = isinstance(document, dict) and document.get("version") == VERSION_2
+    _shape(document, FIELDS_2 if newer else FIELDS_1, "manifest")
+    _require(newer or document["version"] == VERSION_1, "version", f"must be {VERSION_1!r} or {VERSION_2!r}")
+    _require(ADAPTER.fullmatch(document["adapter"]), "adapter", "must be 1-63 of a-z, 0-9 and inner '-'")
+    _require(ADDRESS.fullmatch(document["owner"]), "owner", "must be a lower-case 0x address")
+    _require(SHA256.fullmatch(document["index_root"]), "index_root", "must be 64 lower-case hex digits")
+    _require(0 < len(document["code"]) <= 200, "code", "must name the code that made the adapter")
+    _json_numbers(document["spec"], "spec")
+    for name, value in document["metrics"].items():
+        _require(type(value) in (int, float), f"metrics.{name}", "must be a number")
+    _json_numbers(document["metrics"], "metrics")
+    _base(document["base"])
+    for i, entry in enumerate(document["snapshots"]):
+        _snapshot(entry, f"snapshots[{i}]")
+    _contributors(document["contributors"])
+    if newer:
+        _more_files(document["files"])
+        _terms(document)
+    else:
+        _files(document["files"])
+
+
+def _require(condition: object, field: str, rule: str) -> None:
+    if not condition:
+        raise ManifestError(f"{field} {rule}")
+
+
+def _shape(value: Any, fields: Mapping[str, type], where: str) -> None:
+    """An object with exactly these fields of these types."""
+    kinds: dict[type, str] = {str: "a string", dict: "an object", list: "a list"}
+    _require(isinstance(value, dict), where, "must be a JSON object")
+    _require(value.keys() == fields.keys(), where, f"must have exactly the fields {', '.join(sorted(fields))}")
+    for name, kind in fields.items():
+        _require(
+            type(value[name]) is kind, name if where == "manifest" else f"{where}.{name}", f"must be {kinds[kind]}"
+        )
+
+
+def _base(value: Any) -> None:
+    _shape(value, {"name": str, "sha256": str}, "base")
+    _require(value["name"], "base.name", "must not be empty")
+    _require(SHA256.fullmatch(value["sha256"]), "base.sha256", "must be 64 lower-case hex digits")
+
+
+def _snapshot(value: Any, where: str) -> None:
+    _shape(value, {"name": str, "root": str}, where)
+    _require(value["name"], f"{where}.name", "must not be empty")
+    _require(SHA256.fullmatch(value["root"]), f"{where}.root", "must be 64 lower-case hex digits")
+
+
+def _files(value: Any) -> None:
+    _shape(value, dict.fromkeys(FILES, str), "files")
+    for name, digest in value.items():
+        _require(SHA256.fullmatch(digest), f"files.{name}", "must be 64 lower-case hex digits")
+
+
+def _more_files(value: dict[Any, Any]) -> None:
+    missing = [name for name in FILES if name not in value]
+    _require(not missing, "files", f"must name {', '.join(FILES)}")
+    _require(len(value) <= MAX_FILES, "files", f"must be at most {MAX_FILES}")
+    for name, digest in value.items():
+        _require(FILE_NAME.fullmatch(name), f"files.{name[:100]}", "must be a plain file name")
+        _require(
+            isinstance(digest, str) and SHA256.fullmatch(digest), f"files.{name}", "must be 64 lower-case hex digits"
+        )
+
+
+def _terms(document: dict[str, Any]) -> None:
+    _require(0 < len(document["licence"]) <= 1000, "licence", "must be an SPDX expression")
+    _require(document["use"] in USES, "use", f"must be {' or '.join(USES)}")
+    for i, entry in enumerate(document["attributions"]):
+        _shape(entry, {"source": str, "licence": str, "notice": str}, f"attributions[{i}]")
+    published = document["evaluation"] == "" or document["evaluation"] in document["files"].values()
+    _require(published, "evaluation", "must be the SHA-256 of one of the files, or empty")
+    _require(ADDRESS.fullmatch(document["signer"]), "signer", "must be a lower-case 0x address")
+
+
+def _contributors(value: dict[Any, Any]) -> None:
+    _require(value, "contributors", "must not be empty")
+    for address, records in value.items():
+        _require(ADDRESS.fullmatch(address), f"contributors.{address}", "must be a lower-case 0x address")
+        _require(
+            type(records) is int and 0 < records < 2**53, f"contributors.{address}", "must be a positive whole number"
+        )
+
+
+def _json_numbers(value: Any, where: str, depth: int = 0) -> None:
+    """Refuse what canonical JSON cannot hold: NaN, infinity, and whole numbers that a double would round."""
+    _require(depth <= MAX_DEPTH, where, "is nested too deeply")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _require(isinstance(key, str), where, "must have string keys")
+            _json_numbers(inner, f"{where}.{key}", depth + 1)
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            _json_numbers(inner, f"{where}[{i}]", depth + 1)
+    elif isinstance(value, float):
+        _require(math.isfinite(value), where, "must be a finite number")
+    elif isinstance(value, int):
+        _require(abs(value) < 2**53, where, "must be below 2**53 in size (write larger numbers as strings)")
+    else:
+        _require(value is None or isinstance(value, str), where, "must be a JSON value")
