@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from openledger import manifest
 from openledger.artifacts import ArtifactStore
 from openledger.base_models import FILES, sha256
 from openledger.client import ApiError, Client, Wallet
+from openledger.money import Price
 from openledger.openlora.v1 import openlora_pb2
 from openledger.trace import Trace
 from openledger.trace_proto import from_proto
@@ -25,6 +27,14 @@ from services.openlora.engine import Engine
 from tests.toy_ledger import ToyLedger
 
 RICH = 10**24
+PRICES = {"price_per_1k_in": 2000, "price_per_1k_out": 5000, "platform_fee": 7}
+PRICE = Price(2000, 5000, 7)
+
+
+async def until(condition: Callable[[], object], seconds: float = 5) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
 
 
 @dataclass

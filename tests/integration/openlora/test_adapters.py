@@ -1,0 +1,82 @@
+"""Adapters that are unknown, damaged, of another base, or asked for by many at once."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+
+import grpc
+
+from openledger.openlora.v1 import openlora_pb2
+
+
+async def test_a_name_that_is_no_model_is_explained(world, engine):
+    async with world.life(engine) as client:
+        answers = [await world.ask(client, model=name) for name in ("gpt", "adapters/x", "adapters/a/revisions/b/c")]
+    assert {(a.reason, a.error.code) for a in answers} == {("UNKNOWN_MODEL", grpc.StatusCode.INVALID_ARGUMENT)}
+
+
+async def test_an_unknown_adapter_is_not_found(world, engine):
+    real = world.publish("tiny").rpartition("/")[2]
+    names = (
+        f"adapters/tiny/revisions/{'0' * 64}",
+        "adapters/tiny/revisions/latest",
+        f"adapters/other/revisions/{real}",
+    )
+    async with world.life(engine) as client:
+        answers = [await world.ask(client, model=name) for name in names]
+        listed = await client.call(client.openlora.ListModels, openlora_pb2.ListModelsRequest())
+    assert {(a.reason, a.error.code) for a in answers} == {("UNKNOWN_ADAPTER", grpc.StatusCode.NOT_FOUND)}
+    assert [model.name for model in listed.models] == ["base"]
+    assert engine.loads == []
+
+
+async def test_an_adapter_of_another_base_is_refused(world, engine):
+    name = world.publish(base_sha256="f" * 64)
+    async with world.life(engine) as client:
+        answer = await world.ask(client, model=name)
+    assert (answer.reason, answer.error.code) == ("WRONG_BASE", grpc.StatusCode.FAILED_PRECONDITION)
+    assert engine.loads == []
+
+
+async def test_a_damaged_adapter_is_refused(world, engine):
+    name = world.publish(weights=b"whole")
+    blob = hashlib.sha256(b"whole").hexdigest()
+    place = world.artifacts.root / "sha256" / blob[:2] / blob
+    place.chmod(0o644)
+    place.write_bytes(b"holed")
+    async with world.life(engine) as client:
+        answer = await world.ask(client, model=name)
+    assert answer.reason == "ADAPTER_REJECTED"
+    assert "damaged" in answer.error.message
+    assert engine.loads == []
+
+
+async def test_a_broken_adapter_harms_nobody_else_and_is_not_tried_again_at_once(world, engine):
+    good, broken = world.publish("good"), world.publish("weird", weights=b"broken")
+    engine.broken.add(broken.rpartition("/")[2])
+    async with world.life(engine) as client:
+        models = [good, broken, "base"] * 5
+        answers = await asyncio.gather(*(world.ask(client, f"{n}", model=m) for n, m in enumerate(models)))
+        assert len(await world.traces()) == 10
+    for model, answer in zip(models, answers, strict=True):
+        assert answer.reason == ("ADAPTER_REJECTED" if model == broken else "")
+    assert len(engine.loads) == 2
+
+
+async def test_first_requests_at_once_share_one_load_and_outlive_who_started_it(world, engine):
+    name = world.publish()
+    engine.load_gate.clear()
+    async with world.life(engine) as client:
+        first = asyncio.create_task(world.ask(client, "first", model=name))
+        await asyncio.sleep(0.1)
+        others = [asyncio.create_task(world.ask(client, f"{n}", model=name)) for n in range(5)]
+        await asyncio.sleep(0.1)
+        listed = await client.call(client.openlora.ListModels, openlora_pb2.ListModelsRequest())
+        first.cancel()
+        await asyncio.sleep(0.1)
+        engine.load_gate.set()
+        answers = await asyncio.gather(*others)
+    assert listed.models[1].state == openlora_pb2.ADAPTER_STATE_DOWNLOADING
+    assert all(answer.summary for answer in answers)
+    assert len(engine.loads) == 1
