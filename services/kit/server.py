@@ -148,7 +148,8 @@ def _build(assembly: Assembly) -> tuple[Any, Any]:
         maximum_concurrent_rpcs=config.max_rpcs,
         options=[
             ("grpc.max_receive_message_length", config.max_message_bytes),
-            ("grpc.max_send_message_length", config.max_message_bytes),
+            # What is sent was bounded by whoever made it; an answer that is true by now must not be held back.
+            ("grpc.max_send_message_length", -1),
             # Two servers on one port would share its calls in secret; a taken port must be an error.
             ("grpc.so_reuseport", 0),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),

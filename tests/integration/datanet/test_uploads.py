@@ -144,3 +144,13 @@ async def test_a_duplicate_names_whose_record_came_first_in_any_datanet(here):
     assert answer.outcomes[0].record == ""
     assert first in answer.outcomes[0].message
     assert answer.outcomes[1].state == ACCEPTED
+
+
+async def test_outcomes_arrive_however_many_there_are(ledger, ledger_at, tmp_path):
+    # They were made true before they are sent: more of them than a request may have bytes must not be held back.
+    async with world(tmp_path, ledger, ledger_at, max_record_bytes=256, max_message_bytes=2**16) as small:
+        async with small.as_(OWNER) as owner:
+            await open_datanet(owner)
+        outcomes = (await give(small, ADA, *(f"{n}" for n in range(1500)))).outcomes
+    assert len(outcomes) == 1500
+    assert sum(outcome.ByteSize() for outcome in outcomes) > 2**16
