@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
 from google.longrunning import operations_pb2
 from sqlalchemy import Connection
 
-from openledger import canonical, names
+from openledger import names
 from openledger.ledger.v1 import ledger_pb2
 from services.kit import logs
 from services.kit.database import Database
@@ -65,9 +66,8 @@ class Anchorer:
         self._log = logs.logger("ledger")
 
     def take(self, connection: Connection, root: Root, owner: str) -> Any:
-        """The operation that anchors it, begun if it is the first.  Call `wake` after the transaction."""
-        digest = canonical.sha256(root.snapshot.encode())
-        name = operation_name("anchor", digest[:40])
+        """The operation that anchors it, begun if none is under way or done.  Call `wake` after the transaction."""
+        name = operation_name("anchor", uuid.uuid4().hex)
         wanted = Anchoring(root.snapshot, root.root.hex(), root.records, name)
         if epochs.new_anchoring(connection, wanted):
             return self._operations.create(connection, name, owner, self._about(root.snapshot))
@@ -109,7 +109,8 @@ class Anchorer:
         root = read(anchoring.snapshot, bytes.fromhex(anchoring.root), anchoring.records)
         at = self._chain.contracts
         call = calls.commit_snapshot(at, root.datanet, root.version, root.root, root.records, root.snapshot)
-        await self._writer.plan(_key(anchoring), call)
+        # Of an anchoring that failed nothing is left but its transaction, which is tried again.
+        await self._writer.plan(_key(anchoring), call, again=True)
 
     async def _end(self, anchoring: Anchoring, ended: Transaction) -> None:
         root = read(anchoring.snapshot, bytes.fromhex(anchoring.root), anchoring.records)
@@ -120,10 +121,12 @@ class Anchorer:
             result.transaction, result.block = ended.hash, ended.block
 
         def write(connection: Connection) -> None:
-            epochs.end_anchoring(connection, anchoring.snapshot)
             if there:
+                epochs.end_anchoring(connection, anchoring.snapshot)
                 self._operations.finish(connection, anchoring.operation, result)
             else:
+                # Forgotten, so that it can be asked for again when the operator has mended what was wrong.
+                epochs.drop_anchoring(connection, anchoring.snapshot)
                 self._operations.fail(connection, anchoring.operation, _failed(anchoring, ended))
 
         await self._database.write(write)

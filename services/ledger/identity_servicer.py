@@ -15,7 +15,7 @@ from openledger.identity.v1 import identity_pb2, identity_pb2_grpc
 from openledger.siwe import SignIn
 from services.kit.database import Database
 from services.kit.errors import exhausted
-from services.ledger import signin
+from services.ledger import contract_wallets, signin
 from services.ledger.chain import Chain
 from services.ledger.signin import Issuer, Site
 from services.ledger.store import challenges
@@ -71,4 +71,4 @@ class IdentityServicer(identity_pb2_grpc.IdentityServiceServicer):
         if signin.signed_by(message, signature):
             return True
         digest = bytes(_hash_eip191_message(encode_defunct(text=message.text())))
-        return self._chain.accepts_signature(names.address(message.address), digest, signature)
+        return contract_wallets.accepts(self._chain, names.address(message.address), digest, signature)

@@ -21,7 +21,7 @@ from services.kit import call
 from services.kit.database import Database
 from services.kit.errors import denied, invalid, not_found
 from services.kit.idempotency import Idempotency
-from services.ledger import anchor, spend, wire
+from services.ledger import anchor, contract_wallets, spend, wire
 from services.ledger.anchor import Anchorer
 from services.ledger.chain import Chain
 from services.ledger.claims_book import ClaimsBook
@@ -205,7 +205,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         )
         if spending.signer(message, signature) == authorisation.payer:
             return True
-        return self._parts.chain.accepts_signature(authorisation.payer, spending.digest(message), signature)
+        return contract_wallets.accepts(self._parts.chain, authorisation.payer, spending.digest(message), signature)
 
 
 def _own(account: str) -> str:

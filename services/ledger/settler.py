@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
+from openledger import canonical
 from openledger.artifacts import ArtifactStore
 from openledger.spending import SpendingAuthorisation
 from services.kit import logs
@@ -74,7 +75,8 @@ class Settler:
 
     async def step(self) -> bool:
         """Move on what can move; says whether to look again at once."""
-        await self._redeem_leaving()
+        # Who takes money out of escrow pays first for what was spent: the withdrawal's delay is there for this.
+        await self._redeem_alone(await self._database.read(payers.leaving))
         epoch = await self._database.read(lambda c: epochs.oldest(c, State.SEALED, State.PROPOSED))
         if epoch is None:
             return False
@@ -84,28 +86,29 @@ class Settler:
 
     async def _redeem(self, epoch: Epoch) -> bool:
         for batch in await self._database.read(lambda c: epochs.batches(c, f"epoch/{epoch.key}/")):
-            if not await self._batch(batch):
+            if not await self._batch(epoch, batch):
                 return False
         return True
 
-    async def _redeem_leaving(self) -> None:
-        """Who takes money out of escrow pays first for what was spent: the withdrawal's delay is there for this."""
-        for line in await self._database.read(payers.leaving):
-            transaction = await self._sent(f"redeem:leaving/{line.payer}/{line.spent}", [line])
+    async def _redeem_alone(self, lines: Sequence[Unredeemed]) -> None:
+        """Each in a transaction of its own, tried once for what was signed: another signature is another try."""
+        for line in lines:
+            signed = canonical.sha256(line.signature)[:16]
+            transaction = await self._sent(f"redeem:alone/{line.payer}/{line.spent}/{signed}", [line])
             if transaction is not None and transaction.state is Sent.FINAL:
                 await self._database.write(lambda c, line=line: _redeemed(c, [line]))  # type: ignore[misc]
 
-    async def _batch(self, batch: str) -> bool:
+    async def _batch(self, epoch: Epoch, batch: str) -> bool:
         """Redeem a batch's lines; says whether all that can be done was done."""
         lines = await self._database.read(lambda c: epochs.redemptions(c, batch))
         whole = await self._sent(f"redeem:{batch}", lines)
         if whole is None:
             return False
         if whole.state is Sent.FINAL:
-            await self._database.write(lambda c: _finish(c, batch, lines))
+            await self._database.write(lambda c: _finish(c, epoch, batch, lines, []))
             return True
         # All or nothing: one line that cannot be redeemed must not keep the others.
-        good = []
+        good, bad = [], []
         for line in lines:
             alone = await self._sent(f"redeem:{batch}/{line.payer}", [line])
             if alone is None:
@@ -113,9 +116,10 @@ class Settler:
             if alone.state is Sent.FINAL:
                 good.append(line)
             else:
+                bad.append(line)
                 self._unredeemable.inc()
                 self._log.error("spending cannot be redeemed", payer=line.payer, spent=line.spent, error=alone.error)
-        await self._database.write(lambda c: _finish(c, batch, good))
+        await self._database.write(lambda c: _finish(c, epoch, batch, good, bad))
         return True
 
     async def _sent(self, key: str, lines: Sequence[Unredeemed]) -> Transaction | None:
@@ -133,7 +137,12 @@ class Settler:
             missing = epoch.total - await self._ask(self._chain.funded)
             self._underfunded.set(max(0, missing))
             if missing > 0:
-                self._trouble(f"the distributor has {missing} too little for the root of epochs/{epoch.number}")
+                self._trouble(
+                    f"the distributor has {missing} too little for the root of epochs/{epoch.number}: payers whose "
+                    "spending the escrow did not give must sign a new authorisation, or somebody brings in the rest by "
+                    "RewardsDistributor.fund"
+                )
+                await self._redeem_alone(await self._database.read(lambda c: _late(c, epoch)))
                 return False
             await self._writer.plan(key, await self._proposal(epoch), again=True)
             ended = await self._writer.wait(key, self._poll)
@@ -173,6 +182,7 @@ class Settler:
         def write(connection: Connection) -> None:
             sent = sent_store.get(connection, key)
             now = epochs.advance(connection, epoch, state, transaction=sent.hash if sent else "", **values)
+            epochs.drop_batch(connection, _late_batch(epoch))
             self._operations.report(connection, epoch.operation, wire.epoch(now))
             if state is State.ACTIVE:
                 self._operations.finish(connection, epoch.operation, wire.epoch(now))
@@ -211,9 +221,24 @@ def _redemption(line: Unredeemed) -> Redemption:
     return Redemption(SpendingAuthorisation(line.payer, line.cap, line.deadline), line.spent, line.signature)
 
 
-def _finish(connection: Connection, batch: str, lines: Sequence[Unredeemed]) -> None:
-    _redeemed(connection, lines)
+def _finish(
+    connection: Connection, epoch: Epoch, batch: str, good: Sequence[Unredeemed], bad: Sequence[Unredeemed]
+) -> None:
+    """A batch has run its course; what could not be redeemed is remembered for `_late`."""
+    _redeemed(connection, good)
     epochs.drop_batch(connection, batch)
+    if bad:
+        epochs.plan_redemption(connection, _late_batch(epoch), bad)
+
+
+def _late(connection: Connection, epoch: Epoch) -> list[Unredeemed]:
+    """What the epoch's payers still owe of those who could not be redeemed, as they have signed it by now."""
+    wanted = {line.payer for line in epochs.redemptions(connection, _late_batch(epoch))}
+    return [line for line in payers.unredeemed(connection) if line.payer in wanted]
+
+
+def _late_batch(epoch: Epoch) -> str:
+    return f"late/{epoch.key}"
 
 
 def _redeemed(connection: Connection, lines: Sequence[Unredeemed]) -> None:

@@ -173,8 +173,13 @@ def open_anchorings(connection: Connection) -> list[Anchoring]:
 
 
 def end_anchoring(connection: Connection, snapshot: str) -> None:
-    """It is done, one way or the other."""
+    """It is on chain."""
     connection.execute(update(ANCHORING).where(ANCHORING.c.snapshot == snapshot).values(done=True))
+
+
+def drop_anchoring(connection: Connection, snapshot: str) -> None:
+    """It did not get on chain."""
+    connection.execute(delete(ANCHORING).where(ANCHORING.c.snapshot == snapshot))
 
 
 def count(connection: Connection) -> int:
