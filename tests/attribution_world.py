@@ -13,16 +13,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pytest
+
 from openledger import trace_proto
 from openledger.adapters import read_manifest
 from openledger.artifacts import ArtifactStore
-from openledger.client import Client, Wallet
+from openledger.attribution.v1 import attribution_pb2 as pb
+from openledger.client import ApiError, Client, Wallet
 from openledger.identity.v1 import identity_pb2, identity_pb2_grpc
 from openledger.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from openledger.manifest import LineageManifest
 from openledger.openlora.v1 import openlora_pb2, openlora_pb2_grpc
 from openledger.split import Rule
 from openledger.trace import Trace
+from services.attribution.__main__ import assemble
 from services.attribution.config import AttributionConfig
 from services.factory import data
 from services.kit.auth import PUBLIC, Authenticator, services
@@ -190,3 +194,64 @@ async def world(folder: Path, artifacts: Artifacts) -> AsyncIterator[World]:
     peers = Peers()
     async with served(peers.assembly(folder)) as where:
         yield World(peers, where, artifacts, folder)
+
+
+@asynccontextmanager
+async def attribution(around: World, **more: object):
+    """The service in this process; gives its address and its assembly."""
+    assembly = await assemble(around.config(**more))
+    async with served(assembly) as where:
+        yield where, assembly
+
+
+async def read(client: Client, count: int, after: int = 0, seconds: float = 20) -> list[pb.ReceiptEntry]:
+    """Receipts after an offset, once there are `count`, read page by page as the ledger does."""
+    entries: list[pb.ReceiptEntry] = []
+    async with asyncio.timeout(seconds):
+        while len(entries) < count:
+            after = entries[-1].offset if entries else after
+            request = pb.ReadReceiptsRequest(after_offset=after, max_entries=3, wait_seconds=1)
+            entries += (await client.call(client.attribution.ReadReceipts, request)).entries
+    return entries
+
+
+def counted(assembly: Assembly, metric: str) -> dict[str, float]:
+    """A counter's values by its label."""
+    samples = [sample for family in assembly.metrics.registry.collect() for sample in family.samples]
+    return {next(iter(s.labels.values()), ""): s.value for s in samples if s.name == f"openledger_attribution_{metric}"}
+
+
+async def stumbled(assembly: Assembly) -> None:
+    """Returns once the reading of traces has failed, as a metric tells its operators."""
+    async with asyncio.timeout(10):
+        while not counted(assembly, "background_failures_total"):
+            await asyncio.sleep(0.05)
+
+
+async def dead_letters(around: World, where: str, count: int) -> dict[str, pb.DeadLetter]:
+    """By id of the response, once there are `count`."""
+    async with around.client(OPERATOR, where) as client, asyncio.timeout(20):
+        while True:
+            reply = await client.call(client.attribution.ListDeadLetters, pb.ListDeadLettersRequest())
+            if len(reply.dead_letters) >= count:
+                return {letter.name.removeprefix("deadLetters/"): letter for letter in reply.dead_letters}
+            await asyncio.sleep(0.05)
+
+
+async def get(around: World, who: Wallet, where: str, number: object, wait: float = 0) -> pb.Receipt:
+    async with around.client(who, where) as client:
+        request = pb.GetReceiptRequest(name=f"receipts/{number}", wait_seconds=wait)
+        return await client.call(client.attribution.GetReceipt, request)
+
+
+async def refusal(around: World, who: Wallet, where: str, number: object) -> ApiError:
+    with pytest.raises(ApiError) as caught:
+        await get(around, who, where, number)
+    return caught.value
+
+
+def revised(artifacts: Artifacts, **changes: object) -> str:
+    """Publish a manifest that differs; the name of its revision."""
+    lineage = replace(artifacts.lineage, **changes)
+    artifacts.store.put(lineage.to_bytes())
+    return lineage.revision
