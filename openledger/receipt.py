@@ -138,6 +138,12 @@ def check_split(receipt: Receipt) -> None:
         )
 
 
+def paid_otherwise(receipt: Receipt, measured: split.Evidence) -> int:
+    """Atomic units of the fee that would go to others if it were split by `measured` in place of its own evidence."""
+    shares = split.split_fee(receipt.fee, receipt.platform_fee, measured, receipt.rule)
+    return sum(max(0, amount - receipt.shares.get(key, 0)) for key, amount in shares.items())
+
+
 def _message(receipt: Receipt) -> Any:
     return encode_defunct(primitive=bytes.fromhex(canonical.digest(receipt.unsigned())))
 

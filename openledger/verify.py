@@ -137,9 +137,9 @@ def _trace(case: _Case) -> Trace:
 
 
 def _must_equal(pairs: dict[str, tuple[object, object]], here: str, there: str) -> None:
-    different = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-    for name, (ours, theirs) in different.items():
-        raise _Wrong(f"the {name} is {ours!r} in {here} and {theirs!r} in {there}")
+    for name, (ours, theirs) in pairs.items():
+        if ours != theirs:
+            raise _Wrong(f"the {name} is {ours!r} in {here} and {theirs!r} in {there}")
 
 
 def _form(case: _Case) -> str:
@@ -281,7 +281,9 @@ def _measurement(case: _Case) -> str:
         raise _Wrong(different[0] + (f" (and {len(different) - 1} more differ)" if len(different) > 1 else ""))
     within = f"within {case.tolerance.score_millionths / 10_000:g} % of the largest"
     what = f"losses and {len(measured.scores)} scores ({within})" if trace.adapter else "the losses"
-    return f"{what}, computed again from the answer's tokens on this machine, are those of the receipt"
+    moved = receipts.paid_otherwise(receipt, measured)
+    money = f"{moved} of the fee of {receipt.fee} would go to others" if moved else "every unit would go where it went"
+    return f"{what}, computed again from the answer's tokens on this machine, are those of the receipt; by them {money}"
 
 
 _COMMON: tuple[tuple[str, Step], ...] = (

@@ -1,0 +1,66 @@
+"""`openledger verify` as people type it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from openledger.cli.verify import verify
+from tests.receipt_world import CHECKS
+
+
+@pytest.fixture
+def command():
+    app = typer.Typer()
+    app.command()(verify)
+
+    def invoke(*arguments: object):
+        return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+
+    return invoke
+
+
+@pytest.fixture
+def receipt_file(world, signed, tmp_path) -> Path:
+    folder = tmp_path / "receipts"
+    folder.mkdir()
+    (folder / "r1.json").write_bytes(signed.dumps())
+    return folder / "r1.json"
+
+
+def test_the_command_finds_the_artifacts_and_says_that_the_receipt_holds(command, world, receipt_file, signed):
+    result = command(receipt_file, "--base", world.base, "--signer", signed.signer)
+    assert result.exit_code == 0, result.output
+    assert "The receipt holds." in result.output
+    assert result.output.count("✓") == len(CHECKS)
+    assert "base" in result.output
+
+
+def test_the_command_says_what_does_not_hold(command, world, receipt_file):
+    receipt_file.write_bytes(receipt_file.read_bytes().replace(b'"lease":"leases/7"', b'"lease":"leases/8"'))
+    result = command(receipt_file, "--base", world.base)
+    assert result.exit_code == 1
+    assert "does not hold: signed by" in result.output.replace("\n", " ")
+    assert "✗" in result.output
+
+
+def test_the_command_speaks_json(command, world, receipt_file, signed):
+    result = command(receipt_file, "--base", world.base, "--artifacts", world.artifacts, "--json")
+    document = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert document["ok"] is True
+    assert [check["name"] for check in document["checks"]] == CHECKS
+
+
+def test_the_command_refuses_what_it_cannot_begin_with(command, world, receipt_file, tmp_path_factory):
+    alone = tmp_path_factory.mktemp("alone") / "r.json"
+    alone.write_bytes(b"{}")
+    assert command(receipt_file.with_name("none.json")).exit_code == 2
+    assert command(alone).exit_code == 2
+    assert command(receipt_file, "--artifacts", alone / "no").exit_code == 2
+    assert command(receipt_file, "--base", "gpt-5").exit_code == 2
+    assert command(receipt_file, "--signer", "me").exit_code == 2

@@ -1,0 +1,90 @@
+"""`verify` on a real (tiny) model: every change to what was published is found by the check named for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from openledger.receipt import sign
+from openledger.verify import verify_receipt
+from tests import tiny_model
+from tests.receipt_world import KEY, PLATFORM, damage, failed
+
+
+def test_a_changed_token_in_the_trace_is_found(world, signed):
+    damage(world, signed.trace_sha256, world.trace().dumps().index(b'"completion_token_ids":[') + 25)
+    checks = world.check(signed)
+    assert failed(checks).keys() == {"trace"}
+    assert "damaged" in checks["trace"][1]
+    assert checks["measurement"][0] is None
+    assert "it needs the trace" in checks["measurement"][1]
+
+
+def test_another_trace_put_in_its_place_is_found(world, signed):
+    """The forger publishes a trace with another token, names it in the receipt, and signs."""
+    first, *rest = world.completion
+    trace = world.trace(completion_token_ids=(first + 1, *rest))
+    found = failed(world.check(sign(replace(signed, trace_sha256=world.store.put(trace.dumps())), KEY)))
+    assert found.keys() == {"measurement"}
+
+
+def test_a_missing_trace_is_found(world, signed):
+    found = failed(world.check(sign(replace(signed, trace_sha256="0" * 64), KEY)))
+    assert found.keys() == {"trace"}
+    assert "cannot be read" in found["trace"]
+
+
+@pytest.mark.parametrize(
+    ("name", "check"),
+    (
+        ("adapter_config.json", "files"),
+        ("adapter_model.safetensors", "files"),
+        ("contribution_index.safetensors", "files"),
+    ),
+)
+def test_a_changed_byte_of_an_artifact_is_found(world, signed, name, check):
+    damage(world, world.lineage.files[name])
+    found = failed(world.check(signed))
+    assert found.keys() == {check}
+    assert name in found[check]
+    assert "damaged" in found[check]
+
+
+def test_a_changed_manifest_is_found(world, signed):
+    damage(world, world.lineage.digest)
+    assert failed(world.check(signed)).keys() == {"lineage"}
+
+
+def test_an_index_that_is_not_the_one_that_was_promised_is_found(world, signed):
+    """A manifest that names another root than its index has, with a receipt that goes along with it."""
+    forged = replace(world.lineage, index_root="5" * 64)
+    world.store.put(forged.to_bytes())
+    model = replace(signed.model, adapter=forged.revision, index_root="5" * 64)
+    trace = world.trace(adapter=forged.revision)
+    receipt = sign(replace(signed, model=model, trace_sha256=world.store.put(trace.dumps())), KEY)
+    found = failed(world.check(receipt))
+    assert found.keys() == {"index"}
+    assert "root" in found["index"]
+
+
+def test_a_receipt_with_another_root_than_the_manifests_is_found(published, signed):
+    receipt = sign(replace(signed, model=replace(signed.model, index_root="6" * 64)), KEY)
+    assert failed(published.check(receipt)).keys() == {"index"}
+
+
+def test_another_developer_than_the_adapters_owner_is_found(published, signed):
+    assert failed(published.check(sign(replace(signed, developer=PLATFORM), KEY))).keys() == {"lineage"}
+
+
+def test_another_base_model_is_found(published, signed, tmp_path):
+    other = tiny_model.make(tmp_path / "other", layers=3, width=32, seed=1)
+    checks = replace(published, base=other).check(signed)
+    assert failed(checks).keys() == {"base"}
+    assert checks["measurement"][0] is None
+
+
+def test_a_base_model_that_nobody_knows_must_be_shown(published, signed):
+    report = verify_receipt(signed.dumps(), published.store)
+    assert [check.name for check in report.failed] == ["base"]
+    assert "--base" in report.failed[0].words
