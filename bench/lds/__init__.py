@@ -1,0 +1,1 @@
+"""The accuracy study: how well attribution scores predict what retraining without a contributor's data does."""
