@@ -80,7 +80,7 @@ class Anchorer:
                 "not change: cut a new one",
                 root=known.root,
             )
-        return operations_pb2.Operation(name=name)
+        return operations_pb2.Operation(name=known.operation)
 
     def wake(self) -> None:
         """There is something to anchor."""
