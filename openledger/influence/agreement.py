@@ -113,7 +113,8 @@ class Interval:
 def over_queries(values: npt.ArrayLike, seed: int = 0) -> Interval:
     """The mean of one number per query [Q], and how far it would move with other queries on the same retrained models.
 
-    Percentile bootstrap. For "A beats B" give the differences per query: both saw the same queries and retrains.
+    Percentile bootstrap. For "A beats B" give the differences per query: both saw the same queries and retrains. What
+    one retrained model's luck does to all queries at once it cannot see: see ``over_queries_and_points``.
     """
     given = np.asarray(values, dtype=np.float64)
     drawn = np.random.default_rng(seed).integers(len(given), size=(REPLICATES, len(given)))
@@ -127,9 +128,10 @@ def over_queries_and_points(
 
     predicted, truth: [Q, n], over the subsets (``subset_scores`` and the outcomes transposed) or over the contributors.
     With a rival [Q, n]: the mean by which ``predicted`` agrees better than it. Queries and points are redrawn
-    independently (Owen, The pigeonhole bootstrap, Annals of Applied Statistics 2007), which for a mean over both is
-    conservative; redrawn points repeat, and repeats tie, so with fewer than about 16 points the interval also lies a
-    little low. Raises ValueError as ``spearman``.
+    independently (Owen, The pigeonhole bootstrap, Annals of Applied Statistics 2007). In simulated studies of 30
+    queries, whose retrains had luck that all queries shared, this interval held the LDS of endless retrains in 82-100 %
+    of the cases with 16 subsets and in 94-99 % with 32 or 64; ``over_queries`` held it in 64-93 %. With 16 subsets the
+    LDS itself lies some .02 low. Raises ValueError as ``spearman``.
     """
     sides = [np.asarray(side, dtype=np.float64) for side in (predicted, truth, *(() if rival is None else (rival,)))]
     values = _difference([side[:, None] for side in sides])[:, 0]
