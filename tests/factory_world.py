@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import grpc
 
 from openledger import records
+from openledger.base_model_sources import file_sha256
 from openledger.client import Wallet
 from openledger.datanet.v1 import datanet_pb2, datanet_pb2_grpc
 from openledger.identity.v1 import identity_pb2, identity_pb2_grpc
@@ -27,7 +28,7 @@ from services.kit.metrics import Metrics
 from services.kit.server import Assembly
 from services.kit.testing import SECRET, TestIssuer, served, settings
 
-SNAPSHOT = "datanets/letters/snapshots/1"
+SNAPSHOT, SECOND = "datanets/letters/snapshots/1", "datanets/letters/snapshots/2"
 BATCH = 7
 
 
@@ -35,8 +36,26 @@ def address(number: int) -> str:
     return f"0x{number:040x}"
 
 
-def snapshot_records(count: int, contributors: int) -> list[SourceRecord]:
-    """Records with one letter each to learn, dealt to the contributors in turn."""
+def offer(file: Path, **bases: Path) -> None:
+    """Write a registry of base models (OPENLEDGER_BASE_MODELS) with these folders, all under Apache-2.0."""
+    tables = (
+        f'[{name}]\nfolder = "{folder}"\nlicence = "Apache-2.0"\nrevision = "a test"\n'
+        f'sha256 = "{file_sha256(folder / "model.safetensors")}"\n'
+        for name, folder in bases.items()
+    )
+    file.write_text("\n".join(tables))
+
+
+def snapshot_records(count: int, contributors: int, start: int = 0) -> list[SourceRecord]:
+    """Records with one letter each to learn, dealt to the contributors in turn.
+
+    start: how many of them the datanet had taken out again before the first one.
+    """
+    made = [replace(record, leaf=record.leaf - start) for record in _all_records(start + count, contributors)]
+    return made[start:]
+
+
+def _all_records(count: int, contributors: int) -> list[SourceRecord]:
     made = []
     for leaf in range(count):
         letter = "abcdefghijklmnopqrstuvwxyz"[leaf % 26]
@@ -55,9 +74,13 @@ def root_of(made: list[SourceRecord]) -> str:
 
 @dataclass
 class Datanet(datanet_pb2_grpc.DatanetServiceServicer):
-    """A Datanet with one snapshot, and the ways in which it can misbehave."""
+    """A Datanet with one snapshot or more, and the ways in which it can misbehave."""
 
     records: list[SourceRecord]
+    others: dict[str, list[SourceRecord]] = field(default_factory=dict)
+    """The records of further snapshots, by name."""
+    licences: dict[str, str] = field(default_factory=dict)
+    """By snapshot; CC-BY-4.0 where nothing is said."""
     anchored: bool = True
     break_after: list[int] = field(default_factory=list)
     """Leaves sent before each of the next streams breaks."""
@@ -67,6 +90,13 @@ class Datanet(datanet_pb2_grpc.DatanetServiceServicer):
 
     def __post_init__(self) -> None:
         self.root = root_of(self.records)
+        self.other_roots = {name: root_of(made) for name, made in self.others.items()}
+
+    def root_at(self, snapshot: str) -> str:
+        return self.root if snapshot == SNAPSHOT else self.other_roots[snapshot]
+
+    def made(self, snapshot: str) -> list[SourceRecord]:
+        return self.records if snapshot == SNAPSHOT else self.others[snapshot]
 
     def corrupt(self, leaf: int, **changes: Any) -> None:
         """Change a record after the snapshot was frozen."""
@@ -74,27 +104,28 @@ class Datanet(datanet_pb2_grpc.DatanetServiceServicer):
 
     async def GetDatanet(self, request: Any, context: Any) -> Any:
         fields = [datanet_pb2.Field(id="question"), datanet_pb2.Field(id="answer")]
-        return datanet_pb2.Datanet(name=request.name, fields=fields, licence="CC-BY-4.0")
+        return datanet_pb2.Datanet(name=request.name, fields=fields, licence="CC-BY-4.0", licence_notice="ask Anne")
 
     async def GetSnapshot(self, request: Any, context: Any) -> Any:
         if self.away:
             raise unavailable("AWAY", "the Datanet is being restarted", 1)
-        if request.name != SNAPSHOT:
+        if request.name != SNAPSHOT and request.name not in self.others:
             raise not_found("SNAPSHOT_NOT_FOUND", f"there is no {request.name}")
         anchor = datanet_pb2.Anchor(chain_id=1, transaction="0x01") if self.anchored else None
         return datanet_pb2.Snapshot(
-            name=SNAPSHOT,
-            root=bytes.fromhex(self.root),
-            record_count=len(self.records),
-            licence="CC-BY-4.0",
+            name=request.name,
+            root=bytes.fromhex(self.root_at(request.name)),
+            record_count=len(self.made(request.name)),
+            licence=self.licences.get(request.name, "CC-BY-4.0"),
             anchor=anchor,
         )
 
     async def ReadSnapshot(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         self.starts.append(request.start)
         stop = self.break_after.pop(0) if self.break_after else None
-        for start in range(request.start, len(self.records), BATCH):
-            batch = self.records[start : start + BATCH]
+        made = self.made(request.name)
+        for start in range(request.start, len(made), BATCH):
+            batch = made[start : start + BATCH]
             if self.away or (stop is not None and start + len(batch) > stop):
                 raise unavailable("AWAY", "the Datanet is being restarted", 1)
             yield datanet_pb2.ReadSnapshotResponse(
@@ -119,19 +150,22 @@ class ListSource:
         """breaks: records given before each of the next streams breaks."""
         self.made, self.breaks, self.starts = made, list(breaks or []), list[int]()
         self.info = SnapshotInfo(SNAPSHOT, root_of(made), len(made), "CC0-1.0", True, frozenset({"question", "answer"}))
+        self.others: dict[str, list[SourceRecord]] = {}
+        """The records of further snapshots, by name."""
         self.trouble: Exception | None = None
 
     async def describe(self, name: str) -> SnapshotInfo:
         if self.trouble:
             raise self.trouble
-        return self.info
+        other = self.others.get(name)
+        return self.info if other is None else replace(self.info, name=name, root=root_of(other), records=len(other))
 
     async def records(self, name: str, start: int) -> AsyncIterator[SourceRecord]:
         self.starts.append(start)
         if self.trouble:
             raise self.trouble
         stop = self.breaks.pop(0) if self.breaks else None
-        for record in self.made[start:]:
+        for record in self.others.get(name, self.made)[start:]:
             if record.leaf == stop:
                 raise SourceUnavailable("the line broke")
             yield record
@@ -156,11 +190,13 @@ class World:
     address: str
     issuer: TestIssuer
     datanet: Datanet
+    key_file: Path
 
-    def config(self, folder: Path, *bases: Path, **more: Any) -> FactoryConfig:
-        """A Factory that lives in this world with its files under `folder`."""
+    def config(self, folder: Path, *bases: str, **more: Any) -> FactoryConfig:
+        """A Factory that lives in this world with its files under `folder`; all of a world sign with one key."""
         peers = {"datanet": self.address, "ledger": self.address}
-        return FactoryConfig(**settings("factory", folder, **peers, bases=tuple(map(str, bases)), threads=1, **more))
+        signing = {"signing_key_file": self.key_file}
+        return FactoryConfig(**settings("factory", folder, **peers, bases=bases, threads=1, **(signing | more)))
 
     def client(self, wallet: Wallet, factory: str) -> Any:
         return self.issuer.client(wallet, factory=factory)
@@ -196,4 +232,4 @@ async def world(folder: Path, datanet: Datanet) -> AsyncIterator[World]:
         metrics=Metrics("world"),
     )
     async with served(assembly) as where:
-        yield World(where, issuer, datanet)
+        yield World(where, issuer, datanet, folder / "factory.key")

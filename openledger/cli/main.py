@@ -52,12 +52,13 @@ def demo(
 
     Example: openledger demo --json > report.json
     """
-    from openledger.cli.demo import run
+    from openledger.cli.demo import hpo, run
     from openledger.cli.demo.screen import Screen
     from openledger.cli.installation import Installation
 
     screen = Screen()
-    installation = Installation(data.resolve(), first_port, engine)
+    terms = {"factory": {"LICENCES": json.dumps({hpo.LICENCE: hpo.TERMS})}}
+    installation = Installation(data.resolve(), first_port, engine, extra=terms)
     report = _run(installation, lambda: run.Demo(installation, screen).run(), screen.console.print)
     if as_json:
         run.dump(report)

@@ -3,40 +3,60 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
+from eth_account import Account
+
+from openledger import base_models, key_files
 from openledger.artifacts import ArtifactStore
 from openledger.factory.v1 import factory_pb2, factory_pb2_grpc
 from services.factory import lines, store
+from services.factory.admit import Admission
 from services.factory.bell import Bell
 from services.factory.config import FactoryConfig
+from services.factory.estimate import Estimator, Tariff
+from services.factory.gather import Gatherer
 from services.factory.job import Limits, Runner
 from services.factory.passes import fastest_precision
-from services.factory.servicer import ACCESS, FactoryServicer, Workshop
+from services.factory.servicer import ACCESS, FactoryServicer
 from services.factory.source import DatanetSource
-from services.kit import server
+from services.factory.workshop import Workshop
+from services.kit import logs, server
 from services.kit.config import load_or_exit
 from services.kit.database import Database
 from services.kit.executor_local import LocalExecutor
 from services.kit.metrics import Metrics
 from services.kit.peers import authenticator, peer_client
-from services.kit.server import Assembly
+from services.kit.server import Assembly, StartError
 
 NAME = factory_pb2.DESCRIPTOR.services_by_name["FactoryService"].full_name
 
 
 async def assemble(config: FactoryConfig) -> Assembly:
     """The service with its database brought up to date."""
+    key = await asyncio.to_thread(_signing_key, config)
     database = Database(config.database)
     await asyncio.to_thread(database.migrate, Path(__file__).parent / "migrations")
     peers = peer_client(config, datanet=config.datanet, **({"ledger": config.ledger} if config.ledger else {}))
     source, records, bell = DatanetSource(peers), ArtifactStore(config.records_root), Bell()
-    artifacts = ArtifactStore(config.artifacts_dir)
+    admission = Admission(source, config.bases, config.licence_terms)
+    gatherer = Gatherer(database, source, records)
+    tariff = Tariff(config.price_per_1k_tokens, config.max_seconds, _memory())
     precision = fastest_precision() if config.precision == "fastest" else config.precision
-    workshop = Workshop(database, source, records, artifacts, bell, config.bases, config.threads, precision)
-    limits = Limits(config.max_read_seconds, config.max_seconds)
+    workshop = Workshop(
+        database=database,
+        admission=admission,
+        estimator=Estimator(database, admission, gatherer, tariff),
+        records=records,
+        artifacts=ArtifactStore(config.artifacts_dir),
+        bell=bell,
+        threads=config.threads,
+        precision=precision,
+    )
     executor = LocalExecutor(config.executor_root, environment={lines.FOLDER: str(config.records_root.resolve())})
-    runner = Runner(database, source, executor, records, bell, limits)
+    limits = Limits(config.max_read_seconds, config.max_seconds)
+    runner = Runner(database, admission, gatherer, executor, bell, limits, key)
     metrics = Metrics("factory")
     metrics.gauge("fine_tunes_unfinished", "Fine-tunes that wait or run").set_function(
         lambda: database.read_now(store.queue_length)
@@ -53,6 +73,25 @@ async def assemble(config: FactoryConfig) -> Assembly:
         background={"fine-tunes": runner.run},
         close=(peers.__aexit__, database.close),
     )
+
+
+def _signing_key(config: FactoryConfig) -> str:
+    """The key that manifests are signed with.  Raises `StartError`, also for mistakes in the registry of bases."""
+    try:
+        base_models.registry()
+        key = key_files.private_key(config.key_file)
+    except (key_files.KeyFileError, base_models.BaseModelUnavailable) as error:
+        raise StartError(str(error)) from error
+    logs.logger("factory").info("lineage manifests are signed", signer=Account.from_key(key).address.lower())
+    return key
+
+
+def _memory() -> int:
+    """Bytes of this machine's memory; 0 where it does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return 0
 
 
 def main() -> int:

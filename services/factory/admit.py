@@ -1,49 +1,112 @@
-"""Say whether a fine-tune can be done at all, before anybody waits for it.
+"""Say whether a run can be done at all, before anybody waits for it, and pin it to what is there now.
 
-Looks at the specification, the base model and what the Datanet says of the snapshot; reads no record.
+Looks at the run, the base model, what the Datanet says of the snapshots, and everybody's licences; reads no record.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from openledger import base_models
+from openledger.base_models import BaseModel, BaseModelUnavailable
 from services.factory.data import field_names
+from services.factory.licence import LicenceRefused, Outcome, Source, Use, combine
+from services.factory.licence_terms import Terms
+from services.factory.run import Run, SnapshotPin
 from services.factory.source import SnapshotInfo, SnapshotSource, SourceUnavailable
-from services.factory.spec import FineTuneSpec, SpecError
-from services.kit.errors import invalid, precondition, unavailable
+from services.factory.spec import SpecError
+from services.kit.errors import Fault, invalid, precondition, unavailable
 
 
 @dataclass(frozen=True)
 class Admitted:
-    """What a fine-tune is pinned to."""
+    """A run that can be done, pinned, with the licence that its adapter will have."""
 
-    snapshot: SnapshotInfo
-    base_sha256: str
-
-
-async def admit(source: SnapshotSource, bases: Collection[str], spec: FineTuneSpec, snapshot: str) -> Admitted:
-    """Raises `Fault`: what is wrong with the specification, the base or the snapshot, and what to do about it."""
-    if spec.base not in bases:
-        known = ", ".join(bases)
-        raise invalid("UNKNOWN_BASE", f"there is no base model {spec.base!r} here; there is: {known}", "spec.base")
-    try:
-        base_sha256 = await asyncio.to_thread(base_models.sha256, spec.base)
-    except (base_models.BaseModelUnavailable, OSError) as error:
-        raise precondition("BASE_UNAVAILABLE", f"the base model {spec.base} is not installed here: {error}") from error
-    try:
-        about = await source.describe(snapshot)
-    except SourceUnavailable as error:
-        raise unavailable("DATANET_UNAVAILABLE", f"{snapshot} cannot be looked up: {error}", 5) from error
-    _check_snapshot(about)
-    _check_template("prompt_template", spec.prompt_template, about)
-    _check_template("completion_template", spec.completion_template, about)
-    return Admitted(about, base_sha256)
+    run: Run
+    snapshots: tuple[SnapshotInfo, ...]
+    """In the run's order."""
+    outcome: Outcome
 
 
-def _check_snapshot(about: SnapshotInfo) -> None:
+@dataclass(frozen=True)
+class Admission:
+    """What runs are measured against: snapshots, the base models that are offered here, and the operator's licences."""
+
+    source: SnapshotSource
+    bases: Collection[str]
+    licences: Mapping[str, Terms]
+
+    async def admit(self, run: Run) -> Admitted:
+        """Raises `Fault`: what is wrong with the run, the base, a snapshot or a licence, and what to do about it."""
+        base = await asyncio.to_thread(self.base, run)
+        infos = await asyncio.gather(*(self._describe(pin) for pin in run.snapshots))
+        for about in infos:
+            _check_template("prompt_template", run.spec.prompt_template, about)
+            _check_template("completion_template", run.spec.completion_template, about)
+        outcome = self.licence(run.use, base, infos, {})
+        pins = tuple(SnapshotPin(about.name, about.root) for about in infos)
+        return Admitted(replace(run, snapshots=pins, base_sha256=base.sha256), tuple(infos), outcome)
+
+    def licence(
+        self, use: Use, base: BaseModel, infos: Iterable[SnapshotInfo], found: Mapping[str, Mapping[str, int]]
+    ) -> Outcome:
+        """The gate.  found: by snapshot its records by licence ("": the snapshot's own), as far as they were read.
+
+        Raises `Fault` with the gate's reason, and the records by licence.
+        """
+        sources = [Source(f"baseModels/{base.name}", base.licence)]
+        for about in infos:
+            counts = found.get(about.name) or {"": about.records}
+            sources += [
+                Source(about.name, licence or about.licence, count, about.notice) for licence, count in counts.items()
+            ]
+        try:
+            return combine(sources, use, self.licences)
+        except LicenceRefused as refusal:
+            counted = {licence: str(records) for licence, records in refusal.counts.items()}
+            raise precondition(refusal.reason, str(refusal), **counted) from refusal
+
+    async def relicense(self, run: Run, found: Mapping[str, Mapping[str, int]]) -> Outcome:
+        """The gate again, once the records were read and their own licences are known.  Raises `Fault`."""
+        infos = await asyncio.gather(*(self._describe(pin) for pin in run.snapshots))
+        return self.licence(run.use, await asyncio.to_thread(self.base, run), infos, found)
+
+    def base(self, run: Run) -> BaseModel:
+        """The run's base model, if it is offered here and is what the run was made for.  Raises `Fault`."""
+        name = run.spec.base
+        if name not in self.bases:
+            known = ", ".join(self.bases)
+            raise invalid("UNKNOWN_BASE", f"there is no base model {name!r} here; there is: {known}", "spec.base")
+        try:
+            model = base_models.registry().get(name)
+            base_models.check(name)
+        except (BaseModelUnavailable, OSError) as error:
+            raise precondition("BASE_UNAVAILABLE", f"the base model {name} is not installed here: {error}") from error
+        if model is None:
+            raise precondition(
+                "LICENCE_UNKNOWN",
+                f"the base model {name} is a folder whose licence nobody has said: an operator enters it into the "
+                f"registry of base models ({base_models.REGISTRY_FILE})",
+            )
+        if run.base_sha256 not in ("", model.sha256):
+            raise precondition(
+                "BASE_CHANGED",
+                f"the run was made for a base model {name} with SHA-256 {run.base_sha256}; here it has {model.sha256}",
+            )
+        return model
+
+    async def _describe(self, pin: SnapshotPin) -> SnapshotInfo:
+        try:
+            about = await self.source.describe(pin.name)
+        except SourceUnavailable as error:
+            raise unavailable("DATANET_UNAVAILABLE", f"{pin.name} cannot be looked up: {error}", 5) from error
+        _check_snapshot(about, pin)
+        return about
+
+
+def _check_snapshot(about: SnapshotInfo, pin: SnapshotPin) -> None:
     if not about.anchored:
         raise precondition(
             "SNAPSHOT_NOT_ANCHORED",
@@ -53,13 +116,19 @@ def _check_snapshot(about: SnapshotInfo) -> None:
         )
     if about.records == 0:
         raise precondition("EMPTY_SNAPSHOT", f"{about.name} has no records; name another snapshot", snapshot=about.name)
+    if pin.root not in ("", about.root):
+        raise precondition(
+            "SNAPSHOT_CHANGED",
+            f"the run is for {about.name} with the root {pin.root}; the Datanet says that its root is {about.root}",
+            snapshot=about.name,
+        )
 
 
 def _check_template(field: str, template: str, about: SnapshotInfo) -> None:
     try:
         named = field_names(template)
     except SpecError as error:
-        raise invalid("BAD_TEMPLATE", str(error), f"spec.{field}") from error
+        raise _bad_template(field, str(error)) from error
     unknown = sorted(set(named) - about.fields)
     if unknown:
         raise invalid(
@@ -69,4 +138,8 @@ def _check_template(field: str, template: str, about: SnapshotInfo) -> None:
             f"spec.{field}",
         )
     if not named:
-        raise invalid("BAD_TEMPLATE", f"the template {template!r} names no field of a record", f"spec.{field}")
+        raise _bad_template(field, f"the template {template!r} names no field of a record")
+
+
+def _bad_template(field: str, why: str) -> Fault:
+    return invalid("BAD_TEMPLATE", why, f"spec.{field}")

@@ -1,15 +1,28 @@
-"""What the Factory is told: which base models it tunes, where it works, and how long a run may take."""
+"""What the Factory is told: which base models it tunes, on what terms, where it works, and how long a run may take."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import NoDecode
 
+from services.factory import licence_terms
 from services.kit.config import ServiceConfig
+
+
+class LicenceConfig(BaseModel):
+    """What the operator, having read a licence that is not known here, says that it asks."""
+
+    derivatives: bool = Field(description="something made from it may be passed on")
+    commercial: bool = Field(description="commercial use is allowed")
+    attribution: bool = Field(True, description="its source must be named")
+    share_alike: bool = Field(False, description="what is made from it must be passed on under itself")
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class FactoryConfig(ServiceConfig):
@@ -20,8 +33,13 @@ class FactoryConfig(ServiceConfig):
     datanet: str = Field(description="host:port of the Datanet, where snapshots are read")
     bases: Annotated[tuple[str, ...], NoDecode] = Field(
         ("smollm2-135m-instruct",),
-        description="base models that may be tuned, by name or folder; comma-separated in the environment",
+        description="base models that may be tuned, by name in the registry; comma-separated in the environment",
     )
+    licences: dict[str, LicenceConfig] = Field(
+        {}, description="terms of licences that are not known here, such as LicenseRef-...; JSON in the environment"
+    )
+    signing_key_file: Path | None = Field(None, description="lineage manifests are signed with it; None: in data_dir")
+    price_per_1k_tokens: int = Field(0, ge=0, description="atomic units for 1,000 trained tokens, told in estimates")
     executor_dir: Path | None = Field(None, description="folder of the workers' outputs; default: executor in data_dir")
     threads: int = Field(
         default_factory=lambda: os.cpu_count() or 1,
@@ -51,6 +69,24 @@ class FactoryConfig(ServiceConfig):
         if not value:
             raise ValueError("must name at least one base model")
         return value
+
+    @field_validator("licences")
+    @classmethod
+    def _of_ones_own(cls, value: dict[str, LicenceConfig]) -> dict[str, LicenceConfig]:
+        known = sorted(key for key in value if licence_terms.known(key) is not None)
+        if known:
+            raise ValueError(f"what {', '.join(known)} asks is known and not the operator's to say")
+        return value
+
+    @property
+    def licence_terms(self) -> Mapping[str, licence_terms.Terms]:
+        """The operator's licences, as the gate takes them."""
+        return {key: licence_terms.own(key=key, **dict(said)) for key, said in self.licences.items()}
+
+    @property
+    def key_file(self) -> Path:
+        """The signing key."""
+        return self.signing_key_file or self.data_dir / "signing.key"
 
     @property
     def executor_root(self) -> Path:

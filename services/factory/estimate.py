@@ -1,27 +1,30 @@
-"""What a fine-tune would take: which records it would use, whose they are, how many tokens, how long.
+"""What a fine-tune would take: records, tokens, time, memory, price; and what somebody should know before it starts.
 
-Counts are exact, made with the real tokenizer on the verified records; seconds are judged by the last run on that base.
+Counts are exact, made with the real tokenizer on the verified records; seconds are judged by the last run on that base,
+memory by counting what training holds.  Does not know whether anybody will pay.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from openledger import base_models
-from openledger.artifacts import ArtifactStore
-from services.factory import store
-from services.factory.admit import Admitted
-from services.factory.data import load_tokenizer, split, tokenise
+from services.factory import memory, store
+from services.factory.admit import Admission, Admitted
+from services.factory.data import Example, Refused, load_tokenizer, split, tokenise
+from services.factory.gather import Gathered, Gatherer
+from services.factory.licence import Outcome
 from services.factory.lines import parse
 from services.factory.model import JobFailed, Metrics
-from services.factory.read import read_snapshot
-from services.factory.source import SnapshotSource
 from services.factory.spec import FineTuneSpec
+from services.factory.warn import Caution, Prospect, cautions
 from services.kit.database import Database
 from services.kit.errors import precondition, unavailable
 
@@ -31,47 +34,109 @@ ASSUMED_TOKENS_PER_SECOND, ASSUMED_START_SECONDS = 200.0, 15.0
 
 
 @dataclass(frozen=True)
+class Tariff:
+    """What training costs here, and how much of time (seconds) and memory (bytes, 0: nobody said) a run may take."""
+
+    price_per_1k_tokens: int
+    """Atomic units."""
+    most_seconds: float
+    most_memory: int = 0
+
+    def price(self, tokens: int) -> int:
+        """Atomic units, rounded up."""
+        return -(-tokens * self.price_per_1k_tokens // 1000)
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Records that cannot be used for one reason, with the first of them as an example."""
+
+    code: str
+    records: int
+    example: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Estimate:
-    """`records` are all of the snapshot's, `contributors` those whose records would be trained on."""
+    """`records` are all of the snapshots', each once; `contributors` those whose records would be trained on."""
 
     records: int
-    dropped: Mapping[str, int]
+    train_records: int
+    held_out_records: int
+    dropped: tuple[Dropped, ...]
     contributors: Mapping[str, int]
+    steps: int
     train_tokens: int
+    """Of the training records, times the epochs."""
+    counterfactual_tokens: int
+    """Of the trainings again without some contributors."""
     seconds: float
+    memory_bytes: int
+    price: int
+    outcome: Outcome
+    licences: Mapping[str, int]
+    """Records of the snapshots by licence."""
+    cautions: tuple[Caution, ...]
 
 
-async def estimate(
-    database: Database, source: SnapshotSource, kept: ArtifactStore, spec: FineTuneSpec, admitted: Admitted
-) -> Estimate:
-    """Raises `Fault` when the snapshot cannot be read or is not what was frozen."""
-    name, root = admitted.snapshot.name, admitted.snapshot.root
-    digest = await database.read(lambda c: store.snapshot_records(c, name, root))
-    if digest is None or not kept.has(digest):
+@dataclass(frozen=True)
+class Estimator:
+    """Everything an estimate is made with."""
+
+    database: Database
+    admission: Admission
+    gatherer: Gatherer
+    tariff: Tariff
+
+    async def estimate(self, admitted: Admitted) -> Estimate:
+        """Raises `Fault` when a snapshot cannot be read or is not what was frozen, or a record's licence forbids it."""
+        gathered = await self._gather(admitted)
+        outcome, licences = admitted.outcome, _licences(admitted, gathered)
+        if any(licence for found in gathered.licences.values() for licence in found):
+            outcome = await self.admission.relicense(admitted.run, gathered.licences)
+        last = await self.database.read(lambda c: store.last_metrics(c, admitted.run.spec.base))
+        data = await asyncio.to_thread(self.gatherer.kept.get, gathered.digest)
+        return await asyncio.to_thread(self._count, data, admitted.run.spec, last, outcome, licences)
+
+    async def _gather(self, admitted: Admitted) -> Gathered:
         try:
-            read = await read_snapshot(source, name, root, kept, _PATIENCE)
+            return await self.gatherer.gather(admitted.run.snapshots, _PATIENCE, anew=False)
         except JobFailed as failure:
             if failure.reason == "DATANET_UNAVAILABLE":
                 raise unavailable(failure.reason, failure.message, 5) from failure
             raise precondition(failure.reason, failure.message) from failure
-        await database.write(lambda c: store.add_snapshot_records(c, name, root, read))
-        digest = read
-    last = await database.read(lambda c: store.last_metrics(c, spec.base))
-    return await asyncio.to_thread(_count, kept.get(digest), spec, last)
 
-
-def _count(data: bytes, spec: FineTuneSpec, last: Metrics | None) -> Estimate:
-    records = parse(data)
-    tokenised = tokenise(records, spec, _tokenizer(spec.base))
-    training, _ = split(tokenised.examples, spec.held_out, spec.seed)
-    tokens = sum(example.length for example in training) * spec.epochs
-    return Estimate(
-        records=len(records),
-        dropped=Counter(refused.code for refused in tokenised.refused),
-        contributors=Counter(example.contributor for example in training),
-        train_tokens=tokens,
-        seconds=seconds(tokens, last),
-    )
+    def _count(
+        self, data: bytes, spec: FineTuneSpec, last: Metrics | None, outcome: Outcome, licences: Mapping[str, int]
+    ) -> Estimate:
+        records = parse(data)
+        folder = base_models.locate(spec.base)
+        tokenised = tokenise(records, spec, _tokenizer(folder))
+        training, held_out = split(tokenised.examples, spec.held_out, spec.seed)
+        contributors = Counter(example.contributor for example in training)
+        tokens = sum(example.length for example in training) * spec.epochs
+        again = counterfactual_tokens(spec, training, tokens)
+        took = seconds(tokens + again, last)
+        every = sum(example.length for example in tokenised.examples)
+        needs = memory.training_bytes(memory.Shape.read(folder), spec, len(contributors), every)
+        prospect = Prospect(spec, len(records), len(training), len(held_out), contributors, took, needs)
+        return Estimate(
+            records=len(records),
+            train_records=len(training),
+            held_out_records=len(held_out),
+            dropped=_dropped(tokenised.refused),
+            contributors=contributors,
+            steps=math.ceil(len(training) * spec.epochs / spec.batch_size),
+            train_tokens=tokens,
+            counterfactual_tokens=again,
+            seconds=took,
+            memory_bytes=needs,
+            price=self.tariff.price(tokens + again),
+            outcome=outcome,
+            licences=licences,
+            cautions=tuple(cautions(prospect, self.tariff.most_seconds, self.tariff.most_memory)),
+        )
 
 
 def seconds(tokens: int, last: Metrics | None) -> float:
@@ -81,6 +146,28 @@ def seconds(tokens: int, last: Metrics | None) -> float:
     return tokens * last.seconds / last.train_tokens
 
 
+def counterfactual_tokens(spec: FineTuneSpec, training: list[Example], tokens: int) -> int:
+    """Of the trainings again: half of the tokens for every random half, all but one's for every one left out."""
+    contributors = len({example.contributor for example in training})
+    left_out = tokens * (contributors - 1) if spec.leave_one_out and contributors else 0
+    return spec.halves * tokens // 2 + left_out
+
+
+def _licences(admitted: Admitted, gathered: Gathered) -> Counter[str]:
+    counts = Counter[str]()
+    for about in admitted.snapshots:
+        for licence, records in gathered.licences[about.name].items():
+            counts[licence or about.licence] += records
+    return counts
+
+
+def _dropped(refused: tuple[Refused, ...]) -> tuple[Dropped, ...]:
+    by_code: dict[str, list[Refused]] = {}
+    for one in refused:
+        by_code.setdefault(one.code, []).append(one)
+    return tuple(Dropped(code, len(all_), all_[0].record, all_[0].reason) for code, all_ in sorted(by_code.items()))
+
+
 @cache
-def _tokenizer(base: str) -> Any:
-    return load_tokenizer(base_models.locate(base))
+def _tokenizer(folder: Path) -> Any:
+    return load_tokenizer(folder)

@@ -1,7 +1,8 @@
 """A worker's reports, as events of its fine-tune: a few a second at first, fewer the longer it goes on.
 
 A run leaves about 1,000 events for every doubling of its length, so a log stays bounded without ever losing a number.
-Reports that come faster are replaced by the newest; a change of phase is always told.
+Reports that come faster are replaced by the newest; a change of phase, and a measurement of the records that were held
+out, are always told.
 """
 
 from __future__ import annotations
@@ -40,11 +41,10 @@ class EventLog:
 
     def put(self, report: dict[str, Any]) -> None:
         """Take a report; returns at once."""
-        values = dict(report)
-        phase = str(values.pop("phase"))
-        if self._pending and self._pending[-1][0] == phase:
+        phase, progress = str(report["phase"]), TrainingProgress.of(report)
+        if self._pending and self._pending[-1][0] == phase and self._pending[-1][1].valid_loss is None:
             self._pending.pop()
-        self._pending.append((phase, TrainingProgress(**values)))
+        self._pending.append((phase, progress))
         self._news.set()
 
     async def run(self) -> None:

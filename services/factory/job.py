@@ -2,8 +2,8 @@
 
     QUEUED -> READING -> TRAINING -> SUCCEEDED | FAILED | CANCELLED
 
-Every step can be killed and taken again: reading starts over, training starts over with the same inputs and gives the
-same bytes, and each change of state holds only if the fine-tune still was in the state before.  One process works on a
+Every step can be killed and taken again: reading starts over, training goes on with the same inputs and gives the same
+bytes, and each change of state holds only if the fine-tune still was in the state before.  One process works on a
 store; it does not know of others.
 """
 
@@ -16,18 +16,18 @@ from typing import Any
 
 from sqlalchemy.exc import OperationalError
 
-from openledger.artifacts import ArtifactStore
 from openledger.manifest import ManifestError
-from services.factory import store
+from services.factory import store, store_snapshots
+from services.factory.admit import Admission
 from services.factory.bell import Bell, rung
 from services.factory.event_log import EventLog
+from services.factory.gather import Gathered, Gatherer
 from services.factory.lineage import CODE, lineage, measured
 from services.factory.model import UNFINISHED, FineTune, JobFailed, State
-from services.factory.read import read_snapshot
-from services.factory.source import SnapshotSource
+from services.factory.read import erased
 from services.kit import logs
 from services.kit.database import Database
-from services.kit.errors import from_exception
+from services.kit.errors import Fault, from_exception
 from services.kit.executor import Done, Executor, Shard, TaskFailed
 
 TASK = "services.factory.task:fine_tune"
@@ -63,15 +63,16 @@ class Runner:
     def __init__(
         self,
         database: Database,
-        source: SnapshotSource,
+        admission: Admission,
+        gatherer: Gatherer,
         executor: Executor,
-        records: ArtifactStore,
         bell: Bell,
         limits: Limits,
+        private_key: str,
     ) -> None:
-        """records: where verified records are kept, and where the executor's workers find them."""
-        self._database, self._source, self._executor = database, source, executor
-        self._records, self._bell, self._limits = records, bell, limits
+        """private_key: signs lineage manifests.  The executor's workers find the gatherer's records."""
+        self._database, self._admission, self._gatherer, self._executor = database, admission, gatherer, executor
+        self._bell, self._limits, self._key = bell, limits, private_key
         self._log = logs.logger("factory")
 
     async def run(self) -> None:
@@ -120,22 +121,27 @@ class Runner:
             await rung(changed, _POLL)
 
     async def _read(self, job: FineTune) -> FineTune:
-        if job.records and self._records.has(job.records):
+        """Its records, all of them what was frozen, under licences that allow it."""
+        if job.records and self._gatherer.kept.has(job.records):
             return job
-        await self._move(job, State.READING, f"reading {job.snapshot} and checking it against its root")
-        known = await self._database.read(lambda c: store.snapshot_records(c, job.snapshot, job.snapshot_root))
-        digest = known if known and self._records.has(known) else await self._receive(job)
-        return replace(job, records=digest)
+        named = " and ".join(pin.name for pin in job.snapshots)
+        await self._move(job, State.READING, f"reading {named} and checking every record against the root")
+        gathered = await self._gatherer.gather(job.snapshots, self._limits.read, anew=True)
+        return replace(await self._licensed(job, gathered), records=gathered.digest)
 
-    async def _receive(self, job: FineTune) -> str:
-        name, root = job.snapshot, job.snapshot_root
-        digest = await read_snapshot(self._source, name, root, self._records, self._limits.read)
-        await self._database.write(lambda c: store.add_snapshot_records(c, name, root, digest))
-        return digest
+    async def _licensed(self, job: FineTune, gathered: Gathered) -> FineTune:
+        if job.licence and not any(licence for found in gathered.licences.values() for licence in found):
+            return job  # all are under their snapshots' own, which were looked at when it was created
+        try:
+            outcome = await self._admission.relicense(job.run, gathered.licences)
+        except Fault as fault:
+            raise JobFailed(fault.reason, fault.message) from fault
+        return replace(job, licence=outcome.licence, attributions=outcome.attributions)
 
     async def _train(self, job: FineTune) -> None:
         said = "taken up again" if job.state is State.TRAINING else "every record is what was frozen; training starts"
-        await self._move(job, State.TRAINING, said, records=job.records)
+        settled = {"records": job.records, "licence": job.licence, "attributions": job.attributions}
+        await self._move(job, State.TRAINING, said, **settled)
         events = EventLog(self._database, self._bell, job.id)
         writing = asyncio.create_task(events.run())
         try:
@@ -176,18 +182,22 @@ class Runner:
         self._bell.ring()
 
     async def _succeed(self, job: FineTune, done: Done) -> None:
+        if record := await self._database.read(lambda c: store_snapshots.erased_among(c, job.snapshots)):
+            raise erased(record, " and ".join(pin.name for pin in job.snapshots))
         try:
-            manifest = lineage(job, done.result)
+            manifest = await asyncio.to_thread(lineage, job, done.result, self._key)
             data = manifest.to_bytes()
         except ManifestError as error:
             raise JobFailed("UNTRAINABLE", f"the run gave figures that cannot be published: {error}") from error
+        metrics = measured(done.result)
         await self._move(
             job,
             State.SUCCEEDED,
             "done: ready to be published",
             manifest=data,
             revision=manifest.revision,
-            metrics=measured(done.result),
+            metrics=metrics,
+            trained_tokens=metrics.train_tokens,
             output=str(done.output),
         )
 

@@ -9,26 +9,34 @@ from collections.abc import Mapping
 from typing import Any
 
 import openledger
+from openledger import manifest
 from openledger.manifest import Base, LineageManifest, Snapshot
 from services.factory.model import FineTune, Metrics
 
 CODE = f"openledger {openledger.__version__}"
+EVALUATION, PRIVATE_EVALUATION = "evaluation.json", "evaluation_private.json"
+"""Among a worker's files: what was measured, for everybody, and with contributors' texts for the builder alone."""
 
 
-def lineage(job: FineTune, result: Mapping[str, Any]) -> LineageManifest:
-    """result: what `services.factory.task.fine_tune` returned."""
-    return LineageManifest(
+def lineage(job: FineTune, result: Mapping[str, Any], private_key: str) -> LineageManifest:
+    """The signed manifest.  result: what `services.factory.task.fine_tune` returned.  Raises `ManifestError`."""
+    unsigned = LineageManifest(
         adapter=job.adapter,
         base=Base(job.spec.base, job.base_sha256),
         files=result["files"],
         index_root=result["index_root"],
-        snapshots=(Snapshot(job.snapshot, job.snapshot_root),),
+        snapshots=tuple(Snapshot(pin.name, pin.root) for pin in job.snapshots),
         spec=job.spec.to_json(),
         contributors=result["contributors"],
         owner=job.owner,
         metrics=result["metrics"],
         code=CODE,
+        licence=job.licence,
+        attributions=tuple(manifest.Attribution(**vars(due)) for due in job.attributions),
+        use=str(job.use),
+        evaluation=result["files"].get(EVALUATION, ""),
     )
+    return manifest.sign(unsigned, private_key)
 
 
 def measured(result: Mapping[str, Any]) -> Metrics:
@@ -43,4 +51,8 @@ def measured(result: Mapping[str, Any]) -> Metrics:
         loss_after=figures.get("loss_after", 0.0),
         train_tokens=figures["tokens"],
         seconds=result["seconds"],
+        accuracy_before=figures.get("accuracy_before"),
+        accuracy_after=figures.get("accuracy_after"),
+        verdict=result.get("verdict", ""),
+        peak_memory_bytes=result.get("peak_memory_bytes", 0),
     )

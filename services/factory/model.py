@@ -6,11 +6,13 @@ Plain values between the verbs and the store.  They know neither protos nor tabl
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from services.factory.licence import Attribution, Use
+from services.factory.run import Run, SnapshotPin
 from services.factory.spec import FineTuneSpec
 
 
@@ -42,6 +44,13 @@ class Metrics:
     """Tokens of all training records, times the epochs."""
     seconds: float
     """Of the worker that made the adapter, start to end."""
+    accuracy_before: float | None = None
+    accuracy_after: float | None = None
+    """Shares of the held-out answers' tokens that were the model's first choice."""
+    verdict: str = ""
+    """Whether tuning helped, in words; empty where it was not judged."""
+    peak_memory_bytes: int = 0
+    """Of the worker; 0 where it was not measured."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -56,42 +65,69 @@ class FineTune:
     """Lower-case address."""
     adapter: str
     spec: FineTuneSpec
-    snapshot: str
-    """datanets/{datanet}/snapshots/{version}"""
-    snapshot_root: str
-    """Hex."""
+    snapshots: tuple[SnapshotPin, ...]
+    """Sorted by name, with roots."""
     base_sha256: str
     threads: int
     create_time: datetime
+    use: Use = Use.COMMERCIAL
+    licence: str = ""
+    """Of the adapter, as an SPDX expression; empty in fine-tunes of before there was a gate."""
+    attributions: tuple[Attribution, ...] = ()
+    """Who must be named beside the adapter."""
+    clone_of: str = ""
+    """fineTunes/{fine_tune}, or empty."""
     state: State = State.QUEUED
     reason: str = ""
     message: str = ""
     attempts: int = 0
     """Workers that died under it."""
     records: str = ""
-    """Digest of the verified records, once they were read."""
+    """Digest of the verified records of all snapshots, each once, when they were read."""
     output: str = ""
     """Folder of the trained files, once it succeeded."""
     manifest: bytes = b""
     """The lineage manifest, once it succeeded."""
     revision: str = ""
     metrics: Metrics | None = None
+    trained_tokens: int = 0
+    """So far."""
+    start_time: datetime | None = None
+    """When it left the line."""
+    estimated_finish: datetime | None = None
+    """While it trains."""
     end_time: datetime | None = None
 
     @property
     def name(self) -> str:
         return f"fineTunes/{self.id}"
 
+    @property
+    def run(self) -> Run:
+        """What was asked for, pinned."""
+        return Run(self.adapter, self.snapshots, self.spec, self.use, self.base_sha256)
+
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """How far training is; `None` where it cannot be said yet."""
+    """How far training is; `None` where it cannot be said yet, or was not measured this time."""
 
     step: int
     steps: int
     loss: float | None = None
+    """Of the last batch, in nats per token."""
     tokens_per_second: float | None = None
     seconds_left: float | None = None
+    tokens: int | None = None
+    """Trained so far."""
+    valid_loss: float | None = None
+    """Of the records that were held out, measured after this step."""
+    valid_mean_token_accuracy: float | None = None
+
+    @classmethod
+    def of(cls, report: Mapping[str, Any]) -> TrainingProgress:
+        """Of a worker's report, which may say more than is shown."""
+        return cls(**{field.name: report[field.name] for field in fields(cls) if field.name in report})
 
 
 @dataclass(frozen=True)
@@ -106,6 +142,28 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Checkpoint:
+    """A step after which the held-out records were measured."""
+
+    step: int
+    time: datetime
+    train_loss: float | None
+    valid_loss: float
+    valid_mean_token_accuracy: float | None
+    trained_tokens: int | None
+
+
+@dataclass(frozen=True)
+class Flag:
+    """That a record which an adapter was made from is erased."""
+
+    record: str
+    """datanets/{datanet}/records/{record}"""
+    reason: str
+    time: datetime
+
+
+@dataclass(frozen=True)
 class Revision:
     """A published adapter revision."""
 
@@ -116,6 +174,9 @@ class Revision:
     manifest: bytes
     metrics: Metrics
     create_time: datetime
+    deprecate_time: datetime | None = None
+    deprecate_reason: str = ""
+    flags: tuple[Flag, ...] = ()
 
 
 class JobFailed(Exception):

@@ -9,10 +9,13 @@ import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from openledger import manifest
 from openledger.artifacts import ArtifactStore, file_sha256
+from services.factory import store_revisions, store_snapshots
 from services.factory.model import FineTune, Revision, State
-from services.kit.errors import precondition
+from services.kit.errors import Fault, precondition
 
 
 async def put_artifacts(job: FineTune, artifacts: ArtifactStore) -> Revision:
@@ -28,6 +31,19 @@ async def put_artifacts(job: FineTune, artifacts: ArtifactStore) -> Revision:
         )
     await asyncio.to_thread(_put, job, artifacts)
     return Revision(job.revision, job.adapter, job.id, job.manifest, job.metrics, datetime.now(UTC))
+
+
+def check_erased(c: Connection, job: FineTune) -> None:
+    """Raises `Fault` RECORD_ERASED where a record of an adapter that has no name yet is erased."""
+    record = store_snapshots.erased_among(c, job.snapshots)
+    if record is not None and store_revisions.find_revision(c, job.revision) is None:
+        raise _erased(job, record)
+
+
+def name_it(c: Connection, job: FineTune, revision: Revision) -> Revision:
+    """Give a revision its name, if it has none yet.  Raises `Fault` RECORD_ERASED."""
+    check_erased(c, job)
+    return store_revisions.add_revision(c, revision)
 
 
 def _put(job: FineTune, artifacts: ArtifactStore) -> None:
@@ -49,3 +65,12 @@ def _intact(job: FineTune, name: str, digest: str) -> Path:
             file=name,
         )
     return file
+
+
+def _erased(job: FineTune, record: str) -> Fault:
+    return precondition(
+        "RECORD_ERASED",
+        f"{job.name} was trained on {record}, which is erased: what was made from it is not published any more; make "
+        "it anew from a snapshot that was cut after that",
+        record=record,
+    )

@@ -9,6 +9,9 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -16,44 +19,71 @@ from openledger import records
 from openledger.artifacts import ArtifactStore
 from services.factory.lines import line
 from services.factory.model import JobFailed
+from services.factory.run import SnapshotPin
 from services.factory.source import SnapshotSource, SourceRecord, SourceUnavailable
 from services.kit.errors import Fault
 
 _PAUSE_FIRST, _PAUSE_MOST = 0.2, 5.0
 
 
-async def read_snapshot(source: SnapshotSource, name: str, root: str, kept: ArtifactStore, patience: float) -> str:
-    """Digest of the snapshot's records in `kept`.
+@dataclass(frozen=True)
+class ReadSnapshot:
+    """A snapshot whose records are what was frozen."""
 
-    root: hex, what the records must add up to; patience: seconds.
-    Raises `JobFailed`: ROOT_MISMATCH, DATANET_UNAVAILABLE, SNAPSHOT_NOT_FOUND, SNAPSHOT_REFUSED; `OSError`.
+    digest: str
+    """Of its records in the Factory's own store."""
+    names: tuple[str, ...]
+    """Of its records, in leaf order."""
+    licences: Mapping[str, int]
+    """Records by licence; "" is the snapshot's own."""
+
+
+@dataclass
+class _Received:
+    commitments: list[bytes] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    licences: Counter[str] = field(default_factory=Counter)
+
+    def add(self, record: SourceRecord, snapshot: str) -> None:
+        """Raises `ValueError`, `JobFailed`."""
+        self.commitments.append(_checked(record, snapshot, len(self.commitments)))
+        self.names.append(record.name)
+        self.licences[record.licence] += 1
+
+
+async def read_snapshot(source: SnapshotSource, pin: SnapshotPin, kept: ArtifactStore, patience: float) -> ReadSnapshot:
+    """Put a snapshot's records into `kept`; they must add up to the root that it is pinned to.  patience: seconds.
+
+    Raises `JobFailed`: ROOT_MISMATCH, RECORD_ERASED, DATANET_UNAVAILABLE, SNAPSHOT_NOT_FOUND, SNAPSHOT_REFUSED;
+    `OSError`.
     """
     kept.root.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=kept.root, prefix=".reading-") as file:
-        commitments = await _receive(source, name, file, time.monotonic() + patience)
+        received = await _receive(source, pin.name, file, time.monotonic() + patience)
         file.flush()
-        found = await asyncio.to_thread(records.snapshot_root, commitments)
-        if found.hex() != root:
+        found = await asyncio.to_thread(records.snapshot_root, received.commitments)
+        if found.hex() != pin.root:
             raise JobFailed(
                 "ROOT_MISMATCH",
-                f"the {len(commitments)} records that the Datanet sent for {name} have the root {found.hex()}, "
-                f"the snapshot's is {root}: they are not the records that were frozen",
+                f"the {len(received.names)} records that the Datanet sent for {pin.name} have the root {found.hex()}, "
+                f"the snapshot's is {pin.root}: they are not the records that were frozen",
             )
-        return await asyncio.to_thread(kept.put_file, Path(file.name))
+        digest = await asyncio.to_thread(kept.put_file, Path(file.name))
+        return ReadSnapshot(digest, tuple(received.names), received.licences)
 
 
-async def _receive(source: SnapshotSource, name: str, file: IO[bytes], deadline: float) -> list[bytes]:
-    commitments: list[bytes] = []
+async def _receive(source: SnapshotSource, name: str, file: IO[bytes], deadline: float) -> _Received:
+    received = _Received()
     pause = _PAUSE_FIRST
     while True:
-        before = len(commitments)
+        before = len(received.names)
         try:
             async for record in source.records(name, before):
-                commitments.append(_checked(record, name, len(commitments)))
+                received.add(record, name)
                 file.write(line(record.name, record.contributor, record.fields))
-            return commitments
+            return received
         except SourceUnavailable as error:
-            if len(commitments) > before:
+            if len(received.names) > before:
                 pause = _PAUSE_FIRST
             if time.monotonic() + pause > deadline:
                 raise JobFailed(
@@ -73,5 +103,16 @@ def _checked(record: SourceRecord, name: str, leaf: int) -> bytes:
         raise JobFailed(
             "ROOT_MISMATCH", f"the Datanet sent leaf {record.leaf} of {name} where leaf {leaf} was expected"
         )
+    if not record.salt:
+        raise erased(record.name, name)
     body = records.canonical_bytes(record.contributor, record.fields, record.source)
     return records.commitment(record.salt, body)
+
+
+def erased(record: str, snapshot: str) -> JobFailed:
+    """What is said where a record of a snapshot is not there any more."""
+    return JobFailed(
+        "RECORD_ERASED",
+        f"{record} was erased after {snapshot} was frozen, and nothing may be trained on it any more: take a snapshot "
+        "that was cut after that",
+    )

@@ -45,6 +45,8 @@ class SnapshotInfo:
     licence: str
     anchored: bool
     fields: frozenset[str]
+    notice: str = ""
+    """Where the licence's text is, and who must be acknowledged how."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,9 @@ class SourceRecord:
     fields: Mapping[str, str]
     source: str
     salt: bytes
+    """Empty for a record that is erased."""
+    licence: str = ""
+    """Empty where it is the snapshot's."""
 
 
 class SnapshotSource(Protocol):
@@ -92,6 +97,7 @@ class DatanetSource:
             licence=snapshot.licence,
             anchored=bool(snapshot.anchor.transaction),
             fields=frozenset(field.id for field in about.fields),
+            notice=about.licence_notice,
         )
 
     async def records(self, name: str, start: int) -> AsyncIterator[SourceRecord]:

@@ -8,13 +8,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy import text
 
 import services.factory
-from services.factory import store
+from services.factory import store, store_events, store_revisions, store_snapshots
+from services.factory.licence import Attribution, Use
 from services.factory.model import UNFINISHED, FineTune, Metrics, Revision, State, TrainingProgress
+from services.factory.run import SnapshotPin
 from services.factory.spec import FineTuneSpec
+from services.factory.store_snapshots import Kept
+from services.factory.tables import METADATA
 from services.kit.database import Database
 
 MIGRATIONS = Path(services.factory.__file__).parent / "migrations"
@@ -24,12 +31,19 @@ JOB = FineTune(
     owner="0x" + "0a" * 20,
     adapter="letters",
     spec=FineTuneSpec(base="tiny", seed=2**32 - 1, prompt_template="{Ünï} \U0001f600", learning_rate=1e-7),
-    snapshot="datanets/letters/snapshots/1",
-    snapshot_root="aa" * 32,
+    snapshots=(
+        SnapshotPin("datanets/letters/snapshots/1", "aa" * 32),
+        SnapshotPin("datanets/z/snapshots/2", "cc" * 32),
+    ),
     base_sha256="bb" * 32,
     threads=2,
     create_time=datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
+    use=Use.NON_COMMERCIAL,
+    licence="CC-BY-4.0 AND MIT",
+    attributions=(Attribution("datanets/letters/snapshots/1", "CC-BY-4.0", "Ünï"),),
+    clone_of="fineTunes/zero",
 )
+ONE, TWO = JOB.snapshots
 
 
 @pytest.fixture
@@ -66,7 +80,7 @@ def revision(name="adapters/letters/revisions/1", adapter="letters", fine_tune="
 
 def test_the_migrations_make_the_tables_that_the_code_knows(database):
     def differences(connection):
-        return compare_metadata(MigrationContext.configure(connection), store.METADATA)
+        return compare_metadata(MigrationContext.configure(connection), METADATA)
 
     assert database.read_now(differences) == []
 
@@ -94,7 +108,7 @@ def test_what_has_ended_is_never_moved_again(database, put):
     for state in State:
         assert not move(database, "one", state)
     assert find(database).state is State.CANCELLED
-    assert [e.state for e in database.read_now(lambda c: store.events(c, "one", 0, 10))[1]] == [
+    assert [e.state for e in database.read_now(lambda c: store_events.events(c, "one", 0, 10))[1]] == [
         State.QUEUED,
         State.CANCELLED,
     ]
@@ -108,14 +122,14 @@ def test_events_are_numbered_without_gaps_and_read_from_any_place(database, put)
     assert database.write_now(lambda c: store.note(c, "one", State.TRAINING, "training", progress)) == 3
     assert database.write_now(lambda c: store.note(c, "one", State.READING, "late", None)) == 0
     move(database, "one", State.FAILED, reason="NAN_LOSS", message="m")
-    state, events = database.read_now(lambda c: store.events(c, "one", 0, 10))
+    state, events = database.read_now(lambda c: store_events.events(c, "one", 0, 10))
     assert state is State.FAILED
     assert [e.sequence for e in events] == [1, 2, 3, 4]
     assert events[2].progress == progress
     assert events[3].progress is None
     assert events[0].time.tzinfo is not None
-    assert database.read_now(lambda c: store.events(c, "one", 1, 2))[1] == events[1:3]
-    assert database.read_now(lambda c: store.events(c, "one", 2**63 - 1, 2))[1] == []
+    assert database.read_now(lambda c: store_events.events(c, "one", 1, 2))[1] == events[1:3]
+    assert database.read_now(lambda c: store_events.events(c, "one", 2**63 - 1, 2))[1] == []
 
 
 async def test_writers_at_once_leave_no_gap_between_events(database, put):
@@ -185,11 +199,11 @@ async def test_a_revision_is_named_once(database, put):
     put()
     database.write_now(lambda c: store.claim_adapter(c, "letters", JOB.owner))
     later = replace(revision(), create_time=datetime(2027, 1, 1, tzinfo=UTC))
-    assert database.write_now(lambda c: store.add_revision(c, revision())) == revision()
-    again = await asyncio.gather(*(database.write(lambda c: store.add_revision(c, later)) for _ in range(4)))
+    assert database.write_now(lambda c: store_revisions.add_revision(c, revision())) == revision()
+    again = await asyncio.gather(*(database.write(lambda c: store_revisions.add_revision(c, later)) for _ in range(4)))
     assert again == [revision()] * 4
-    assert database.read_now(lambda c: store.find_revision(c, revision().name)) == revision()
-    assert database.read_now(lambda c: store.find_revision(c, "adapters/letters/revisions/2")) is None
+    assert database.read_now(lambda c: store_revisions.find_revision(c, revision().name)) == revision()
+    assert database.read_now(lambda c: store_revisions.find_revision(c, "adapters/letters/revisions/2")) is None
 
 
 def test_revisions_of_one_adapter_or_of_all(database, put):
@@ -197,20 +211,161 @@ def test_revisions_of_one_adapter_or_of_all(database, put):
     for adapter in ("letters", "digits"):
         database.write_now(lambda c, a=adapter: store.claim_adapter(c, a, JOB.owner))
         made = revision(f"adapters/{adapter}/revisions/1", adapter)
-        database.write_now(lambda c, m=made: store.add_revision(c, m))
+        database.write_now(lambda c, m=made: store_revisions.add_revision(c, m))
 
     def names(adapter, before=None, limit=10):
-        page = database.read_now(lambda c: store.page_revisions(c, adapter, before, limit))
+        page = database.read_now(lambda c: store_revisions.page_revisions(c, adapter, before, limit))
         return [r.adapter for _, r in page]
 
     assert names(None) == ["digits", "letters"]
     assert names("letters") == ["letters"]
-    newest = database.read_now(lambda c: store.page_revisions(c, None, None, 1))
+    newest = database.read_now(lambda c: store_revisions.page_revisions(c, None, None, 1))
     assert names(None, newest[0][0]) == ["letters"]
+
+
+def put_snapshot(database, pin, digest, *records):
+    kept = Kept(digest, {"": len(records), "MIT": 1})
+    database.write_now(lambda c: store_snapshots.put_snapshot(c, pin, kept, records))
+    return kept
 
 
 def test_a_snapshots_records_are_known_by_name_and_root(database):
     for digest in ("first", "second"):
-        database.write_now(lambda c, d=digest: store.add_snapshot_records(c, "s", "root", d))
-        assert database.read_now(lambda c: store.snapshot_records(c, "s", "root")) == digest
-    assert database.read_now(lambda c: store.snapshot_records(c, "s", "another root")) is None
+        kept = put_snapshot(database, ONE, digest, "r1", "r2")
+        assert database.read_now(lambda c: store_snapshots.find_snapshot(c, ONE)) == kept
+    other_root = replace(ONE, root="another root")
+    assert database.read_now(lambda c: store_snapshots.find_snapshot(c, other_root)) is None
+
+
+async def test_two_who_read_a_snapshot_at_once_do_no_harm(database):
+    kept = Kept("digest", {"": 300})
+    records = [f"r{i}" for i in range(300)]
+    await asyncio.gather(
+        *(database.write(lambda c: store_snapshots.put_snapshot(c, ONE, kept, records)) for _ in range(6))
+    )
+    assert database.read_now(lambda c: store_snapshots.snapshots_with(c, "r299")) == {ONE}
+
+
+def test_an_erased_record_is_found_in_every_snapshot_that_held_it(database):
+    put_snapshot(database, ONE, "first", "r1", "r2")
+    put_snapshot(database, TWO, "second", "r2", "r3")
+    assert database.read_now(lambda c: store_snapshots.erased_among(c, (ONE, TWO))) is None
+    database.write_now(lambda c: store_snapshots.add_erased(c, "r2", "its author's wish"))
+    database.write_now(lambda c: store_snapshots.add_erased(c, "r2", "again"))
+    assert database.read_now(lambda c: store_snapshots.snapshots_with(c, "r2")) == {ONE, TWO}
+    for pins in ((ONE,), (TWO,), (ONE, TWO)):
+        assert database.read_now(lambda c, p=pins: store_snapshots.erased_among(c, p)) == "r2"
+    assert database.read_now(lambda c: store_snapshots.erased_among(c, (replace(ONE, root="other"),))) is None
+
+
+def test_what_is_forgotten_leaves_the_names_of_its_records(database):
+    put_snapshot(database, ONE, "first", "r1")
+    database.write_now(lambda c: store_snapshots.forget_snapshots(c, {ONE}))
+    assert database.read_now(lambda c: store_snapshots.find_snapshot(c, ONE)) is None
+    assert database.read_now(lambda c: store_snapshots.snapshots_with(c, "r1")) == {ONE}
+    put_snapshot(database, ONE, "second", "r1")
+    assert database.read_now(lambda c: store_snapshots.find_snapshot(c, ONE)).digest == "second"
+
+
+def test_checkpoints_are_kept_once_a_step_and_read_from_the_newest(database, put):
+    put(state=State.TRAINING)
+    for step, loss in ((3, 0.5), (6, 0.4), (6, 0.3)):
+        progress = TrainingProgress(step, 9, 0.7, valid_loss=loss, valid_mean_token_accuracy=0.5, tokens=step * 2**40)
+        database.write_now(lambda c, p=progress: store.note(c, "one", State.TRAINING, "x", p))
+    first = database.read_now(lambda c: store_events.checkpoints(c, "one", None, 1))
+    assert [(step, found.valid_loss) for step, found in first] == [(6, 0.3)]
+    rest = database.read_now(lambda c: store_events.checkpoints(c, "one", 6, 9))
+    assert [(found.step, found.train_loss, found.trained_tokens) for _, found in rest] == [(3, 0.7, 3 * 2**40)]
+    assert find(database).trained_tokens == 6 * 2**40
+
+
+def test_the_last_word_on_each_step_is_the_curve(database, put):
+    put(state=State.TRAINING)
+    for step, loss in ((1, 0.9), (2, 0.8), (1, 0.7), (3, None)):
+        progress = TrainingProgress(step, 9, loss)
+        database.write_now(lambda c, p=progress: store.note(c, "one", State.TRAINING, "x", p))
+    told = database.read_now(lambda c: store_events.losses(c, "one"))
+    assert [(progress.step, progress.loss) for progress in told] == [(1, 0.7), (2, 0.8)]
+
+
+def test_events_are_read_from_the_newest_too(database, put):
+    put(state=State.TRAINING)
+    for word in "abc":
+        database.write_now(lambda c, w=word: store.note(c, "one", State.TRAINING, w, None))
+    page = database.read_now(lambda c: store_events.newest_events(c, "one", None, 2))
+    rest = database.read_now(lambda c: store_events.newest_events(c, "one", page[-1][0], 9))
+    assert [event.message for _, event in (*page, *rest)] == ["c", "b", "a", "waiting"]
+
+
+def test_when_its_work_began_is_kept_from_the_first_time(database, put):
+    put()
+    assert find(database).start_time is None
+    move(database, "one", State.READING)
+    began = find(database).start_time
+    assert abs((datetime.now(UTC) - began).total_seconds()) < 60
+    move(database, "one", State.TRAINING)
+    assert find(database).start_time == began
+
+
+def test_a_revision_is_deprecated_once_and_only_by_its_owner(database, put):
+    put()
+    database.write_now(lambda c: store.claim_adapter(c, "letters", JOB.owner))
+    database.write_now(lambda c: store_revisions.add_revision(c, revision()))
+    name = revision().name
+    assert database.read_now(lambda c: store_revisions.is_owner(c, name, JOB.owner))
+    assert not database.read_now(lambda c: store_revisions.is_owner(c, name, "0x" + "0b" * 20))
+    for reason in ("better one", "second thoughts"):
+        database.write_now(lambda c, r=reason: store_revisions.deprecate(c, name, r))
+    found = database.read_now(lambda c: store_revisions.find_revision(c, name))
+    assert found.deprecate_reason == "better one"
+    assert abs((datetime.now(UTC) - found.deprecate_time).total_seconds()) < 60
+    assert database.read_now(lambda c: store_revisions.page_revisions(c, None, None, 9, retired=False)) == []
+
+
+async def test_a_revision_is_flagged_once_for_each_record(database, put):
+    put()
+    database.write_now(lambda c: store.claim_adapter(c, "letters", JOB.owner))
+    database.write_now(lambda c: store_revisions.add_revision(c, revision()))
+    name = revision().name
+    flags = [database.write(lambda c, r=r: store_revisions.flag(c, name, r, "wish")) for r in ("r1", "r2", "r1")]
+    assert sorted(await asyncio.gather(*flags)) == [False, True, True]
+    found = database.read_now(lambda c: store_revisions.find_revision(c, name))
+    assert sorted(flag.record for flag in found.flags) == ["r1", "r2"]
+    assert database.read_now(lambda c: store_revisions.made_from(c, {TWO})) == [name]
+    assert database.read_now(lambda c: store_revisions.made_from(c, {replace(TWO, root="x")})) == []
+
+
+# --- from one version of the tables to the next -----------------------------------------------------------------------
+
+
+def test_what_was_there_before_runs_had_several_snapshots_is_kept(database_url):
+    database = Database(database_url)
+    _upgrade(database, "0001")
+    database.write_now(lambda c: c.execute(text(_OLD_FINE_TUNE)))
+    database.write_now(lambda c: c.execute(text("INSERT INTO snapshot VALUES ('s', 'root', 'digest')")))
+    database.migrate(MIGRATIONS)
+    found = find(database, "old")
+    assert found.snapshots == (SnapshotPin("datanets/letters/snapshots/1", "aa"),)
+    assert (found.use, found.licence, found.attributions, found.clone_of) == (Use.COMMERCIAL, "", (), "")
+    assert (found.trained_tokens, found.start_time, found.state) == (0, None, State.QUEUED)
+    assert database.read_now(lambda c: store_snapshots.find_snapshot(c, SnapshotPin("s", "root"))) is None
+    database.close()
+
+
+_OLD_FINE_TUNE = """
+INSERT INTO fine_tune (id, owner, adapter, base, spec, snapshot, snapshot_root, base_sha256, threads, state, reason,
+                       message, attempts, records, output, manifest, revision, events, create_time)
+VALUES ('old', '0x0a', 'letters', 'tiny', '{}', 'datanets/letters/snapshots/1', 'aa', 'bb', 1, 'QUEUED', '',
+        '', 0, '', '', '', '', 0, '2026-01-02 03:04:05')
+"""
+
+
+def _upgrade(database, revision):
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+
+    def upgrade(connection):
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+    database.write_now(upgrade)

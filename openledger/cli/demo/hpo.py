@@ -20,6 +20,8 @@ NOTICE = (
     "http://www.human-phenotype-ontology.org. Its definitions are shown unaltered."
 )
 LICENCE = "LicenseRef-HPO"
+TERMS = {"derivatives": True, "commercial": True, "attribution": True, "share_alike": False}
+"""How its licence is read here: free to use, with the notice, definitions unaltered where they are shown."""
 
 _CURATOR = re.compile(r"https?://orcid\.org/[\dX-]+|ORCID:[\dX-]+|HPO_CONTRIBUTOR:[\w-]+|HPO:[\w-]+")
 _DEFINITION = re.compile(r'def: "(.*?)(?<!\\)" \[(.*?)\]')

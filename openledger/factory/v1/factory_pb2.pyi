@@ -20,6 +20,26 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Use:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Use.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    USE_UNSPECIFIED: _Use.ValueType  # 0
+    """As commercial."""
+    USE_COMMERCIAL: _Use.ValueType  # 1
+    USE_NON_COMMERCIAL: _Use.ValueType  # 2
+
+class Use(_Use, metaclass=_UseEnumTypeWrapper):
+    """What a model is for; licences of the data may forbid one or the other."""
+
+USE_UNSPECIFIED: Use.ValueType  # 0
+"""As commercial."""
+USE_COMMERCIAL: Use.ValueType  # 1
+USE_NON_COMMERCIAL: Use.ValueType  # 2
+Global___Use: _TypeAlias = Use  # noqa: Y015
+
 class _FineTuneState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -46,9 +66,35 @@ FINE_TUNE_STATE_FAILED: FineTuneState.ValueType  # 5
 FINE_TUNE_STATE_CANCELLED: FineTuneState.ValueType  # 6
 Global___FineTuneState: _TypeAlias = FineTuneState  # noqa: Y015
 
+class _AdapterRevisionState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AdapterRevisionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AdapterRevisionState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ADAPTER_REVISION_STATE_UNSPECIFIED: _AdapterRevisionState.ValueType  # 0
+    ADAPTER_REVISION_STATE_PUBLISHED: _AdapterRevisionState.ValueType  # 1
+    ADAPTER_REVISION_STATE_DEPRECATED: _AdapterRevisionState.ValueType  # 2
+    """Its owner took it out of what is offered."""
+    ADAPTER_REVISION_STATE_FLAGGED: _AdapterRevisionState.ValueType  # 3
+    """A record of one of its snapshots is erased: to be retired, or made anew."""
+
+class AdapterRevisionState(_AdapterRevisionState, metaclass=_AdapterRevisionStateEnumTypeWrapper):
+    """Whether a revision is offered.  It can be resolved in every state."""
+
+ADAPTER_REVISION_STATE_UNSPECIFIED: AdapterRevisionState.ValueType  # 0
+ADAPTER_REVISION_STATE_PUBLISHED: AdapterRevisionState.ValueType  # 1
+ADAPTER_REVISION_STATE_DEPRECATED: AdapterRevisionState.ValueType  # 2
+"""Its owner took it out of what is offered."""
+ADAPTER_REVISION_STATE_FLAGGED: AdapterRevisionState.ValueType  # 3
+"""A record of one of its snapshots is erased: to be retired, or made anew."""
+Global___AdapterRevisionState: _TypeAlias = AdapterRevisionState  # noqa: Y015
+
 @_typing.final
 class FineTuneSpec(_message.Message):
-    """The whole run.  Unset fields take the defaults that are shown in the stored fine-tune."""
+    """The whole run.  Unset fields take the defaults that are shown in the stored fine-tune.  In a new fine-tune base,
+    snapshots and templates must be set; in the changes of a clone nothing must.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -81,6 +127,7 @@ class FineTuneSpec(_message.Message):
     CANARIES_FIELD_NUMBER: _builtins.int
     HALVES_FIELD_NUMBER: _builtins.int
     LEAVE_ONE_OUT_FIELD_NUMBER: _builtins.int
+    USE_FIELD_NUMBER: _builtins.int
     base: _builtins.str
     """Name in the registry of base models, such as "smollm2-135m-instruct"."""
     prompt_template: _builtins.str
@@ -125,9 +172,10 @@ class FineTuneSpec(_message.Message):
     halves: _builtins.int
     """Trainings again with random halves of the contributors, and with each one left out: the index's check."""
     leave_one_out: _builtins.bool
+    use: Global___Use.ValueType
     @_builtins.property
     def snapshots(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """datanets/{datanet}/snapshots/{version}"""
+        """datanets/{datanet}/snapshots/{version}, in any order; a record that is in two of them counts once."""
 
     @_builtins.property
     def targets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -165,10 +213,11 @@ class FineTuneSpec(_message.Message):
         canaries: _builtins.int | None = ...,
         halves: _builtins.int | None = ...,
         leave_one_out: _builtins.bool | None = ...,
+        use: Global___Use.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_batch_size", b"_batch_size", "_canaries", b"_canaries", "_clip_norm", b"_clip_norm", "_curvature_samples", b"_curvature_samples", "_curvature_share", b"_curvature_share", "_dora", b"_dora", "_epochs", b"_epochs", "_evaluations", b"_evaluations", "_halves", b"_halves", "_held_out", b"_held_out", "_layers", b"_layers", "_learning_rate", b"_learning_rate", "_leave_one_out", b"_leave_one_out", "_max_length", b"_max_length", "_patience", b"_patience", "_placebos", b"_placebos", "_precision", b"_precision", "_rank", b"_rank", "_rslora", b"_rslora", "_schedule", b"_schedule", "_seed", b"_seed", "_warm_up", b"_warm_up", "_weight_decay", b"_weight_decay", "alpha", b"alpha", "batch_size", b"batch_size", "canaries", b"canaries", "clip_norm", b"clip_norm", "curvature_samples", b"curvature_samples", "curvature_share", b"curvature_share", "dora", b"dora", "epochs", b"epochs", "evaluations", b"evaluations", "halves", b"halves", "held_out", b"held_out", "layers", b"layers", "learning_rate", b"learning_rate", "leave_one_out", b"leave_one_out", "max_length", b"max_length", "patience", b"patience", "placebos", b"placebos", "precision", b"precision", "rank", b"rank", "rslora", b"rslora", "schedule", b"schedule", "seed", b"seed", "warm_up", b"warm_up", "weight_decay", b"weight_decay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_batch_size", b"_batch_size", "_canaries", b"_canaries", "_clip_norm", b"_clip_norm", "_curvature_samples", b"_curvature_samples", "_curvature_share", b"_curvature_share", "_dora", b"_dora", "_epochs", b"_epochs", "_evaluations", b"_evaluations", "_halves", b"_halves", "_held_out", b"_held_out", "_layers", b"_layers", "_learning_rate", b"_learning_rate", "_leave_one_out", b"_leave_one_out", "_max_length", b"_max_length", "_patience", b"_patience", "_placebos", b"_placebos", "_precision", b"_precision", "_rank", b"_rank", "_rslora", b"_rslora", "_schedule", b"_schedule", "_seed", b"_seed", "_warm_up", b"_warm_up", "_weight_decay", b"_weight_decay", "alpha", b"alpha", "base", b"base", "batch_size", b"batch_size", "canaries", b"canaries", "clip_norm", b"clip_norm", "completion_template", b"completion_template", "curvature_samples", b"curvature_samples", "curvature_share", b"curvature_share", "dora", b"dora", "epochs", b"epochs", "evaluations", b"evaluations", "halves", b"halves", "held_out", b"held_out", "layers", b"layers", "learning_rate", b"learning_rate", "leave_one_out", b"leave_one_out", "max_length", b"max_length", "patience", b"patience", "placebos", b"placebos", "precision", b"precision", "prompt_template", b"prompt_template", "rank", b"rank", "rslora", b"rslora", "schedule", b"schedule", "seed", b"seed", "snapshots", b"snapshots", "targets", b"targets", "warm_up", b"warm_up", "weight_decay", b"weight_decay"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_batch_size", b"_batch_size", "_canaries", b"_canaries", "_clip_norm", b"_clip_norm", "_curvature_samples", b"_curvature_samples", "_curvature_share", b"_curvature_share", "_dora", b"_dora", "_epochs", b"_epochs", "_evaluations", b"_evaluations", "_halves", b"_halves", "_held_out", b"_held_out", "_layers", b"_layers", "_learning_rate", b"_learning_rate", "_leave_one_out", b"_leave_one_out", "_max_length", b"_max_length", "_patience", b"_patience", "_placebos", b"_placebos", "_precision", b"_precision", "_rank", b"_rank", "_rslora", b"_rslora", "_schedule", b"_schedule", "_seed", b"_seed", "_warm_up", b"_warm_up", "_weight_decay", b"_weight_decay", "alpha", b"alpha", "base", b"base", "batch_size", b"batch_size", "canaries", b"canaries", "clip_norm", b"clip_norm", "completion_template", b"completion_template", "curvature_samples", b"curvature_samples", "curvature_share", b"curvature_share", "dora", b"dora", "epochs", b"epochs", "evaluations", b"evaluations", "halves", b"halves", "held_out", b"held_out", "layers", b"layers", "learning_rate", b"learning_rate", "leave_one_out", b"leave_one_out", "max_length", b"max_length", "patience", b"patience", "placebos", b"placebos", "precision", b"precision", "prompt_template", b"prompt_template", "rank", b"rank", "rslora", b"rslora", "schedule", b"schedule", "seed", b"seed", "snapshots", b"snapshots", "targets", b"targets", "use", b"use", "warm_up", b"warm_up", "weight_decay", b"weight_decay"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__alpha: _TypeAlias = _typing.Literal["alpha"]  # noqa: Y015
     _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015
@@ -270,6 +319,62 @@ class FineTuneSpec(_message.Message):
 Global___FineTuneSpec: _TypeAlias = FineTuneSpec  # noqa: Y015
 
 @_typing.final
+class SnapshotPin(_message.Message):
+    """A snapshot, and the root that its records add up to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ROOT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """datanets/{datanet}/snapshots/{version}"""
+    root: _builtins.str
+    """Hex."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        root: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "root", b"root"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotPin: _TypeAlias = SnapshotPin  # noqa: Y015
+
+@_typing.final
+class Attribution(_message.Message):
+    """Who must be named beside a model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    LICENCE_FIELD_NUMBER: _builtins.int
+    NOTICE_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """datanets/{datanet}/snapshots/{version} or baseModels/{base_model}"""
+    licence: _builtins.str
+    """SPDX expression."""
+    notice: _builtins.str
+    """The words asked for, if any."""
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        licence: _builtins.str = ...,
+        notice: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["licence", b"licence", "notice", b"notice", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Attribution: _TypeAlias = Attribution  # noqa: Y015
+
+@_typing.final
 class FineTune(_message.Message):
     """One fine-tune."""
 
@@ -286,6 +391,16 @@ class FineTune(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_PINS_FIELD_NUMBER: _builtins.int
+    BASE_SHA256_FIELD_NUMBER: _builtins.int
+    LICENCE_FIELD_NUMBER: _builtins.int
+    ATTRIBUTIONS_FIELD_NUMBER: _builtins.int
+    CLONE_OF_FIELD_NUMBER: _builtins.int
+    TRAINED_TOKENS_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    ESTIMATED_FINISH_FIELD_NUMBER: _builtins.int
+    THREADS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """fineTunes/{fine_tune}"""
     owner: _builtins.str
@@ -298,6 +413,19 @@ class FineTune(_message.Message):
     message: _builtins.str
     revision: _builtins.str
     """adapters/{adapter}/revisions/{digest}, once it succeeded."""
+    status: _builtins.str
+    """The state in the words of OpenAI's fine-tuning jobs: queued, validating_files (READING), running (TRAINING),
+    succeeded, failed or cancelled.
+    """
+    base_sha256: _builtins.str
+    licence: _builtins.str
+    """Of the adapter: SPDX expression, and who must be named."""
+    clone_of: _builtins.str
+    """fineTunes/{fine_tune} that this one was cloned from."""
+    trained_tokens: _builtins.int
+    """So far."""
+    threads: _builtins.int
+    """Threads that it trains with: another number rounds sums differently, and gives another adapter."""
     @_builtins.property
     def spec(self) -> Global___FineTuneSpec:
         """With every default filled in."""
@@ -308,6 +436,18 @@ class FineTune(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def snapshot_pins(self) -> _containers.RepeatedCompositeFieldContainer[Global___SnapshotPin]:
+        """What the run is pinned to, beside the specification."""
+
+    @_builtins.property
+    def attributions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attribution]: ...
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When its work began, and while it trains when it should be done."""
+
+    @_builtins.property
+    def estimated_finish(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -322,10 +462,20 @@ class FineTune(_message.Message):
         revision: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        status: _builtins.str = ...,
+        snapshot_pins: _abc.Iterable[Global___SnapshotPin] | None = ...,
+        base_sha256: _builtins.str = ...,
+        licence: _builtins.str = ...,
+        attributions: _abc.Iterable[Global___Attribution] | None = ...,
+        clone_of: _builtins.str = ...,
+        trained_tokens: _builtins.int = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        estimated_finish: _timestamp_pb2.Timestamp | None = ...,
+        threads: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "metrics", b"metrics", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "estimated_finish", b"estimated_finish", "metrics", b"metrics", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "create_time", b"create_time", "end_time", b"end_time", "message", b"message", "metrics", b"metrics", "name", b"name", "owner", b"owner", "reason", b"reason", "revision", b"revision", "spec", b"spec", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "attributions", b"attributions", "base_sha256", b"base_sha256", "clone_of", b"clone_of", "create_time", b"create_time", "end_time", b"end_time", "estimated_finish", b"estimated_finish", "licence", b"licence", "message", b"message", "metrics", b"metrics", "name", b"name", "owner", b"owner", "reason", b"reason", "revision", b"revision", "snapshot_pins", b"snapshot_pins", "spec", b"spec", "start_time", b"start_time", "state", b"state", "status", b"status", "threads", b"threads", "trained_tokens", b"trained_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -365,6 +515,10 @@ class FineTuneMetrics(_message.Message):
     LOSS_AFTER_FIELD_NUMBER: _builtins.int
     TRAIN_TOKENS_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
+    ACCURACY_BEFORE_FIELD_NUMBER: _builtins.int
+    ACCURACY_AFTER_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    PEAK_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     train_records: _builtins.int
     held_out_records: _builtins.int
     contributors: _builtins.int
@@ -373,6 +527,12 @@ class FineTuneMetrics(_message.Message):
     loss_after: _builtins.float
     train_tokens: _builtins.int
     seconds: _builtins.float
+    accuracy_before: _builtins.float
+    """Share of the held-out answers' tokens that were the model's first choice."""
+    accuracy_after: _builtins.float
+    verdict: _builtins.str
+    """Whether tuning helped, in words, such as "no clear gain"."""
+    peak_memory_bytes: _builtins.int
     @_builtins.property
     def dropped(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Records that were left out, and why, such as {"TOO_LONG": 3}."""
@@ -388,36 +548,108 @@ class FineTuneMetrics(_message.Message):
         loss_after: _builtins.float = ...,
         train_tokens: _builtins.int = ...,
         seconds: _builtins.float = ...,
+        accuracy_before: _builtins.float | None = ...,
+        accuracy_after: _builtins.float | None = ...,
+        verdict: _builtins.str = ...,
+        peak_memory_bytes: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accuracy_after", b"_accuracy_after", "_accuracy_before", b"_accuracy_before", "accuracy_after", b"accuracy_after", "accuracy_before", b"accuracy_before"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contributors", b"contributors", "dropped", b"dropped", "held_out_records", b"held_out_records", "loss_after", b"loss_after", "loss_before", b"loss_before", "seconds", b"seconds", "train_records", b"train_records", "train_tokens", b"train_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accuracy_after", b"_accuracy_after", "_accuracy_before", b"_accuracy_before", "accuracy_after", b"accuracy_after", "accuracy_before", b"accuracy_before", "contributors", b"contributors", "dropped", b"dropped", "held_out_records", b"held_out_records", "loss_after", b"loss_after", "loss_before", b"loss_before", "peak_memory_bytes", b"peak_memory_bytes", "seconds", b"seconds", "train_records", b"train_records", "train_tokens", b"train_tokens", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__accuracy_after: _TypeAlias = _typing.Literal["accuracy_after"]  # noqa: Y015
+    _WhichOneofArgType__accuracy_after: _TypeAlias = _typing.Literal["_accuracy_after", b"_accuracy_after"]  # noqa: Y015
+    _WhichOneofReturnType__accuracy_before: _TypeAlias = _typing.Literal["accuracy_before"]  # noqa: Y015
+    _WhichOneofArgType__accuracy_before: _TypeAlias = _typing.Literal["_accuracy_before", b"_accuracy_before"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__accuracy_after) -> _WhichOneofReturnType__accuracy_after | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__accuracy_before) -> _WhichOneofReturnType__accuracy_before | None: ...
 
 Global___FineTuneMetrics: _TypeAlias = FineTuneMetrics  # noqa: Y015
 
 @_typing.final
 class EstimateFineTuneRequest(_message.Message):
-    """Asks what a fine-tune would take."""
+    """Asks what a fine-tune would take.  Exactly one of spec and run_file is set."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SPEC_FIELD_NUMBER: _builtins.int
+    RUN_FILE_FIELD_NUMBER: _builtins.int
+    run_file: _builtins.str
+    """The text of a run file, see RunFile."""
     @_builtins.property
     def spec(self) -> Global___FineTuneSpec: ...
     def __init__(
         self,
         *,
         spec: Global___FineTuneSpec | None = ...,
+        run_file: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_file", b"run_file", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EstimateFineTuneRequest: _TypeAlias = EstimateFineTuneRequest  # noqa: Y015
+
+@_typing.final
+class DroppedRecords(_message.Message):
+    """Records that cannot be used, for one reason."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    EXAMPLE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """Such as TOO_LONG."""
+    records: _builtins.int
+    example: _builtins.str
+    """The first of them, and what is the matter with it."""
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        records: _builtins.int = ...,
+        example: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "example", b"example", "reason", b"reason", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DroppedRecords: _TypeAlias = DroppedRecords  # noqa: Y015
+
+@_typing.final
+class Caution(_message.Message):
+    """What somebody should know before a fine-tune starts.  It stops nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """UPPER_SNAKE, and in words."""
+    message: _builtins.str
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Caution: _TypeAlias = Caution  # noqa: Y015
 
 @_typing.final
 class FineTuneEstimate(_message.Message):
@@ -465,6 +697,26 @@ class FineTuneEstimate(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class LicencesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SPEC_FIELD_NUMBER: _builtins.int
     RECORDS_FIELD_NUMBER: _builtins.int
     DROPPED_FIELD_NUMBER: _builtins.int
@@ -472,10 +724,35 @@ class FineTuneEstimate(_message.Message):
     TRAIN_TOKENS_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
     LICENCE_FIELD_NUMBER: _builtins.int
+    TRAIN_RECORDS_FIELD_NUMBER: _builtins.int
+    HELD_OUT_RECORDS_FIELD_NUMBER: _builtins.int
+    DROPPED_RECORDS_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    COUNTERFACTUAL_TOKENS_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    PRICE_PER_1K_TOKENS_FIELD_NUMBER: _builtins.int
+    LICENCES_FIELD_NUMBER: _builtins.int
+    ATTRIBUTIONS_FIELD_NUMBER: _builtins.int
+    CAUTIONS_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_PINS_FIELD_NUMBER: _builtins.int
+    BASE_SHA256_FIELD_NUMBER: _builtins.int
     records: _builtins.int
     train_tokens: _builtins.int
     seconds: _builtins.float
     licence: _builtins.str
+    """The adapter's: SPDX expression."""
+    train_records: _builtins.int
+    held_out_records: _builtins.int
+    steps: _builtins.int
+    counterfactual_tokens: _builtins.int
+    """Tokens of the trainings again that check the contribution index."""
+    memory_bytes: _builtins.int
+    """At its worst moment, counted, not measured."""
+    price: _builtins.str
+    """Atomic units, for all tokens that are trained, at the operator's price for 1,000 of them."""
+    price_per_1k_tokens: _builtins.str
+    base_sha256: _builtins.str
     @_builtins.property
     def spec(self) -> Global___FineTuneSpec: ...
     @_builtins.property
@@ -484,6 +761,20 @@ class FineTuneEstimate(_message.Message):
     def contributors(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Records by account: who will be paid."""
 
+    @_builtins.property
+    def dropped_records(self) -> _containers.RepeatedCompositeFieldContainer[Global___DroppedRecords]:
+        """The same as `dropped`, with an example each."""
+
+    @_builtins.property
+    def licences(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Records by the licence that they are under."""
+
+    @_builtins.property
+    def attributions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attribution]: ...
+    @_builtins.property
+    def cautions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Caution]: ...
+    @_builtins.property
+    def snapshot_pins(self) -> _containers.RepeatedCompositeFieldContainer[Global___SnapshotPin]: ...
     def __init__(
         self,
         *,
@@ -494,10 +785,23 @@ class FineTuneEstimate(_message.Message):
         train_tokens: _builtins.int = ...,
         seconds: _builtins.float = ...,
         licence: _builtins.str = ...,
+        train_records: _builtins.int = ...,
+        held_out_records: _builtins.int = ...,
+        dropped_records: _abc.Iterable[Global___DroppedRecords] | None = ...,
+        steps: _builtins.int = ...,
+        counterfactual_tokens: _builtins.int = ...,
+        memory_bytes: _builtins.int = ...,
+        price: _builtins.str = ...,
+        price_per_1k_tokens: _builtins.str = ...,
+        licences: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        attributions: _abc.Iterable[Global___Attribution] | None = ...,
+        cautions: _abc.Iterable[Global___Caution] | None = ...,
+        snapshot_pins: _abc.Iterable[Global___SnapshotPin] | None = ...,
+        base_sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contributors", b"contributors", "dropped", b"dropped", "licence", b"licence", "records", b"records", "seconds", b"seconds", "spec", b"spec", "train_tokens", b"train_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributions", b"attributions", "base_sha256", b"base_sha256", "cautions", b"cautions", "contributors", b"contributors", "counterfactual_tokens", b"counterfactual_tokens", "dropped", b"dropped", "dropped_records", b"dropped_records", "held_out_records", b"held_out_records", "licence", b"licence", "licences", b"licences", "memory_bytes", b"memory_bytes", "price", b"price", "price_per_1k_tokens", b"price_per_1k_tokens", "records", b"records", "seconds", b"seconds", "snapshot_pins", b"snapshot_pins", "spec", b"spec", "steps", b"steps", "train_records", b"train_records", "train_tokens", b"train_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -505,15 +809,19 @@ Global___FineTuneEstimate: _TypeAlias = FineTuneEstimate  # noqa: Y015
 
 @_typing.final
 class CreateFineTuneRequest(_message.Message):
-    """Queues a fine-tune."""
+    """Queues a fine-tune.  Exactly one of spec and run_file is set."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SPEC_FIELD_NUMBER: _builtins.int
     ADAPTER_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RUN_FILE_FIELD_NUMBER: _builtins.int
     adapter_id: _builtins.str
+    """The adapter that it makes a revision of; with a run file it may be left out: then it is the file's."""
     request_id: _builtins.str
+    run_file: _builtins.str
+    """The text of a run file, see RunFile.  What it pins must be found again."""
     @_builtins.property
     def spec(self) -> Global___FineTuneSpec: ...
     def __init__(
@@ -522,14 +830,241 @@ class CreateFineTuneRequest(_message.Message):
         spec: Global___FineTuneSpec | None = ...,
         adapter_id: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        run_file: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_id", b"adapter_id", "request_id", b"request_id", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_id", b"adapter_id", "request_id", b"request_id", "run_file", b"run_file", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateFineTuneRequest: _TypeAlias = CreateFineTuneRequest  # noqa: Y015
+
+@_typing.final
+class CloneFineTuneRequest(_message.Message):
+    """Queues a fine-tune like an earlier one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    ADAPTER_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    adapter_id: _builtins.str
+    """Left out: the earlier one's."""
+    request_id: _builtins.str
+    @_builtins.property
+    def changes(self) -> Global___FineTuneSpec:
+        """What is set here takes the place of what the earlier one has."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        changes: Global___FineTuneSpec | None = ...,
+        adapter_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_id", b"adapter_id", "changes", b"changes", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloneFineTuneRequest: _TypeAlias = CloneFineTuneRequest  # noqa: Y015
+
+@_typing.final
+class ExportFineTuneRequest(_message.Message):
+    """Asks for a fine-tune's run file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportFineTuneRequest: _TypeAlias = ExportFineTuneRequest  # noqa: Y015
+
+@_typing.final
+class RunFile(_message.Message):
+    """A whole run as YAML: adapter, use, base model and snapshots with their hashes, every setting of the training."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    content: _builtins.str
+    def __init__(
+        self,
+        *,
+        content: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunFile: _TypeAlias = RunFile  # noqa: Y015
+
+@_typing.final
+class CompareFineTunesRequest(_message.Message):
+    """Asks for fine-tunes side by side."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Two to eight, in the order in which they are shown."""
+
+    def __init__(
+        self,
+        *,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareFineTunesRequest: _TypeAlias = CompareFineTunesRequest  # noqa: Y015
+
+@_typing.final
+class FineTuneComparison(_message.Message):
+    """Fine-tunes side by side."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FINE_TUNES_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    CURVES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def fine_tunes(self) -> _containers.RepeatedCompositeFieldContainer[Global___FineTune]: ...
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunDifference]: ...
+    @_builtins.property
+    def curves(self) -> _containers.RepeatedCompositeFieldContainer[Global___LossCurve]:
+        """One for each fine-tune."""
+
+    def __init__(
+        self,
+        *,
+        fine_tunes: _abc.Iterable[Global___FineTune] | None = ...,
+        differences: _abc.Iterable[Global___RunDifference] | None = ...,
+        curves: _abc.Iterable[Global___LossCurve] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["curves", b"curves", "differences", b"differences", "fine_tunes", b"fine_tunes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FineTuneComparison: _TypeAlias = FineTuneComparison  # noqa: Y015
+
+@_typing.final
+class RunDifference(_message.Message):
+    """A setting in which runs differ."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """As in a run file, such as "training.rank"."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """One for each fine-tune, as JSON."""
+
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunDifference: _TypeAlias = RunDifference  # noqa: Y015
+
+@_typing.final
+class LossCurve(_message.Message):
+    """How a fine-tune's loss went; of long ones not every step."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FINE_TUNE_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    fine_tune: _builtins.str
+    @_builtins.property
+    def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___LossPoint]: ...
+    def __init__(
+        self,
+        *,
+        fine_tune: _builtins.str = ...,
+        points: _abc.Iterable[Global___LossPoint] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fine_tune", b"fine_tune", "points", b"points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LossCurve: _TypeAlias = LossCurve  # noqa: Y015
+
+@_typing.final
+class LossPoint(_message.Message):
+    """What was measured at one step."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    TRAIN_LOSS_FIELD_NUMBER: _builtins.int
+    VALID_LOSS_FIELD_NUMBER: _builtins.int
+    VALID_MEAN_TOKEN_ACCURACY_FIELD_NUMBER: _builtins.int
+    step: _builtins.int
+    train_loss: _builtins.float
+    valid_loss: _builtins.float
+    valid_mean_token_accuracy: _builtins.float
+    def __init__(
+        self,
+        *,
+        step: _builtins.int = ...,
+        train_loss: _builtins.float | None = ...,
+        valid_loss: _builtins.float | None = ...,
+        valid_mean_token_accuracy: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_train_loss", b"_train_loss", "_valid_loss", b"_valid_loss", "_valid_mean_token_accuracy", b"_valid_mean_token_accuracy", "train_loss", b"train_loss", "valid_loss", b"valid_loss", "valid_mean_token_accuracy", b"valid_mean_token_accuracy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_train_loss", b"_train_loss", "_valid_loss", b"_valid_loss", "_valid_mean_token_accuracy", b"_valid_mean_token_accuracy", "step", b"step", "train_loss", b"train_loss", "valid_loss", b"valid_loss", "valid_mean_token_accuracy", b"valid_mean_token_accuracy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__train_loss: _TypeAlias = _typing.Literal["train_loss"]  # noqa: Y015
+    _WhichOneofArgType__train_loss: _TypeAlias = _typing.Literal["_train_loss", b"_train_loss"]  # noqa: Y015
+    _WhichOneofReturnType__valid_loss: _TypeAlias = _typing.Literal["valid_loss"]  # noqa: Y015
+    _WhichOneofArgType__valid_loss: _TypeAlias = _typing.Literal["_valid_loss", b"_valid_loss"]  # noqa: Y015
+    _WhichOneofReturnType__valid_mean_token_accuracy: _TypeAlias = _typing.Literal["valid_mean_token_accuracy"]  # noqa: Y015
+    _WhichOneofArgType__valid_mean_token_accuracy: _TypeAlias = _typing.Literal["_valid_mean_token_accuracy", b"_valid_mean_token_accuracy"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__train_loss) -> _WhichOneofReturnType__train_loss | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__valid_loss) -> _WhichOneofReturnType__valid_loss | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__valid_mean_token_accuracy) -> _WhichOneofReturnType__valid_mean_token_accuracy | None: ...
+
+Global___LossPoint: _TypeAlias = LossPoint  # noqa: Y015
 
 @_typing.final
 class GetFineTuneRequest(_message.Message):
@@ -560,17 +1095,23 @@ class ListFineTunesRequest(_message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     page_token: _builtins.str
+    filter: _builtins.str
+    """Comparisons joined by AND, such as: state = "RUNNING" AND base = "smollm2-135m-instruct".  Fields: state or status,
+    adapter, base, use, clone_of, reason, create_time (with =, >=, <, ...; RFC 3339).
+    """
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        filter: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -637,10 +1178,17 @@ class FineTuneEvent(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     state: Global___FineTuneState.ValueType
     message: _builtins.str
     """For people: "evaluating the base model on 32 held-out records"."""
+    type: _builtins.str
+    """In the words of OpenAI's fine-tuning jobs: "metrics" where something was measured, else "message"; and "info",
+    "warn" or "error".
+    """
+    level: _builtins.str
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -655,10 +1203,12 @@ class FineTuneEvent(_message.Message):
         state: Global___FineTuneState.ValueType = ...,
         message: _builtins.str = ...,
         progress: Global___TrainingProgress | None = ...,
+        type: _builtins.str = ...,
+        level: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "progress", b"progress", "sequence", b"sequence", "state", b"state", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "message", b"message", "progress", b"progress", "sequence", b"sequence", "state", b"state", "time", b"time", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -675,11 +1225,18 @@ class TrainingProgress(_message.Message):
     LOSS_FIELD_NUMBER: _builtins.int
     TOKENS_PER_SECOND_FIELD_NUMBER: _builtins.int
     SECONDS_LEFT_FIELD_NUMBER: _builtins.int
+    TRAINED_TOKENS_FIELD_NUMBER: _builtins.int
+    VALID_LOSS_FIELD_NUMBER: _builtins.int
+    VALID_MEAN_TOKEN_ACCURACY_FIELD_NUMBER: _builtins.int
     step: _builtins.int
     steps: _builtins.int
     loss: _builtins.float
     tokens_per_second: _builtins.float
     seconds_left: _builtins.float
+    trained_tokens: _builtins.int
+    valid_loss: _builtins.float
+    """Of the held-out records, where they were measured after this step."""
+    valid_mean_token_accuracy: _builtins.float
     def __init__(
         self,
         *,
@@ -688,14 +1245,252 @@ class TrainingProgress(_message.Message):
         loss: _builtins.float = ...,
         tokens_per_second: _builtins.float = ...,
         seconds_left: _builtins.float = ...,
+        trained_tokens: _builtins.int = ...,
+        valid_loss: _builtins.float | None = ...,
+        valid_mean_token_accuracy: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_valid_loss", b"_valid_loss", "_valid_mean_token_accuracy", b"_valid_mean_token_accuracy", "valid_loss", b"valid_loss", "valid_mean_token_accuracy", b"valid_mean_token_accuracy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_valid_loss", b"_valid_loss", "_valid_mean_token_accuracy", b"_valid_mean_token_accuracy", "loss", b"loss", "seconds_left", b"seconds_left", "step", b"step", "steps", b"steps", "tokens_per_second", b"tokens_per_second", "trained_tokens", b"trained_tokens", "valid_loss", b"valid_loss", "valid_mean_token_accuracy", b"valid_mean_token_accuracy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__valid_loss: _TypeAlias = _typing.Literal["valid_loss"]  # noqa: Y015
+    _WhichOneofArgType__valid_loss: _TypeAlias = _typing.Literal["_valid_loss", b"_valid_loss"]  # noqa: Y015
+    _WhichOneofReturnType__valid_mean_token_accuracy: _TypeAlias = _typing.Literal["valid_mean_token_accuracy"]  # noqa: Y015
+    _WhichOneofArgType__valid_mean_token_accuracy: _TypeAlias = _typing.Literal["_valid_mean_token_accuracy", b"_valid_mean_token_accuracy"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__valid_loss) -> _WhichOneofReturnType__valid_loss | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__valid_mean_token_accuracy) -> _WhichOneofReturnType__valid_mean_token_accuracy | None: ...
+
+Global___TrainingProgress: _TypeAlias = TrainingProgress  # noqa: Y015
+
+@_typing.final
+class ListFineTuneEventsRequest(_message.Message):
+    """Asks for a page of a fine-tune's events."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """fineTunes/{fine_tune}"""
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["loss", b"loss", "seconds_left", b"seconds_left", "step", b"step", "steps", b"steps", "tokens_per_second", b"tokens_per_second"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___TrainingProgress: _TypeAlias = TrainingProgress  # noqa: Y015
+Global___ListFineTuneEventsRequest: _TypeAlias = ListFineTuneEventsRequest  # noqa: Y015
+
+@_typing.final
+class ListFineTuneEventsResponse(_message.Message):
+    """A page of events."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___FineTuneEvent]: ...
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___FineTuneEvent] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFineTuneEventsResponse: _TypeAlias = ListFineTuneEventsResponse  # noqa: Y015
+
+@_typing.final
+class ListFineTuneCheckpointsRequest(_message.Message):
+    """Asks for a page of a fine-tune's checkpoints."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """fineTunes/{fine_tune}"""
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFineTuneCheckpointsRequest: _TypeAlias = ListFineTuneCheckpointsRequest  # noqa: Y015
+
+@_typing.final
+class ListFineTuneCheckpointsResponse(_message.Message):
+    """A page of checkpoints."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKPOINTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def checkpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___FineTuneCheckpoint]: ...
+    def __init__(
+        self,
+        *,
+        checkpoints: _abc.Iterable[Global___FineTuneCheckpoint] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoints", b"checkpoints", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFineTuneCheckpointsResponse: _TypeAlias = ListFineTuneCheckpointsResponse  # noqa: Y015
+
+@_typing.final
+class FineTuneCheckpoint(_message.Message):
+    """A step after which the held-out records were measured.  Its weights are not kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    STEP_NUMBER_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
+    TRAINED_TOKENS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """fineTunes/{fine_tune}/checkpoints/{step}"""
+    step_number: _builtins.int
+    trained_tokens: _builtins.int
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def metrics(self) -> Global___CheckpointMetrics: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        step_number: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        metrics: Global___CheckpointMetrics | None = ...,
+        trained_tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "metrics", b"metrics"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "metrics", b"metrics", "name", b"name", "step_number", b"step_number", "trained_tokens", b"trained_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FineTuneCheckpoint: _TypeAlias = FineTuneCheckpoint  # noqa: Y015
+
+@_typing.final
+class CheckpointMetrics(_message.Message):
+    """What was measured at a checkpoint.  Losses in nats per token."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRAIN_LOSS_FIELD_NUMBER: _builtins.int
+    VALID_LOSS_FIELD_NUMBER: _builtins.int
+    VALID_MEAN_TOKEN_ACCURACY_FIELD_NUMBER: _builtins.int
+    train_loss: _builtins.float
+    valid_loss: _builtins.float
+    valid_mean_token_accuracy: _builtins.float
+    def __init__(
+        self,
+        *,
+        train_loss: _builtins.float | None = ...,
+        valid_loss: _builtins.float = ...,
+        valid_mean_token_accuracy: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_train_loss", b"_train_loss", "_valid_mean_token_accuracy", b"_valid_mean_token_accuracy", "train_loss", b"train_loss", "valid_mean_token_accuracy", b"valid_mean_token_accuracy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_train_loss", b"_train_loss", "_valid_mean_token_accuracy", b"_valid_mean_token_accuracy", "train_loss", b"train_loss", "valid_loss", b"valid_loss", "valid_mean_token_accuracy", b"valid_mean_token_accuracy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__train_loss: _TypeAlias = _typing.Literal["train_loss"]  # noqa: Y015
+    _WhichOneofArgType__train_loss: _TypeAlias = _typing.Literal["_train_loss", b"_train_loss"]  # noqa: Y015
+    _WhichOneofReturnType__valid_mean_token_accuracy: _TypeAlias = _typing.Literal["valid_mean_token_accuracy"]  # noqa: Y015
+    _WhichOneofArgType__valid_mean_token_accuracy: _TypeAlias = _typing.Literal["_valid_mean_token_accuracy", b"_valid_mean_token_accuracy"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__train_loss) -> _WhichOneofReturnType__train_loss | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__valid_mean_token_accuracy) -> _WhichOneofReturnType__valid_mean_token_accuracy | None: ...
+
+Global___CheckpointMetrics: _TypeAlias = CheckpointMetrics  # noqa: Y015
+
+@_typing.final
+class GetFineTuneEvaluationRequest(_message.Message):
+    """Asks for a fine-tune's evaluation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """fineTunes/{fine_tune}/evaluation"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetFineTuneEvaluationRequest: _TypeAlias = GetFineTuneEvaluationRequest  # noqa: Y015
+
+@_typing.final
+class FineTuneEvaluation(_message.Message):
+    """What was measured of a finished fine-tune."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """fineTunes/{fine_tune}/evaluation"""
+    verdict: _builtins.str
+    """In words, such as "no clear gain"."""
+    report: _builtins.str
+    """JSON, openledger.evaluation.v1 (docs/evaluation.md).  With samples for as long as no record of them is erased."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        verdict: _builtins.str = ...,
+        report: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "report", b"report", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FineTuneEvaluation: _TypeAlias = FineTuneEvaluation  # noqa: Y015
 
 @_typing.final
 class CancelFineTuneRequest(_message.Message):
@@ -801,6 +1596,15 @@ class AdapterRevision(_message.Message):
     CONTRIBUTORS_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    LICENCE_FIELD_NUMBER: _builtins.int
+    ATTRIBUTIONS_FIELD_NUMBER: _builtins.int
+    USE_FIELD_NUMBER: _builtins.int
+    SIGNER_FIELD_NUMBER: _builtins.int
+    EVALUATION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    DEPRECATION_REASON_FIELD_NUMBER: _builtins.int
+    DEPRECATE_TIME_FIELD_NUMBER: _builtins.int
+    FLAGS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """adapters/{adapter}/revisions/{digest}"""
     owner: _builtins.str
@@ -809,6 +1613,16 @@ class AdapterRevision(_message.Message):
     base_sha256: _builtins.str
     index_root: _builtins.str
     """RFC 6962 root of the contribution index."""
+    licence: _builtins.str
+    """SPDX expression, who must be named, and what the revision was made for."""
+    use: Global___Use.ValueType
+    signer: _builtins.str
+    """Address of the factory that signed the lineage manifest; empty in manifests of version 1."""
+    evaluation: _builtins.str
+    """SHA-256 of the evaluation report among the files; empty for none."""
+    state: Global___AdapterRevisionState.ValueType
+    deprecation_reason: _builtins.str
+    """Why its owner took it out of what is offered."""
     @_builtins.property
     def files(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """SHA-256 by file name; each is an artifact."""
@@ -823,6 +1637,14 @@ class AdapterRevision(_message.Message):
     def metrics(self) -> Global___FineTuneMetrics: ...
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def attributions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attribution]: ...
+    @_builtins.property
+    def deprecate_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def flags(self) -> _containers.RepeatedCompositeFieldContainer[Global___ErasureFlag]:
+        """Records that it was made from and that are erased."""
+
     def __init__(
         self,
         *,
@@ -836,14 +1658,52 @@ class AdapterRevision(_message.Message):
         contributors: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         metrics: Global___FineTuneMetrics | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        licence: _builtins.str = ...,
+        attributions: _abc.Iterable[Global___Attribution] | None = ...,
+        use: Global___Use.ValueType = ...,
+        signer: _builtins.str = ...,
+        evaluation: _builtins.str = ...,
+        state: Global___AdapterRevisionState.ValueType = ...,
+        deprecation_reason: _builtins.str = ...,
+        deprecate_time: _timestamp_pb2.Timestamp | None = ...,
+        flags: _abc.Iterable[Global___ErasureFlag] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "metrics", b"metrics"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deprecate_time", b"deprecate_time", "metrics", b"metrics"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "base_sha256", b"base_sha256", "contributors", b"contributors", "create_time", b"create_time", "files", b"files", "index_root", b"index_root", "metrics", b"metrics", "name", b"name", "owner", b"owner", "snapshots", b"snapshots"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributions", b"attributions", "base", b"base", "base_sha256", b"base_sha256", "contributors", b"contributors", "create_time", b"create_time", "deprecate_time", b"deprecate_time", "deprecation_reason", b"deprecation_reason", "evaluation", b"evaluation", "files", b"files", "flags", b"flags", "index_root", b"index_root", "licence", b"licence", "metrics", b"metrics", "name", b"name", "owner", b"owner", "signer", b"signer", "snapshots", b"snapshots", "state", b"state", "use", b"use"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AdapterRevision: _TypeAlias = AdapterRevision  # noqa: Y015
+
+@_typing.final
+class ErasureFlag(_message.Message):
+    """That a record of a revision's snapshots is erased."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    FLAG_TIME_FIELD_NUMBER: _builtins.int
+    record: _builtins.str
+    """datanets/{datanet}/records/{record}"""
+    reason: _builtins.str
+    @_builtins.property
+    def flag_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        record: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        flag_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["flag_time", b"flag_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flag_time", b"flag_time", "reason", b"reason", "record", b"record"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErasureFlag: _TypeAlias = ErasureFlag  # noqa: Y015
 
 @_typing.final
 class GetAdapterRevisionRequest(_message.Message):
@@ -875,20 +1735,24 @@ class ListAdapterRevisionsRequest(_message.Message):
     PARENT_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SHOW_RETIRED_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """adapters/{adapter}, or adapters/- for all."""
     page_size: _builtins.int
     page_token: _builtins.str
+    show_retired: _builtins.bool
+    """Those too that are deprecated or flagged."""
     def __init__(
         self,
         *,
         parent: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        show_retired: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "show_retired", b"show_retired"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -918,3 +1782,177 @@ class ListAdapterRevisionsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListAdapterRevisionsResponse: _TypeAlias = ListAdapterRevisionsResponse  # noqa: Y015
+
+@_typing.final
+class DeprecateAdapterRevisionRequest(_message.Message):
+    """Takes a revision out of what is offered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    reason: _builtins.str
+    """For those who use it."""
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeprecateAdapterRevisionRequest: _TypeAlias = DeprecateAdapterRevisionRequest  # noqa: Y015
+
+@_typing.final
+class FlagAdapterRevisionRequest(_message.Message):
+    """Tells that a record is erased."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    RECORD_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """A revision that was made from it, or adapters/-/revisions/- for all that the Factory finds."""
+    record: _builtins.str
+    """datanets/{datanet}/records/{record}"""
+    reason: _builtins.str
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        record: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason", "record", b"record", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FlagAdapterRevisionRequest: _TypeAlias = FlagAdapterRevisionRequest  # noqa: Y015
+
+@_typing.final
+class FlagAdapterRevisionResponse(_message.Message):
+    """What was flagged."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADAPTER_REVISIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def adapter_revisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___AdapterRevision]: ...
+    def __init__(
+        self,
+        *,
+        adapter_revisions: _abc.Iterable[Global___AdapterRevision] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_revisions", b"adapter_revisions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FlagAdapterRevisionResponse: _TypeAlias = FlagAdapterRevisionResponse  # noqa: Y015
+
+@_typing.final
+class ListBaseModelsRequest(_message.Message):
+    """Asks for the base models that may be tuned here."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBaseModelsRequest: _TypeAlias = ListBaseModelsRequest  # noqa: Y015
+
+@_typing.final
+class ListBaseModelsResponse(_message.Message):
+    """The base models that may be tuned here."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASE_MODELS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def base_models(self) -> _containers.RepeatedCompositeFieldContainer[Global___BaseModel]: ...
+    def __init__(
+        self,
+        *,
+        base_models: _abc.Iterable[Global___BaseModel] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_models", b"base_models"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBaseModelsResponse: _TypeAlias = ListBaseModelsResponse  # noqa: Y015
+
+@_typing.final
+class BaseModel(_message.Message):
+    """A model that adapters are tuned for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    BASE_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    LICENCE_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    CHAT_TEMPLATE_FIELD_NUMBER: _builtins.int
+    AVAILABLE_FIELD_NUMBER: _builtins.int
+    UNAVAILABLE_REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """baseModels/{base_model}"""
+    base: _builtins.str
+    """What FineTuneSpec.base takes."""
+    sha256: _builtins.str
+    """SHA-256 of its model.safetensors."""
+    licence: _builtins.str
+    """SPDX expression."""
+    revision: _builtins.str
+    """Of its source: a package's version, a commit."""
+    source: _builtins.str
+    """"package", "folder" or "hub"."""
+    chat_template: _builtins.str
+    """Jinja, where it takes the place of the model's own."""
+    available: _builtins.bool
+    """Whether it can be used now; else why not."""
+    unavailable_reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        base: _builtins.str = ...,
+        sha256: _builtins.str = ...,
+        licence: _builtins.str = ...,
+        revision: _builtins.str = ...,
+        source: _builtins.str = ...,
+        chat_template: _builtins.str = ...,
+        available: _builtins.bool = ...,
+        unavailable_reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "base", b"base", "chat_template", b"chat_template", "licence", b"licence", "name", b"name", "revision", b"revision", "sha256", b"sha256", "source", b"source", "unavailable_reason", b"unavailable_reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BaseModel: _TypeAlias = BaseModel  # noqa: Y015

@@ -45,6 +45,11 @@ class FactoryServiceStub:
                 request_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.CreateFineTuneRequest.SerializeToString,
                 response_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.FineTune.FromString,
                 _registered_method=True)
+        self.CloneFineTune = channel.unary_unary(
+                '/openledger.factory.v1.FactoryService/CloneFineTune',
+                request_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.CloneFineTuneRequest.SerializeToString,
+                response_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.FineTune.FromString,
+                _registered_method=True)
         self.GetFineTune = channel.unary_unary(
                 '/openledger.factory.v1.FactoryService/GetFineTune',
                 request_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.GetFineTuneRequest.SerializeToString,
@@ -55,10 +60,35 @@ class FactoryServiceStub:
                 request_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.ListFineTunesRequest.SerializeToString,
                 response_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.ListFineTunesResponse.FromString,
                 _registered_method=True)
+        self.ExportFineTune = channel.unary_unary(
+                '/openledger.factory.v1.FactoryService/ExportFineTune',
+                request_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.ExportFineTuneRequest.SerializeToString,
+                response_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.RunFile.FromString,
+                _registered_method=True)
+        self.CompareFineTunes = channel.unary_unary(
+                '/openledger.factory.v1.FactoryService/CompareFineTunes',
+                request_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.CompareFineTunesRequest.SerializeToString,
+                response_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.FineTuneComparison.FromString,
+                _registered_method=True)
         self.WatchFineTune = channel.unary_stream(
                 '/openledger.factory.v1.FactoryService/WatchFineTune',
                 request_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.WatchFineTuneRequest.SerializeToString,
                 response_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.FineTuneEvent.FromString,
+                _registered_method=True)
+        self.ListFineTuneEvents = channel.unary_unary(
+                '/openledger.factory.v1.FactoryService/ListFineTuneEvents',
+                request_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.ListFineTuneEventsRequest.SerializeToString,
+                response_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.ListFineTuneEventsResponse.FromString,
+                _registered_method=True)
+        self.ListFineTuneCheckpoints = channel.unary_unary(
+                '/openledger.factory.v1.FactoryService/ListFineTuneCheckpoints',
+                request_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.ListFineTuneCheckpointsRequest.SerializeToString,
+                response_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.ListFineTuneCheckpointsResponse.FromString,
+                _registered_method=True)
+        self.GetFineTuneEvaluation = channel.unary_unary(
+                '/openledger.factory.v1.FactoryService/GetFineTuneEvaluation',
+                request_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.GetFineTuneEvaluationRequest.SerializeToString,
+                response_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.FineTuneEvaluation.FromString,
                 _registered_method=True)
         self.CancelFineTune = channel.unary_unary(
                 '/openledger.factory.v1.FactoryService/CancelFineTune',
@@ -80,6 +110,21 @@ class FactoryServiceStub:
                 request_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.ListAdapterRevisionsRequest.SerializeToString,
                 response_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.ListAdapterRevisionsResponse.FromString,
                 _registered_method=True)
+        self.DeprecateAdapterRevision = channel.unary_unary(
+                '/openledger.factory.v1.FactoryService/DeprecateAdapterRevision',
+                request_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.DeprecateAdapterRevisionRequest.SerializeToString,
+                response_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.AdapterRevision.FromString,
+                _registered_method=True)
+        self.FlagAdapterRevision = channel.unary_unary(
+                '/openledger.factory.v1.FactoryService/FlagAdapterRevision',
+                request_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.FlagAdapterRevisionRequest.SerializeToString,
+                response_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.FlagAdapterRevisionResponse.FromString,
+                _registered_method=True)
+        self.ListBaseModels = channel.unary_unary(
+                '/openledger.factory.v1.FactoryService/ListBaseModels',
+                request_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.ListBaseModelsRequest.SerializeToString,
+                response_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.ListBaseModelsResponse.FromString,
+                _registered_method=True)
 
 
 class FactoryServiceServicer:
@@ -100,6 +145,13 @@ class FactoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CloneFineTune(self, request, context):
+        """Queues a fine-tune like an earlier one of the caller's, with changes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetFineTune(self, request, context):
         """One fine-tune.
         """
@@ -114,8 +166,43 @@ class FactoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportFineTune(self, request, context):
+        """The whole run as one file, which CreateFineTune takes: the same file, data and machine give the same adapter.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompareFineTunes(self, request, context):
+        """Two to eight of the caller's fine-tunes side by side: where they differ, what was measured, how the loss went.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchFineTune(self, request, context):
         """Its events from the first one asked for, until it ends.  A broken stream goes on after the last sequence seen.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFineTuneEvents(self, request, context):
+        """Its events, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFineTuneCheckpoints(self, request, context):
+        """The steps after which the held-out records were measured, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetFineTuneEvaluation(self, request, context):
+        """What was measured before publishing, with samples: for the fine-tune's owner.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -143,7 +230,29 @@ class FactoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListAdapterRevisions(self, request, context):
-        """Published adapter revisions, newest first.
+        """Published adapter revisions that are offered, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeprecateAdapterRevision(self, request, context):
+        """Takes a revision out of what is offered; who knows its name can still resolve it.  For its owner.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FlagAdapterRevision(self, request, context):
+        """Tells that a record is erased: revisions made from it are flagged, fine-tunes on it are stopped, and what is kept of
+        its text here is removed.  For the Datanet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBaseModels(self, request, context):
+        """The base models that may be tuned here.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -162,6 +271,11 @@ def add_FactoryServiceServicer_to_server(servicer, server):
                     request_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.CreateFineTuneRequest.FromString,
                     response_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.FineTune.SerializeToString,
             ),
+            'CloneFineTune': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloneFineTune,
+                    request_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.CloneFineTuneRequest.FromString,
+                    response_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.FineTune.SerializeToString,
+            ),
             'GetFineTune': grpc.unary_unary_rpc_method_handler(
                     servicer.GetFineTune,
                     request_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.GetFineTuneRequest.FromString,
@@ -172,10 +286,35 @@ def add_FactoryServiceServicer_to_server(servicer, server):
                     request_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.ListFineTunesRequest.FromString,
                     response_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.ListFineTunesResponse.SerializeToString,
             ),
+            'ExportFineTune': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportFineTune,
+                    request_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.ExportFineTuneRequest.FromString,
+                    response_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.RunFile.SerializeToString,
+            ),
+            'CompareFineTunes': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareFineTunes,
+                    request_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.CompareFineTunesRequest.FromString,
+                    response_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.FineTuneComparison.SerializeToString,
+            ),
             'WatchFineTune': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchFineTune,
                     request_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.WatchFineTuneRequest.FromString,
                     response_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.FineTuneEvent.SerializeToString,
+            ),
+            'ListFineTuneEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFineTuneEvents,
+                    request_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.ListFineTuneEventsRequest.FromString,
+                    response_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.ListFineTuneEventsResponse.SerializeToString,
+            ),
+            'ListFineTuneCheckpoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFineTuneCheckpoints,
+                    request_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.ListFineTuneCheckpointsRequest.FromString,
+                    response_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.ListFineTuneCheckpointsResponse.SerializeToString,
+            ),
+            'GetFineTuneEvaluation': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFineTuneEvaluation,
+                    request_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.GetFineTuneEvaluationRequest.FromString,
+                    response_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.FineTuneEvaluation.SerializeToString,
             ),
             'CancelFineTune': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelFineTune,
@@ -196,6 +335,21 @@ def add_FactoryServiceServicer_to_server(servicer, server):
                     servicer.ListAdapterRevisions,
                     request_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.ListAdapterRevisionsRequest.FromString,
                     response_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.ListAdapterRevisionsResponse.SerializeToString,
+            ),
+            'DeprecateAdapterRevision': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeprecateAdapterRevision,
+                    request_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.DeprecateAdapterRevisionRequest.FromString,
+                    response_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.AdapterRevision.SerializeToString,
+            ),
+            'FlagAdapterRevision': grpc.unary_unary_rpc_method_handler(
+                    servicer.FlagAdapterRevision,
+                    request_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.FlagAdapterRevisionRequest.FromString,
+                    response_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.FlagAdapterRevisionResponse.SerializeToString,
+            ),
+            'ListBaseModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBaseModels,
+                    request_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.ListBaseModelsRequest.FromString,
+                    response_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.ListBaseModelsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -264,6 +418,33 @@ class FactoryService:
             _registered_method=True)
 
     @staticmethod
+    def CloneFineTune(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.factory.v1.FactoryService/CloneFineTune',
+            openledger_dot_factory_dot_v1_dot_factory__pb2.CloneFineTuneRequest.SerializeToString,
+            openledger_dot_factory_dot_v1_dot_factory__pb2.FineTune.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetFineTune(request,
             target,
             options=(),
@@ -318,6 +499,60 @@ class FactoryService:
             _registered_method=True)
 
     @staticmethod
+    def ExportFineTune(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.factory.v1.FactoryService/ExportFineTune',
+            openledger_dot_factory_dot_v1_dot_factory__pb2.ExportFineTuneRequest.SerializeToString,
+            openledger_dot_factory_dot_v1_dot_factory__pb2.RunFile.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareFineTunes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.factory.v1.FactoryService/CompareFineTunes',
+            openledger_dot_factory_dot_v1_dot_factory__pb2.CompareFineTunesRequest.SerializeToString,
+            openledger_dot_factory_dot_v1_dot_factory__pb2.FineTuneComparison.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def WatchFineTune(request,
             target,
             options=(),
@@ -334,6 +569,87 @@ class FactoryService:
             '/openledger.factory.v1.FactoryService/WatchFineTune',
             openledger_dot_factory_dot_v1_dot_factory__pb2.WatchFineTuneRequest.SerializeToString,
             openledger_dot_factory_dot_v1_dot_factory__pb2.FineTuneEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFineTuneEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.factory.v1.FactoryService/ListFineTuneEvents',
+            openledger_dot_factory_dot_v1_dot_factory__pb2.ListFineTuneEventsRequest.SerializeToString,
+            openledger_dot_factory_dot_v1_dot_factory__pb2.ListFineTuneEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFineTuneCheckpoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.factory.v1.FactoryService/ListFineTuneCheckpoints',
+            openledger_dot_factory_dot_v1_dot_factory__pb2.ListFineTuneCheckpointsRequest.SerializeToString,
+            openledger_dot_factory_dot_v1_dot_factory__pb2.ListFineTuneCheckpointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFineTuneEvaluation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.factory.v1.FactoryService/GetFineTuneEvaluation',
+            openledger_dot_factory_dot_v1_dot_factory__pb2.GetFineTuneEvaluationRequest.SerializeToString,
+            openledger_dot_factory_dot_v1_dot_factory__pb2.FineTuneEvaluation.FromString,
             options,
             channel_credentials,
             insecure,
@@ -442,6 +758,87 @@ class FactoryService:
             '/openledger.factory.v1.FactoryService/ListAdapterRevisions',
             openledger_dot_factory_dot_v1_dot_factory__pb2.ListAdapterRevisionsRequest.SerializeToString,
             openledger_dot_factory_dot_v1_dot_factory__pb2.ListAdapterRevisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeprecateAdapterRevision(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.factory.v1.FactoryService/DeprecateAdapterRevision',
+            openledger_dot_factory_dot_v1_dot_factory__pb2.DeprecateAdapterRevisionRequest.SerializeToString,
+            openledger_dot_factory_dot_v1_dot_factory__pb2.AdapterRevision.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FlagAdapterRevision(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.factory.v1.FactoryService/FlagAdapterRevision',
+            openledger_dot_factory_dot_v1_dot_factory__pb2.FlagAdapterRevisionRequest.SerializeToString,
+            openledger_dot_factory_dot_v1_dot_factory__pb2.FlagAdapterRevisionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBaseModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.factory.v1.FactoryService/ListBaseModels',
+            openledger_dot_factory_dot_v1_dot_factory__pb2.ListBaseModelsRequest.SerializeToString,
+            openledger_dot_factory_dot_v1_dot_factory__pb2.ListBaseModelsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,12 +37,24 @@ class FactoryServiceStub:
     """What a fine-tune would use, take and cost, before anything starts."""
     CreateFineTune: _grpc.UnaryUnaryMultiCallable[_factory_pb2.CreateFineTuneRequest, _factory_pb2.FineTune]
     """Queues a fine-tune."""
+    CloneFineTune: _grpc.UnaryUnaryMultiCallable[_factory_pb2.CloneFineTuneRequest, _factory_pb2.FineTune]
+    """Queues a fine-tune like an earlier one of the caller's, with changes."""
     GetFineTune: _grpc.UnaryUnaryMultiCallable[_factory_pb2.GetFineTuneRequest, _factory_pb2.FineTune]
     """One fine-tune."""
     ListFineTunes: _grpc.UnaryUnaryMultiCallable[_factory_pb2.ListFineTunesRequest, _factory_pb2.ListFineTunesResponse]
     """The caller's fine-tunes, newest first."""
+    ExportFineTune: _grpc.UnaryUnaryMultiCallable[_factory_pb2.ExportFineTuneRequest, _factory_pb2.RunFile]
+    """The whole run as one file, which CreateFineTune takes: the same file, data and machine give the same adapter."""
+    CompareFineTunes: _grpc.UnaryUnaryMultiCallable[_factory_pb2.CompareFineTunesRequest, _factory_pb2.FineTuneComparison]
+    """Two to eight of the caller's fine-tunes side by side: where they differ, what was measured, how the loss went."""
     WatchFineTune: _grpc.UnaryStreamMultiCallable[_factory_pb2.WatchFineTuneRequest, _factory_pb2.FineTuneEvent]
     """Its events from the first one asked for, until it ends.  A broken stream goes on after the last sequence seen."""
+    ListFineTuneEvents: _grpc.UnaryUnaryMultiCallable[_factory_pb2.ListFineTuneEventsRequest, _factory_pb2.ListFineTuneEventsResponse]
+    """Its events, newest first."""
+    ListFineTuneCheckpoints: _grpc.UnaryUnaryMultiCallable[_factory_pb2.ListFineTuneCheckpointsRequest, _factory_pb2.ListFineTuneCheckpointsResponse]
+    """The steps after which the held-out records were measured, newest first."""
+    GetFineTuneEvaluation: _grpc.UnaryUnaryMultiCallable[_factory_pb2.GetFineTuneEvaluationRequest, _factory_pb2.FineTuneEvaluation]
+    """What was measured before publishing, with samples: for the fine-tune's owner."""
     CancelFineTune: _grpc.UnaryUnaryMultiCallable[_factory_pb2.CancelFineTuneRequest, _factory_pb2.FineTune]
     """Stops it; what was trained is dropped."""
     PublishAdapterRevision: _grpc.UnaryUnaryMultiCallable[_factory_pb2.PublishAdapterRevisionRequest, _factory_pb2.AdapterRevision]
@@ -50,7 +62,15 @@ class FactoryServiceStub:
     GetAdapterRevision: _grpc.UnaryUnaryMultiCallable[_factory_pb2.GetAdapterRevisionRequest, _factory_pb2.AdapterRevision]
     """One published adapter revision."""
     ListAdapterRevisions: _grpc.UnaryUnaryMultiCallable[_factory_pb2.ListAdapterRevisionsRequest, _factory_pb2.ListAdapterRevisionsResponse]
-    """Published adapter revisions, newest first."""
+    """Published adapter revisions that are offered, newest first."""
+    DeprecateAdapterRevision: _grpc.UnaryUnaryMultiCallable[_factory_pb2.DeprecateAdapterRevisionRequest, _factory_pb2.AdapterRevision]
+    """Takes a revision out of what is offered; who knows its name can still resolve it.  For its owner."""
+    FlagAdapterRevision: _grpc.UnaryUnaryMultiCallable[_factory_pb2.FlagAdapterRevisionRequest, _factory_pb2.FlagAdapterRevisionResponse]
+    """Tells that a record is erased: revisions made from it are flagged, fine-tunes on it are stopped, and what is kept of
+    its text here is removed.  For the Datanet.
+    """
+    ListBaseModels: _grpc.UnaryUnaryMultiCallable[_factory_pb2.ListBaseModelsRequest, _factory_pb2.ListBaseModelsResponse]
+    """The base models that may be tuned here."""
 
 @_typing.type_check_only
 class FactoryServiceAsyncStub(FactoryServiceStub):
@@ -61,12 +81,24 @@ class FactoryServiceAsyncStub(FactoryServiceStub):
     """What a fine-tune would use, take and cost, before anything starts."""
     CreateFineTune: _aio.UnaryUnaryMultiCallable[_factory_pb2.CreateFineTuneRequest, _factory_pb2.FineTune]  # type: ignore[assignment]
     """Queues a fine-tune."""
+    CloneFineTune: _aio.UnaryUnaryMultiCallable[_factory_pb2.CloneFineTuneRequest, _factory_pb2.FineTune]  # type: ignore[assignment]
+    """Queues a fine-tune like an earlier one of the caller's, with changes."""
     GetFineTune: _aio.UnaryUnaryMultiCallable[_factory_pb2.GetFineTuneRequest, _factory_pb2.FineTune]  # type: ignore[assignment]
     """One fine-tune."""
     ListFineTunes: _aio.UnaryUnaryMultiCallable[_factory_pb2.ListFineTunesRequest, _factory_pb2.ListFineTunesResponse]  # type: ignore[assignment]
     """The caller's fine-tunes, newest first."""
+    ExportFineTune: _aio.UnaryUnaryMultiCallable[_factory_pb2.ExportFineTuneRequest, _factory_pb2.RunFile]  # type: ignore[assignment]
+    """The whole run as one file, which CreateFineTune takes: the same file, data and machine give the same adapter."""
+    CompareFineTunes: _aio.UnaryUnaryMultiCallable[_factory_pb2.CompareFineTunesRequest, _factory_pb2.FineTuneComparison]  # type: ignore[assignment]
+    """Two to eight of the caller's fine-tunes side by side: where they differ, what was measured, how the loss went."""
     WatchFineTune: _aio.UnaryStreamMultiCallable[_factory_pb2.WatchFineTuneRequest, _factory_pb2.FineTuneEvent]  # type: ignore[assignment]
     """Its events from the first one asked for, until it ends.  A broken stream goes on after the last sequence seen."""
+    ListFineTuneEvents: _aio.UnaryUnaryMultiCallable[_factory_pb2.ListFineTuneEventsRequest, _factory_pb2.ListFineTuneEventsResponse]  # type: ignore[assignment]
+    """Its events, newest first."""
+    ListFineTuneCheckpoints: _aio.UnaryUnaryMultiCallable[_factory_pb2.ListFineTuneCheckpointsRequest, _factory_pb2.ListFineTuneCheckpointsResponse]  # type: ignore[assignment]
+    """The steps after which the held-out records were measured, newest first."""
+    GetFineTuneEvaluation: _aio.UnaryUnaryMultiCallable[_factory_pb2.GetFineTuneEvaluationRequest, _factory_pb2.FineTuneEvaluation]  # type: ignore[assignment]
+    """What was measured before publishing, with samples: for the fine-tune's owner."""
     CancelFineTune: _aio.UnaryUnaryMultiCallable[_factory_pb2.CancelFineTuneRequest, _factory_pb2.FineTune]  # type: ignore[assignment]
     """Stops it; what was trained is dropped."""
     PublishAdapterRevision: _aio.UnaryUnaryMultiCallable[_factory_pb2.PublishAdapterRevisionRequest, _factory_pb2.AdapterRevision]  # type: ignore[assignment]
@@ -74,7 +106,15 @@ class FactoryServiceAsyncStub(FactoryServiceStub):
     GetAdapterRevision: _aio.UnaryUnaryMultiCallable[_factory_pb2.GetAdapterRevisionRequest, _factory_pb2.AdapterRevision]  # type: ignore[assignment]
     """One published adapter revision."""
     ListAdapterRevisions: _aio.UnaryUnaryMultiCallable[_factory_pb2.ListAdapterRevisionsRequest, _factory_pb2.ListAdapterRevisionsResponse]  # type: ignore[assignment]
-    """Published adapter revisions, newest first."""
+    """Published adapter revisions that are offered, newest first."""
+    DeprecateAdapterRevision: _aio.UnaryUnaryMultiCallable[_factory_pb2.DeprecateAdapterRevisionRequest, _factory_pb2.AdapterRevision]  # type: ignore[assignment]
+    """Takes a revision out of what is offered; who knows its name can still resolve it.  For its owner."""
+    FlagAdapterRevision: _aio.UnaryUnaryMultiCallable[_factory_pb2.FlagAdapterRevisionRequest, _factory_pb2.FlagAdapterRevisionResponse]  # type: ignore[assignment]
+    """Tells that a record is erased: revisions made from it are flagged, fine-tunes on it are stopped, and what is kept of
+    its text here is removed.  For the Datanet.
+    """
+    ListBaseModels: _aio.UnaryUnaryMultiCallable[_factory_pb2.ListBaseModelsRequest, _factory_pb2.ListBaseModelsResponse]  # type: ignore[assignment]
+    """The base models that may be tuned here."""
 
 class FactoryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Fine-tuning without code.  A fine-tune is its own long-running operation: a resource that is watched."""
@@ -96,6 +136,14 @@ class FactoryServiceServicer(metaclass=_abc_1.ABCMeta):
         """Queues a fine-tune."""
 
     @_abc_1.abstractmethod
+    def CloneFineTune(
+        self,
+        request: _factory_pb2.CloneFineTuneRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_factory_pb2.FineTune, _abc.Awaitable[_factory_pb2.FineTune]]:
+        """Queues a fine-tune like an earlier one of the caller's, with changes."""
+
+    @_abc_1.abstractmethod
     def GetFineTune(
         self,
         request: _factory_pb2.GetFineTuneRequest,
@@ -112,12 +160,52 @@ class FactoryServiceServicer(metaclass=_abc_1.ABCMeta):
         """The caller's fine-tunes, newest first."""
 
     @_abc_1.abstractmethod
+    def ExportFineTune(
+        self,
+        request: _factory_pb2.ExportFineTuneRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_factory_pb2.RunFile, _abc.Awaitable[_factory_pb2.RunFile]]:
+        """The whole run as one file, which CreateFineTune takes: the same file, data and machine give the same adapter."""
+
+    @_abc_1.abstractmethod
+    def CompareFineTunes(
+        self,
+        request: _factory_pb2.CompareFineTunesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_factory_pb2.FineTuneComparison, _abc.Awaitable[_factory_pb2.FineTuneComparison]]:
+        """Two to eight of the caller's fine-tunes side by side: where they differ, what was measured, how the loss went."""
+
+    @_abc_1.abstractmethod
     def WatchFineTune(
         self,
         request: _factory_pb2.WatchFineTuneRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_factory_pb2.FineTuneEvent], _abc.AsyncIterator[_factory_pb2.FineTuneEvent]]:
         """Its events from the first one asked for, until it ends.  A broken stream goes on after the last sequence seen."""
+
+    @_abc_1.abstractmethod
+    def ListFineTuneEvents(
+        self,
+        request: _factory_pb2.ListFineTuneEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_factory_pb2.ListFineTuneEventsResponse, _abc.Awaitable[_factory_pb2.ListFineTuneEventsResponse]]:
+        """Its events, newest first."""
+
+    @_abc_1.abstractmethod
+    def ListFineTuneCheckpoints(
+        self,
+        request: _factory_pb2.ListFineTuneCheckpointsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_factory_pb2.ListFineTuneCheckpointsResponse, _abc.Awaitable[_factory_pb2.ListFineTuneCheckpointsResponse]]:
+        """The steps after which the held-out records were measured, newest first."""
+
+    @_abc_1.abstractmethod
+    def GetFineTuneEvaluation(
+        self,
+        request: _factory_pb2.GetFineTuneEvaluationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_factory_pb2.FineTuneEvaluation, _abc.Awaitable[_factory_pb2.FineTuneEvaluation]]:
+        """What was measured before publishing, with samples: for the fine-tune's owner."""
 
     @_abc_1.abstractmethod
     def CancelFineTune(
@@ -149,6 +237,32 @@ class FactoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _factory_pb2.ListAdapterRevisionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_factory_pb2.ListAdapterRevisionsResponse, _abc.Awaitable[_factory_pb2.ListAdapterRevisionsResponse]]:
-        """Published adapter revisions, newest first."""
+        """Published adapter revisions that are offered, newest first."""
+
+    @_abc_1.abstractmethod
+    def DeprecateAdapterRevision(
+        self,
+        request: _factory_pb2.DeprecateAdapterRevisionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_factory_pb2.AdapterRevision, _abc.Awaitable[_factory_pb2.AdapterRevision]]:
+        """Takes a revision out of what is offered; who knows its name can still resolve it.  For its owner."""
+
+    @_abc_1.abstractmethod
+    def FlagAdapterRevision(
+        self,
+        request: _factory_pb2.FlagAdapterRevisionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_factory_pb2.FlagAdapterRevisionResponse, _abc.Awaitable[_factory_pb2.FlagAdapterRevisionResponse]]:
+        """Tells that a record is erased: revisions made from it are flagged, fine-tunes on it are stopped, and what is kept of
+        its text here is removed.  For the Datanet.
+        """
+
+    @_abc_1.abstractmethod
+    def ListBaseModels(
+        self,
+        request: _factory_pb2.ListBaseModelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_factory_pb2.ListBaseModelsResponse, _abc.Awaitable[_factory_pb2.ListBaseModelsResponse]]:
+        """The base models that may be tuned here."""
 
 def add_FactoryServiceServicer_to_server(servicer: FactoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.factory.store import METADATA
+from services.factory.tables import METADATA
 from services.kit.migrations import run
 
 run(METADATA)

@@ -11,7 +11,7 @@ from openledger.factory.v1 import factory_pb2 as pb
 from services.factory.__main__ import assemble
 from services.kit.testing import served
 from tests import tiny_model
-from tests.factory_world import SNAPSHOT, Datanet, snapshot_records, world
+from tests.factory_world import SNAPSHOT, Datanet, offer, snapshot_records, world
 
 OWNER = Wallet("0x" + "11" * 32)
 STRANGER = Wallet("0x" + "22" * 32)
@@ -21,8 +21,16 @@ LONG = 40
 
 
 @pytest.fixture(scope="session")
-def base(tmp_path_factory):
+def base_folder(tmp_path_factory):
     return tiny_model.make(tmp_path_factory.mktemp("base"), layers=2)
+
+
+@pytest.fixture
+def base(base_folder, tmp_path, monkeypatch):
+    """A base model's name in the registry."""
+    offer(tmp_path / "bases.toml", tiny=base_folder)
+    monkeypatch.setenv("OPENLEDGER_BASE_MODELS", str(tmp_path / "bases.toml"))
+    return "tiny"
 
 
 @pytest.fixture
@@ -68,7 +76,7 @@ async def factory(around, folder, *bases, **more):
 
 def spec(base, /, **changes):
     values = {
-        "base": str(base),
+        "base": base,
         "snapshots": [SNAPSHOT],
         "prompt_template": "Which is {question}",
         "completion_template": "{answer}",

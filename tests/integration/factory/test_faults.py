@@ -16,7 +16,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from openledger.factory.v1 import factory_pb2 as pb
-from tests.factory_world import address
+from tests.factory_world import address, offer
 from tests.integration.factory.conftest import (
     LONG,
     OWNER,
@@ -86,7 +86,7 @@ class service:  # noqa: N801 - used as a context manager
     """`python -m services.factory`, configured by the environment alone; gives the process and its address."""
 
     def __init__(self, config):
-        names = ("data_dir", "artifacts_dir", "ledger", "datanet", "threads", "precision")
+        names = ("data_dir", "artifacts_dir", "ledger", "datanet", "threads", "precision", "signing_key_file")
         values = {name: getattr(config, name) for name in names}
         values |= {"bases": ",".join(config.bases), "service_secret": config.service_secret.get_secret_value()}
         self._environment = {f"OPENLEDGER_FACTORY_{name.upper()}": str(value) for name, value in values.items()}
@@ -187,13 +187,14 @@ async def test_nothing_is_queued_while_the_datanet_is_away(client, base, datanet
 # --- training that cannot succeed -------------------------------------------------------------------------------------
 
 
-async def test_a_loss_that_is_no_number_fails_with_the_reason(around, base, tmp_path):
+async def test_a_loss_that_is_no_number_fails_with_the_reason(around, base_folder, base, tmp_path):
     sick = tmp_path / "sick"
-    shutil.copytree(base, sick)
+    shutil.copytree(base_folder, sick)
     weights = load_file(sick / "model.safetensors")
     weights["model.norm.weight"] *= 1e38  # its logits leave the range of float32
     save_file(weights, sick / "model.safetensors", metadata={"format": "pt"})
-    async with factory(around, tmp_path, sick) as client:
-        done = await finish(client, (await create(client, sick)).name)
+    offer(tmp_path / "bases.toml", sick=sick)
+    async with factory(around, tmp_path, "sick") as client:
+        done = await finish(client, (await create(client, "sick")).name)
     assert (done.state, done.reason) == (FAILED, "NAN_LOSS")
     assert "lower the learning rate" in done.message

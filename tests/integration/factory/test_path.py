@@ -28,7 +28,7 @@ from tests.integration.factory.conftest import (
 )
 
 
-async def test_from_a_snapshot_to_a_published_adapter_that_peft_loads(alone, base, tmp_path, datanet):
+async def test_from_a_snapshot_to_a_published_adapter_that_peft_loads(alone, base, base_folder, tmp_path, datanet):
     made = await create(alone, base)
     assert made.state == pb.FINE_TUNE_STATE_QUEUED
     assert made.spec.alpha == 16, "defaults are filled in"
@@ -56,7 +56,9 @@ async def test_from_a_snapshot_to_a_published_adapter_that_peft_loads(alone, bas
     assert [(s.name, s.root) for s in manifest.snapshots] == [(SNAPSHOT, datanet.root)]
     assert dict(revision.files) == dict(manifest.files)
     assert all(store.has(file) for file in manifest.files.values())
-    _changes_what_the_base_says(base, adapters.materialise(store, digest, tmp_path / "loaded"))
+    assert (manifest.licence, manifest.signer) == (revision.licence, revision.signer)
+    assert revision.state == pb.ADAPTER_REVISION_STATE_PUBLISHED
+    _changes_what_the_base_says(base_folder, adapters.materialise(store, digest, tmp_path / "loaded"))
 
 
 def _changes_what_the_base_says(base: Path, folder: Path) -> None:
@@ -119,7 +121,12 @@ async def test_an_estimate_counts_what_training_then_uses(client, base):
     done = await finish(client, (await create(client, base, max_length=41)).name)
     after = await estimate(client, base, max_length=41)
     assert before.records == RECORDS
-    assert before.licence == "CC-BY-4.0"
+    assert before.licence == done.licence == "Apache-2.0 AND CC-BY-4.0"
+    assert dict(before.licences) == {"CC-BY-4.0": RECORDS}
+    assert [(due.source, due.notice) for due in before.attributions] == [
+        ("baseModels/tiny", ""),
+        (SNAPSHOT, "ask Anne"),
+    ]
     assert dict(before.dropped) == dict(done.metrics.dropped) == {"TOO_LONG": RECORDS - 10}
     assert before.train_tokens == done.metrics.train_tokens > 0
     assert sum(before.contributors.values()) == done.metrics.train_records

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 import torch
 
-from services.factory import store
 from services.factory.data import Record, load_tokenizer
 from services.factory.model import FineTune
+from services.factory.run import SnapshotPin
 from services.factory.spec import FineTuneSpec
+from services.factory.tables import METADATA
 from services.kit.database import Database
 from tests import tiny_model
-from tests.factory_world import SNAPSHOT, address
+from tests.factory_world import SNAPSHOT, address, offer
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -75,7 +76,7 @@ def records(contributors: int, each: int, seed: int = 0) -> list[Record]:
 def database(tmp_path: Path) -> Iterator[Database]:
     """The Factory's tables, empty."""
     database = Database(f"sqlite:///{tmp_path}/factory.db")
-    database.write_now(store.METADATA.create_all)
+    database.write_now(METADATA.create_all)
     yield database
     database.close()
 
@@ -85,4 +86,13 @@ def job() -> FineTune:
     """A fine-tune that was just created."""
     letters = spec(prompt_template="{question}", completion_template="{answer}", layers=1, epochs=1, held_out=0.1)
     created = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
-    return FineTune("one", address(1), "letters", letters, SNAPSHOT, "aa" * 32, "bb" * 32, 1, created)
+    pins = (SnapshotPin(SNAPSHOT, "aa" * 32),)
+    return FineTune("one", address(1), "letters", letters, pins, "bb" * 32, 1, created, licence="CC-BY-4.0")
+
+
+@pytest.fixture
+def offered(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The tiny base model's name in the registry."""
+    offer(tmp_path / "bases.toml", tiny=base)
+    monkeypatch.setenv("OPENLEDGER_BASE_MODELS", str(tmp_path / "bases.toml"))
+    return "tiny"

@@ -6,55 +6,101 @@ import grpc
 import pytest
 
 from openledger import base_models
-from services.factory.admit import admit
+from services.factory.admit import Admission
+from services.factory.licence import Attribution, Use
+from services.factory.licence_terms import own
+from services.factory.run import Run, SnapshotPin
 from services.factory.source import SourceUnavailable
 from services.factory.spec import FineTuneSpec
 from services.kit.errors import Fault
-from tests.factory_world import SNAPSHOT, ListSource, snapshot_records
+from tests.factory_world import SECOND, SNAPSHOT, ListSource, root_of, snapshot_records
 
-SPEC = FineTuneSpec(prompt_template="{question}", completion_template="{answer}")
+SPEC = FineTuneSpec(base="tiny", prompt_template="{question}", completion_template="{answer}")
+RUN = Run("letters", (SnapshotPin(SNAPSHOT),), SPEC)
 
 
 @pytest.fixture
 def source():
-    return ListSource(snapshot_records(3, 1))
+    source = ListSource(snapshot_records(3, 1))
+    source.others[SECOND] = snapshot_records(5, 1)
+    return source
 
 
-async def refused(source, spec=SPEC, bases=(SPEC.base,)):
+@pytest.fixture
+def admit(source, offered):
+    def of(run=RUN, bases=(offered,), **licences):
+        return Admission(source, bases, licences).admit(run)
+
+    return of
+
+
+async def refused(admission):
     with pytest.raises(Fault) as fault:
-        await admit(source, bases, spec, SNAPSHOT)
+        await admission
     return fault.value
 
 
-async def test_what_can_be_done_is_pinned_to_root_and_base(source):
-    admitted = await admit(source, (SPEC.base,), SPEC, SNAPSHOT)
-    assert admitted.snapshot == source.info
-    assert admitted.base_sha256 == base_models.REGISTRY[SPEC.base].sha256
+async def test_what_can_be_done_is_pinned_to_roots_and_base(admit, source):
+    admitted = await admit(replace(RUN, snapshots=(SnapshotPin(SECOND), SnapshotPin(SNAPSHOT))))
+    roots = (root_of(source.made), root_of(source.others[SECOND]))
+    assert admitted.run.snapshots == (SnapshotPin(SNAPSHOT, roots[0]), SnapshotPin(SECOND, roots[1]))
+    assert admitted.run.base_sha256 == base_models.sha256("tiny")
+    assert admitted.outcome.licence == "Apache-2.0"
+    again = await admit(admitted.run)
+    assert again == admitted
 
 
-async def test_a_base_that_is_not_offered_is_refused_even_where_it_is_a_folder(source, tmp_path):
-    fault = await refused(source, replace(SPEC, base=str(tmp_path)))
+async def test_a_base_that_is_not_offered_is_refused_even_where_it_is_known(admit):
+    run = replace(RUN, spec=replace(SPEC, base="smollm2-135m-instruct"))
+    fault = await refused(admit(run))
     assert (fault.reason, fault.fields[0][0]) == ("UNKNOWN_BASE", "spec.base")
 
 
-async def test_a_base_that_is_offered_and_not_there_says_so(source, tmp_path):
-    fault = await refused(source, replace(SPEC, base=str(tmp_path)), (str(tmp_path),))
+async def test_a_base_that_is_offered_and_not_there_says_so(admit, base, tmp_path):
+    run = replace(RUN, spec=replace(SPEC, base=str(tmp_path)))
+    assert (await refused(admit(run, (str(tmp_path),)))).reason == "BASE_UNAVAILABLE"
+
+
+async def test_a_folder_that_is_in_no_registry_has_no_licence(admit, base):
+    run = replace(RUN, spec=replace(SPEC, base=str(base)))
+    fault = await refused(admit(run, (str(base),)))
+    assert (fault.reason, fault.code) == ("LICENCE_UNKNOWN", grpc.StatusCode.FAILED_PRECONDITION)
+
+
+async def test_a_base_with_other_weights_than_the_registry_says_is_refused(admit, tmp_path):
+    file = tmp_path / "bases.toml"
+    file.write_text(file.read_text().replace('sha256 = "', 'sha256 = "' + "0" * 64 + '" # "'))
+    fault = await refused(admit())
     assert fault.reason == "BASE_UNAVAILABLE"
+    assert "the registry says 0000" in fault.message
 
 
-async def test_a_snapshot_that_is_not_on_chain_is_refused(source):
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    (
+        ({"base_sha256": "ab" * 32}, "BASE_CHANGED"),
+        ({"snapshots": (SnapshotPin(SNAPSHOT, "ab" * 32),)}, "SNAPSHOT_CHANGED"),
+    ),
+)
+async def test_what_a_run_file_pins_must_be_found_again(admit, change, reason):
+    fault = await refused(admit(replace(RUN, **change)))
+    assert fault.reason == reason
+    assert "abab" in fault.message
+
+
+async def test_a_snapshot_that_is_not_on_chain_is_refused(admit, source):
     source.info = replace(source.info, anchored=False)
-    assert (await refused(source)).reason == "SNAPSHOT_NOT_ANCHORED"
+    assert (await refused(admit())).reason == "SNAPSHOT_NOT_ANCHORED"
 
 
-async def test_a_snapshot_without_records_is_refused(source):
+async def test_a_snapshot_without_records_is_refused(admit, source):
     source.info = replace(source.info, records=0)
-    assert (await refused(source)).reason == "EMPTY_SNAPSHOT"
+    assert (await refused(admit())).reason == "EMPTY_SNAPSHOT"
 
 
-async def test_a_source_that_is_away_can_be_asked_again(source):
+async def test_a_source_that_is_away_can_be_asked_again(admit, source):
     source.trouble = SourceUnavailable("nobody answers")
-    fault = await refused(source)
+    fault = await refused(admit())
     assert (fault.reason, fault.code) == ("DATANET_UNAVAILABLE", grpc.StatusCode.UNAVAILABLE)
     assert fault.retry_after == 5
 
@@ -68,6 +114,37 @@ async def test_a_source_that_is_away_can_be_asked_again(source):
         ({"prompt_template": "{{question}}"}, "BAD_TEMPLATE", "spec.prompt_template"),
     ),
 )
-async def test_a_template_names_fields_that_there_are(source, changes, reason, field):
-    fault = await refused(source, replace(SPEC, **changes))
+async def test_a_template_names_fields_that_there_are(admit, changes, reason, field):
+    fault = await refused(admit(replace(RUN, spec=replace(SPEC, **changes))))
     assert (fault.reason, fault.fields[0][0]) == (reason, field)
+
+
+# --- the licence gate -------------------------------------------------------------------------------------------------
+
+
+async def test_the_snapshots_licence_is_the_gates_with_the_records_it_covers(admit, source):
+    source.info = replace(source.info, licence="CC-BY-NC-4.0", notice="ask Anne")
+    fault = await refused(admit())
+    assert (fault.reason, fault.code) == ("LICENCE_NON_COMMERCIAL", grpc.StatusCode.FAILED_PRECONDITION)
+    assert fault.metadata == {"Apache-2.0": "0", "CC-BY-NC-4.0": "3"}
+    assert "3 under CC-BY-NC-4.0" in fault.message
+    admitted = await admit(replace(RUN, use=Use.NON_COMMERCIAL))
+    assert admitted.outcome.licence == "Apache-2.0 AND CC-BY-NC-4.0"
+    assert Attribution(SNAPSHOT, "CC-BY-NC-4.0", "ask Anne") in admitted.outcome.attributions
+
+
+async def test_an_operator_says_what_a_licence_of_ones_own_asks(admit, source):
+    source.info = replace(source.info, licence="LicenseRef-Ours")
+    assert (await refused(admit())).reason == "LICENCE_UNKNOWN"
+    said = own(derivatives=True, commercial=True, attribution=True, share_alike=False, key="LicenseRef-Ours")
+    assert (await admit(**{"LicenseRef-Ours": said})).outcome.licence == "Apache-2.0 AND LicenseRef-Ours"
+
+
+async def test_licences_of_records_are_looked_at_again_once_they_are_read(admit, source, offered):
+    admission = Admission(source, (offered,), {})
+    run = (await admission.admit(RUN)).run
+    outcome = await admission.relicense(run, {SNAPSHOT: {"": 2, "CC-BY-SA-4.0": 1}})
+    assert outcome.licence == "CC-BY-SA-4.0"
+    with pytest.raises(Fault) as fault:
+        await admission.relicense(run, {SNAPSHOT: {"": 2, "CC-BY-ND-4.0": 1}})
+    assert fault.value.reason == "LICENCE_FORBIDS_DERIVATIVES"

@@ -31,3 +31,23 @@ def test_a_wrong_setting_is_named(tmp_path, wrong, setting):
 def test_a_factory_without_a_datanet_does_not_start(tmp_path):
     with pytest.raises(ConfigError, match="OPENLEDGER_FACTORY_DATANET"):
         FactoryConfig.load(**settings("factory", tmp_path))
+
+
+def test_an_operator_says_what_licences_of_ones_own_ask(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENLEDGER_FACTORY_LICENCES", '{"LicenseRef-Ours": {"derivatives": true, "commercial": false}}')
+    config = FactoryConfig.load(**settings("factory", tmp_path), datanet="127.0.0.1:7402")
+    terms = config.licence_terms["LicenseRef-Ours"]
+    assert (terms.derivatives, terms.commercial, terms.attribution, terms.results) == (True, False, True, None)
+
+
+@pytest.mark.parametrize(
+    "said",
+    (
+        {"CC-BY-ND-4.0": {"derivatives": True, "commercial": True}},
+        {"LicenseRef-Ours": {"derivatives": True}},
+        {"LicenseRef-Ours": {"derivatives": True, "commercial": True, "colour": "red"}},
+    ),
+)
+def test_what_nobody_may_say_of_a_licence_is_refused(tmp_path, said):
+    with pytest.raises(ConfigError, match="LICENCES"):
+        FactoryConfig.load(**settings("factory", tmp_path), datanet="127.0.0.1:7402", licences=said)

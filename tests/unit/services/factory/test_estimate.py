@@ -5,11 +5,21 @@ from dataclasses import replace
 import pytest
 
 from openledger.artifacts import ArtifactStore
-from services.factory.admit import Admitted
-from services.factory.estimate import ASSUMED_START_SECONDS, ASSUMED_TOKENS_PER_SECOND, estimate, seconds
+from services.factory.admit import Admission
+from services.factory.estimate import (
+    ASSUMED_START_SECONDS,
+    ASSUMED_TOKENS_PER_SECOND,
+    Estimator,
+    Tariff,
+    counterfactual_tokens,
+    seconds,
+)
+from services.factory.gather import Gatherer
 from services.factory.model import Metrics
+from services.factory.run import Run, SnapshotPin
+from services.factory.spec import FineTuneSpec
 from services.kit.errors import Fault
-from tests.factory_world import ListSource, address, snapshot_records
+from tests.factory_world import SECOND, SNAPSHOT, ListSource, address, snapshot_records
 
 LAST = Metrics(10, 1, {}, 2, 2.0, 1.0, train_tokens=1000, seconds=4.0)
 
@@ -27,27 +37,89 @@ def test_a_run_that_measured_nothing_is_no_measure(last):
     assert seconds(0, last) == ASSUMED_START_SECONDS
 
 
+@pytest.mark.parametrize(("tokens", "price"), ((0, 0), (1000, 7), (1001, 8), (1, 1)))
+def test_a_price_is_for_every_token_and_rounded_up(tokens, price):
+    assert Tariff(7, 60.0).price(tokens) == price
+
+
+class Part:
+    def __init__(self, contributor):
+        self.contributor = contributor
+
+
+def test_trainings_again_take_half_and_all_but_one():
+    training = [Part(who) for who in "aabbcc"]
+    assert counterfactual_tokens(FineTuneSpec(halves=4), training, 600) == 1200
+    assert counterfactual_tokens(FineTuneSpec(leave_one_out=True), training, 600) == 1200
+    assert counterfactual_tokens(FineTuneSpec(), training, 600) == 0
+    assert counterfactual_tokens(FineTuneSpec(leave_one_out=True), [], 0) == 0
+
+
 @pytest.fixture
-def kept(tmp_path):
-    return ArtifactStore(tmp_path / "records")
-
-
-async def test_counts_are_those_of_the_records(database, job, kept, base):
-    spec = replace(job.spec, base=str(base), held_out=0.25, epochs=2)
+def source():
     source = ListSource(snapshot_records(12, 3))
-    counted = await estimate(database, source, kept, spec, Admitted(source.info, "bb" * 32))
-    assert counted.records == 12
+    source.others[SECOND] = snapshot_records(12, 3, start=8)
+    return source
+
+
+@pytest.fixture
+def estimate(database, offered, source, tmp_path):
+    """Estimates a run on the snapshots."""
+    admission = Admission(source, (offered,), {})
+    gatherer = Gatherer(database, source, ArtifactStore(tmp_path / "records"))
+    estimator = Estimator(database, admission, gatherer, Tariff(1000, 3600.0))
+
+    async def of(spec, *snapshots):
+        run = Run("letters", tuple(map(SnapshotPin, snapshots or (SNAPSHOT,))), replace(spec, base=offered))
+        return await estimator.estimate(await admission.admit(run))
+
+    return of
+
+
+async def test_counts_are_those_of_the_records(estimate, job, source):
+    spec = replace(job.spec, held_out=0.25, epochs=2, batch_size=4)
+    counted = await estimate(spec)
+    assert (counted.records, counted.train_records, counted.held_out_records) == (12, 9, 3)
     assert counted.contributors == {address(1): 3, address(2): 3, address(3): 3}
-    assert counted.dropped == {}
+    assert counted.dropped == ()
+    assert counted.steps == 5
     assert counted.train_tokens % 2 == 0
-    again = await estimate(database, source, kept, spec, Admitted(source.info, "bb" * 32))
-    assert again == counted
+    assert counted.price == counted.train_tokens
+    assert counted.outcome.licence == "Apache-2.0"
+    assert counted.licences == {"CC0-1.0": 12}
+    assert "FEW_RECORDS" in {caution.code for caution in counted.cautions}
+    assert await estimate(spec) == counted
     assert source.starts == [0], "the snapshot is read once"
 
 
-async def test_a_snapshot_that_is_not_what_was_frozen_has_no_estimate(database, job, kept, base):
-    source = ListSource(snapshot_records(12, 3))
+async def test_what_cannot_be_used_is_told_with_an_example(estimate, job, source):
+    counted = await estimate(replace(job.spec, max_length=41, prompt_template="Which is {question}"))
+    [dropped] = counted.dropped
+    assert (dropped.code, dropped.records) == ("TOO_LONG", 2)
+    assert dropped.example == source.made[10].name
+    assert "at most 41 fit" in dropped.reason
+
+
+async def test_of_two_snapshots_every_record_counts_once(estimate, job):
+    counted = await estimate(job.spec, SNAPSHOT, SECOND)
+    assert counted.records == 20
+    assert counted.licences == {"CC0-1.0": 24}
+
+
+async def test_a_record_with_a_licence_of_its_own_is_looked_at(estimate, job, source):
+    source.made[3] = replace(source.made[3], licence="CC-BY-SA-4.0")
+    counted = await estimate(job.spec)
+    assert counted.outcome.licence == "CC-BY-SA-4.0"
+    assert counted.licences == {"CC0-1.0": 11, "CC-BY-SA-4.0": 1}
+    source.others[SECOND][3] = replace(source.others[SECOND][3], licence="CC-BY-ND-4.0")
+    with pytest.raises(Fault) as fault:
+        await estimate(job.spec, SECOND)
+    assert fault.value.reason == "LICENCE_FORBIDS_DERIVATIVES"
+    assert fault.value.metadata == {"Apache-2.0": "0", "CC0-1.0": "11", "CC-BY-ND-4.0": "1"}
+
+
+async def test_a_snapshot_that_is_not_what_was_frozen_has_no_estimate(estimate, job, source):
     source.made.pop()
     with pytest.raises(Fault) as fault:
-        await estimate(database, source, kept, replace(job.spec, base=str(base)), Admitted(source.info, "bb" * 32))
+        await estimate(job.spec)
     assert fault.value.reason == "ROOT_MISMATCH"

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from services.factory import event_log, store
+from services.factory import event_log, store, store_events
 from services.factory.bell import Bell
 from services.factory.event_log import EventLog, interval
 from services.factory.model import State
@@ -29,7 +29,7 @@ def report(step, phase="training"):
 
 
 def written(database, job):
-    return database.read_now(lambda c: store.events(c, job.id, 2, 1000))[1]
+    return database.read_now(lambda c: store_events.events(c, job.id, 2, 1000))[1]
 
 
 async def test_the_newest_report_of_a_phase_stands_for_those_before(log, database, job):
@@ -75,3 +75,25 @@ def test_the_longer_it_goes_on_the_rarer_the_events():
         elapsed += interval(sequence)
         sequence += 1
     assert sequence < 9000
+
+
+async def test_a_measurement_of_held_out_records_is_told_and_kept_as_a_checkpoint(log, database, job):
+    for step in range(1, 7):
+        measured = {"valid_loss": 2.0 / step, "valid_mean_token_accuracy": 0.5} if step % 3 == 0 else {}
+        log.put(report(step) | {"tokens": 10 * step} | measured)
+    await log.flush()
+    assert [e.progress.valid_loss for e in written(database, job)] == [pytest.approx(2 / 3), pytest.approx(1 / 3)]
+    log.put(report(6) | {"valid_loss": 0.25})
+    await log.flush()
+    found = database.read_now(lambda c: store_events.checkpoints(c, job.id, None, 10))
+    assert [(step, c.valid_loss, c.trained_tokens) for step, c in found] == [(6, 0.25, None), (3, 2 / 3, 30)]
+    assert database.read_now(lambda c: store.find(c, job.id)).trained_tokens == 60
+
+
+async def test_what_is_left_gives_the_time_of_its_end(log, database, job):
+    log.put(report(1) | {"seconds_left": 60.0, "something": "new"})
+    await log.flush()
+    told = database.read_now(lambda c: store.find(c, job.id))
+    assert 0 < (told.estimated_finish - told.start_time).total_seconds() < 90
+    database.write_now(lambda c: store.move(c, job.id, State.FAILED, "over"))
+    assert database.read_now(lambda c: store.find(c, job.id)).estimated_finish is None

@@ -9,15 +9,18 @@ from dataclasses import replace
 
 import pytest
 
-from openledger import manifest
+from openledger import base_models, manifest
 from openledger.artifacts import ArtifactStore
+from services.factory import erase, event_log, gather, store, store_events, store_snapshots
 from services.factory import job as jobs
-from services.factory import store
+from services.factory.admit import Admission
 from services.factory.bell import Bell
+from services.factory.gather import Gatherer
 from services.factory.job import Limits, Runner
 from services.factory.model import UNFINISHED, State
+from services.factory.run import SnapshotPin
 from services.kit.executor import Done, TaskFailed
-from tests.factory_world import ListSource, address, snapshot_records
+from tests.factory_world import SECOND, SNAPSHOT, ListSource, address, root_of, snapshot_records
 
 RESULT = {
     "records": 6,
@@ -29,6 +32,7 @@ RESULT = {
     "seconds": 1.0,
 }
 HANG = object()
+KEY = "0x" + "11" * 32
 
 
 class Script:
@@ -40,8 +44,9 @@ class Script:
     async def run(self, shard, report):
         self.shards.append(shard)
         step = self.steps.pop(0) if self.steps else RESULT
-        report({"phase": "training", "step": 1, "steps": 9})
-        if step is HANG:
+        phase = step.get("hang", "training") if isinstance(step, dict) else "training"
+        report({"phase": phase, "step": 1, "steps": 9})
+        if step is HANG or step == {"hang": phase}:
             try:
                 await asyncio.Event().wait()
             finally:
@@ -62,7 +67,7 @@ def queue(database, job, source):
 
     def put(*ids):
         for id_ in ids:
-            queued = replace(job, id=id_, snapshot_root=source.info.root)
+            queued = replace(job, id=id_, snapshots=(SnapshotPin(SNAPSHOT, source.info.root),))
             database.write_now(lambda c, q=queued: store.add_fine_tune(c, q, "waiting"))
 
     return put
@@ -75,7 +80,9 @@ def work(database, source, tmp_path):
     @asynccontextmanager
     async def run(*steps, limits=Limits(5, 5)):  # noqa: B008 - frozen
         script, bell = Script(tmp_path, steps), Bell()
-        runner = Runner(database, source, script, ArtifactStore(tmp_path / "records"), bell, limits)
+        admission = Admission(source, ("tiny",), {})
+        gatherer = Gatherer(database, source, ArtifactStore(tmp_path / "records"))
+        runner = Runner(database, admission, gatherer, script, bell, limits, KEY)
         running = asyncio.create_task(runner.run())
         script.bell = bell
         yield script
@@ -99,7 +106,7 @@ ENDED = frozenset(State) - UNFINISHED
 
 
 def said(database, id_):
-    return [(e.state, e.message) for e in database.read_now(lambda c: store.events(c, id_, 0, 1000))[1]]
+    return [(e.state, e.message) for e in database.read_now(lambda c: store_events.events(c, id_, 0, 1000))[1]]
 
 
 async def test_a_fine_tune_passes_every_state_and_ends_with_its_revision(database, queue, work):
@@ -164,9 +171,9 @@ async def test_what_its_owner_cancels_is_stopped_and_stays_cancelled(database, q
 async def test_what_is_cancelled_at_the_last_moment_does_not_succeed(database, queue, work, monkeypatch):
     queue("a")
 
-    def cancel_first(job, result):
+    def cancel_first(job, result, key):
         database.write_now(lambda c: store.move(c, "a", State.CANCELLED, "cancelled"))
-        return original(job, result)
+        return original(job, result, key)
 
     original = jobs.lineage
     monkeypatch.setattr(jobs, "lineage", cancel_first)
@@ -187,7 +194,7 @@ async def test_a_new_start_takes_up_what_was_training_before_what_waits(database
     assert database.read_now(lambda c: store.find(c, "a")).state is State.SUCCEEDED
     assert [s.digest() for s in second.shards[:1]] == [s.digest() for s in first.shards]
     assert (State.TRAINING, "taken up again") in said(database, "a")
-    assert source.starts == [0], "what was read is not read again"
+    assert source.starts == [0, 0], "what was read for a is not read again for a"
 
 
 async def test_records_that_got_lost_are_read_again(database, queue, work, source, tmp_path):
@@ -212,20 +219,20 @@ async def test_a_full_disk_while_reading_is_told(database, queue, work, monkeypa
     async def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(jobs, "read_snapshot", full)
+    monkeypatch.setattr(gather, "read_snapshot", full)
     queue("a")
     async with work():
         assert (await at(database, "a", ENDED)).reason == "DISK_FULL"
 
 
 async def test_an_error_of_ours_fails_one_fine_tune_and_not_the_line(database, queue, work, monkeypatch):
-    read = jobs.read_snapshot
+    read = gather.read_snapshot
 
     async def broken(*args):
-        monkeypatch.setattr(jobs, "read_snapshot", read)
+        monkeypatch.setattr(gather, "read_snapshot", read)
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr(jobs, "read_snapshot", broken)
+    monkeypatch.setattr(gather, "read_snapshot", broken)
     queue("a", "b")
     async with work():
         await at(database, "b", {State.SUCCEEDED})
@@ -249,3 +256,127 @@ def test_everything_that_decides_the_bytes_names_the_work(job):
     )
     assert len({jobs.shard(j).digest() for j in (job, *changed)}) == 5
     assert jobs.shard(replace(job, id="x", owner=address(5), attempts=2)).digest() == jobs.shard(job).digest()
+
+
+# --- several snapshots, their licences, and records that are erased ---------------------------------------------------
+
+
+@pytest.fixture
+def two(database, job, source):
+    """Puts a fine-tune on two snapshots into the line."""
+    source.others[SECOND] = snapshot_records(6, 2, start=4)
+    pins = (SnapshotPin(SNAPSHOT, source.info.root), SnapshotPin(SECOND, root_of(source.others[SECOND])))
+    database.write_now(lambda c: store.add_fine_tune(c, replace(job, id="a", snapshots=pins), "waiting"))
+    return pins
+
+
+async def test_snapshots_are_trained_on_together(database, two, work, tmp_path):
+    async with work() as script:
+        done = await at(database, "a", ENDED)
+    lines = ArtifactStore(tmp_path / "records").get(script.shards[0].arguments["records"]).splitlines()
+    assert len(lines) == 10
+    made = manifest.parse(done.manifest)
+    assert [(s.name, s.root) for s in made.snapshots] == [(pin.name, pin.root) for pin in two]
+    assert (made.licence, made.use) == ("CC-BY-4.0", "commercial")
+
+
+@pytest.fixture
+def on_offer(job, offered):
+    """A fine-tune on a base model that the registry knows."""
+    return replace(job, base_sha256=base_models.sha256(offered))
+
+
+async def test_a_record_whose_own_licence_forbids_it_ends_it_before_training(database, on_offer, work, source):
+    first = replace(on_offer, id="a", snapshots=(SnapshotPin(SNAPSHOT, source.info.root),))
+    database.write_now(lambda c: store.add_fine_tune(c, first, "waiting"))
+    source.made[2] = replace(source.made[2], licence="CC-BY-ND-4.0")
+    async with work() as script:
+        failed = await at(database, "a", ENDED)
+        source.made[2] = replace(source.made[2], licence="CC-BY-SA-4.0")
+        database.write_now(lambda c: store.add_fine_tune(c, replace(first, id="b"), "waiting"))
+        done = await at(database, "b", ENDED)
+    assert (failed.state, failed.reason) == (State.FAILED, "LICENCE_FORBIDS_DERIVATIVES")
+    assert done.licence == "CC-BY-SA-4.0"
+    assert manifest.parse(done.manifest).licence == "CC-BY-SA-4.0"
+    assert len(script.shards) == 1
+
+
+async def test_a_fine_tune_of_before_there_was_a_gate_passes_it_now(database, on_offer, work, source):
+    old = replace(on_offer, id="a", licence="", snapshots=(SnapshotPin(SNAPSHOT, source.info.root),))
+    database.write_now(lambda c: store.add_fine_tune(c, old, "waiting"))
+    async with work():
+        assert (await at(database, "a", ENDED)).licence == "Apache-2.0"
+
+
+async def test_a_record_erased_since_the_estimate_ends_it_before_training(database, queue, work, source):
+    queue("a")
+    source.made[1] = replace(source.made[1], salt=b"", fields={})
+    async with work() as script:
+        failed = await at(database, "a", ENDED)
+    assert (failed.reason, script.shards) == ("RECORD_ERASED", [])
+    assert source.made[1].name in failed.message
+
+
+async def test_a_record_erased_while_it_trains_stops_it(database, queue, work, source):
+    queue("a", "b")
+    async with work(HANG) as script:
+        await at(database, "a", {State.TRAINING})
+        await database.write(lambda c: erase.note(c, source.made[3].name, "its author's wish"))
+        script.bell.ring()
+        failed = await at(database, "a", ENDED)
+        following = await at(database, "b", ENDED)
+    assert (failed.state, failed.reason, failed.records) == (State.FAILED, "RECORD_ERASED", "")
+    assert following.reason == "RECORD_ERASED"
+    assert script.stopped == len(script.shards) == 1
+
+
+async def test_a_record_erased_at_the_last_moment_leaves_nothing_to_publish(database, queue, work, source, monkeypatch):
+    queue("a")
+    original = jobs.EventLog.flush
+
+    async def erased_first(self):
+        await database.write(lambda c: store_snapshots.add_erased(c, source.made[0].name, "its author's wish"))
+        return await original(self)
+
+    monkeypatch.setattr(jobs.EventLog, "flush", erased_first)
+    async with work():
+        failed = await at(database, "a", ENDED)
+    assert (failed.reason, failed.manifest, failed.revision) == ("RECORD_ERASED", b"", "")
+
+
+# --- cancelled in every phase -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", (*event_log.PHASES, "a phase of tomorrow"))
+async def test_it_can_be_cancelled_in_every_phase_of_its_training(database, queue, work, phase):
+    queue("a", "b")
+    async with work({"hang": phase}) as script:
+        async with asyncio.timeout(10):
+            while (State.TRAINING, event_log.PHASES.get(phase, phase)) not in said(database, "a"):
+                await asyncio.sleep(0.01)
+        await database.write(lambda c: store.move(c, "a", State.CANCELLED, "cancelled"))
+        script.bell.ring()
+        await at(database, "b", {State.SUCCEEDED})
+    assert script.stopped == 1
+    assert said(database, "a")[-1] == (State.CANCELLED, "cancelled")
+    cancelled = database.read_now(lambda c: store.find(c, "a"))
+    assert (cancelled.manifest, cancelled.output, cancelled.revision) == (b"", "", "")
+
+
+async def test_it_can_be_cancelled_while_it_reads(database, queue, work, source):
+    queue("a", "b")
+    original = source.records
+
+    async def slow(name, start):
+        source.records = original
+        await asyncio.Event().wait()
+        yield source.made[0]
+
+    source.records = slow
+    async with work() as script:
+        await at(database, "a", {State.READING})
+        await database.write(lambda c: store.move(c, "a", State.CANCELLED, "cancelled"))
+        script.bell.ring()
+        await at(database, "b", {State.SUCCEEDED})
+    assert said(database, "a")[-1] == (State.CANCELLED, "cancelled")
+    assert len(script.shards) == 1

@@ -7,11 +7,22 @@ import pytest
 
 from openledger import canonical, manifest
 from openledger.artifacts import ArtifactStore
-from services.factory.lineage import lineage, measured
+from services.factory import erase, store, store_revisions
+from services.factory.licence import Attribution, Use
+from services.factory.lineage import lineage as signed_lineage
+from services.factory.lineage import measured
 from services.factory.model import State
-from services.factory.publish import put_artifacts
+from services.factory.publish import check_erased, name_it, put_artifacts
+from services.factory.run import SnapshotPin
+from services.factory.store_snapshots import Kept, put_snapshot
 from services.kit.errors import Fault
-from tests.factory_world import address
+from tests.factory_world import SNAPSHOT, address
+
+KEY = "0x" + "11" * 32
+
+
+def lineage(job, trained):
+    return signed_lineage(job, trained, KEY)
 
 
 def result(folder):
@@ -90,16 +101,65 @@ def test_the_revision_is_named_by_everything_that_made_it(job, tmp_path):
         lineage(changed, trained).revision
         for changed in (
             job,
-            replace(job, snapshot_root="dd" * 32),
+            replace(job, snapshots=(SnapshotPin(SNAPSHOT, "dd" * 32),)),
             replace(job, base_sha256="dd" * 32),
             replace(job, owner=address(9)),
             replace(job, spec=replace(job.spec, seed=9)),
+            replace(job, licence="MIT"),
+            replace(job, use=Use.NON_COMMERCIAL),
+            replace(job, attributions=(Attribution("datanets/a/snapshots/1", "MIT", "Anne"),)),
         )
     }
-    assert len(names) == 5
+    names.add(signed_lineage(job, trained, "0x" + "22" * 32).revision)
+    assert len(names) == 9
 
 
 def test_the_revision_is_not_named_by_when_and_where(job, tmp_path):
     trained = result(tmp_path / "output")
     elsewhere = replace(job, id="two", threads=job.threads, attempts=2, output="/elsewhere")
     assert lineage(elsewhere, trained | {"seconds": 99.0}).revision == lineage(job, trained).revision
+
+
+def test_further_files_are_named_by_the_manifest_and_the_evaluation_among_them(job, tmp_path):
+    trained = result(tmp_path / "output")
+    trained["files"] |= {"evaluation.json": "ee" * 32, "curves.png": "ff" * 32}
+    made = manifest.parse(lineage(job, trained).to_bytes())
+    assert made.files["curves.png"] == "ff" * 32
+    assert made.evaluation == "ee" * 32
+    assert made.licence == "CC-BY-4.0"
+
+
+async def test_an_adapter_whose_data_are_erased_is_not_named_any_more(database, done, artifacts):
+    record, pin = "datanets/letters/records/r1", done.snapshots[0]
+
+    def keep(c):
+        store.claim_adapter(c, done.adapter, done.owner)
+        store.add_fine_tune(c, done, "done")
+        put_snapshot(c, pin, Kept("00" * 32, {"": 1}), [record])
+
+    database.write_now(keep)
+    database.read_now(lambda c: check_erased(c, done))
+    revision = await put_artifacts(done, artifacts)
+    database.write_now(lambda c: erase.note(c, record, "its author's wish"))
+    for verb in (lambda c: check_erased(c, done), lambda c: name_it(c, done, revision)):
+        with pytest.raises(Fault) as fault:
+            database.write_now(verb)
+        assert (fault.value.reason, fault.value.metadata["record"]) == ("RECORD_ERASED", record)
+    assert database.read_now(lambda c: store_revisions.find_revision(c, revision.name)) is None
+
+
+async def test_what_has_a_name_keeps_it_when_its_data_are_erased(database, done, artifacts):
+    record = "datanets/letters/records/r1"
+
+    def keep(c):
+        store.claim_adapter(c, done.adapter, done.owner)
+        store.add_fine_tune(c, done, "done")
+        put_snapshot(c, done.snapshots[0], Kept("00" * 32, {"": 1}), [record])
+
+    database.write_now(keep)
+    revision = await put_artifacts(done, artifacts)
+    first = database.write_now(lambda c: name_it(c, done, revision))
+    database.write_now(lambda c: erase.note(c, record, "its author's wish"))
+    again = database.write_now(lambda c: name_it(c, done, revision))
+    assert again.name == first.name
+    assert [flag.record for flag in again.flags] == [record]

@@ -8,6 +8,7 @@ from openledger.artifacts import ArtifactStore
 from services.factory import read
 from services.factory.lines import parse
 from services.factory.model import JobFailed
+from services.factory.run import SnapshotPin
 from services.factory.source import SourceUnavailable
 from services.kit.errors import not_found
 from tests.factory_world import SNAPSHOT, ListSource, address, root_of, snapshot_records
@@ -29,7 +30,7 @@ def no_pause(monkeypatch):
 
 
 async def reading(source, root, kept, patience=5.0):
-    return await read.read_snapshot(source, SNAPSHOT, root, kept, patience)
+    return (await read.read_snapshot(source, SnapshotPin(SNAPSHOT, root), kept, patience)).digest
 
 
 async def failure(source, root, kept, patience=5.0):
@@ -66,7 +67,7 @@ async def test_a_stream_that_breaks_goes_on_and_gives_the_same_file(made, kept):
         {"fields": {"question": "letter 4?", "answer": "another"}},
         {"source": "elsewhere"},
         {"salt": bytes(32)},
-        {"salt": b""},
+        {"salt": b"short"},
         {"leaf": 5},
         {"contributor": "nobody"},
         {"fields": {"question": "\ud800", "answer": "half a character"}},
@@ -76,6 +77,21 @@ async def test_one_changed_record_is_found(made, kept, change):
     root = root_of(made)
     made[4] = replace(made[4], **change)
     assert (await failure(source_of(made), root, kept)).reason == "ROOT_MISMATCH"
+
+
+async def test_an_erased_record_is_named(made, kept):
+    root = root_of(made)
+    made[4] = replace(made[4], salt=b"", fields={})
+    failed = await failure(source_of(made), root, kept)
+    assert failed.reason == "RECORD_ERASED"
+    assert made[4].name in failed.message
+
+
+async def test_names_and_licences_of_the_records_are_told(made, kept):
+    made[2] = replace(made[2], licence="CC0-1.0")
+    done = await read.read_snapshot(ListSource(made), SnapshotPin(SNAPSHOT, root_of(made)), kept, 5.0)
+    assert done.names == tuple(record.name for record in made)
+    assert done.licences == {"": 8, "CC0-1.0": 1}
 
 
 def source_of(made):

@@ -1,42 +1,49 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import pytest
 
 from openledger.factory.v1 import factory_pb2 as pb
 from services.factory import translate
-from services.factory.spec import FineTuneSpec
-from services.kit.errors import Fault
-from tests.factory_world import SNAPSHOT
+from services.factory.model import Event, FineTune, Metrics, State, TrainingProgress
 
-ASKED = {"base": "tiny", "prompt_template": "{q}", "completion_template": "{a}"}
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-def test_what_is_unset_takes_the_default_and_is_shown():
-    spec = translate.spec_from(pb.FineTuneSpec(snapshots=[SNAPSHOT], **ASKED), "bfloat16")
-    assert spec == FineTuneSpec(precision="bfloat16", **ASKED)
-    shown = translate.spec_to(spec, SNAPSHOT)
-    assert (shown.rank, shown.epochs, shown.precision, shown.targets) == (8, 3, "bfloat16", ["all-linear"])
-    assert translate.spec_from(shown, "float32") == spec
+@pytest.mark.parametrize("state", State)
+def test_every_state_has_a_word_of_openais(job, state):
+    shown = translate.fine_tune_to(replace(job, state=state))
+    assert shown.status in {"queued", "validating_files", "running", "succeeded", "failed", "cancelled"}
+    assert pb.FineTuneState.Name(shown.state) == f"FINE_TUNE_STATE_{state}"
 
 
-def test_zero_that_was_asked_for_is_not_a_default():
-    spec = translate.spec_from(pb.FineTuneSpec(seed=0, held_out=0.0, **ASKED), "float32")
-    assert spec.held_out == 0.0
+def test_a_fine_tune_shows_what_it_is_pinned_to(job: FineTune):
+    shown = translate.fine_tune_to(job)
+    assert [(pin.name, pin.root) for pin in shown.snapshot_pins] == [(job.snapshots[0].name, "aa" * 32)]
+    assert list(shown.spec.snapshots) == [job.snapshots[0].name]
+    assert (shown.base_sha256, shown.licence, shown.threads) == ("bb" * 32, "CC-BY-4.0", 1)
 
 
-def test_every_field_of_a_specification_has_its_place_in_the_api():
-    spec = FineTuneSpec(
-        rank=3, alpha=5, layers=2, epochs=7, batch_size=9, learning_rate=0.02, precision="bfloat16", seed=11,
-        max_length=99, placebos=4, held_out=0.25, rslora=True, dora=True, targets=("q_proj", "v_proj"),
-        schedule="linear", warm_up=0.5, weight_decay=0.01, clip_norm=2.0, evaluations=3, patience=2,
-        curvature_samples=2, curvature_share=0.5, canaries=6, halves=8, leave_one_out=True, **ASKED,
-    )  # fmt: skip
-    message = translate.spec_to(spec, SNAPSHOT)
-    assert {f.name for f, _ in message.ListFields()} == {f.name for f in pb.FineTuneSpec.DESCRIPTOR.fields}
-    assert translate.spec_from(message, "float32") == spec
+@pytest.mark.parametrize(
+    ("progress", "state", "kind", "level"),
+    (
+        (None, State.QUEUED, "message", "info"),
+        (TrainingProgress(0, 9), State.TRAINING, "message", "info"),
+        (TrainingProgress(1, 9, 2.5), State.TRAINING, "metrics", "info"),
+        (None, State.FAILED, "message", "error"),
+        (None, State.CANCELLED, "message", "warn"),
+    ),
+)
+def test_events_have_openais_types_and_levels(progress, state, kind, level):
+    shown = translate.event_to(Event(1, NOW, state, "said", progress))
+    assert (shown.type, shown.level) == (kind, level)
 
 
-def test_a_value_that_no_run_can_have_names_its_field():
-    with pytest.raises(Fault) as fault:
-        translate.spec_from(pb.FineTuneSpec(precision="float7", **ASKED), "float32")
-    assert (fault.value.reason, fault.value.fields[0][0]) == ("BAD_SPEC", "spec.precision")
+def test_what_was_not_measured_is_not_shown_as_zero():
+    shown = translate.event_to(Event(1, NOW, State.TRAINING, "said", TrainingProgress(3, 9, 2.5))).progress
+    assert not shown.HasField("valid_loss")
+    metrics = Metrics(9, 1, {}, 2, 2.0, 1.0, 100, 1.0)
+    assert not translate.metrics_to(metrics).HasField("accuracy_before")
+    assert translate.metrics_to(replace(metrics, accuracy_before=0.0)).HasField("accuracy_before")

@@ -1,0 +1,149 @@
+"""Transport of fine-tunes: estimated, created, cloned, exported, found, compared, cancelled."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+
+import grpc
+from sqlalchemy import Connection
+
+from openledger.factory.v1 import factory_pb2 as pb
+from services.factory import filter as filters
+from services.factory import run_file, store, store_events, translate
+from services.factory.admit import Admitted
+from services.factory.compare import MAX_POINTS, compare, curve
+from services.factory.model import Checkpoint, FineTune, State
+from services.factory.run import Run
+from services.factory.translate_run import UNNAMED, changed, run_from
+from services.factory.workshop import PAGE, Answers, Workshop, before, cut, mine
+from services.kit import call
+from services.kit.auth import ACCOUNTS
+from services.kit.errors import exists, invalid, precondition
+
+ACCESS = {
+    "EstimateFineTune": ACCOUNTS,
+    "CreateFineTune": ACCOUNTS,
+    "CloneFineTune": ACCOUNTS,
+    "ExportFineTune": ACCOUNTS,
+    "GetFineTune": ACCOUNTS,
+    "ListFineTunes": ACCOUNTS,
+    "CompareFineTunes": ACCOUNTS,
+    "CancelFineTune": ACCOUNTS,
+}
+_STATES = {word: state for state, word in translate.STATUS.items()}
+_MOST_CHECKPOINTS = 1000
+
+
+class FineTuneMethods:
+    """Part of the servicer."""
+
+    def __init__(self, workshop: Workshop, answers: Answers) -> None:
+        self._w, self._database, self._answers = workshop, workshop.database, answers
+
+    async def EstimateFineTune(
+        self, request: pb.EstimateFineTuneRequest, context: grpc.aio.ServicerContext
+    ) -> pb.FineTuneEstimate:
+        run = run_from(_spec(request), request.run_file, "" if request.run_file else UNNAMED, self._w.precision)
+        admitted = await self._w.admission.admit(run)
+        estimate = await self._w.estimator.estimate(admitted)
+        return translate.estimate_to(estimate, admitted, self._w.estimator.tariff)
+
+    async def CreateFineTune(self, request: pb.CreateFineTuneRequest, context: grpc.aio.ServicerContext) -> pb.FineTune:
+        earlier = await self._answers.earlier(request, pb.FineTune)
+        if earlier is not None:
+            return earlier
+        run = run_from(_spec(request), request.run_file, request.adapter_id, self._w.precision)
+        return await self._queue(request, run, "")
+
+    async def CloneFineTune(self, request: pb.CloneFineTuneRequest, context: grpc.aio.ServicerContext) -> pb.FineTune:
+        earlier = await self._answers.earlier(request, pb.FineTune)
+        if earlier is not None:
+            return earlier
+        job = await self._database.read(mine(request.name))
+        return await self._queue(request, changed(job.run, request.changes, request.adapter_id), job.name)
+
+    async def ExportFineTune(self, request: pb.ExportFineTuneRequest, context: grpc.aio.ServicerContext) -> pb.RunFile:
+        job = await self._database.read(mine(request.name))
+        return pb.RunFile(content=run_file.dump(job.run))
+
+    async def GetFineTune(self, request: pb.GetFineTuneRequest, context: grpc.aio.ServicerContext) -> pb.FineTune:
+        return translate.fine_tune_to(await self._database.read(mine(request.name)))
+
+    async def ListFineTunes(
+        self, request: pb.ListFineTunesRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ListFineTunesResponse:
+        owner, size, start = call.principal().address, request.page_size or PAGE, before(request.page_token)
+        try:
+            where = filters.conditions(request.filter, _STATES)
+        except filters.FilterError as error:
+            raise invalid("BAD_FILTER", f"filter: {error}", "filter") from error
+        page = await self._database.read(lambda c: store.page(c, owner, start, size + 1, where))
+        shown, token = cut(page, size)
+        return pb.ListFineTunesResponse(fine_tunes=map(translate.fine_tune_to, shown), next_page_token=token)
+
+    async def CompareFineTunes(
+        self, request: pb.CompareFineTunesRequest, context: grpc.aio.ServicerContext
+    ) -> pb.FineTuneComparison:
+        names = list(request.names)
+        if len(names) < 2 or len(set(names)) < len(names):
+            raise invalid("BAD_COMPARISON", "names: two to eight different fine-tunes can be compared", "names")
+        finders = [mine(name) for name in names]
+
+        def read(c: Connection) -> pb.FineTuneComparison:
+            jobs = [find(c) for find in finders]
+            curves = [curve(store_events.losses(c, job.id), _checkpoints(c, job)) for job in jobs]
+            return translate.comparison_to(compare(jobs, curves))
+
+        return await self._database.read(read)
+
+    async def CancelFineTune(self, request: pb.CancelFineTuneRequest, context: grpc.aio.ServicerContext) -> pb.FineTune:
+        find = mine(request.name)
+
+        def cancel(c: Connection) -> pb.FineTune:
+            job = find(c)
+            if not store.move(c, job.id, State.CANCELLED, "cancelled by its owner") and job.state != State.CANCELLED:
+                raise precondition("ALREADY_ENDED", f"{job.name} is {job.state} already", state=job.state)
+            return translate.fine_tune_to(find(c))
+
+        return await self._answers.once(request, pb.FineTune, cancel)
+
+    async def _queue(
+        self, request: pb.CreateFineTuneRequest | pb.CloneFineTuneRequest, run: Run, clone_of: str
+    ) -> pb.FineTune:
+        """Admit a run and put it into the line, once for each request."""
+        owner = call.principal().address
+        job = self._job(await self._w.admission.admit(run), owner, clone_of)
+
+        def create(c: Connection) -> pb.FineTune:
+            if store.claim_adapter(c, job.adapter, owner) != owner:
+                raise exists("ADAPTER_TAKEN", f"adapters/{job.adapter} is another account's; choose another adapter_id")
+            store.add_fine_tune(c, job, "waiting for its turn")
+            return translate.fine_tune_to(job)
+
+        return await self._answers.once(request, pb.FineTune, create)
+
+    def _job(self, admitted: Admitted, owner: str, clone_of: str) -> FineTune:
+        run = admitted.run
+        return FineTune(
+            id=uuid.uuid4().hex,
+            owner=owner,
+            adapter=run.adapter,
+            spec=run.spec,
+            snapshots=run.snapshots,
+            base_sha256=run.base_sha256,
+            threads=self._w.threads,
+            create_time=datetime.now(UTC),
+            use=run.use,
+            licence=admitted.outcome.licence,
+            attributions=admitted.outcome.attributions,
+            clone_of=clone_of,
+        )
+
+
+def _spec(request: pb.EstimateFineTuneRequest | pb.CreateFineTuneRequest) -> pb.FineTuneSpec | None:
+    return request.spec if request.HasField("spec") else None
+
+
+def _checkpoints(c: Connection, job: FineTune) -> list[Checkpoint]:
+    return [found for _, found in store_events.checkpoints(c, job.id, None, max(_MOST_CHECKPOINTS, MAX_POINTS))]

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from openledger.artifacts import ArtifactStore
+from services.factory import erase, store, store_events, store_revisions, store_snapshots
+from services.factory.erase import Traces
+from services.factory.lines import line
+from services.factory.model import UNFINISHED, Metrics, Revision, State
+from services.factory.run import SnapshotPin
+from services.factory.store_snapshots import Kept
+
+RECORD, OTHER = "datanets/letters/records/r1", "datanets/letters/records/r11"
+HOLDS, LACKS = (
+    SnapshotPin("datanets/letters/snapshots/1", "aa" * 32),
+    SnapshotPin("datanets/letters/snapshots/2", "bb" * 32),
+)
+METRICS = Metrics(1, 0, {}, 1, 0.0, 0.0, 10, 1.0)
+
+
+@pytest.fixture
+def world(database, job):
+    """Two snapshots, of which one holds the record; a fine-tune in every state and a revision on each."""
+
+    def fill(c):
+        store.claim_adapter(c, job.adapter, job.owner)
+        for pin, records in ((HOLDS, [RECORD, OTHER]), (LACKS, [OTHER])):
+            store_snapshots.put_snapshot(c, pin, Kept("00" * 32, {"": len(records)}), records)
+            for state in State:
+                id_ = f"{pin.root[:2]}-{state}"
+                store.add_fine_tune(c, replace(job, id=id_, snapshots=(pin,), state=state, records="cc" * 32), "made")
+            revision = Revision(f"adapters/letters/revisions/{pin.root}", job.adapter, f"{pin.root[:2]}-SUCCEEDED",
+                                b"{}", METRICS, datetime.now(UTC))  # fmt: skip
+            store_revisions.add_revision(c, revision)
+
+    database.write_now(fill)
+    return database
+
+
+def test_revisions_made_from_it_are_flagged_and_others_are_not(world):
+    traces = world.write_now(lambda c: erase.note(c, RECORD, "its author's wish"))
+    assert traces.revisions == (f"adapters/letters/revisions/{HOLDS.root}",)
+    flagged = world.read_now(lambda c: store_revisions.find_revision(c, traces.revisions[0]))
+    assert [(flag.record, flag.reason) for flag in flagged.flags] == [(RECORD, "its author's wish")]
+    offered = world.read_now(lambda c: store_revisions.page_revisions(c, None, None, 9, retired=False))
+    assert [revision.name for _, revision in offered] == [f"adapters/letters/revisions/{LACKS.root}"]
+    assert len(world.read_now(lambda c: store_revisions.page_revisions(c, None, None, 9))) == 2
+
+
+def test_fine_tunes_on_it_that_have_not_ended_are_failed(world):
+    world.write_now(lambda c: erase.note(c, RECORD, "its author's wish"))
+    for state in State:
+        hit, spared = (world.read_now(lambda c, i=f"{root}-{state}": store.find(c, i)) for root in ("aa", "bb"))
+        assert spared.state is state
+        if state in UNFINISHED:
+            assert (hit.state, hit.reason, hit.records) == (State.FAILED, "RECORD_ERASED", "")
+            assert world.read_now(lambda c, j=hit: store_events.events(c, j.id, 1, 9))[1][-1].state is State.FAILED
+        else:
+            assert hit.state is state
+
+
+def test_telling_it_again_changes_nothing_more(world):
+    first = world.write_now(lambda c: erase.note(c, RECORD, "its author's wish"))
+    again = world.write_now(lambda c: erase.note(c, RECORD, "another reason"))
+    assert again == first
+    flagged = world.read_now(lambda c: store_revisions.find_revision(c, first.revisions[0]))
+    assert [flag.reason for flag in flagged.flags] == ["its author's wish"]
+
+
+def test_a_record_that_was_never_read_flags_what_is_named(world):
+    named = f"adapters/letters/revisions/{LACKS.root}"
+    traces = world.write_now(lambda c: erase.note(c, "datanets/letters/records/unseen", "a wish", [named]))
+    assert traces.revisions == (named,)
+
+
+async def test_its_texts_are_removed_and_nobody_elses(tmp_path):
+    kept, output = ArtifactStore(tmp_path / "records"), tmp_path / "output"
+    output.mkdir()
+    private, public = output / "evaluation_private.json", output / "evaluation.json"
+    private.write_text("{}")
+    public.write_text("{}")
+    who = "0x" + "0a" * 20
+    mine = kept.put(line("x", who, {"t": "a"}) + line(RECORD, who, {"t": "secret"}))
+    others = kept.put(line(OTHER, who, {"t": f'mentions "record":"{RECORD}"'}))
+    await erase.purge(kept, RECORD, Traces((), (output, tmp_path / "gone")))
+    assert not kept.has(mine)
+    assert kept.has(others)
+    assert not private.exists()
+    assert public.exists()

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from openledger.influence.adapter_config import ALL_LINEAR, AdapterConfig
+from openledger.influence.decoder import Decoder
+from openledger.influence.lora import Adapter
+from services.factory.memory import FIXED, Shape, adapter_parameters, training_bytes
+from services.factory.spec import FineTuneSpec
+from services.factory.train import seeded
+
+
+@pytest.fixture(scope="module")
+def shape(base):
+    return Shape.read(base)
+
+
+def test_the_shape_is_the_models(base, shape):
+    model = Decoder.load(base).model
+    weights = {id(p): p.numel() for name, p in model.named_parameters() if "norm" not in name}
+    assert shape.parameters() == sum(weights.values())
+
+
+@pytest.mark.parametrize("targets", ("all-linear", ("q_proj", "down_proj")))
+@pytest.mark.parametrize("layers", (1, 0))
+def test_trained_weights_are_counted_as_they_are_made(base, shape, targets, layers):
+    spec = FineTuneSpec(rank=4, layers=layers, targets=targets)
+    decoder = Decoder.load(base)
+    chosen = tuple(range(decoder.layers - (layers or decoder.layers), decoder.layers))
+    config = AdapterConfig("tiny", 4, 8, spec.target_modules, chosen)
+    adapter = Adapter.initialise(config, decoder.model, seeded(0, "initialise"))
+    assert adapter_parameters(shape, spec) == sum(tensor.numel() for tensor in adapter.tensors.values())
+
+
+def test_more_of_anything_needs_more(shape):
+    spec = FineTuneSpec()
+    least = training_bytes(shape, spec, 4, 1000)
+    assert least > FIXED
+    assert training_bytes(shape, spec, 40, 1000) > least
+    assert training_bytes(shape, spec, 4, 100_000) > least
+
+
+@pytest.mark.parametrize(
+    "change", ({"rank": 64}, {"batch_size": 64}, {"placebos": 9}, {"max_length": 4096}, {"dora": True})
+)
+def test_a_larger_run_needs_more(shape, change):
+    spec = FineTuneSpec(layers=2)
+    assert training_bytes(shape, replace(spec, **change), 4, 1000) > training_bytes(shape, spec, 4, 1000)
+    assert training_bytes(shape, replace(spec, layers=0), 4, 1000) > training_bytes(shape, spec, 4, 1000)
+
+
+def test_a_hundred_contributors_cost_three_adapters_each(shape):
+    spec = FineTuneSpec(targets=ALL_LINEAR)
+    each = (training_bytes(shape, spec, 101, 0) - training_bytes(shape, spec, 1, 0)) / 100
+    assert each == 3 * 4 * adapter_parameters(shape, spec)

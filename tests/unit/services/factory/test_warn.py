@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from services.factory.spec import FineTuneSpec
+from services.factory.warn import Prospect, cautions
+
+GOOD = Prospect(
+    spec=FineTuneSpec(),
+    records=400,
+    training=360,
+    held_out=40,
+    contributors={f"0x{i}": 36 for i in range(10)},
+    seconds=60.0,
+    memory_bytes=2**30,
+)
+
+
+def codes(prospect, seconds=3600.0, memory=2**34):
+    return [caution.code for caution in cautions(prospect, seconds, memory)]
+
+
+def test_a_good_run_needs_no_word():
+    assert codes(GOOD) == []
+    assert codes(GOOD, memory=0) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    (
+        ({"training": 9, "held_out": 391}, "FEW_RECORDS"),
+        ({"training": 260}, "MANY_DROPPED"),
+        ({"contributors": {"0x1": 360}}, "ONE_CONTRIBUTOR"),
+        ({"contributors": {"0x1": 200, "0x2": 160}}, "DOMINANT_CONTRIBUTOR"),
+        ({"spec": FineTuneSpec(epochs=10)}, "MEMORISING"),
+        ({"training": 20, "held_out": 380, "spec": FineTuneSpec(epochs=4)}, "MEMORISING"),
+        ({"training": 400, "held_out": 0}, "NOT_MEASURED"),
+        ({"training": 390, "held_out": 10}, "ROUGHLY_MEASURED"),
+        ({"spec": FineTuneSpec(learning_rate=0.1)}, "BOLD_LEARNING_RATE"),
+        ({"seconds": 4000.0}, "LONG"),
+        ({"memory_bytes": 2**35}, "MUCH_MEMORY"),
+    ),
+)
+def test_what_should_be_known_is_said(change, code):
+    assert code in codes(replace(GOOD, **change))
+
+
+def test_a_run_without_any_usable_record_can_be_warned_of():
+    assert "FEW_RECORDS" in codes(replace(GOOD, training=0, held_out=0, contributors={}))
