@@ -1,16 +1,17 @@
 """``adapter_config.json`` of a LoRA adapter, as PEFT and vLLM read it, without either of them and without torch.
 
-Refuses what ``lora`` would not compute exactly: DoRA, rsLoRA, biases, ranks per module. It reads no files.
+Refuses what ``lora`` would not compute exactly: DoRA, biases, ranks per module. It reads no files.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 ALL_LINEAR = ("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj")
 MAX_RANK = 512
-PLAIN = {"bias": "none", "use_dora": False, "use_rslora": False, "fan_in_fan_out": False}
+PLAIN = {"bias": "none", "use_dora": False, "fan_in_fan_out": False}
 ABSENT = ("rank_pattern", "alpha_pattern", "modules_to_save", "layer_replication", "target_parameters")
 
 
@@ -27,6 +28,13 @@ class AdapterConfig:
     alpha: int | float
     target_modules: tuple[str, ...]
     layers: tuple[int, ...]
+    rslora: bool = False
+    """Scale by alpha / sqrt(rank) (Kalajdzievski, arXiv:2312.03732) and not by alpha / rank."""
+
+    @property
+    def scaling(self) -> float:
+        """What the product of the two factors is multiplied by."""
+        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
     def to_json(self) -> dict[str, Any]:
         """The file's content, as PEFT and vLLM read it."""
@@ -43,7 +51,7 @@ class AdapterConfig:
             "target_modules": list(self.target_modules),
             "task_type": "CAUSAL_LM",
             "use_dora": False,
-            "use_rslora": False,
+            "use_rslora": self.rslora,
         }
 
     @classmethod
@@ -63,7 +71,10 @@ class AdapterConfig:
         if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < 2**20:
             raise AdapterError(f"adapter_config.json: lora_alpha must be a positive number, got {alpha!r}")
         targets, layers = _distinct(data, "target_modules", str), _distinct(data, "layers_to_transform", int)
-        return cls(str(data.get("base_model_name_or_path")), rank, alpha, targets, layers)
+        rslora = data.get("use_rslora", False)
+        if type(rslora) is not bool:
+            raise AdapterError(f"adapter_config.json: use_rslora must be true or false, got {rslora!r}")
+        return cls(str(data.get("base_model_name_or_path")), rank, alpha, targets, layers, rslora)
 
 
 def _distinct(data: dict[str, Any], field: str, kind: type) -> tuple[Any, ...]:

@@ -25,15 +25,18 @@ class HeadPass:
     gradient: Tensor
     """[N, H]"""
     curvature: Tensor
-    """[N, H]; zero where no generator was given."""
+    """[S, N, H]"""
 
 
-def head_pass(hidden: Tensor, targets: Tensor, weight: Tensor, generator: torch.Generator | None = None) -> HeadPass:
+def head_pass(
+    hidden: Tensor, targets: Tensor, weight: Tensor, generator: torch.Generator | None = None, samples: int = 0
+) -> HeadPass:
     """Token losses and their gradients with respect to ``hidden``.
 
     hidden: [N, H], at the positions that predict ``targets``: int64 [N]; weight: [V, H], the head's matrix (no bias).
+    samples: S, how often labels are sampled, with the generator.
 
-    With a generator ``curvature`` is the gradient for labels drawn from the model's own distribution, times an
+    Each of the S layers of ``curvature`` is the gradient for labels drawn from the model's own distribution, times an
     independent random sign per token. With J the Jacobian of h with respect to the parameters and s[n] these rows,
     E[(sum_n J_n^T s[n]) (sum_n J_n^T s[n])^T] = sum_n J_n^T F_n J_n with F_n the Fisher matrix of token n: the
     Gauss-Newton matrix of the summed loss, without bias (sampled labels: Martens, arXiv:1412.1193, section 5; the
@@ -41,7 +44,7 @@ def head_pass(hidden: Tensor, targets: Tensor, weight: Tensor, generator: torch.
     """
     with torch.no_grad():
         loss = torch.empty(len(hidden))
-        gradient, curvature = torch.empty_like(hidden), torch.zeros_like(hidden)
+        gradient, curvature = torch.empty_like(hidden), hidden.new_empty(samples, *hidden.shape)
         for start in range(0, len(hidden), ROWS):
             part = slice(start, start + ROWS)
             h, y = hidden[part], targets[part]
@@ -50,14 +53,16 @@ def head_pass(hidden: Tensor, targets: Tensor, weight: Tensor, generator: torch.
             p = logp.exp_()
             mean = p @ weight
             gradient[part] = mean - weight[y]
-            if generator is not None:
-                sign = torch.randint(0, 2, (len(h), 1), generator=generator) * 2.0 - 1.0
-                curvature[part] = sign * (mean - weight[_sample(p, generator)])
+            if samples:
+                assert generator is not None, "sampling needs random numbers"
+                cumulative = torch.cumsum(p, dim=1, out=p)
+                for sample in range(samples):
+                    sign = torch.randint(0, 2, (len(h), 1), generator=generator) * 2.0 - 1.0
+                    curvature[sample, part] = sign * (mean - weight[_sample(cumulative, generator)])
     return HeadPass(loss, gradient, curvature)
 
 
-def _sample(p: Tensor, generator: torch.Generator) -> Tensor:
-    """One index per row of probabilities [N, V], by inversion: one random number a row. Overwrites p."""
-    cumulative = torch.cumsum(p, dim=1, out=p)
-    u = torch.rand(len(p), 1, generator=generator) * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, u)[:, 0].clamp_(max=p.shape[1] - 1)
+def _sample(cumulative: Tensor, generator: torch.Generator) -> Tensor:
+    """One index per row of cumulated probabilities [N, V], by inversion: one random number a row."""
+    u = torch.rand(len(cumulative), 1, generator=generator) * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, u)[:, 0].clamp_(max=cumulative.shape[1] - 1)

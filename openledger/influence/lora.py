@@ -62,7 +62,7 @@ class Adapter:
 
 
 class LoraLinear(nn.Module):
-    """``base(x) + alpha / r * B A x``: the expression, and the order of operations, of PEFT's LoRA layer."""
+    """``base(x) + scaling * B A x``: the expression, and the order of operations, of PEFT's LoRA layer."""
 
     def __init__(self, base: nn.Linear, a: Tensor, b: Tensor, scaling: float) -> None:
         super().__init__()
@@ -91,13 +91,12 @@ def attached(model: nn.Module, adapter: Adapter) -> Iterator[dict[str, nn.Linear
     does not fit the model. Not re-entrant: one adapter at a time.
     """
     targets = _targets(model, adapter.config)
-    scaling = adapter.config.alpha / adapter.config.rank
     _check_shapes(adapter, targets)
     maps: dict[str, nn.Linear] = {}
     try:
         for path, linear in targets.items():
             a, b = f"{PREFIX}{path}.lora_A.weight", f"{PREFIX}{path}.lora_B.weight"
-            lora = LoraLinear(linear, adapter.tensors[a], adapter.tensors[b], scaling)
+            lora = LoraLinear(linear, adapter.tensors[a], adapter.tensors[b], adapter.config.scaling)
             maps |= {a: lora.lora_A, b: lora.lora_B}
             model.set_submodule(path, lora)
         yield {name: maps[name] for name in sorted(maps)}

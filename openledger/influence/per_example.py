@@ -9,7 +9,7 @@ of a batch must not interact (no batch norm). This module knows neither losses n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -48,19 +48,30 @@ class PerExampleGradients:
     def _record(self, i: int, x: Tensor, y: Tensor) -> None:
         self._taps[i] = x.detach(), y
 
-    def gradients(self, outputs: Tensor, cotangent: Tensor | None = None, *, keep_graph: bool = False) -> Tensor:
-        """float32 [B, P]: row b is the gradient of example b's part of <outputs, cotangent>.
+    def inputs(self) -> list[Tensor]:
+        """Each map's input in the last forward pass, in vector order: [B, T, in]."""
+        return [self._taps[i][0] for i in range(len(self._maps))]
+
+    def deltas(self, outputs: Tensor, cotangent: Tensor | None = None, *, keep_graph: bool = False) -> list[Tensor]:
+        """Gradients of <outputs, cotangent> with respect to each map's output, in vector order: [B, T, out].
 
         outputs: any tensor of the last forward pass; cotangent: same shape, or None for a scalar (a sum of losses).
         keep_graph allows another call on the same forward pass.
         """
-        taps = [self._taps[i] for i in range(len(self._maps))]
-        deltas = torch.autograd.grad(outputs, [y for _, y in taps], cotangent, retain_graph=keep_graph)
+        ends = [self._taps[i][1] for i in range(len(self._maps))]
+        return list(torch.autograd.grad(outputs, ends, cotangent, retain_graph=keep_graph))
+
+    def rows(self, deltas: Sequence[Tensor]) -> Tensor:
+        """float32 [B, P]: row b is example b's gradient with respect to the maps' weights."""
         rows = torch.empty(len(deltas[0]), self.size)
         start = 0
-        for (x, _), delta, parameter in zip(taps, deltas, self.parameters, strict=True):
+        for x, delta, parameter in zip(self.inputs(), deltas, self.parameters, strict=True):
             stop = start + parameter.size
             per_example = torch.bmm(delta.float().transpose(1, 2), x.float())  # [B, out, T] @ [B, T, in]
             rows[:, start:stop] = per_example.flatten(1)
             start = stop
         return rows
+
+    def gradients(self, outputs: Tensor, cotangent: Tensor | None = None, *, keep_graph: bool = False) -> Tensor:
+        """``rows`` of ``deltas``: row b is the gradient of example b's part of <outputs, cotangent>."""
+        return self.rows(self.deltas(outputs, cotangent, keep_graph=keep_graph))

@@ -1,116 +1,201 @@
 """Shadow trajectories: leave-one-contributor-out from one training run.
 
-Let theta_t be the one real AdamW trajectory, g_c the part of the batch gradient G = sum_c g_c that comes from
-contributor c's records, and m, v the optimizer's moments. For every contributor c this module carries
+Let theta_t be the one real AdamW trajectory and G = sum_b g_b its batch gradient, by records. For every contributor c
+this module carries an optimizer of its own, with its moments m_c and v_c, and the displacement
 
-    m_-c, v_-c   the moments that AdamW would have had without c on this trajectory: EMAs of G - g_c and of (G - g_c)^2
-    D_c          theta minus the parameters that a run without c would have reached, linearised
+    D_c = theta - (the parameters that a run without c would have reached).
 
-and each step does
+Such a run would see, at theta - D_c and without c's records, the gradient
 
-    u     = -lr (m / b1) / (sqrt(v / b2) + eps)                            the real update (b1, b2: bias corrections)
-    d_c   = u - [the same with m_-c, v_-c]                                 what c did to this update, exactly D_c  <-
-    (I + lr P H)^-1 D_c + d_c,   P = 1 / (sqrt(v / b2) + eps)      earlier displacement, pulled back by curvature
+    G_c = sum_{b not of c} g_b  -  (H_c + K_c) D_c                                          to first order in D_c,
 
-Without c AdamW's denominator shrinks as well as its numerator; the difference of the two finite updates has both, where
-c's naive share of the update, lr (m_c / b1) P, has only the latter. H = A^T A approximates the batch loss' Gauss-Newton
-matrix by one random row a_i per record (see ``curvature``), so with S = I + lr A P A^T [B, B] the inverse is (Woodbury)
+and so each step feeds this prediction to c's optimizer, whose moments, clipping and weight decay are then what they
+are: nothing in AdamW is linearised. Both parts of the Hessian leave out c's own records, as the real run would.
+K is the coupling of the LoRA factors, exact (see ``coupling``). H is the Gauss-Newton matrix, approximated as A^T A by
+random rows (see ``curvature``), at least one for each of the batch's records. A few rows overstate the largest
+eigenvalues, so their product is taken implicitly, where this step will have led: with P = 1 / (sqrt(v / b2) + eps) and
+k = lr (1 - beta_1) / b1, the weight that this step's gradient has in the update (b1, b2: bias corrections),
 
-    (I + lr P A^T A)^-1 D = D - lr P A^T S^-1 A D.
+    H (I + k P H)^-1 D  =  A^T (I + k A P A^T)^-1 A D,    a system as small as A has rows.
 
-The step is implicit, hence stable for any lr. Unlike a dense inverse this costs 2 R B P + B^2 P multiplications a
-step for R shadows; memory is 3 R P floats. An answer q then scores s_c(q) = -grad l_q(theta_T) . D_c: the estimated
-rise of its loss had c's records carried weight 0 (same initialisation and batch order).
+An answer q then scores s_c(q) = -grad l_q(theta_T) . D_c: the estimated rise of its loss had c's records carried
+weight 0 (same initialisation and batch order). How well this agrees with really training again is measured by
+``bench/lds``; docs/attribution.md has the figures.
+
+A step costs one product with A and one with A^T for each of R shadows, [R, P] by [P, rows], and memory is 3 R P floats.
+Contributors do not interact, so runs that track different contributors give the same rows as one that tracks all.
 
 Prior work: SGD-influence (Hara et al. 2019) and ACC-SGD-IE (arXiv:2510.26185) propagate a leave-one-out perturbation
 through SGD by Hessian-vector products; data value embedding (arXiv:2412.09538) does so by a dot product;
 AdamW-influence (arXiv:2605.18814) differentiates through AdamW's moments to first order; SOURCE (arXiv:2405.12186)
-averages the trajectory into segments; MAGIC (arXiv:2504.16430) is exact at 2-3 trainings per query. Here: finite
-removal from the moments, an implicit rank-B step, and contributors as the unit.
+averages the trajectory into segments; MAGIC (arXiv:2504.16430) is exact at 2-3 trainings per query. Here: the finite
+removal from AdamW itself, sampled curvature without a contributor's own records, LoRA's coupling exactly, and
+contributors as the unit.
 
 *Placebos* are contributors that do not exist: their "gradient" is zero-mean noise of a real contributor's size and is
 not part of G. What they score is what the method pays for nothing.
 
-This module knows no model, data, loss or schedule. AdamW here has no weight decay and no gradient clipping.
+This module knows no model, data, loss or schedule.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from openledger.influence.coupling import Coupling
+
 
 @dataclass(frozen=True)
-class Betas:
-    """AdamW's averaging constants and the epsilon outside the square root."""
+class AdamW:
+    """AdamW's constants (Loshchilov and Hutter, arXiv:1711.05101), and the clipping in front of it."""
 
     first: float = 0.9
     second: float = 0.95
     epsilon: float = 1e-8
+    """Outside the square root."""
+    weight_decay: float = 0.0
+    """Decoupled: a step shrinks the parameters by learning rate times this."""
+    clip_norm: float = 0.0
+    """Longest gradient, as in ``torch.nn.utils.clip_grad_norm_``; 0: no limit."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What a batch of B records says about the parameters."""
+
+    gradient: Tensor
+    """[B, P]: each record's part of the batch gradient; the rows sum to it."""
+    owners: Sequence[Sequence[int]]
+    """For each record the shadows that run without it: its contributor's, or none."""
+    curvature: Tensor
+    """A [n, P], n at least 1: A^T A estimates the batch loss' Gauss-Newton matrix without bias."""
+    curved: Sequence[int]
+    """For each row of A the record that it is of."""
+    coupling: Coupling | None = None
+    noise: Mapping[int, Tensor] = field(default_factory=dict)
+    """Placebo's shadow -> its gradient [P]."""
 
 
 class ShadowTrajectories:
-    """The optimizer of one run over P parameters, with a shadow for each of C contributors and K placebos."""
+    """The optimizer of one run, with a shadow for each of C contributors (rows 0..C-1) and K placebos after them."""
 
-    def __init__(self, parameters: int, contributors: int, placebos: int = 0, betas: Betas = Betas()) -> None:
-        self.contributors = contributors
-        self.betas = betas
+    def __init__(self, blocks: Sequence[int], shadows: int, optimizer: AdamW = AdamW()) -> None:
+        """blocks: how the P parameters are cut; work is done a block at a time. shadows: C + K."""
+        self.optimizer = optimizer
+        self.shadows = shadows
         self.steps = 0
-        shadows = contributors + placebos
-        self._m, self._v = torch.zeros(parameters), torch.zeros(parameters)
-        self._m_without, self._v_without = torch.zeros(shadows, parameters), torch.zeros(shadows, parameters)
-        self.displacements = torch.zeros(shadows, parameters)
-        """D: float32 [C + K, P], contributors first."""
+        ends = torch.tensor(blocks).cumsum(0).tolist()
+        self._parts = [slice(end - size, end) for end, size in zip(ends, blocks, strict=True)]
+        self._m, self._v = torch.zeros(2, sum(blocks))
+        self._m_without, self._v_without, self.displacements = (
+            [torch.zeros(shadows, size) for size in blocks] for _ in range(3)
+        )
+        """Per block [C + K, size]; ``displacements`` are D."""
 
-    def step(self, gradients: dict[int, Tensor], placebos: dict[int, Tensor], curvature: Tensor, lr: float) -> Tensor:
-        """Take one AdamW step; returns the update [P] to add to the parameters.
+    def vectors(self) -> Tensor:
+        """D as one matrix: float32 [C + K, P]."""
+        return torch.cat(self.displacements, dim=1)
 
-        gradients: contributor index -> its part of the batch gradient [P]; who is absent had no record in the batch.
-        placebos: placebo index -> its noise gradient [P]. curvature: A [B, P], rows a_i. lr: this step's learning rate.
-        """
+    def step(self, theta: Tensor, batch: Batch, lr: float) -> None:
+        """Take one AdamW step on the parameters [P], in place, and one in every shadow."""
         self.steps += 1
-        present = sorted(gradients)
-        rows = [gradients[c] for c in present]
-        total, without = _leave_one_out(rows, self._m)
-        held_back = dict(zip(present, without, strict=True))
-        held_back |= {self.contributors + k: total - noise for k, noise in placebos.items()}
-        update, metric = self._advance(self._m, self._v, total, lr)
-        self._propagate(curvature, metric, lr)
-        for r in range(len(self.displacements)):
-            shadow, _ = self._advance(self._m_without[r], self._v_without[r], held_back.get(r, total), lr)
-            self.displacements[r] += update - shadow
-        return update
+        total = batch.gradient.sum(0)
+        update = self._advance(self._m, self._v, total * self._clip(total.norm()), lr)
+        forecast = _Forecast(batch, total, self.shadows, self._implicit(batch, lr))
+        clip = self._clip(self._norms(forecast))
+        shrink = 1 - lr * self.optimizer.weight_decay
+        for k, part in enumerate(self._parts):
+            predicted = forecast.block(k, part).mul_(clip[:, None])
+            shadow = self._advance(self._m_without[k], self._v_without[k], predicted, lr)
+            self.displacements[k].mul_(shrink).add_(update[part] - shadow)
+        theta.mul_(shrink).add_(update)
 
-    def _advance(self, m: Tensor, v: Tensor, gradient: Tensor, lr: float) -> tuple[Tensor, Tensor]:
-        """AdamW on moments m, v [P], in place: the update and the metric P, both [P]."""
-        first, second = self.betas.first, self.betas.second
+    def state(self) -> dict[str, Tensor]:
+        """All but the number of steps, by name; copies nothing."""
+        rows = {"m_without": self._m_without, "v_without": self._v_without, "displacements": self.displacements}
+        blocks = {f"{name}.{k}": block for name, parts in rows.items() for k, block in enumerate(parts)}
+        return {"m": self._m, "v": self._v} | blocks
+
+    def restore(self, state: Mapping[str, Tensor], steps: int) -> None:
+        """Take up the ``state`` of another with the same shape, after so many steps."""
+        for name, tensor in self.state().items():
+            tensor.copy_(state[name])
+        self.steps = steps
+
+    def _advance(self, m: Tensor, v: Tensor, gradient: Tensor, lr: float) -> Tensor:
+        """AdamW on moments of any shape, in place; returns the update without weight decay."""
+        first, second = self.optimizer.first, self.optimizer.second
         m.lerp_(gradient, 1 - first)
         v.mul_(second).addcmul_(gradient, gradient, value=1 - second)
-        metric = (v / (1 - second**self.steps)).sqrt_().add_(self.betas.epsilon).reciprocal_()
-        return (m * metric).mul_(-lr / (1 - first**self.steps)), metric
+        scale = (v / self._bias(second)).sqrt_().add_(self.optimizer.epsilon)
+        return (m / scale).mul_(-lr / self._bias(first))
 
-    def _propagate(self, curvature: Tensor, metric: Tensor, lr: float) -> None:
-        """D <- (I + lr P A^T A)^-1 D by a B x B solve."""
-        scaled = curvature * metric  # A P: [B, P]
-        system = torch.eye(len(curvature)) + lr * (curvature @ scaled.T)
-        coefficients = torch.linalg.solve(system, curvature @ self.displacements.T)  # S^-1 A D^T: [B, R]
-        self.displacements.addmm_(coefficients.T, scaled, alpha=-lr)
+    def _bias(self, beta: float) -> float:
+        """What an average that began at zero is short of by now."""
+        return float(1 - beta**self.steps)
+
+    def _implicit(self, batch: Batch, lr: float) -> Tensor:
+        """Coefficients [C + K, n] whose product with A is H (I + k P H)^-1 D, each without the shadow's own records."""
+        a, optimizer = batch.curvature, self.optimizer
+        metric = 1 / ((self._v / self._bias(optimizer.second)).sqrt() + optimizer.epsilon)
+        k = lr * (1 - optimizer.first) / self._bias(optimizer.first)
+        system = torch.eye(len(a)) + k * ((a * metric) @ a.T)
+        product = torch.zeros(self.shadows, len(a))
+        for part, displacement in zip(self._parts, self.displacements, strict=True):
+            product += displacement @ a[:, part].T
+        coefficients = torch.linalg.solve(system, product.T).T.contiguous()
+        for shadow in sorted({owner for owners in batch.owners for owner in owners}):
+            left = [row for row, record in enumerate(batch.curved) if shadow not in batch.owners[record]]
+            coefficients[shadow] = 0.0
+            coefficients[shadow, left] = torch.linalg.solve(system[left][:, left], product[shadow, left])
+        return coefficients
+
+    def _norms(self, forecast: _Forecast) -> Tensor:
+        """Of the shadows' gradients [C + K]; zeros where nothing is clipped, and they need not be known."""
+        squares = torch.zeros(self.shadows)
+        for k, part in enumerate(self._parts if self.optimizer.clip_norm else []):
+            squares += forecast.block(k, part).square_().sum(1)
+        return squares.sqrt_()
+
+    def _clip(self, norm: Tensor) -> Tensor:
+        """What a gradient is multiplied by."""
+        limit = self.optimizer.clip_norm
+        return (limit / (norm + 1e-6)).clamp(max=1.0) if limit else torch.ones_like(norm)
 
 
-def _leave_one_out(rows: list[Tensor], like: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """The sum of the rows, and for each row the sum of the others.
+class _Forecast:
+    """The gradients that runs without each shadow's records would have seen in this step."""
 
-    By partial sums from both ends, not by subtraction: where one contributor is the whole batch the rest must be
-    exactly zero, since AdamW turns even a rounding error of 1e-9 into a step of full length.
+    def __init__(self, batch: Batch, total: Tensor, shadows: int, implicit: Tensor) -> None:
+        self._batch, self._total, self._shadows, self._implicit = batch, total, shadows, implicit
+        self._kept = _kept(batch) | {shadow: total - noise for shadow, noise in batch.noise.items()}
+
+    def block(self, k: int, part: slice) -> Tensor:
+        """Of block k, which is that part of the parameters: [C + K, size]."""
+        predicted = self._total[part].repeat(self._shadows, 1)
+        for shadow, gradient in self._kept.items():
+            predicted[shadow] = gradient[part]
+        predicted.addmm_(self._implicit, self._batch.curvature[:, part], alpha=-1)
+        if self._batch.coupling is not None:
+            predicted -= self._batch.coupling.product(k)
+        return predicted
+
+
+def _kept(batch: Batch) -> dict[int, Tensor]:
+    """The gradients [P] of the shadows whose records the batch has: by summing what is left, never by subtraction.
+
+    Where one contributor is the whole batch nothing may be left, not even a rounding error: AdamW would turn 1e-9 into
+    a step of full length.
     """
-    before = [torch.zeros_like(like)]
-    for row in rows:
-        before.append(before[-1] + row)
-    after = torch.zeros_like(like)
-    others = []
-    for row, prefix in zip(reversed(rows), reversed(before[:-1]), strict=True):
-        others.append(prefix + after)
-        after = after + row
-    return before[-1], others[::-1]
+    without: dict[int, list[int]] = {}
+    for record, owners in enumerate(batch.owners):
+        for shadow in owners:
+            without.setdefault(shadow, []).append(record)
+    left = torch.ones(len(without), len(batch.gradient))
+    for row, records in enumerate(without.values()):
+        left[row, records] = 0.0
+    return dict(zip(without, left @ batch.gradient, strict=True))

@@ -6,13 +6,15 @@ positions only. This module knows no optimizer, no contributors and no schedule.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from openledger.influence.coupling import Coupling
 from openledger.influence.curvature import head_pass
 from openledger.influence.decoder import Decoder
 from openledger.influence.per_example import PerExampleGradients
@@ -24,14 +26,32 @@ CHUNK_TOKENS = 1024
 
 @dataclass(frozen=True, eq=False)
 class BatchPass:
-    """Per example b of a batch, T_b tokens in its completion."""
+    """Of a batch of B records; T_b tokens in record b's completion."""
 
     loss: Tensor
     """[B]: mean NLL of the completion, in nats."""
     gradient: Tensor
-    """[B, P]: gradient of that loss."""
+    """[B, P]: gradient of that loss, over B: the rows sum to the gradient of the batch's mean loss."""
     curvature: Tensor
-    """[B, P]: 1 / sqrt(T_b) times the gradient of the sum of the tokens' randomly signed sampled-label losses."""
+    """[n, P]: A^T A is an unbiased estimate of the mean loss' Gauss-Newton matrix."""
+    curved: tuple[int, ...]
+    """The record that each row of it is of."""
+
+    def sampled(self, records: Sequence[int]) -> Tensor:
+        """1 / sqrt(T) times the gradient of the sum of a record's T randomly signed sampled-label losses: [b, P]."""
+        rows = self.curvature[[self.curved.index(record) for record in records]]
+        return rows * math.sqrt(len(self.curved))
+
+
+@dataclass(frozen=True, eq=False)
+class Curved:
+    """How a batch's curvature is estimated."""
+
+    records: Sequence[int]
+    """On which of its records: a random choice."""
+    samples: int
+    """Sampled labels a record."""
+    generator: torch.Generator
 
 
 class Trunk:
@@ -72,39 +92,69 @@ def evaluate(trunk: Trunk, examples: Sequence[Example]) -> Tensor:
     with torch.no_grad():
         for chunk in _chunks(examples):
             chosen = [examples[i] for i in chunk]
-            loss[chunk], _, _ = _head(trunk, trunk.decoder.upper(trunk.padded(chosen), trunk.layers), chosen, None)
+            loss[chunk], _, _ = _head(trunk, trunk.decoder.upper(trunk.padded(chosen), trunk.layers), chosen)
     return loss
 
 
 def batch_pass(
-    trunk: Trunk, taps: PerExampleGradients, examples: Sequence[Example], precision: str, generator: torch.Generator
+    trunk: Trunk,
+    taps: PerExampleGradients,
+    examples: Sequence[Example],
+    precision: str,
+    curved: Curved,
+    coupling: Coupling,
 ) -> BatchPass:
-    """Losses, per-example gradients and curvature rows of a batch: one forward and two backward passes."""
-    loss = torch.empty(len(examples))
-    gradient, curvature = torch.empty(2, len(examples), taps.size)
-    for chunk in _chunks(examples):
+    """Losses, per-example gradients and curvature rows of a batch, and what couples the factors of its LoRA maps.
+
+    One forward and one backward pass, and one more backward pass a sample for the records that curvature is taken of.
+    """
+    size = len(examples)
+    loss, gradient = torch.empty(size), torch.empty(size, taps.size)
+    place = {record: row for row, record in enumerate(curved.records)}
+    curvature = torch.empty(curved.samples, len(place), taps.size)
+    for chunk, wanted in _parts(examples, place):
         chosen = [examples[i] for i in chunk]
         with products_in(precision):
             output = trunk.decoder.upper(trunk.padded(chosen), trunk.layers)
-            loss[chunk], true, sampled = _head(trunk, output, chosen, generator)
-        gradient[chunk] = taps.gradients(output, true, keep_graph=True)
-        curvature[chunk] = taps.gradients(output, sampled)
-    return BatchPass(loss, gradient, curvature)
+            samples = curved.samples if wanted else 0
+            loss[chunk], true, sampled = _head(trunk, output, chosen, curved.generator, samples)
+        deltas = taps.deltas(output, true / size, keep_graph=wanted)
+        gradient[chunk] = taps.rows(deltas)
+        coupling.add(chunk, taps.inputs()[::2], deltas[1::2])
+        for sample in range(samples):
+            keep = sample + 1 < samples
+            rows = taps.gradients(output, sampled[sample], keep_graph=keep)
+            curvature[sample, [place[i] for i in chunk]] = rows
+    curvature = curvature.view(-1, taps.size).mul_(1 / math.sqrt(len(curvature) * len(place)))
+    return BatchPass(loss, gradient, curvature, tuple(curved.records) * curved.samples)
+
+
+def _parts(examples: Sequence[Example], curved: Mapping[int, int]) -> Iterator[tuple[list[int], bool]]:
+    """Chunks of a batch, and whether they are of records that curvature is taken of."""
+    for wanted in (True, False):
+        members = [i for i in range(len(examples)) if (i in curved) is wanted]
+        for chunk in _chunks([examples[i] for i in members]):
+            yield [members[i] for i in chunk], wanted
 
 
 def _head(
-    trunk: Trunk, output: Tensor, examples: Sequence[Example], generator: torch.Generator | None
+    trunk: Trunk,
+    output: Tensor,
+    examples: Sequence[Example],
+    generator: torch.Generator | None = None,
+    samples: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Losses [b], and the cotangents [b, T, width] of loss and curvature at the decoder's output."""
+    """Losses [b], and the cotangents at the decoder's output of loss [b, T, width] and curvature [S, b, T, width]."""
     counts = torch.tensor([len(example.completion) for example in examples])
     rows = torch.repeat_interleave(torch.arange(len(examples)), counts)
     columns = torch.cat([torch.arange(len(e.prompt) - 1, e.length - 1) for e in examples])
     targets = torch.tensor([token for example in examples for token in example.completion])
-    result = head_pass(output.detach()[rows, columns], targets, trunk.decoder.head.weight, generator)
-    true, sampled = torch.zeros(2, *output.shape)
+    weight = trunk.decoder.head.weight
+    result = head_pass(output.detach()[rows, columns], targets, weight, generator, samples)
+    true, sampled = torch.zeros(output.shape), torch.zeros(samples, *output.shape)
     share = 1.0 / counts[rows, None]
     true[rows, columns] = result.gradient * share
-    sampled[rows, columns] = result.curvature * share.sqrt()
+    sampled[:, rows, columns] = result.curvature * share.sqrt()
     losses = torch.stack([part.mean() for part in torch.split(result.loss, counts.tolist())])
     return losses, true, sampled
 

@@ -68,6 +68,10 @@ class Reporter:
     def training_starts(self) -> None:
         self._training_start = time.monotonic()
 
+    def resumed(self, step: int, work: float) -> None:
+        """So many steps were done before a crash: their work is no longer ahead."""
+        self._step, self._total = step, self._total - work
+
     def trained(self, loss: float, tokens: int, work: float) -> None:
         """One step is done. Raises Cancelled."""
         self._step, self._tokens, self._loss = self._step + 1, self._tokens + tokens, loss

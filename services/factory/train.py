@@ -1,40 +1,39 @@
 """Fine-tune a LoRA adapter on examples, learning on the way what each contributor did to it.
 
 One run of AdamW with shadow trajectories always on (``openledger.influence.shadow``); the same specification, data,
-base and thread count give the same bytes. Writes a PEFT folder and the contribution index beside it. It knows nothing
-of gRPC, databases, snapshots or money; it runs in the calling thread and prints nothing.
+base and thread count give the same bytes, also when the run was killed and goes on from its last checkpoint. Writes a
+PEFT folder, the contribution index, and how it was trained. It knows nothing of gRPC, databases, snapshots or money;
+it runs in the calling thread and prints nothing.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
-from openledger import canonical
 from openledger.influence import index
-from openledger.influence.adapter_config import AdapterConfig
 from openledger.influence.decoder import Decoder
-from openledger.influence.lora import Adapter, attached
 from openledger.influence.parameters import Parameter
-from openledger.influence.per_example import PerExampleGradients
-from openledger.influence.shadow import ShadowTrajectories
+from services.factory import checkpoint, write
 from services.factory.data import Example, split
-from services.factory.passes import BatchPass, Trunk, batch_pass, evaluate
 from services.factory.progress import Cancelled, Diverged, Progress, Reporter, TrainingError
+from services.factory.schedule import batches, evaluation_steps
 from services.factory.spec import FineTuneSpec
+from services.factory.training_run import TrainingRun
+from services.factory.work import Work
 
 __all__ = ["Cancelled", "Diverged", "Progress", "TrainResult", "TrainingError", "train"]
 
-WARM_UP = 3
-"""Steps over which the learning rate rises to its peak."""
+CHECKPOINT_SECONDS = 30.0
+"""Between two checkpoints: what a crash can cost."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,14 @@ class TrainResult:
     """Of each step, in nats per token."""
 
 
+@dataclass(frozen=True)
+class Scratch:
+    """Where a run keeps its checkpoint, and how often it is written."""
+
+    folder: Path
+    seconds: float = CHECKPOINT_SECONDS
+
+
 def train(
     spec: FineTuneSpec,
     examples: Sequence[Example],
@@ -62,142 +69,127 @@ def train(
     out_dir: Path,
     on_progress: Callable[[Progress], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
+    *,
+    canaries: Sequence[Example] = (),
+    scratch: Scratch | None = None,
 ) -> TrainResult:
     """Train, evaluate, write. ``out_dir`` is created; nothing is written to it before training has ended well.
 
-    Raises TrainingError (unfit data or base, or the loss became NaN), BaseModelError, or Cancelled.
+    canaries: examples of nobody's to train on as well. Raises TrainingError (unfit data or base, or the loss became
+    NaN), BaseModelError, Cancelled, or OSError where a checkpoint or the result finds no room.
     """
-    _check(examples)
+    _check(spec, [*examples, *canaries])
     training, held_out = split(examples, spec.held_out, spec.seed)
-    on_progress(Progress("loading", 0, math.ceil(len(training) * spec.epochs / spec.batch_size)))
+    training += canaries
+    on_progress(Progress("loading", 0, len(batches(spec, len(training)))))
     decoder = Decoder.load(base_path)
-    run = _Run(spec, decoder, training, held_out)
-    return run.go(out_dir, on_progress, should_stop)
+    _check_base(spec, decoder, [*training, *held_out])
+    run = TrainingRun(spec, decoder, training)
+    work = Work(spec, decoder)
+    total = work.of_run(training, held_out, len(evaluation_steps(spec, len(run.plan))))
+    trainer = _Trainer(run, held_out, work, Reporter(total, len(run.plan), on_progress, should_stop), scratch)
+    after = trainer.go()
+    trainer.reporter.report("writing")
+    metrics = _metrics(run, len(held_out), after)
+    files, root = write.folder(out_dir, run, held_out, metrics)
+    return TrainResult(out_dir, files, run.adapter.parameters, run.records, root, metrics, tuple(run.history.losses))
 
 
-def learning_rate(spec: FineTuneSpec, step: int, steps: int) -> float:
-    """Linear warm-up, then cosine decay to zero. step: 0-based."""
-    return spec.learning_rate * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
-def batches(spec: FineTuneSpec, records: int) -> list[list[int]]:
-    """Which records each step takes: every epoch is one random order, and no record is left over."""
-    generator = seeded(spec.seed, "order")
-    order = torch.cat([torch.randperm(records, generator=generator) for _ in range(spec.epochs)])
-    return [part.tolist() for part in torch.split(order, spec.batch_size)]
-
-
-class _Run:
-    """The state of one fine-tune."""
+class _Trainer:
+    """Takes a run from wherever it stands to its end."""
 
     def __init__(
-        self, spec: FineTuneSpec, decoder: Decoder, training: Sequence[Example], held_out: Sequence[Example]
+        self, run: TrainingRun, held_out: Sequence[Example], work: Work, reporter: Reporter, scratch: Scratch | None
     ) -> None:
-        _check_base(spec, decoder, [*training, *held_out])
-        self.spec, self.decoder, self.training, self.held_out = spec, decoder, training, held_out
-        first = decoder.layers - spec.layers
-        layers = tuple(range(first, decoder.layers))
-        config = AdapterConfig(spec.base, spec.rank, spec.alpha, spec.target_modules, layers)
-        self.adapter, self.theta = _flat(Adapter.initialise(config, decoder.model, seeded(spec.seed, "initialise")))
-        self.records = dict(sorted(Counter(example.contributor for example in training).items()))
-        self.row = {address: row for row, address in enumerate(self.records)}
-        self.shadows = ShadowTrajectories(len(self.theta), len(self.row), spec.placebos)
-        self.placebos = _placebos(spec, len(training), len(self.row))
-        self.trunk = Trunk(decoder, first)
-        self.losses: list[float] = []
+        self.run, self.held_out, self.work, self.reporter, self.scratch = run, held_out, work, reporter, scratch
+        self._best: dict[str, Tensor] = {}
+        self._written = time.monotonic()
 
-    def go(
-        self, out_dir: Path, on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]
-    ) -> TrainResult:
-        plan = batches(self.spec, len(self.training))
-        work = _Work(self.spec, self.decoder)
-        everything = [*self.training, *self.held_out]
-        total = sum(map(work.trunk, everything)) + 2 * sum(map(work.evaluation, self.held_out))
-        total += self.spec.epochs * sum(map(work.training, self.training))
-        reporter = Reporter(total, len(plan), on_progress, should_stop)
-        for examples, precision in ((self.training, self.spec.precision), (self.held_out, "float32")):
-            self.trunk.prepare(examples, precision, lambda n: reporter.report("preparing", n * work.trunk_layers))
-        before = self._evaluate(reporter, work)
-        generator = seeded(self.spec.seed, "curvature")
-        reporter.training_starts()
-        with attached(self.decoder.model, self.adapter) as maps, PerExampleGradients(maps) as taps:
-            for step, members in enumerate(plan):
-                batch = [self.training[i] for i in members]
-                result = batch_pass(self.trunk, taps, batch, self.spec.precision, generator)
-                self._step(members, result, step, len(plan))
-                tokens = sum(example.length for example in batch)
-                reporter.trained(self.losses[-1], tokens, sum(map(work.training, batch)))
-            after = self._evaluate(reporter, work)
-        reporter.report("writing")
-        return self._write(out_dir, before, after)
+    def go(self) -> Tensor:
+        """Train to the end; returns the held-out losses after [N], and leaves the run as it is to be published."""
+        self._prepare()
+        resumed = checkpoint.load(self.scratch.folder) if self.scratch else None
+        if resumed is not None:
+            self._resume(*resumed)
+        if not self.run.history.before:
+            self.run.history.before = self._evaluate().tolist()
+        looked_at = evaluation_steps(self.run.spec, len(self.run.plan))
+        self.reporter.training_starts()
+        with self.run.attached():
+            while self.run.done < len(self.run.plan) and not self._impatient():
+                examples = [self.run.training[i] for i in self.run.plan[self.run.done]]
+                tokens = self.run.step()
+                self.reporter.trained(self.run.history.losses[-1], tokens, sum(map(self.work.training, examples)))
+                if self.run.done in looked_at:
+                    self._look()
+                self._checkpoint()
+            return self._finish()
 
-    def _step(self, members: list[int], result: BatchPass, step: int, steps: int) -> None:
-        """One optimizer step, with its shadows. members: the batch's records, as indices into the training examples."""
-        size = len(members)
-        gradients: dict[int, Tensor] = {}
-        placebos: dict[int, Tensor] = {}
-        for b, i in enumerate(members):
-            row = self.row[self.training[i].contributor]
-            _accumulate(gradients, row, result.gradient[b], 1 / size)
-            for k in (k for k, records in enumerate(self.placebos) if i in records):
-                # A real record's part of G is the mean of T token gradients over B; so is this, but of random sign.
-                tokens = len(self.training[i].completion)
-                _accumulate(placebos, k, result.curvature[b], 1 / (size * math.sqrt(tokens)))
-        rate = learning_rate(self.spec, step, steps)
-        self.theta += self.shadows.step(gradients, placebos, result.curvature / math.sqrt(size), rate)
-        self.losses.append(float(result.loss.mean()))
-        if not (math.isfinite(self.losses[-1]) and bool(torch.isfinite(self.theta).all())):
-            raise Diverged(f"the loss became {self.losses[-1]} at step {step + 1} of {steps}: lower the learning rate")
+    def _prepare(self) -> None:
+        run, trunk_work = self.run, self.work.trunk_layers
+        for examples, precision in ((run.training, run.spec.precision), (self.held_out, "float32")):
+            run.trunk.prepare(examples, precision, lambda n: self.reporter.report("preparing", n * trunk_work))
 
-    def _evaluate(self, reporter: Reporter, work: _Work) -> Tensor:
-        losses = evaluate(self.trunk, self.held_out)
-        reporter.report("evaluating", sum(map(work.evaluation, self.held_out)))
+    def _evaluate(self) -> Tensor:
+        losses = self.run.evaluate(self.held_out)
+        self.reporter.report("evaluating", sum(map(self.work.evaluation, self.held_out)))
         return losses
 
-    def _write(self, out_dir: Path, before: Tensor, after: Tensor) -> TrainResult:
-        displacements = self.shadows.displacements.numpy()
-        vectors = dict(zip(self.row, displacements, strict=False))
-        parameters = self.adapter.parameters
-        contribution = index.build(parameters, vectors, list(displacements[len(self.row) :]))
-        metrics = _metrics(self, before, after)
-        tensors = {name: tensor.clone() for name, tensor in self.adapter.tensors.items()}
-        out_dir.mkdir(parents=True, exist_ok=True)
-        (out_dir / "adapter_config.json").write_bytes(canonical.dumps(self.adapter.config.to_json()))
-        (out_dir / "adapter_model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
-        (out_dir / "contribution_index.safetensors").write_bytes(contribution.to_bytes())
-        (out_dir / "metrics.json").write_bytes(canonical.dumps(metrics))
-        files = ("adapter_config.json", "adapter_model.safetensors", "contribution_index.safetensors", "metrics.json")
-        root = index.root(contribution).hex()
-        return TrainResult(out_dir, files, parameters, self.records, root, metrics, tuple(self.losses))
+    def _look(self) -> None:
+        """Measure the held-out loss, and keep the weights and displacements that gave the lowest."""
+        if not self.held_out:
+            return
+        losses = self._evaluate()
+        self.run.history.evaluations.append((self.run.done, float(losses.double().mean())))
+        if self.run.spec.patience and self._since_best() == 0:
+            self._best = checkpoint.clone(self.run.state()[0])
+
+    def _since_best(self) -> int:
+        """Evaluations since the one with the lowest loss."""
+        losses = [loss for _, loss in self.run.history.evaluations]
+        return len(losses) - 1 - losses.index(min(losses)) if losses else 0
+
+    def _impatient(self) -> bool:
+        patience = self.run.spec.patience
+        return bool(patience) and self._since_best() >= patience
+
+    def _finish(self) -> Tensor:
+        """The last evaluation; where it is not the best and the run was to keep the best, go back to that."""
+        after = self._evaluate()
+        history = self.run.history
+        if self.held_out and (not history.evaluations or history.evaluations[-1][0] != self.run.done):
+            history.evaluations.append((self.run.done, float(after.double().mean())))
+        if self._best and self._since_best() > 0:
+            best = min(history.evaluations, key=lambda entry: entry[1])[0]
+            self.run.restore(self._best, self.run.state()[1] | {"steps": best})
+            after = self._evaluate()
+        return after
+
+    def _checkpoint(self) -> None:
+        if self.scratch is None or time.monotonic() - self._written < self.scratch.seconds:
+            return
+        tensors, numbers = self.run.state()
+        best = {f"best.{name}": tensor for name, tensor in self._best.items()}
+        checkpoint.save(self.scratch.folder, tensors | best, numbers)
+        self._written = time.monotonic()
+
+    def _resume(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
+        self._best = {name.removeprefix("best."): t for name, t in tensors.items() if name.startswith("best.")}
+        self.run.restore(tensors, numbers)
+        done = [self.run.training[i] for members in self.run.plan[: self.run.done] for i in members]
+        self.reporter.resumed(self.run.done, sum(map(self.work.training, done)))
 
 
-class _Work:
-    """Costs in layer-tokens. The head counts as the number of layers that have as many weights."""
-
-    def __init__(self, spec: FineTuneSpec, decoder: Decoder) -> None:
-        layer = sum(weight.numel() for weight in decoder.body.layers[0].parameters())
-        self.head: float = decoder.head.weight.numel() / layer
-        self.upper = spec.layers
-        self.trunk_layers = decoder.layers - spec.layers
-
-    def trunk(self, example: Example) -> float:
-        return example.length * self.trunk_layers
-
-    def evaluation(self, example: Example) -> float:
-        return example.length * self.upper + len(example.completion) * 2 * self.head
-
-    def training(self, example: Example) -> float:
-        return example.length * 3 * self.upper + len(example.completion) * 2 * self.head
-
-
-def _check(examples: Sequence[Example]) -> None:
-    if not examples:
+def _check(spec: FineTuneSpec, examples: Sequence[Example]) -> None:
+    if spec.dora:
+        raise TrainingError("DoRA is not trained here: set dora to false")
+    if not any(example.contributor for example in examples):
         raise TrainingError("there is no record to train on")
     names = Counter(example.record for example in examples)
     if len(names) < len(examples):
         raise TrainingError(f"the record {names.most_common(1)[0][0]} occurs more than once")
     for example in examples:
-        if not index.ADDRESS.fullmatch(example.contributor):
+        if example.contributor and not index.ADDRESS.fullmatch(example.contributor):
             raise TrainingError(f"record {example.record}: {example.contributor!r} is not a lower-case 0x address")
         if not example.prompt or not example.completion:
             raise TrainingError(f"record {example.record} has an empty prompt or completion")
@@ -213,46 +205,20 @@ def _check_base(spec: FineTuneSpec, decoder: Decoder, examples: Sequence[Example
             raise TrainingError(f"record {example.record} holds a token that the base model does not have")
 
 
-def _flat(adapter: Adapter) -> tuple[Adapter, Tensor]:
-    """The same adapter with its tensors as views of one vector [P], so that one addition updates all."""
-    theta = torch.cat([adapter.tensors[parameter.name].flatten() for parameter in adapter.parameters])
-    parts = torch.split(theta, [parameter.size for parameter in adapter.parameters])
-    views = {p.name: part.view(p.shape) for p, part in zip(adapter.parameters, parts, strict=True)}
-    return Adapter(adapter.config, views), theta
-
-
-def _placebos(spec: FineTuneSpec, records: int, contributors: int) -> list[frozenset[int]]:
-    """For each placebo the records it pretends to own: as many as the average contributor has, at random."""
-    generator = seeded(spec.seed, "placebos")
-    size = max(1, round(records / contributors))
-    return [frozenset(torch.randperm(records, generator=generator)[:size].tolist()) for _ in range(spec.placebos)]
-
-
-def _accumulate(sums: dict[int, Tensor], key: int, row: Tensor, weight: float) -> None:
-    if key in sums:
-        sums[key].add_(row, alpha=weight)
-    else:
-        sums[key] = row * weight
-
-
-def seeded(seed: int, purpose: str) -> torch.Generator:
-    """Independent random numbers for each purpose, so that one more draw here changes nothing there."""
-    digest = hashlib.sha256(f"{purpose}\n{seed}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-
-
-def _metrics(run: _Run, before: Tensor, after: Tensor) -> dict[str, int | float]:
+def _metrics(run: TrainingRun, held_out: int, after: Tensor) -> dict[str, int | float]:
     """Figures for the lineage manifest: losses in nats per token, means over records; no times."""
+    seen = [run.training[i] for members in run.plan[: len(run.history.losses)] for i in members]
     metrics: dict[str, int | float] = {
-        "records": len(run.training),
-        "records_held_out": len(run.held_out),
-        "steps": len(run.losses),
-        "tokens": sum(example.length for example in run.training) * run.spec.epochs,
+        "records": sum(run.records.values()),
+        "records_held_out": held_out,
+        "steps": run.done,
+        "tokens": sum(example.length for example in seen),
         "threads": torch.get_num_threads(),
     }
-    if run.held_out:
-        change = (after - before).double()
-        metrics["loss_before"] = float(before.double().mean())
+    if held_out:
+        before = torch.tensor(run.history.before, dtype=torch.float64)
+        change = after.double() - before
+        metrics["loss_before"] = float(before.mean())
         metrics["loss_after"] = float(after.double().mean())
         metrics["loss_change_standard_error"] = float(change.std(correction=0)) / math.sqrt(max(len(change) - 1, 1))
     return metrics

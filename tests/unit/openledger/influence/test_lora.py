@@ -76,7 +76,7 @@ def test_one_adapter_at_a_time(decoder: Decoder, adapter: Adapter) -> None:
     (
         ({"peft_type": "IA3"}, "peft_type"),
         ({"use_dora": True}, "use_dora"),
-        ({"use_rslora": True}, "use_rslora"),
+        ({"use_rslora": "yes"}, "use_rslora"),
         ({"bias": "all"}, "bias"),
         ({"rank_pattern": {"q_proj": 2}}, "rank_pattern"),
         ({"r": 0}, "r must be"),

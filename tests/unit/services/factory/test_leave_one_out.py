@@ -19,8 +19,9 @@ from openledger.influence.lora import Adapter, attached
 from openledger.influence.quantize import NAT
 from openledger.influence.score import scores
 from services.factory.data import Example, split, tokenise
+from services.factory.schedule import batches, learning_rate, seeded
 from services.factory.spec import FineTuneSpec
-from services.factory.train import TrainResult, batches, learning_rate, seeded, train
+from services.factory.train import TrainResult, train
 from tests.unit.services.factory.conftest import records, spec
 
 CONTRIBUTORS, TRAIN, ASK = 8, 6, 2

@@ -14,11 +14,9 @@ from openledger.influence.index import ContributionIndex, root
 from openledger.influence.lora import Adapter
 from services.factory.data import Example, split, tokenise
 from services.factory.passes import fastest_precision
-from services.factory.spec import FineTuneSpec
-from services.factory.train import Cancelled, Progress, TrainingError, TrainResult, batches, learning_rate, train
+from services.factory.train import Cancelled, Progress, Scratch, TrainingError, TrainResult, train
+from services.factory.write import FILES
 from tests.unit.services.factory.conftest import records, spec
-
-FILES = ("adapter_config.json", "adapter_model.safetensors", "contribution_index.safetensors", "metrics.json")
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +134,7 @@ def test_cancelling_stops_at_once_and_writes_nothing(examples: tuple[Example, ..
 def test_a_loss_that_explodes_fails_clearly_and_writes_nothing(
     examples: tuple[Example, ...], base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.factory.train.learning_rate", lambda spec, step, steps: 1e30)
+    monkeypatch.setattr("services.factory.training_run.learning_rate", lambda spec, step, steps: 1e30)
     with pytest.raises(TrainingError, match="lower the learning rate"):
         train(spec(), examples, base, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -173,16 +171,119 @@ def test_one_record_is_enough(base: Path, tmp_path: Path) -> None:
     assert "loss_after" not in result.metrics
 
 
-def test_every_epoch_takes_every_record_once() -> None:
-    plan = batches(FineTuneSpec(epochs=2, batch_size=4), 5)
-    assert [len(step) for step in plan] == [4, 4, 2]
-    flat = [record for step in plan for record in step]
-    assert sorted(flat[:5]) == sorted(flat[5:]) == [0, 1, 2, 3, 4]
+# --- held-out loss while training -------------------------------------------------------------------------------------
 
 
-def test_learning_rate_warms_up_and_decays() -> None:
-    rates = [learning_rate(FineTuneSpec(learning_rate=0.001), step, 20) for step in range(20)]
-    assert rates[0] == pytest.approx(0.001 / 3)
-    assert max(rates) == rates[2] <= 0.001
-    assert rates[2:] == sorted(rates[2:], reverse=True)
-    assert rates[-1] < 1e-5 * 2
+def evaluations(result: TrainResult) -> list[tuple[int, float]]:
+    document = json.loads((result.folder / "training.json").read_bytes())
+    return [(step, loss) for step, loss in document["evaluations"]]
+
+
+def test_held_out_loss_is_measured_on_the_way_and_at_the_end(result: TrainResult) -> None:
+    assert [step for step, _ in evaluations(result)] == [1, 2, 3, 4, 5, 6]
+    assert evaluations(result)[-1][1] == pytest.approx(result.metrics["loss_after"])
+
+
+def test_what_stops_getting_better_is_stopped_and_the_best_is_kept(
+    examples: tuple[Example, ...], base: Path, tmp_path: Path
+) -> None:
+    settings = {"held_out": 0.2, "epochs": 40, "learning_rate": 0.03, "schedule": "constant", "evaluations": 80}
+    patient = train(spec(**settings, patience=5), examples, base, tmp_path / "patient")
+    steps = int(patient.metrics["steps"])
+    best = min(evaluations(patient), key=lambda entry: entry[1])
+    assert steps == best[0] < 80
+    assert evaluations(patient)[-1][0] == steps + 5
+    assert patient.metrics["loss_after"] == pytest.approx(best[1], abs=1e-6)
+    # The displacements that are published are those of the weights that are published.
+    whole = train(spec(**settings), examples, base, tmp_path / "whole")
+    assert whole.index_root != patient.index_root
+    assert whole.metrics["loss_after"] > patient.metrics["loss_after"]
+
+
+# --- canaries ---------------------------------------------------------------------------------------------------------
+
+
+def test_canaries_are_trained_on_and_are_nobodys(examples: tuple[Example, ...], base: Path, tmp_path: Path) -> None:
+    canary = Example("canaries/1", "", (1, 5, 6), (7, 8, 2))
+    result = train(spec(), examples, base, tmp_path / "out", canaries=[canary])
+    assert sum(result.contributors.values()) == result.metrics["records"] == len(examples)
+    without = train(spec(), examples, base, tmp_path / "without")
+    assert without.contributors == result.contributors
+    assert without.index_root != result.index_root
+
+
+# --- crashes ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_was_stopped_goes_on_and_gives_the_same_bytes(
+    examples: tuple[Example, ...], base: Path, tmp_path: Path
+) -> None:
+    settings = spec(held_out=0.2, epochs=4, patience=20, clip_norm=1.0, weight_decay=0.1, curvature_samples=2)
+    whole = train(settings, examples, base, tmp_path / "whole")
+    scratch = Scratch(tmp_path / "scratch", seconds=0.0)
+    for stop in (3, 3, 6):
+        seen: list[Progress] = []
+        with pytest.raises(Cancelled):
+            train(
+                settings,
+                examples,
+                base,
+                tmp_path / "out",
+                seen.append,
+                lambda s=stop, e=seen: e[-1].step >= s,
+                scratch=scratch,
+            )
+    events: list[Progress] = []
+    resumed = train(settings, examples, base, tmp_path / "out", events.append, scratch=scratch)
+    assert next(event.step for event in events if event.phase == "training") == 6
+    for file in FILES:
+        assert (resumed.folder / file).read_bytes() == (whole.folder / file).read_bytes(), file
+
+
+def test_a_damaged_checkpoint_costs_time_only(examples: tuple[Example, ...], base: Path, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    (scratch / "checkpoint.safetensors").write_bytes(b"\0" * 100)
+    again = train(spec(epochs=1), examples, base, tmp_path / "a", scratch=Scratch(scratch))
+    plain = train(spec(epochs=1), examples, base, tmp_path / "b")
+    assert again.index_root == plain.index_root
+
+
+# --- knobs ------------------------------------------------------------------------------------------------------------
+
+
+def test_rank_stabilised_scaling_is_what_peft_computes(
+    examples: tuple[Example, ...], base: Path, tmp_path: Path
+) -> None:
+    result = train(spec(rslora=True, held_out=0.2), examples, base, tmp_path / "out")
+    assert json.loads((result.folder / "adapter_config.json").read_bytes())["use_rslora"] is True
+    model = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(base, dtype=torch.float32), result.folder)
+    _, held_out = split(examples, 0.2, seed=3)
+    losses = []
+    for example in held_out:
+        ids = torch.tensor([[*example.prompt, *example.completion]])
+        labels = torch.tensor([[-100] * len(example.prompt) + list(example.completion)])
+        losses.append(model(input_ids=ids, labels=labels).loss.item())
+    assert sum(losses) / len(losses) == pytest.approx(result.metrics["loss_after"], abs=1e-4)
+
+
+def test_all_layers_and_some_targets(examples: tuple[Example, ...], base: Path, tmp_path: Path) -> None:
+    result = train(spec(layers=0, targets=("v_proj", "q_proj"), epochs=1), examples, base, tmp_path / "out")
+    config = json.loads((result.folder / "adapter_config.json").read_bytes())
+    assert config["layers_to_transform"] == [0, 1, 2, 3]
+    assert config["target_modules"] == ["q_proj", "v_proj"]
+    assert len(result.parameters) == 4 * 2 * 2
+
+
+def test_the_curvature_of_some_records_is_enough_to_train(
+    examples: tuple[Example, ...], base: Path, tmp_path: Path
+) -> None:
+    """The adapter is the same whatever the curvature is estimated on; the index is not."""
+    whole = train(spec(), examples, base, tmp_path / "whole")
+    part = train(spec(curvature_share=0.25), examples, base, tmp_path / "part")
+    more = train(spec(curvature_samples=3), examples, base, tmp_path / "more")
+    weights = [(r.folder / "adapter_model.safetensors").read_bytes() for r in (whole, more)]
+    assert weights[0] == weights[1]
+    a, b = (Adapter.load(r.folder).tensors for r in (whole, part))
+    assert max(float((a[name] - b[name]).abs().max()) for name in a) < 1e-4  # other chunks, other rounding
+    assert len({whole.index_root, part.index_root, more.index_root}) == 3

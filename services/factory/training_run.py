@@ -1,0 +1,147 @@
+"""One training run, a step at a time: weights, optimizer and shadows, and what each step has shown.
+
+The state between two steps is a set of tensors and numbers that can be taken out and put back in, bit for bit. This
+module knows neither files nor when to stop.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from openledger.influence.adapter_config import AdapterConfig
+from openledger.influence.coupling import Coupling, blocks
+from openledger.influence.decoder import Decoder
+from openledger.influence.lora import Adapter, attached
+from openledger.influence.per_example import PerExampleGradients
+from openledger.influence.shadow import AdamW, Batch, ShadowTrajectories
+from services.factory.data import Example
+from services.factory.passes import Curved, Trunk, batch_pass, evaluate
+from services.factory.progress import Diverged
+from services.factory.schedule import batches, curved_records, learning_rate, seeded
+from services.factory.spec import FineTuneSpec
+
+
+@dataclass
+class History:
+    """What a run has shown so far."""
+
+    before: list[float] = field(default_factory=list)
+    """Held-out losses of the base, one a record, in nats per token."""
+    losses: list[float] = field(default_factory=list)
+    """Of each step's batch."""
+    evaluations: list[tuple[int, float]] = field(default_factory=list)
+    """(steps done, mean held-out loss)."""
+
+
+class TrainingRun:
+    """The state of one fine-tune."""
+
+    def __init__(self, spec: FineTuneSpec, decoder: Decoder, training: Sequence[Example]) -> None:
+        self.spec, self.decoder, self.training = spec, decoder, training
+        self.plan = batches(spec, len(training))
+        first = decoder.layers - spec.layers if spec.layers else 0
+        config = AdapterConfig(
+            spec.base, spec.rank, spec.alpha, spec.target_modules, tuple(range(first, decoder.layers)), spec.rslora
+        )
+        self.adapter, self.theta = _flat(Adapter.initialise(config, decoder.model, seeded(spec.seed, "initialise")))
+        self.trunk = Trunk(decoder, first)
+        self.records = dict(sorted(Counter(e.contributor for e in training if e.contributor).items()))
+        self.row = {address: row for row, address in enumerate(self.records)}
+        self.placebos = _placebos(spec, len(training), len(self.row))
+        optimizer = AdamW(weight_decay=spec.weight_decay, clip_norm=spec.clip_norm)
+        shadows = len(self.row) + spec.placebos
+        self.shadows = ShadowTrajectories(blocks(self.adapter.parameters), shadows, optimizer)
+        self.history = History()
+        self._taps: PerExampleGradients | None = None
+
+    @property
+    def done(self) -> int:
+        """Steps taken."""
+        return self.shadows.steps
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """While the adapter is on the model: steps can be taken and the tuned model evaluated."""
+        with attached(self.decoder.model, self.adapter) as maps, PerExampleGradients(maps) as self._taps:
+            yield
+
+    def step(self) -> int:
+        """Take the next step; returns the tokens in its batch. Raises Diverged."""
+        assert self._taps is not None
+        number, members = self.done, self.plan[self.done]
+        examples = [self.training[i] for i in members]
+        owners = [[self.row[e.contributor]] if e.contributor else [] for e in examples]
+        pretended = {k: [b for b, i in enumerate(members) if i in theirs] for k, theirs in enumerate(self.placebos)}
+        curved = Curved(
+            curved_records(self.spec, number, len(members), sorted({b for some in pretended.values() for b in some})),
+            self.spec.curvature_samples,
+            seeded(self.spec.seed, f"curvature {number}"),
+        )
+        coupling = Coupling(self.adapter.parameters, self.shadows.displacements, owners)
+        result = batch_pass(self.trunk, self._taps, examples, self.spec.precision, curved, coupling)
+        noise = {}
+        for k, theirs in pretended.items():
+            if theirs:
+                noise[len(self.row) + k] = _noise([examples[b] for b in theirs], result.sampled(theirs), len(members))
+        batch = Batch(result.gradient, owners, result.curvature, result.curved, coupling, noise)
+        self.shadows.step(self.theta, batch, learning_rate(self.spec, number, len(self.plan)))
+        self.history.losses.append(float(result.loss.mean()))
+        if not (math.isfinite(self.history.losses[-1]) and bool(torch.isfinite(self.theta).all())):
+            raise Diverged(
+                f"the loss became {self.history.losses[-1]} at step {self.done} of {len(self.plan)}: "
+                "lower the learning rate"
+            )
+        return sum(example.length for example in examples)
+
+    def evaluate(self, held_out: Sequence[Example]) -> Tensor:
+        """Mean NLL of each held-out completion [N]; of the base outside ``attached``."""
+        return evaluate(self.trunk, held_out)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that the next step depends on, and the history: tensors by name, and JSON."""
+        numbers = {
+            "steps": self.done,
+            "before": self.history.before,
+            "losses": self.history.losses,
+            "evaluations": [list(entry) for entry in self.history.evaluations],
+        }
+        return {"theta": self.theta} | self.shadows.state(), numbers
+
+    def restore(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
+        """The inverse of ``state``."""
+        self.theta.copy_(tensors["theta"])
+        self.shadows.restore(tensors, numbers["steps"])
+        evaluations = [(int(step), float(loss)) for step, loss in numbers["evaluations"]]
+        self.history = History(list(numbers["before"]), list(numbers["losses"]), evaluations)
+
+
+def _flat(adapter: Adapter) -> tuple[Adapter, Tensor]:
+    """The same adapter with its tensors as views of one vector [P], so that one addition updates all."""
+    theta = torch.cat([adapter.tensors[parameter.name].flatten() for parameter in adapter.parameters])
+    parts = torch.split(theta, [parameter.size for parameter in adapter.parameters])
+    views = {p.name: part.view(p.shape) for p, part in zip(adapter.parameters, parts, strict=True)}
+    return Adapter(adapter.config, views), theta
+
+
+def _placebos(spec: FineTuneSpec, records: int, contributors: int) -> list[frozenset[int]]:
+    """For each placebo the records it pretends to own: as many as the average contributor has, at random."""
+    generator = seeded(spec.seed, "placebos")
+    size = max(1, round(records / max(1, contributors)))
+    return [frozenset(torch.randperm(records, generator=generator)[:size].tolist()) for _ in range(spec.placebos)]
+
+
+def _noise(examples: Sequence[Example], sampled: Tensor, size: int) -> Tensor:
+    """A placebo's part of the batch gradient: like a record's, the sum of T token gradients over T, but of random sign.
+
+    sampled: per example 1 / sqrt(T) times the gradient of its tokens' randomly signed sampled-label losses: [b, P].
+    """
+    share = torch.tensor([len(example.completion) for example in examples]).rsqrt() / size
+    return share @ sampled
