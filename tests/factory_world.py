@@ -102,6 +102,10 @@ class Datanet(datanet_pb2_grpc.DatanetServiceServicer):
         """Change a record after the snapshot was frozen."""
         self.records[leaf] = replace(self.records[leaf], **changes)
 
+    def corrupt_name(self, snapshot: str, leaf: int, name: str) -> None:
+        """Give a record another name, which its snapshot's root does not cover."""
+        self.made(snapshot)[leaf] = replace(self.made(snapshot)[leaf], name=name)
+
     async def GetDatanet(self, request: Any, context: Any) -> Any:
         fields = [datanet_pb2.Field(id="question"), datanet_pb2.Field(id="answer")]
         return datanet_pb2.Datanet(name=request.name, fields=fields, licence="CC-BY-4.0", licence_notice="ask Anne")

@@ -14,16 +14,17 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from openledger.manifest import ManifestError
-from services.factory import store, store_snapshots
+from services.factory import history, store, store_events, store_snapshots
 from services.factory.admit import Admission
 from services.factory.bell import Bell, rung
 from services.factory.event_log import EventLog
 from services.factory.gather import Gathered, Gatherer
 from services.factory.lineage import CODE, lineage, measured
-from services.factory.model import UNFINISHED, FineTune, JobFailed, State
+from services.factory.model import UNFINISHED, FineTune, JobFailed, State, TrainingProgress
 from services.factory.read import erased
 from services.kit import logs
 from services.kit.database import Database
@@ -189,17 +190,23 @@ class Runner:
             data = manifest.to_bytes()
         except ManifestError as error:
             raise JobFailed("UNTRAINABLE", f"the run gave figures that cannot be published: {error}") from error
-        metrics = measured(done.result)
-        await self._move(
-            job,
-            State.SUCCEEDED,
-            "done: ready to be published",
-            manifest=data,
-            revision=manifest.revision,
-            metrics=metrics,
-            trained_tokens=metrics.train_tokens,
-            output=str(done.output),
-        )
+        metrics, past = measured(done.result), await asyncio.to_thread(history.read, done.output)
+        ended = {
+            "manifest": data,
+            "revision": manifest.revision,
+            "metrics": metrics,
+            "trained_tokens": metrics.train_tokens,
+            "output": str(done.output),
+        }
+
+        def succeed(c: Connection) -> None:
+            if store.move(c, job.id, State.SUCCEEDED, "done: ready to be published", **ended) and past is not None:
+                for step, loss in past.evaluations:  # those too that no report told of, since another run made them
+                    seen = TrainingProgress(step, len(past.losses), past.train_loss(step), valid_loss=loss)
+                    store_events.put_checkpoint(c, job.id, seen, known_stays=True)
+
+        await self._database.write(succeed)
+        self._bell.ring()
 
     async def _fail(self, job: FineTune, reason: str, message: str) -> None:
         await self._move(job, State.FAILED, message, reason=reason, message=message)
@@ -225,6 +232,16 @@ def shard(job: FineTune) -> Shard:
 
 
 async def _stop(task: asyncio.Task[None]) -> None:
-    """End a task and wait until it has; what it raised stays in it."""
+    """End a task and wait until it has, also when we are to end meanwhile; what it raised stays in it.
+
+    A worker must not outlive the service's loop: a second cancellation would take us away from its end.
+    """
     task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime
+from pathlib import Path
 
 import grpc
 from sqlalchemy import Connection
 
 from openledger.factory.v1 import factory_pb2 as pb
 from services.factory import filter as filters
-from services.factory import run_file, store, store_events, translate
+from services.factory import history, run_file, store, store_events, translate
 from services.factory.admit import Admitted
 from services.factory.compare import MAX_POINTS, compare, curve
-from services.factory.model import Checkpoint, FineTune, State
+from services.factory.model import Checkpoint, FineTune, State, TrainingProgress
 from services.factory.run import Run
 from services.factory.translate_run import UNNAMED, changed, run_from
 from services.factory.workshop import PAGE, Answers, Workshop, before, cut, mine
@@ -92,7 +93,7 @@ class FineTuneMethods:
 
         def read(c: Connection) -> pb.FineTuneComparison:
             jobs = [find(c) for find in finders]
-            curves = [curve(store_events.losses(c, job.id), _checkpoints(c, job)) for job in jobs]
+            curves = [curve(_losses(c, job), _checkpoints(c, job)) for job in jobs]
             return translate.comparison_to(compare(jobs, curves))
 
         return await self._database.read(read)
@@ -143,6 +144,14 @@ class FineTuneMethods:
 
 def _spec(request: pb.EstimateFineTuneRequest | pb.CreateFineTuneRequest) -> pb.FineTuneSpec | None:
     return request.spec if request.HasField("spec") else None
+
+
+def _losses(c: Connection, job: FineTune) -> list[TrainingProgress]:
+    """Of every step where the run is done, else of those that were told."""
+    past = history.read(Path(job.output)) if job.output else None
+    if past is None:
+        return store_events.losses(c, job.id)
+    return [TrainingProgress(step, len(past.losses), loss) for step, loss in enumerate(past.losses, start=1)]
 
 
 def _checkpoints(c: Connection, job: FineTune) -> list[Checkpoint]:

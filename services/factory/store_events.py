@@ -50,8 +50,11 @@ def losses(c: Connection, id_: str) -> list[TrainingProgress]:
     return [told[step] for step in sorted(told)]
 
 
-def put_checkpoint(c: Connection, id_: str, progress: TrainingProgress) -> None:
-    """Keep a measurement; the same step measured again, after a crash, is the same checkpoint."""
+def put_checkpoint(c: Connection, id_: str, progress: TrainingProgress, *, known_stays: bool = False) -> None:
+    """Keep a measurement; the same step measured again, after a crash, is the same checkpoint.
+
+    known_stays: one that is there already is left as it is.
+    """
     key = (CHECKPOINT.c.fine_tune == id_) & (CHECKPOINT.c.step == progress.step)
     values = {
         "time": datetime.now(UTC),
@@ -60,6 +63,8 @@ def put_checkpoint(c: Connection, id_: str, progress: TrainingProgress) -> None:
         "valid_mean_token_accuracy": progress.valid_mean_token_accuracy,
         "trained_tokens": progress.tokens,
     }
+    if known_stays and c.execute(select(CHECKPOINT.c.step).where(key)).first() is not None:
+        return
     if c.execute(update(CHECKPOINT).where(key).values(**values)).rowcount == 0:
         c.execute(insert(CHECKPOINT).values(fine_tune=id_, step=progress.step, **values))
 

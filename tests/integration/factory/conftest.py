@@ -145,3 +145,4 @@ async def refused(call, reason, code):
     with pytest.raises(ApiError) as error:
         await call
     assert (error.value.reason, error.value.code) == (reason, code)
+    return error.value

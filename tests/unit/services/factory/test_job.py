@@ -40,6 +40,8 @@ class Script:
 
     def __init__(self, folder, steps):
         self.folder, self.steps, self.shards, self.stopped = folder, list(steps), [], 0
+        self.stopping, self.may_stop = asyncio.Event(), asyncio.Event()
+        self.may_stop.set()
 
     async def run(self, shard, report):
         self.shards.append(shard)
@@ -50,6 +52,8 @@ class Script:
             try:
                 await asyncio.Event().wait()
             finally:
+                self.stopping.set()
+                await self.may_stop.wait()
                 self.stopped += 1
         if isinstance(step, Exception):
             raise step
@@ -166,6 +170,18 @@ async def test_what_its_owner_cancels_is_stopped_and_stays_cancelled(database, q
         await at(database, "b", {State.SUCCEEDED})
     assert script.stopped == 1
     assert said(database, "a")[-1] == (State.CANCELLED, "cancelled")
+
+
+async def test_a_service_that_ends_while_a_worker_is_stopped_waits_for_the_workers_end(database, queue, work):
+    queue("a")
+    async with work(HANG) as script:
+        script.may_stop.clear()
+        await at(database, "a", {State.TRAINING})
+        await database.write(lambda c: store.move(c, "a", State.CANCELLED, "cancelled"))
+        script.bell.ring()
+        await script.stopping.wait()
+        asyncio.get_running_loop().call_later(0.2, script.may_stop.set)
+    assert script.stopped == 1
 
 
 async def test_what_is_cancelled_at_the_last_moment_does_not_succeed(database, queue, work, monkeypatch):
