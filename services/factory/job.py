@@ -191,7 +191,7 @@ class Runner:
         except ManifestError as error:
             raise JobFailed("UNTRAINABLE", f"the run gave figures that cannot be published: {error}") from error
         metrics, past = measured(done.result), await asyncio.to_thread(history.read, done.output)
-        ended = {
+        ended: dict[str, Any] = {
             "manifest": data,
             "revision": manifest.revision,
             "metrics": metrics,

@@ -341,7 +341,7 @@ async def test_a_record_erased_while_it_trains_stops_it(database, queue, work, s
         script.bell.ring()
         failed = await at(database, "a", ENDED)
         following = await at(database, "b", ENDED)
-    assert (failed.state, failed.reason, failed.records) == (State.FAILED, "RECORD_ERASED", "")
+    assert (failed.state, failed.reason) == (State.FAILED, "RECORD_ERASED")
     assert following.reason == "RECORD_ERASED"
     assert script.stopped == len(script.shards) == 1
 
