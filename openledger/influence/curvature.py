@@ -22,6 +22,8 @@ class HeadPass:
 
     loss: Tensor
     """[N]"""
+    correct: Tensor
+    """bool [N]: whether the token is the likeliest one."""
     gradient: Tensor
     """[N, H]"""
     curvature: Tensor
@@ -43,13 +45,14 @@ def head_pass(
     signs remove the cross terms between tokens also where sampled gradients of one sequence would correlate).
     """
     with torch.no_grad():
-        loss = torch.empty(len(hidden))
+        loss, correct = torch.empty(len(hidden)), torch.empty(len(hidden), dtype=torch.bool)
         gradient, curvature = torch.empty_like(hidden), hidden.new_empty(samples, *hidden.shape)
         for start in range(0, len(hidden), ROWS):
             part = slice(start, start + ROWS)
             h, y = hidden[part], targets[part]
             logp = torch.log_softmax(h @ weight.T, dim=-1)
             loss[part] = -logp.gather(1, y[:, None])[:, 0]
+            correct[part] = logp.argmax(dim=-1) == y
             p = logp.exp_()
             mean = p @ weight
             gradient[part] = mean - weight[y]
@@ -59,7 +62,7 @@ def head_pass(
                 for sample in range(samples):
                     sign = torch.randint(0, 2, (len(h), 1), generator=generator) * 2.0 - 1.0
                     curvature[sample, part] = sign * (mean - weight[_sample(cumulative, generator)])
-    return HeadPass(loss, gradient, curvature)
+    return HeadPass(loss, correct, gradient, curvature)
 
 
 def _sample(cumulative: Tensor, generator: torch.Generator) -> Tensor:

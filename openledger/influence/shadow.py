@@ -147,7 +147,7 @@ class ShadowTrajectories:
         product = torch.zeros(self.shadows, len(a))
         for part, displacement in zip(self._parts, self.displacements, strict=True):
             product += displacement @ a[:, part].T
-        coefficients = torch.linalg.solve(system, product.T).T.contiguous()
+        coefficients: Tensor = torch.linalg.solve(system, product.T).T.contiguous()
         for shadow in sorted({owner for owners in batch.owners for owner in owners}):
             left = [row for row, record in enumerate(batch.curved) if shadow not in batch.owners[record]]
             coefficients[shadow] = 0.0
@@ -164,7 +164,7 @@ class ShadowTrajectories:
     def _clip(self, norm: Tensor) -> Tensor:
         """What a gradient is multiplied by."""
         limit = self.optimizer.clip_norm
-        return (limit / (norm + 1e-6)).clamp(max=1.0) if limit else torch.ones_like(norm)
+        return torch.clamp(limit / (norm + 1e-6), max=1.0) if limit else torch.ones_like(norm)
 
 
 class _Forecast:

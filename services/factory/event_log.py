@@ -27,6 +27,7 @@ PHASES = {
     "training": "training",
     "evaluating": "measuring on the records that were held out",
     "writing": "writing the adapter and its contribution index",
+    "measuring": "measuring what it gained, what it forgot, and what it gives away",
 }
 
 

@@ -86,14 +86,15 @@ def fastest_precision(cpu: Path = Path("/proc/cpuinfo")) -> str:
     return "bfloat16" if flags & {"avx512_bf16", "amx_bf16", "bf16"} else "float32"
 
 
-def evaluate(trunk: Trunk, examples: Sequence[Example]) -> Tensor:
-    """Mean NLL of each example's completion, in nats: [N], computed in float32."""
-    loss = torch.empty(len(examples))
+def evaluate(trunk: Trunk, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
+    """Mean NLL in nats, and share of tokens that are the likeliest, of each completion: [N], [N]; in float32."""
+    loss, accuracy = torch.empty(2, len(examples))
     with torch.no_grad():
         for chunk in _chunks(examples):
             chosen = [examples[i] for i in chunk]
-            loss[chunk], _, _ = _head(trunk, trunk.decoder.upper(trunk.padded(chosen), trunk.layers), chosen)
-    return loss
+            head = _head(trunk, trunk.decoder.upper(trunk.padded(chosen), trunk.layers), chosen)
+            loss[chunk], accuracy[chunk] = head.loss, head.accuracy
+    return loss, accuracy
 
 
 def batch_pass(
@@ -117,13 +118,14 @@ def batch_pass(
         with products_in(precision):
             output = trunk.decoder.upper(trunk.padded(chosen), trunk.layers)
             samples = curved.samples if wanted else 0
-            loss[chunk], true, sampled = _head(trunk, output, chosen, curved.generator, samples)
-        deltas = taps.deltas(output, true / size, keep_graph=wanted)
+            head = _head(trunk, output, chosen, curved.generator, samples)
+        loss[chunk] = head.loss
+        deltas = taps.deltas(output, head.gradient / size, keep_graph=wanted)
         gradient[chunk] = taps.rows(deltas)
         coupling.add(chunk, taps.inputs()[::2], deltas[1::2])
         for sample in range(samples):
             keep = sample + 1 < samples
-            rows = taps.gradients(output, sampled[sample], keep_graph=keep)
+            rows = taps.gradients(output, head.curvature[sample], keep_graph=keep)
             curvature[sample, [place[i] for i in chunk]] = rows
     curvature = curvature.view(-1, taps.size).mul_(1 / math.sqrt(len(curvature) * len(place)))
     return BatchPass(loss, gradient, curvature, tuple(curved.records) * curved.samples)
@@ -137,14 +139,25 @@ def _parts(examples: Sequence[Example], curved: Mapping[int, int]) -> Iterator[t
             yield [members[i] for i in chunk], wanted
 
 
+@dataclass(frozen=True, eq=False)
+class _Head:
+    """Loss and accuracy [b] of a chunk, and the cotangents at the decoder's output of loss and of curvature."""
+
+    loss: Tensor
+    accuracy: Tensor
+    gradient: Tensor
+    """[b, T, width]"""
+    curvature: Tensor
+    """[S, b, T, width]"""
+
+
 def _head(
     trunk: Trunk,
     output: Tensor,
     examples: Sequence[Example],
     generator: torch.Generator | None = None,
     samples: int = 0,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Losses [b], and the cotangents at the decoder's output of loss [b, T, width] and curvature [S, b, T, width]."""
+) -> _Head:
     counts = torch.tensor([len(example.completion) for example in examples])
     rows = torch.repeat_interleave(torch.arange(len(examples)), counts)
     columns = torch.cat([torch.arange(len(e.prompt) - 1, e.length - 1) for e in examples])
@@ -155,8 +168,11 @@ def _head(
     share = 1.0 / counts[rows, None]
     true[rows, columns] = result.gradient * share
     sampled[:, rows, columns] = result.curvature * share.sqrt()
-    losses = torch.stack([part.mean() for part in torch.split(result.loss, counts.tolist())])
-    return losses, true, sampled
+    loss, accuracy = (
+        torch.stack([part.mean() for part in torch.split(values, counts.tolist())])
+        for values in (result.loss, result.correct.float())
+    )
+    return _Head(loss, accuracy, true, sampled)
 
 
 def _chunks(examples: Sequence[Example]) -> Iterator[list[int]]:

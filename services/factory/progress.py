@@ -26,6 +26,11 @@ class Progress:
     """Of training so far."""
     seconds_left: float | None = None
     """Until everything is done."""
+    tokens: int | None = None
+    """Trained so far."""
+    valid_loss: float | None = None
+    """Of the held-out records, where they were measured after this step."""
+    valid_mean_token_accuracy: float | None = None
 
 
 class Cancelled(Exception):
@@ -55,15 +60,16 @@ class Reporter:
         self._start = time.monotonic()
         self._training_start = self._start
 
-    def report(self, phase: str, work: float = 0.0) -> None:
-        """Some work of a phase is done. Raises Cancelled."""
+    def report(self, phase: str, work: float = 0.0, valid: tuple[float, float] | None = None) -> None:
+        """Some work of a phase is done; valid: held-out loss and accuracy, if just measured. Raises Cancelled."""
         if self._should_stop():
             raise Cancelled
         self._done += work
         now = time.monotonic()
         left = (now - self._start) * max(self._total / self._done - 1, 0.0) if self._done else None
         speed = self._tokens / (now - self._training_start) if self._tokens else None
-        self._on_progress(Progress(phase, self._step, self._steps, self._loss, speed, left))
+        so_far = (self._step, self._steps, self._loss, speed, left, self._tokens or None)
+        self._on_progress(Progress(phase, *so_far, *(valid or ())))
 
     def training_starts(self) -> None:
         self._training_start = time.monotonic()

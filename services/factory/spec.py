@@ -74,7 +74,7 @@ class FineTuneSpec:
     """Stop after so many evaluations without a lower held-out loss, and keep the best weights; 0 = train to the end."""
     placebos: int = 2
     """Contributors of pure noise, which measure the contribution index's floor."""
-    curvature_samples: int = 1
+    curvature_samples: int = 4
     """Sampled labels a record, from which the loss's curvature is estimated: more is less noise, at one backward pass
     each."""
     curvature_share: float = 1.0

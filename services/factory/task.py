@@ -1,4 +1,4 @@
-"""The work of one fine-tune in a worker of its own: verified records in, adapter and contribution index out.
+"""The work of one fine-tune in a worker of its own: verified records in, adapter and all that is told of it out.
 
     run by an executor as "services.factory.task:fine_tune"
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import time
 from collections import Counter
 from dataclasses import asdict
@@ -21,11 +22,17 @@ import torch
 from openledger import base_models
 from openledger.artifacts import ArtifactStore, file_sha256
 from openledger.manifest import FILES
+from services.factory import tell
 from services.factory.data import load_tokenizer, tokenise
+from services.factory.evaluation import canaries
 from services.factory.lines import FOLDER, parse
 from services.factory.spec import FineTuneSpec
-from services.factory.train import Progress, train
+from services.factory.train import Progress, Scratch, TrainResult, train
+from services.factory.write import TRAINING
 from services.kit.executor import Report, TaskContext
+
+PUBLISHED = (*FILES, TRAINING, tell.EVALUATION, tell.CURVES)
+"""What the lineage manifest names; the same run gives the same bytes."""
 
 
 class NothingToTrainOn(ValueError):
@@ -41,9 +48,10 @@ class DiskFull(OSError):
 
 
 def fine_tune(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
-    """Train.  arguments: see `services.factory.job.shard`; reports are `Progress` as JSON.
+    """Train and evaluate.  arguments: see `services.factory.job.shard`; reports are `Progress` as JSON.
 
-    Returns records, files (SHA-256 by name), index_root, contributors, metrics, dropped (count by code) and seconds.
+    Returns records, files (SHA-256 by name), index_root, contributors, metrics, verdict, dropped (count by code),
+    seconds, and peak_memory_bytes.
     """
     try:
         return _fine_tune(arguments, context)
@@ -54,26 +62,50 @@ def fine_tune(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]
 
 
 def _fine_tune(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
-    start, output, report = time.monotonic(), context.output, context.report
+    start, output = time.monotonic(), context.output
     torch.set_num_threads(arguments["threads"])
     spec = FineTuneSpec.from_json(arguments["spec"])
     records = parse(ArtifactStore(Path(os.environ[FOLDER])).get(arguments["records"]))
-    base = _base(spec.base, arguments["base_sha256"], report)
-    tokenised = tokenise(records, spec, load_tokenizer(base))
-    dropped = dict(sorted(Counter(refused.code for refused in tokenised.refused).items()))
+    base = _base(spec.base, arguments["base_sha256"], context.report)
+    tokenizer = load_tokenizer(base)
+    tokenised = tokenise(records, spec, tokenizer)
     if not tokenised.examples:
         first = tokenised.refused[0]
         raise NothingToTrainOn(f"none of the {len(records)} records can be used; {first.record}: {first.reason}")
-    result = train(spec, tokenised.examples, base, output, lambda progress: report(asdict(progress)))
+    planted = canaries.make(spec.canaries, spec.seed, tokenizer)
+
+    def report(progress: Progress) -> None:
+        context.report(asdict(progress))
+
+    result = train(
+        spec,
+        tokenised.examples,
+        base,
+        output,
+        report,
+        canaries=[canary.example for canary in planted],
+        scratch=Scratch(context.scratch),
+    )
+    judged = tell.evaluate(
+        spec, tokenised.examples, planted, tokenizer, base, output, lambda: report(_measuring(result))
+    )
+    tell.curves(spec, output)
     return {
         "records": len(records),
-        "files": {name: file_sha256(output / name) for name in FILES},
+        "files": {name: file_sha256(output / name) for name in PUBLISHED},
         "index_root": result.index_root,
         "contributors": result.contributors,
-        "metrics": result.metrics,
-        "dropped": dropped,
+        "metrics": result.metrics | judged.metrics,
+        "verdict": judged.verdict,
+        "dropped": dict(sorted(Counter(refused.code for refused in tokenised.refused).items())),
         "seconds": time.monotonic() - start,
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
+
+
+def _measuring(result: TrainResult) -> Progress:
+    steps = int(result.metrics["steps"])
+    return Progress("measuring", steps, steps, result.losses[-1])
 
 
 def _base(name: str, expected: str, report: Report) -> Path:

@@ -131,8 +131,10 @@ class _Trainer:
             run.trunk.prepare(examples, precision, lambda n: self.reporter.report("preparing", n * trunk_work))
 
     def _evaluate(self) -> Tensor:
-        losses = self.run.evaluate(self.held_out)
-        self.reporter.report("evaluating", sum(map(self.work.evaluation, self.held_out)))
+        losses, accuracy = self.run.evaluate(self.held_out)
+        mean = float(losses.double().mean()) if self.held_out else math.nan
+        valid = (mean, float(accuracy.double().mean())) if self.run.done and math.isfinite(mean) else None
+        self.reporter.report("evaluating", sum(map(self.work.evaluation, self.held_out)), valid)
         return losses
 
     def _look(self) -> None:

@@ -101,8 +101,8 @@ class TrainingRun:
             )
         return sum(example.length for example in examples)
 
-    def evaluate(self, held_out: Sequence[Example]) -> Tensor:
-        """Mean NLL of each held-out completion [N]; of the base outside ``attached``."""
+    def evaluate(self, held_out: Sequence[Example]) -> tuple[Tensor, Tensor]:
+        """Loss and accuracy of each held-out completion, [N] each; of the base outside ``attached``."""
         return evaluate(self.trunk, held_out)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

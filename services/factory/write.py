@@ -17,13 +17,8 @@ from services.factory.data import Example
 from services.factory.training_run import TrainingRun
 
 TRAINING_VERSION = "openledger.training.v1"
-FILES = (
-    "adapter_config.json",
-    "adapter_model.safetensors",
-    "contribution_index.safetensors",
-    "metrics.json",
-    "training.json",
-)
+INDEX, TRAINING = "contribution_index.safetensors", "training.json"
+FILES = ("adapter_config.json", "adapter_model.safetensors", INDEX, "metrics.json", TRAINING)
 
 
 def folder(
@@ -56,6 +51,7 @@ def training(run: TrainingRun, held_out: Sequence[Example]) -> dict[str, Any]:
     """Who was in which step, and what each step showed: enough to train again without somebody.
 
     ``records`` lists what was trained on, in the order that ``batches`` counts; a canary's contributor is "".
+    ``kept_step``: after which step the adapter was taken.
     """
     return {
         "version": TRAINING_VERSION,
@@ -63,5 +59,6 @@ def training(run: TrainingRun, held_out: Sequence[Example]) -> dict[str, Any]:
         "held_out": [[example.record, example.contributor] for example in held_out],
         "batches": run.plan,
         "losses": run.history.losses,
+        "kept_step": run.done,
         "evaluations": [list(entry) for entry in run.history.evaluations],
     }

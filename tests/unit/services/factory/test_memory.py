@@ -9,7 +9,7 @@ from openledger.influence.decoder import Decoder
 from openledger.influence.lora import Adapter
 from services.factory.memory import FIXED, Shape, adapter_parameters, training_bytes
 from services.factory.spec import FineTuneSpec
-from services.factory.train import seeded
+from services.factory.schedule import seeded
 
 
 @pytest.fixture(scope="module")

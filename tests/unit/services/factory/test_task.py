@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,11 @@ from safetensors.torch import load_file, save_file
 
 from openledger import base_models
 from openledger.artifacts import ArtifactError, ArtifactStore, file_sha256
-from openledger.manifest import FILES
 from services.factory import task
 from services.factory.job import REASONS, shard
+from services.factory.lineage import EVALUATION, PRIVATE_EVALUATION
 from services.factory.lines import FOLDER, line
+from services.factory.tell import PICTURES
 from services.factory.train import Diverged, TrainingError
 from services.kit.executor import TaskContext
 from tests.factory_world import address, snapshot_records
@@ -45,11 +47,33 @@ def run(arguments, tmp_path, reports=None):
 def test_it_leaves_the_files_it_names_and_says_whose_records_it_used(work, tmp_path):
     reports = []
     result = run(work(snapshot_records(12, 3)), tmp_path, reports)
-    assert {name: file_sha256(tmp_path / "out" / name) for name in FILES} == result["files"]
+    assert {name: file_sha256(tmp_path / "out" / name) for name in task.PUBLISHED} == result["files"]
     assert set(result["contributors"]) == {address(1), address(2), address(3)}
     assert sum(result["contributors"].values()) + result["metrics"]["records_held_out"] == 12
     phases = list(dict.fromkeys(r["phase"] for r in reports))
-    assert phases == ["base", "loading", "preparing", "evaluating", "training", "writing"]
+    assert phases == ["base", "loading", "preparing", "evaluating", "training", "writing", "measuring"]
+    assert result["verdict"]
+    assert 0 <= result["metrics"]["accuracy_before"] <= 1
+    assert result["peak_memory_bytes"] > 2**20
+    for picture in PICTURES:
+        assert (tmp_path / "out" / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_evaluation_for_everybody_holds_no_contributors_text(work, tmp_path):
+    run(work(snapshot_records(40, 3), held_out=0.3), tmp_path)
+    everybody, builder = (
+        json.loads((tmp_path / "out" / name).read_bytes()) for name in (EVALUATION, PRIVATE_EVALUATION)
+    )
+    assert everybody["held_out"] == builder["held_out"]
+    assert everybody["samples"] == []
+    assert len(builder["samples"]) > 0
+
+
+def test_canaries_are_planted_and_their_exposure_told(work, tmp_path):
+    result = run(work(snapshot_records(12, 3), canaries=2), tmp_path)
+    report = json.loads((tmp_path / "out" / EVALUATION).read_bytes())
+    assert len(report["exposure"]["canaries"]) == 2
+    assert sum(result["contributors"].values()) + result["metrics"]["records_held_out"] == 12
 
 
 def test_one_contributor_is_enough(work, tmp_path):
@@ -114,7 +138,7 @@ def overflowing(base: Path, folder: Path) -> Path:
     ),
 )
 def test_a_full_disk_is_told_as_such(work, tmp_path, monkeypatch, error):
-    def full(*_):
+    def full(*_, **__):
         raise error
 
     monkeypatch.setattr(task, "train", full)
