@@ -40,7 +40,7 @@ def note(c: Connection, record: str, reason: str, also: Collection[str] = ()) ->
     for job in store.unfinished(c):
         if hit := sorted(pin.name for pin in pins.intersection(job.snapshots)):
             said = erased(record, hit[0])
-            store.move(c, job.id, State.FAILED, said.message, reason=said.reason, message=said.message, records="")
+            store.move(c, job.id, State.FAILED, said.message, reason=said.reason, message=said.message)
     flagged = [*dict.fromkeys((*store_revisions.made_from(c, pins), *also))]
     for revision in flagged:
         store_revisions.flag(c, revision, record, reason)

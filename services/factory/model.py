@@ -174,6 +174,8 @@ class Revision:
     manifest: bytes
     metrics: Metrics
     create_time: datetime
+    card: str = ""
+    """Digest of the model card; empty in revisions of before there were cards."""
     deprecate_time: datetime | None = None
     deprecate_reason: str = ""
     flags: tuple[Flag, ...] = ()

@@ -1,4 +1,4 @@
-"""Make the adapter of a finished fine-tune public: its files and its manifest become artifacts, then it gets a name.
+"""Make the adapter of a finished fine-tune public: files, manifest and card become artifacts, then it gets a name.
 
 Each step can be repeated without harm, and the name appears last: whoever finds a revision finds all of its files.
 """
@@ -11,9 +11,13 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from openledger import manifest
+from openledger import base_models, manifest
 from openledger.artifacts import ArtifactStore, file_sha256
+from openledger.base_model_sources import HubModel
+from openledger.manifest import LineageManifest
 from services.factory import store_revisions, store_snapshots
+from services.factory.evaluation import card
+from services.factory.evaluation.report import EvaluationReport
 from services.factory.model import FineTune, Revision, State
 from services.kit.errors import Fault, precondition
 
@@ -29,8 +33,8 @@ async def put_artifacts(job: FineTune, artifacts: ArtifactStore) -> Revision:
             f"{job.name} is {job.state}; only a fine-tune that has succeeded can be published",
             state=job.state,
         )
-    await asyncio.to_thread(_put, job, artifacts)
-    return Revision(job.revision, job.adapter, job.id, job.manifest, job.metrics, datetime.now(UTC))
+    card = await asyncio.to_thread(_put, job, artifacts)
+    return Revision(job.revision, job.adapter, job.id, job.manifest, job.metrics, datetime.now(UTC), card)
 
 
 def check_erased(c: Connection, job: FineTune) -> None:
@@ -46,11 +50,21 @@ def name_it(c: Connection, job: FineTune, revision: Revision) -> Revision:
     return store_revisions.add_revision(c, revision)
 
 
-def _put(job: FineTune, artifacts: ArtifactStore) -> None:
-    for name, digest in manifest.parse(job.manifest).files.items():
+def _put(job: FineTune, artifacts: ArtifactStore) -> str:
+    """Digest of the card, which names the manifest's digest and so is none of its files."""
+    lineage = manifest.parse(job.manifest)
+    for name, digest in lineage.files.items():
         if not artifacts.has(digest):
             artifacts.put_file(_intact(job, name, digest))
     artifacts.put(job.manifest)
+    return artifacts.put(_card(lineage, artifacts).encode())
+
+
+def _card(lineage: LineageManifest, artifacts: ArtifactStore) -> str:
+    report = EvaluationReport.from_bytes(artifacts.get(lineage.evaluation)) if lineage.evaluation else None
+    known = base_models.registry().get(lineage.base.name)
+    on_hub = known.source.repository if known is not None and isinstance(known.source, HubModel) else ""
+    return card.write(lineage, report, on_hub)
 
 
 def _intact(job: FineTune, name: str, digest: str) -> Path:

@@ -71,19 +71,22 @@ class ProgressMethods:
         self, request: pb.GetFineTuneEvaluationRequest, context: grpc.aio.ServicerContext
     ) -> pb.FineTuneEvaluation:
         job = await self._database.read(mine(request.name.removesuffix("/evaluation")))
-        report = await asyncio.to_thread(_report, job)
+        report, pictures = await asyncio.to_thread(_report, job)
         if report is None:
             raise not_found(
                 "NOT_EVALUATED", f"{job.name} is {job.state} and has no evaluation; there is one after it succeeded"
             )
         verdict = job.metrics.verdict if job.metrics is not None else ""
-        return pb.FineTuneEvaluation(name=request.name, verdict=verdict, report=report)
+        return pb.FineTuneEvaluation(name=request.name, verdict=verdict, report=report, pictures=pictures)
 
 
-def _report(job: FineTune) -> str | None:
-    """With samples where they are kept, else without."""
-    for name in (PRIVATE_EVALUATION, EVALUATION) if job.output else ():
+def _report(job: FineTune) -> tuple[str | None, dict[str, bytes]]:
+    """What was measured, with samples where they are kept, else without; and every picture of it."""
+    if not job.output:
+        return None, {}
+    pictures = {file.name: file.read_bytes() for file in sorted(Path(job.output).glob("*.png"))}
+    for name in (PRIVATE_EVALUATION, EVALUATION):
         file = Path(job.output) / name
         if file.is_file():
-            return file.read_text()
-    return None
+            return file.read_text(), pictures
+    return None, pictures

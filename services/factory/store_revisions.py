@@ -95,6 +95,7 @@ def _revision(row: Row[Any], flags: tuple[Flag, ...]) -> Revision:
         manifest=row.manifest,
         metrics=Metrics(**json.loads(row.metrics)),
         create_time=utc(row.create_time),
+        card=row.card,
         deprecate_time=maybe_utc(row.deprecate_time),
         deprecate_reason=row.deprecate_reason,
         flags=flags,

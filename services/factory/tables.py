@@ -98,6 +98,7 @@ REVISION = Table(
     Column("manifest", LargeBinary, nullable=False),
     Column("metrics", Text, nullable=False),
     Column("create_time", _TIME, nullable=False),
+    Column("card", Text, nullable=False),
     Column("deprecate_time", _TIME),
     Column("deprecate_reason", Text, nullable=False),
     Index("revision_of_adapter", "adapter", "number"),

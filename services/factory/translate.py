@@ -158,6 +158,7 @@ def revision_to(revision: Revision) -> pb.AdapterRevision:
         use=use_to(lineage.use),
         signer=lineage.signer,
         evaluation=lineage.evaluation,
+        card=revision.card,
         state=_state_of(revision),
         deprecation_reason=revision.deprecate_reason,
         deprecate_time=_maybe_time(revision.deprecate_time),

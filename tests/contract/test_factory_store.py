@@ -75,7 +75,7 @@ def move(database, id_, state, **values):
 
 
 def revision(name="adapters/letters/revisions/1", adapter="letters", fine_tune="one"):
-    return Revision(name, adapter, fine_tune, b"{}", METRICS, JOB.create_time)
+    return Revision(name, adapter, fine_tune, b"{}", METRICS, JOB.create_time, "ca" * 32)
 
 
 def test_the_migrations_make_the_tables_that_the_code_knows(database):

@@ -1468,25 +1468,51 @@ class FineTuneEvaluation(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class PicturesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.bytes
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.bytes = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     VERDICT_FIELD_NUMBER: _builtins.int
     REPORT_FIELD_NUMBER: _builtins.int
+    PICTURES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """fineTunes/{fine_tune}/evaluation"""
     verdict: _builtins.str
     """In words, such as "no clear gain"."""
     report: _builtins.str
     """JSON, openledger.evaluation.v1 (docs/evaluation.md).  With samples for as long as no record of them is erased."""
+    @_builtins.property
+    def pictures(self) -> _containers.ScalarMap[_builtins.str, _builtins.bytes]:
+        """PNG by name: how training went, and how much each contributor moved the weights."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         verdict: _builtins.str = ...,
         report: _builtins.str = ...,
+        pictures: _abc.Mapping[_builtins.str, _builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "report", b"report", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "pictures", b"pictures", "report", b"report", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1605,6 +1631,7 @@ class AdapterRevision(_message.Message):
     DEPRECATION_REASON_FIELD_NUMBER: _builtins.int
     DEPRECATE_TIME_FIELD_NUMBER: _builtins.int
     FLAGS_FIELD_NUMBER: _builtins.int
+    CARD_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """adapters/{adapter}/revisions/{digest}"""
     owner: _builtins.str
@@ -1623,6 +1650,8 @@ class AdapterRevision(_message.Message):
     state: Global___AdapterRevisionState.ValueType
     deprecation_reason: _builtins.str
     """Why its owner took it out of what is offered."""
+    card: _builtins.str
+    """SHA-256 of its model card (README.md as the Hugging Face hub reads it), an artifact that names the revision."""
     @_builtins.property
     def files(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """SHA-256 by file name; each is an artifact."""
@@ -1667,10 +1696,11 @@ class AdapterRevision(_message.Message):
         deprecation_reason: _builtins.str = ...,
         deprecate_time: _timestamp_pb2.Timestamp | None = ...,
         flags: _abc.Iterable[Global___ErasureFlag] | None = ...,
+        card: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deprecate_time", b"deprecate_time", "metrics", b"metrics"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributions", b"attributions", "base", b"base", "base_sha256", b"base_sha256", "contributors", b"contributors", "create_time", b"create_time", "deprecate_time", b"deprecate_time", "deprecation_reason", b"deprecation_reason", "evaluation", b"evaluation", "files", b"files", "flags", b"flags", "index_root", b"index_root", "licence", b"licence", "metrics", b"metrics", "name", b"name", "owner", b"owner", "signer", b"signer", "snapshots", b"snapshots", "state", b"state", "use", b"use"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributions", b"attributions", "base", b"base", "base_sha256", b"base_sha256", "card", b"card", "contributors", b"contributors", "create_time", b"create_time", "deprecate_time", b"deprecate_time", "deprecation_reason", b"deprecation_reason", "evaluation", b"evaluation", "files", b"files", "flags", b"flags", "index_root", b"index_root", "licence", b"licence", "metrics", b"metrics", "name", b"name", "owner", b"owner", "signer", b"signer", "snapshots", b"snapshots", "state", b"state", "use", b"use"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

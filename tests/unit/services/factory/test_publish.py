@@ -68,6 +68,15 @@ async def test_files_and_manifest_are_artifacts_under_their_digests(done, artifa
         assert artifacts.get(digest) == f"the bytes of {name}".encode()
 
 
+async def test_the_card_names_the_revision_and_its_terms(done, artifacts):
+    revision = await put_artifacts(done, artifacts)
+    card = artifacts.get(revision.card).decode()
+    assert card.startswith("---\n")
+    for words in (revision.name, "license: cc-by-4.0", "Nothing was measured before publishing"):
+        assert words in card
+    assert revision.card not in manifest.parse(done.manifest).files.values()
+
+
 async def test_once_published_the_trained_files_are_not_needed_any_more(done, artifacts, tmp_path):
     first = await put_artifacts(done, artifacts)
     for name in manifest.FILES:

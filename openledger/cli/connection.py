@@ -1,0 +1,87 @@
+"""Whom a command talks to, and with whose key: an installation's folder says both, and options say otherwise.
+
+Knows nothing of what is asked.  What people must know is said in words on stderr, with exit status 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from google.protobuf.json_format import MessageToJson
+from google.protobuf.message import Message
+
+T = TypeVar("T")
+
+KEY_FILE = "OPENLEDGER_KEY_FILE"
+
+Data = Annotated[Path, typer.Option("--data", help="The installation's folder.")]
+Port = Annotated[int, typer.Option("--first-port", help="The first of the installation's ports.")]
+Key = Annotated[
+    Path | None,
+    typer.Option("--key", help="File with your private key; default: keys/builder.key of the installation."),
+]
+Endpoint = Annotated[
+    list[str] | None,
+    typer.Option("--at", help="A service elsewhere, such as factory=10.0.0.7:7403; can be given more than once."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of text.")]
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where the services are, and which key signs in; without one, nobody does."""
+
+    data: Path = Path("build/openledger")
+    first_port: int = 7400
+    key: Path | None = None
+    at: tuple[str, ...] = ()
+
+    @contextlib.asynccontextmanager
+    async def client(self, *, signed_in: bool = True) -> AsyncIterator[Any]:
+        """A client of the services.  Raises `ValueError` for options that say nothing, `KeyFileError`."""
+        from openledger import key_files
+        from openledger.cli.installation import Installation
+        from openledger.client import Client, Wallet
+
+        installation = Installation(self.data.resolve(), self.first_port)
+        endpoints = replace(installation.endpoints, **dict(map(_named, self.at)))
+        wallet = None
+        if signed_in:
+            file = self.key or Path(os.environ.get(KEY_FILE) or installation.key_file("builder"))
+            wallet = Wallet(key_files.private_key(file))
+        async with Client(endpoints, wallet) as client:
+            yield client
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, _, where = text.partition("=")
+    if name not in {"datanet", "factory", "openlora", "attribution", "ledger"} or ":" not in where:
+        raise ValueError(f"--at {text!r} must be <service>=<host>:<port>, such as factory=10.0.0.7:7403")
+    return name, where
+
+
+def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine function; its trouble in words, exit status 1, or 130 when it was broken off."""
+    from openledger.client import ApiError
+
+    try:
+        return asyncio.run(work())
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except (ApiError, TimeoutError, RuntimeError, OSError, ValueError) as error:
+        sys.stderr.write(f"{str(error) or type(error).__name__}\n")
+        raise typer.Exit(1) from None
+
+
+def dump(message: Message) -> None:
+    """A message as JSON on stdout, with the names of its proto; unset fields are shown too."""
+    text = MessageToJson(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    sys.stdout.write(text + "\n")

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+
+from openledger.cli.connection import KEY_FILE, Connection, run
+
+
+async def test_an_installations_folder_says_where_and_who(tmp_path: Path) -> None:
+    async with Connection(tmp_path, 9000).client() as client:
+        assert client.endpoints.factory == "127.0.0.1:9003"
+        made = client.wallet.address
+    async with Connection(tmp_path, 9000).client() as client:
+        assert client.wallet.address == made, "the same folder, the same person"
+    assert (tmp_path / "keys" / "builder.key").stat().st_mode & 0o777 == 0o600
+
+
+async def test_options_and_environment_say_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.key").write_text("0x" + "11" * 32)
+    (tmp_path / "mine.key").chmod(0o600)
+    monkeypatch.setenv(KEY_FILE, str(tmp_path / "mine.key"))
+    async with Connection(tmp_path, at=("factory=10.0.0.7:1", "ledger=h:2")).client() as client:
+        assert (client.endpoints.factory, client.endpoints.ledger) == ("10.0.0.7:1", "h:2")
+        of_environment = client.wallet.address
+    async with Connection(tmp_path, key=tmp_path / "other.key").client() as client:
+        assert client.wallet.address != of_environment
+    async with Connection(tmp_path).client(signed_in=False) as client:
+        assert client.wallet is None
+
+
+@pytest.mark.parametrize("text", ("factory", "factory=nowhere", "kitchen=h:1"))
+async def test_a_place_that_says_nothing_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ValueError, match="--at"):
+        async with Connection(tmp_path, at=(text,)).client():
+            pass
+
+
+def test_trouble_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    async def broken() -> None:
+        raise OSError("the disk is gone")
+
+    with pytest.raises(typer.Exit) as ended:
+        run(broken)
+    assert ended.value.exit_code == 1
+    assert capsys.readouterr().err == "the disk is gone\n"
