@@ -25,7 +25,8 @@ from services.factory.workshop import Workshop
 from services.kit import logs, server
 from services.kit.config import load_or_exit
 from services.kit.database import Database
-from services.kit.executor_local import LocalExecutor
+from services.kit.executor_folder import FolderExecutor
+from services.kit.executor_open import open_executor
 from services.kit.metrics import Metrics
 from services.kit.peers import authenticator, peer_client
 from services.kit.server import Assembly, StartError
@@ -54,7 +55,7 @@ async def assemble(config: FactoryConfig) -> Assembly:
         threads=config.threads,
         precision=precision,
     )
-    executor = LocalExecutor(config.executor_root, environment={lines.FOLDER: str(config.records_root.resolve())})
+    executor = _executor(config)
     limits = Limits(config.max_read_seconds, config.max_seconds)
     runner = Runner(database, admission, gatherer, executor, bell, limits, key)
     metrics = Metrics("factory")
@@ -71,8 +72,24 @@ async def assemble(config: FactoryConfig) -> Assembly:
         authenticator=authenticator(config, peers),
         metrics=metrics,
         background={"fine-tunes": runner.run},
-        close=(peers.__aexit__, database.close),
+        close=(executor.close, peers.__aexit__, database.close),
     )
+
+
+def _executor(config: FactoryConfig) -> FolderExecutor:
+    """Where fine-tunes run.  Raises `StartError`."""
+    mib = config.worker_memory_mib
+    try:
+        return open_executor(
+            config.executor,
+            config.executor_root,
+            environment={lines.FOLDER: str(config.records_root.resolve())},
+            cpus=config.threads,
+            gpus=config.worker_gpus,
+            memory=mib * 2**20 if mib else None,
+        )
+    except ConnectionError as error:
+        raise StartError(f"{error}. Is OPENLEDGER_FACTORY_EXECUTOR what it should be?") from error
 
 
 def _signing_key(config: FactoryConfig) -> str:

@@ -12,6 +12,7 @@ from pydantic_settings import NoDecode
 
 from services.factory import licence_terms
 from services.kit.config import ServiceConfig
+from services.kit.executor_open import PATTERN
 
 
 class LicenceConfig(BaseModel):
@@ -40,7 +41,18 @@ class FactoryConfig(ServiceConfig):
     )
     signing_key_file: Path | None = Field(None, description="lineage manifests are signed with it; None: in data_dir")
     price_per_1k_tokens: int = Field(0, ge=0, description="atomic units for 1,000 trained tokens, told in estimates")
-    executor_dir: Path | None = Field(None, description="folder of the workers' outputs; default: executor in data_dir")
+    executor: str = Field(
+        "local", pattern=PATTERN, description="where workers run: local, ray:auto, ray:host:port or ray://host:port"
+    )
+    executor_dir: Path | None = Field(
+        None,
+        description="folder of the workers' outputs; default: executor in data_dir. With Ray, every node sees this and "
+        "data_dir under the same paths",
+    )
+    worker_memory_mib: int | None = Field(
+        None, ge=1024, description="memory that one worker may write to; None: all that the machine has"
+    )
+    worker_gpus: float = Field(0, ge=0, description="GPUs of one worker on a Ray cluster")
     threads: int = Field(
         default_factory=lambda: os.cpu_count() or 1,
         ge=1,

@@ -29,7 +29,7 @@ from services.factory.read import erased
 from services.kit import logs
 from services.kit.database import Database
 from services.kit.errors import Fault, from_exception
-from services.kit.executor import Done, Executor, Shard, TaskFailed
+from services.kit.executor import WORKER_DIED, Done, Executor, Shard, TaskFailed
 
 TASK = "services.factory.task:fine_tune"
 MAX_DEATHS = 3
@@ -97,6 +97,7 @@ class Runner:
             await _stop(work)
         if not work.cancelled():
             work.result()
+        await self._forget(job.id)
 
     async def _work(self, job: FineTune) -> None:
         try:
@@ -120,6 +121,12 @@ class Runner:
                 if job is None or job.state not in UNFINISHED:
                     return
             await rung(changed, _POLL)
+
+    async def _forget(self, id_: str) -> None:
+        """What workers kept for another attempt at something that has ended is of no use."""
+        job = await self._database.read(lambda c: store.find(c, id_))
+        if job is not None and job.records and job.state not in UNFINISHED:
+            await self._executor.discard(shard(job))
 
     async def _read(self, job: FineTune) -> FineTune:
         """Its records, all of them what was frozen, under licences that allow it."""
@@ -170,7 +177,7 @@ class Runner:
 
     async def _died(self, job: FineTune, failure: TaskFailed) -> None:
         """Returns when the work may be tried again."""
-        if failure.kind != "WorkerDied":
+        if failure.kind != WORKER_DIED:
             reason = REASONS.get(failure.kind, "INTERNAL")
             self._log.warning("worker failed", fine_tune=job.name, kind=failure.kind, message=failure.message)
             said = failure.message if reason != "INTERNAL" else f"an error on our side; fine-tune {job.id}"

@@ -21,6 +21,8 @@ def test_the_environment_names_several_bases(tmp_path, monkeypatch):
         ({"datanet": "nowhere"}, "DATANET"),
         ({"threads": 0}, "THREADS"),
         ({"max_seconds": 0}, "MAX_SECONDS"),
+        ({"executor": "slurm"}, "EXECUTOR"),
+        ({"worker_memory_mib": 1}, "WORKER_MEMORY_MIB"),
     ),
 )
 def test_a_wrong_setting_is_named(tmp_path, wrong, setting):

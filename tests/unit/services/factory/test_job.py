@@ -39,7 +39,7 @@ class Script:
     """An executor that does what is written for each run: raises an error, hangs, or is done."""
 
     def __init__(self, folder, steps):
-        self.folder, self.steps, self.shards, self.stopped = folder, list(steps), [], 0
+        self.folder, self.steps, self.shards, self.discarded, self.stopped = folder, list(steps), [], [], 0
         self.stopping, self.may_stop = asyncio.Event(), asyncio.Event()
         self.may_stop.set()
 
@@ -58,6 +58,9 @@ class Script:
         if isinstance(step, Exception):
             raise step
         return Done(self.folder, step)
+
+    async def discard(self, shard):
+        self.discarded.append(shard)
 
 
 @pytest.fixture
@@ -170,6 +173,7 @@ async def test_what_its_owner_cancels_is_stopped_and_stays_cancelled(database, q
         await at(database, "b", {State.SUCCEEDED})
     assert script.stopped == 1
     assert said(database, "a")[-1] == (State.CANCELLED, "cancelled")
+    assert script.discarded[0] == script.shards[0], "no other attempt will want what it left"
 
 
 async def test_a_service_that_ends_while_a_worker_is_stopped_waits_for_the_workers_end(database, queue, work):
@@ -205,6 +209,7 @@ async def test_a_new_start_takes_up_what_was_training_before_what_waits(database
     async with work(HANG) as first:
         await at(database, "a", {State.TRAINING})
     assert first.stopped == 1, "stopping the service stops the worker"
+    assert first.discarded == [], "and what it left is for the next attempt"
     async with work() as second:
         await at(database, "b", {State.SUCCEEDED})
     assert database.read_now(lambda c: store.find(c, "a")).state is State.SUCCEEDED
