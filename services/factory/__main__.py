@@ -78,12 +78,14 @@ async def assemble(config: FactoryConfig) -> Assembly:
 
 def _executor(config: FactoryConfig) -> FolderExecutor:
     """Where fine-tunes run.  Raises `StartError`."""
-    mib = config.worker_memory_mib
+    mib, environment = config.worker_memory_mib, {lines.FOLDER: str(config.records_root.resolve())}
+    if base_models.REGISTRY_FILE in os.environ:
+        environment[base_models.REGISTRY_FILE] = os.environ[base_models.REGISTRY_FILE]
     try:
         return open_executor(
             config.executor,
             config.executor_root,
-            environment={lines.FOLDER: str(config.records_root.resolve())},
+            environment=environment,
             cpus=config.threads,
             gpus=config.worker_gpus,
             memory=mib * 2**20 if mib else None,

@@ -94,6 +94,8 @@ class RayExecutor(FolderExecutor):
         if not ray.is_initialized():
             connect(address)
         self._remote, self._joining = ray.remote(**self._options)(_supervise), asyncio.Lock()
+        if not any(node["Alive"] and node["Resources"].get("CPU", 0) >= cpus for node in ray.nodes()):
+            logs.logger("executor").warning("no node of the Ray cluster is large enough; shards wait", cpus=cpus)
 
     def close(self) -> None:
         """Leave the cluster; Ray ends what still runs there for this process."""

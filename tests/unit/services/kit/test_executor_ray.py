@@ -9,6 +9,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+from structlog.testing import capture_logs
 
 from services.kit.executor import TaskFailed
 from tests import ray_cluster  # noqa: F401 - sets what Ray reads when it is imported
@@ -40,6 +41,7 @@ def fake(ours, monkeypatch):
     monkeypatch.setattr(ours.ray, "init", init)
     monkeypatch.setattr(ours.ray, "is_initialized", lambda: fake.joined)
     monkeypatch.setattr(ours.ray, "shutdown", lambda: None)
+    monkeypatch.setattr(ours.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
     monkeypatch.setattr(ours, "_AWAY_SECONDS", 0)
     return fake
 
@@ -68,6 +70,13 @@ async def test_a_lost_cluster_is_waited_for_and_joined_once(ours, fake, tmp_path
     fake.joined, fake.failures = False, [ConnectionError("away")] * 2
     await asyncio.gather(executor._joined(), executor._joined())
     assert fake.inits == 4
+
+
+@pytest.mark.parametrize(("cpus", "warned"), ((2, False), (3, True)))
+def test_shards_that_fit_no_node_are_warned_of(ours, fake, tmp_path, cpus, warned):
+    with capture_logs() as said:
+        ours.RayExecutor(tmp_path, "auto", cpus=cpus)
+    assert [line["cpus"] for line in said] == [cpus] * warned
 
 
 async def finished(result=None, error=None):
