@@ -131,6 +131,21 @@ def batch_pass(
     return BatchPass(loss, gradient, curvature, tuple(curved.records) * curved.samples)
 
 
+def batch_gradient(
+    trunk: Trunk, weights: Sequence[Tensor], examples: Sequence[Example], size: int, precision: str
+) -> Tensor:
+    """Gradient [P] of the examples' losses summed, over ``size``, with respect to the attached adapter's weights."""
+    total = torch.zeros(sum(weight.numel() for weight in weights))
+    for chunk in _chunks(examples):
+        chosen = [examples[i] for i in chunk]
+        with products_in(precision):
+            output = trunk.decoder.upper(trunk.padded(chosen), trunk.layers)
+            head = _head(trunk, output, chosen)
+        gradients = torch.autograd.grad(output, weights, head.gradient / size)
+        total += torch.cat([gradient.flatten() for gradient in gradients])
+    return total
+
+
 def _parts(examples: Sequence[Example], curved: Mapping[int, int]) -> Iterator[tuple[list[int], bool]]:
     """Chunks of a batch, and whether they are of records that curvature is taken of."""
     for wanted in (True, False):

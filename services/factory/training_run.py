@@ -47,12 +47,8 @@ class TrainingRun:
     def __init__(self, spec: FineTuneSpec, decoder: Decoder, training: Sequence[Example]) -> None:
         self.spec, self.decoder, self.training = spec, decoder, training
         self.plan = batches(spec, len(training))
-        first = decoder.layers - spec.layers if spec.layers else 0
-        config = AdapterConfig(
-            spec.base, spec.rank, spec.alpha, spec.target_modules, tuple(range(first, decoder.layers)), spec.rslora
-        )
-        self.adapter, self.theta = _flat(Adapter.initialise(config, decoder.model, seeded(spec.seed, "initialise")))
-        self.trunk = Trunk(decoder, first)
+        self.adapter, self.theta = initial(spec, decoder)
+        self.trunk = Trunk(decoder, min(self.adapter.config.layers))
         self.records = dict(sorted(Counter(e.contributor for e in training if e.contributor).items()))
         self.row = {address: row for row, address in enumerate(self.records)}
         self.placebos = _placebos(spec, len(training), len(self.row))
@@ -85,14 +81,14 @@ class TrainingRun:
             self.spec.curvature_samples,
             seeded(self.spec.seed, f"curvature {number}"),
         )
-        coupling = Coupling(self.adapter.parameters, self.shadows.displacements, owners)
+        coupling = self.coupling(owners)
         result = batch_pass(self.trunk, self._taps, examples, self.spec.precision, curved, coupling)
         noise = {}
         for k, theirs in pretended.items():
             if theirs:
                 noise[len(self.row) + k] = _noise([examples[b] for b in theirs], result.sampled(theirs), len(members))
         batch = Batch(result.gradient, owners, result.curvature, result.curved, coupling, noise)
-        self.shadows.step(self.theta, batch, learning_rate(self.spec, number, len(self.plan)))
+        self.update(batch, learning_rate(self.spec, number, len(self.plan)))
         self.history.losses.append(float(result.loss.mean()))
         if not (math.isfinite(self.history.losses[-1]) and bool(torch.isfinite(self.theta).all())):
             raise Diverged(
@@ -100,6 +96,14 @@ class TrainingRun:
                 "lower the learning rate"
             )
         return sum(example.length for example in examples)
+
+    def coupling(self, owners: Sequence[Sequence[int]]) -> Coupling:
+        """Of the next batch, for the shadows as they stand."""
+        return Coupling(self.adapter.parameters, self.shadows.displacements, owners)
+
+    def update(self, batch: Batch, rate: float) -> None:
+        """Move the weights, and every shadow."""
+        self.shadows.step(self.theta, batch, rate)
 
     def evaluate(self, held_out: Sequence[Example]) -> tuple[Tensor, Tensor]:
         """Loss and accuracy of each held-out completion, [N] each; of the base outside ``attached``."""
@@ -123,8 +127,12 @@ class TrainingRun:
         self.history = History(list(numbers["before"]), list(numbers["losses"]), evaluations)
 
 
-def _flat(adapter: Adapter) -> tuple[Adapter, Tensor]:
-    """The same adapter with its tensors as views of one vector [P], so that one addition updates all."""
+def initial(spec: FineTuneSpec, decoder: Decoder) -> tuple[Adapter, Tensor]:
+    """A fresh adapter, and its weights as one vector [P] that its tensors are views of: one addition updates all."""
+    first = decoder.layers - spec.layers if spec.layers else 0
+    layers = tuple(range(first, decoder.layers))
+    config = AdapterConfig(spec.base, spec.rank, spec.alpha, spec.target_modules, layers, spec.rslora)
+    adapter = Adapter.initialise(config, decoder.model, seeded(spec.seed, "initialise"))
     theta = torch.cat([adapter.tensors[parameter.name].flatten() for parameter in adapter.parameters])
     parts = torch.split(theta, [parameter.size for parameter in adapter.parameters])
     views = {p.name: part.view(p.shape) for p, part in zip(adapter.parameters, parts, strict=True)}
