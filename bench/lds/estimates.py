@@ -1,0 +1,249 @@
+"""Every estimator of the study: from one training run, or from retrained models, to a score for each query and person.
+
+Positive scores: the contributor made the answer more likely. This module measures no agreement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bench.lds import baselines
+from bench.lds.study import Floats, Study, Truth
+from openledger.influence import counterfactual, record_scores
+from openledger.influence.coupling import Coupling
+from openledger.influence.index import build
+from openledger.influence.parameters import sizes
+from openledger.influence.per_example import PerExampleGradients
+from openledger.influence.quantize import NAT, dot, quantise
+from openledger.influence.shadow import Batch, ShadowTrajectories
+from services.factory.passes import Curved, batch_pass, evaluate
+from services.factory.spec import FineTuneSpec
+from services.factory.training_run import TrainingRun
+
+SAMPLES = FineTuneSpec().curvature_samples
+"""Of the curvature, in the product; what is published is made with as many."""
+
+
+class Variants:
+    """Other ways to follow a contributor's share through the same run, from the same gradients."""
+
+    def __init__(self, run: TrainingRun, blocks: Sequence[int]) -> None:
+        people = len(run.row)
+        samples = run.spec.curvature_samples
+        self.shadows = {"in-run exact": ShadowTrajectories(blocks, people, run.shadows.optimizer)}
+        self.coupled: dict[str, ShadowTrajectories] = {
+            f"shadow, {count} sample{'s' if count > 1 else ''}": ShadowTrajectories(
+                blocks, people, run.shadows.optimizer
+            )
+            for count in (1, 2, 4, 8)
+            if count < samples
+        }
+        self.uncoupled = ShadowTrajectories(blocks, people, run.shadows.optimizer)
+        self.naive = torch.zeros(people, len(run.theta))
+        self._naive_m = torch.zeros(people, len(run.theta))
+
+    def vectors(self) -> dict[str, Tensor]:
+        """Displacements by name, [C, P] each."""
+        followed = {name: shadows.vectors() for name, shadows in (self.shadows | self.coupled).items()}
+        return {"in-run naive": self.naive} | followed | {"shadow, no coupling": self.uncoupled.vectors()}
+
+
+class StudiedRun(TrainingRun):
+    """A fine-tune that is followed in several ways at once."""
+
+    variants: Variants
+    _couplings: dict[str, Coupling]
+
+    def follow(self) -> None:
+        """Start following; before the first step."""
+        self.variants = Variants(self, [block.shape[1] for block in self.shadows.displacements])
+
+    def coupling(self, owners: Sequence[Sequence[int]]) -> Coupling:
+        """The run's own, which hands on what it is given to the variants'."""
+        parameters = self.adapter.parameters
+        self._couplings = {
+            name: Coupling(parameters, shadows.displacements, owners) for name, shadows in self.variants.coupled.items()
+        }
+        return _Shared(parameters, self.shadows.displacements, owners, list(self._couplings.values()))
+
+    def update(self, batch: Batch, rate: float) -> None:
+        """Move the weights, the run's shadows, and all variants."""
+        records = len(batch.curved) // self.spec.curvature_samples
+        nothing = Batch(batch.gradient, batch.owners, torch.zeros(0, len(self.theta)), [])
+        self._naive(batch, rate)
+        for shadows in self.variants.shadows.values():
+            shadows.step(self.theta.clone(), nothing, rate)
+        plain = Batch(batch.gradient, batch.owners, batch.curvature, batch.curved)
+        self.variants.uncoupled.step(self.theta.clone(), plain, rate)
+        for (name, shadows), coupling in zip(self.variants.coupled.items(), self._couplings.values(), strict=True):
+            count = int(name.split()[1])
+            rows = batch.curvature[: count * records] * (self.spec.curvature_samples / count) ** 0.5
+            part = Batch(batch.gradient, batch.owners, rows, batch.curved[: count * records], coupling)
+            shadows.step(self.theta.clone(), part, rate)
+        super().update(batch, rate)
+
+    def _naive(self, batch: Batch, rate: float) -> None:
+        """Each contributor's share of the update: its own first moment over everybody's denominator."""
+        variants, optimizer, step = self.variants, self.shadows.optimizer, self.done + 1
+        theirs = torch.zeros_like(variants.naive)
+        for row, owners in zip(batch.gradient, batch.owners, strict=True):
+            for owner in owners:
+                theirs[owner] += row
+        variants._naive_m.lerp_(theirs, 1 - optimizer.first)
+        v = self.shadows.state()["v"] * optimizer.second + batch.gradient.sum(0).square() * (1 - optimizer.second)
+        scale = (v / (1 - optimizer.second**step)).sqrt() + optimizer.epsilon
+        variants.naive -= rate / (1 - optimizer.first**step) * variants._naive_m / scale
+
+
+class _Shared(Coupling):
+    def __init__(self, parameters: object, displacements: object, owners: object, others: Sequence[Coupling]) -> None:
+        super().__init__(parameters, displacements, owners)  # type: ignore[arg-type]
+        self._others = others
+
+    def add(self, records: Sequence[int], inputs: Sequence[Tensor], deltas: Sequence[Tensor]) -> None:
+        """See ``Coupling.add``."""
+        super().add(records, inputs, deltas)
+        for coupling in self._others:
+            coupling.add(records, inputs, deltas)
+
+
+@dataclass(frozen=True, eq=False)
+class End:
+    """What the end of training shows."""
+
+    queries: Tensor
+    """Gradients of the queries' losses [Q, P]."""
+    records: Tensor
+    """Of the training records' [N, P]."""
+    second_order: Callable[[Tensor], Floats]
+    """Displacements [C, P] -> the part of each query's loss that is bilinear in them [Q, C]."""
+    forward: Callable[[Tensor], Floats]
+    """Displacements [C, P] -> by how much each query's loss is higher when they are taken back [Q, C]."""
+
+
+def at_the_end(study: Study, run: TrainingRun) -> End:
+    """Gradients at the end of training; call within ``run.attached``."""
+    taps = run._taps
+    assert taps is not None
+    queries = _gradients(study, run, taps, study.queries)
+    records = _gradients(study, run, taps, study.training)
+
+    def forward(displacements: Tensor) -> Floats:
+        theta, rises = run.theta.clone(), []
+        before, _ = evaluate(study.trunk, study.queries)
+        for row in displacements:
+            run.theta.copy_(theta - row)
+            rises.append(evaluate(study.trunk, study.queries)[0] - before)
+        run.theta.copy_(theta)
+        return torch.stack(rises, dim=1).double().numpy()
+
+    def second_order(displacements: Tensor) -> Floats:
+        return np.array([_bilinear(study, run, query, displacements) for query in range(len(study.queries))])
+
+    return End(queries, records, second_order, forward)
+
+
+def _gradients(study: Study, run: TrainingRun, taps: PerExampleGradients, examples: Sequence[object]) -> Tensor:
+    rows = []
+    nobody = Coupling(run.adapter.parameters, run.shadows.displacements, [[]])
+    curved = Curved([0], 1, torch.Generator())
+    for example in examples:
+        result = batch_pass(study.trunk, taps, [example], "float32", curved, nobody)  # type: ignore[list-item]
+        rows.append(result.gradient[0])
+    return torch.stack(rows)
+
+
+def _bilinear(study: Study, run: TrainingRun, query: int, displacements: Tensor) -> Floats:
+    """1/2 D^T K D for each displacement: what their two factors do to the query's loss together."""
+    assert run._taps is not None
+    widths = [block.shape[1] for block in run.shadows.displacements]
+    parts = list(torch.split(displacements, widths, dim=1))
+    coupling = Coupling(run.adapter.parameters, parts, [[]])
+    batch_pass(study.trunk, run._taps, [study.queries[query]], "float32", Curved([0], 1, torch.Generator()), coupling)
+    total = sum((part * coupling.product(k)).sum(1) for k, part in enumerate(parts))
+    assert isinstance(total, Tensor)
+    return (total / 2).double().numpy()
+
+
+def scores(study: Study, truth: Truth, run: StudiedRun, end: End) -> dict[str, Floats]:
+    """Every estimator's scores [Q, C]."""
+    people = study.setting.contributors
+    most = f"shadow, {run.spec.curvature_samples} samples"
+    vectors = run.variants.vectors() | {most: run.shadows.vectors()[:people]}
+    result = {name: _linear(end, each) for name, each in vectors.items()}
+    paid = vectors.get(f"shadow, {SAMPLES} samples", vectors[most])
+    result["shadow, as published (int8)"] = _published(run, end, paid)
+    for name, each in (("shadow", paid), (most, vectors[most])):
+        result[f"{name}, second order"] = _linear(end, each) + end.second_order(each)
+        result[f"{name}, forward"] = end.forward(each)
+    result |= _of_records(study, run, end)
+    result |= _of_texts(study)
+    result |= _of_retrained(truth, end)
+    best = result["shadow, second order"]
+    return result | {"popularity": baselines.popularity(best), "shuffled": baselines.shuffled(best)}
+
+
+def _linear(end: End, vectors: Tensor) -> Floats:
+    return -(end.queries.double() @ vectors.double().T).numpy()
+
+
+def _published(run: TrainingRun, end: End, vectors: Tensor) -> Floats:
+    """Through the quantised index and quantised gradients, as receipts do it."""
+    layout = run.adapter.parameters
+    index = build(layout, dict(zip(run.row, vectors.numpy(), strict=True)))
+    rows = [dot(index.vectors, index.exponents, quantise(row.numpy(), sizes(layout))) for row in end.queries]
+    return -np.array([[value / NAT for value in row] for row in rows])
+
+
+def _of_records(study: Study, run: TrainingRun, end: End) -> dict[str, Floats]:
+    """The field's scorers on gradients at the end of training, summed over each contributor's records."""
+    optimizer, state = run.shadows.optimizer, run.shadows.state()
+    gradients = record_scores.Gradients(
+        end.queries.numpy(),
+        end.records.numpy(),
+        sizes(run.adapter.parameters),
+        (state["v"] / (1 - optimizer.second**run.done)).numpy(),
+        (state["m"] / (1 - optimizer.first**run.done)).numpy(),
+    )
+    scorers: dict[str, record_scores.RecordScorer] = dict(record_scores.SCORERS)
+    for damping in (0.1, 1.0, 10.0, 100.0):
+        scorers[f"fisher, damping {damping:g}"] = record_scores.Fisher(damping=damping)
+        scorers[f"adam-fisher, damping {damping:g}"] = record_scores.Fisher(damping=damping, adam=True)
+    owners, people = study.owners, study.setting.contributors
+    return {name: record_scores.by_contributor(scorer(gradients), owners, people) for name, scorer in scorers.items()}
+
+
+def _of_texts(study: Study) -> dict[str, Floats]:
+    people = study.domain.contributors
+    asked = [text.text for person in people for text in person.held_out]
+    texts = [text.text for person in people for text in person.records]
+    found: Mapping[str, npt.NDArray[np.float64]] = {
+        "bm25": baselines.bm25(asked, texts),
+        "embedding": baselines.embedding_cosine(asked, texts),
+        "volume": baselines.volume(len(asked), texts),
+    }
+    owners = np.repeat(np.arange(len(people)), study.setting.records)
+    return {name: record_scores.by_contributor(each, owners, len(people)) for name, each in found.items()}
+
+
+def _of_retrained(truth: Truth, end: End) -> dict[str, Floats]:
+    """From models that were really trained without some."""
+    displacements = torch.from_numpy(truth.full - truth.left_out)
+    result = {
+        "leave-one-out, vectors": _linear(end, displacements),
+        "leave-one-out, second order": _linear(end, displacements) + end.second_order(displacements),
+        "leave-one-out, forward": truth.rises,
+    }
+    for count in (8, 16, 32):
+        if count <= len(truth.fitted_masks):
+            masks = truth.fitted_masks[:count]
+            vectors = counterfactual.fit(masks, truth.fitted_weights[:count])
+            result[f"fitted vectors, {count}"] = _linear(end, torch.from_numpy(vectors))
+            result[f"forward regression, {count}"] = counterfactual.fit(masks, truth.fitted_outcomes[:count]).T
+    return result
