@@ -8,7 +8,6 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
 
 from services.datanet import store
 from services.kit import call
@@ -47,11 +46,7 @@ class Answers:
             self.idempotency.remember(connection, caller, method, request_id, request, answer)
             return answer
 
-        try:
-            return await self.database.write(transaction)
-        except IntegrityError:
-            # The same again, but both came as far as writing: the faster one's answer is there by now.
-            return await self.database.write(transaction)
+        return await self.database.write(transaction)
 
 
 def now() -> int:

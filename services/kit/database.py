@@ -57,6 +57,10 @@ class SchemaError(RuntimeError):
     """The database's schema is not one this code knows."""
 
 
+class Overtaken(Exception):
+    """Another transaction did the same first, and is committed: this one is undone and run again, and finds it done."""
+
+
 class Database:
     """A service's own database.  Close it when done."""
 
@@ -88,8 +92,12 @@ class Database:
 
     def write_now(self, transaction: Callable[[Connection], T]) -> T:
         """`write` for code that is not async."""
-        with self._writer.begin() as connection:
-            return transaction(connection)
+        try:
+            with self._writer.begin() as connection:
+                return transaction(connection)
+        except Overtaken:
+            with self._writer.begin() as connection:
+                return transaction(connection)
 
     def read_now(self, query: Callable[[Connection], T]) -> T:
         """`read` for code that is not async."""

@@ -10,7 +10,9 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 from sqlalchemy import Column, Connection, DateTime, LargeBinary, MetaData, Table, Text, func, insert, select
+from sqlalchemy.exc import IntegrityError
 
+from services.kit.database import Overtaken
 from services.kit.errors import invalid
 
 M = TypeVar("M", bound=Message)
@@ -60,16 +62,21 @@ class Idempotency:
     def remember(
         self, connection: Connection, caller: str, method: str, request_id: str, request: Message, response: Message
     ) -> None:
-        """Keep the answer, in the transaction that made it true."""
-        connection.execute(
-            insert(self._table).values(
-                caller=caller,
-                method=method,
-                request_id=request_id,
-                request_sha256=fingerprint(request),
-                response=response.SerializeToString(),
-            )
+        """Keep the answer, in the transaction that made it true.
+
+        Raises `Overtaken` where the same request came twice at once and the other one was faster.
+        """
+        row = insert(self._table).values(
+            caller=caller,
+            method=method,
+            request_id=request_id,
+            request_sha256=fingerprint(request),
+            response=response.SerializeToString(),
         )
+        try:
+            connection.execute(row)
+        except IntegrityError as error:
+            raise Overtaken from error
 
 
 def fingerprint(request: Message) -> bytes:
