@@ -19,7 +19,13 @@ PROMPT = tuple(b"What is ataxia?"[i] + 3 for i in range(15))
 
 
 def make_adapter(
-    base: Path, folder: Path, seed: int, *, size: float = 0.5, layers: tuple[int, ...] = (2, 3)
+    base: Path,
+    folder: Path,
+    seed: int,
+    *,
+    size: float = 0.5,
+    layers: tuple[int, ...] = (2, 3),
+    rslora: bool = False,
 ) -> AdapterRef:
     """A random adapter on some layers, saved by PEFT itself."""
     from peft import LoraConfig, get_peft_model
@@ -28,7 +34,8 @@ def make_adapter(
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     linear = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     wrapped = get_peft_model(
-        model, LoraConfig(r=4, lora_alpha=8, target_modules=linear, layers_to_transform=list(layers))
+        model,
+        LoraConfig(r=4, lora_alpha=8, target_modules=linear, layers_to_transform=list(layers), use_rslora=rslora),
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -18,14 +18,13 @@ from services.openlora.engine import AdapterRejected
 KEY = re.compile(
     r"base_model\.model\.(?P<module>model\.layers\.(?P<layer>\d+)\.\w+\.(?P<linear>\w+))\.lora_(?P<side>[AB])\.weight"
 )
-# What changes the arithmetic beyond W + (alpha / r) B A; each must have the value that leaves it alone.
+# What changes the arithmetic beyond W + scale B A; each must have the value that leaves it alone.
 PLAIN: dict[str, Any] = {
     "bias": "none",
     "modules_to_save": None,
     "rank_pattern": {},
     "alpha_pattern": {},
     "use_dora": False,
-    "use_rslora": False,
     "fan_in_fan_out": False,
     "lora_bias": False,
     "layer_replication": None,
@@ -96,6 +95,8 @@ def _check_config(path: Path, max_rank: int) -> int:
         raise AdapterRejected(f"rank {rank!r} is not between 1 and {max_rank}")
     if not isinstance(alpha, int | float) or not math.isfinite(alpha):
         raise AdapterRejected(f"lora_alpha {alpha!r} is not a number")
+    if not isinstance(config.get("use_rslora", False), bool):
+        raise AdapterRejected(f"use_rslora {config['use_rslora']!r} is not true or false")
     return rank
 
 

@@ -1,4 +1,4 @@
-"""LoRA by forward hooks: y + (alpha / r) B A x on the linear maps that an adapter has weights for.
+"""LoRA by forward hooks: y + scale B A x on the linear maps that an adapter has weights for.
 
 Adapters change between two forward passes by changing one reference, where PEFT walks over the whole model; PEFT is
 what tests/contract/test_engine.py compares the results with. What it does not know: whether an adapter fits the model,
@@ -8,6 +8,7 @@ which engine_adapters.py has checked.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 AdapterWeights = dict[str, tuple["torch.Tensor", "torch.Tensor"]]
-"""Per linear map's module name: A [rank, in], and B [out, rank] times alpha / rank; float32."""
+"""Per linear map's module name: A [rank, in], and B [out, rank] times alpha / rank (or its root); float32."""
 
 
 def read_weights(path: Path) -> AdapterWeights:
@@ -25,7 +26,7 @@ def read_weights(path: Path) -> AdapterWeights:
     from safetensors.torch import load_file
 
     config = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
-    scale = config["lora_alpha"] / config["r"]
+    scale = config["lora_alpha"] / (math.sqrt(config["r"]) if config.get("use_rslora") else config["r"])
     tensors = {
         key.removeprefix("base_model.model."): t for key, t in load_file(path / "adapter_model.safetensors").items()
     }

@@ -45,6 +45,7 @@ SPOILERS = {
     "not lora": lambda f: _spoil_config(f, peft_type="IA3"),
     "rank too high": lambda f: _spoil_config(f, r=64),
     "dora": lambda f: _spoil_config(f, use_dora=True),
+    "rslora, perhaps": lambda f: _spoil_config(f, use_rslora="perhaps"),
     "wrong rank": lambda f: _spoil_config(f, r=2),
     "wrong shape": lambda f: _spoil_weights(f, _first_replaced(lambda t: torch.zeros(4, 7))),
     "not a number": lambda f: _spoil_weights(f, _first_replaced(lambda t: t * float("nan"))),

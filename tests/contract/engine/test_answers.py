@@ -30,6 +30,12 @@ async def test_in_a_mixed_batch_everybody_gets_their_own_model(engine, adapters,
         assert tokens == alone[adapter] or max(peft_margins(tokens, adapter)) < 0.15
 
 
+async def test_rank_stabilised_adapters_are_scaled_as_peft_scales_them(engine, base, tmp_path, peft_margins):
+    adapter = make_adapter(base, tmp_path / "rslora", 4, size=0.3, rslora=True)
+    tokens = await answer(engine, 12, adapter)
+    assert max(peft_margins(tokens, adapter)) < 0.15
+
+
 async def test_more_adapters_than_slots_take_turns(engine, adapters, peft_margins):
     askers = [*adapters, *adapters, None]
     for adapter, tokens in zip(askers, await asyncio.gather(*(answer(engine, 8, a) for a in askers)), strict=True):
