@@ -17,7 +17,7 @@ from services.factory.spec import FineTuneSpec
 _FLOAT = 4
 FIXED = 700 * 2**20
 """Python, torch and its buffers."""
-_ROWS_PER_EXAMPLE, _PER_SHADOW, _PER_PARAMETER = 2, 3, 4
+_PER_SHADOW, _PER_PARAMETER = 3, 4
 _ACTIVATIONS_PER_LAYER = 16
 """Vectors of the model's width that the backward pass needs of each token in each adapted layer."""
 
@@ -84,7 +84,7 @@ def training_bytes(shape: Shape, spec: FineTuneSpec, contributors: int, record_t
     layers = min(spec.layers, shape.layers) or shape.layers
     shadows = contributors + spec.placebos
     floats = shape.parameters() + _PER_PARAMETER * trained + _PER_SHADOW * shadows * trained
-    floats += _ROWS_PER_EXAMPLE * spec.batch_size * trained
+    floats += round(spec.batch_size * (1 + spec.curvature_samples * spec.curvature_share)) * trained
     floats += record_tokens * shape.width
     chunk = max(CHUNK_TOKENS, spec.max_length)
     floats += chunk * (layers * (_ACTIVATIONS_PER_LAYER * shape.width + 3 * shape.inner) + 2 * shape.vocabulary)

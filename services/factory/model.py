@@ -164,6 +164,16 @@ class Flag:
 
 
 @dataclass(frozen=True)
+class Registration:
+    """Where a revision stands on chain."""
+
+    chain_id: int
+    contract: str
+    transaction: str
+    block: int
+
+
+@dataclass(frozen=True)
 class Revision:
     """A published adapter revision."""
 
@@ -179,6 +189,7 @@ class Revision:
     deprecate_time: datetime | None = None
     deprecate_reason: str = ""
     flags: tuple[Flag, ...] = ()
+    registration: Registration | None = None
 
 
 class JobFailed(Exception):

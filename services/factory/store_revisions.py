@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, exists, insert, select, update
 
-from services.factory.model import Flag, Metrics, Revision
+from services.factory.model import Flag, Metrics, Registration, Revision
 from services.factory.rows import insert_new, maybe_utc, utc
 from services.factory.run import SnapshotPin
 from services.factory.tables import ADAPTER, FINE_TUNE, FLAG, REVISION
@@ -20,7 +20,7 @@ from services.factory.tables import ADAPTER, FINE_TUNE, FLAG, REVISION
 
 def add_revision(c: Connection, revision: Revision) -> Revision:
     """Keep a published revision; returns the one that was published first under that name."""
-    values = {name: value for name, value in vars(revision).items() if name != "flags"}
+    values = {name: value for name, value in vars(revision).items() if name not in {"flags", "registration"}}
     insert_new(c, insert(REVISION).values(**values | {"metrics": json.dumps(revision.metrics.to_json())}))
     found = find_revision(c, revision.name)
     assert found is not None
@@ -74,6 +74,18 @@ def deprecate(c: Connection, name: str, reason: str) -> None:
     c.execute(update(REVISION).where(*where).values(deprecate_time=datetime.now(UTC), deprecate_reason=reason))
 
 
+def unregistered(c: Connection, limit: int) -> list[Revision]:
+    """Published revisions that are not on chain yet, the oldest first."""
+    query = select(REVISION).where(REVISION.c.registration.is_(None)).order_by(REVISION.c.number).limit(limit)
+    return _revisions(c, c.execute(query).all())
+
+
+def register(c: Connection, name: str, registration: Registration) -> None:
+    """A revision is on chain."""
+    values = {"registration": json.dumps(vars(registration))}
+    c.execute(update(REVISION).where(REVISION.c.name == name).values(**values))
+
+
 def flag(c: Connection, name: str, record: str, reason: str) -> bool:
     """A revision was made from a record that is erased; False if that was known."""
     return insert_new(c, insert(FLAG).values(revision=name, record=record, reason=reason, time=datetime.now(UTC)))
@@ -99,4 +111,5 @@ def _revision(row: Row[Any], flags: tuple[Flag, ...]) -> Revision:
         deprecate_time=maybe_utc(row.deprecate_time),
         deprecate_reason=row.deprecate_reason,
         flags=flags,
+        registration=None if row.registration is None else Registration(**json.loads(row.registration)),
     )

@@ -101,6 +101,7 @@ REVISION = Table(
     Column("card", Text, nullable=False),
     Column("deprecate_time", _TIME),
     Column("deprecate_reason", Text, nullable=False),
+    Column("registration", Text),
     Index("revision_of_adapter", "adapter", "number"),
 )
 FLAG = Table(

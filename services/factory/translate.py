@@ -159,6 +159,7 @@ def revision_to(revision: Revision) -> pb.AdapterRevision:
         signer=lineage.signer,
         evaluation=lineage.evaluation,
         card=revision.card,
+        registration=None if revision.registration is None else pb.Registration(**vars(revision.registration)),
         state=_state_of(revision),
         deprecation_reason=revision.deprecate_reason,
         deprecate_time=_maybe_time(revision.deprecate_time),

@@ -1632,6 +1632,7 @@ class AdapterRevision(_message.Message):
     DEPRECATE_TIME_FIELD_NUMBER: _builtins.int
     FLAGS_FIELD_NUMBER: _builtins.int
     CARD_FIELD_NUMBER: _builtins.int
+    REGISTRATION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """adapters/{adapter}/revisions/{digest}"""
     owner: _builtins.str
@@ -1674,6 +1675,10 @@ class AdapterRevision(_message.Message):
     def flags(self) -> _containers.RepeatedCompositeFieldContainer[Global___ErasureFlag]:
         """Records that it was made from and that are erased."""
 
+    @_builtins.property
+    def registration(self) -> Global___Registration:
+        """Set once the revision is registered on chain."""
+
     def __init__(
         self,
         *,
@@ -1697,14 +1702,45 @@ class AdapterRevision(_message.Message):
         deprecate_time: _timestamp_pb2.Timestamp | None = ...,
         flags: _abc.Iterable[Global___ErasureFlag] | None = ...,
         card: _builtins.str = ...,
+        registration: Global___Registration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deprecate_time", b"deprecate_time", "metrics", b"metrics"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deprecate_time", b"deprecate_time", "metrics", b"metrics", "registration", b"registration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributions", b"attributions", "base", b"base", "base_sha256", b"base_sha256", "card", b"card", "contributors", b"contributors", "create_time", b"create_time", "deprecate_time", b"deprecate_time", "deprecation_reason", b"deprecation_reason", "evaluation", b"evaluation", "files", b"files", "flags", b"flags", "index_root", b"index_root", "licence", b"licence", "metrics", b"metrics", "name", b"name", "owner", b"owner", "signer", b"signer", "snapshots", b"snapshots", "state", b"state", "use", b"use"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributions", b"attributions", "base", b"base", "base_sha256", b"base_sha256", "card", b"card", "contributors", b"contributors", "create_time", b"create_time", "deprecate_time", b"deprecate_time", "deprecation_reason", b"deprecation_reason", "evaluation", b"evaluation", "files", b"files", "flags", b"flags", "index_root", b"index_root", "licence", b"licence", "metrics", b"metrics", "name", b"name", "owner", b"owner", "registration", b"registration", "signer", b"signer", "snapshots", b"snapshots", "state", b"state", "use", b"use"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AdapterRevision: _TypeAlias = AdapterRevision  # noqa: Y015
+
+@_typing.final
+class Registration(_message.Message):
+    """Where a revision stands on chain."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAIN_ID_FIELD_NUMBER: _builtins.int
+    CONTRACT_FIELD_NUMBER: _builtins.int
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    BLOCK_FIELD_NUMBER: _builtins.int
+    chain_id: _builtins.int
+    contract: _builtins.str
+    transaction: _builtins.str
+    block: _builtins.int
+    def __init__(
+        self,
+        *,
+        chain_id: _builtins.int = ...,
+        contract: _builtins.str = ...,
+        transaction: _builtins.str = ...,
+        block: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "chain_id", b"chain_id", "contract", b"contract", "transaction", b"transaction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Registration: _TypeAlias = Registration  # noqa: Y015
 
 @_typing.final
 class ErasureFlag(_message.Message):

@@ -71,6 +71,18 @@ async def test_from_a_question_to_a_published_adapter(finetune, base, tmp_path):
     assert "a better one is out" in retired
 
 
+async def test_what_was_measured_is_shown_and_kept(finetune, base, tmp_path):
+    data = ("--base", base, "-s", SNAPSHOT, *TEMPLATES, *SMALL, "--set", "seed=43")
+    job = await finetune("create", "--adapter", "letters", *data, "--json")
+    name = json.loads(job)["name"]
+    await finetune("watch", name)
+    await finetune("evaluation", name, "--out", tmp_path / "report")
+    report = json.loads((tmp_path / "report" / "evaluation.json").read_text())
+    assert report == json.loads(await finetune("evaluation", name, "--json"))
+    assert len(report["samples"]) > 0
+    assert list((tmp_path / "report").glob("*.png"))
+
+
 async def test_a_fine_tune_that_fails_is_an_exit_status(finetune, base):
     short = ("--base", base, "-s", SNAPSHOT, *TEMPLATES, *SMALL, "--set", "max_length=16")
     job = json.loads(await finetune("create", "--adapter", "letters", *short, "--json"))

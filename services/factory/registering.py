@@ -1,0 +1,61 @@
+"""Background work: every published revision gets on chain, however long the registry is away and whoever dies.
+
+`Registrar` is the port to whoever writes on chain; registering a revision again is registering it once.  All that the
+loop knows is in the store: revisions without a registration.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from services.factory import store_revisions
+from services.factory.bell import Bell, rung
+from services.factory.model import Registration, Revision
+from services.kit import logs
+from services.kit.database import Database
+
+_AT_ONCE, _FIRST_PAUSE = 8, 0.2
+
+
+class NotRegistered(Exception):
+    """A revision is not on chain yet; the message says why, and that it is worth another try."""
+
+
+class Registrar(Protocol):
+    """Writes adapter revisions on chain: their manifest's digest, index root and base."""
+
+    async def register(self, revision: Revision) -> Registration:
+        """Returns once it is final on chain.  Raises `NotRegistered`."""
+
+
+class Registering:
+    """The loop.  poll and backoff are seconds: how often to look, and the longest pause between tries."""
+
+    def __init__(self, database: Database, registrar: Registrar, bell: Bell, poll: float, backoff: float) -> None:
+        self._database, self._registrar, self._bell = database, registrar, bell
+        self._poll, self._backoff = poll, backoff
+        self._log = logs.logger("factory")
+
+    async def run(self) -> None:
+        """Endless; the service's server starts it again when it fails."""
+        pause = _FIRST_PAUSE
+        while True:
+            changed = self._bell.next()
+            waiting = await self._database.read(lambda c: store_revisions.unregistered(c, _AT_ONCE))
+            done = await asyncio.gather(*map(self._try, waiting))
+            pause = _FIRST_PAUSE if all(done) else min(self._backoff, pause * 2)
+            if not all(done):
+                await asyncio.sleep(pause)
+            elif len(waiting) < _AT_ONCE:
+                await rung(changed, self._poll)
+
+    async def _try(self, revision: Revision) -> bool:
+        try:
+            registration = await self._registrar.register(revision)
+        except NotRegistered as problem:
+            self._log.warning("not registered yet", revision=revision.name, problem=str(problem))
+            return False
+        await self._database.write(lambda c: store_revisions.register(c, revision.name, registration))
+        self._log.info("registered", revision=revision.name, transaction=registration.transaction)
+        return True
