@@ -7,8 +7,8 @@ straight the network is, displacing A and B by dA and dB changes the gradients, 
     change of grad_B = M dA^T        change of grad_A = dB^T M        M = sum_t d_t x_t^T   [out, in]
 
 The Gauss-Newton matrix leaves this out, for it is the loss' slope times the second derivative of the map. But B starts
-at zero, so that early in training everything A learns comes through B: without this term the predicted displacements
-of a contributor's removal point 40 degrees off, with it 9 (docs/attribution.md).
+at zero, so that early in training everything A learns comes through B: without this term what is predicted of a
+contributor's removal points in a clearly wrong direction (``bench/lds`` follows "shadow, no coupling" beside it).
 
 This module knows shapes and sums; it does not know where d and x come from, nor what displacements are used for.
 """

@@ -20,7 +20,7 @@ k = lr (1 - beta_1) / b1, the weight that this step's gradient has in the update
 
 An answer q then scores s_c(q) = -grad l_q(theta_T) . D_c: the estimated rise of its loss had c's records carried
 weight 0 (same initialisation and batch order). How well this agrees with really training again is measured by
-``bench/lds``; docs/attribution.md has the figures.
+``bench/lds``.
 
 A step costs one product with A and one with A^T for each of R shadows, [R, P] by [P, rows], and memory is 3 R P floats.
 Contributors do not interact, so runs that track different contributors give the same rows as one that tracks all.

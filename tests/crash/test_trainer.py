@@ -1,0 +1,64 @@
+"""A trainer killed at any point goes on from its last checkpoint and ends with the very bytes of one never killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from services.factory.write import FILES
+from tests import tiny_model
+
+KILLS = int(os.environ.get("OPENLEDGER_TRAINER_KILLS", "20"))
+TRAINER = """
+import sys, time
+from pathlib import Path
+import torch
+from services.factory.data import load_tokenizer, tokenise
+from services.factory.train import Scratch, train
+from tests.unit.services.factory.conftest import records, spec
+
+torch.set_num_threads(1)
+base, out, scratch = map(Path, sys.argv[1:4])
+settings = spec(held_out=0.2, epochs=10, batch_size=4, patience=200, evaluations=20, clip_norm=1.0, weight_decay=0.05)
+examples = tokenise(records(6, 6), settings, load_tokenizer(base)).examples
+print("ready", flush=True)
+train(settings, examples, base, out, lambda p: print(p.phase, p.step, flush=True), scratch=Scratch(scratch, 0.0))
+"""
+
+
+def trainer(base: Path, out: Path, scratch: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", TRAINER, str(base), str(out), str(scratch)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+def test_a_trainer_killed_twenty_times_gives_the_same_bytes(tmp_path: Path) -> None:
+    base = tiny_model.make(tmp_path / "base")
+    undisturbed = trainer(base, tmp_path / "whole", tmp_path / "unused")
+    started = time.monotonic()
+    undisturbed.communicate(timeout=300)
+    assert undisturbed.returncode == 0
+    training_seconds = time.monotonic() - started
+
+    draw = random.Random(5)
+    steps, kills = [], 0
+    while True:
+        process = trainer(base, tmp_path / "killed", tmp_path / "scratch")
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        if kills < KILLS and process.poll() is None:
+            time.sleep(draw.random() * training_seconds / KILLS * 2)
+            process.kill()
+            kills += 1
+        said = process.communicate(timeout=300)[0].splitlines()
+        steps += [int(line.split()[1]) for line in said if line.startswith("training ")]
+        if process.returncode == 0:
+            break
+    assert kills == KILLS, "it ended before it was killed so often: give it more steps"
+    assert len(set(steps)) == max(steps), "every step was taken"
+    for file in FILES:
+        whole, killed = (tmp_path / name / file for name in ("whole", "killed"))
+        assert killed.read_bytes() == whole.read_bytes(), file
