@@ -7,8 +7,9 @@ flagged.  The weights of an adapter cannot be asked to forget: whether it is ret
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
-from dataclasses import dataclass
+import io
+import mmap
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -19,18 +20,11 @@ from services.factory import store, store_revisions, store_snapshots
 from services.factory.lineage import PRIVATE_EVALUATION
 from services.factory.model import State
 from services.factory.read import erased
+from services.kit.database import Database
 
 
-@dataclass(frozen=True)
-class Traces:
-    """What was made from an erased record: revisions that are flagged, folders of what was trained."""
-
-    revisions: tuple[str, ...]
-    outputs: tuple[Path, ...]
-
-
-def note(c: Connection, record: str, reason: str, also: Collection[str] = ()) -> Traces:
-    """Remember an erased record, with all that follows in the database.
+def note(c: Connection, record: str, reason: str, also: Collection[str] = ()) -> list[str]:
+    """Remember an erased record, with all that follows in the database; returns the revisions that are flagged.
 
     also: revisions that whoever erases knows to be made from it.
     """
@@ -44,21 +38,31 @@ def note(c: Connection, record: str, reason: str, also: Collection[str] = ()) ->
     flagged = [*dict.fromkeys((*store_revisions.made_from(c, pins), *also))]
     for revision in flagged:
         store_revisions.flag(c, revision, record, reason)
-    return Traces(tuple(flagged), tuple(map(Path, store.outputs(c, pins))))
+    return flagged
 
 
-async def purge(kept: ArtifactStore, record: str, traces: Traces) -> None:
-    """Remove the texts: kept files that hold the record, and evaluations that may quote it.
+async def purge(database: Database, kept: ArtifactStore, record: str) -> None:
+    """Remove the texts: kept files that hold an erased record, and evaluations that may quote it.
 
     Call it after `note`'s transaction; again does no harm.
     """
-    await asyncio.to_thread(_purge, kept, record, traces)
+    outputs = await database.read(lambda c: store.outputs(c, store_snapshots.snapshots_with(c, record)))
+    await asyncio.to_thread(_purge, kept, record, outputs)
 
 
-def _purge(kept: ArtifactStore, record: str, traces: Traces) -> None:
+def _purge(kept: ArtifactStore, record: str, outputs: Iterable[str]) -> None:
     sign = b'"record":' + canonical.dumps(record) + b"}\n"  # how a line of `services.factory.lines` ends
     for file in sorted((kept.root / "sha256").glob("*/*")):
-        if sign in file.read_bytes():
+        if _holds(file, sign):
             file.unlink(missing_ok=True)
-    for output in traces.outputs:
-        (output / PRIVATE_EVALUATION).unlink(missing_ok=True)
+    for output in outputs:
+        (Path(output) / PRIVATE_EVALUATION).unlink(missing_ok=True)
+
+
+def _holds(file: Path, sign: bytes) -> bool:
+    """Without reading a large file into memory."""
+    with file.open("rb") as stream:
+        if stream.seek(0, io.SEEK_END) == 0:
+            return False
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as view:
+            return view.find(sign) >= 0

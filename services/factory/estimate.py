@@ -119,7 +119,7 @@ class Estimator:
         again = counterfactual_tokens(spec, training, tokens)
         took = seconds(tokens + again, last)
         every = sum(example.length for example in tokenised.examples)
-        needs = memory.training_bytes(memory.Shape.read(folder), spec, len(contributors), every)
+        needs = _memory(folder, spec, len(contributors), every)
         prospect = Prospect(spec, len(records), len(training), len(held_out), contributors, took, needs)
         return Estimate(
             records=len(records),
@@ -137,6 +137,14 @@ class Estimator:
             licences=licences,
             cautions=tuple(cautions(prospect, self.tariff.most_seconds, self.tariff.most_memory)),
         )
+
+
+def _memory(folder: Path, spec: FineTuneSpec, contributors: int, tokens: int) -> int:
+    """Bytes; 0 for a base model whose configuration is not that of a Llama-shaped one."""
+    try:
+        return memory.training_bytes(memory.Shape.read(folder), spec, contributors, tokens)
+    except (KeyError, TypeError, ValueError, OSError):
+        return 0
 
 
 def seconds(tokens: int, last: Metrics | None) -> float:

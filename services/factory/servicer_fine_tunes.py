@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +35,8 @@ ACCESS = {
 }
 _STATES = {word: state for state, word in translate.STATUS.items()}
 _MOST_CHECKPOINTS = 1000
+_ESTIMATES_AT_ONCE = 2
+"""Each holds all of its records, and keeps a core busy with tokenising them."""
 
 
 class FineTuneMethods:
@@ -41,13 +44,15 @@ class FineTuneMethods:
 
     def __init__(self, workshop: Workshop, answers: Answers) -> None:
         self._w, self._database, self._answers = workshop, workshop.database, answers
+        self._estimates = asyncio.Semaphore(_ESTIMATES_AT_ONCE)
 
     async def EstimateFineTune(
         self, request: pb.EstimateFineTuneRequest, context: grpc.aio.ServicerContext
     ) -> pb.FineTuneEstimate:
         run = run_from(_spec(request), request.run_file, "" if request.run_file else UNNAMED, self._w.precision)
         admitted = await self._w.admission.admit(run)
-        estimate = await self._w.estimator.estimate(admitted)
+        async with self._estimates:
+            estimate = await self._w.estimator.estimate(admitted)
         return translate.estimate_to(estimate, admitted, self._w.estimator.tariff)
 
     async def CreateFineTune(self, request: pb.CreateFineTuneRequest, context: grpc.aio.ServicerContext) -> pb.FineTune:

@@ -10,7 +10,6 @@ from sqlalchemy import Connection
 from openledger import base_models, names
 from openledger.factory.v1 import factory_pb2 as pb
 from services.factory import erase, store_revisions, translate
-from services.factory.erase import Traces
 from services.factory.model import Revision
 from services.factory.publish import check_erased, name_it, put_artifacts
 from services.factory.workshop import PAGE, Answers, Workshop, before, cut, mine
@@ -79,18 +78,16 @@ class RevisionMethods:
         self, request: pb.FlagAdapterRevisionRequest, context: grpc.aio.ServicerContext
     ) -> pb.FlagAdapterRevisionResponse:
         named = () if names.match("adapters/*/revisions/*", request.name) == ("-", "-") else (request.name,)
-        traces = Traces((), ())
 
         def flag(c: Connection) -> pb.FlagAdapterRevisionResponse:
-            nonlocal traces
             for name in named:
                 _revision(c, name)
-            traces = erase.note(c, request.record, request.reason, named)
-            flagged = [translate.revision_to(_revision(c, name)) for name in traces.revisions]
-            return pb.FlagAdapterRevisionResponse(adapter_revisions=flagged)
+            flagged = erase.note(c, request.record, request.reason, named)
+            shown = [translate.revision_to(_revision(c, name)) for name in flagged]
+            return pb.FlagAdapterRevisionResponse(adapter_revisions=shown)
 
         answer = await self._answers.once(request, pb.FlagAdapterRevisionResponse, flag)
-        await erase.purge(self._w.records, request.record, traces)
+        await erase.purge(self._database, self._w.records, request.record)  # also where we died before we came to it
         return answer
 
     async def ListBaseModels(

@@ -748,7 +748,7 @@ class FineTuneEstimate(_message.Message):
     counterfactual_tokens: _builtins.int
     """Tokens of the trainings again that check the contribution index."""
     memory_bytes: _builtins.int
-    """At its worst moment, counted, not measured."""
+    """At its worst moment, counted, not measured; 0 for a base model of a shape that is not known."""
     price: _builtins.str
     """Atomic units, for all tokens that are trained, at the operator's price for 1,000 of them."""
     price_per_1k_tokens: _builtins.str
@@ -1099,7 +1099,7 @@ class ListFineTunesRequest(_message.Message):
     page_size: _builtins.int
     page_token: _builtins.str
     filter: _builtins.str
-    """Comparisons joined by AND, such as: state = "RUNNING" AND base = "smollm2-135m-instruct".  Fields: state or status,
+    """Comparisons joined by AND, such as: status = "running" AND base = "smollm2-135m-instruct".  Fields: state or status,
     adapter, base, use, clone_of, reason, create_time (with =, >=, <, ...; RFC 3339).
     """
     def __init__(

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from openledger.cli.demo import hpo
 from services.factory.config import FactoryConfig
+from services.factory.licence import Source, Use, combine
 from services.kit.config import ConfigError
 from services.kit.testing import settings
 
@@ -53,3 +57,10 @@ def test_an_operator_says_what_licences_of_ones_own_ask(tmp_path, monkeypatch):
 def test_what_nobody_may_say_of_a_licence_is_refused(tmp_path, said):
     with pytest.raises(ConfigError, match="LICENCES"):
         FactoryConfig.load(**settings("factory", tmp_path), datanet="127.0.0.1:7402", licences=said)
+
+
+def test_the_demos_data_pass_the_gate_by_what_the_demo_says_of_their_licence(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENLEDGER_FACTORY_LICENCES", json.dumps({hpo.LICENCE: hpo.TERMS}))
+    config = FactoryConfig.load(**settings("factory", tmp_path), datanet="127.0.0.1:7402")
+    sources = [Source("baseModels/smollm2-135m-instruct", "Apache-2.0"), Source("datanets/x", hpo.LICENCE, 160)]
+    assert combine(sources, Use.COMMERCIAL, config.licence_terms).licence == "Apache-2.0 AND LicenseRef-HPO"

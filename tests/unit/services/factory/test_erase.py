@@ -7,7 +7,6 @@ import pytest
 
 from openledger.artifacts import ArtifactStore
 from services.factory import erase, store, store_events, store_revisions, store_snapshots
-from services.factory.erase import Traces
 from services.factory.lines import line
 from services.factory.model import UNFINISHED, Metrics, Revision, State
 from services.factory.run import SnapshotPin
@@ -41,9 +40,9 @@ def world(database, job):
 
 
 def test_revisions_made_from_it_are_flagged_and_others_are_not(world):
-    traces = world.write_now(lambda c: erase.note(c, RECORD, "its author's wish"))
-    assert traces.revisions == (f"adapters/letters/revisions/{HOLDS.root}",)
-    flagged = world.read_now(lambda c: store_revisions.find_revision(c, traces.revisions[0]))
+    flagged_now = world.write_now(lambda c: erase.note(c, RECORD, "its author's wish"))
+    assert flagged_now == [f"adapters/letters/revisions/{HOLDS.root}"]
+    flagged = world.read_now(lambda c: store_revisions.find_revision(c, flagged_now[0]))
     assert [(flag.record, flag.reason) for flag in flagged.flags] == [(RECORD, "its author's wish")]
     offered = world.read_now(lambda c: store_revisions.page_revisions(c, None, None, 9, retired=False))
     assert [revision.name for _, revision in offered] == [f"adapters/letters/revisions/{LACKS.root}"]
@@ -66,27 +65,31 @@ def test_telling_it_again_changes_nothing_more(world):
     first = world.write_now(lambda c: erase.note(c, RECORD, "its author's wish"))
     again = world.write_now(lambda c: erase.note(c, RECORD, "another reason"))
     assert again == first
-    flagged = world.read_now(lambda c: store_revisions.find_revision(c, first.revisions[0]))
+    flagged = world.read_now(lambda c: store_revisions.find_revision(c, first[0]))
     assert [flag.reason for flag in flagged.flags] == ["its author's wish"]
 
 
 def test_a_record_that_was_never_read_flags_what_is_named(world):
     named = f"adapters/letters/revisions/{LACKS.root}"
-    traces = world.write_now(lambda c: erase.note(c, "datanets/letters/records/unseen", "a wish", [named]))
-    assert traces.revisions == (named,)
+    flagged_now = world.write_now(lambda c: erase.note(c, "datanets/letters/records/unseen", "a wish", [named]))
+    assert flagged_now == [named]
 
 
-async def test_its_texts_are_removed_and_nobody_elses(tmp_path):
-    kept, output = ArtifactStore(tmp_path / "records"), tmp_path / "output"
-    output.mkdir()
-    private, public = output / "evaluation_private.json", output / "evaluation.json"
-    private.write_text("{}")
-    public.write_text("{}")
+async def test_its_texts_are_removed_and_nobody_elses(world, tmp_path):
+    kept, outputs = ArtifactStore(tmp_path / "records"), {pin: tmp_path / pin.root for pin in (HOLDS, LACKS)}
+    for pin, output in outputs.items():
+        output.mkdir()
+        for name in ("evaluation.json", "evaluation_private.json"):
+            (output / name).write_text("{}")
+        ended = f"{pin.root[:2]}-TRAINING"
+        world.write_now(lambda c, e=ended, o=output: store.move(c, e, State.SUCCEEDED, "done", output=str(o)))
     who = "0x" + "0a" * 20
     mine = kept.put(line("x", who, {"t": "a"}) + line(RECORD, who, {"t": "secret"}))
     others = kept.put(line(OTHER, who, {"t": f'mentions "record":"{RECORD}"'}))
-    await erase.purge(kept, RECORD, Traces((), (output, tmp_path / "gone")))
-    assert not kept.has(mine)
-    assert kept.has(others)
-    assert not private.exists()
-    assert public.exists()
+    nothing = kept.put(b"")
+    world.write_now(lambda c: erase.note(c, RECORD, "its author's wish"))
+    for _ in range(2):
+        await erase.purge(world, kept, RECORD)
+    assert [kept.has(digest) for digest in (mine, others, nothing)] == [False, True, True]
+    assert sorted(file.name for file in outputs[HOLDS].iterdir()) == ["evaluation.json"]
+    assert len(list(outputs[LACKS].iterdir())) == 2
