@@ -1,8 +1,8 @@
 """How much memory a training takes, by counting what is held at its worst moment.
 
 The base in float32; the adapter with gradient and AdamW's moments; the same for every contributor and placebo that is
-followed (two moments and a displacement); a batch's rows of gradient and curvature; the frozen layers' output for every
-token; the activations of one chunk.  It counts, it does not measure: allocators and libraries come on top, as FIXED.
+followed (two moments and a displacement); a batch's rows of gradient and curvature; the coupling of each adapted map's
+factors, which is as large as the map; the frozen layers' output for every token; the activations of one chunk.  It counts, it does not measure: allocators and libraries come on top, as FIXED.
 """
 
 from __future__ import annotations
@@ -82,9 +82,10 @@ def training_bytes(shape: Shape, spec: FineTuneSpec, contributors: int, record_t
     """At most, about.  record_tokens: of all records together, training and held out."""
     trained = adapter_parameters(shape, spec)
     layers = min(spec.layers, shape.layers) or shape.layers
-    shadows = contributors + spec.placebos
+    shadows, targets = contributors + spec.placebos, spec.target_modules
     floats = shape.parameters() + _PER_PARAMETER * trained + _PER_SHADOW * shadows * trained
     floats += round(spec.batch_size * (1 + spec.curvature_samples * spec.curvature_share)) * trained
+    floats += layers * sum(inputs * outputs for name, (inputs, outputs) in shape.maps().items() if name in targets)
     floats += record_tokens * shape.width
     chunk = max(CHUNK_TOKENS, spec.max_length)
     floats += chunk * (layers * (_ACTIVATIONS_PER_LAYER * shape.width + 3 * shape.inner) + 2 * shape.vocabulary)
