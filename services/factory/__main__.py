@@ -43,7 +43,7 @@ async def assemble(config: FactoryConfig) -> Assembly:
     source, records, bell = DatanetSource(peers), ArtifactStore(config.records_root), Bell()
     admission = Admission(source, config.bases, config.licence_terms)
     gatherer = Gatherer(database, source, records)
-    tariff = Tariff(config.price_per_1k_tokens, config.max_seconds, _memory())
+    tariff = Tariff(config.price_per_1k_tokens, config.max_seconds, _memory(config))
     precision = fastest_precision() if config.precision == "fastest" else config.precision
     workshop = Workshop(
         database=database,
@@ -105,8 +105,10 @@ def _signing_key(config: FactoryConfig) -> str:
     return key
 
 
-def _memory() -> int:
-    """Bytes of this machine's memory; 0 where it does not say."""
+def _memory(config: FactoryConfig) -> int:
+    """Bytes that a worker may take: what the operator says, else this machine's; 0 where it does not say."""
+    if config.worker_memory_mib is not None:
+        return config.worker_memory_mib * 2**20
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError):
