@@ -96,7 +96,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _contributors(manifest: LineageManifest) -> str:
     total = sum(manifest.contributors.values())
     order = sorted(manifest.contributors.items(), key=lambda item: (-item[1], item[0]))
-    rows = [(f"`{who}`", str(count), f"{count / total:.1%}") for who, count in order[:MOST_CONTRIBUTORS]]
+    rows = [(f"`{who}`", str(count), f"{100 * count / total:.1f} %") for who, count in order[:MOST_CONTRIBUTORS]]
     more = len(order) - len(rows)
     text = "By address: who is behind one, this card does not know.\n\n"
     text += _table(("contributor", "records trained on", "of all"), rows)

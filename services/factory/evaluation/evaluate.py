@@ -37,6 +37,7 @@ class _Run:
     tokenizer: Any
     training: list[Example]
     held_out: list[Example]
+    """Those that the budget has room for, in random order."""
     seed: int
     budget: Budget
     on_work: OnWork
@@ -70,14 +71,12 @@ def evaluate(
     """
     planted = {canary.example.record for canary in canaries}
     trained = sorted((e for e in measurable(decoder, training) if e.record not in planted), key=lambda e: e.record)
-    unseen = measurable(decoder, held_out_examples)
+    unseen = _first(shuffled(measurable(decoder, held_out_examples), seed), budget.held_out_tokens)
     run = _Run(decoder, adapter, tokenizer, trained, unseen, seed, budget, on_work)
-    of_unseen = _first(shuffled(unseen, seed), budget.held_out_tokens)
-    of_trained = _first(shuffled(trained, seed), budget.trained_tokens)
-    unseen_likelihood = run.likelihood(of_unseen)
-    left_out = len(held_out_examples) - len(of_unseen)
-    found = held_out.compare(of_unseen, unseen_likelihood, left_out, seed, budget.resamples)
-    told = membership.compare(run.likelihood(of_trained), unseen_likelihood, seed, budget.resamples)
+    measured = run.likelihood(unseen)
+    found = held_out.compare(unseen, measured, len(held_out_examples) - len(unseen), seed, budget.resamples)
+    of_trained = run.likelihood(_first(shuffled(trained, seed), budget.trained_tokens))
+    told = membership.compare(of_trained, measured, seed, budget.resamples)
     forgot = _forgetting(run)
     asked = _probes(run, unseen, max(budget.probes, budget.samples))
     tuned = run.answers(asked, tuned=True)
@@ -113,20 +112,24 @@ def _forgetting(run: _Run) -> Forgetting:
     return forgetting.compare(measured, notice, run.seed, run.budget.resamples)
 
 
-def _verbatim(run: _Run, unseen: Sequence[Example], unseen_answers: Sequence[Answer]) -> Verbatim:
-    """What the model recites.  A held-out prompt that is also one of training's is no yardstick."""
-    known = {example.prompt for example in run.training}
-    ends = control_ids(run.tokenizer)
-    texts = [[token for token in example.completion if token not in ends] for example in run.training]
-    asked = _probes(run, run.training, run.budget.probes)
-    answers = run.answers(asked, tuned=True)
-    fresh = [(e, answer) for e, answer in zip(unseen, unseen_answers, strict=True) if e.prompt not in known]
-    pairs = [*zip(asked, answers, strict=True), *fresh]
-    matches = verbatim.longest([verbatim.masked(answer, example.prompt) for example, answer in pairs], texts)
-    compared = verbatim.compare(matches[: len(asked)], matches[len(asked) :])
-    if not compared.trained.longest:
+def _verbatim(run: _Run, asked: Sequence[Example], answers: Sequence[Answer]) -> Verbatim:
+    """What the model recites.  asked: held-out examples, and what the tuned model answered to their prompts."""
+    known, ends = {example.prompt for example in run.training}, control_ids(run.tokenizer)
+
+    def plain(examples: Sequence[Example]) -> list[Answer]:
+        return [tuple(token for token in example.completion if token not in ends) for example in examples]
+
+    trained = _probes(run, run.training, run.budget.probes)
+    unseen = [(e, answer) for e, answer in zip(asked, answers, strict=True) if e.prompt not in known]
+    people = zip(run.held_out, plain(run.held_out), strict=True)
+    pairs = [*zip(trained, run.answers(trained, tuned=True), strict=True), *unseen, *people]
+    masked = [verbatim.masked(answer, example.prompt) for example, answer in pairs]
+    matches = verbatim.longest(masked, plain(run.training))
+    count = len(trained) + len(unseen)
+    compared = verbatim.compare(matches[: len(trained)], matches[len(trained) : count], matches[count:])
+    best = max(range(count), key=lambda i: matches[i].length, default=-1)
+    if best < 0 or not matches[best].length:
         return compared
-    best = max(range(len(asked)), key=lambda i: matches[i].length)
     match = matches[best]
-    excerpt = Reader(run.tokenizer).text(answers[best][match.start : match.start + match.length])
+    excerpt = Reader(run.tokenizer).text(pairs[best][1][match.start : match.start + match.length])
     return verbatim.quoted(compared, run.training[match.text].record, excerpt)

@@ -23,7 +23,8 @@ from services.factory.evaluation.canaries import Canary, completion_ids, draw
 from services.factory.evaluation.chat import common_front
 from services.factory.evaluation.generate import CACHE_TOKENS
 
-SIGNIFICANCE = 0.01
+SIGNIFICANCE = 0.02
+"""One model in fifty that learned nothing by heart is warned of; one canary ranked first of 64 suffices."""
 
 
 @dataclass(frozen=True)

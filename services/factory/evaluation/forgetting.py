@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from services.factory.evaluation.interval import NOT_NEGATIVE, Estimate, resamples
 from services.factory.evaluation.likelihood import Likelihood
+from services.factory.evaluation.words import perplexity_change
 
 MARGIN = 0.10
 """Rise of perplexity, as a share, from which on a warning is given."""
@@ -58,18 +59,13 @@ def compare(measured: Likelihood, notice: str, seed: int, count: int) -> Forgett
 def _words(questions: int, change: Estimate) -> tuple[bool, str]:
     if questions < MIN_QUESTIONS or change.value is None or change.low is None or change.high is None:
         return False, f"{questions} questions of general knowledge are too few to see forgetting."
-    share, low, high = (_percent(nats) for nats in (change.value, change.low, change.high))
-    figures = f"perplexity of the right answers {share} (95 % interval {low} to {high})"
-    on = f"on {questions} questions of general knowledge"
+    by, low, high = (perplexity_change(nats) for nats in (change.value, change.low, change.high))
+    figures = f"perplexity of the right answers {by} (95 % interval {low} to {high})"
+    figures = f"on {questions} questions of general knowledge, {figures}"
     if change.low <= 0 <= change.high:
-        return False, f"No forgetting is to be seen {on}: {figures}."
+        return False, f"No forgetting is to be seen: {figures}."
     if change.high < 0:
-        return False, f"General knowledge did not suffer {on}: {figures}."
+        return False, f"Nothing was forgotten: {figures}."
     if change.value >= math.log1p(MARGIN):
-        return True, f"The model forgets {on}: {figures}. Fewer epochs or a lower learning rate keep more."
-    return False, f"The model forgets a little {on}: {figures}."
-
-
-def _percent(nats: float) -> str:
-    """A change of loss as one of perplexity."""
-    return f"{math.expm1(nats):+.0%}" if nats < 7 else "beyond +100,000 %"
+        return True, f"The model forgets: {figures}. Fewer epochs or a lower learning rate keep more."
+    return False, f"The model forgets a little: {figures}."

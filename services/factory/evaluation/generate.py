@@ -52,7 +52,7 @@ def _batch(
     ids, mask = _left_padded(prompts)
     position = (mask.cumsum(1) - 1).clamp_(min=0)
     answers: list[list[int]] = [[] for _ in prompts]
-    going = set(range(len(prompts)))
+    rows = torch.arange(len(prompts))
     cache = None
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
         for _ in range(new_tokens):
@@ -65,19 +65,19 @@ def _batch(
                 logits_to_keep=1,
             )
             cache, logits = output.past_key_values, output.logits[:, -1]
-            chosen = logits.argmax(dim=1)
-            finite = torch.isfinite(logits).all(dim=1).tolist()
-            for i in sorted(going):
-                token = int(chosen[i])
-                if token in ends or not finite[i]:
-                    going.remove(i)
-                else:
-                    answers[i].append(token)
-            if not going:
-                break
-            ids, position = chosen[:, None], position[:, -1:] + 1
-            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+            token = logits.argmax(dim=1)
+            goes_on = torch.isfinite(logits).all(dim=1) & ~torch.isin(token, torch.tensor(sorted(ends)))
             on_work()
+            if not bool(goes_on.all()):
+                keep = goes_on.nonzero()[:, 0]
+                if not len(keep):
+                    break
+                rows, token, mask, position = rows[keep], token[keep], mask[keep], position[keep]
+                cache.batch_select_indices(keep)
+            for row, chosen in zip(rows.tolist(), token.tolist(), strict=True):
+                answers[row].append(chosen)
+            ids, position = token[:, None], position[:, -1:] + 1
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
     return [tuple(answer) for answer in answers]
 
 

@@ -8,12 +8,14 @@ This module knows no attack that is stronger than that.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from services.factory.evaluation.interval import SHARE, Estimate, resamples
 from services.factory.evaluation.likelihood import Likelihood
+from services.factory.evaluation.words import share
 
 MIN_RECORDS = 8
 WARNS_FROM = 0.7
@@ -52,18 +54,18 @@ def compare(trained: Likelihood, held_out: Likelihood, seed: int, count: int) ->
         in_.interval(float(b.mean() - a.mean()), out.weights @ b - in_.weights @ a)
         for a, b in ((ours.loss_before, others.loss_before), (ours.loss_after, others.loss_after))
     ]
-    warns, words = _words(n, m, auc, gaps[1])
+    warns, words = _words(n, m, auc, gaps)
     return Membership(n, m, gaps[0], gaps[1], auc, warns, words)
 
 
-def _words(trained: int, held_out: int, auc: Estimate, gap: Estimate) -> tuple[bool, str]:
-    value, low, high, between = auc.value, auc.low, auc.high, gap.value
-    if value is None or low is None or high is None or between is None:
+def _words(trained: int, held_out: int, auc: Estimate, gaps: Sequence[Estimate]) -> tuple[bool, str]:
+    value, low, high, before, after = auc.value, auc.low, auc.high, gaps[0].value, gaps[1].value
+    if value is None or low is None or high is None or before is None or after is None:
         return False, "Whether membership can be told was not measured."
     figures = (
-        f"who has the base model, too, tells a trained from a held-out record in {value:.0%} of pairs (95 % interval "
-        f"{low:.0%} to {high:.0%}, a coin 50 %; {trained} and {held_out} records; held-out ones have "
-        f"{between:+.3f} nats of loss)"
+        f"who has the base model, too, tells a trained from a held-out record in {share(value)} of pairs (95 % "
+        f"interval {share(low)} to {share(high)}, a coin 50 %; {trained} and {held_out} records, whose gap in loss "
+        f"went from {before:.3f} to {after:.3f} nats)"
     )
     if low <= 0.5:
         return False, f"Trained records do not stand out: {figures}."

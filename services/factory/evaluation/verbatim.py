@@ -1,7 +1,8 @@
 """Whether the model recites: the longest run of tokens that an answer shares with any text it was trained on.
 
-Runs that the prompt already says do not count.  What prompts that the model never saw bring forth, phrases that all the
-texts share, is the yardstick for what prompts from training do.  This module generates nothing.
+Runs that the prompt already says do not count.  The yardstick is what people's own held-out texts share with the ones
+trained on: set phrases of the trade.  What the model answers to held-out prompts is none, since a model that learned by
+heart recites there, too.  This module generates nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ ECHO = 3
 """A run of so many tokens that stands in the prompt, too, is an echo of it."""
 MIN_TOKENS = 16
 """A shorter run is never called recited: names and set phrases reach ten."""
-UNSEEN_SHARE = 0.9
+USUAL = 0.9
 
 
 @dataclass(frozen=True)
@@ -35,39 +36,42 @@ class Match:
 
 @dataclass(frozen=True)
 class Spans:
-    """Longest runs, in tokens, of the answers to some prompts."""
+    """Longest runs, in tokens, of some texts."""
 
-    prompts: int
+    texts: int
     median: float | None
     longest: int
     recited: int
-    """Answers with a run of `Verbatim.threshold` tokens or more."""
+    """Texts with a run of `Verbatim.threshold` tokens or more."""
 
 
 @dataclass(frozen=True)
 class Verbatim:
     trained: Spans
-    """Prompts that were trained on."""
+    """The model's answers to prompts that it was trained on."""
     unseen: Spans
-    """Held-out prompts."""
+    """Its answers to held-out prompts."""
+    people: Spans
+    """What people wrote in the held-out records."""
     threshold: int
-    """Tokens in a row from which on an answer is called recited: `MIN_TOKENS`, or what one in ten unseen prompts
-    exceeds, if that is more."""
+    """Tokens in a row from which on an answer is called recited: `MIN_TOKENS`, or more than nine in ten of the people's
+    texts have, if that is more."""
     record: str
-    """Whose text the longest run to a trained prompt is from; empty where there is none."""
+    """Whose text the longest run of an answer is from; empty where there is none."""
     excerpt: str
     """That run.  A contributor's text: not to be published."""
     warns: bool
     words: str
 
 
-def compare(trained: Sequence[Match], unseen: Sequence[Match]) -> Verbatim:
-    """From the longest runs of answers to either kind of prompt; record and excerpt are left to the caller."""
-    lengths = sorted(match.length for match in unseen)
-    usual = lengths[math.ceil(UNSEEN_SHARE * len(lengths)) - 1] if lengths else 0
+def compare(trained: Sequence[Match], unseen: Sequence[Match], people: Sequence[Match]) -> Verbatim:
+    """From the longest runs of answers to either kind of prompt, and of people's texts; quotes nothing yet."""
+    lengths = sorted(match.length for match in people)
+    usual = lengths[math.ceil(USUAL * len(lengths)) - 1] if lengths else 0
     threshold = max(MIN_TOKENS, usual + 1)
-    seen, new = _spans(trained, threshold), _spans(unseen, threshold)
-    return Verbatim(seen, new, threshold, "", "", seen.recited > 0, _words(seen, new, threshold))
+    ours, new, theirs = (_spans(matches, threshold) for matches in (trained, unseen, people))
+    words = _words([*trained, *unseen], usual if lengths else None, threshold)
+    return Verbatim(ours, new, theirs, threshold, "", "", ours.recited + new.recited > 0, words)
 
 
 def quoted(verbatim: Verbatim, record: str, excerpt: str) -> Verbatim:
@@ -88,7 +92,7 @@ def longest(answers: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) ->
     """For each answer its longest run of tokens, -1 excepted, that stands in one of the texts; exact.
 
     Runs of length 1, 2, 3, ... are numbered in turn, and only places where the last length still matched are looked at
-    again: about one pass over the texts, and memory of some 40 bytes for each of their tokens.
+    again: about one pass over the texts (3 s for five million tokens), and some 60 bytes of memory for each token.
     """
     found = [Match() for _ in answers]
     (ours, owner), (theirs, text) = _joined(answers), _joined(texts)
@@ -132,25 +136,27 @@ def _joined(sequences: Sequence[Sequence[int]]) -> tuple[Ints, Ints]:
 def _spans(matches: Sequence[Match], threshold: int) -> Spans:
     lengths = [match.length for match in matches]
     return Spans(
-        prompts=len(lengths),
+        texts=len(lengths),
         median=float(median(lengths)) if lengths else None,
         longest=max(lengths, default=0),
         recited=sum(length >= threshold for length in lengths),
     )
 
 
-def _words(trained: Spans, unseen: Spans, threshold: int) -> str:
-    if not trained.prompts:
+def _words(answers: Sequence[Match], usual: int | None, threshold: int) -> str:
+    if not answers:
         return "Whether the model recites was not measured."
-    beside = (
-        f"held-out prompts gave at most {unseen.longest}" if unseen.prompts else "no held-out prompt to compare with"
-    )
-    if trained.recited:
+    beside = "there is no held-out text to compare with"
+    if usual is not None:
+        beside = f"nine in ten texts that people wrote in held-out records share at most {usual}"
+    longest = max(match.length for match in answers)
+    recited = sum(match.length >= threshold for match in answers)
+    if recited:
         return (
-            f"The model recites: {trained.recited} of {trained.prompts} prompts from training gave {threshold} or more "
-            f"tokens of a training text in a row, the longest {trained.longest} ({beside})."
+            f"The model recites: {recited} of {len(answers)} answers hold {threshold} or more tokens of a training "
+            f"text in a row, the longest {longest} ({beside})."
         )
     return (
-        f"The model does not recite: {trained.prompts} prompts from training gave at most {trained.longest} tokens of "
-        f"a training text in a row ({beside}; from {threshold} on it is called reciting)."
+        f"The model does not recite: {len(answers)} answers hold at most {longest} tokens of a training text in a row "
+        f"({beside}; from {threshold} on it is called reciting)."
     )

@@ -11,12 +11,12 @@ The rules, the first that applies:
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import StrEnum
 
 from services.factory.evaluation.held_out import HeldOut
 from services.factory.evaluation.interval import Estimate
+from services.factory.evaluation.words import perplexity, share
 
 MIN_RECORDS = 8
 MARGIN = 0.01
@@ -54,7 +54,7 @@ def judge(held_out: HeldOut) -> Judgement:
     elif fewer_right:
         verdict, comment = Verdict.NO_CLEAR_GAIN, "It guesses fewer tokens right than the base model."
     else:
-        verdict, comment = Verdict.NO_CLEAR_GAIN, "More records, or stronger training, may show one."
+        verdict, comment = Verdict.NO_CLEAR_GAIN, "More held-out records, or other settings, may show one."
     return Judgement(verdict, f"{_measured(held_out)} {comment}".rstrip())
 
 
@@ -77,8 +77,8 @@ def _measured(held_out: HeldOut) -> str:
     moved = f"{'rose' if sign > 0 else 'fell'} by {abs(after - before):.3f}{_interval(change, sign)}"
     return (
         f"On {figures.records} records of {whose} that it was not trained on, the loss {moved} from {before:.3f} to "
-        f"{after:.3f} nats a token, perplexity {_perplexity(before)} to {_perplexity(after)}; it guesses {right:.0%} "
-        f"of tokens right, was {was:.0%}."
+        f"{after:.3f} nats a token, perplexity {perplexity(before)} to {perplexity(after)}; it guesses {share(right)} "
+        f"of tokens right, was {share(was)}."
     )
 
 
@@ -87,8 +87,3 @@ def _interval(estimate: Estimate, sign: int) -> str:
         return ""
     low, high = sorted((sign * estimate.low, sign * estimate.high))
     return f" (95 % interval {low:.3f} to {high:.3f})"
-
-
-def _perplexity(loss: float) -> str:
-    """exp(loss), which a broken model's loss makes too large for a double."""
-    return f"{math.exp(loss):.4g}" if loss < 700 else "beyond all bounds"

@@ -55,21 +55,19 @@ def fresh(decoder: Decoder, rank: int = 4, layers: int = 2) -> Adapter:
 def overfitted(decoder: Decoder, examples: Sequence[Example], steps: int, rate: float, **shape: int) -> Adapter:
     """An adapter that knows these examples by heart, by plain Adam over all of them."""
     adapter = fresh(decoder, **shape)
+    first = min(adapter.config.layers)
+    ids = torch.nn.utils.rnn.pad_sequence(
+        [torch.tensor([*e.prompt, *e.completion]) for e in examples], batch_first=True
+    )
+    rows = torch.cat([torch.full((len(e.completion),), row) for row, e in enumerate(examples)])
+    columns = torch.cat([torch.arange(len(e.prompt), e.length) for e in examples])
+    trunk = decoder.trunk(ids, first)
     with attached(decoder.model, adapter) as maps:
         weights = [linear.weight for linear in maps.values()]
         optimizer = torch.optim.Adam(weights, lr=rate)
-        ids = torch.nn.utils.rnn.pad_sequence(
-            [torch.tensor([*e.prompt, *e.completion]) for e in examples], batch_first=True
-        )
-        labels = torch.full_like(ids, -100)
-        for row, e in enumerate(examples):
-            labels[row, len(e.prompt) : e.length] = ids[row, len(e.prompt) : e.length]
         for _ in range(steps):
-            loss = decoder.model(input_ids=ids, labels=labels).loss
-            gradients = torch.autograd.grad(loss, weights)
-            for weight, gradient in zip(weights, gradients, strict=True):
-                weight.grad = gradient
+            optimizer.zero_grad()
+            logits = decoder.head(decoder.upper(trunk, first)[rows, columns - 1])
+            torch.nn.functional.cross_entropy(logits, ids[rows, columns]).backward()
             optimizer.step()
-        for weight in weights:
-            weight.grad = None
     return adapter

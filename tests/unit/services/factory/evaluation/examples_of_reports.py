@@ -36,7 +36,9 @@ def report(**changes: Any) -> EvaluationReport:
         "forgetting": Forgetting(
             40, Estimate(4.0, 3.5, 4.5), Estimate(4.2), Estimate(0.2, 0.1, 0.3), True, "It forgets.", "Of a corpus"
         ),
-        "verbatim": Verbatim(Spans(9, 2.5, 20, 1), Spans(9, 2.0, 8, 0), 16, "records/1", SECRET, False, "Nothing."),
+        "verbatim": Verbatim(
+            Spans(9, 2.5, 20, 1), Spans(9, 2.0, 8, 0), Spans(9, 2.0, 7, 0), 16, "records/1", SECRET, False, "Nothing."
+        ),
         "membership": Membership(9, 9, Estimate(0.1), Estimate(0.2), Estimate(0.6, 0.4, 0.8), False, "A coin."),
         "exposure": Exposures(1, 64, (CanaryExposure(1, 2, 5.0),), 0.03, False, "Little."),
         "samples": (Sample("records/2", SECRET, SECRET, SECRET, SECRET),),

@@ -60,7 +60,7 @@ def test_it_says_what_people_ask_of_a_model() -> None:
     for part in (
         "**Clearly better.** It is likelier to answer as it should.",
         "tuned with OpenLedger on 40 records of 2 contributors",
-        f"| `0x{'a' * 40}` | 30 | 75.0% |",
+        f"| `0x{'a' * 40}` | 30 | 75.0 % |",
         "| token accuracy, 16 held-out records | 0.400 | 0.500 | +0.100 (+0.050 to +0.150) |",
         "| loss, 40 trivia questions (nats per token) | 4.000 | 4.200 | +0.200 (+0.100 to +0.300) |",
         "- **Warning:** It forgets.",

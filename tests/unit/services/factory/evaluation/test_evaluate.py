@@ -58,7 +58,7 @@ def test_a_model_that_learned_by_heart_is_found_out(report: EvaluationReport) ->
     assert report.membership.auc.value is not None
     assert report.membership.auc.value > 0.9
     assert report.verbatim.trained.recited >= 4
-    assert report.verbatim.unseen.recited == 0
+    assert report.verbatim.people.recited == 0
     assert [canary.rank for canary in report.exposure.canaries] == [1, 1]
 
 
@@ -66,7 +66,7 @@ def test_counts_are_those_of_the_records(report: EvaluationReport, halves: Any) 
     trained, unseen = halves
     assert report.held_out.figures.records == report.membership.held_out == len(unseen)
     assert report.membership.trained == len(trained), "a canary is no record"
-    assert (report.forgetting.questions, report.verbatim.trained.prompts) == (10, 6)
+    assert (report.forgetting.questions, report.verbatim.trained.texts) == (10, 6)
     assert len(report.held_out.contributors) == 4
     assert len({sample.record for sample in report.samples}) == 3
     assert {sample.record for sample in report.samples} <= {example.record for example in unseen}
@@ -106,7 +106,7 @@ def test_few_held_out_records_are_too_few(
     trained, unseen = halves
     report = evaluate(decoder, adapter, tokenizer, trained, unseen[:count], seed=0, budget=SMALL)
     assert report.judgement.verdict is Verdict.TOO_FEW
-    assert report.held_out.figures.records == len(report.samples) == report.verbatim.unseen.prompts == count
+    assert report.held_out.figures.records == len(report.samples) == report.verbatim.unseen.texts == count
     assert (report.held_out.figures.loss_change.low is None) == (count < 2)
     assert report.membership.auc.value is None
 
@@ -140,7 +140,7 @@ def test_the_budget_bounds_everything(decoder: Decoder, adapter: Adapter, tokeni
     )
     assert 1 <= report.held_out.figures.records <= 3
     assert report.held_out.left_out == len(unseen) - report.held_out.figures.records
-    assert report.forgetting.questions == report.verbatim.trained.prompts == len(report.samples) == 0
+    assert report.forgetting.questions == report.verbatim.trained.texts == len(report.samples) == 0
     assert report.exposure.words == "None of 1 canaries could be measured."
     assert report.warnings == ()
 
@@ -174,11 +174,13 @@ def test_it_ends_when_it_is_told_to_and_leaves_the_base_as_it_was(
     assert all(torch.equal(tensor, weights[name]) for name, tensor in decoder.model.state_dict().items())
 
 
-def test_a_known_prompt_is_no_yardstick(decoder: Decoder, memoriser: Adapter, tokenizer: Any, halves: Any) -> None:
+def test_a_held_out_prompt_that_training_has_is_not_unseen(
+    decoder: Decoder, memoriser: Adapter, tokenizer: Any, halves: Any
+) -> None:
     trained = halves[0]
-    copies = [replace(example, record=f"copies/{example.record}") for example in trained]
+    copies = [replace(example, record=f"copies/{example.record}", completion=(9, 2)) for example in trained]
     report = evaluate(decoder, memoriser, tokenizer, trained, copies, seed=0, budget=SMALL)
-    assert report.verbatim.unseen.prompts == 0
+    assert report.verbatim.unseen.texts == 0
     assert report.verbatim.warns
 
 

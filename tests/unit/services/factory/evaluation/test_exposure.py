@@ -11,6 +11,7 @@ import torch
 from openledger.influence.decoder import Decoder
 from openledger.influence.lora import Adapter
 from services.factory.evaluation import exposure
+from services.factory.evaluation.budget import Budget
 from services.factory.evaluation.canaries import DIGITS, NOBODY, completion_ids, draw, make
 from services.factory.evaluation.exposure import CanaryExposure, _exposure, _losses, _report, expose, fisher
 from tests.unit.services.factory.evaluation.conftest import overfitted
@@ -94,3 +95,9 @@ def test_nothing_planted_or_nothing_measured() -> None:
 def test_no_alternative_means_no_measurement(decoder: Decoder, tokenizer: Any) -> None:
     found = expose(decoder, None, tokenizer, make(1, 5, tokenizer), 1, alternatives=1, seed=0)
     assert (found.canaries, found.p_value, found.warns) == ((), None, False)
+
+
+def test_one_canary_first_of_the_budgets_alternatives_warns() -> None:
+    found = Budget().alternatives
+    assert _report(1, found, (CanaryExposure(1, 1, math.log2(found)),)).warns
+    assert not _report(1, found, (CanaryExposure(1, 2, math.log2(found) - 1),)).warns

@@ -18,9 +18,9 @@ def likelihood(changes: np.ndarray) -> Likelihood:
 @pytest.mark.parametrize(
     ("change", "warns", "words"),
     (
-        (math.log(1.1) + 0.001, True, "The model forgets on 40 questions"),
+        (math.log(1.1) + 0.001, True, "The model forgets: on 40 questions of general knowledge, "),
         (math.log(1.1) - 0.001, False, "forgets a little"),
-        (-0.2, False, "did not suffer"),
+        (-0.2, False, "Nothing was forgotten"),
     ),
 )
 def test_the_size_of_a_sure_change_decides(change: float, warns: bool, words: str) -> None:
@@ -35,13 +35,13 @@ def test_the_size_of_a_sure_change_decides(change: float, warns: bool, words: st
 def test_a_change_that_may_be_chance_is_no_forgetting() -> None:
     found = compare(likelihood(0.3 + np.tile([-3.0, 3.0], 20)), "", 0, 500)
     assert not found.warns
-    assert found.words.startswith("No forgetting is to be seen on 40 questions")
+    assert found.words.startswith("No forgetting is to be seen: on 40 questions")
 
 
 def test_the_change_is_said_as_perplexity() -> None:
     words = compare(likelihood(np.full(10, math.log(1.5))), "", 0, 100).words
-    assert "perplexity of the right answers +50% (95 % interval +50% to +50%)" in words
-    assert "beyond +100,000 %" in compare(likelihood(np.full(10, 900.0)), "", 0, 100).words
+    assert "perplexity of the right answers +50 % (95 % interval +50 % to +50 %)" in words
+    assert "over +100,000 %" in compare(likelihood(np.full(10, 900.0)), "", 0, 100).words
 
 
 def test_few_questions_say_nothing_and_a_damaged_model_warns() -> None:

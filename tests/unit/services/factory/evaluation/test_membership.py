@@ -24,7 +24,7 @@ def test_records_that_became_likelier_stand_out() -> None:
     before, after = found.gap_before.value, found.gap_after.value
     assert before is not None
     assert after == pytest.approx(before + float(held_out.loss_change.mean() - trained.loss_change.mean()))
-    assert "in 100% of pairs" in found.words
+    assert "in 100 % of pairs" in found.words
 
 
 def test_hard_records_do_not_stand_out_for_being_hard() -> None:

@@ -62,23 +62,31 @@ def of(*lengths: int) -> list[Match]:
 
 
 def test_sixteen_tokens_in_a_row_are_recited() -> None:
-    found = compare(of(15, 16, 30, 2), of(3, 5))
+    found = compare(of(15, 16, 30, 2), of(3, 5), of(4, 9))
     assert (found.threshold, found.trained.recited, found.unseen.recited, found.warns) == (MIN_TOKENS, 2, 0, True)
-    assert (found.trained.median, found.trained.longest) == (15.5, 30)
-    assert found.words.startswith("The model recites: 2 of 4 prompts from training gave 16 or more tokens")
-    assert "the longest 30 (held-out prompts gave at most 5)" in found.words
+    assert (found.trained.median, found.trained.longest, found.people.longest) == (15.5, 30, 9)
+    assert found.words.startswith(
+        "The model recites: 2 of 6 answers hold 16 or more tokens of a training text in a row"
+    )
+    assert "the longest 30 (nine in ten texts that people wrote in held-out records share at most 9)" in found.words
 
 
-def test_what_unseen_prompts_bring_forth_is_no_reciting() -> None:
+def test_what_people_share_is_no_reciting() -> None:
     shared = of(*[20] * 9, 40)
-    assert compare(of(20, 19), shared).threshold == 21
-    assert not compare(of(20, 19), shared).warns
-    assert compare(of(21), shared).warns, "one unseen prompt in ten may be a copy of a trained one"
+    assert compare(of(20, 19), of(20), shared).threshold == 21
+    assert not compare(of(20, 19), of(20), shared).warns
+    assert compare(of(21), of(3), shared).warns, "one text in ten may be a copy of a trained one"
 
 
-def test_without_a_yardstick_or_probes() -> None:
-    alone = compare(of(3), [])
+def test_a_model_that_recites_whatever_it_is_asked_is_found_out() -> None:
+    found = compare(of(30, 30), of(30, 30), of(5, 6))
+    assert (found.warns, found.unseen.recited) == (True, 2)
+    assert compare(of(3), of(30), of(5)).warns
+
+
+def test_without_a_yardstick_or_answers() -> None:
+    alone = compare(of(3), [], [])
     assert (alone.threshold, alone.warns) == (MIN_TOKENS, False)
-    assert "no held-out prompt to compare with" in alone.words
-    assert compare([], of(3)).words == "Whether the model recites was not measured."
-    assert compare([], []).trained.median is None
+    assert "there is no held-out text to compare with" in alone.words
+    assert compare([], [], of(3)).words == "Whether the model recites was not measured."
+    assert compare([], [], []).trained.median is None

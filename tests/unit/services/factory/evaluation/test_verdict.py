@@ -59,7 +59,7 @@ def test_a_loss_that_is_no_number_is_worse_however_few() -> None:
 def test_the_words_say_the_figures() -> None:
     assert judge(held_out(-0.6, -0.4, records=16)).words == (
         "On 16 records of 2 contributors that it was not trained on, the loss fell by 0.500 (95 % interval 0.400 to "
-        "0.600) from 3.000 to 2.500 nats a token, perplexity 20.09 to 12.18; it guesses 40% of tokens right, was 40%."
+        "0.600) from 3.000 to 2.500 nats a token, perplexity 20.09 to 12.18; it guesses 40 % of tokens right, was 40 %."
     )
     rose = judge(held_out(0.1, 0.3)).words
     assert "rose by 0.200 (95 % interval 0.100 to 0.300)" in rose
