@@ -2,7 +2,8 @@
 
 The base in float32; the adapter with gradient and AdamW's moments; the same for every contributor and placebo that is
 followed (two moments and a displacement); a batch's rows of gradient and curvature; the coupling of each adapted map's
-factors, which is as large as the map; the frozen layers' output for every token; the activations of one chunk.  It counts, it does not measure: allocators and libraries come on top, as FIXED.
+factors, which is as large as the map; the frozen layers' output for every token; the activations of one chunk.  It
+counts, it does not measure: allocators and libraries come on top, as FIXED.
 """
 
 from __future__ import annotations
