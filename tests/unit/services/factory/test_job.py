@@ -85,7 +85,7 @@ def work(database, source, tmp_path):
     """Runs the line with an executor that does as scripted, until it is left."""
 
     @asynccontextmanager
-    async def run(*steps, limits=Limits(5, 5)):  # noqa: B008 - frozen
+    async def run(*steps, limits=Limits(100, 100)):  # noqa: B008 - frozen
         script, bell = Script(tmp_path, steps), Bell()
         admission = Admission(source, ("tiny",), {})
         gatherer = Gatherer(database, source, ArtifactStore(tmp_path / "records"))
@@ -101,7 +101,7 @@ def work(database, source, tmp_path):
 
 async def at(database, id_, states):
     """The fine-tune once it is in one of the states."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(100):
         while True:
             job = await database.read(lambda c: store.find(c, id_))
             if job.state in states:
@@ -159,7 +159,7 @@ async def test_a_worker_that_dies_is_replaced_until_the_third(database, queue, w
 
 async def test_training_that_takes_too_long_is_stopped(database, queue, work):
     queue("a")
-    async with work(HANG, limits=Limits(5, 0.1)) as script:
+    async with work(HANG, limits=Limits(100, 0.1)) as script:
         failed = await at(database, "a", ENDED)
     assert (failed.reason, script.stopped) == ("OUT_OF_TIME", 1)
 
@@ -372,7 +372,7 @@ async def test_a_record_erased_at_the_last_moment_leaves_nothing_to_publish(data
 async def test_it_can_be_cancelled_in_every_phase_of_its_training(database, queue, work, phase):
     queue("a", "b")
     async with work({"hang": phase}) as script:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(100):
             while (State.TRAINING, event_log.PHASES.get(phase, phase)) not in said(database, "a"):
                 await asyncio.sleep(0.01)
         await database.write(lambda c: store.move(c, "a", State.CANCELLED, "cancelled"))

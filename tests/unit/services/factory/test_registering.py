@@ -53,7 +53,7 @@ def registering(database):
 
 
 async def on_chain(database, name):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(100):
         while True:
             revision = await database.read(lambda c: store_revisions.find_revision(c, name))
             if revision.registration is not None:
