@@ -12,7 +12,9 @@ from services.factory.data import Example, split
 from services.factory.evaluation import trivia
 from services.factory.evaluation.budget import Budget
 from services.factory.evaluation.canaries import Canary, make
+from services.factory.evaluation.chat import Reader
 from services.factory.evaluation.evaluate import evaluate
+from services.factory.evaluation.generate import control_ids, greedy
 from services.factory.evaluation.report import EvaluationReport
 from services.factory.evaluation.trivia import TriviaUnavailable
 from services.factory.evaluation.verdict import Verdict
@@ -70,6 +72,27 @@ def test_counts_are_those_of_the_records(report: EvaluationReport, halves: Any) 
     assert len(report.held_out.contributors) == 4
     assert len({sample.record for sample in report.samples}) == 3
     assert {sample.record for sample in report.samples} <= {example.record for example in unseen}
+
+
+def test_samples_show_the_base_beside_the_tuned_model(
+    report: EvaluationReport, decoder: Decoder, tokenizer: Any, halves: Any
+) -> None:
+    asked = [next(e for e in halves[1] if e.record == sample.record) for sample in report.samples]
+    base = greedy(decoder.model, [example.prompt for example in asked], SMALL.new_tokens, control_ids(tokenizer))
+    reader = Reader(tokenizer)
+    assert [sample.base for sample in report.samples] == [reader.text(answer) for answer in base]
+    assert all(sample.base != sample.tuned for sample in report.samples)
+
+
+def test_which_of_two_equal_texts_is_quoted_does_not_depend_on_their_order(
+    decoder: Decoder, memoriser: Adapter, tokenizer: Any, halves: Any
+) -> None:
+    twice = [*halves[0], *(replace(example, record=f"copies/{example.record}") for example in halves[0])]
+    there, back = (
+        evaluate(decoder, memoriser, tokenizer, order, [], seed=0, budget=SMALL) for order in (twice, twice[::-1])
+    )
+    assert there.verbatim.record.startswith("copies/")
+    assert there == back
 
 
 def test_what_is_recited_is_quoted_with_its_record(report: EvaluationReport, halves: Any, tokenizer: Any) -> None:

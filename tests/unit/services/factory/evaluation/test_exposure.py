@@ -72,6 +72,13 @@ def test_losses_are_those_of_the_whole_text(decoder: Decoder, tokenizer: Any, mo
     np.testing.assert_allclose(_losses(decoder.model, canary.example.prompt, rows, lambda: None), plain, rtol=1e-4)
 
 
+def test_alternatives_of_unequal_length_are_padded(decoder: Decoder) -> None:
+    prompt, rows = (5, 6), [(7, 8, 9, 4), (7, 9, 4), (7, 3, 3, 3, 3, 4)]
+    found = _losses(decoder.model, prompt, rows, lambda: None)
+    alone = [_losses(decoder.model, prompt, [row, (7, 250, 4)], lambda: None)[0] for row in rows]
+    np.testing.assert_allclose(found, alone, rtol=1e-4)
+
+
 def test_exposure_is_log_r_less_log_rank() -> None:
     losses = torch.tensor([2.0, 1.0, 3.0, 2.0, 0.5, 9.0, 9.0, 9.0])
     assert _exposure(4, losses) == CanaryExposure(4, 3, 3 - math.log2(3))

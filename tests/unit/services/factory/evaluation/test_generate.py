@@ -38,6 +38,18 @@ def test_answers_are_those_of_one_prompt_at_a_time(
     assert len({len(prompt) for prompt in prompts}) > 1
 
 
+def test_answers_that_end_leave_the_others_as_they_were(
+    decoder: Decoder, adapter: Adapter, examples: tuple[Example, ...]
+) -> None:
+    prompts = [example.prompt[k % 7 :] for k, example in enumerate(examples)]
+    with attached(decoder.model, adapter):
+        free = greedy(decoder.model, prompts, NEW, frozenset())
+        ends = frozenset({free[0][2], free[1][5]})
+        ended = greedy(decoder.model, prompts, NEW, ends)
+        assert ended == [plain(decoder, prompt, ends) for prompt in prompts]
+    assert len({len(answer) for answer in ended}) > 2
+
+
 def test_large_groups_are_cut_into_batches(decoder: Decoder, examples: tuple[Example, ...], monkeypatch: Any) -> None:
     prompts = [example.prompt for example in examples]
     whole = greedy(decoder.model, prompts, 4, frozenset())
