@@ -8,8 +8,8 @@ from openledger.influence.adapter_config import ALL_LINEAR, AdapterConfig
 from openledger.influence.decoder import Decoder
 from openledger.influence.lora import Adapter
 from services.factory.memory import FIXED, Shape, adapter_parameters, training_bytes
-from services.factory.spec import FineTuneSpec
 from services.factory.schedule import seeded
+from services.factory.spec import FineTuneSpec
 
 
 @pytest.fixture(scope="module")
