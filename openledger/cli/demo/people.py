@@ -101,6 +101,7 @@ async def start_tuning(client: Client, state: State, base: str, snapshot: str) -
         prompt_template=QUESTION,
         completion_template="{definition}",
         epochs=EPOCHS,
+        evaluations=4,
         placebos=PLACEBOS,
     )
     request = factory_pb2.CreateFineTuneRequest(
