@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 
@@ -23,7 +24,9 @@ class TwoNodes:
 
         self._cluster, port = Cluster(shutdown_at_exit=True), six_free_ports()
         self._processes: dict[int, psutil.Process] = {}
-        self.add_node(ray_client_server_port=port)
+        # Ray Client's server forks for each client, and gRPC's handlers of forks kill a child now and then.
+        with patch.dict(os.environ, {"GRPC_ENABLE_FORK_SUPPORT": "0"}):
+            self.add_node(ray_client_server_port=port)
         self.add_node()
         self.address, self.client = self._cluster.address, f"ray://127.0.0.1:{port}"
 

@@ -156,10 +156,13 @@ class FolderExecutor(ABC):
         keep_scratch = True
         try:
             await self._attempt(shard, folder, report)
-            keep_scratch = folder.done() is None
+            keep_scratch = False
         except TaskFailed as failure:
-            keep_scratch = failure.kind == WORKER_DIED  # what a task leaves that raised would lead to the same place
-            raise
+            finished = folder.done() is not None  # and killed afterwards, or by itself while it was taking its leave
+            # What a task leaves that raised would lead to the same place.
+            keep_scratch = failure.kind == WORKER_DIED and not finished
+            if not finished:
+                raise
         finally:
             await asyncio.to_thread(folder.sweep, keep_scratch=keep_scratch)
 

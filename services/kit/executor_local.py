@@ -7,16 +7,14 @@ know: other services' processes, and workers of an executor in another process.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 
 from services.kit.executor import MAX_REPORT_BYTES, WORKER_DIED, Report, Shard, TaskFailed
 from services.kit.executor_folder import FolderExecutor, ShardFolder
-from services.kit.executor_worker import COMMAND, Order
+from services.kit.executor_worker import COMMAND, Order, end
 
 
 class LocalExecutor(FolderExecutor):
@@ -51,10 +49,8 @@ class LocalExecutor(FolderExecutor):
             failure = await _listen(child.stdout, report)
             status = await child.wait()
         finally:
-            if child.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child.pid, signal.SIGKILL)
-                await child.wait()
+            end(child.pid)
+            await child.wait()
         if failure is not None or status != 0:
             raise failure or TaskFailed(WORKER_DIED, f"the worker ended with status {status} before it was done")
 

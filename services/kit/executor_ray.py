@@ -32,7 +32,7 @@ from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 from services.kit import logs
 from services.kit.executor import WORKER_DIED, Report, Shard, TaskFailed
 from services.kit.executor_folder import FolderExecutor, ShardFolder
-from services.kit.executor_worker import COMMAND, Order
+from services.kit.executor_worker import COMMAND, Order, end
 
 _ANSWER_SECONDS = 10.0  # that a cluster has to answer at all
 _AWAY_SECONDS = 5.0  # between two attempts to find a lost cluster again
@@ -63,7 +63,7 @@ def _init(address: str) -> None:
         try:
             ray.init(address, namespace="openledger", log_to_driver=False, configure_logging=False)
             return
-        except ConnectionAbortedError:  # Ray Client's server forks for each client, and now and then the child dies
+        except ConnectionAbortedError:  # Ray Client's server forks for each client; see docs/adr/0013 on that
             if not attempts_left:
                 raise
 
@@ -146,15 +146,13 @@ def _supervise(line: bytes) -> bytes:
         )
         try:
             assert child.stdin is not None
-            child.stdin.write(order.line())
-            child.stdin.close()
+            with contextlib.suppress(BrokenPipeError), child.stdin as stdin:
+                stdin.write(order.line())
             while (status := child.poll()) is None:
                 time.sleep(0.05)  # short, since Ray cancels between two instructions of Python and not within a call
         finally:
-            if child.poll() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child.pid, signal.SIGKILL)
-                child.wait()
+            end(child.pid)
+            child.wait()
         said.seek(0)
         failed = [json.loads(message)["failed"] for message in said]
     reported = order.reports.stat().st_size if order.reports and order.reports.exists() else 0

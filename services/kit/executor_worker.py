@@ -66,6 +66,12 @@ class Order:
         return cls(Path(plain["root"]), shard, plain["environment"], plain["memory"], reports, plain["parent"])
 
 
+def end(pid: int) -> None:
+    """Kill a worker, if it still runs, and all that it has started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
 def main() -> int:
     """Work.  0 when the shard is done; 1 when the task raised and that was told; anything else is a death."""
     order = Order.parse(sys.stdin.buffer.readline())

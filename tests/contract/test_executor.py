@@ -181,13 +181,13 @@ async def test_a_worker_that_dies_is_told_and_leaves_nothing(executor, root):
     assert left(root) == []
 
 
-async def test_a_worker_that_is_killed_is_told(executor, root):
+async def test_a_worker_that_is_killed_is_told_and_takes_along_what_it_started(executor, root):
     running, worker = await hanging(executor)
     os.kill(worker["pid"], signal.SIGKILL)
-    os.kill(worker["helper"], signal.SIGKILL)
     with pytest.raises(TaskFailed) as failure:
         await running
     assert failure.value.kind == "WorkerDied"
+    await eventually(lambda: not alive(worker["helper"]))
     assert left(root) == []
 
 

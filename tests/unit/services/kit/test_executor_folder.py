@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from services.kit.executor import Done, NotFinished, Shard
-from services.kit.executor_folder import ShardFolder, find
+from services.kit.executor import WORKER_DIED, Done, NotFinished, Shard, TaskFailed
+from services.kit.executor_folder import FolderExecutor, ShardFolder, find
 
 SHARD = Shard("a:b", {"n": 1})
 HOLDER = """
@@ -117,3 +117,16 @@ def test_who_waited_for_a_shard_that_was_swept_away_holds_the_new_one(folder, tm
         with folder.held(wait=False) as held:
             assert not held
         waiting.kill()
+
+
+class Late(FolderExecutor):
+    """Its workers do their work, and die of leaving."""
+
+    async def _attempt(self, shard, folder, report):
+        work(folder, sum=3)
+        raise TaskFailed(WORKER_DIED, "killed by signal 11")
+
+
+async def test_what_was_finished_is_done_however_its_worker_ended(folder, tmp_path):
+    assert await Late(tmp_path).run(SHARD, print) == Done(tmp_path / SHARD.digest(), {"sum": 3})
+    assert not folder.unfinished.exists()
