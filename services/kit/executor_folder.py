@@ -17,6 +17,7 @@ import json
 import os
 import re
 import shutil
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,7 @@ from services.kit.executor import WORKER_DIED, Done, NotFinished, Report, Shard,
 
 _RESULT = "result.json"
 _DYING_SECONDS = 2.0  # that a worker on another machine may need to be gone once it was killed
+_sweeping = threading.Lock()  # POSIX locks are between processes, not between the threads of one
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -108,7 +110,7 @@ class ShardFolder:
             time.sleep(0.02)
 
     def _swept(self, keep_scratch: bool) -> bool:
-        with self.held(wait=False) as held:
+        with _sweeping, self.held(wait=False) as held:
             if not held:
                 return False
             if keep_scratch and self.scratch.exists() and any(self.scratch.iterdir()):

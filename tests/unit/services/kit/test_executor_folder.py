@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -61,10 +65,14 @@ def test_what_is_published_is_found_whole(folder, tmp_path):
 
 
 @pytest.mark.parametrize("name", (SHARD.digest(), "a" * 64, "..", ".", "", "A" * 64, "a" * 64 + "\n"))
-def test_what_is_not_published_is_not_found(folder, tmp_path, name):
-    work(folder)
+def test_what_is_not_published_is_not_found(tmp_path, name):
+    root = tmp_path / "outputs"
+    work(ShardFolder(root, SHARD))
+    for place in (tmp_path, root, root / ("A" * 64)):
+        place.mkdir(exist_ok=True)
+        (place / "result.json").write_text("{}")
     with pytest.raises(NotFinished):
-        find(tmp_path, name)
+        find(root, name)
 
 
 def test_the_next_attempt_finds_scratch_and_an_empty_output(folder):
@@ -105,13 +113,31 @@ def test_what_another_process_works_on_is_not_swept_away(folder, holder):
         assert held
 
 
+def has_open(pid, file):
+    with contextlib.suppress(FileNotFoundError):
+        return any(handle.readlink() == file for handle in Path(f"/proc/{pid}/fd").iterdir())
+    return False
+
+
+def test_two_of_one_process_sweep_a_folder_one_after_the_other(folder):
+    for _ in range(20):
+        work(folder)
+        with ThreadPoolExecutor(4) as several:
+            for swept in [several.submit(folder.sweep, keep_scratch=False) for _ in range(4)]:
+                swept.result()
+        assert not folder.unfinished.exists()
+
+
 def test_who_waited_for_a_shard_that_was_swept_away_holds_the_new_one(folder, tmp_path, holder):
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as waiting:
         assert waiting.stdin is not None
         assert waiting.stdout is not None
-        (folder.unfinished / "lock").unlink()  # as the last act of a sweep
+        lock = folder.unfinished / "lock"
+        while not has_open(waiting.pid, lock):
+            time.sleep(0.01)
+        lock.unlink()  # as the last act of a sweep
         holder.stdin.close()
         assert waiting.stdout.readline() == "True\n"
         with folder.held(wait=False) as held:
