@@ -113,16 +113,16 @@ def _documented(file: Path) -> Iterator[tuple[str, str]]:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError):
         return
-    todo: list[tuple[str, ast.stmt]] = [("", node) for node in tree.body]
-    while todo:
-        prefix, node = todo.pop(0)
+    waiting: list[tuple[str, ast.stmt]] = [("", node) for node in tree.body]
+    while waiting:
+        prefix, node = waiting.pop(0)
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or node.name.startswith("_"):
             continue
         term = prefix + node.name
         if docstring := ast.get_docstring(node):
             yield term, _plain(docstring.split("\n\n")[0])
         if isinstance(node, ast.ClassDef):
-            todo += [(f"{term}.", child) for child in node.body]
+            waiting += [(f"{term}.", child) for child in node.body]
 
 
 def _plain(paragraph: str) -> str:

@@ -18,10 +18,11 @@ from bench.lds.study import Floats, Study, Truth
 from openledger.influence import counterfactual, record_scores
 from openledger.influence.coupling import Coupling
 from openledger.influence.index import build
-from openledger.influence.parameters import sizes
+from openledger.influence.parameters import Parameter, sizes
 from openledger.influence.per_example import PerExampleGradients
 from openledger.influence.quantize import NAT, dot, quantise
 from openledger.influence.shadow import Batch, ShadowTrajectories
+from services.factory.data import Example
 from services.factory.passes import Curved, batch_pass, evaluate
 from services.factory.spec import FineTuneSpec
 from services.factory.training_run import TrainingRun
@@ -102,8 +103,16 @@ class StudiedRun(TrainingRun):
 
 
 class _Shared(Coupling):
-    def __init__(self, parameters: object, displacements: object, owners: object, others: Sequence[Coupling]) -> None:
-        super().__init__(parameters, displacements, owners)  # type: ignore[arg-type]
+    """One that hands on to others what it is given."""
+
+    def __init__(
+        self,
+        parameters: Sequence[Parameter],
+        displacements: Sequence[Tensor],
+        owners: Sequence[Sequence[int]],
+        others: Sequence[Coupling],
+    ) -> None:
+        super().__init__(parameters, displacements, owners)
         self._others = others
 
     def add(self, records: Sequence[int], inputs: Sequence[Tensor], deltas: Sequence[Tensor]) -> None:
@@ -149,12 +158,12 @@ def at_the_end(study: Study, run: TrainingRun) -> End:
     return End(queries, records, second_order, forward)
 
 
-def _gradients(study: Study, run: TrainingRun, taps: PerExampleGradients, examples: Sequence[object]) -> Tensor:
+def _gradients(study: Study, run: TrainingRun, taps: PerExampleGradients, examples: Sequence[Example]) -> Tensor:
     rows = []
     nobody = Coupling(run.adapter.parameters, run.shadows.displacements, [[]])
     curved = Curved([0], 1, torch.Generator())
     for example in examples:
-        result = batch_pass(study.trunk, taps, [example], "float32", curved, nobody)  # type: ignore[list-item]
+        result = batch_pass(study.trunk, taps, [example], "float32", curved, nobody)
         rows.append(result.gradient[0])
     return torch.stack(rows)
 

@@ -16,7 +16,7 @@ from services.factory.licence import LicenceRefused, Outcome, Source, Use, combi
 from services.factory.licence_terms import Terms
 from services.factory.run import Run, SnapshotPin
 from services.factory.source import SnapshotInfo, SnapshotSource, SourceUnavailable
-from services.factory.spec import SpecError
+from services.factory.spec import SpecError, unsupported
 from services.kit.errors import Fault, invalid, precondition, unavailable
 
 
@@ -40,6 +40,8 @@ class Admission:
 
     async def admit(self, run: Run) -> Admitted:
         """Raises `Fault`: what is wrong with the run, the base, a snapshot or a licence, and what to do about it."""
+        if reason := unsupported(run.spec):
+            raise invalid("UNSUPPORTED", reason, f"spec.{reason.partition(':')[0].partition(',')[0]}")
         base = await asyncio.to_thread(self.base, run)
         infos = await asyncio.gather(*(self._describe(pin) for pin in run.snapshots))
         for about in infos:

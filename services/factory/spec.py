@@ -122,6 +122,16 @@ class FineTuneSpec:
         return cls(**(document | floats))
 
 
+UNSUPPORTED = ("dora", "halves", "leave_one_out")
+"""Fields that a run file may hold and that no run here obeys: asking for them is refused, not passed over."""
+
+
+def unsupported(spec: FineTuneSpec) -> str:
+    """Why this specification cannot be trained here, or "" where it can."""
+    asked = [field for field in UNSUPPORTED if getattr(spec, field)]
+    return f"{', '.join(asked)}: not supported here yet; leave it out" if asked else ""
+
+
 def _targets(value: Any) -> str | tuple[str, ...]:
     """In one order, or "all-linear"."""
     if value == EVERY_TARGET:

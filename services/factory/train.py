@@ -26,7 +26,7 @@ from services.factory import checkpoint, write
 from services.factory.data import Example, split
 from services.factory.progress import Cancelled, Diverged, Progress, Reporter, TrainingError
 from services.factory.schedule import batches, evaluation_steps
-from services.factory.spec import FineTuneSpec
+from services.factory.spec import FineTuneSpec, unsupported
 from services.factory.training_run import TrainingRun
 from services.factory.work import Work
 
@@ -183,8 +183,8 @@ class _Trainer:
 
 
 def _check(spec: FineTuneSpec, examples: Sequence[Example]) -> None:
-    if spec.dora:
-        raise TrainingError("DoRA is not trained here: set dora to false")
+    if reason := unsupported(spec):
+        raise TrainingError(reason)
     if not any(example.contributor for example in examples):
         raise TrainingError("there is no record to train on")
     names = Counter(example.record for example in examples)

@@ -102,14 +102,20 @@ async def test_a_snapshot_twice_and_too_many_are_refused(client, base, snapshots
 
 async def test_an_estimate_says_price_memory_licence_and_what_should_be_known(around, base, tmp_path):
     async with factory(around, tmp_path, base, price_per_1k_tokens=2500) as client:
-        told = await estimate(client, base, halves=2, leave_one_out=True, held_out=0)
-    assert told.counterfactual_tokens == told.train_tokens + 3 * told.train_tokens
-    assert int(told.price) == -(-5 * told.train_tokens * 2500 // 1000)
+        told = await estimate(client, base, held_out=0)
+    assert told.counterfactual_tokens == 0
+    assert int(told.price) == -(-told.train_tokens * 2500 // 1000)
     assert told.memory_bytes > 2**29
     assert told.steps == 2 * RECORDS // 8
     assert {"FEW_RECORDS", "NOT_MEASURED"} == {caution.code for caution in told.cautions}
     assert told.base_sha256
     assert told.snapshot_pins[0].root
+
+
+@pytest.mark.parametrize("field", ({"dora": True}, {"halves": 2}, {"leave_one_out": True}))
+async def test_what_no_run_here_obeys_is_refused_and_not_passed_over(client, base, field):
+    await refused(estimate(client, base, **field), "UNSUPPORTED", INVALID)
+    await refused(create(client, base, **field), "UNSUPPORTED", INVALID)
 
 
 @pytest.mark.parametrize(
