@@ -19,6 +19,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, Numeric, Text, create_engine, event, make_url
 from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.types import TypeDecorator
 
 T = TypeVar("T")
@@ -57,10 +58,6 @@ class SchemaError(RuntimeError):
     """The database's schema is not one this code knows."""
 
 
-class Overtaken(Exception):
-    """Another transaction did the same first, and is committed: this one is undone and run again, and finds it done."""
-
-
 class Database:
     """A service's own database.  Close it when done."""
 
@@ -91,13 +88,19 @@ class Database:
         return await loop.run_in_executor(self._read_threads, self.read_now, query)
 
     def write_now(self, transaction: Callable[[Connection], T]) -> T:
-        """`write` for code that is not async."""
+        """`write` for code that is not async.
+
+        Where a row that must be there once was written by another transaction meanwhile, this one is undone and run
+        again, now sees the other's row, and finds its work done or refuses it. A second failure is the caller's.
+        """
         try:
-            with self._writer.begin() as connection:
-                return transaction(connection)
-        except Overtaken:
-            with self._writer.begin() as connection:
-                return transaction(connection)
+            return self._transact(transaction)
+        except IntegrityError:
+            return self._transact(transaction)
+
+    def _transact(self, transaction: Callable[[Connection], T]) -> T:
+        with self._writer.begin() as connection:
+            return transaction(connection)
 
     def read_now(self, query: Callable[[Connection], T]) -> T:
         """`read` for code that is not async."""

@@ -10,9 +10,7 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 from sqlalchemy import Column, Connection, DateTime, LargeBinary, MetaData, Table, Text, func, insert, select
-from sqlalchemy.exc import IntegrityError
 
-from services.kit.database import Overtaken
 from services.kit.errors import invalid
 
 M = TypeVar("M", bound=Message)
@@ -64,7 +62,8 @@ class Idempotency:
     ) -> None:
         """Keep the answer, in the transaction that made it true.
 
-        Raises `Overtaken` where the same request came twice at once and the other one was faster.
+        Where the same request came twice at once, the slower transaction fails here or before, and `Database.write`
+        runs it again.
         """
         row = insert(self._table).values(
             caller=caller,
@@ -73,10 +72,7 @@ class Idempotency:
             request_sha256=fingerprint(request),
             response=response.SerializeToString(),
         )
-        try:
-            connection.execute(row)
-        except IntegrityError as error:
-            raise Overtaken from error
+        connection.execute(row)
 
 
 def fingerprint(request: Message) -> bytes:

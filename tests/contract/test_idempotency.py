@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from sqlalchemy import Column, Connection, Integer, MetaData, Table, func, insert, select
+from sqlalchemy import BigInteger, Column, Connection, MetaData, Table, func, insert, select
 
 from services.kit.database import Database
 from services.kit.errors import Fault
@@ -16,7 +16,7 @@ from services.kit.idempotency import Idempotency, idempotency_table
 
 METADATA = MetaData()
 idempotency_table(METADATA)
-DEEDS = Table("deeds", METADATA, Column("number", Integer, primary_key=True))
+DEEDS = Table("deeds", METADATA, Column("number", BigInteger, primary_key=True))
 REQUEST, OTHER = Timestamp(seconds=1), Timestamp(seconds=2)
 
 
@@ -28,8 +28,13 @@ def database(database_url: str) -> Iterator[Database]:
     database.close()
 
 
-def ask(database: Database, request: Timestamp, both_are_there: threading.Barrier | None = None) -> int:
-    """The number of the deed that was done for a request; waits until the other has looked as well."""
+def ask(
+    database: Database, request: Timestamp, both_are_there: threading.Barrier | None = None, *, apart: bool = False
+) -> int:
+    """The number of the deed that was done for a request; waits until the other has looked as well.
+
+    Two at once meet in the row of the deed itself, or, with ``apart``, only in that of the answer.
+    """
     answers = Idempotency(METADATA)
     met = both_are_there
 
@@ -42,7 +47,7 @@ def ask(database: Database, request: Timestamp, both_are_there: threading.Barrie
         if known is not None:
             return known.seconds
         number = (c.execute(select(func.max(DEEDS.c.number))).scalar() or 0) + 1
-        c.execute(insert(DEEDS).values(number=number + (threading.get_ident() % 1000) * 10))
+        c.execute(insert(DEEDS).values(number=number + (threading.get_ident() * 10 if apart else 0)))
         done = Timestamp(seconds=number)
         answers.remember(c, "me", "Do", "id", request, done)
         return number
@@ -66,9 +71,10 @@ def test_the_same_id_for_another_request_is_refused(database: Database) -> None:
     assert deeds(database) == 1
 
 
-def test_twice_at_once_is_done_once_and_both_get_the_first_answer(database: Database) -> None:
+@pytest.mark.parametrize("apart", (False, True))
+def test_twice_at_once_is_done_once_and_both_get_the_first_answer(database: Database, apart: bool) -> None:
     barrier = None if database.is_sqlite else threading.Barrier(2)  # SQLite lets one writer in at a time
     with ThreadPoolExecutor(2) as pool:
-        both = [pool.submit(ask, database, REQUEST, barrier) for _ in range(2)]
+        both = [pool.submit(ask, database, REQUEST, barrier, apart=apart) for _ in range(2)]
         assert [one.result(20) for one in both] == [1, 1]
     assert deeds(database) == 1

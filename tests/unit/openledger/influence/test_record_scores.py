@@ -102,13 +102,14 @@ def test_scores_do_not_depend_on_the_order_of_queries_or_records(name: str, seed
 @settings(deadline=None)
 @given(st.sampled_from(sorted(SCORERS)), st.integers(0, 2**32), st.floats(0.01, 100))
 def test_order_within_a_query_does_not_depend_on_the_losss_unit(name: str, seed: int, unit: float) -> None:
-    """Nats or bits: gradients and the first moment scale with the unit, the second moment with its square."""
-    g = world(seed)
+    """Nats or bits: gradients, the first moment and epsilon scale with the unit, the second moment with its square."""
+    g, scorer = world(seed), SCORERS[name]
     moment, momentum = g.adam() * unit**2, np.zeros(P) + g.first_moment * unit
     scaled = Gradients(g.queries * unit, g.records * unit, SIZES, moment, momentum)
-    plain, other = SCORERS[name](g), SCORERS[name](scaled)
+    other_unit = dataclasses.replace(scorer, epsilon=scorer.epsilon * unit) if hasattr(scorer, "epsilon") else scorer
+    plain, other = scorer(g), other_unit(scaled)
     ratio = np.linalg.norm(other) / np.linalg.norm(plain)
-    assert np.allclose(other, plain * ratio, atol=1e-4 * np.abs(plain).max() * ratio)  # epsilon has a unit
+    assert np.allclose(other, plain * ratio, rtol=1e-9, atol=1e-9 * np.abs(plain).max() * ratio)
 
 
 @pytest.mark.parametrize("name", ("gradient-cosine", "adam-cosine"))
