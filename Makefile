@@ -6,6 +6,10 @@ export HYPOTHESIS_STORAGE_DIRECTORY ?= $(OPENLEDGER_CACHE)/hypothesis
 # Arguments for pytest or the demo: make test ARGS="-k merkle", make demo ARGS=--json
 ARGS ?=
 
+# Two processes, a module's tests in one of them, in the order given: the longest single thing, the demo, fills one of them
+# while the fast tests run in the other. PARALLEL= runs all in one process.
+PARALLEL ?= -n 2 --dist loadscope --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev proto contracts demo test test-fast test-long lint check format bench lock clean
 
@@ -25,7 +29,7 @@ demo: setup  ## real data to paid, checkable answers, through all five services
 	@$(BIN)/openledger demo $(ARGS)
 
 test: setup-dev lint check  ## lint, types, and every test except the long ones
-	$(BIN)/pytest tests/unit tests/contract tests/integration tests/e2e $(ARGS)
+	$(BIN)/pytest $(PARALLEL) tests/e2e tests/unit tests/contract tests/integration $(ARGS)
 
 test-fast: setup-dev  ## unit tests that take no more than seconds
 	$(BIN)/pytest tests/unit -m "not slow" $(ARGS)
@@ -55,7 +59,8 @@ proto: setup-dev  ## regenerate the gRPC stubs from proto/
 contracts: setup-dev  ## recompile the Solidity contracts
 	$(BIN)/python contracts/build.py
 
-bench: setup-dev  ## measure the figures; results in bench/results
+bench:  ## measure the figures; results in bench/results
+	@$(SET_UP) --bench
 	$(BIN)/python -m bench $(ARGS)
 
 lock: setup-dev  ## resolve requirements/*.in anew

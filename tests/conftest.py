@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from services.kit import logs
 from tests import postgres
-from tests.needs import CI, OPTIONAL_IN_CI, PROBES, missing, require
+from tests.needs import CI, OPTIONAL_IN_CI, PROBES, require
+
+# CI asks whether this change broke something, so it draws the same examples each time; people's own runs look for more.
+hypothesis.settings.register_profile("ci", derandomize=True)
+if CI:
+    hypothesis.settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +44,10 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # As services do.  What structlog does unasked renders every local of every frame: seconds a traceback.
     logs.configure("info")
+    if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: threads of its own would only be in their way
+        import torch
+
+        torch.set_num_threads(1)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -56,6 +69,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    texts = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    missing = Counter(name for text in texts for name in re.findall(r"needs (\w+), which this machine lacks", text))
     for name, count in sorted(missing.items()):
         terminalreporter.write_line(
             f"NOT TESTED HERE: {name} ({count} tests); to have it: {PROBES[name][1]}", yellow=True, bold=True

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections import Counter
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,8 +19,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 CI = os.environ.get("OPENLEDGER_CI") == "1"
 OPTIONAL_IN_CI = frozenset({"gpu"})
-missing: Counter[str] = Counter()
-"""What was asked for in vain in this run, and how often; the terminal summary says it."""
 
 
 def _postgresql() -> bool:
@@ -66,7 +63,6 @@ def require(*what: str) -> None:
         probe, remedy = PROBES[name]
         if probe():
             continue
-        missing[name] += 1
         text = f"needs {name}, which this machine lacks ({remedy})"
         if CI and name not in OPTIONAL_IN_CI:
             pytest.fail(text, pytrace=False)

@@ -73,11 +73,14 @@ def main() -> None:
     node = resolve(lines("node.in"))
     installed = {p: v for p, v in runtime.items() if p not in excluded}
     ray = {p: v for p, v in resolve(lines("ray.in"), known=runtime | dev).items() if p not in installed}
+    there = installed | dev | ray
+    bench = {p: v for p, v in resolve(lines("bench.in"), known=runtime | there).items() if p not in there}
     markers = markers_of("runtime.in", "unresolved.in")
     write("runtime.lock", "runtime.in and unresolved.in", installed, markers)
     write("dev.lock", "dev.in", {p: v for p, v in dev.items() if p not in excluded}, {})
     write("node.lock", "node.in", node, {})
     write("ray.lock", "ray.in", ray, {})
+    write("bench.lock", "bench.in", {p: v for p, v in bench.items() if p not in excluded}, {})
 
 
 if __name__ == "__main__":

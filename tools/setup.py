@@ -1,8 +1,8 @@
 """Sets up the project in its own folder: .venv with the exact versions of requirements/*.lock, downloads in .cache.
 
-`python3 tools/setup.py` installs what `make demo` needs, with `--dev` also what `make test` adds. Does nothing when
-nothing changed, goes on where it was interrupted, and needs only Python's standard library. What it does not know: how
-to install Debian packages; where one is missing it says which.
+`python3 tools/setup.py` installs what `make demo` needs, with `--dev` also what `make test` adds, with `--bench` what
+`make bench` adds to that. Does nothing when nothing changed, goes on where it was interrupted, and needs only Python's
+standard library. What it does not know: how to install Debian packages; where one is missing it says which.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STAMPS = VENV / "openledger"
 LOCKS = ROOT / "requirements"
 OLDEST_NODE = 20  # for contracts/build.py
 # The venv, and beside it pip's downloads and the converted base model (MiB). Measured: 2150, 500 and 540; Ray 330.
-DISK_MIB = {"runtime": 3500, "dev": 500, "node": 300, "ray": 400}
+DISK_MIB = {"runtime": 3500, "dev": 500, "node": 300, "ray": 400, "bench": 400}
 TORCH_INDEX = os.environ.get("OPENLEDGER_TORCH_INDEX", "")  # an index of torch's CPU builds, where pip's own has none
 
 HINTS = (
@@ -260,17 +260,18 @@ def has_node() -> bool:
     return bool(found and int(found[1]) >= OLDEST_NODE)
 
 
-def groups_for(*, dev: bool) -> list[str]:
-    if not dev:
+def groups_for(*, dev: bool, bench: bool) -> list[str]:
+    if not (dev or bench):
         return ["runtime"]
-    return ["runtime", "dev", "ray"] if has_node() else ["runtime", "dev", "ray", "node"]
+    return ["runtime", "dev", "ray", *([] if has_node() else ["node"]), *(["bench"] if bench else [])]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Sets up .venv from requirements/*.lock.")
     parser.add_argument("--dev", action="store_true", help="also what the tests need")
+    parser.add_argument("--bench", action="store_true", help="also what the benchmarks compare with")
     arguments = parser.parse_args()
-    groups = groups_for(dev=arguments.dev)
+    groups = groups_for(dev=arguments.dev, bench=arguments.bench)
     try:
         check_python()
         if all(is_current(group) for group in groups):

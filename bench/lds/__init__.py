@@ -19,17 +19,17 @@ from typing import Any
 from bench import result
 from bench.lds.study import Setting
 
-SAMPLES_FOLLOWED = 16
+SAMPLES_FOLLOWED = 8
 """Curvature samples that the run takes; the product's default and fewer are followed beside it."""
 SETTINGS = {
     setting.name: setting
     for setting in (
-        Setting("hpo-0", fitted=32),
+        Setting("hpo-0", subsets=32, fitted=32),
         Setting("hpo-1", seed=1),
         Setting("docstrings-0", domain="docstrings"),
         Setting("docstrings-1", domain="docstrings", seed=1),
         Setting("hpo-long", seed=2, epochs=7),
-        Setting("hpo-all-layers", seed=3, layers=0, subsets=16),
+        Setting("hpo-all-layers", seed=3, layers=0, records=4),
     )
 }
 QUICK = Setting("quick", contributors=6, records=3, queries=1, epochs=1, subsets=6, fitted=8)

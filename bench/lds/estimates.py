@@ -22,6 +22,7 @@ from openledger.influence.parameters import Parameter, sizes
 from openledger.influence.per_example import PerExampleGradients
 from openledger.influence.quantize import NAT, dot, quantise
 from openledger.influence.shadow import Batch, ShadowTrajectories
+from services.factory.counterfactual import halves
 from services.factory.data import Example
 from services.factory.passes import Curved, batch_pass, evaluate
 from services.factory.spec import FineTuneSpec
@@ -31,35 +32,75 @@ SAMPLES = FineTuneSpec().curvature_samples
 """Of the curvature, in the product; what is published is made with as many."""
 
 
+HALVES = 64
+"""Random halves of the contributors that are followed in the one run."""
+
+
+@dataclass(frozen=True, eq=False)
+class Followed:
+    """Shadows of the run, who is missing in each, and from how much curvature they are predicted."""
+
+    shadows: ShadowTrajectories
+    samples: int
+    """Of the curvature; 0: none, and no coupling."""
+    without: Sequence[Sequence[int]]
+    """For each contributor the shadows that run without it."""
+    coupled: bool = True
+
+    def owners(self, rows: Sequence[Sequence[int]]) -> list[list[int]]:
+        """For each record of a batch, given by its contributor, the shadows that run without it."""
+        return [[shadow for contributor in some for shadow in self.without[contributor]] for some in rows]
+
+
 class Variants:
-    """Other ways to follow a contributor's share through the same run, from the same gradients."""
+    """Other ways to follow contributors through the same run, from the same gradients."""
 
     def __init__(self, run: TrainingRun, blocks: Sequence[int]) -> None:
-        people = len(run.row)
-        samples = run.spec.curvature_samples
-        self.shadows = {"in-run exact": ShadowTrajectories(blocks, people, run.shadows.optimizer)}
-        self.coupled: dict[str, ShadowTrajectories] = {
-            f"shadow, {count} sample{'s' if count > 1 else ''}": ShadowTrajectories(
-                blocks, people, run.shadows.optimizer
-            )
-            for count in (1, 2, 4, 8)
-            if count < samples
+        people, most = len(run.row), run.spec.curvature_samples
+        alone = [[person] for person in range(people)]
+
+        def follow(shadows: int, samples: int, without: Sequence[Sequence[int]], coupled: bool = True) -> Followed:
+            return Followed(ShadowTrajectories(blocks, shadows, run.shadows.optimizer), samples, without, coupled)
+
+        self.masks = halves(people, HALVES, run.spec.seed + 2)
+        self.halves = follow(HALVES, min(SAMPLES, most), [np.flatnonzero(~has).tolist() for has in self.masks.T])
+        self.people = {
+            f"shadow, {count} sample{'s'[: count > 1]}": follow(people, count, alone)
+            for count in (1, 2, 4)
+            if count < most
         }
-        self.uncoupled = ShadowTrajectories(blocks, people, run.shadows.optimizer)
+        self.people["in-run exact"] = follow(people, 0, alone, coupled=False)
+        self.people["shadow, no coupling"] = follow(people, most, alone, coupled=False)
         self.naive = torch.zeros(people, len(run.theta))
         self._naive_m = torch.zeros(people, len(run.theta))
 
+    @property
+    def all(self) -> list[Followed]:
+        """Everything that is followed by shadows."""
+        return [*self.people.values(), self.halves]
+
     def vectors(self) -> dict[str, Tensor]:
         """Displacements by name, [C, P] each."""
-        followed = {name: shadows.vectors() for name, shadows in (self.shadows | self.coupled).items()}
-        return {"in-run naive": self.naive} | followed | {"shadow, no coupling": self.uncoupled.vectors()}
+        return {"in-run naive": self.naive} | {name: each.shadows.vectors() for name, each in self.people.items()}
+
+    def follow_naively(self, run: TrainingRun, batch: Batch, rate: float) -> None:
+        """Each contributor's share of the update: its own first moment over everybody's denominator."""
+        optimizer, step = run.shadows.optimizer, run.done + 1
+        theirs = torch.zeros_like(self.naive)
+        for row, owners in zip(batch.gradient, batch.owners, strict=True):
+            for owner in owners:
+                theirs[owner] += row
+        self._naive_m.lerp_(theirs, 1 - optimizer.first)
+        v = run.shadows.state()["v"] * optimizer.second + batch.gradient.sum(0).square() * (1 - optimizer.second)
+        scale = (v / (1 - optimizer.second**step)).sqrt() + optimizer.epsilon
+        self.naive -= rate / (1 - optimizer.first**step) * self._naive_m / scale
 
 
 class StudiedRun(TrainingRun):
     """A fine-tune that is followed in several ways at once."""
 
     variants: Variants
-    _couplings: dict[str, Coupling]
+    _couplings: list[Coupling | None]
 
     def follow(self) -> None:
         """Start following; before the first step."""
@@ -68,38 +109,24 @@ class StudiedRun(TrainingRun):
     def coupling(self, owners: Sequence[Sequence[int]]) -> Coupling:
         """The run's own, which hands on what it is given to the variants'."""
         parameters = self.adapter.parameters
-        self._couplings = {
-            name: Coupling(parameters, shadows.displacements, owners) for name, shadows in self.variants.coupled.items()
-        }
-        return _Shared(parameters, self.shadows.displacements, owners, list(self._couplings.values()))
+        self._couplings = [
+            Coupling(parameters, each.shadows.displacements, each.owners(owners)) if each.coupled else None
+            for each in self.variants.all
+        ]
+        others = [coupling for coupling in self._couplings if coupling is not None]
+        return _Shared(parameters, self.shadows.displacements, owners, others)
 
     def update(self, batch: Batch, rate: float) -> None:
         """Move the weights, the run's shadows, and all variants."""
         records = len(batch.curved) // self.spec.curvature_samples
-        nothing = Batch(batch.gradient, batch.owners, torch.zeros(0, len(self.theta)), [])
-        self._naive(batch, rate)
-        for shadows in self.variants.shadows.values():
-            shadows.step(self.theta.clone(), nothing, rate)
-        plain = Batch(batch.gradient, batch.owners, batch.curvature, batch.curved)
-        self.variants.uncoupled.step(self.theta.clone(), plain, rate)
-        for (name, shadows), coupling in zip(self.variants.coupled.items(), self._couplings.values(), strict=True):
-            count = int(name.split()[1])
-            rows = batch.curvature[: count * records] * (self.spec.curvature_samples / count) ** 0.5
-            part = Batch(batch.gradient, batch.owners, rows, batch.curved[: count * records], coupling)
-            shadows.step(self.theta.clone(), part, rate)
+        self.variants.follow_naively(self, batch, rate)
+        for each, coupling in zip(self.variants.all, self._couplings, strict=True):
+            rows = slice(each.samples * records)
+            scale = (self.spec.curvature_samples / max(each.samples, 1)) ** 0.5
+            curvature, curved = batch.curvature[rows] * scale, batch.curved[rows]
+            part = Batch(batch.gradient, each.owners(batch.owners), curvature, curved, coupling)
+            each.shadows.step(self.theta.clone(), part, rate)
         super().update(batch, rate)
-
-    def _naive(self, batch: Batch, rate: float) -> None:
-        """Each contributor's share of the update: its own first moment over everybody's denominator."""
-        variants, optimizer, step = self.variants, self.shadows.optimizer, self.done + 1
-        theirs = torch.zeros_like(variants.naive)
-        for row, owners in zip(batch.gradient, batch.owners, strict=True):
-            for owner in owners:
-                theirs[owner] += row
-        variants._naive_m.lerp_(theirs, 1 - optimizer.first)
-        v = self.shadows.state()["v"] * optimizer.second + batch.gradient.sum(0).square() * (1 - optimizer.second)
-        scale = (v / (1 - optimizer.second**step)).sqrt() + optimizer.epsilon
-        variants.naive -= rate / (1 - optimizer.first**step) * variants._naive_m / scale
 
 
 class _Shared(Coupling):
@@ -191,6 +218,7 @@ def scores(study: Study, truth: Truth, run: StudiedRun, end: End) -> dict[str, F
     for name, each in (("shadow", paid), (most, vectors[most])):
         result[f"{name}, second order"] = _linear(end, each) + end.second_order(each)
         result[f"{name}, forward"] = end.forward(each)
+    result |= _of_halves(run, end)
     result |= _of_records(study, run, end)
     result |= _of_texts(study)
     result |= _of_retrained(truth, end)
@@ -208,6 +236,16 @@ def _published(run: TrainingRun, end: End, vectors: Tensor) -> Floats:
     index = build(layout, dict(zip(run.row, vectors.numpy(), strict=True)))
     rows = [dot(index.vectors, index.exponents, quantise(row.numpy(), sizes(layout))) for row in end.queries]
     return -np.array([[value / NAT for value in row] for row in rows])
+
+
+def _of_halves(run: StudiedRun, end: End) -> dict[str, Floats]:
+    """From predicted models of random halves of the contributors: their weights, or their losses, on their masks."""
+    masks, displacements = run.variants.masks, run.variants.halves.shadows.vectors()
+    vectors = counterfactual.fit(masks, -displacements.double().numpy())
+    return {
+        f"shadow halves, {len(masks)}": _linear(end, torch.from_numpy(vectors)),
+        f"shadow halves, {len(masks)}, forward": counterfactual.fit(masks, -end.forward(displacements).T).T,
+    }
 
 
 def _of_records(study: Study, run: TrainingRun, end: End) -> dict[str, Floats]:

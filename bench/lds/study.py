@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,13 +21,16 @@ from openledger import base_models, canonical
 from openledger.influence.decoder import Decoder
 from services.factory.counterfactual import Retraining, halves
 from services.factory.data import Example, Record, load_tokenizer, tokenise
-from services.factory.passes import Trunk
+from services.factory.passes import Trunk, fastest_precision
 from services.factory.spec import FineTuneSpec
 from services.factory.training_run import TrainingRun
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Kind = TypeVar("Kind", bound=TrainingRun)
+
+IN_RUN = ("placebos", "curvature_samples", "curvature_share")
+"""What of a specification decides how a run is followed, and not how it goes."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Setting:
     records: int = 8
     queries: int = 2
     """Held-out texts a contributor; nobody trains on them."""
-    subsets: int = 32
+    subsets: int = 16
     """Half-subsets of contributors that models are trained on to measure the LDS; no estimator sees them."""
     fitted: int = 0
     """Further half-subsets for estimators that are fitted on retrained models."""
@@ -57,6 +60,7 @@ class Setting:
             "epochs": self.epochs,
             "layers": self.layers,
             "seed": self.seed,
+            "precision": fastest_precision(),
             "prompt_template": question,
             "completion_template": "{text}",
             "evaluations": 0,
@@ -97,9 +101,12 @@ class Study:
         self.spec = setting.spec(self.domain.question, **changes)
         self.training, self.queries = self._examples(load_tokenizer(base))
         self.decoder = Decoder.load(base)
-        self._cache = (cache or default_cache()) / canonical.digest(
-            {"setting": asdict(setting), "spec": self.spec.to_json(), "base": base_models.sha256(setting.base)}
-        )
+        self._cache = (cache or default_cache()) / self._what_decides_a_retraining()
+
+    def _what_decides_a_retraining(self) -> str:
+        data = {name: getattr(self.setting, name) for name in ("domain", "seed", "contributors", "records", "queries")}
+        spec = {name: value for name, value in self.spec.to_json().items() if name not in IN_RUN}
+        return canonical.digest({"data": data, "spec": spec, "base": base_models.sha256(self.setting.base)})
 
     def _examples(self, tokenizer: Any) -> tuple[list[Example], list[Example]]:
         kept: list[list[Example]] = [[], []]

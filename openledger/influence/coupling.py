@@ -50,7 +50,7 @@ class Coupling:
         self._pairs = [(a.shape, b.shape) for a, b in zip(parameters[::2], parameters[1::2], strict=True)]
         self._displacements, self._owners = displacements, owners
         self._sums: list[Tensor | None] = [None] * len(self._pairs)
-        self._own: list[dict[int, Tensor]] = [{} for _ in self._pairs]
+        self._own = [torch.zeros(0)] * len(self._pairs)
 
     def add(self, records: Sequence[int], inputs: Sequence[Tensor], deltas: Sequence[Tensor]) -> None:
         """Take part of the batch: records' places in it; x of each A [b, T, in] and d of each B [b, T, out]."""
@@ -59,17 +59,17 @@ class Coupling:
             earlier = self._sums[k]
             self._sums[k] = product if earlier is None else earlier.add_(product)
             for place, record in enumerate(records):
-                for owner in self._owners[record]:
-                    self._take_out(k, owner, x[place], d[place])
+                if self._owners[record]:
+                    self._take_out(k, torch.tensor(self._owners[record]), x[place], d[place])
 
-    def _take_out(self, k: int, owner: int, x: Tensor, d: Tensor) -> None:
-        """A record's own product with its owner's displacement, by tokens: cheaper than its own M."""
-        a, b = self._factors(k, slice(owner, owner + 1))
-        to_a = (d @ b[0]).T @ x  # (T x out @ out x r)^T @ T x in
-        to_b = d.T @ (x @ a[0].T)
-        own = torch.cat([to_a.flatten(), to_b.flatten()])
-        earlier = self._own[k].get(owner)
-        self._own[k][owner] = own if earlier is None else earlier.add_(own)
+    def _take_out(self, k: int, owners: Tensor, x: Tensor, d: Tensor) -> None:
+        """A record's own product with its owners' displacements, by tokens: cheaper than its own M."""
+        a, b = self._factors(k, owners)
+        to_a = (d @ b).transpose(1, 2) @ x  # ([T, out] @ [n, out, r])^T @ [T, in]
+        to_b = d.T @ (x @ a.transpose(1, 2))
+        if not len(self._own[k]):
+            self._own[k] = torch.zeros_like(self._displacements[k])
+        self._own[k].index_add_(0, owners, torch.cat([to_a.flatten(1), to_b.flatten(1)], dim=1))
 
     def product(self, k: int) -> Tensor:
         """Block k of the change of the gradients: [R, size]."""
@@ -80,11 +80,9 @@ class Coupling:
         to_a = b.transpose(1, 2).flatten(0, 1) @ total  # [R r, out] @ [out, in]
         to_b = (a.flatten(0, 1) @ total.T).view(rows, a.shape[1], len(total)).transpose(1, 2)  # [R, out, r]
         result = torch.cat([to_a.view(a.shape).flatten(1), to_b.flatten(1)], dim=1)
-        for owner, own in self._own[k].items():
-            result[owner] -= own
-        return result
+        return result.sub_(self._own[k]) if len(self._own[k]) else result
 
-    def _factors(self, k: int, rows: slice) -> tuple[Tensor, Tensor]:
+    def _factors(self, k: int, rows: slice | Tensor) -> tuple[Tensor, Tensor]:
         """Displacements of A [rows, r, in] and B [rows, out, r]."""
         a, b = self._pairs[k]
         block = self._displacements[k][rows]
