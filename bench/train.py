@@ -3,10 +3,11 @@
     python -m bench train            the product's default and cheaper curvature, a plain PEFT loop, TRL's SFTTrainer
     python -m bench train --quick    one round of fewer steps, under a minute or two, the same code
 
-All train the same LoRA on the same records in the same batches from the same start, in float32, on the same threads.
-Each arm is a process of its own, so that its peak memory is its own; arms take turns, round by round, and a figure is a
-ratio of medians. The clock runs from tokenised records and a loaded model to trained weights, and for ours to the
-quantised contribution index. TRL's arm takes its own collator and loop, with its order of records switched off.
+All train the same LoRA on the same records in the same batches, on the same threads, in float32; ours and the plain
+loop also in bfloat16 (autocast) where this processor has instructions for it. Each arm is a process of its own, so that
+its peak memory is its own; arms take turns, round by round, and a figure is a ratio of medians. The clock runs from
+tokenised records and a loaded model to trained weights, and for ours to the quantised contribution index. TRL's arm
+takes its own collator and loop, with its order of records switched off.
 """
 
 from __future__ import annotations
@@ -22,45 +23,59 @@ from collections.abc import Callable
 from typing import Any
 
 from bench import result
+from services.factory.passes import fastest_precision, products_in
 
 ROUNDS, QUICK_ROUNDS = 3, 1
-CURVATURE = {"ours": (4, 1.0), "ours, 1 sample": (1, 1.0), "ours, 1 sample of a half": (1, 0.5)}
-"""Samples a record and share of records that each of our arms estimates curvature from; the first is the default."""
 PLAIN, TRL = "plain PEFT loop", "TRL SFTTrainer"
+CURVATURE = {
+    "ours": (4, 1.0),
+    "ours, 2 samples": (2, 1.0),
+    "ours, 1 sample": (1, 1.0),
+    "ours, 1 sample of half": (1, 0.5),
+}
+"""Samples a record and share of records that each of our arms estimates curvature from."""
+ARMS = [*CURVATURE, PLAIN, TRL]
+BFLOAT16 = ", bfloat16"
 
 
 def main(*, quick: bool) -> None:
     """Measure; writes bench/results/train.json, or train-quick.json."""
-    arms = [*CURVATURE, PLAIN, TRL]
+    arms = ARMS + [arm + BFLOAT16 for arm in ("ours", PLAIN) if fastest_precision() == "bfloat16"]
     measured: dict[str, list[dict[str, float]]] = {arm: [] for arm in arms}
-    for _ in range(QUICK_ROUNDS if quick else ROUNDS):
+    rounds = QUICK_ROUNDS if quick else ROUNDS
+    for _ in range(rounds):
         for arm in arms:
             measured[arm].append(_in_its_own_process(arm, quick=quick))
             print(f"{arm}: {measured[arm][-1]}", file=sys.stderr, flush=True)
     rows = [
-        {"arm": arm} | {key: statistics.median(m[key] for m in taken) for key in taken[0]}
+        {"arm": arm} | {key: statistics.median(one[key] for one in taken) for key in taken[0]}
         for arm, taken in measured.items()
     ]
+    settings = {"quick": quick, "rounds": rounds, "setting": vars(_setting(quick=quick))}
+    print(result.write("train-quick" if quick else "train", figures(rows), seed=0, settings=settings, rows=rows))
+
+
+def figures(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Ratios of tokens a second, and peak memory in GiB."""
     rate = {row["arm"]: row["tokens_per_s"] for row in rows}
     memory = {row["arm"]: row["peak_memory_gb"] for row in rows}
-    figures = {
-        "vs_peft": rate["ours"] / rate[PLAIN],
-        "vs_peft_1_sample": rate["ours, 1 sample"] / rate[PLAIN],
-        "vs_peft_1_sample_of_a_half": rate["ours, 1 sample of a half"] / rate[PLAIN],
-        "vs_trl": rate["ours"] / rate[TRL],
-        "peak_memory_gb": memory["ours"],
-        "peak_memory_gb_peft": memory[PLAIN],
-        "peak_memory_gb_trl": memory[TRL],
-    }
-    rounded = {key: round(value, 3) for key, value in figures.items()}
-    settings = {"quick": quick, "rounds": QUICK_ROUNDS if quick else ROUNDS, "setting": vars(_setting(quick=quick))}
-    print(result.write("train-quick" if quick else "train", rounded, seed=0, settings=settings, rows=rows))
+    found = {"vs_" + _key(arm): rate[arm] / rate[PLAIN] for arm in CURVATURE}
+    found["vs_trl"] = rate["ours"] / rate[TRL]
+    if "ours" + BFLOAT16 in rate:
+        found["vs_peft_bfloat16"] = rate["ours" + BFLOAT16] / rate[PLAIN + BFLOAT16]
+    found |= {"peak_memory_gb": memory["ours"], "peak_memory_gb_peft": memory[PLAIN], "peak_memory_gb_trl": memory[TRL]}
+    return {key: round(value, 3) for key, value in found.items()}
+
+
+def _key(arm: str) -> str:
+    return arm.replace("ours, ", "peft_").replace("ours", "peft").replace(" ", "_")
 
 
 def _setting(*, quick: bool) -> Any:
     from bench.lds.study import Setting
 
-    return Setting("train", epochs=1, contributors=8, records=4) if quick else Setting("train")
+    few = {"epochs": 1, "contributors": 8} if quick else {}
+    return Setting("train", records=4, **few)
 
 
 def _in_its_own_process(arm: str, *, quick: bool) -> dict[str, float]:
@@ -76,9 +91,10 @@ def measure(arm: str, *, quick: bool) -> dict[str, float]:
     """One arm in this process: tokens a second, loss of the last step in nats, and peak memory."""
     from bench.lds.study import Study
 
-    samples, share = CURVATURE.get(arm, (1, 1.0))
-    study = Study(_setting(quick=quick), curvature_samples=samples, curvature_share=share)
-    prepare = {PLAIN: _plain, TRL: _trl}.get(arm, _ours)
+    name, precision = arm.removesuffix(BFLOAT16), "bfloat16" if arm.endswith(BFLOAT16) else "float32"
+    samples, share = CURVATURE.get(name, (1, 1.0))
+    study = Study(_setting(quick=quick), curvature_samples=samples, curvature_share=share, precision=precision)
+    prepare = {PLAIN: _plain, TRL: _trl}.get(name, _ours)
     train = prepare(study)
     begun = time.perf_counter()
     loss = train()
@@ -121,11 +137,12 @@ def _plain(study: Any) -> Callable[[], float]:
         for step, members in enumerate(plan):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(spec, step, len(plan))
-            loss = model(**_padded([study.training[i] for i in members])).loss
+            with products_in(spec.precision):
+                loss = model(**_padded([study.training[i] for i in members])).loss
             loss.backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        return float(loss)
+        return float(loss.detach())
 
     return train
 
@@ -151,13 +168,13 @@ def _trl(study: Any) -> Callable[[], float]:
             return SequentialSampler(self.train_dataset)
 
     options = SFTConfig(
-        output_dir=tempfile.mkdtemp(),
+        output_dir=tempfile.gettempdir(),
         per_device_train_batch_size=study.spec.batch_size,
         num_train_epochs=1,  # the rows hold all epochs
         learning_rate=study.spec.learning_rate,
         adam_beta2=0.95,
         lr_scheduler_type="cosine",
-        warmup_ratio=study.spec.warm_up,
+        warmup_steps=study.spec.warm_up,
         max_grad_norm=0.0,
         completion_only_loss=True,
         gradient_checkpointing=False,
@@ -220,7 +237,7 @@ def _padded(examples: Any) -> dict[str, Any]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="One arm; prints what was measured as JSON.")
-    parser.add_argument("arm", choices=[*CURVATURE, PLAIN, TRL])
+    parser.add_argument("arm", choices=ARMS + [arm + BFLOAT16 for arm in ARMS])
     parser.add_argument("--quick", action="store_true")
     asked = parser.parse_args()
     print(json.dumps(measure(asked.arm, quick=asked.quick)))

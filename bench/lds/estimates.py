@@ -5,6 +5,7 @@ Positive scores: the contributor made the answer more likely. This module measur
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -41,8 +42,8 @@ class Followed:
     """Shadows of the run, who is missing in each, and from how much curvature they are predicted."""
 
     shadows: ShadowTrajectories
-    samples: int
-    """Of the curvature; 0: none, and no coupling."""
+    samples: float
+    """Of the curvature, a record; 0.5: one of every other record; 0: none."""
     without: Sequence[Sequence[int]]
     """For each contributor the shadows that run without it."""
     coupled: bool = True
@@ -59,7 +60,7 @@ class Variants:
         people, most = len(run.row), run.spec.curvature_samples
         alone = [[person] for person in range(people)]
 
-        def follow(shadows: int, samples: int, without: Sequence[Sequence[int]], coupled: bool = True) -> Followed:
+        def follow(shadows: int, samples: float, without: Sequence[Sequence[int]], coupled: bool = True) -> Followed:
             return Followed(ShadowTrajectories(blocks, shadows, run.shadows.optimizer), samples, without, coupled)
 
         self.masks = halves(people, HALVES, run.spec.seed + 2)
@@ -69,6 +70,7 @@ class Variants:
             for count in (1, 2, 4)
             if count < most
         }
+        self.people["shadow, 1 sample of half"] = follow(people, 0.5, alone)
         self.people["in-run exact"] = follow(people, 0, alone, coupled=False)
         self.people["shadow, no coupling"] = follow(people, most, alone, coupled=False)
         self.naive = torch.zeros(people, len(run.theta))
@@ -121,9 +123,9 @@ class StudiedRun(TrainingRun):
         records = len(batch.curved) // self.spec.curvature_samples
         self.variants.follow_naively(self, batch, rate)
         for each, coupling in zip(self.variants.all, self._couplings, strict=True):
-            rows = slice(each.samples * records)
-            scale = (self.spec.curvature_samples / max(each.samples, 1)) ** 0.5
-            curvature, curved = batch.curvature[rows] * scale, batch.curved[rows]
+            rows = math.ceil(each.samples * records)
+            scale = math.sqrt(len(batch.curved) / max(rows, 1))
+            curvature, curved = batch.curvature[:rows] * scale, batch.curved[:rows]
             part = Batch(batch.gradient, each.owners(batch.owners), curvature, curved, coupling)
             each.shadows.step(self.theta.clone(), part, rate)
         super().update(batch, rate)

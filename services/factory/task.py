@@ -56,7 +56,7 @@ def fine_tune(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]
     try:
         return _fine_tune(arguments, context)
     except Exception as error:
-        if _is_disk_full(error):
+        if is_disk_full(error):
             raise DiskFull(f"no room is left for the files of this fine-tune in {context.output.parent}") from error
         raise
 
@@ -118,6 +118,6 @@ def _base(name: str, expected: str, report: Report) -> Path:
     return folder
 
 
-def _is_disk_full(error: Exception) -> bool:
+def is_disk_full(error: Exception) -> bool:
     """Also for libraries that write in another language and tell of it in words alone."""
     return getattr(error, "errno", None) == errno.ENOSPC or f"os error {errno.ENOSPC})" in str(error)

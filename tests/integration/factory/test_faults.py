@@ -31,6 +31,8 @@ from tests.integration.factory.conftest import (
     refused,
     watch,
 )
+from tests.needs import needs
+from tests.small_disk import small_disk
 
 SUCCEEDED, FAILED, CANCELLED = (
     pb.FINE_TUNE_STATE_SUCCEEDED,
@@ -198,3 +200,17 @@ async def test_a_loss_that_is_no_number_fails_with_the_reason(around, base_folde
         done = await finish(client, (await create(client, "sick")).name)
     assert (done.state, done.reason) == (FAILED, "NAN_LOSS")
     assert "lower the learning rate" in done.message
+
+
+@needs("mount")
+async def test_no_room_for_an_adapters_files_is_said_and_nothing_half_made_is_left(around, base, tmp_path):
+    with small_disk(tmp_path / "disk", 4) as disk:
+        async with factory(around, tmp_path, base, executor_dir=disk.folder / "executor") as client:
+            disk.fill(leave=10_000)
+            done = await finish(client, (await create(client, base)).name)
+            assert (done.state, done.reason) == (FAILED, "DISK_FULL")
+            await refused(publish(client, done.name), "NOT_SUCCEEDED", grpc.StatusCode.FAILED_PRECONDITION)
+            disk.free()
+            again = await finish(client, (await create(client, base)).name)
+            assert again.state == SUCCEEDED
+            assert (await publish(client, again.name)).name.endswith(again.revision)

@@ -8,14 +8,18 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel
+from safetensors import SafetensorError
 from transformers import LlamaForCausalLM
 
 from openledger.influence.index import ContributionIndex, root
 from openledger.influence.lora import Adapter
+from services.factory import task
 from services.factory.data import Example, split, tokenise
 from services.factory.passes import fastest_precision
 from services.factory.train import Cancelled, Progress, Scratch, TrainingError, TrainResult, train
 from services.factory.write import FILES
+from tests.needs import needs
+from tests.small_disk import small_disk
 from tests.unit.services.factory.conftest import records, spec
 
 
@@ -247,6 +251,32 @@ def test_a_damaged_checkpoint_costs_time_only(examples: tuple[Example, ...], bas
     again = train(spec(epochs=1), examples, base, tmp_path / "a", scratch=Scratch(scratch))
     plain = train(spec(epochs=1), examples, base, tmp_path / "b")
     assert again.index_root == plain.index_root
+
+
+@needs("mount")
+def test_a_disk_that_is_full_at_a_checkpoint_costs_nothing_that_was_there(
+    examples: tuple[Example, ...], base: Path, tmp_path: Path
+) -> None:
+    """The earlier checkpoint stays, whole, and with room again the run ends with the bytes of one undisturbed."""
+    settings = spec(epochs=4)
+    whole = train(settings, examples, base, tmp_path / "whole")
+    with small_disk(tmp_path / "disk", 8) as disk:
+        scratch = Scratch(disk.folder / "scratch", seconds=0.0)
+
+        def fill(progress: Progress) -> None:
+            if progress.phase == "training" and progress.step == 3:
+                disk.fill(leave=1000)
+
+        with pytest.raises((OSError, SafetensorError)) as error:
+            train(settings, examples, base, tmp_path / "out", fill, scratch=scratch)
+        assert task.is_disk_full(error.value)
+        assert [file.name for file in scratch.folder.iterdir()] == ["checkpoint.safetensors"]
+        assert not (tmp_path / "out").exists()
+        disk.free()
+        events: list[Progress] = []
+        again = train(settings, examples, base, tmp_path / "out", events.append, scratch=scratch)
+    assert next(event.step for event in events if event.phase == "training") > 0
+    assert again.index_root == whole.index_root
 
 
 # --- knobs ------------------------------------------------------------------------------------------------------------
