@@ -65,6 +65,7 @@ class Setting:
             "completion_template": "{text}",
             "evaluations": 0,
             "held_out": 0.0,
+            "max_length": 1024,
         }
         return FineTuneSpec(**(settings | changes))
 
