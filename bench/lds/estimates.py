@@ -6,8 +6,10 @@ Positive scores: the contributor made the answer more likely. This module measur
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +49,19 @@ class Followed:
     without: Sequence[Sequence[int]]
     """For each contributor the shadows that run without it."""
     coupled: bool = True
+    steps: int = 1
+    """Over how many steps, this one last, the curvature's rows are kept; more rows for no more passes."""
+    recent: deque[tuple[Tensor, list[list[int]]]] = field(default_factory=deque)
+
+    def curvature(self, batch: Batch) -> tuple[Tensor, list[list[int]]]:
+        """Rows [n, P] whose squares estimate the curvature, and the shadows that run without each row's record."""
+        rows = math.ceil(self.samples * len(batch.owners))
+        scale = math.sqrt(len(batch.curved) / max(rows, 1))
+        self.recent.append((batch.curvature[:rows] * scale, self.owners(batch.curved[:rows])))
+        while len(self.recent) > self.steps:
+            self.recent.popleft()
+        owners = [some for _, each in self.recent for some in each]
+        return torch.cat([a for a, _ in self.recent]) / math.sqrt(len(self.recent)), owners
 
     def owners(self, rows: Sequence[Sequence[int]]) -> list[list[int]]:
         """For each record of a batch, given by its contributor, the shadows that run without it."""
@@ -60,8 +75,8 @@ class Variants:
         people, most = len(run.row), run.spec.curvature_samples
         alone = [[person] for person in range(people)]
 
-        def follow(shadows: int, samples: float, without: Sequence[Sequence[int]], coupled: bool = True) -> Followed:
-            return Followed(ShadowTrajectories(blocks, shadows, run.shadows.optimizer), samples, without, coupled)
+        def follow(shadows: int, samples: float, without: Sequence[Sequence[int]], **more: Any) -> Followed:
+            return Followed(ShadowTrajectories(blocks, shadows, run.shadows.optimizer), samples, without, **more)
 
         self.masks = halves(people, HALVES, run.spec.seed + 2)
         self.halves = follow(HALVES, min(SAMPLES, most), [np.flatnonzero(~has).tolist() for has in self.masks.T])
@@ -71,6 +86,8 @@ class Variants:
             if count < most
         }
         self.people["shadow, 1 sample of half"] = follow(people, 0.5, alone)
+        for steps in (2, 4):
+            self.people[f"shadow, 1 sample of {steps} steps"] = follow(people, 1, alone, steps=steps)
         self.people["in-run exact"] = follow(people, 0, alone, coupled=False)
         self.people["shadow, no coupling"] = follow(people, most, alone, coupled=False)
         self.naive = torch.zeros(people, len(run.theta))
@@ -120,13 +137,9 @@ class StudiedRun(TrainingRun):
 
     def update(self, batch: Batch, rate: float) -> None:
         """Move the weights, the run's shadows, and all variants."""
-        records = len(batch.curved) // self.spec.curvature_samples
         self.variants.follow_naively(self, batch, rate)
         for each, coupling in zip(self.variants.all, self._couplings, strict=True):
-            rows = math.ceil(each.samples * records)
-            scale = math.sqrt(len(batch.curved) / max(rows, 1))
-            curvature, curved = batch.curvature[:rows] * scale, batch.curved[:rows]
-            part = Batch(batch.gradient, each.owners(batch.owners), curvature, curved, coupling)
+            part = Batch(batch.gradient, each.owners(batch.owners), *each.curvature(batch), coupling)
             each.shadows.step(self.theta.clone(), part, rate)
         super().update(batch, rate)
 

@@ -73,8 +73,8 @@ class Batch:
     """For each record the shadows that run without it: its contributor's, or none."""
     curvature: Tensor
     """A [n, P], n at least 1: A^T A estimates the batch loss' Gauss-Newton matrix without bias."""
-    curved: Sequence[int]
-    """For each row of A the record that it is of."""
+    curved: Sequence[Sequence[int]]
+    """For each row of A the shadows that run without the record that it is of, which need be none of this batch."""
     coupling: Coupling | None = None
     noise: Mapping[int, Tensor] = field(default_factory=dict)
     """Placebo's shadow -> its gradient [P]."""
@@ -148,8 +148,8 @@ class ShadowTrajectories:
         for part, displacement in zip(self._parts, self.displacements, strict=True):
             product += displacement @ a[:, part].T
         coefficients: Tensor = torch.linalg.solve(system, product.T).T.contiguous()
-        for shadow in sorted({owner for owners in batch.owners for owner in owners}):
-            left = [row for row, record in enumerate(batch.curved) if shadow not in batch.owners[record]]
+        for shadow in sorted({owner for owners in batch.curved for owner in owners}):
+            left = [row for row, owners in enumerate(batch.curved) if shadow not in owners]
             coefficients[shadow] = 0.0
             coefficients[shadow, left] = torch.linalg.solve(system[left][:, left], product[shadow, left])
         return coefficients

@@ -87,7 +87,8 @@ class TrainingRun:
         for k, theirs in pretended.items():
             if theirs:
                 noise[len(self.row) + k] = _noise([examples[b] for b in theirs], result.sampled(theirs), len(members))
-        batch = Batch(result.gradient, owners, result.curvature, result.curved, coupling, noise)
+        curved_owners = [owners[record] for record in result.curved]
+        batch = Batch(result.gradient, owners, result.curvature, curved_owners, coupling, noise)
         self.update(batch, learning_rate(self.spec, number, len(self.plan)))
         self.history.losses.append(float(result.loss.mean()))
         if not (math.isfinite(self.history.losses[-1]) and bool(torch.isfinite(self.theta).all())):

@@ -26,7 +26,7 @@ def batch(rows: dict[int, Tensor], curvature: Tensor | None = None, noise: dict[
     flat = torch.zeros(1, size) if curvature is None else curvature
     owners = [*([c] for c in rows), *([] for _ in flat)]
     gradient = torch.cat([torch.stack(list(rows.values())), torch.zeros(len(flat), size)])
-    return Batch(gradient, owners, flat, range(len(rows), len(owners)), None, noise or {})
+    return Batch(gradient, owners, flat, owners[len(rows) :], None, noise or {})
 
 
 def adamw(gradients: Tensor, settings: AdamW = AdamW()) -> Tensor:  # noqa: B008 - frozen
@@ -101,8 +101,8 @@ def test_several_records_of_one_contributor_are_left_out_together() -> None:
     for step in range(STEPS):
         halves = torch.cat([GRADIENTS[step], GRADIENTS[step]]) / 2
         nothing = torch.zeros(1, P)
-        two.step(torch.zeros(P), Batch(halves, [[0], [1], [2], [0], [1], [2]], nothing, [0]), RATES[step])
-        one.step(torch.zeros(P), Batch(GRADIENTS[step], [[0], [1], [2]], nothing, [0]), RATES[step])
+        two.step(torch.zeros(P), Batch(halves, [[0], [1], [2], [0], [1], [2]], nothing, [[0]]), RATES[step])
+        one.step(torch.zeros(P), Batch(GRADIENTS[step], [[0], [1], [2]], nothing, [[0]]), RATES[step])
     assert torch.allclose(one.vectors(), two.vectors(), atol=1e-6)
 
 
@@ -119,8 +119,8 @@ def test_shadows_do_not_depend_on_who_else_is_tracked() -> None:
     everyone, one = ShadowTrajectories(BLOCKS, C), ShadowTrajectories(BLOCKS, 1)
     for step in range(STEPS):
         rows = GRADIENTS[step]
-        everyone.step(torch.zeros(P), Batch(rows, [[0], [1], [2]], rows, [0, 1, 2]), RATES[step])
-        one.step(torch.zeros(P), Batch(rows, [[], [0], []], rows, [0, 1, 2]), RATES[step])
+        everyone.step(torch.zeros(P), Batch(rows, [[0], [1], [2]], rows, [[0], [1], [2]]), RATES[step])
+        one.step(torch.zeros(P), Batch(rows, [[], [0], []], rows, [[], [0], []]), RATES[step])
     assert torch.allclose(everyone.vectors()[1], one.vectors()[0], atol=1e-6)
 
 
@@ -132,7 +132,7 @@ def test_the_curvature_product_equals_the_dense_inverse_without_own_records() ->
     for each in (shadows, plain):
         each.step(torch.zeros(P), batch(dict(enumerate(GRADIENTS[0]))), RATES[0])
     d = shadows.vectors().double()
-    shadows.step(torch.zeros(P), Batch(rows, [[0], [1], [2], []], a, [0, 1, 2, 3]), RATES[1])
+    shadows.step(torch.zeros(P), Batch(rows, [[0], [1], [2], []], a, [[0], [1], [2], []]), RATES[1])
 
     total = GRADIENTS.sum(1).double()
     m, v = torch.zeros(2, P, dtype=torch.float64)
@@ -183,7 +183,7 @@ class Quadratics:
             a = self.roots[members].flatten(0, 1) / math.sqrt(self.batch) * curved
             owners = [[c] for c in members.tolist()] if shadows.shadows else [[]] * self.batch
             rate = 0.05 * 0.5 * (1 + math.cos(math.pi * step / self.steps))
-            shadows.step(theta, Batch(rows, owners, a, [i // 4 for i in range(4 * self.batch)]), rate)
+            shadows.step(theta, Batch(rows, owners, a, [owners[i // 4] for i in range(4 * self.batch)]), rate)
         return theta
 
     def gradient(self, c: int, theta: Tensor) -> Tensor:
@@ -233,7 +233,7 @@ class Factored:
                 for d, v in zip(delta, x, strict=True)
             ]
             jacobians = [self.jacobian(a, b, v) * math.sqrt(1 / len(records)) for v in x]
-            curved = [i for i in range(len(records)) for _ in range(self.outputs)]
+            curved = [some for some in owners for _ in range(self.outputs)]
             state = Batch(torch.stack(rows), owners, torch.cat(jacobians), curved, coupling if coupled() else None)
             shadows.step(theta, state, 0.02)
         return theta
