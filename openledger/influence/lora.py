@@ -150,7 +150,7 @@ def _decomposed(adapter: Adapter, path: str, linear: nn.Linear) -> Decomposed:
     a, b, magnitude = (adapter.tensors[f"{PREFIX}{path}{kind}"] for kind in (A, B, MAGNITUDE))
     whole = Decomposed(linear.weight.detach(), a, b, magnitude, adapter.config.scaling)
     if not bool((whole.norm() > 0).all()):
-        raise AdapterError(f"{path} has a row of zeros, which gives DoRA no direction: leave it out of target_modules")
+        raise AdapterError(f"{path} has a row of zeros, which gives DoRA no direction: leave it out of the targets")
     if bool((magnitude == 0).any()):
         raise AdapterError(f"{PREFIX}{path}{MAGNITUDE} holds a zero: the adapter is damaged")
     return whole
