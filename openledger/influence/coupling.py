@@ -39,7 +39,7 @@ def groups(parameters: Sequence[Parameter]) -> list[tuple[Parameter, ...]]:
         prefix = group[0].name.removesuffix(FACTORS[0])
         names = [prefix + kind for kind in (*FACTORS, MAGNITUDE)[:each]]
         if [parameter.name for parameter in group] != names:
-            raise ValueError(f"{' and '.join(p.name for p in group)} are not the factors of one LoRA map, and no more")
+            raise ValueError(f"{' and '.join(p.name for p in group)} do not make up the factors of one map")
         a, b, *magnitude = (parameter.shape for parameter in group)
         if a[0] != b[1] or any(shape != b[:1] for shape in magnitude):
             raise ValueError(f"the factors of {prefix} do not fit each other")
