@@ -146,8 +146,8 @@ class ShadowTrajectories:
         k = lr * (1 - optimizer.first) / self._bias(optimizer.first)
         system = torch.eye(len(a)) + k * ((a * metric) @ a.T)
         product = torch.zeros(self.shadows, len(a))
-        for k, part in enumerate(self._parts):
-            seen = self.displacements[k] if batch.coupling is None else batch.coupling.seen(k)
+        for block, part in enumerate(self._parts):
+            seen = self.displacements[block] if batch.coupling is None else batch.coupling.seen(block)
             product += seen @ a[:, part].T
         coefficients: Tensor = torch.linalg.solve(system, product.T).T.contiguous()
         for shadow in sorted({owner for owners in batch.owners for owner in owners}):
