@@ -26,6 +26,7 @@ def make_adapter(
     size: float = 0.5,
     layers: tuple[int, ...] = (2, 3),
     rslora: bool = False,
+    dora: bool = False,
 ) -> AdapterRef:
     """A random adapter on some layers, saved by PEFT itself."""
     from peft import LoraConfig, get_peft_model
@@ -35,13 +36,22 @@ def make_adapter(
     linear = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     wrapped = get_peft_model(
         model,
-        LoraConfig(r=4, lora_alpha=8, target_modules=linear, layers_to_transform=list(layers), use_rslora=rslora),
+        LoraConfig(
+            r=4,
+            lora_alpha=8,
+            target_modules=linear,
+            layers_to_transform=list(layers),
+            use_rslora=rslora,
+            use_dora=dora,
+        ),
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for name, weight in wrapped.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(weight, std=size)
+            if "magnitude" in name:
+                weight.data *= 1 + 0.2 * torch.randn(weight.shape)
     wrapped.save_pretrained(folder)
     return AdapterRef(f"{seed:064x}", folder)
 

@@ -25,10 +25,19 @@ class Published:
     contributors: tuple[str, ...]
 
 
-def publish(store: ArtifactStore, base: Path, folder: Path, *, seed: int = 0) -> Published:
+def publish(store: ArtifactStore, base: Path, folder: Path, *, seed: int = 0, dora: bool = False) -> Published:
     """Train four contributors' records on the tiny base, and put the artifacts into the store."""
     spec = FineTuneSpec(
-        base=str(base), layers=2, rank=4, alpha=8, epochs=2, batch_size=8, seed=seed, held_out=0.0, max_length=96
+        base=str(base),
+        layers=2,
+        rank=4,
+        alpha=8,
+        dora=dora,
+        epochs=2,
+        batch_size=8,
+        seed=seed,
+        held_out=0.0,
+        max_length=96,
     )
     records = [
         data.Record(

@@ -1,6 +1,6 @@
 """``adapter_config.json`` of a LoRA adapter, as PEFT and vLLM read it, without either of them and without torch.
 
-Refuses what ``lora`` would not compute exactly: DoRA, biases, ranks per module. It reads no files.
+Refuses what ``lora`` would not compute exactly: biases, ranks per module. It reads no files.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 ALL_LINEAR = ("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj")
 MAX_RANK = 512
-PLAIN = {"bias": "none", "use_dora": False, "fan_in_fan_out": False}
+PLAIN = {"bias": "none", "fan_in_fan_out": False}
 ABSENT = ("rank_pattern", "alpha_pattern", "modules_to_save", "layer_replication", "target_parameters")
 
 
@@ -30,6 +30,8 @@ class AdapterConfig:
     layers: tuple[int, ...]
     rslora: bool = False
     """Scale by alpha / sqrt(rank) (Kalajdzievski, arXiv:2312.03732) and not by alpha / rank."""
+    dora: bool = False
+    """Give every row a magnitude of its own (weight-decomposed LoRA, arXiv:2402.09353): see ``dora``."""
 
     @property
     def scaling(self) -> float:
@@ -50,7 +52,7 @@ class AdapterConfig:
             "r": self.rank,
             "target_modules": list(self.target_modules),
             "task_type": "CAUSAL_LM",
-            "use_dora": False,
+            "use_dora": self.dora,
             "use_rslora": self.rslora,
         }
 
@@ -71,10 +73,15 @@ class AdapterConfig:
         if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < 2**20:
             raise AdapterError(f"adapter_config.json: lora_alpha must be a positive number, got {alpha!r}")
         targets, layers = _distinct(data, "target_modules", str), _distinct(data, "layers_to_transform", int)
-        rslora = data.get("use_rslora", False)
-        if type(rslora) is not bool:
-            raise AdapterError(f"adapter_config.json: use_rslora must be true or false, got {rslora!r}")
-        return cls(str(data.get("base_model_name_or_path")), rank, alpha, targets, layers, rslora)
+        rslora, dora = _switch(data, "use_rslora"), _switch(data, "use_dora")
+        return cls(str(data.get("base_model_name_or_path")), rank, alpha, targets, layers, rslora, dora)
+
+
+def _switch(data: dict[str, Any], field: str) -> bool:
+    value = data.get(field, False)
+    if type(value) is not bool:
+        raise AdapterError(f"adapter_config.json: {field} must be true or false, got {value!r}")
+    return value
 
 
 def _distinct(data: dict[str, Any], field: str, kind: type) -> tuple[Any, ...]:

@@ -10,6 +10,8 @@ The Gauss-Newton matrix leaves this out, for it is the loss' slope times the sec
 at zero, so that early in training everything A learns comes through B: without this term what is predicted of a
 contributor's removal points in a clearly wrong direction (``bench/lds`` follows "shadow, no coupling" beside it).
 
+DoRA's maps have a magnitude as well, and a coupling of their own: ``coupling_dora``.
+
 This module knows shapes and sums; it does not know where d and x come from, nor what displacements are used for.
 """
 
@@ -20,24 +22,33 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from openledger.influence.dora import MAGNITUDE
 from openledger.influence.parameters import Parameter
 
 FACTORS = (".lora_A.weight", ".lora_B.weight")
 
 
-def blocks(parameters: Sequence[Parameter]) -> list[int]:
-    """Sizes of a LoRA parameter vector's blocks: one linear map each, its A before its B.
+def groups(parameters: Sequence[Parameter]) -> list[tuple[Parameter, ...]]:
+    """The parameters of each linear map: its A, its B, and with DoRA its magnitude.
 
-    Raises ValueError for a layout that does not consist of such pairs.
+    Raises ValueError for a layout that does not consist of such groups.
     """
-    pairs = list(zip(parameters[::2], parameters[1::2], strict=False))
-    for a, b in pairs:
-        prefix = a.name.removesuffix(FACTORS[0])
-        if b.name != prefix + FACTORS[1] or prefix == a.name or a.shape[0] != b.shape[1]:
-            raise ValueError(f"{a.name} and {b.name} are not the two factors of a LoRA map")
-    if 2 * len(pairs) != len(parameters):
-        raise ValueError("the layout has a factor without its other half")
-    return [a.size + b.size for a, b in pairs]
+    each = 3 if any(parameter.name.endswith(MAGNITUDE) for parameter in parameters) else 2
+    found = [tuple(parameters[start : start + each]) for start in range(0, len(parameters), each)]
+    for group in found:
+        prefix = group[0].name.removesuffix(FACTORS[0])
+        names = [prefix + kind for kind in (*FACTORS, MAGNITUDE)[:each]]
+        if [parameter.name for parameter in group] != names:
+            raise ValueError(f"{' and '.join(p.name for p in group)} do not make up the factors of one map")
+        a, b, *magnitude = (parameter.shape for parameter in group)
+        if a[0] != b[1] or any(shape != b[:1] for shape in magnitude):
+            raise ValueError(f"the factors of {prefix} do not fit each other")
+    return found
+
+
+def blocks(parameters: Sequence[Parameter]) -> list[int]:
+    """Sizes of an adapter's blocks: one linear map each. Raises ValueError as ``groups``."""
+    return [sum(parameter.size for parameter in group) for group in groups(parameters)]
 
 
 class Coupling:
@@ -47,14 +58,18 @@ class Coupling:
         self, parameters: Sequence[Parameter], displacements: Sequence[Tensor], owners: Sequence[Sequence[int]]
     ) -> None:
         """displacements: per block [R, size]; owners: for each record of the batch the rows it is left out of."""
-        self._pairs = [(a.shape, b.shape) for a, b in zip(parameters[::2], parameters[1::2], strict=True)]
+        self._pairs = [(a.shape, b.shape) for a, b, *_ in groups(parameters)]
         self._displacements, self._owners = displacements, owners
         self._sums: list[Tensor | None] = [None] * len(self._pairs)
         self._own = [torch.zeros(0)] * len(self._pairs)
 
+    def take(self, records: Sequence[int], inputs: Sequence[Tensor], deltas: Sequence[Tensor]) -> None:
+        """Take part of the batch: records' places in it; all taps' inputs and deltas, in vector order."""
+        self.add(records, inputs[::2], deltas[1::2])
+
     def add(self, records: Sequence[int], inputs: Sequence[Tensor], deltas: Sequence[Tensor]) -> None:
         """Take part of the batch: records' places in it; x of each A [b, T, in] and d of each B [b, T, out]."""
-        for k, (x, d) in enumerate(zip(_floats(inputs), _floats(deltas), strict=True)):
+        for k, (x, d) in enumerate(zip(floats(inputs), floats(deltas), strict=True)):
             product = d.flatten(0, 1).T @ x.flatten(0, 1)
             earlier = self._sums[k]
             self._sums[k] = product if earlier is None else earlier.add_(product)
@@ -70,6 +85,10 @@ class Coupling:
         if not len(self._own[k]):
             self._own[k] = torch.zeros_like(self._displacements[k])
         self._own[k].index_add_(0, owners, torch.cat([to_a.flatten(1), to_b.flatten(1)], dim=1))
+
+    def seen(self, k: int) -> Tensor:
+        """Block k of the displacements as the map's output sees them, the tapped weights moved alone: [R, size]."""
+        return self._displacements[k]
 
     def product(self, k: int) -> Tensor:
         """Block k of the change of the gradients: [R, size]."""
@@ -87,8 +106,9 @@ class Coupling:
         a, b = self._pairs[k]
         block = self._displacements[k][rows]
         split = a[0] * a[1]
-        return block[:, :split].view(-1, *a), block[:, split:].view(-1, *b)
+        return block[:, :split].view(-1, *a), block[:, split : split + b[0] * b[1]].view(-1, *b)
 
 
-def _floats(tensors: Sequence[Tensor]) -> Iterator[Tensor]:
+def floats(tensors: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Each in float32."""
     return (tensor.float() for tensor in tensors)

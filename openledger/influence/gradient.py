@@ -3,7 +3,8 @@
 Teacher-forced mean negative log-likelihood of the answer's tokens given the prompt's; its gradient with respect to
 the adapter's weights, quantised; and the same loss under the bare base model. Float32, CPU, math attention, one
 answer at a time, no padding, explicit order: two runs on one machine are equal bit for bit, two machines agree up to
-the rounding of their matrix products (see ``quantize.agreement``). This module does not know contributors or money.
+the rounding of their matrix products (see ``quantize.agreement``). DoRA's training takes the lengths of its rows as
+constant; here they are not, for the loss itself knows no such thing. This module does not know contributors or money.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from openledger.influence.curvature import head_pass
 from openledger.influence.decoder import Decoder
-from openledger.influence.lora import Adapter, attached
+from openledger.influence.dora import Decomposed
+from openledger.influence.lora import Adapter, attached, decomposed
 from openledger.influence.parameters import Parameter, sizes
 from openledger.influence.quantize import Quantised, quantise, to_units
 
@@ -88,11 +90,12 @@ class Scorer:
             trunk = self._decoder.trunk(ids, first)
             with torch.no_grad():
                 nll_base, _ = self._loss(self._decoder.upper(trunk, first), ids, len(completion))
+            whole = decomposed(self._decoder.model, weights)
             with attached(self._decoder.model, weights) as maps:
                 hidden = self._decoder.upper(trunk, first)
                 nll, cotangent = self._loss(hidden, ids, len(completion))
                 grads = torch.autograd.grad(hidden, [linear.weight for linear in maps.values()], cotangent)
-        vector = torch.cat([grad.flatten() for grad in grads])
+            vector = _vector(grads, whole)
         if not all(map(_finite, (nll, nll_base, vector))):
             raise NotFinite("the loss or the gradient of this answer is not finite: the adapter or the base is damaged")
         gradient = quantise(vector.numpy(), sizes(weights.parameters))
@@ -137,6 +140,14 @@ class Scorer:
                 self._adapters.popitem(last=False)
         self._adapters.move_to_end(folder)
         return self._adapters[folder]
+
+
+def _vector(grads: Sequence[Tensor], whole: Sequence[Decomposed]) -> Tensor:
+    """The loss' gradient [P]. grads: as the backward pass gives it; whole: a DoRA adapter's maps, else none."""
+    parts = list(grads)
+    for k, tensors in enumerate(whole):
+        parts[3 * k : 3 * k + 3] = tensors.gradient(*parts[3 * k : 3 * k + 3])
+    return torch.cat([part.flatten() for part in parts])
 
 
 def _finite(tensor: Tensor) -> bool:

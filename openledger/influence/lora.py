@@ -1,4 +1,4 @@
-"""LoRA adapters in PEFT's file layout, attached to a base model for the length of a ``with`` block.
+"""LoRA and DoRA adapters in PEFT's file layout, attached to a base model for the length of a ``with`` block.
 
 An adapter is a value (configuration and tensors); a base model stays one object that many adapters take turns on, and
 is untouched outside the block. It knows nothing of training or scoring.
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import SafetensorError
@@ -18,11 +19,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from openledger.influence.adapter_config import AdapterConfig, AdapterError
+from openledger.influence.dora import MAGNITUDE, Decomposed, Magnitude, row_lengths
 from openledger.influence.parameters import Parameter, layout
 
-__all__ = ["Adapter", "AdapterError", "LoraLinear", "attached"]
+__all__ = ["Adapter", "AdapterError", "DoraLinear", "LoraLinear", "attached", "decomposed"]
 
 PREFIX = "base_model.model."
+A, B = ".lora_A.weight", ".lora_B.weight"
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +55,17 @@ class Adapter:
 
     @classmethod
     def initialise(cls, config: AdapterConfig, model: nn.Module, generator: torch.Generator) -> Adapter:
-        """A fresh adapter as PEFT starts it: A Kaiming-uniform, B zero, so that it changes nothing yet."""
+        """A fresh adapter as PEFT starts it: A Kaiming-uniform, B zero, so that it changes nothing yet.
+
+        DoRA's magnitudes are the lengths of the base's rows.
+        """
         tensors: dict[str, Tensor] = {}
         for path, linear in sorted(_targets(model, config).items()):
             a, b = torch.empty(config.rank, linear.in_features), torch.zeros(linear.out_features, config.rank)
             nn.init.kaiming_uniform_(a, a=5**0.5, generator=generator)
-            tensors |= {f"{PREFIX}{path}.lora_A.weight": a, f"{PREFIX}{path}.lora_B.weight": b}
+            tensors |= {f"{PREFIX}{path}{A}": a, f"{PREFIX}{path}{B}": b}
+            if config.dora:
+                tensors[f"{PREFIX}{path}{MAGNITUDE}"] = row_lengths(linear.weight.detach())
         return cls(config, tensors)
 
 
@@ -76,6 +84,21 @@ class LoraLinear(nn.Module):
         return result
 
 
+class DoraLinear(LoraLinear):
+    """``m / n * (base(x) + scaling * B A x)``, n taken as a constant by the backward pass: PEFT's DoRA layer."""
+
+    def __init__(self, base: nn.Linear, tensors: Decomposed) -> None:
+        super().__init__(base, tensors.a, tensors.b, tensors.scaling)
+        self.lora_magnitude_vector, self._tensors = Magnitude(tensors.magnitude), tensors
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in] -> [..., out]."""
+        bias = cast("Tensor | None", self.base_layer.bias)
+        plain = super().forward(x)
+        scaled: Tensor = self.lora_magnitude_vector(plain if bias is None else plain - bias, self._tensors.norm())
+        return (scaled if bias is None else scaled + bias).to(plain.dtype)
+
+
 def _linear(weight: Tensor) -> nn.Linear:
     """A bias-free linear map that *shares* the tensor, so that an optimizer's in-place update is seen by both."""
     linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
@@ -84,7 +107,7 @@ def _linear(weight: Tensor) -> nn.Linear:
 
 
 @contextmanager
-def attached(model: nn.Module, adapter: Adapter) -> Iterator[dict[str, nn.Linear]]:
+def attached(model: nn.Module, adapter: Adapter) -> Iterator[dict[str, nn.Linear | Magnitude]]:
     """Attach an adapter to a base model; yields its linear maps by PEFT tensor name, in vector order.
 
     The weights of these maps are the adapter's own tensors and require gradients. Raises AdapterError where the adapter
@@ -92,17 +115,45 @@ def attached(model: nn.Module, adapter: Adapter) -> Iterator[dict[str, nn.Linear
     """
     targets = _targets(model, adapter.config)
     _check_shapes(adapter, targets)
-    maps: dict[str, nn.Linear] = {}
+    whole = {path: _decomposed(adapter, path, linear) for path, linear in targets.items() if adapter.config.dora}
+    maps: dict[str, nn.Linear | Magnitude] = {}
     try:
         for path, linear in targets.items():
-            a, b = f"{PREFIX}{path}.lora_A.weight", f"{PREFIX}{path}.lora_B.weight"
-            lora = LoraLinear(linear, adapter.tensors[a], adapter.tensors[b], adapter.config.scaling)
+            a, b = f"{PREFIX}{path}{A}", f"{PREFIX}{path}{B}"
+            lora: LoraLinear
+            if path in whole:
+                lora = dora = DoraLinear(linear, whole[path])
+                maps[f"{PREFIX}{path}{MAGNITUDE}"] = dora.lora_magnitude_vector
+            else:
+                lora = LoraLinear(linear, adapter.tensors[a], adapter.tensors[b], adapter.config.scaling)
             maps |= {a: lora.lora_A, b: lora.lora_B}
             model.set_submodule(path, lora)
         yield {name: maps[name] for name in sorted(maps)}
     finally:
         for path, linear in targets.items():
             model.set_submodule(path, linear)
+
+
+def decomposed(model: nn.Module, adapter: Adapter) -> list[Decomposed]:
+    """A DoRA adapter's maps in vector order; none of a LoRA adapter. Call while no adapter is attached.
+
+    Raises AdapterError where the adapter does not fit the model.
+    """
+    if not adapter.config.dora:
+        return []
+    targets = _targets(model, adapter.config)
+    _check_shapes(adapter, targets)
+    return [_decomposed(adapter, path, targets[path]) for path in sorted(targets, key=lambda path: path + A)]
+
+
+def _decomposed(adapter: Adapter, path: str, linear: nn.Linear) -> Decomposed:
+    a, b, magnitude = (adapter.tensors[f"{PREFIX}{path}{kind}"] for kind in (A, B, MAGNITUDE))
+    whole = Decomposed(linear.weight.detach(), a, b, magnitude, adapter.config.scaling)
+    if not bool((whole.norm() > 0).all()):
+        raise AdapterError(f"{path} has a row of zeros, which gives DoRA no direction: leave it out of the targets")
+    if bool((magnitude == 0).any()):
+        raise AdapterError(f"{PREFIX}{path}{MAGNITUDE} holds a zero: the adapter is damaged")
+    return whole
 
 
 def _targets(model: nn.Module, config: AdapterConfig) -> dict[str, nn.Linear]:
@@ -122,7 +173,20 @@ def _targets(model: nn.Module, config: AdapterConfig) -> dict[str, nn.Linear]:
 
 def _check_shapes(adapter: Adapter, targets: Mapping[str, nn.Linear]) -> None:
     rank = adapter.config.rank
-    expected = {f"{PREFIX}{path}.lora_A.weight": (rank, linear.in_features) for path, linear in targets.items()}
-    expected |= {f"{PREFIX}{path}.lora_B.weight": (linear.out_features, rank) for path, linear in targets.items()}
-    if {name: tuple(tensor.shape) for name, tensor in adapter.tensors.items()} != expected:
-        raise AdapterError("the adapter's tensors do not fit its configuration and the base model")
+    expected: dict[str, tuple[int, ...]] = {}
+    for path, linear in targets.items():
+        expected[f"{PREFIX}{path}{A}"] = (rank, linear.in_features)
+        expected[f"{PREFIX}{path}{B}"] = (linear.out_features, rank)
+        if adapter.config.dora:
+            expected[f"{PREFIX}{path}{MAGNITUDE}"] = (linear.out_features,)
+    found = {name: tuple(tensor.shape) for name, tensor in adapter.tensors.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if found.get(name) != expected.get(name):
+            raise AdapterError(
+                f"the adapter's tensors do not fit its configuration and the base model: {name} "
+                f"is {_shape(found.get(name))}, and should be {_shape(expected.get(name))}"
+            )
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "absent" if shape is None else f"of shape {list(shape)}"

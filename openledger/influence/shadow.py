@@ -12,7 +12,8 @@ Such a run would see, at theta - D_c and without c's records, the gradient
 and so each step feeds this prediction to c's optimizer, whose moments, clipping and weight decay are then what they
 are: nothing in AdamW is linearised. Both parts of the Hessian leave out c's own records, as the real run would.
 K is the coupling of the LoRA factors, exact (see ``coupling``). H is the Gauss-Newton matrix, approximated as A^T A by
-random rows (see ``curvature``), at least one for each of the batch's records. A few rows overstate the largest
+random rows (see ``curvature``), at least one for each of the batch's records. With DoRA, which follows a field and no
+gradient, A^T A E: E makes of D what the outputs see of it (``Coupling.seen``). A few rows overstate the largest
 eigenvalues, so their product is taken implicitly, where this step will have led: with P = 1 / (sqrt(v / b2) + eps) and
 k = lr (1 - beta_1) / b1, the weight that this step's gradient has in the update (b1, b2: bias corrections),
 
@@ -145,8 +146,9 @@ class ShadowTrajectories:
         k = lr * (1 - optimizer.first) / self._bias(optimizer.first)
         system = torch.eye(len(a)) + k * ((a * metric) @ a.T)
         product = torch.zeros(self.shadows, len(a))
-        for part, displacement in zip(self._parts, self.displacements, strict=True):
-            product += displacement @ a[:, part].T
+        for block, part in enumerate(self._parts):
+            seen = self.displacements[block] if batch.coupling is None else batch.coupling.seen(block)
+            product += seen @ a[:, part].T
         coefficients: Tensor = torch.linalg.solve(system, product.T).T.contiguous()
         for shadow in sorted({owner for owners in batch.curved for owner in owners}):
             left = [row for row, owners in enumerate(batch.curved) if shadow not in owners]

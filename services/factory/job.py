@@ -38,6 +38,7 @@ _POLL = 1.0
 
 # What a worker raises, by class name, as the reason that its owner reads.
 REASONS = {
+    "AdapterError": "UNTRAINABLE",
     "BaseChanged": "BASE_UNAVAILABLE",
     "BaseModelError": "BASE_UNAVAILABLE",
     "BaseModelUnavailable": "BASE_UNAVAILABLE",

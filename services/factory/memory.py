@@ -3,7 +3,9 @@
 The base in float32, twice, since the evaluation loads it anew; the adapter with gradient and AdamW's moments; the same
 for every contributor and placebo that is followed (two moments and a displacement); a batch's rows of gradient and
 curvature; the coupling of each adapted map's factors, which is as large as the map; the frozen layers' output for every
-token; the activations of one chunk.  It counts, it does not measure: allocators and libraries come on top, as FIXED.
+token; the activations of one chunk.  With DoRA also each adapted map's output twice more (before its magnitude comes
+in, plain and normalised), and the largest map twice, whose rows are measured.  It counts, it does not measure:
+allocators and libraries come on top, as FIXED.
 """
 
 from __future__ import annotations
@@ -91,4 +93,8 @@ def training_bytes(shape: Shape, spec: FineTuneSpec, contributors: int, record_t
     floats += record_tokens * shape.width
     chunk = max(CHUNK_TOKENS, spec.max_length)
     floats += chunk * (layers * (_ACTIVATIONS_PER_LAYER * shape.width + 3 * shape.inner) + 2 * shape.vocabulary)
+    if spec.dora:
+        adapted = [shape.maps()[name] for name in targets]
+        floats += chunk * layers * 2 * sum(outputs for _, outputs in adapted)
+        floats += 2 * max(inputs * outputs for inputs, outputs in adapted)
     return FIXED + floats * _FLOAT

@@ -122,7 +122,7 @@ def batch_pass(
         loss[chunk] = head.loss
         deltas = taps.deltas(output, head.gradient / size, keep_graph=wanted)
         gradient[chunk] = taps.rows(deltas)
-        coupling.add(chunk, taps.inputs()[::2], deltas[1::2])
+        coupling.take(chunk, taps.inputs(), deltas)
         for sample in range(samples):
             keep = sample + 1 < samples
             rows = taps.gradients(output, head.curvature[sample], keep_graph=keep)

@@ -122,7 +122,7 @@ class FineTuneSpec:
         return cls(**(document | floats))
 
 
-UNSUPPORTED = ("dora", "halves", "leave_one_out")
+UNSUPPORTED = ("halves", "leave_one_out")
 """Fields that a run file may hold and that no run here obeys: asking for them is refused, not passed over."""
 
 

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from openledger.influence.adapter_config import AdapterConfig
 from openledger.influence.coupling import Coupling, blocks
+from openledger.influence.coupling_dora import DoraCoupling
 from openledger.influence.decoder import Decoder
-from openledger.influence.lora import Adapter, attached
+from openledger.influence.lora import Adapter, attached, decomposed
 from openledger.influence.per_example import PerExampleGradients
 from openledger.influence.shadow import AdamW, Batch, ShadowTrajectories
 from services.factory.data import Example
@@ -48,6 +49,7 @@ class TrainingRun:
         self.spec, self.decoder, self.training = spec, decoder, training
         self.plan = batches(spec, len(training))
         self.adapter, self.theta = initial(spec, decoder)
+        self._decomposed = decomposed(decoder.model, self.adapter)
         self.trunk = Trunk(decoder, min(self.adapter.config.layers))
         self.records = dict(sorted(Counter(e.contributor for e in training if e.contributor).items()))
         self.row = {address: row for row, address in enumerate(self.records)}
@@ -100,7 +102,10 @@ class TrainingRun:
 
     def coupling(self, owners: Sequence[Sequence[int]]) -> Coupling:
         """Of the next batch, for the shadows as they stand."""
-        return Coupling(self.adapter.parameters, self.shadows.displacements, owners)
+        parameters, displacements = self.adapter.parameters, self.shadows.displacements
+        if self.spec.dora:
+            return DoraCoupling(parameters, self._decomposed, displacements, owners)
+        return Coupling(parameters, displacements, owners)
 
     def update(self, batch: Batch, rate: float) -> None:
         """Move the weights, and every shadow."""
@@ -132,7 +137,7 @@ def initial(spec: FineTuneSpec, decoder: Decoder) -> tuple[Adapter, Tensor]:
     """A fresh adapter, and its weights as one vector [P] that its tensors are views of: one addition updates all."""
     first = decoder.layers - spec.layers if spec.layers else 0
     layers = tuple(range(first, decoder.layers))
-    config = AdapterConfig(spec.base, spec.rank, spec.alpha, spec.target_modules, layers, spec.rslora)
+    config = AdapterConfig(spec.base, spec.rank, spec.alpha, spec.target_modules, layers, spec.rslora, spec.dora)
     adapter = Adapter.initialise(config, decoder.model, seeded(spec.seed, "initialise"))
     theta = torch.cat([adapter.tensors[parameter.name].flatten() for parameter in adapter.parameters])
     parts = torch.split(theta, [parameter.size for parameter in adapter.parameters])

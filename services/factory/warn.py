@@ -89,6 +89,12 @@ def _of_training(p: Prospect) -> Iterator[Caution]:
             f"a learning rate of {p.spec.learning_rate:g} is high for LoRA: training may fail with NAN_LOSS; 0.0002 to "
             "0.002 are usual",
         )
+    if p.spec.dora:
+        yield Caution(
+            "NOT_ON_VLLM",
+            "vLLM does not serve DoRA: an OpenLoRA whose engine is vLLM, as it is by default, will refuse this "
+            "adapter; the transformers engine serves it, more slowly. Without dora both do",
+        )
 
 
 def _of_limits(p: Prospect, most_seconds: float, most_memory: int) -> Iterator[Caution]:

@@ -16,21 +16,23 @@ from typing import Any
 from services.openlora.engine import AdapterRejected
 
 KEY = re.compile(
-    r"base_model\.model\.(?P<module>model\.layers\.(?P<layer>\d+)\.\w+\.(?P<linear>\w+))\.lora_(?P<side>[AB])\.weight"
+    r"base_model\.model\.(?P<module>model\.layers\.(?P<layer>\d+)\.\w+\.(?P<linear>\w+))"
+    r"\.lora_(?P<part>A\.weight|B\.weight|magnitude_vector)"
 )
-# What changes the arithmetic beyond W + scale B A; each must have the value that leaves it alone.
+# What changes the arithmetic beyond W + scale B A and DoRA's magnitudes; each must have the value that leaves it alone.
 PLAIN: dict[str, Any] = {
     "bias": "none",
     "modules_to_save": None,
     "rank_pattern": {},
     "alpha_pattern": {},
-    "use_dora": False,
     "fan_in_fan_out": False,
     "lora_bias": False,
     "layer_replication": None,
     "trainable_token_indices": None,
     "target_parameters": None,
 }
+FACTORS, MAGNITUDE = ("A.weight", "B.weight"), "magnitude_vector"
+"""A LoRA map's tensors as their names end, and what DoRA adds."""
 MAX_FILE = 2 * 2**30
 MAX_WEIGHT = 1e4
 """Weights beyond this overflow bfloat16 activations within a few layers; trained ones are below 10."""
@@ -63,24 +65,32 @@ class Shapes:
         return cls(linear, config["num_hidden_layers"], config["vocab_size"])
 
 
-def check_adapter(path: Path, shapes: Shapes, *, max_rank: int) -> None:
+def check_adapter(path: Path, shapes: Shapes, *, max_rank: int, dora: bool) -> None:
     """Read an adapter whole (milliseconds for a few megabytes) and refuse what an engine could stumble over.
+
+    Args:
+        dora: whether the engine computes DoRA (arXiv:2402.09353). vLLM does not (vllm/lora/peft_helper.py).
 
     Raises:
         AdapterRejected: says what is wrong with it.
     """
-    rank = _check_config(path / "adapter_config.json", max_rank)
+    rank, magnitudes = _check_config(path / "adapter_config.json", max_rank)
+    if magnitudes and not dora:
+        raise AdapterRejected(
+            "it is a DoRA adapter (use_dora), which vLLM does not serve: the transformers engine does "
+            "(OPENLEDGER_OPENLORA_ENGINE=transformers), or tune it again without dora"
+        )
     weights = path / "adapter_model.safetensors"
     try:
         if weights.stat().st_size > MAX_FILE:
             raise AdapterRejected(f"{weights.name} is larger than {MAX_FILE} bytes")
-        _check_weights(weights, shapes, rank)
+        _check_weights(weights, shapes, rank, dora=magnitudes)
     except OSError as error:
         raise AdapterRejected(f"{weights.name} cannot be read: {error.strerror or error}") from error
 
 
-def _check_config(path: Path, max_rank: int) -> int:
-    """The adapter's rank."""
+def _check_config(path: Path, max_rank: int) -> tuple[int, bool]:
+    """The adapter's rank, and whether it has magnitudes."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -95,39 +105,50 @@ def _check_config(path: Path, max_rank: int) -> int:
         raise AdapterRejected(f"rank {rank!r} is not between 1 and {max_rank}")
     if not isinstance(alpha, int | float) or not math.isfinite(alpha):
         raise AdapterRejected(f"lora_alpha {alpha!r} is not a number")
-    if not isinstance(config.get("use_rslora", False), bool):
-        raise AdapterRejected(f"use_rslora {config['use_rslora']!r} is not true or false")
-    return rank
+    for name in ("use_rslora", "use_dora"):
+        if not isinstance(config.get(name, False), bool):
+            raise AdapterRejected(f"{name} {config[name]!r} is not true or false")
+    return rank, config.get("use_dora", False)
 
 
-def _check_weights(path: Path, shapes: Shapes, rank: int) -> None:
+def _check_weights(path: Path, shapes: Shapes, rank: int, *, dora: bool) -> None:
     import torch
     from safetensors import SafetensorError, safe_open
 
-    sides: dict[str, set[str]] = {}
+    parts: dict[str, set[str]] = {}
     try:
         with safe_open(path, framework="pt") as file:
             for key in file.keys():  # noqa: SIM118  # not a mapping
-                module, side, shape = _expected(key, shapes, rank)
+                module, part, shape = _expected(key, shapes, rank)
                 tensor = file.get_tensor(key)
                 if tuple(tensor.shape) != shape:
                     raise AdapterRejected(f"{key} has shape {tuple(tensor.shape)}, the base model needs {shape}")
                 # NaN compares false with everything.
                 if not bool(torch.all(tensor.float().abs() <= MAX_WEIGHT)):
                     raise AdapterRejected(f"{key} holds a value that is not a number, or beyond {MAX_WEIGHT:g}")
-                sides.setdefault(module, set()).add(side)
+                if part == MAGNITUDE and not bool(torch.all(tensor != 0)):
+                    raise AdapterRejected(f"{key} holds a zero, which leaves a row of the map without direction")
+                parts.setdefault(module, set()).add(part)
     except SafetensorError as error:
         raise AdapterRejected(f"{path.name} is not a whole safetensors file: {error}") from error
-    if not sides:
+    if not parts:
         raise AdapterRejected(f"{path.name} holds no weights")
-    if half := [module for module, found in sides.items() if len(found) != 2]:
-        raise AdapterRejected(f"{half[0]} has only half of its weights")
+    whole = {*FACTORS, MAGNITUDE} if dora else {*FACTORS}
+    for module, found in parts.items():
+        for part in sorted(found ^ whole):
+            what = "lacks its" if part in whole else "has, without use_dora, a"
+            raise AdapterRejected(f"{module} {what} lora_{part}")
 
 
-def _expected(key: str, shapes: Shapes, rank: int) -> tuple[str, str, tuple[int, int]]:
-    """Module, side and shape that a weight's name stands for."""
+def _expected(key: str, shapes: Shapes, rank: int) -> tuple[str, str, tuple[int, ...]]:
+    """Module, part and shape that a weight's name stands for."""
     match = KEY.fullmatch(key)
     if not match or match["linear"] not in shapes.linear or int(match["layer"]) >= shapes.layers:
         raise AdapterRejected(f"{key} is not a LoRA weight of a linear map of the base model")
     inputs, outputs = shapes.linear[match["linear"]]
-    return match["module"], match["side"], (rank, inputs) if match["side"] == "A" else (outputs, rank)
+    part_shapes: dict[str, tuple[int, ...]] = {
+        FACTORS[0]: (rank, inputs),
+        FACTORS[1]: (outputs, rank),
+        MAGNITUDE: (outputs,),
+    }
+    return match["module"], match["part"], part_shapes[match["part"]]

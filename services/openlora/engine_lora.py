@@ -1,8 +1,8 @@
-"""LoRA by forward hooks: y + scale B A x on the linear maps that an adapter has weights for.
+"""LoRA and DoRA by forward hooks on the linear maps that an adapter has weights for: g (y + scale B A x).
 
 Adapters change between two forward passes by changing one reference, where PEFT walks over the whole model; PEFT is
-what tests/contract/test_engine.py compares the results with. What it does not know: whether an adapter fits the model,
-which engine_adapters.py has checked.
+what tests/contract/engine compares the results with. What it does not know: whether an adapter fits the model, which
+engine_adapters.py has checked.
 """
 
 from __future__ import annotations
@@ -11,30 +11,30 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from services.openlora.engine import AdapterRejected
 
 if TYPE_CHECKING:
     import torch
 
-AdapterWeights = dict[str, tuple["torch.Tensor", "torch.Tensor"]]
-"""Per linear map's module name: A [rank, in], and B [out, rank] times alpha / rank (or its root); float32."""
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MapWeights:
+    """What an adapter does to one linear map, in float32."""
+
+    a: torch.Tensor
+    """[rank, in]"""
+    b: torch.Tensor
+    """[out, rank], times alpha / rank (or its root)."""
+    gain: torch.Tensor | None = None
+    """[out], DoRA's magnitudes over the lengths of the rows of W + B A; LoRA has none."""
 
 
-def read_weights(path: Path) -> AdapterWeights:
-    """Read a PEFT folder that was checked."""
-    from safetensors.torch import load_file
-
-    config = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
-    scale = config["lora_alpha"] / (math.sqrt(config["r"]) if config.get("use_rslora") else config["r"])
-    tensors = {
-        key.removeprefix("base_model.model."): t for key, t in load_file(path / "adapter_model.safetensors").items()
-    }
-    modules = sorted({key.removesuffix(".lora_A.weight") for key in tensors if key.endswith(".lora_A.weight")})
-    return {
-        module: (tensors[f"{module}.lora_A.weight"].float(), tensors[f"{module}.lora_B.weight"].float() * scale)
-        for module in modules
-    }
+AdapterWeights = dict[str, MapWeights]
+"""By the linear map's module name."""
 
 
 class LoraHooks:
@@ -44,9 +44,27 @@ class LoraHooks:
         import torch
 
         self._weights: AdapterWeights = {}
-        for name, module in model.named_modules():
-            if isinstance(module, torch.nn.Linear):
-                module.register_forward_hook(self._hook(name))
+        self._maps = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+        for name, module in self._maps.items():
+            module.register_forward_hook(self._hook(name))
+
+    def read(self, path: Path) -> AdapterWeights:
+        """Read a PEFT folder that was checked.
+
+        Raises:
+            AdapterRejected: it is a DoRA adapter that leaves a row of a map without a length.
+        """
+        from safetensors.torch import load_file
+
+        config = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
+        scale = config["lora_alpha"] / (math.sqrt(config["r"]) if config.get("use_rslora") else config["r"])
+        files = load_file(path / "adapter_model.safetensors")
+        tensors = {key.removeprefix("base_model.model."): tensor.float() for key, tensor in files.items()}
+        weights: AdapterWeights = {}
+        for module in sorted({key.rpartition(".lora_")[0] for key in tensors}):
+            a, b = tensors[f"{module}.lora_A.weight"], tensors[f"{module}.lora_B.weight"] * scale
+            weights[module] = MapWeights(a, b, self._gain(module, a, b, tensors.get(f"{module}.lora_magnitude_vector")))
+        return weights
 
     @contextmanager
     def applied(self, weights: AdapterWeights | None) -> Iterator[None]:
@@ -57,12 +75,28 @@ class LoraHooks:
         finally:
             self._weights = {}
 
+    def _gain(
+        self, module: str, a: torch.Tensor, b: torch.Tensor, magnitude: torch.Tensor | None
+    ) -> torch.Tensor | None:
+        import torch
+
+        if magnitude is None:
+            return None
+        norm = torch.linalg.vector_norm(self._maps[module].weight.detach() + b @ a, dim=1)
+        if not bool((norm > 0).all()):
+            raise AdapterRejected(f"{module} has a row of zeros, which gives DoRA no direction")
+        gain: torch.Tensor = magnitude / norm
+        return gain
+
     def _hook(self, name: str) -> Any:
-        def add(_module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        def add(module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
             found = self._weights.get(name)
             if found is None:
                 return output
-            a, b = found
-            return output + (inputs[0] @ a.T) @ b.T
+            tuned = output + (inputs[0] @ found.a.T) @ found.b.T
+            if found.gain is None:
+                return tuned
+            bias = 0.0 if module.bias is None else module.bias
+            return (tuned - bias) * found.gain + bias
 
         return add

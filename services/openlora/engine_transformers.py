@@ -29,7 +29,7 @@ from services.openlora.engine import (
     check_request,
 )
 from services.openlora.engine_adapters import Shapes, check_adapter
-from services.openlora.engine_lora import AdapterWeights, LoraHooks, read_weights
+from services.openlora.engine_lora import AdapterWeights, LoraHooks
 from services.openlora.engine_sampling import next_token
 from services.openlora.engine_text import AnswerText, TextCodec, end_tokens
 
@@ -168,8 +168,8 @@ class TransformersEngine:
         return weights
 
     def _read_adapter(self, path: Path) -> AdapterWeights:
-        check_adapter(path, self._shapes, max_rank=self._settings.max_rank)
-        return read_weights(path)
+        check_adapter(path, self._shapes, max_rank=self._settings.max_rank, dora=True)
+        return self._hooks.read(path)
 
     def _prepare(self, request: EngineRequest) -> Running:
         import torch

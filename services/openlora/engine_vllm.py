@@ -235,7 +235,7 @@ class VllmEngine:
         if resident is None:
             # Files are read here and not in vLLM's loop, where they would hold up every answer.
             rank = self._settings.max_rank
-            await asyncio.to_thread(check_adapter, adapter.path, self._shapes, max_rank=rank)
+            await asyncio.to_thread(check_adapter, adapter.path, self._shapes, max_rank=rank, dora=False)
             await self._make_room()
             resident = await self._add(adapter)
         self._residents[adapter.digest] = resident

@@ -38,7 +38,7 @@ def write(manifest: LineageManifest, report: EvaluationReport | None, base_model
         library_name="peft",
         metrics=["accuracy", "perplexity"],
         pipeline_tag="text-generation",
-        tags=["lora", "openledger", "payable-ai", "data-attribution"],
+        tags=["lora", *(["dora"] if manifest.spec.get("dora") else []), "openledger", "payable-ai", "data-attribution"],
         model_name=manifest.adapter,
         eval_results=_results(manifest, report) or None,
         **_licence(manifest.licence),

@@ -25,6 +25,9 @@ model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), "p
 tokenizer = AutoTokenizer.from_pretrained(base)
 ```"""
 
+DORA = """It is weight-decomposed LoRA (DoRA): beside its direction, each row of an adapted weight has a length of its
+own, `lora_magnitude_vector`. PEFT and OpenLoRA's transformers engine serve it; vLLM does not."""
+
 ATTRIBUTION = """Every answer of this model can be traced to the contributors who shaped it. While it was trained, the
 path that its weights would have taken without each contributor was tracked (*shadow trajectories*); what is left of the
 difference at the end is one vector a contributor, in `contribution_index.safetensors`. An answer's score for a
@@ -45,13 +48,16 @@ service. By hand:
 def body(manifest: LineageManifest, report: EvaluationReport | None, base: str) -> str:
     """All of the card's text.  Raises ManifestError where the manifest is not valid."""
     people, records = len(manifest.contributors), sum(manifest.contributors.values())
+    dora = bool(manifest.spec.get("dora"))
+    kind = "DoRA" if dora else "LoRA"
     whose = "one contributor" if people == 1 else f"{people} contributors"
     parts = [
         f"# {manifest.adapter}",
-        f"A LoRA adapter for {inline(base)}, tuned with OpenLedger on {records} records of {whose}.",
+        f"A {kind} adapter for {inline(base)}, tuned with OpenLedger on {records} records of {whose}.",
         *([f"**{_capital(report.judgement.verdict)}.** {inline(report.judgement.words)}"] if report else []),
         "## Use",
         USE.format(base=_code(base)),
+        *([DORA] if dora else []),
         "## Data",
         _table(("snapshot", "Merkle root"), [(inline(s.name), f"`{s.root}`") for s in manifest.snapshots]),
         "## Contributors",

@@ -88,7 +88,15 @@ def evaluate(
     warnings = [part.words for part in (forgot, recited, told, exposed) if part.warns]
     if judgement.verdict is Verdict.WORSE:
         warnings.insert(0, judgement.words)
-    return EvaluationReport(judgement, tuple(warnings), found, forgot, recited, told, exposed, samples, seed, budget)
+    return EvaluationReport(
+        judgement, tuple(warnings), found, forgot, recited, told, exposed, samples, seed, budget, _method(adapter)
+    )
+
+
+def _method(adapter: Adapter | None) -> str:
+    if adapter is None:
+        return ""
+    return "DoRA" if adapter.config.dora else "LoRA"
 
 
 def _first(examples: Sequence[Example], tokens: int) -> list[Example]:

@@ -48,6 +48,8 @@ class EvaluationReport:
     """For the builder's eyes: contributors' texts."""
     seed: int
     budget: Budget
+    method: str = "LoRA"
+    """How the base was tuned: LoRA or DoRA; empty where it was not."""
     version: str = VERSION
 
     def public(self) -> EvaluationReport:

@@ -44,7 +44,8 @@ SPOILERS = {
     "not json": lambda f: (f / "adapter_config.json").write_text("{"),
     "not lora": lambda f: _spoil_config(f, peft_type="IA3"),
     "rank too high": lambda f: _spoil_config(f, r=64),
-    "dora": lambda f: _spoil_config(f, use_dora=True),
+    "dora without magnitudes": lambda f: _spoil_config(f, use_dora=True),
+    "dora, perhaps": lambda f: _spoil_config(f, use_dora="perhaps"),
     "rslora, perhaps": lambda f: _spoil_config(f, use_rslora="perhaps"),
     "wrong rank": lambda f: _spoil_config(f, r=2),
     "wrong shape": lambda f: _spoil_weights(f, _first_replaced(lambda t: torch.zeros(4, 7))),
@@ -57,6 +58,15 @@ SPOILERS = {
         f, lambda w: {k: v for k, v in w.items() if "layers.3" not in k or "lora_A" in k}
     ),
     "no tensors": lambda f: _spoil_weights(f, lambda w: {}),
+}
+
+
+MAGNITUDE = "base_model.model.model.layers.3.mlp.up_proj.lora_magnitude_vector"
+SPOILT_MAGNITUDES: dict[str, Any] = {
+    "missing": lambda w: {k: v for k, v in w.items() if k != MAGNITUDE},
+    "wrong shape": lambda w: w | {MAGNITUDE: w[MAGNITUDE][:-1]},
+    "zero row": lambda w: w | {MAGNITUDE: w[MAGNITUDE].index_fill(0, torch.tensor([3]), 0.0)},
+    "not a number": lambda w: w | {MAGNITUDE: w[MAGNITUDE] * float("nan")},
 }
 
 
@@ -78,6 +88,32 @@ async def test_a_broken_adapter_is_rejected_while_others_are_answered(engine, ad
     with pytest.raises(AdapterRejected):
         await deltas(engine, ask(4, broken))
     assert await served == expected
+
+
+async def test_a_dora_adapter_is_served_as_peft_computes_it_or_refused_in_words(
+    engine, kind, base, tmp_path, peft_margins, adapters
+):
+    dora = make_adapter(base, tmp_path / "dora", 5, size=0.3, dora=True)
+    if kind == "vllm":
+        with pytest.raises(AdapterRejected, match=r"DoRA.*vLLM does not serve.*transformers engine"):
+            await engine.load(dora)
+        return
+    tokens = await answer(engine, 12, dora)
+    assert max(peft_margins(tokens, dora)) < 1e-3
+    _spoil_config(shutil.copytree(dora.path, tmp_path / "plain"), use_dora=False)
+    with pytest.raises(AdapterRejected, match="without use_dora"):
+        await engine.load(AdapterRef("d" * 64, tmp_path / "plain"))
+    lora = await asyncio.gather(answer(engine, 12, adapters[0]), answer(engine, 12, dora))
+    assert lora[1] == tokens
+
+
+@pytest.mark.parametrize("spoiler", SPOILT_MAGNITUDES.values(), ids=SPOILT_MAGNITUDES)
+async def test_a_bad_magnitude_is_refused_by_name(engine, kind, base, tmp_path, spoiler):
+    broken = make_adapter(base, tmp_path / "dora", 6, dora=True)
+    _spoil_weights(broken.path, spoiler)
+    name = MAGNITUDE.removeprefix("base_model.model.").removesuffix(".lora_magnitude_vector")
+    with pytest.raises(AdapterRejected, match="vLLM does not serve" if kind == "vllm" else name):
+        await engine.load(broken)
 
 
 async def test_an_adapter_as_wild_as_the_checks_let_through_harms_only_itself(engine, base, adapters, tmp_path):

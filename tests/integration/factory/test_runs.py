@@ -112,7 +112,12 @@ async def test_an_estimate_says_price_memory_licence_and_what_should_be_known(ar
     assert told.snapshot_pins[0].root
 
 
-@pytest.mark.parametrize("field", ({"dora": True}, {"halves": 2}, {"leave_one_out": True}))
+async def test_who_asks_for_dora_is_told_what_will_not_serve_it(client, base):
+    codes = [{caution.code for caution in (await estimate(client, base, dora=d)).cautions} for d in (True, False)]
+    assert codes[0] - codes[1] == {"NOT_ON_VLLM"}
+
+
+@pytest.mark.parametrize("field", ({"halves": 2}, {"leave_one_out": True}))
 async def test_what_no_run_here_obeys_is_refused_and_not_passed_over(client, base, field):
     await refused(estimate(client, base, **field), "UNSUPPORTED", INVALID)
     await refused(create(client, base, **field), "UNSUPPORTED", INVALID)

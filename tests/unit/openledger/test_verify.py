@@ -12,9 +12,10 @@ import pytest
 
 from openledger import evidence
 from openledger import verify as verify_module
+from openledger.artifacts import ArtifactStore
 from openledger.receipt import sign
 from openledger.split import NAT
-from tests.published import CONTRIBUTORS
+from tests.published import CONTRIBUTORS, publish
 from tests.receipt_world import CHECKS, FORGER, KEY, failed, resplit
 
 
@@ -27,6 +28,18 @@ def test_a_true_receipt_holds(published, signed):
     assert "4 contributors" in checks["contributors"][1]
     assert any(score > 0 for score in signed.evidence.scores.values())
     assert set(CONTRIBUTORS) & signed.shares.keys()
+
+
+def test_an_answer_of_a_dora_adapter_holds(published, tmp_path):
+    artifacts = tmp_path / "artifacts"
+    adapter = publish(ArtifactStore(artifacts), published.base, tmp_path / "trained", dora=True)
+    world = replace(published, artifacts=artifacts, work=tmp_path, adapter=adapter)
+    receipt = sign(world.receipt(world.trace()), KEY)
+    assert failed(world.check(receipt)) == {}
+    assert any(score > 0 for score in receipt.evidence.scores.values())
+    scores = {who: 2 * score for who, score in receipt.evidence.scores.items()}
+    forged = resplit(receipt, evidence=replace(receipt.evidence, scores=scores))
+    assert failed(world.check(forged)).keys() == {"measurement"}
 
 
 def test_an_answer_of_the_base_model_alone_holds(published):

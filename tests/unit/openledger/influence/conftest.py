@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,12 @@ from safetensors.torch import save_file
 
 from openledger.influence.adapter_config import ALL_LINEAR, AdapterConfig
 from openledger.influence.decoder import Decoder
+from openledger.influence.dora import MAGNITUDE
 from openledger.influence.lora import Adapter
 from tests import tiny_model
 
 CONFIG = AdapterConfig("tiny", 4, 8, ALL_LINEAR, (2, 3))
+DORA = replace(CONFIG, dora=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -49,6 +52,25 @@ def adapter(decoder: Decoder) -> Adapter:
 @pytest.fixture(scope="session")
 def adapter_folder(adapter: Adapter, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(adapter, tmp_path_factory.mktemp("adapter"))
+
+
+@pytest.fixture(scope="session")
+def dora(decoder: Decoder) -> Adapter:
+    """Factors large enough to turn every row, and lengths some way from where they start."""
+    generator = torch.Generator().manual_seed(6)
+    fresh = Adapter.initialise(DORA, decoder.model, generator)
+    tensors = {
+        name: tensor * (1 + 0.2 * torch.randn(tensor.shape, generator=generator))
+        if name.endswith(MAGNITUDE)
+        else torch.randn(tensor.shape, generator=generator) * 0.2
+        for name, tensor in fresh.tensors.items()
+    }
+    return Adapter(DORA, tensors)
+
+
+@pytest.fixture(scope="session")
+def dora_folder(dora: Adapter, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(dora, tmp_path_factory.mktemp("dora"))
 
 
 def write(adapter: Adapter, folder: Path) -> Path:

@@ -75,7 +75,7 @@ def test_one_adapter_at_a_time(decoder: Decoder, adapter: Adapter) -> None:
     ("change", "reason"),
     (
         ({"peft_type": "IA3"}, "peft_type"),
-        ({"use_dora": True}, "use_dora"),
+        ({"use_dora": "yes"}, "use_dora"),
         ({"use_rslora": "yes"}, "use_rslora"),
         ({"bias": "all"}, "bias"),
         ({"rank_pattern": {"q_proj": 2}}, "rank_pattern"),

@@ -13,9 +13,9 @@ from services.factory.training_run import TrainingRun
 from tests.unit.services.factory.conftest import records, spec
 
 
-@pytest.fixture(scope="module")
-def run(base: Path, tokenizer: Any) -> TrainingRun:
-    settings = spec(epochs=2, clip_norm=0.5, weight_decay=0.1, evaluations=0)
+@pytest.fixture(scope="module", params=(False, True), ids=("lora", "dora"))
+def run(request: pytest.FixtureRequest, base: Path, tokenizer: Any) -> TrainingRun:
+    settings = spec(epochs=2, clip_norm=0.5, weight_decay=0.1, evaluations=0, dora=request.param)
     training, _ = split(tokenise(records(5, 4), settings, tokenizer).examples, 0.0, settings.seed)
     run = TrainingRun(settings, Decoder.load(base), training)
     run.trunk.prepare(training, "float32", lambda _: None)

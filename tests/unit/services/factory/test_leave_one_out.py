@@ -13,6 +13,7 @@ import torch
 
 from openledger.influence.adapter_config import AdapterConfig
 from openledger.influence.decoder import Decoder
+from openledger.influence.dora import MAGNITUDE
 from openledger.influence.gradient import Scorer
 from openledger.influence.index import ContributionIndex
 from openledger.influence.lora import Adapter, attached
@@ -43,7 +44,7 @@ class Study:
 def plain_training(spec: FineTuneSpec, decoder: Decoder, data: list[Example], without: str | None) -> Adapter:
     """The same run by plain autograd and torch's AdamW, the left-out contributor's records at weight 0."""
     layers = tuple(range(decoder.layers - spec.layers, decoder.layers))
-    config = AdapterConfig(spec.base, spec.rank, spec.alpha, spec.target_modules, layers)
+    config = AdapterConfig(spec.base, spec.rank, spec.alpha, spec.target_modules, layers, dora=spec.dora)
     adapter = Adapter.initialise(config, decoder.model, seeded(spec.seed, "initialise"))
     plan = batches(spec, len(data))
     with attached(decoder.model, adapter) as maps:
@@ -72,9 +73,11 @@ def losses(decoder: Decoder, adapter: Adapter, queries: tuple[Example, ...]) -> 
         return np.array([loss(decoder, query).item() for query in queries])
 
 
-@pytest.fixture(scope="module")
-def study(base: Path, tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Study:
-    settings = spec(epochs=3)
+@pytest.fixture(scope="module", params=(False, True), ids=("lora", "dora"))
+def study(
+    request: pytest.FixtureRequest, base: Path, tokenizer: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Study:
+    settings = spec(epochs=3, dora=request.param)
     everything = tokenise(records(CONTRIBUTORS, TRAIN + ASK), settings, tokenizer).examples
     asked = tuple(example for i, example in enumerate(everything) if i % (TRAIN + ASK) >= TRAIN)
     data, _ = split([example for example in everything if example not in asked], 0.0, settings.seed)
@@ -110,6 +113,20 @@ def test_training_is_what_it_says(study: Study) -> None:
     ours = torch.cat([adapter.tensors[p.name].flatten() for p in adapter.parameters])
     assert float((ours - study.retrained[""]).abs().max()) < 1e-4
     assert float((ours - study.retrained[f"0x{0:040x}"]).abs().max()) > 1e-3
+
+
+def test_displacements_point_where_retraining_leads(study: Study) -> None:
+    index = ContributionIndex.open(study.result.folder / "contribution_index.safetensors")
+    for row, who in enumerate(index.header.contributors):
+        estimated, true = index.row(row).to_float(), (study.retrained[""] - study.retrained[who]).double().numpy()
+        assert estimated @ true > 0.98 * np.linalg.norm(estimated) * np.linalg.norm(true)
+        start = 0
+        for parameter in study.result.parameters:
+            part = slice(start, start + parameter.size)
+            if parameter.name.endswith(MAGNITUDE):
+                cosine = estimated[part] @ true[part] / np.linalg.norm(estimated[part]) / np.linalg.norm(true[part])
+                assert cosine > 0.9
+            start += parameter.size
 
 
 def test_scores_rank_contributors_as_retraining_does(study: Study) -> None:

@@ -25,11 +25,12 @@ def test_the_shape_is_the_models(base, shape):
 
 @pytest.mark.parametrize("targets", ("all-linear", ("q_proj", "down_proj")))
 @pytest.mark.parametrize("layers", (1, 0))
-def test_trained_weights_are_counted_as_they_are_made(base, shape, targets, layers):
-    spec = FineTuneSpec(rank=4, layers=layers, targets=targets)
+@pytest.mark.parametrize("dora", (False, True))
+def test_trained_weights_are_counted_as_they_are_made(base, shape, targets, layers, dora):
+    spec = FineTuneSpec(rank=4, layers=layers, targets=targets, dora=dora)
     decoder = Decoder.load(base)
     chosen = tuple(range(decoder.layers - (layers or decoder.layers), decoder.layers))
-    config = AdapterConfig("tiny", 4, 8, spec.target_modules, chosen)
+    config = AdapterConfig("tiny", 4, 8, spec.target_modules, chosen, dora=dora)
     adapter = Adapter.initialise(config, decoder.model, seeded(0, "initialise"))
     assert adapter_parameters(shape, spec) == sum(tensor.numel() for tensor in adapter.tensors.values())
 

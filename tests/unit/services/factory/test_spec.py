@@ -6,7 +6,7 @@ import pytest
 
 from openledger import canonical
 from openledger.influence.adapter_config import ALL_LINEAR
-from services.factory.spec import FineTuneSpec, SpecError
+from services.factory.spec import FineTuneSpec, SpecError, unsupported
 
 
 def test_json_round_trip_through_canonical_bytes() -> None:
@@ -70,6 +70,10 @@ def test_absent_fields_take_defaults_and_whole_numbers_are_numbers() -> None:
 def test_bad_values_are_refused_by_name(field: str, value: object) -> None:
     with pytest.raises(SpecError, match=field):
         FineTuneSpec.from_json({field: value})
+
+
+def test_dora_is_obeyed() -> None:
+    assert unsupported(FineTuneSpec(dora=True)) == ""
 
 
 def test_only_an_object_is_a_specification() -> None:

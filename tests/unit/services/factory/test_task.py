@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from openledger import base_models
 from openledger.artifacts import ArtifactError, ArtifactStore, file_sha256
+from openledger.influence.adapter_config import AdapterError
 from services.factory import task
 from services.factory.job import REASONS, shard
 from services.factory.lineage import EVALUATION, PRIVATE_EVALUATION
@@ -74,6 +75,26 @@ def test_canaries_are_planted_and_their_exposure_told(work, tmp_path):
     report = json.loads((tmp_path / "out" / EVALUATION).read_bytes())
     assert len(report["exposure"]["canaries"]) == 2
     assert sum(result["contributors"].values()) + result["metrics"]["records_held_out"] == 12
+
+
+def test_dora_is_obeyed_from_the_specification_to_the_evaluation(work, tmp_path):
+    result = run(work(snapshot_records(12, 3), dora=True), tmp_path)
+    out = tmp_path / "out"
+    assert json.loads((out / "adapter_config.json").read_bytes())["use_dora"] is True
+    assert json.loads((out / EVALUATION).read_bytes())["method"] == "DoRA"
+    magnitudes = [name for name in load_file(out / "adapter_model.safetensors") if "magnitude" in name]
+    assert len(magnitudes) == 7
+    assert {name: file_sha256(out / name) for name in task.PUBLISHED} == result["files"]
+
+
+def test_a_map_that_cannot_carry_dora_is_told_to_the_owner(work, base, tmp_path):
+    dead = shutil.copytree(base, tmp_path / "dead")
+    tensors = load_file(dead / "model.safetensors")
+    tensors["model.layers.3.mlp.up_proj.weight"][5] = 0.0
+    save_file(tensors, dead / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(AdapterError, match=r"up_proj has a row of zeros.*leave it out") as refused:
+        run(work(snapshot_records(12, 3), dead, dora=True), tmp_path)
+    assert REASONS[type(refused.value).__name__] == "UNTRAINABLE"
 
 
 def test_one_contributor_is_enough(work, tmp_path):

@@ -11,6 +11,7 @@ from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import LlamaForCausalLM
 
+from openledger.influence.dora import MAGNITUDE
 from openledger.influence.index import ContributionIndex, root
 from openledger.influence.lora import Adapter
 from services.factory import task
@@ -282,11 +283,12 @@ def test_a_disk_that_is_full_at_a_checkpoint_costs_nothing_that_was_there(
 # --- knobs ------------------------------------------------------------------------------------------------------------
 
 
-def test_rank_stabilised_scaling_is_what_peft_computes(
-    examples: tuple[Example, ...], base: Path, tmp_path: Path
+@pytest.mark.parametrize("kind", ("rslora", "dora"))
+def test_kinds_of_lora_are_what_peft_computes(
+    kind: str, examples: tuple[Example, ...], base: Path, tmp_path: Path
 ) -> None:
-    result = train(spec(rslora=True, held_out=0.2), examples, base, tmp_path / "out")
-    assert json.loads((result.folder / "adapter_config.json").read_bytes())["use_rslora"] is True
+    result = train(spec(held_out=0.2, **{kind: True}), examples, base, tmp_path / "out")
+    assert json.loads((result.folder / "adapter_config.json").read_bytes())[f"use_{kind}"] is True
     model = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(base, dtype=torch.float32), result.folder)
     _, held_out = split(examples, 0.2, seed=3)
     losses = []
@@ -295,6 +297,19 @@ def test_rank_stabilised_scaling_is_what_peft_computes(
         labels = torch.tensor([[-100] * len(example.prompt) + list(example.completion)])
         losses.append(model(input_ids=ids, labels=labels).loss.item())
     assert sum(losses) / len(losses) == pytest.approx(result.metrics["loss_after"], abs=1e-4)
+
+
+def test_the_index_holds_the_magnitudes_part_of_dora(examples: tuple[Example, ...], base: Path, tmp_path: Path) -> None:
+    settings = spec(dora=True, clip_norm=1.0, weight_decay=0.1)
+    one, two = (train(settings, examples, base, tmp_path / name) for name in ("one", "two"))
+    assert one.index_root == two.index_root
+    index = ContributionIndex.open(one.folder / "contribution_index.safetensors")
+    assert index.header.parameters == Adapter.load(one.folder).parameters
+    magnitudes = [n for n, p in enumerate(index.header.parameters) if p.name.endswith(MAGNITUDE)]
+    assert len(magnitudes) == 2 * 7
+    ends = np.cumsum(index.header.sizes)
+    for n in magnitudes:
+        assert np.abs(index.vectors[: len(one.contributors), ends[n - 1] : ends[n]]).max(axis=1).min() > 0
 
 
 def test_all_layers_and_some_targets(examples: tuple[Example, ...], base: Path, tmp_path: Path) -> None:

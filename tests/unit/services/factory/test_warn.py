@@ -39,6 +39,7 @@ def test_a_good_run_needs_no_word():
         ({"training": 400, "held_out": 0}, "NOT_MEASURED"),
         ({"training": 390, "held_out": 10}, "ROUGHLY_MEASURED"),
         ({"spec": FineTuneSpec(learning_rate=0.1)}, "BOLD_LEARNING_RATE"),
+        ({"spec": FineTuneSpec(dora=True)}, "NOT_ON_VLLM"),
         ({"seconds": 4000.0}, "LONG"),
         ({"memory_bytes": 2**35}, "MUCH_MEMORY"),
     ),

@@ -55,6 +55,17 @@ def test_the_hub_reads_its_front_matter() -> None:
     assert data.eval_results[0].dataset_revision == "12" * 32
 
 
+def test_a_dora_adapter_is_called_one() -> None:
+    lora = write(manifest(spec={"rank": 8, "dora": False}), report())
+    dora = write(manifest(spec={"rank": 8, "dora": True}), report())
+    assert "A LoRA adapter for" in lora
+    assert "DoRA" not in lora
+    assert "A DoRA adapter for" in dora
+    assert "vLLM does not" in dora
+    assert {"lora", "dora"} <= set(ModelCard(dora).data.tags)
+    assert "dora" not in ModelCard(lora).data.tags
+
+
 def test_it_says_what_people_ask_of_a_model() -> None:
     text = write(manifest(), report())
     for part in (

@@ -120,6 +120,16 @@ def test_the_base_alone_gains_nothing(decoder: Decoder, tokenizer: Any, halves: 
     assert report.warnings == ()
     assert all(sample.base == sample.tuned for sample in report.samples)
     assert report.exposure.words == "No canary was planted."
+    assert report.method == ""
+
+
+def test_it_says_what_kind_of_adapter_was_measured(
+    decoder: Decoder, adapter: Adapter, tokenizer: Any, halves: Any
+) -> None:
+    dora = Adapter.initialise(replace(adapter.config, dora=True), decoder.model, torch.Generator().manual_seed(0))
+    trained, unseen = halves
+    kinds = [evaluate(decoder, a, tokenizer, trained[:2], unseen[:1], seed=0, budget=SMALL) for a in (adapter, dora)]
+    assert [report.method for report in kinds] == ["LoRA", "DoRA"]
 
 
 @pytest.mark.parametrize("count", (0, 1, 2))

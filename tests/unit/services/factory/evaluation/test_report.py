@@ -21,6 +21,12 @@ def test_it_survives_its_bytes() -> None:
     assert canonical.loads(report().to_bytes()) == report().to_json()
 
 
+def test_reports_of_before_there_was_dora_are_read() -> None:
+    document = report().to_json()
+    del document["method"]
+    assert EvaluationReport.from_bytes(canonical.dumps(document)).method == "LoRA"
+
+
 def test_the_document_has_words_and_numbers() -> None:
     document = report().to_json()
     assert document["version"] == "openledger.evaluation.v1"
