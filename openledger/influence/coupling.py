@@ -82,9 +82,13 @@ class Coupling:
         a, b = self._factors(k, owners)
         to_a = (d @ b).transpose(1, 2) @ x  # ([T, out] @ [n, out, r])^T @ [T, in]
         to_b = d.T @ (x @ a.transpose(1, 2))
+        self._leave_out(k, owners, torch.cat([to_a.flatten(1), to_b.flatten(1)], dim=1))
+
+    def _leave_out(self, k: int, owners: Tensor, theirs: Tensor) -> None:
+        """Note what a record adds to its owners' products, which do without: [n, size]."""
         if not len(self._own[k]):
             self._own[k] = torch.zeros_like(self._displacements[k])
-        self._own[k].index_add_(0, owners, torch.cat([to_a.flatten(1), to_b.flatten(1)], dim=1))
+        self._own[k].index_add_(0, owners, theirs)
 
     def seen(self, k: int) -> Tensor:
         """Block k of the displacements as the map's output sees them, the tapped weights moved alone: [R, size]."""

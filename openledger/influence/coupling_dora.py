@@ -42,19 +42,19 @@ class DoraCoupling(Coupling):
         self._maps = maps
         self._moves: dict[int, _Move] = {}
         self._field: list[Tensor | None] = [None] * len(maps)
-        self._own_field: list[dict[int, Tensor]] = [{} for _ in maps]
+        """F_m for each displacement, without the records that it owns [R, out]."""
 
     def take(self, records: Sequence[int], inputs: Sequence[Tensor], deltas: Sequence[Tensor]) -> None:
         """See ``Coupling.take``: of each map come A, B and the magnitude."""
         self.add(records, inputs[::3], deltas[2::3])
         for k, (z, d) in enumerate(zip(floats(inputs[2::3]), floats(deltas[2::3]), strict=True)):
             each = (d * z).sum(1)
-            earlier = self._field[k]
-            self._field[k] = each.sum(0) if earlier is None else earlier + each.sum(0)
+            field = self._field[k]
+            if field is None:
+                field = self._field[k] = torch.zeros(len(self._displacements[k]), each.shape[1])
+            field += each.sum(0)
             for place, record in enumerate(records):
-                for owner in self._owners[record]:
-                    theirs = self._own_field[k]
-                    theirs[owner] = theirs.get(owner, 0.0) + each[place]
+                field[list(self._owners[record])] -= each[place]
 
     def seen(self, k: int) -> Tensor:
         """See ``Coupling.seen``: dA, dB, and dm - g dn, which is what n's move looks like from outside."""
@@ -70,24 +70,19 @@ class DoraCoupling(Coupling):
         held = total @ self._maps[k].a.T
         moved = (a.flatten(0, 1) @ total.T).view(len(a), a.shape[1], len(total)).transpose(1, 2)
         result = self._change(k, slice(None), moved, held, total)
-        for owner, own in self._own[k].items():
-            result[owner] -= own
-        kept = field.repeat(len(a), 1)
-        for owner, own in self._own_field[k].items():
-            kept[owner] -= own
+        if len(self._own[k]):
+            result -= self._own[k]
         move = self._move(k)
-        result[:, -len(total) :] -= move.stretch * kept / move.norm
+        result[:, -len(total) :] -= move.stretch * field / move.norm
         return result
 
-    def _take_out(self, k: int, owner: int, x: Tensor, d: Tensor) -> None:
-        """A record's own part in its owner's product, less that of n in the magnitude's, by tokens."""
-        a, _ = self._factors(k, slice(owner, owner + 1))
-        held, moved = (d.T @ (x @ factor.T) for factor in (self._maps[k].a, a[0]))
-        own = self._change(k, slice(owner, owner + 1), moved[None], held, d, x)[0]
-        earlier = self._own[k].get(owner)
-        self._own[k][owner] = own if earlier is None else earlier.add_(own)
+    def _take_out(self, k: int, owners: Tensor, x: Tensor, d: Tensor) -> None:
+        """A record's own part in its owners' products, less that of n in the magnitude's, by tokens."""
+        a, _ = self._factors(k, owners)
+        held, moved = d.T @ (x @ self._maps[k].a.T), d.T @ (x @ a.transpose(1, 2))
+        self._leave_out(k, owners, self._change(k, owners, moved, held, d, x))
 
-    def _change(self, k: int, rows: slice, moved: Tensor, held: Tensor, *product: Tensor) -> Tensor:
+    def _change(self, k: int, rows: slice | Tensor, moved: Tensor, held: Tensor, *product: Tensor) -> Tensor:
         """Of the field for some displacements, all but - dn F_m / n: [R, size].
 
         moved: M dA^T [R, out, r]; held: M A^T [out, r]; product: factors whose product is M, the first one [*, out]
