@@ -8,10 +8,7 @@ token; the activations of one chunk.  It counts, it does not measure: allocators
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from pathlib import Path
-
+from openledger.base_model_shape import BaseModelShape
 from services.factory.passes import CHUNK_TOKENS
 from services.factory.spec import FineTuneSpec
 
@@ -24,55 +21,7 @@ _ACTIVATIONS_PER_LAYER = 16
 """Vectors of the model's width that the backward pass needs of each token in each adapted layer."""
 
 
-@dataclass(frozen=True)
-class Shape:
-    """A decoder's sizes."""
-
-    layers: int
-    width: int
-    inner: int
-    heads_width: int
-    """Of all query heads together."""
-    values_width: int
-    """Of all key (or value) heads together."""
-    vocabulary: int
-    tied: bool
-
-    @classmethod
-    def read(cls, folder: Path) -> Shape:
-        """Of a base model's folder.  Raises `ValueError`, `KeyError`, `OSError` for a configuration without them."""
-        config = json.loads((folder / "config.json").read_text())
-        heads = config["num_attention_heads"]
-        head = config.get("head_dim") or config["hidden_size"] // heads
-        return cls(
-            layers=config["num_hidden_layers"],
-            width=config["hidden_size"],
-            inner=config["intermediate_size"],
-            heads_width=heads * head,
-            values_width=(config.get("num_key_value_heads") or heads) * head,
-            vocabulary=config["vocab_size"],
-            tied=bool(config.get("tie_word_embeddings", False)),
-        )
-
-    def maps(self) -> dict[str, tuple[int, int]]:
-        """Inputs and outputs of a layer's linear maps."""
-        return {
-            "q_proj": (self.width, self.heads_width),
-            "k_proj": (self.width, self.values_width),
-            "v_proj": (self.width, self.values_width),
-            "o_proj": (self.heads_width, self.width),
-            "gate_proj": (self.width, self.inner),
-            "up_proj": (self.width, self.inner),
-            "down_proj": (self.inner, self.width),
-        }
-
-    def parameters(self) -> int:
-        """Of the base model, norms left out."""
-        layer = sum(inputs * outputs for inputs, outputs in self.maps().values())
-        return self.layers * layer + self.vocabulary * self.width * (1 if self.tied else 2)
-
-
-def adapter_parameters(shape: Shape, spec: FineTuneSpec) -> int:
+def adapter_parameters(shape: BaseModelShape, spec: FineTuneSpec) -> int:
     """Trained weights."""
     layers = min(spec.layers, shape.layers) or shape.layers
     maps = shape.maps()
@@ -80,7 +29,7 @@ def adapter_parameters(shape: Shape, spec: FineTuneSpec) -> int:
     return layers * each
 
 
-def training_bytes(shape: Shape, spec: FineTuneSpec, contributors: int, record_tokens: int) -> int:
+def training_bytes(shape: BaseModelShape, spec: FineTuneSpec, contributors: int, record_tokens: int) -> int:
     """At most, about.  record_tokens: of all records together, training and held out."""
     trained = adapter_parameters(shape, spec)
     layers = min(spec.layers, shape.layers) or shape.layers
