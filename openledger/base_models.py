@@ -3,7 +3,7 @@
 Names stand in a registry: `REGISTRY`, which comes with this package, and beside it what an operator adds in a TOML file
 that the environment variable OPENLEDGER_BASE_MODELS names:
 
-    [qwen2.5-0.5b-instruct]
+    ["qwen2.5-0.5b-instruct"]               # a name with a dot stands in quotation marks
     hub = "Qwen/Qwen2.5-0.5B-Instruct"      # or: folder = "/models/qwen2.5-0.5b-instruct"
     revision = "7ae557604adf67be50417f59c2c2f167def9a775"
     sha256 = "..."                          # of model.safetensors
@@ -247,7 +247,7 @@ def _read(file: Path, _stamp: tuple[int, int]) -> Mapping[str, BaseModel]:
 def _entry(name: str, table: Any, beside: Path) -> BaseModel:
     names.match("baseModels/*", f"baseModels/{name}")
     if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
-        raise ValueError(f"{name} must be a table of texts")
+        raise ValueError(f"{name} must be a table of texts; a name with a dot stands in quotation marks")
     if unknown := sorted(table.keys() - _KEYS):
         raise ValueError(f"{name} has unknown keys: {', '.join(unknown)}")
     if not _SHA256.match(table.get("sha256", "")):
@@ -281,5 +281,7 @@ def _source(name: str, table: dict[str, str], beside: Path) -> Source:
 
 
 if __name__ == "__main__":
-    target = locate(sys.argv[1], lambda line, done: print(f"{done:4.0%} {line}", file=sys.stderr))  # noqa: T201
-    print(target)  # noqa: T201
+    try:
+        print(locate(sys.argv[1], lambda line, done: print(f"{done:4.0%} {line}", file=sys.stderr)))  # noqa: T201
+    except BaseModelUnavailable as reason:
+        sys.exit(str(reason))

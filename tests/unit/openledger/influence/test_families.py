@@ -1,4 +1,4 @@
-"""Every family of base models against transformers' forward pass, with eager attention, and PEFT's gradients."""
+"""Every family of base models against transformers, with its eager attention, and against PEFT's gradients."""
 
 from __future__ import annotations
 
