@@ -108,10 +108,12 @@ class BaseModelShape:
             "down_proj": (self.inner, self.width),
         }
 
-    def parameters(self) -> int:
-        """Of the base model, norms and biases left out."""
-        layer = sum(inputs * outputs for inputs, outputs in self.maps().values())
-        return self.layers * layer + self.vocabulary * self.width * (1 if self.tied else 2)
+    def parameters(self, *, head: bool = True) -> int:
+        """Of the base model, norms and biases left out; of its layers alone without embeddings and head."""
+        layers = self.layers * sum(inputs * outputs for inputs, outputs in self.maps().values())
+        if not head:
+            return layers
+        return layers + self.vocabulary * self.width * (1 if self.tied else 2)
 
 
 def _family(config: Mapping[str, Any]) -> str:

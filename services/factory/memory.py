@@ -1,14 +1,16 @@
 """How much memory a training takes, by counting what is held at its worst moment.
 
-The base in float32, twice, since the evaluation loads it anew; the adapter with gradient and AdamW's moments; the same
-for every contributor and placebo that is followed (two moments and a displacement); a batch's rows of gradient and
-curvature; the coupling of each adapted map's factors, which is as large as the map; the frozen layers' output for every
-token; the activations of one chunk.  It counts, it does not measure: allocators and libraries come on top, as FIXED.
+The base in float32, twice, since the evaluation loads it anew (trained in nf4: once, and once in four bits a weight);
+the adapter with gradient and AdamW's moments; the same for every contributor and placebo that is followed (two moments
+and a displacement); a batch's rows of gradient and curvature; the coupling of each adapted map's factors, which is as
+large as the map; the frozen layers' output for every token; the activations of one chunk.  It counts, it does not
+measure: allocators and libraries come on top, as FIXED.
 """
 
 from __future__ import annotations
 
 from openledger.base_model_shape import BaseModelShape
+from services.factory.nf4 import BITS
 from services.factory.passes import CHUNK_TOKENS
 from services.factory.spec import FineTuneSpec
 
@@ -34,7 +36,8 @@ def training_bytes(shape: BaseModelShape, spec: FineTuneSpec, contributors: int,
     trained = adapter_parameters(shape, spec)
     layers = min(spec.layers, shape.layers) or shape.layers
     shadows, targets = contributors + spec.placebos, spec.target_modules
-    floats = 2 * shape.parameters() + _PER_PARAMETER * trained + _PER_SHADOW * shadows * trained
+    quantised = shape.parameters(head=False) * (1 - BITS / 32) if spec.quantise == "nf4" else 0
+    floats = 2 * shape.parameters() - round(quantised) + _PER_PARAMETER * trained + _PER_SHADOW * shadows * trained
     floats += round(spec.batch_size * (1 + spec.curvature_samples * spec.curvature_share)) * trained
     floats += layers * sum(inputs * outputs for name, (inputs, outputs) in shape.maps().items() if name in targets)
     floats += record_tokens * shape.width
