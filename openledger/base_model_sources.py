@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from openledger.base_model_shape import BaseModelError, BaseModelShape
+
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 WEIGHTS, INDEX, TEMPLATE = "model.safetensors", "model.safetensors.index.json", "chat_template.jinja"
-_WANTED = ("*.json", "*.safetensors", "*.jinja", "*.model", "LICENSE*", "README.md")
+_WANTED = ("*.json", "model*.safetensors", "*.jinja", "*.model", "LICENSE*", "README.md")
 
 Progress = Callable[[str, float], None]
 """Called with a line for people and the share done, 0..1."""
@@ -64,12 +66,18 @@ class LocalFolder:
 
     path: Path
 
+    @property
+    def in_shards(self) -> bool:
+        """Whether its weights come in several files."""
+        return (self.path / INDEX).is_file() and not (self.path / WEIGHTS).is_file()
+
     def fill(self, folder: Path, on_progress: Progress) -> None:
-        """Links to its files.  Raises BaseModelUnavailable when it lacks one."""
-        require_files(self.path)
+        """Links to its files, shards of weights put together into one.  Raises BaseModelUnavailable."""
+        require_files(self.path, but=WEIGHTS if self.in_shards else "")
         for file in sorted(self.path.iterdir()):
             if file.is_file():
                 (folder / file.name).symlink_to(file.resolve())
+        _join(folder, str(self.path), on_progress)
 
 
 @dataclass(frozen=True)
@@ -81,31 +89,62 @@ class HubModel:
 
     def fill(self, folder: Path, on_progress: Progress) -> None:
         """Download into `folder`, shards of weights put together into one file.  Raises BaseModelUnavailable."""
+        on_progress(f"fetching {self.repository}", 0.0)
+        self._fetch(folder, ("config.json",))
+        require_shape(folder, str(self))  # before gigabytes are fetched for nothing
+        self._fetch(folder, _WANTED)
+        shutil.rmtree(folder / ".cache", ignore_errors=True)  # the downloader's notes
+        _join(folder, str(self), on_progress)
+        require_files(folder, str(self))
+
+    def __str__(self) -> str:
+        return f"{self.repository} at {self.revision}"
+
+    def _fetch(self, folder: Path, wanted: tuple[str, ...]) -> None:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-        on_progress(f"fetching {self.repository}", 0.0)
         try:
-            snapshot_download(self.repository, revision=self.revision, local_dir=folder, allow_patterns=list(_WANTED))
+            snapshot_download(self.repository, revision=self.revision, local_dir=folder, allow_patterns=list(wanted))
         except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-            raise BaseModelUnavailable(
-                f"{self.repository} at {self.revision} is not here and cannot be fetched from the hub: {error}"
-            ) from error
-        shutil.rmtree(folder / ".cache", ignore_errors=True)  # the downloader's notes
-        if (folder / INDEX).is_file():
-            on_progress("putting the shards of its weights together", 0.8)
-            _join(folder)
-        require_files(folder)
+            raise BaseModelUnavailable(f"{self} is not here and cannot be fetched from the hub: {error}") from error
 
 
 Source = PackagedGguf | LocalFolder | HubModel
 
 
-def require_files(folder: Path, otherwise: str = "") -> None:
-    """Raises BaseModelUnavailable unless the folder is laid out as a base model."""
-    missing = [file for file in FILES if not (folder / file).is_file()]
+def require_files(folder: Path, what: str = "", but: str = "") -> None:
+    """Raises BaseModelUnavailable unless the folder is laid out as a base model of a supported shape.
+
+    what: the folder's name for people; but: a file that it need not have.
+    """
+    missing = [file for file in FILES if file != but and not (folder / file).is_file()]
     if missing:
-        raise BaseModelUnavailable(f"{otherwise or f'{folder} holds no base model'} (missing: {', '.join(missing)})")
+        why = ""
+        if WEIGHTS in missing and (folder / INDEX).is_file():
+            why = ": its weights come in several files; enter it into the registry, which puts them together"
+        elif WEIGHTS in missing and any(folder.glob("*.bin")):
+            why = ": its weights are in pickles (.bin); save the model anew with transformers' save_pretrained"
+        raise BaseModelUnavailable(f"{what or folder} holds no base model (missing: {', '.join(missing)}){why}")
+    require_shape(folder, what)
+
+
+def require_shape(folder: Path, what: str = "") -> None:
+    """Raises BaseModelUnavailable unless the folder's config.json is one of a supported base model."""
+    try:
+        BaseModelShape.read(folder)
+    except BaseModelError as error:
+        raise BaseModelUnavailable(f"the base model {what or folder} cannot be used: {error}") from error
+
+
+def has_template(folder: Path) -> bool:
+    """Whether the model brings a chat template."""
+    if (folder / TEMPLATE).is_file():
+        return True
+    try:
+        return bool(json.loads((folder / "tokenizer_config.json").read_text()).get("chat_template"))
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def file_sha256(file: Path) -> str:
@@ -114,14 +153,27 @@ def file_sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _join(folder: Path) -> None:
-    """One model.safetensors out of the shards that the index names: same tensors, same dtypes, in order of name."""
+def _join(folder: Path, what: str, on_progress: Progress) -> None:
+    """One model.safetensors out of the shards that an index names: same tensors, same dtypes, in order of name.
+
+    Raises BaseModelUnavailable where a shard is missing or damaged.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file
 
-    shards = sorted(set(json.loads((folder / INDEX).read_text())["weight_map"].values()))
+    if not (folder / INDEX).is_file() or (folder / WEIGHTS).is_file():
+        return
+    on_progress("putting the shards of its weights together", 0.8)
     tensors: dict[str, Any] = {}
-    for shard in shards:
-        tensors |= load_file(folder / os.path.basename(shard))  # noqa: PTH119 - a name of the index, not a path
+    try:
+        named = json.loads((folder / INDEX).read_text())["weight_map"]
+        shards = sorted({os.path.basename(shard) for shard in named.values()})  # noqa: PTH119 - names, not paths
+        for shard in shards:
+            tensors |= load_file(folder / shard)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise BaseModelUnavailable(f"the shards of {what} are not complete ({error}): fetch them again") from error
+    if lost := sorted(named.keys() - tensors.keys()):
+        raise BaseModelUnavailable(f"the shards of {what} lack {', '.join(lost[:3])}: fetch them again")
     save_file(dict(sorted(tensors.items())), folder / WEIGHTS, metadata={"format": "pt"})
     for file in (INDEX, *shards):
         (folder / file).unlink()

@@ -3,7 +3,7 @@
 Names stand in a registry: `REGISTRY`, which comes with this package, and beside it what an operator adds in a TOML file
 that the environment variable OPENLEDGER_BASE_MODELS names:
 
-    [qwen2.5-0.5b-instruct]
+    ["qwen2.5-0.5b-instruct"]               # a name with a dot stands in quotation marks
     hub = "Qwen/Qwen2.5-0.5B-Instruct"      # or: folder = "/models/qwen2.5-0.5b-instruct"
     revision = "7ae557604adf67be50417f59c2c2f167def9a775"
     sha256 = "..."                          # of model.safetensors
@@ -45,6 +45,7 @@ from openledger.base_model_sources import (
     Progress,
     Source,
     file_sha256,
+    has_template,
     require_files,
 )
 
@@ -114,7 +115,7 @@ def locate(name: str, on_progress: Progress = lambda _line, _done: None) -> Path
     model = registry().get(name)
     if model is None:
         return _plain_folder(name)
-    if isinstance(model.source, LocalFolder) and not model.chat_template:
+    if isinstance(model.source, LocalFolder) and not (model.chat_template or model.source.in_shards):
         check(name)
         return model.source.path
     folder = _cache() / f"{name}-{model.sha256[:12]}{_variant(model)}"
@@ -140,13 +141,18 @@ def check(name: str) -> None:
     elif isinstance(model.source, PackagedGguf):
         model.source.find()
     elif isinstance(model.source, LocalFolder):
-        require_files(model.source.path)
-        _require_digest(model, _weights_sha256(model.source.path))
+        folder, in_shards = model.source.path, model.source.in_shards
+        require_files(folder, but=WEIGHTS if in_shards else "")
+        _require_template(model, folder)
+        if not in_shards:  # of shards the digest is taken once they are put together
+            _require_digest(model, _weights_sha256(folder))
 
 
 def _plain_folder(name: str) -> Path:
-    known = ", ".join(sorted(registry()))
-    require_files(Path(name), f"{name!r} is neither a known base model ({known}) nor a folder that holds one")
+    if not Path(name).is_dir():
+        known = ", ".join(sorted(registry()))
+        raise BaseModelUnavailable(f"{name!r} is neither a known base model ({known}) nor a folder that holds one")
+    require_files(Path(name))
     return Path(name)
 
 
@@ -156,6 +162,7 @@ def _make(model: BaseModel, folder: Path, on_progress: Progress) -> None:
     try:
         model.source.fill(partial, on_progress)
         on_progress("checking the result", 0.9)
+        _require_template(model, partial)
         _require_digest(model, file_sha256(partial / WEIGHTS))
         if model.chat_template:
             (partial / TEMPLATE).unlink(missing_ok=True)  # of a local folder it is a link, which must not be followed
@@ -175,11 +182,19 @@ def _variant(model: BaseModel) -> str:
     return "-" + hashlib.sha256(f"{model.source}\n{model.chat_template}".encode()).hexdigest()[:8]
 
 
+def _require_template(model: BaseModel, folder: Path) -> None:
+    if not model.chat_template and not has_template(folder):
+        raise BaseModelUnavailable(
+            f"{model.name} has no chat template, without which nothing can be asked: take the model that was tuned for "
+            "conversation, or name a template as chat_template_file"
+        )
+
+
 def _require_digest(model: BaseModel, found: str) -> None:
     if found != model.sha256:
         raise BaseModelUnavailable(
             f"the weights of {model.name} have SHA-256 {found}, the registry says {model.sha256}: they are another "
-            "model's, or damaged"
+            "model's, or damaged; fetch them again, or correct the entry"
         )
 
 
@@ -232,21 +247,26 @@ def _read(file: Path, _stamp: tuple[int, int]) -> Mapping[str, BaseModel]:
 def _entry(name: str, table: Any, beside: Path) -> BaseModel:
     names.match("baseModels/*", f"baseModels/{name}")
     if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
-        raise ValueError(f"{name} must be a table of texts")
+        raise ValueError(f"{name} must be a table of texts; a name with a dot stands in quotation marks")
     if unknown := sorted(table.keys() - _KEYS):
         raise ValueError(f"{name} has unknown keys: {', '.join(unknown)}")
     if not _SHA256.match(table.get("sha256", "")):
         raise ValueError(f"{name}.sha256 must be the SHA-256 of model.safetensors: 64 lower-case hex digits")
     if not table.get("licence"):
-        raise ValueError(f"{name}.licence must be an SPDX expression")
+        raise ValueError(
+            f"{name}.licence must be an SPDX expression, such as Apache-2.0: without one nobody may tune it"
+        )
     template = table.get("chat_template_file")
+    jinja = (beside / template).read_text() if template else ""
+    if template and not jinja.strip():
+        raise ValueError(f"{name}.chat_template_file {template} is empty")
     return BaseModel(
         name=name,
         source=_source(name, table, beside),
         sha256=table["sha256"],
         licence=table["licence"],
         revision=table.get("revision", ""),
-        chat_template=(beside / template).read_text() if template else "",
+        chat_template=jinja,
     )
 
 
@@ -261,5 +281,7 @@ def _source(name: str, table: dict[str, str], beside: Path) -> Source:
 
 
 if __name__ == "__main__":
-    target = locate(sys.argv[1], lambda line, done: print(f"{done:4.0%} {line}", file=sys.stderr))  # noqa: T201
-    print(target)  # noqa: T201
+    try:
+        print(locate(sys.argv[1], lambda line, done: print(f"{done:4.0%} {line}", file=sys.stderr)))  # noqa: T201
+    except BaseModelUnavailable as reason:
+        sys.exit(str(reason))

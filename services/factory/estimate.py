@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from openledger import base_models
+from openledger.base_model_shape import BaseModelShape
 from services.factory import memory, store
 from services.factory.admit import Admission, Admitted
 from services.factory.data import Example, Refused, load_tokenizer, split, tokenise
@@ -119,7 +120,7 @@ class Estimator:
         again = counterfactual_tokens(spec, training, tokens)
         took = seconds(tokens + again, last)
         every = sum(example.length for example in tokenised.examples)
-        needs = _memory(folder, spec, len(contributors), every)
+        needs = memory.training_bytes(BaseModelShape.read(folder), spec, len(contributors), every)
         prospect = Prospect(spec, len(records), len(training), len(held_out), contributors, took, needs)
         return Estimate(
             records=len(records),
@@ -137,14 +138,6 @@ class Estimator:
             licences=licences,
             cautions=tuple(cautions(prospect, self.tariff.most_seconds, self.tariff.most_memory)),
         )
-
-
-def _memory(folder: Path, spec: FineTuneSpec, contributors: int, tokens: int) -> int:
-    """Bytes; 0 for a base model whose configuration is not that of a Llama-shaped one."""
-    try:
-        return memory.training_bytes(memory.Shape.read(folder), spec, contributors, tokens)
-    except (KeyError, TypeError, ValueError, OSError):
-        return 0
 
 
 def seconds(tokens: int, last: Metrics | None) -> float:

@@ -1,19 +1,17 @@
 """How much memory a training takes, by counting what is held at its worst moment.
 
-The base in float32, twice, since the evaluation loads it anew; the adapter with gradient and AdamW's moments; the same
-for every contributor and placebo that is followed (two moments and a displacement); a batch's rows of gradient and
-curvature; the coupling of each adapted map's factors, which is as large as the map; the frozen layers' output for every
-token; the activations of one chunk.  With DoRA also each adapted map's output twice more (before its magnitude comes
-in, plain and normalised), and the largest map twice, whose rows are measured.  It counts, it does not measure:
-allocators and libraries come on top, as FIXED.
+The base in float32, twice, since the evaluation loads it anew (trained in nf4: once, and once in four bits a weight);
+the adapter with gradient and AdamW's moments; the same for every contributor and placebo that is followed (two moments
+and a displacement); a batch's rows of gradient and curvature; the coupling of each adapted map's factors, which is as
+large as the map; the frozen layers' output for every token; the activations of one chunk.  With DoRA also each adapted
+map's output twice more (before its magnitude comes in, plain and normalised), and the largest map twice, whose rows are
+measured.  It counts, it does not measure: allocators and libraries come on top, as FIXED.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from pathlib import Path
-
+from openledger.base_model_shape import BaseModelShape
+from services.factory.nf4 import BITS
 from services.factory.passes import CHUNK_TOKENS
 from services.factory.spec import FineTuneSpec
 
@@ -26,55 +24,7 @@ _ACTIVATIONS_PER_LAYER = 16
 """Vectors of the model's width that the backward pass needs of each token in each adapted layer."""
 
 
-@dataclass(frozen=True)
-class Shape:
-    """A decoder's sizes."""
-
-    layers: int
-    width: int
-    inner: int
-    heads_width: int
-    """Of all query heads together."""
-    values_width: int
-    """Of all key (or value) heads together."""
-    vocabulary: int
-    tied: bool
-
-    @classmethod
-    def read(cls, folder: Path) -> Shape:
-        """Of a base model's folder.  Raises `ValueError`, `KeyError`, `OSError` for a configuration without them."""
-        config = json.loads((folder / "config.json").read_text())
-        heads = config["num_attention_heads"]
-        head = config.get("head_dim") or config["hidden_size"] // heads
-        return cls(
-            layers=config["num_hidden_layers"],
-            width=config["hidden_size"],
-            inner=config["intermediate_size"],
-            heads_width=heads * head,
-            values_width=(config.get("num_key_value_heads") or heads) * head,
-            vocabulary=config["vocab_size"],
-            tied=bool(config.get("tie_word_embeddings", False)),
-        )
-
-    def maps(self) -> dict[str, tuple[int, int]]:
-        """Inputs and outputs of a layer's linear maps."""
-        return {
-            "q_proj": (self.width, self.heads_width),
-            "k_proj": (self.width, self.values_width),
-            "v_proj": (self.width, self.values_width),
-            "o_proj": (self.heads_width, self.width),
-            "gate_proj": (self.width, self.inner),
-            "up_proj": (self.width, self.inner),
-            "down_proj": (self.inner, self.width),
-        }
-
-    def parameters(self) -> int:
-        """Of the base model, norms left out."""
-        layer = sum(inputs * outputs for inputs, outputs in self.maps().values())
-        return self.layers * layer + self.vocabulary * self.width * (1 if self.tied else 2)
-
-
-def adapter_parameters(shape: Shape, spec: FineTuneSpec) -> int:
+def adapter_parameters(shape: BaseModelShape, spec: FineTuneSpec) -> int:
     """Trained weights."""
     layers = min(spec.layers, shape.layers) or shape.layers
     maps = shape.maps()
@@ -82,12 +32,13 @@ def adapter_parameters(shape: Shape, spec: FineTuneSpec) -> int:
     return layers * each
 
 
-def training_bytes(shape: Shape, spec: FineTuneSpec, contributors: int, record_tokens: int) -> int:
+def training_bytes(shape: BaseModelShape, spec: FineTuneSpec, contributors: int, record_tokens: int) -> int:
     """At most, about.  record_tokens: of all records together, training and held out."""
     trained = adapter_parameters(shape, spec)
     layers = min(spec.layers, shape.layers) or shape.layers
     shadows, targets = contributors + spec.placebos, spec.target_modules
-    floats = 2 * shape.parameters() + _PER_PARAMETER * trained + _PER_SHADOW * shadows * trained
+    quantised = shape.parameters(head=False) * (1 - BITS / 32) if spec.quantise == "nf4" else 0
+    floats = 2 * shape.parameters() - round(quantised) + _PER_PARAMETER * trained + _PER_SHADOW * shadows * trained
     floats += round(spec.batch_size * (1 + spec.curvature_samples * spec.curvature_share)) * trained
     floats += layers * sum(inputs * outputs for name, (inputs, outputs) in shape.maps().items() if name in targets)
     floats += record_tokens * shape.width

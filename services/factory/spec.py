@@ -58,6 +58,9 @@ class FineTuneSpec:
     precision: str = "float32"
     """Of the matrix products in training: float32, or bfloat16, which some machines do several times as fast
     (``passes.fastest_precision``).  Losses before and after are computed in float32 either way."""
+    quantise: str = "none"
+    """The frozen base while training: none, as it is, or nf4, four bits a weight (QLoRA).  The run's losses are then of
+    that base; the evaluation, scores and answers are of the base as it is."""
     seed: int = 0
     """Of every random number: initial weights, order, split, sampled labels, placebos, canaries, halves."""
     max_length: int = 256
@@ -179,6 +182,7 @@ RULES: dict[str, Rule] = {
     "weight_decay": _number(0, 1),
     "clip_norm": _number(0, 1000),
     "precision": _one_of("float32", "bfloat16"),
+    "quantise": _one_of("none", "nf4"),
     "seed": (int, "a whole number from 0 to 2**53 - 1", lambda value: 0 <= value < 2**53),
     "max_length": _whole(8, 8192),
     "prompt_template": _TEMPLATE,

@@ -22,7 +22,7 @@ from torch import Tensor
 from openledger.influence import index
 from openledger.influence.decoder import Decoder
 from openledger.influence.parameters import Parameter
-from services.factory import checkpoint, write
+from services.factory import checkpoint, nf4, write
 from services.factory.data import Example, split
 from services.factory.progress import Cancelled, Diverged, Progress, Reporter, TrainingError
 from services.factory.schedule import batches, evaluation_steps
@@ -84,6 +84,8 @@ def train(
     on_progress(Progress("loading", 0, len(batches(spec, len(training)))))
     decoder = Decoder.load(base_path)
     _check_base(spec, decoder, [*training, *held_out])
+    if spec.quantise == "nf4":
+        nf4.quantise(decoder)
     run = TrainingRun(spec, decoder, training)
     work = Work(spec, decoder)
     total = work.of_run(training, held_out, len(evaluation_steps(spec, len(run.plan))))

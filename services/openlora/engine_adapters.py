@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from openledger.base_model_shape import BaseModelShape
 from services.openlora.engine import AdapterRejected
 
 KEY = re.compile(
@@ -38,34 +38,7 @@ MAX_WEIGHT = 1e4
 """Weights beyond this overflow bfloat16 activations within a few layers; trained ones are below 10."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shapes:
-    """Inputs and outputs of each linear map of a llama-like base model, and the number of its layers."""
-
-    linear: dict[str, tuple[int, int]]
-    layers: int
-    vocabulary: int
-
-    @classmethod
-    def of(cls, base: Path) -> Shapes:
-        """Read a base model's config.json."""
-        config = json.loads((base / "config.json").read_text(encoding="utf-8"))
-        hidden, inner, heads = config["hidden_size"], config["intermediate_size"], config["num_attention_heads"]
-        size = config.get("head_dim") or hidden // heads
-        queries, keys = heads * size, config.get("num_key_value_heads", heads) * size
-        linear = {
-            "q_proj": (hidden, queries),
-            "k_proj": (hidden, keys),
-            "v_proj": (hidden, keys),
-            "o_proj": (queries, hidden),
-            "gate_proj": (hidden, inner),
-            "up_proj": (hidden, inner),
-            "down_proj": (inner, hidden),
-        }
-        return cls(linear, config["num_hidden_layers"], config["vocab_size"])
-
-
-def check_adapter(path: Path, shapes: Shapes, *, max_rank: int, dora: bool) -> None:
+def check_adapter(path: Path, shape: BaseModelShape, *, max_rank: int, dora: bool) -> None:
     """Read an adapter whole (milliseconds for a few megabytes) and refuse what an engine could stumble over.
 
     Args:
@@ -84,7 +57,7 @@ def check_adapter(path: Path, shapes: Shapes, *, max_rank: int, dora: bool) -> N
     try:
         if weights.stat().st_size > MAX_FILE:
             raise AdapterRejected(f"{weights.name} is larger than {MAX_FILE} bytes")
-        _check_weights(weights, shapes, rank, dora=magnitudes)
+        _check_weights(weights, shape, rank, dora=magnitudes)
     except OSError as error:
         raise AdapterRejected(f"{weights.name} cannot be read: {error.strerror or error}") from error
 
@@ -111,7 +84,7 @@ def _check_config(path: Path, max_rank: int) -> tuple[int, bool]:
     return rank, config.get("use_dora", False)
 
 
-def _check_weights(path: Path, shapes: Shapes, rank: int, *, dora: bool) -> None:
+def _check_weights(path: Path, shape: BaseModelShape, rank: int, *, dora: bool) -> None:
     import torch
     from safetensors import SafetensorError, safe_open
 
@@ -119,10 +92,10 @@ def _check_weights(path: Path, shapes: Shapes, rank: int, *, dora: bool) -> None
     try:
         with safe_open(path, framework="pt") as file:
             for key in file.keys():  # noqa: SIM118  # not a mapping
-                module, part, shape = _expected(key, shapes, rank)
+                module, part, expected = _expected(key, shape, rank)
                 tensor = file.get_tensor(key)
-                if tuple(tensor.shape) != shape:
-                    raise AdapterRejected(f"{key} has shape {tuple(tensor.shape)}, the base model needs {shape}")
+                if tuple(tensor.shape) != expected:
+                    raise AdapterRejected(f"{key} has shape {tuple(tensor.shape)}, the base model needs {expected}")
                 # NaN compares false with everything.
                 if not bool(torch.all(tensor.float().abs() <= MAX_WEIGHT)):
                     raise AdapterRejected(f"{key} holds a value that is not a number, or beyond {MAX_WEIGHT:g}")
@@ -140,12 +113,12 @@ def _check_weights(path: Path, shapes: Shapes, rank: int, *, dora: bool) -> None
             raise AdapterRejected(f"{module} {what} lora_{part}")
 
 
-def _expected(key: str, shapes: Shapes, rank: int) -> tuple[str, str, tuple[int, ...]]:
+def _expected(key: str, shape: BaseModelShape, rank: int) -> tuple[str, str, tuple[int, ...]]:
     """Module, part and shape that a weight's name stands for."""
     match = KEY.fullmatch(key)
-    if not match or match["linear"] not in shapes.linear or int(match["layer"]) >= shapes.layers:
+    if not match or match["linear"] not in shape.maps() or int(match["layer"]) >= shape.layers:
         raise AdapterRejected(f"{key} is not a LoRA weight of a linear map of the base model")
-    inputs, outputs = shapes.linear[match["linear"]]
+    inputs, outputs = shape.maps()[match["linear"]]
     part_shapes: dict[str, tuple[int, ...]] = {
         FACTORS[0]: (rank, inputs),
         FACTORS[1]: (outputs, rank),

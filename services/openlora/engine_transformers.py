@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from openledger.base_model_shape import BaseModelShape
 from services.openlora.engine import (
     AdapterRef,
     ChatMessage,
@@ -28,7 +29,7 @@ from services.openlora.engine import (
     RequestRejected,
     check_request,
 )
-from services.openlora.engine_adapters import Shapes, check_adapter
+from services.openlora.engine_adapters import check_adapter
 from services.openlora.engine_lora import AdapterWeights, LoraHooks
 from services.openlora.engine_sampling import next_token
 from services.openlora.engine_text import AnswerText, TextCodec, end_tokens
@@ -67,7 +68,7 @@ class TransformersEngine:
         self._model, self._hooks = model, LoraHooks(model)
         self._settings = settings
         self._codec = TextCodec(base)
-        self._shapes = Shapes.of(base)
+        self._shape = BaseModelShape.read(base)
         self._ends = end_tokens(base)
         self._adapters: OrderedDict[str, AdapterWeights] = OrderedDict()
         """By digest, least recently used first. A running request keeps its own reference, so eviction harms nobody."""
@@ -114,7 +115,7 @@ class TransformersEngine:
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
         """See the port."""
-        check_request(request, context=self._settings.context, vocabulary=self._shapes.vocabulary)
+        check_request(request, context=self._settings.context, vocabulary=self._shape.vocabulary)
         await self.health()
         if request.id in self._requests:
             raise RequestRejected(f"a request with the id {request.id} is running")
@@ -168,7 +169,7 @@ class TransformersEngine:
         return weights
 
     def _read_adapter(self, path: Path) -> AdapterWeights:
-        check_adapter(path, self._shapes, max_rank=self._settings.max_rank, dora=True)
+        check_adapter(path, self._shape, max_rank=self._settings.max_rank, dora=True)
         return self._hooks.read(path)
 
     def _prepare(self, request: EngineRequest) -> Running:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from openledger.base_model_shape import BaseModelShape
 from services.openlora.engine import (
     AdapterRef,
     AdapterRejected,
@@ -28,7 +29,7 @@ from services.openlora.engine import (
     RequestRejected,
     check_request,
 )
-from services.openlora.engine_adapters import Shapes, check_adapter
+from services.openlora.engine_adapters import check_adapter
 from services.openlora.engine_text import AnswerText, TextCodec, end_tokens
 from services.openlora.engine_vllm_start import installed_version, start
 
@@ -57,7 +58,7 @@ class VllmEngine:
         self._closing = False
         self._settings = settings
         self._codec = TextCodec(base)
-        self._shapes = Shapes.of(base)
+        self._shape = BaseModelShape.read(base)
         self._ends = sorted(end_tokens(base))
         self._residents: dict[str, Resident] = {}
         """By digest, least recently used first."""
@@ -106,7 +107,7 @@ class VllmEngine:
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
         """See the port."""
-        check_request(request, context=self._settings.context, vocabulary=self._shapes.vocabulary)
+        check_request(request, context=self._settings.context, vocabulary=self._shape.vocabulary)
         if request.id in self._running:
             raise RequestRejected(f"a request with the id {request.id} is running")
         self._running[request.id] = asyncio.Event()
@@ -235,7 +236,7 @@ class VllmEngine:
         if resident is None:
             # Files are read here and not in vLLM's loop, where they would hold up every answer.
             rank = self._settings.max_rank
-            await asyncio.to_thread(check_adapter, adapter.path, self._shapes, max_rank=rank, dora=False)
+            await asyncio.to_thread(check_adapter, adapter.path, self._shape, max_rank=rank, dora=False)
             await self._make_room()
             resident = await self._add(adapter)
         self._residents[adapter.digest] = resident

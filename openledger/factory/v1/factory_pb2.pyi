@@ -128,6 +128,7 @@ class FineTuneSpec(_message.Message):
     HALVES_FIELD_NUMBER: _builtins.int
     LEAVE_ONE_OUT_FIELD_NUMBER: _builtins.int
     USE_FIELD_NUMBER: _builtins.int
+    QUANTISE_FIELD_NUMBER: _builtins.int
     base: _builtins.str
     """Name in the registry of base models, such as "smollm2-135m-instruct"."""
     prompt_template: _builtins.str
@@ -173,6 +174,8 @@ class FineTuneSpec(_message.Message):
     """Trainings again with random halves of the contributors, and with each one left out: the index's check."""
     leave_one_out: _builtins.bool
     use: Global___Use.ValueType
+    quantise: _builtins.str
+    """The frozen base while training: "none", as it is, or "nf4", four bits a weight."""
     @_builtins.property
     def snapshots(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """datanets/{datanet}/snapshots/{version}, in any order; a record that is in two of them counts once."""
@@ -214,10 +217,11 @@ class FineTuneSpec(_message.Message):
         halves: _builtins.int | None = ...,
         leave_one_out: _builtins.bool | None = ...,
         use: Global___Use.ValueType = ...,
+        quantise: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_batch_size", b"_batch_size", "_canaries", b"_canaries", "_clip_norm", b"_clip_norm", "_curvature_samples", b"_curvature_samples", "_curvature_share", b"_curvature_share", "_dora", b"_dora", "_epochs", b"_epochs", "_evaluations", b"_evaluations", "_halves", b"_halves", "_held_out", b"_held_out", "_layers", b"_layers", "_learning_rate", b"_learning_rate", "_leave_one_out", b"_leave_one_out", "_max_length", b"_max_length", "_patience", b"_patience", "_placebos", b"_placebos", "_precision", b"_precision", "_rank", b"_rank", "_rslora", b"_rslora", "_schedule", b"_schedule", "_seed", b"_seed", "_warm_up", b"_warm_up", "_weight_decay", b"_weight_decay", "alpha", b"alpha", "batch_size", b"batch_size", "canaries", b"canaries", "clip_norm", b"clip_norm", "curvature_samples", b"curvature_samples", "curvature_share", b"curvature_share", "dora", b"dora", "epochs", b"epochs", "evaluations", b"evaluations", "halves", b"halves", "held_out", b"held_out", "layers", b"layers", "learning_rate", b"learning_rate", "leave_one_out", b"leave_one_out", "max_length", b"max_length", "patience", b"patience", "placebos", b"placebos", "precision", b"precision", "rank", b"rank", "rslora", b"rslora", "schedule", b"schedule", "seed", b"seed", "warm_up", b"warm_up", "weight_decay", b"weight_decay"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_batch_size", b"_batch_size", "_canaries", b"_canaries", "_clip_norm", b"_clip_norm", "_curvature_samples", b"_curvature_samples", "_curvature_share", b"_curvature_share", "_dora", b"_dora", "_epochs", b"_epochs", "_evaluations", b"_evaluations", "_halves", b"_halves", "_held_out", b"_held_out", "_layers", b"_layers", "_learning_rate", b"_learning_rate", "_leave_one_out", b"_leave_one_out", "_max_length", b"_max_length", "_patience", b"_patience", "_placebos", b"_placebos", "_precision", b"_precision", "_quantise", b"_quantise", "_rank", b"_rank", "_rslora", b"_rslora", "_schedule", b"_schedule", "_seed", b"_seed", "_warm_up", b"_warm_up", "_weight_decay", b"_weight_decay", "alpha", b"alpha", "batch_size", b"batch_size", "canaries", b"canaries", "clip_norm", b"clip_norm", "curvature_samples", b"curvature_samples", "curvature_share", b"curvature_share", "dora", b"dora", "epochs", b"epochs", "evaluations", b"evaluations", "halves", b"halves", "held_out", b"held_out", "layers", b"layers", "learning_rate", b"learning_rate", "leave_one_out", b"leave_one_out", "max_length", b"max_length", "patience", b"patience", "placebos", b"placebos", "precision", b"precision", "quantise", b"quantise", "rank", b"rank", "rslora", b"rslora", "schedule", b"schedule", "seed", b"seed", "warm_up", b"warm_up", "weight_decay", b"weight_decay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_batch_size", b"_batch_size", "_canaries", b"_canaries", "_clip_norm", b"_clip_norm", "_curvature_samples", b"_curvature_samples", "_curvature_share", b"_curvature_share", "_dora", b"_dora", "_epochs", b"_epochs", "_evaluations", b"_evaluations", "_halves", b"_halves", "_held_out", b"_held_out", "_layers", b"_layers", "_learning_rate", b"_learning_rate", "_leave_one_out", b"_leave_one_out", "_max_length", b"_max_length", "_patience", b"_patience", "_placebos", b"_placebos", "_precision", b"_precision", "_rank", b"_rank", "_rslora", b"_rslora", "_schedule", b"_schedule", "_seed", b"_seed", "_warm_up", b"_warm_up", "_weight_decay", b"_weight_decay", "alpha", b"alpha", "base", b"base", "batch_size", b"batch_size", "canaries", b"canaries", "clip_norm", b"clip_norm", "completion_template", b"completion_template", "curvature_samples", b"curvature_samples", "curvature_share", b"curvature_share", "dora", b"dora", "epochs", b"epochs", "evaluations", b"evaluations", "halves", b"halves", "held_out", b"held_out", "layers", b"layers", "learning_rate", b"learning_rate", "leave_one_out", b"leave_one_out", "max_length", b"max_length", "patience", b"patience", "placebos", b"placebos", "precision", b"precision", "prompt_template", b"prompt_template", "rank", b"rank", "rslora", b"rslora", "schedule", b"schedule", "seed", b"seed", "snapshots", b"snapshots", "targets", b"targets", "use", b"use", "warm_up", b"warm_up", "weight_decay", b"weight_decay"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_batch_size", b"_batch_size", "_canaries", b"_canaries", "_clip_norm", b"_clip_norm", "_curvature_samples", b"_curvature_samples", "_curvature_share", b"_curvature_share", "_dora", b"_dora", "_epochs", b"_epochs", "_evaluations", b"_evaluations", "_halves", b"_halves", "_held_out", b"_held_out", "_layers", b"_layers", "_learning_rate", b"_learning_rate", "_leave_one_out", b"_leave_one_out", "_max_length", b"_max_length", "_patience", b"_patience", "_placebos", b"_placebos", "_precision", b"_precision", "_quantise", b"_quantise", "_rank", b"_rank", "_rslora", b"_rslora", "_schedule", b"_schedule", "_seed", b"_seed", "_warm_up", b"_warm_up", "_weight_decay", b"_weight_decay", "alpha", b"alpha", "base", b"base", "batch_size", b"batch_size", "canaries", b"canaries", "clip_norm", b"clip_norm", "completion_template", b"completion_template", "curvature_samples", b"curvature_samples", "curvature_share", b"curvature_share", "dora", b"dora", "epochs", b"epochs", "evaluations", b"evaluations", "halves", b"halves", "held_out", b"held_out", "layers", b"layers", "learning_rate", b"learning_rate", "leave_one_out", b"leave_one_out", "max_length", b"max_length", "patience", b"patience", "placebos", b"placebos", "precision", b"precision", "prompt_template", b"prompt_template", "quantise", b"quantise", "rank", b"rank", "rslora", b"rslora", "schedule", b"schedule", "seed", b"seed", "snapshots", b"snapshots", "targets", b"targets", "use", b"use", "warm_up", b"warm_up", "weight_decay", b"weight_decay"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__alpha: _TypeAlias = _typing.Literal["alpha"]  # noqa: Y015
     _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015
@@ -255,6 +259,8 @@ class FineTuneSpec(_message.Message):
     _WhichOneofArgType__placebos: _TypeAlias = _typing.Literal["_placebos", b"_placebos"]  # noqa: Y015
     _WhichOneofReturnType__precision: _TypeAlias = _typing.Literal["precision"]  # noqa: Y015
     _WhichOneofArgType__precision: _TypeAlias = _typing.Literal["_precision", b"_precision"]  # noqa: Y015
+    _WhichOneofReturnType__quantise: _TypeAlias = _typing.Literal["quantise"]  # noqa: Y015
+    _WhichOneofArgType__quantise: _TypeAlias = _typing.Literal["_quantise", b"_quantise"]  # noqa: Y015
     _WhichOneofReturnType__rank: _TypeAlias = _typing.Literal["rank"]  # noqa: Y015
     _WhichOneofArgType__rank: _TypeAlias = _typing.Literal["_rank", b"_rank"]  # noqa: Y015
     _WhichOneofReturnType__rslora: _TypeAlias = _typing.Literal["rslora"]  # noqa: Y015
@@ -303,6 +309,8 @@ class FineTuneSpec(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__placebos) -> _WhichOneofReturnType__placebos | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__precision) -> _WhichOneofReturnType__precision | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quantise) -> _WhichOneofReturnType__quantise | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rank) -> _WhichOneofReturnType__rank | None: ...
     @_typing.overload

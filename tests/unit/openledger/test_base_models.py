@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from openledger import base_models, gguf_llama
 from openledger.base_model_sources import PackagedGguf
@@ -158,18 +159,20 @@ def test_a_chat_template_takes_the_place_of_the_models_own(listed: Callable[...,
     ("changes", "reason"),
     (
         ({"sha256": "short"}, "ours.sha256"),
-        ({"licence": ""}, "ours.licence"),
+        ({"licence": ""}, "ours.licence must be an SPDX expression, such as Apache-2.0"),
+        ({"licence": None}, "ours.licence must be an SPDX expression, such as Apache-2.0"),
         ({"hub": "a/b"}, "either hub or folder"),
         ({"folder": None}, "either hub or folder"),
         ({"folder": None, "hub": "a/b", "revision": None}, "must name a commit of a/b"),
         ({"colour": "red"}, "unknown keys: colour"),
         ({"chat_template_file": "none.jinja"}, "none.jinja"),
+        ({"chat_template_file": "blank.jinja"}, "chat_template_file blank.jinja is empty"),
     ),
 )
 def test_a_mistake_in_the_operators_file_is_named(
     listed: Callable[..., Path], changes: dict[str, str | None], reason: str
 ) -> None:
-    listed(**changes)
+    (listed(**changes).parent / "blank.jinja").write_text("\n")
     with pytest.raises(BaseModelUnavailable, match=re.escape(reason)):
         base_models.registry()
 
@@ -190,20 +193,139 @@ def test_what_comes_with_the_package_cannot_be_redefined(listed: Callable[..., P
     assert base_models.registry()[NAME] == base_models.REGISTRY[NAME]
 
 
+@pytest.mark.parametrize("of", ("the docstring", "the documentation"))
+def test_the_examples_are_right(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, of: str) -> None:
+    if of == "the docstring":
+        found = re.search(r'^    \["qwen.*?(?=\n\n)', str(base_models.__doc__), re.DOTALL | re.MULTILINE)
+    else:
+        document = Path(__file__).parents[3] / "docs" / "fine-tuning.md"
+        found = re.search(r"(?<=```toml\n).*?(?=```)", document.read_text(), re.DOTALL)
+    assert found
+    example = re.sub('sha256 = ".*?"', f'sha256 = "{"ab" * 32}"', found[0])
+    (tmp_path / "bases.toml").write_text(example)
+    for name in re.findall(r'chat_template_file = "(.*?)"', example):
+        (tmp_path / name).write_text("{{ messages }}")
+    monkeypatch.setenv("OPENLEDGER_BASE_MODELS", str(tmp_path / "bases.toml"))
+    entries = base_models.registry()
+    assert entries["qwen2.5-0.5b-instruct"].source.repository == "Qwen/Qwen2.5-0.5B-Instruct"  # type: ignore[union-attr]
+    assert ("mistral-7b-instruct" in entries) is (of == "the documentation")
+
+
+def test_a_name_with_a_dot_needs_quotation_marks(listed: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "bases.toml").write_text((tmp_path / "bases.toml").read_text().replace("[ours]", "[ours2.5]"))
+    with pytest.raises(BaseModelUnavailable, match="a name with a dot stands in quotation marks"):
+        base_models.registry()
+
+
+# --- what a folder may hold -------------------------------------------------------------------------------------------
+
+
+def configure(folder: Path, file: str = "config.json", **changes: object) -> None:
+    """Change fields of a folder's JSON file; None takes one away."""
+    content = json.loads((folder / file).read_text()) | changes
+    (folder / file).write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    (
+        ({"model_type": "gemma2"}, "of type 'gemma2'; supported are llama"),
+        ({"architectures": ["LlamaForSequenceClassification"]}, "take the causal language model"),
+        ({"intermediate_size": None}, "lacks intermediate_size: take it from the repository"),
+        ({"quantization_config": {"quant_method": "awq"}}, "take the repository that holds them in full"),
+    ),
+)
+def test_a_model_of_another_shape_is_refused_before_it_is_loaded(
+    listed: Callable[..., Path], changes: dict[str, object], reason: str
+) -> None:
+    folder = listed()
+    configure(folder, **changes)
+    for use in (locate, base_models.check):
+        for name in ("ours", str(folder)):
+            with pytest.raises(BaseModelUnavailable, match=re.escape(reason)):
+                use(name)
+
+
+def test_a_model_without_a_chat_template_needs_one(listed: Callable[..., Path], tmp_path: Path) -> None:
+    folder = listed()
+    template = (folder / "chat_template.jinja").read_text()
+    (folder / "chat_template.jinja").unlink()
+    for use in (locate, base_models.check):
+        with pytest.raises(BaseModelUnavailable, match=r"ours has no chat template.*chat_template_file"):
+            use("ours")
+    assert locate(str(folder)) == folder, "a folder by its path can still be served, prompt by prompt"
+    configure(folder, "tokenizer_config.json", chat_template=template)
+    assert locate("ours") == folder
+    configure(folder, "tokenizer_config.json", chat_template=None)
+    (tmp_path / "mine.jinja").write_text(template)
+    listed(chat_template_file="mine.jinja")
+    assert (locate("ours") / "chat_template.jinja").read_text() == template
+
+
+def into_shards(folder: Path, beside: Path) -> None:
+    from transformers import LlamaForCausalLM
+
+    LlamaForCausalLM.from_pretrained(folder).save_pretrained(beside, max_shard_size="150KB")
+    (folder / "model.safetensors").unlink()
+    for file in beside.glob("model*"):
+        shutil.copy(file, folder / file.name)
+    assert len(list(folder.glob("*.safetensors"))) > 1
+
+
+def test_an_operators_folder_in_shards_is_put_together_elsewhere(listed: Callable[..., Path], tmp_path: Path) -> None:
+    folder = listed()
+    whole = load_file(folder / "model.safetensors")
+    into_shards(folder, tmp_path / "shards")
+    files = sorted(file.name for file in folder.iterdir())
+    base_models.check("ours")
+    with pytest.raises(BaseModelUnavailable, match="in several files; enter it into the registry"):
+        locate(str(folder))
+    listed(sha256="ab" * 32)
+    with pytest.raises(BaseModelUnavailable, match=r"the registry says abab.*correct the entry") as refused:
+        locate("ours")
+    listed(sha256=re.findall("[0-9a-f]{64}", str(refused.value))[0])
+    made = locate("ours")
+    assert made != folder
+    assert sorted(file.name for file in folder.iterdir()) == files, "the operator's folder is not ours"
+    assert [file.name for file in made.glob("*.safetensors*")] == ["model.safetensors"]
+    together = load_file(made / "model.safetensors")
+    assert together.keys() == whole.keys()
+    assert all(torch.equal(together[name], whole[name]) for name in whole)
+
+
+@pytest.mark.parametrize("damage", ("missing", "cut", "index", "renamed"))
+def test_shards_that_are_not_complete_are_refused(listed: Callable[..., Path], tmp_path: Path, damage: str) -> None:
+    folder = listed()
+    into_shards(folder, tmp_path / "shards")
+    shard, index = min(folder.glob("*.safetensors")), folder / "model.safetensors.index.json"
+    if damage == "missing":
+        shard.unlink()
+    elif damage == "cut":
+        shard.write_bytes(shard.read_bytes()[:-100])
+    elif damage == "index":
+        index.write_text("{}")
+    else:
+        index.write_text(index.read_text().replace("model.norm.weight", "model.norm.scale"))
+    with pytest.raises(BaseModelUnavailable, match=r"the shards of .*: fetch them again"):
+        locate("ours")
+
+
+def test_pickled_weights_are_refused_with_what_to_do(listed: Callable[..., Path]) -> None:
+    folder = listed()
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(BaseModelUnavailable, match=r"pickles .* save the model anew"):
+        locate("ours")
+
+
 # --- the hub ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A hub that holds one model, in two shards."""
-    from transformers import LlamaForCausalLM
-
     stored = tiny_model.make(tmp_path / "stored")
-    LlamaForCausalLM.from_pretrained(stored).save_pretrained(tmp_path / "shards", max_shard_size="150KB")
-    (stored / "model.safetensors").unlink()
-    for file in (tmp_path / "shards").glob("model*"):
-        shutil.copy(file, stored / file.name)
-    assert len(list(stored.glob("*.safetensors"))) > 1
+    into_shards(stored, tmp_path / "shards")
+    (stored / "consolidated.safetensors").write_bytes(b"the same weights once more, under their maker's names")
 
     def download(repository: str, *, revision: str, local_dir: Path, allow_patterns: list[str]) -> None:
         if repository != "org/tiny":
@@ -230,6 +352,18 @@ def test_a_model_of_the_hub_becomes_one_file_of_weights_once(
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     monkeypatch.setattr("huggingface_hub.snapshot_download", None)
     assert locate("ours") == folder, "fetched once"
+
+
+def test_a_model_of_another_shape_is_refused_before_its_weights_are_fetched(
+    listed: Callable[..., Path], hub: Path
+) -> None:
+    configure(hub, model_type="gpt2")
+    for weights in hub.glob("*.safetensors"):
+        weights.unlink()
+        weights.mkdir()  # which cannot be copied
+    listed(folder=None, hub="org/tiny", revision="c0ffee")
+    with pytest.raises(BaseModelUnavailable, match="org/tiny at c0ffee cannot be used: it is of type 'gpt2'"):
+        locate("ours")
 
 
 def test_the_hub_away_is_said(listed: Callable[..., Path], hub: Path) -> None:

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from openledger.artifacts import ArtifactStore
-from services.factory import estimate as estimating
 from services.factory.admit import Admission
 from services.factory.estimate import (
     ASSUMED_START_SECONDS,
@@ -41,12 +40,6 @@ def test_a_run_that_measured_nothing_is_no_measure(last):
 @pytest.mark.parametrize(("tokens", "price"), ((0, 0), (1000, 7), (1001, 8), (1, 1)))
 def test_a_price_is_for_every_token_and_rounded_up(tokens, price):
     assert Tariff(7, 60.0).price(tokens) == price
-
-
-def test_of_a_model_of_another_shape_the_memory_is_not_told(tmp_path):
-    assert estimating._memory(tmp_path, FineTuneSpec(), 4, 1000) == 0
-    (tmp_path / "config.json").write_text('{"n_embd": 768}')
-    assert estimating._memory(tmp_path, FineTuneSpec(), 4, 1000) == 0
 
 
 class Part:

@@ -4,17 +4,18 @@ from dataclasses import replace
 
 import pytest
 
+from openledger.base_model_shape import BaseModelShape
 from openledger.influence.adapter_config import ALL_LINEAR, AdapterConfig
 from openledger.influence.decoder import Decoder
 from openledger.influence.lora import Adapter
-from services.factory.memory import FIXED, Shape, adapter_parameters, training_bytes
+from services.factory.memory import FIXED, adapter_parameters, training_bytes
 from services.factory.schedule import seeded
 from services.factory.spec import FineTuneSpec
 
 
 @pytest.fixture(scope="module")
 def shape(base):
-    return Shape.read(base)
+    return BaseModelShape.read(base)
 
 
 def test_the_shape_is_the_models(base, shape):

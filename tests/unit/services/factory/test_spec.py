@@ -42,6 +42,7 @@ def test_absent_fields_take_defaults_and_whole_numbers_are_numbers() -> None:
         ("learning_rate", "0.1"),
         ("precision", "float16"),
         ("seed", -1),
+        ("quantise", "int8"),
         ("max_length", 7),
         ("placebos", 65),
         ("held_out", 0.6),

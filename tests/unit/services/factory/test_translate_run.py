@@ -39,7 +39,7 @@ def test_every_field_of_a_specification_has_its_place_in_the_api():
         rank=3, alpha=5, layers=2, epochs=7, batch_size=9, learning_rate=0.02, precision="bfloat16", seed=11,
         max_length=99, placebos=4, held_out=0.25, rslora=True, dora=True, targets=("q_proj", "v_proj"),
         schedule="linear", warm_up=0.5, weight_decay=0.01, clip_norm=2.0, evaluations=3, patience=2,
-        curvature_samples=2, curvature_share=0.5, canaries=6, halves=8, leave_one_out=True, **ASKED,
+        curvature_samples=2, curvature_share=0.5, canaries=6, halves=8, leave_one_out=True, quantise="nf4", **ASKED,
     )  # fmt: skip
     run = Run("letters", (SnapshotPin(SNAPSHOT), SnapshotPin(SECOND)), spec, Use.NON_COMMERCIAL)
     message = spec_to(run)
