@@ -101,6 +101,8 @@ class FineTuneSpec:
                 raise SpecError(f"{field} must name at least one field of a record in braces, such as {{prompt}}")
         if self.patience and not (self.evaluations and self.held_out):
             raise SpecError("patience needs evaluations and held_out above 0: there is nothing to wait for otherwise")
+        if self.dora and self.quantise != "none":
+            raise SpecError("dora measures the base's own rows: it cannot go with quantise, leave one of them out")
 
     @property
     def target_modules(self) -> tuple[str, ...]:

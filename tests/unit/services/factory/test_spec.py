@@ -100,3 +100,8 @@ def test_all_linear_maps_are_the_default() -> None:
 def test_patience_needs_something_to_wait_for(nothing_to_wait_for: dict[str, float]) -> None:
     with pytest.raises(SpecError, match="patience"):
         FineTuneSpec.from_json({"patience": 2} | nothing_to_wait_for)
+
+
+def test_dora_needs_the_bases_own_rows() -> None:
+    with pytest.raises(SpecError, match="dora"):
+        FineTuneSpec.from_json({"dora": True, "quantise": "nf4"})
