@@ -112,7 +112,7 @@ async def test_an_estimate_says_price_memory_licence_and_what_should_be_known(ar
     assert told.snapshot_pins[0].root
 
 
-@pytest.mark.parametrize("field", ({"dora": True}, {"halves": 2}, {"leave_one_out": True}))
+@pytest.mark.parametrize("field", ({"dora": True}, {"halves": 3}))
 async def test_what_no_run_here_obeys_is_refused_and_not_passed_over(client, base, field):
     await refused(estimate(client, base, **field), "UNSUPPORTED", INVALID)
     await refused(create(client, base, **field), "UNSUPPORTED", INVALID)

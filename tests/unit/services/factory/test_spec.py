@@ -6,7 +6,7 @@ import pytest
 
 from openledger import canonical
 from openledger.influence.adapter_config import ALL_LINEAR
-from services.factory.spec import FineTuneSpec, SpecError
+from services.factory.spec import FineTuneSpec, SpecError, unsupported
 
 
 def test_json_round_trip_through_canonical_bytes() -> None:
@@ -95,3 +95,13 @@ def test_all_linear_maps_are_the_default() -> None:
 def test_patience_needs_something_to_wait_for(nothing_to_wait_for: dict[str, float]) -> None:
     with pytest.raises(SpecError, match="patience"):
         FineTuneSpec.from_json({"patience": 2} | nothing_to_wait_for)
+
+
+def test_too_few_halves_are_not_passed_over() -> None:
+    assert "halves: 3 are too few" in unsupported(FineTuneSpec(halves=3))
+    assert unsupported(FineTuneSpec(halves=4, leave_one_out=True)) == ""
+    assert [FineTuneSpec(**asked).trained_again for asked in ({}, {"halves": 4}, {"leave_one_out": True})] == [
+        False,
+        True,
+        True,
+    ]
