@@ -27,6 +27,8 @@ FILES = (FILE, LEFT_OUT_INDEX, FITTED_INDEX)
 PAID, LEFT_OUT, FITTED, SHUFFLED = "paid", "leave_one_out", "fitted", "shuffled"
 FEWEST_POINTS = 3
 """Of two points every order is right or wrong altogether."""
+MOST_RECORDS = 256
+"""Each costs a gradient, and 2,000 resamples of ranks; more would hardly narrow an interval over tens of models."""
 _DIGITS = 4
 
 Floats = npt.NDArray[np.float64]
@@ -93,7 +95,7 @@ class Audit:
     agreement: tuple[Judged, ...]
     held_out: int
     judged: int
-    """Held-out records with finite losses and scores everywhere."""
+    """Those of them with finite losses and scores everywhere; of more than MOST_RECORDS, so many drawn at random."""
     repeat: float | None
     """Largest change of a held-out record's loss by training again without leaving anybody out, in nats a token."""
     contributors: tuple[str, ...]
@@ -126,6 +128,13 @@ class Audit:
         if audit.version != VERSION:
             raise AuditError(f"unknown version {audit.version!r} of an audit")
         return audit
+
+
+def draw(held_out: int, seed: int) -> list[int]:
+    """Which of so many held-out records are judged by, in order."""
+    drawn = np.random.default_rng(seed).permutation(held_out)[:MOST_RECORDS]
+    places: list[int] = np.sort(drawn).tolist()
+    return places
 
 
 def _varies(masks: Bools) -> bool:

@@ -89,7 +89,8 @@ def fit(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
     masks = np.array([[member == "1" for member in mask] for mask in arguments["masks"]], dtype=bool)
     masks = masks.reshape(len(files["halves"]), len(paid.header.contributors))
     held_out = given.split()[1]
-    everybody, left_out, half = (_losses(files[name], len(held_out)) for name in files)
+    asked = audit.draw(len(held_out), given.spec.seed)
+    everybody, left_out, half = (_losses(files[name], len(held_out))[:, asked] for name in files)
     found = Retrained(everybody, left_out, half, masks)
     indices = {PAID: paid}
     if files["left_out"]:
@@ -97,7 +98,7 @@ def fit(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
     if found.fitted:
         indices[FITTED] = _fitted(paid, files["halves"][: found.fitted], masks[: found.fitted])
     published = {LEFT_OUT: LEFT_OUT_INDEX, FITTED: FITTED_INDEX}
-    document = _audit(given, run, arguments, indices, found, held_out)
+    document = _audit(given, run, arguments, indices, found, [held_out[i] for i in asked], len(held_out))
     with inputs.room_in(context.output):
         for kind, name in published.items():
             if kind in indices:
@@ -156,17 +157,18 @@ def _audit(
     arguments: Mapping[str, Any],
     indices: Mapping[str, ContributionIndex],
     found: Retrained,
-    held_out: Sequence[Example],
+    asked: Sequence[Example],
+    held_out: int,
 ) -> audit.Audit:
-    losses, scored = _scored(given.base, run, indices, held_out)
+    losses, scored = _scored(given.base, run, indices, asked)
     usable = audit.finite(scored, found) & np.isfinite(losses)
     found = Retrained(found.everybody[:, usable], found.left_out[:, usable], found.halves[:, usable], found.masks)
     judged = audit.judge({kind: each[usable] for kind, each in scored.items()}, found, given.spec.seed)
     again = np.abs(found.everybody - losses[usable])
     return audit.Audit(
-        words=audit.words(judged, found, len(held_out), arguments["asked_halves"]),
+        words=audit.words(judged, found, held_out, arguments["asked_halves"]),
         agreement=judged,
-        held_out=len(held_out),
+        held_out=held_out,
         judged=int(usable.sum()),
         repeat=round(float(again.max()), 6) if again.size else None,
         contributors=indices[PAID].header.contributors,

@@ -76,6 +76,14 @@ def test_records_without_finite_figures_are_left_out(truth, found):
     assert np.flatnonzero(~finite({PAID: scores}, replace(found, halves=spoilt))).tolist() == [5, 7]
 
 
+def test_of_many_records_some_are_drawn_and_of_few_all_are_taken():
+    assert audit.draw(5, seed=1) == [0, 1, 2, 3, 4]
+    assert audit.draw(0, seed=1) == []
+    drawn = audit.draw(1000, seed=1)
+    assert drawn == sorted(set(drawn)) == audit.draw(1000, seed=1) != audit.draw(1000, seed=2)
+    assert len(drawn) == audit.MOST_RECORDS
+
+
 def test_words_say_what_was_found(truth, found):
     told = words(judge({PAID: truth}, found, seed=0), found, QUERIES, HALVES)
     assert told.startswith("Leaving out each contributor and training again: rank correlation 1.00 (1.00 to 1.00, 95 %")
