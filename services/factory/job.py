@@ -203,7 +203,8 @@ class Runner:
             return await retrain.retrain(self._executor, shard(job), job.spec, done, tell, self._limits.at_once)
         except TaskFailed as failure:
             if failure.kind == WORKER_DIED:
-                raise JobFailed("WORKER_DIED", "workers died over one training again and again") from failure
+                said = f"{MAX_DEATHS} workers died over one training again, most likely of too little memory"
+                raise JobFailed("WORKER_DIED", said) from failure
             raise self._failure(job, failure) from failure
 
     async def _died(self, job: FineTune, failure: TaskFailed) -> None:

@@ -119,7 +119,7 @@ async def test_a_killed_worker_and_a_new_service_cost_what_was_not_finished_and_
 
     # A service that is stopped after one of four.
     going = asyncio.create_task(retrain(first, run, job.spec, done, told.append, 2))
-    await eventually(lambda: told and told[-1]["step"] >= 1, 120)
+    await eventually(lambda: told and told[-1]["step"] >= 1, 300)
     going.cancel()
     with pytest.raises(asyncio.CancelledError):
         await going
@@ -130,7 +130,7 @@ async def test_a_killed_worker_and_a_new_service_cost_what_was_not_finished_and_
     # The next one, under which a worker is killed.
     second = make()
     going = asyncio.create_task(retrain(second, run, job.spec, done, told.append, 2))
-    await eventually(lambda: workers(root), 120)
+    await eventually(lambda: workers(root), 300)
     digest, pid = next(iter(workers(root).items()))
     os.kill(pid, signal.SIGKILL)
     await eventually(lambda: not alive(pid))
