@@ -41,8 +41,8 @@ def alive(pid):
     return state != "Z"
 
 
-async def eventually(condition):
-    deadline = time.monotonic() + 30
+async def eventually(condition, seconds=30):
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)

@@ -43,7 +43,7 @@ async def assemble(config: FactoryConfig) -> Assembly:
     source, records, bell = DatanetSource(peers), ArtifactStore(config.records_root), Bell()
     admission = Admission(source, config.bases, config.licence_terms)
     gatherer = Gatherer(database, source, records)
-    tariff = Tariff(config.price_per_1k_tokens, config.max_seconds, _memory(config))
+    tariff = Tariff(config.price_per_1k_tokens, config.max_seconds, _memory(config), config.retrainings_at_once)
     precision = fastest_precision() if config.precision == "fastest" else config.precision
     workshop = Workshop(
         database=database,
@@ -52,11 +52,12 @@ async def assemble(config: FactoryConfig) -> Assembly:
         records=records,
         artifacts=ArtifactStore(config.artifacts_dir),
         bell=bell,
+        workers=config.executor_root,
         threads=config.threads,
         precision=precision,
     )
     executor = _executor(config)
-    limits = Limits(config.max_read_seconds, config.max_seconds)
+    limits = Limits(config.max_read_seconds, config.max_seconds, config.retrainings_at_once)
     runner = Runner(database, admission, gatherer, executor, bell, limits, key)
     metrics = Metrics("factory")
     metrics.gauge("fine_tunes_unfinished", "Fine-tunes that wait or run").set_function(

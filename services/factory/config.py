@@ -53,6 +53,9 @@ class FactoryConfig(ServiceConfig):
         None, ge=1024, description="memory that one worker may write to; None: all that the machine has"
     )
     worker_gpus: float = Field(0, ge=0, description="GPUs of one worker on a Ray cluster")
+    retrainings_at_once: int = Field(
+        1, ge=1, le=1024, description="trainings again without some contributors that run at once, each a worker"
+    )
     threads: int = Field(
         default_factory=lambda: os.cpu_count() or 1,
         ge=1,

@@ -31,23 +31,24 @@ class Retraining:
         self.spec, self.trunk, self.training = spec, trunk, training
         self.plan = batches(spec, len(training))
 
-    def run(self, without: Collection[str], queries: Sequence[Example] = ()) -> tuple[Tensor, Tensor]:
+    def run(
+        self, without: Collection[str], queries: Sequence[Example] = (), steps: int | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Weights [P] of the model without those contributors, and the queries' mean NLL under it [Q].
 
-        Raises Diverged.
+        steps: stop after so many; None: at the end of the schedule.  Raises Diverged.
         """
         adapter, theta = initial(self.spec, self.trunk.decoder)
         optimizer = AdamW(weight_decay=self.spec.weight_decay, clip_norm=self.spec.clip_norm)
-        steps = ShadowTrajectories([len(theta)], 0, optimizer)
+        trajectory = ShadowTrajectories([len(theta)], 0, optimizer)
         nobody = torch.zeros(0, len(theta))
         with attached(self.trunk.decoder.model, adapter) as maps:
             weights = [linear.weight for linear in maps.values()]
-            for number, members in enumerate(self.plan):
+            for number, members in enumerate(self.plan[:steps]):
                 kept = [self.training[i] for i in members if self.training[i].contributor not in without]
                 gradient = batch_gradient(self.trunk, weights, kept, len(members), self.spec.precision)
-                steps.step(
-                    theta, Batch(gradient[None], [[]], nobody, []), learning_rate(self.spec, number, len(self.plan))
-                )
+                rate = learning_rate(self.spec, number, len(self.plan))
+                trajectory.step(theta, Batch(gradient[None], [[]], nobody, []), rate)
             if not bool(torch.isfinite(theta).all()):
                 raise Diverged("the weights are no longer finite numbers: lower the learning rate")
             losses, _ = evaluate(self.trunk, queries)

@@ -10,6 +10,7 @@ import asyncio
 import io
 import mmap
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -17,7 +18,7 @@ from sqlalchemy import Connection
 from openledger import canonical
 from openledger.artifacts import ArtifactStore
 from services.factory import store, store_revisions, store_snapshots
-from services.factory.lineage import PRIVATE_EVALUATION
+from services.factory.lineage import PRIVATE_EVALUATION, TRUNK
 from services.factory.model import State
 from services.factory.read import erased
 from services.kit.database import Database
@@ -41,20 +42,25 @@ def note(c: Connection, record: str, reason: str, also: Collection[str] = ()) ->
     return flagged
 
 
-async def purge(database: Database, kept: ArtifactStore, record: str) -> None:
-    """Remove the texts: kept files that hold an erased record, and evaluations that may quote it.
+async def purge(database: Database, kept: ArtifactStore, workers: Path, record: str) -> None:
+    """Remove the texts: kept files that hold an erased record, evaluations that may quote it, activations of it.
 
-    Call it after `note`'s transaction; again does no harm.
+    workers: the folder of all that workers made.  Call it after `note`'s transaction; again does no harm.
     """
     outputs = await database.read(lambda c: store.outputs(c, store_snapshots.snapshots_with(c, record)))
-    await asyncio.to_thread(_purge, kept, record, outputs)
+    await asyncio.to_thread(_purge, kept, workers, record, outputs)
 
 
-def _purge(kept: ArtifactStore, record: str, outputs: Iterable[str]) -> None:
+def _purge(kept: ArtifactStore, workers: Path, record: str, outputs: Iterable[str]) -> None:
     sign = b'"record":' + canonical.dumps(record) + b"}\n"  # how a line of `services.factory.lines` ends
     for file in sorted((kept.root / "sha256").glob("*/*")):
         if _holds(file, sign):
             file.unlink(missing_ok=True)
+    key = canonical.dumps(record) + b":"  # in the header of safetensors
+    for file in sorted(workers.rglob(TRUNK)):
+        with suppress(FileNotFoundError):  # taken away meanwhile, since its fine-tune has ended
+            if _holds(file, key):
+                file.unlink()
     for output in outputs:
         (Path(output) / PRIVATE_EVALUATION).unlink(missing_ok=True)
 

@@ -17,9 +17,9 @@ from typing import Any
 
 from openledger import base_models
 from openledger.base_model_shape import BaseModelShape
-from services.factory import memory, store
+from services.factory import counterfactual_plan, memory, store
 from services.factory.admit import Admission, Admitted
-from services.factory.data import Example, Refused, load_tokenizer, split, tokenise
+from services.factory.data import Refused, load_tokenizer, split, tokenise
 from services.factory.gather import Gathered, Gatherer
 from services.factory.licence import Outcome
 from services.factory.lines import parse
@@ -32,6 +32,8 @@ from services.kit.errors import precondition, unavailable
 _PATIENCE = 20.0
 ASSUMED_TOKENS_PER_SECOND, ASSUMED_START_SECONDS = 200.0, 15.0
 """Before any run on a base: SmolLM2-135M on two CPU cores, and the start of a worker."""
+RETRAINING_START_SECONDS = 10.0
+"""Of a training again's worker, which finds base model and activations made."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Tariff:
     """Atomic units."""
     most_seconds: float
     most_memory: int = 0
+    retrainings_at_once: int = 1
 
     def price(self, tokens: int) -> int:
         """Atomic units, rounded up."""
@@ -72,6 +75,8 @@ class Estimate:
     """Of the training records, times the epochs."""
     counterfactual_tokens: int
     """Of the trainings again without some contributors."""
+    counterfactual_seconds: float
+    """That these take, of all `seconds`."""
     seconds: float
     memory_bytes: int
     price: int
@@ -117,11 +122,12 @@ class Estimator:
         training, held_out = split(tokenised.examples, spec.held_out, spec.seed)
         contributors = Counter(example.contributor for example in training)
         tokens = sum(example.length for example in training) * spec.epochs
-        again = counterfactual_tokens(spec, training, tokens)
-        took = seconds(tokens + again, last)
+        again = counterfactual_plan.tokens(spec, len(contributors), tokens)
+        longer = counterfactual_seconds(spec, len(contributors), tokens, last, self.tariff.retrainings_at_once)
+        took = seconds(tokens, last) + longer
         every = sum(example.length for example in tokenised.examples)
         needs = memory.training_bytes(BaseModelShape.read(folder), spec, len(contributors), every)
-        prospect = Prospect(spec, len(records), len(training), len(held_out), contributors, took, needs)
+        prospect = Prospect(spec, len(records), len(training), len(held_out), contributors, took, needs, longer)
         return Estimate(
             records=len(records),
             train_records=len(training),
@@ -131,6 +137,7 @@ class Estimator:
             steps=math.ceil(len(training) * spec.epochs / spec.batch_size),
             train_tokens=tokens,
             counterfactual_tokens=again,
+            counterfactual_seconds=longer,
             seconds=took,
             memory_bytes=needs,
             price=self.tariff.price(tokens + again),
@@ -142,16 +149,23 @@ class Estimator:
 
 def seconds(tokens: int, last: Metrics | None) -> float:
     """How long training on so many tokens takes, judged by the last run's whole time."""
+    known = last is not None and last.train_tokens > 0 and last.seconds > 0
+    return tokens * _per_token(last) + (0 if known else ASSUMED_START_SECONDS)
+
+
+def counterfactual_seconds(
+    spec: FineTuneSpec, contributors: int, tokens: int, last: Metrics | None, at_once: int
+) -> float:
+    """How long the trainings again take, so many of them at once, where the run itself trains on so many tokens."""
+    count = counterfactual_plan.trainings(spec, contributors)
+    each = counterfactual_plan.tokens(spec, contributors, tokens) * counterfactual_plan.cost(spec) / max(count, 1)
+    return math.ceil(count / at_once) * (RETRAINING_START_SECONDS + each * _per_token(last))
+
+
+def _per_token(last: Metrics | None) -> float:
     if last is None or last.train_tokens == 0 or last.seconds <= 0:
-        return ASSUMED_START_SECONDS + tokens / ASSUMED_TOKENS_PER_SECOND
-    return tokens * last.seconds / last.train_tokens
-
-
-def counterfactual_tokens(spec: FineTuneSpec, training: list[Example], tokens: int) -> int:
-    """Of the trainings again: half of the tokens for every random half, all but one's for every one left out."""
-    contributors = len({example.contributor for example in training})
-    left_out = tokens * (contributors - 1) if spec.leave_one_out and contributors else 0
-    return spec.halves * tokens // 2 + left_out
+        return 1 / ASSUMED_TOKENS_PER_SECOND
+    return last.seconds / last.train_tokens
 
 
 def _licences(admitted: Admitted, gathered: Gathered) -> Counter[str]:

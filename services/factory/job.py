@@ -18,18 +18,19 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from openledger.manifest import ManifestError
-from services.factory import history, store, store_events, store_snapshots
+from services.factory import counterfactual_plan, history, retrain, store, store_events, store_snapshots
 from services.factory.admit import Admission
 from services.factory.bell import Bell, rung
+from services.factory.counterfactual_plan import TooFewContributors
 from services.factory.event_log import EventLog
 from services.factory.gather import Gathered, Gatherer
-from services.factory.lineage import CODE, lineage, measured
+from services.factory.lineage import CODE, lineage, measured, with_audit
 from services.factory.model import UNFINISHED, FineTune, JobFailed, State, TrainingProgress
 from services.factory.read import erased
 from services.kit import logs
 from services.kit.database import Database
 from services.kit.errors import Fault, from_exception
-from services.kit.executor import WORKER_DIED, Done, Executor, Shard, TaskFailed
+from services.kit.executor import WORKER_DIED, Done, Executor, Report, Shard, TaskFailed
 
 TASK = "services.factory.task:fine_tune"
 MAX_DEATHS = 3
@@ -53,10 +54,14 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds."""
+    """What one fine-tune may take."""
 
     read: float
+    """Seconds."""
     train: float
+    """Seconds, trainings again without some contributors included."""
+    at_once: int = 1
+    """Of those trainings."""
 
 
 class Runner:
@@ -128,6 +133,8 @@ class Runner:
         job = await self._database.read(lambda c: store.find(c, id_))
         if job is not None and job.records and job.state not in UNFINISHED:
             await self._executor.discard(shard(job))
+            if job.spec.trained_again and job.state is not State.SUCCEEDED:
+                await retrain.forget(self._executor, shard(job))
 
     async def _read(self, job: FineTune) -> FineTune:
         """Its records, all of them what was frozen, under licences that allow it."""
@@ -154,35 +161,57 @@ class Runner:
         events = EventLog(self._database, self._bell, job.id)
         writing = asyncio.create_task(events.run())
         try:
-            done = await self._attempts(job, events)
+            done, again = await self._in_time(job, events.put)
         finally:
             await _stop(writing)
         await events.flush()
-        await self._succeed(job, done)
+        await self._succeed(job, done, again)
 
-    async def _attempts(self, job: FineTune, events: EventLog) -> Done:
-        work = shard(job)
+    async def _in_time(self, job: FineTune, tell: Report) -> tuple[Done, Done | None]:
+        """The run, and what its trainings again say, if there are any."""
         try:
             async with asyncio.timeout(self._limits.train):
-                while True:
-                    try:
-                        return await self._executor.run(work, events.put)
-                    except TaskFailed as failure:
-                        await self._died(job, failure)
+                if not job.spec.trained_again:
+                    return await self._attempts(job, tell), None
+                done = await self._attempts(job, await self._foretold(job, tell))
+                return done, await self._again(job, done, tell)
         except TimeoutError:
+            more = ", or fewer trainings again" if job.spec.trained_again else ""
             raise JobFailed(
                 "OUT_OF_TIME",
                 f"training took longer than the {self._limits.train:.0f} s that it may take here: "
-                "take fewer epochs or records",
+                f"take fewer epochs or records{more}",
             ) from None
+        except TooFewContributors as error:
+            raise JobFailed("TOO_FEW_CONTRIBUTORS", str(error)) from error
+
+    async def _attempts(self, job: FineTune, tell: Report) -> Done:
+        work = shard(job)
+        while True:
+            try:
+                return await self._executor.run(work, tell)
+            except TaskFailed as failure:
+                await self._died(job, failure)
+
+    async def _foretold(self, job: FineTune, tell: Report) -> Report:
+        """Raises `TooFewContributors` before anything is trained, if there are too few whatever will be left out."""
+        people = await asyncio.to_thread(lambda: retrain.contributors(self._gatherer.kept.get(job.records)))
+        counterfactual_plan.check(job.spec, people)
+        return retrain.foretold(tell, job.spec, people, self._limits.at_once)
+
+    async def _again(self, job: FineTune, done: Done, tell: Report) -> Done:
+        try:
+            return await retrain.retrain(self._executor, shard(job), job.spec, done, tell, self._limits.at_once)
+        except TaskFailed as failure:
+            if failure.kind == WORKER_DIED:
+                said = f"{MAX_DEATHS} workers died over one training again, most likely of too little memory"
+                raise JobFailed("WORKER_DIED", said) from failure
+            raise self._failure(job, failure) from failure
 
     async def _died(self, job: FineTune, failure: TaskFailed) -> None:
         """Returns when the work may be tried again."""
         if failure.kind != WORKER_DIED:
-            reason = REASONS.get(failure.kind, "INTERNAL")
-            self._log.warning("worker failed", fine_tune=job.name, kind=failure.kind, message=failure.message)
-            said = failure.message if reason != "INTERNAL" else f"an error on our side; fine-tune {job.id}"
-            raise JobFailed(reason, said)
+            raise self._failure(job, failure)
         deaths = await self._database.write(lambda c: store.count_death(c, job.id))
         if deaths >= MAX_DEATHS:
             raise JobFailed("WORKER_DIED", f"{deaths} workers died over it, most likely of too little memory")
@@ -190,21 +219,30 @@ class Runner:
         await self._database.write(lambda c: store.note(c, job.id, State.TRAINING, said, None))
         self._bell.ring()
 
-    async def _succeed(self, job: FineTune, done: Done) -> None:
+    def _failure(self, job: FineTune, failure: TaskFailed) -> JobFailed:
+        reason = REASONS.get(failure.kind, "INTERNAL")
+        self._log.warning("worker failed", fine_tune=job.name, kind=failure.kind, message=failure.message)
+        return JobFailed(
+            reason, failure.message if reason != "INTERNAL" else f"an error on our side; fine-tune {job.id}"
+        )
+
+    async def _succeed(self, job: FineTune, done: Done, again: Done | None) -> None:
         if record := await self._database.read(lambda c: store_snapshots.erased_among(c, job.snapshots)):
             raise erased(record, " and ".join(pin.name for pin in job.snapshots))
+        result = done.result if again is None else with_audit(done.result, again.result)
         try:
-            manifest = await asyncio.to_thread(lineage, job, done.result, self._key)
+            manifest = await asyncio.to_thread(lineage, job, result, self._key)
             data = manifest.to_bytes()
         except ManifestError as error:
             raise JobFailed("UNTRAINABLE", f"the run gave figures that cannot be published: {error}") from error
-        metrics, past = measured(done.result), await asyncio.to_thread(history.read, done.output)
+        metrics, past = measured(result), await asyncio.to_thread(history.read, done.output)
         ended: dict[str, Any] = {
             "manifest": data,
             "revision": manifest.revision,
             "metrics": metrics,
             "trained_tokens": metrics.train_tokens,
             "output": str(done.output),
+            "audit_output": str(again.output) if again is not None else "",
         }
 
         def succeed(c: Connection) -> None:
@@ -226,11 +264,14 @@ class Runner:
 
 
 def shard(job: FineTune) -> Shard:
-    """The training of a fine-tune as a piece of work, named by everything that decides its bytes."""
+    """The training of a fine-tune as a piece of work, named by everything that decides its bytes.
+
+    Trainings again change nothing of it: a run that is made once more with them, or without, is found.
+    """
     return Shard(
         TASK,
         {
-            "spec": job.spec.to_json(),
+            "spec": replace(job.spec, halves=0, leave_one_out=False).to_json(),
             "base_sha256": job.base_sha256,
             "records": job.records,
             "threads": job.threads,

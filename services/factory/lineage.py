@@ -17,6 +17,9 @@ CODE = f"openledger {openledger.__version__}"
 EVALUATION, PRIVATE_EVALUATION = "evaluation.json", "evaluation_private.json"
 """Among a worker's files: what was measured, for everybody, and with contributors' texts for the builder alone."""
 
+TRUNK = "trunk.safetensors"
+"""The frozen layers' output for every record, by record, while trainings again use it; never published."""
+
 
 def lineage(job: FineTune, result: Mapping[str, Any], private_key: str) -> LineageManifest:
     """The signed manifest.  result: what `services.factory.task.fine_tune` returned.  Raises `ManifestError`."""
@@ -39,6 +42,11 @@ def lineage(job: FineTune, result: Mapping[str, Any], private_key: str) -> Linea
     return manifest.sign(unsigned, private_key)
 
 
+def with_audit(result: Mapping[str, Any], again: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's result, with the files and the words of its trainings again."""
+    return {**result, "files": {**result["files"], **again["files"]}, "audit": again["words"]}
+
+
 def measured(result: Mapping[str, Any]) -> Metrics:
     """The same result, as figures for people."""
     figures = result["metrics"]
@@ -54,5 +62,6 @@ def measured(result: Mapping[str, Any]) -> Metrics:
         accuracy_before=figures.get("accuracy_before"),
         accuracy_after=figures.get("accuracy_after"),
         verdict=result.get("verdict", ""),
+        audit=result.get("audit", ""),
         peak_memory_bytes=result.get("peak_memory_bytes", 0),
     )

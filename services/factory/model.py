@@ -51,6 +51,8 @@ class Metrics:
     """Whether tuning helped, in words; empty where it was not judged."""
     peak_memory_bytes: int = 0
     """Of the worker; 0 where it was not measured."""
+    audit: str = ""
+    """How well the paid scores agree with really training again, in words; empty where that was not asked for."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -86,6 +88,8 @@ class FineTune:
     """Digest of the verified records of all snapshots, each once, when they were read."""
     output: str = ""
     """Folder of the trained files, once it succeeded."""
+    audit_output: str = ""
+    """Folder of what the trainings again gave, where there were any."""
     manifest: bytes = b""
     """The lineage manifest, once it succeeded."""
     revision: str = ""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from openledger.influence.coupling import Coupling
@@ -70,6 +71,14 @@ class Trunk:
             for example, hidden in zip(chosen, output, strict=True):
                 self._hidden[example.record] = hidden[: example.length].clone()
             on_tokens(sum(example.length for example in chosen))
+
+    def save(self, file: Path) -> None:
+        """Write what was prepared, as float32 safetensors by record.  Raises OSError, SafetensorError."""
+        save_file(self._hidden, file)
+
+    def load(self, file: Path) -> None:
+        """Take up what another one of the same base and layers has saved, instead of preparing it."""
+        self._hidden |= load_file(file)
 
     def padded(self, examples: Sequence[Example]) -> Tensor:
         return torch.nn.utils.rnn.pad_sequence([self._hidden[e.record] for e in examples], batch_first=True)

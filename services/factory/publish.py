@@ -15,7 +15,8 @@ from openledger import base_models, manifest
 from openledger.artifacts import ArtifactStore, file_sha256
 from openledger.base_model_sources import HubModel
 from openledger.manifest import LineageManifest
-from services.factory import store_revisions, store_snapshots
+from services.factory import audit, store_revisions, store_snapshots
+from services.factory.audit import Audit
 from services.factory.evaluation import card
 from services.factory.evaluation.report import EvaluationReport
 from services.factory.model import FineTune, Revision, State
@@ -64,12 +65,13 @@ def _card(lineage: LineageManifest, artifacts: ArtifactStore) -> str:
     report = EvaluationReport.from_bytes(artifacts.get(lineage.evaluation)) if lineage.evaluation else None
     known = base_models.registry().get(lineage.base.name)
     on_hub = known.source.repository if known is not None and isinstance(known.source, HubModel) else ""
-    return card.write(lineage, report, on_hub)
+    judged = lineage.files.get(audit.FILE)
+    return card.write(lineage, report, on_hub, Audit.from_bytes(artifacts.get(judged)) if judged else None)
 
 
 def _intact(job: FineTune, name: str, digest: str) -> Path:
     """A trained file with the bytes that were promised when training ended."""
-    file = Path(job.output) / name
+    file = Path(job.audit_output if name in audit.FILES else job.output) / name
     found = file_sha256(file) if file.is_file() else "nothing"
     if found != digest:
         raise precondition(

@@ -87,7 +87,8 @@ class RevisionMethods:
             return pb.FlagAdapterRevisionResponse(adapter_revisions=shown)
 
         answer = await self._answers.once(request, pb.FlagAdapterRevisionResponse, flag)
-        await erase.purge(self._database, self._w.records, request.record)  # also where we died before we came to it
+        # Also where we died before we came to it.
+        await erase.purge(self._database, self._w.records, self._w.workers, request.record)
         return answer
 
     async def ListBaseModels(

@@ -85,10 +85,11 @@ class FineTuneSpec:
     canaries: int = 0
     """Made-up secrets trained on among the records, to measure how much can be got out of the model again."""
     halves: int = 0
-    """Trainings again with a random half of the contributors each, to check the contribution index against; 0 = none.
-    Each costs about as much as the run itself without the index."""
+    """Trainings again with a random half of the contributors each, to check the contribution index against, and to fit
+    vectors of contributions by; 0 = none, else at least 4.  Needs 4 contributors."""
     leave_one_out: bool = False
-    """One training again for each contributor left out, to check the contribution index against."""
+    """One training again for each contributor left out, and one with everybody, to check the contribution index
+    against.  Needs 2 contributors."""
 
     def __post_init__(self) -> None:
         for field, (kind, rule, holds) in RULES.items():
@@ -109,6 +110,11 @@ class FineTuneSpec:
         """The linear maps of a layer that carry LoRA, in one order."""
         return ALL_LINEAR if isinstance(self.targets, str) else self.targets
 
+    @property
+    def trained_again(self) -> bool:
+        """Whether there are trainings again without some contributors."""
+        return self.leave_one_out or self.halves > 0
+
     def to_json(self) -> dict[str, Any]:
         document = asdict(self)
         if not isinstance(self.targets, str):
@@ -127,14 +133,15 @@ class FineTuneSpec:
         return cls(**(document | floats))
 
 
-UNSUPPORTED = ("halves", "leave_one_out")
-"""Fields that a run file may hold and that no run here obeys: asking for them is refused, not passed over."""
+FEWEST_HALVES = 4
+"""Where there are any."""
 
 
 def unsupported(spec: FineTuneSpec) -> str:
     """Why this specification cannot be trained here, or "" where it can."""
-    asked = [field for field in UNSUPPORTED if getattr(spec, field)]
-    return f"{', '.join(asked)}: not supported here yet; leave it out" if asked else ""
+    if 0 < spec.halves < FEWEST_HALVES:
+        return f"halves: {spec.halves} are too few to judge anything by; take {FEWEST_HALVES} or more"
+    return ""
 
 
 def _targets(value: Any) -> str | tuple[str, ...]:

@@ -47,6 +47,7 @@ FINE_TUNE = Table(
     Column("attempts", Integer, nullable=False),
     Column("records", Text, nullable=False),
     Column("output", Text, nullable=False),
+    Column("audit_output", Text, nullable=False),
     Column("manifest", LargeBinary, nullable=False),
     Column("revision", Text, nullable=False),
     Column("metrics", Text),

@@ -22,12 +22,12 @@ from torch import Tensor
 from openledger.influence import index
 from openledger.influence.decoder import Decoder
 from openledger.influence.parameters import Parameter
-from services.factory import checkpoint, nf4, write
+from services.factory import checkpoint, write
 from services.factory.data import Example, split
 from services.factory.progress import Cancelled, Diverged, Progress, Reporter, TrainingError
 from services.factory.schedule import batches, evaluation_steps
 from services.factory.spec import FineTuneSpec, unsupported
-from services.factory.training_run import TrainingRun
+from services.factory.training_run import TrainingRun, load_base
 from services.factory.work import Work
 
 __all__ = ["Cancelled", "Diverged", "Progress", "TrainResult", "TrainingError", "train"]
@@ -82,10 +82,8 @@ def train(
     training, held_out = split(examples, spec.held_out, spec.seed)
     training += canaries
     on_progress(Progress("loading", 0, len(batches(spec, len(training)))))
-    decoder = Decoder.load(base_path)
+    decoder = load_base(spec, base_path)
     _check_base(spec, decoder, [*training, *held_out])
-    if spec.quantise == "nf4":
-        nf4.quantise(decoder)
     run = TrainingRun(spec, decoder, training)
     work = Work(spec, decoder)
     total = work.of_run(training, held_out, len(evaluation_steps(spec, len(run.plan))))

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from openledger.influence.decoder import Decoder
 from openledger.influence.lora import Adapter, attached, decomposed
 from openledger.influence.per_example import PerExampleGradients
 from openledger.influence.shadow import AdamW, Batch, ShadowTrajectories
+from services.factory import nf4
 from services.factory.data import Example
 from services.factory.passes import Curved, Trunk, batch_pass, evaluate
 from services.factory.progress import Diverged
@@ -131,6 +133,14 @@ class TrainingRun:
         self.shadows.restore(tensors, numbers["steps"])
         evaluations = [(int(step), float(loss)) for step, loss in numbers["evaluations"]]
         self.history = History(list(numbers["before"]), list(numbers["losses"]), evaluations)
+
+
+def load_base(spec: FineTuneSpec, folder: Path) -> Decoder:
+    """The base model as the run trains on it. Raises BaseModelError."""
+    decoder = Decoder.load(folder)
+    if spec.quantise == "nf4":
+        nf4.quantise(decoder)
+    return decoder
 
 
 def initial(spec: FineTuneSpec, decoder: Decoder) -> tuple[Adapter, Tensor]:

@@ -115,6 +115,7 @@ def estimate_to(estimate: Estimate, admitted: Admitted, tariff: Tariff) -> pb.Fi
         held_out_records=estimate.held_out_records,
         train_tokens=estimate.train_tokens,
         counterfactual_tokens=estimate.counterfactual_tokens,
+        counterfactual_seconds=estimate.counterfactual_seconds,
         steps=estimate.steps,
         seconds=estimate.seconds,
         memory_bytes=estimate.memory_bytes,

@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from services.factory.counterfactual_plan import FEWEST, distinct, fewest, trainings
 from services.factory.spec import FineTuneSpec
 
 FEW_RECORDS, FEW_HELD_OUT = 50, 20
+FEW_HALVES = 16
+"""From simulations, see ``openledger.influence.agreement.over_queries_and_points``."""
 MANY_VIEWS, BOLD_RATE = 10, 5e-3
 DROPPED_SHARE, DOMINANT_SHARE = 0.2, 0.5
 
@@ -35,11 +38,18 @@ class Prospect:
     """Records that would be trained on, by address."""
     seconds: float
     memory_bytes: int
+    counterfactual_seconds: float = 0.0
+    """Of the trainings again, among all seconds."""
 
 
 def cautions(prospect: Prospect, most_seconds: float, most_memory: int) -> list[Caution]:
     """most_seconds, most_memory: what a run may take here; 0 bytes where nobody said."""
-    return [*_of_data(prospect), *_of_training(prospect), *_of_limits(prospect, most_seconds, most_memory)]
+    return [
+        *_of_data(prospect),
+        *_of_training(prospect),
+        *_of_audit(prospect),
+        *_of_limits(prospect, most_seconds, most_memory),
+    ]
 
 
 def _of_data(p: Prospect) -> Iterator[Caution]:
@@ -94,6 +104,35 @@ def _of_training(p: Prospect) -> Iterator[Caution]:
             "NOT_ON_VLLM",
             "vLLM does not serve DoRA: an OpenLoRA whose engine is vLLM, as it is by default, will refuse this "
             "adapter; the transformers engine serves it, more slowly. Without dora both do",
+        )
+
+
+def _of_audit(p: Prospect) -> Iterator[Caution]:
+    people, need = len(p.contributors), fewest(p.spec)
+    if not p.spec.trained_again:
+        return
+    if people < need:
+        yield Caution(
+            "TOO_FEW_CONTRIBUTORS",
+            f"training again as asked for needs the records of {need} contributors, and there are {people}: it would "
+            "fail; leave out halves" + (" and leave_one_out" if people < FEWEST else ""),
+        )
+        return
+    yield Caution(
+        "TRAINED_AGAIN",
+        f"it is trained again {trainings(p.spec, people)} times, to measure how far the paid scores can be trusted: "
+        f"about {p.counterfactual_seconds / 60:.0f} of {p.seconds / 60:.0f} minutes",
+    )
+    if p.held_out == 0:
+        yield Caution(
+            "AUDIT_NOT_JUDGED",
+            "no record is held out: trainings again give vectors, and nothing says how well scores agree with them",
+        )
+    if 0 < p.spec.halves < FEW_HALVES or distinct(people, p.spec.halves) < p.spec.halves:
+        yield Caution(
+            "FEW_HALVES",
+            f"{distinct(people, p.spec.halves)} different halves of {people} contributors are few: agreement can be "
+            f"said only roughly; {FEW_HALVES} or more are better",
         )
 
 

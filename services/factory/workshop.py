@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -40,6 +41,8 @@ class Workshop:
     estimator: Estimator
     records: ArtifactStore
     """Verified records of snapshots, never published."""
+    workers: Path
+    """Folder of what the executor's workers made."""
     artifacts: ArtifactStore
     bell: Bell
     threads: int

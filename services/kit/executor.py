@@ -87,8 +87,17 @@ class Executor(Protocol):
         A shard that is asked for twice at once is worked on once.  Reports come in order, to whoever asked first.
         """
 
+    async def find(self, shard: Shard) -> Done | None:
+        """A shard's result, where it is finished; starts nothing."""
+
     async def discard(self, shard: Shard) -> None:
         """Remove what killed or cancelled attempts left in scratch.  For a shard that nobody runs, or will."""
+
+    async def remove(self, shard: Shard) -> None:
+        """The same, and its result: for what is large, or must not be kept, and nobody needs any more.
+
+        Whoever asks for it again has it made again.
+        """
 
 
 async def run_all(

@@ -109,6 +109,15 @@ class ShardFolder:
         while self.unfinished.exists() and not self._swept(keep_scratch) and time.monotonic() < deadline:
             time.sleep(0.02)
 
+    def remove(self) -> None:
+        """Take the result away, unless an attempt holds the shard; whoever looks finds all of it, or nothing."""
+        with _sweeping, self.held(wait=False) as held:
+            if held and self._final.exists():
+                if self.output.exists():
+                    shutil.rmtree(self.output)
+                self._final.rename(self.output)
+        self.sweep(keep_scratch=False)
+
     def _swept(self, keep_scratch: bool) -> bool:
         with _sweeping, self.held(wait=False) as held:
             if not held:
@@ -170,6 +179,14 @@ class FolderExecutor(ABC):
 
     def close(self) -> None:  # noqa: B027 - most have nothing to let go of
         """Let go of what workers run on."""
+
+    async def find(self, shard: Shard) -> Done | None:
+        """See `Executor.find`."""
+        return await asyncio.to_thread(ShardFolder(self._root, shard).done)
+
+    async def remove(self, shard: Shard) -> None:
+        """See `Executor.remove`."""
+        await asyncio.to_thread(ShardFolder(self._root, shard).remove)
 
     async def discard(self, shard: Shard) -> None:
         """See `Executor.discard`."""

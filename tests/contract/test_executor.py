@@ -204,6 +204,18 @@ async def test_scratch_outlives_a_worker_and_output_does_not(make, root, tmp_pat
     assert left(root) == [shard.digest()]
 
 
+async def test_a_result_is_looked_up_without_work_and_can_be_taken_away(make, root, counting, tmp_path):
+    executor = make()
+    assert await executor.find(counting()) is None
+    made = await executor.run(counting(), ignore)
+    assert await make().find(counting()) == made
+    await executor.remove(counting())
+    await executor.remove(counting())
+    assert (await executor.find(counting()), left(root)) == (None, [])
+    assert await executor.run(counting(), ignore) == made
+    assert log(tmp_path) == ["ran", "ran"]
+
+
 async def test_what_nobody_will_ask_for_again_is_discarded(executor, root, tmp_path):
     shard = task("resume", deaths=1, log=str(tmp_path / "log"))
     with pytest.raises(TaskFailed):

@@ -31,7 +31,8 @@ def estimate(told: pb.FineTuneEstimate) -> None:
     grid.add_row("tokens", f"{told.train_tokens:,} in {told.steps} steps")
     if told.counterfactual_tokens:
         grid.add_row("", f"and {told.counterfactual_tokens:,} to check the contribution index")
-    grid.add_row("time", duration(told.seconds))
+    longer = f", {duration(told.counterfactual_seconds)} of it for that check" if told.counterfactual_tokens else ""
+    grid.add_row("time", duration(told.seconds) + longer)
     grid.add_row("memory", f"{told.memory_bytes / 2**30:.1f} GiB")
     grid.add_row("price", f"{format_open(int(told.price))} OPEN")
     grid.add_row("licence", f"{escape(told.licence)} (the adapter's)")
@@ -79,6 +80,8 @@ def _metrics(grid: Table, found: pb.FineTuneMetrics) -> None:
         grid.add_row("", f"token accuracy {found.accuracy_before:.1%} before, {found.accuracy_after:.1%} after")
     if found.verdict:
         grid.add_row("verdict", escape(found.verdict))
+    if found.audit:
+        grid.add_row("audit", escape(found.audit))
     grid.add_row("took", f"{duration(found.seconds)} for {found.train_tokens:,} tokens")
 
 

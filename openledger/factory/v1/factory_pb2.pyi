@@ -171,7 +171,9 @@ class FineTuneSpec(_message.Message):
     canaries: _builtins.int
     """Made-up secrets among the records, to measure what can be got out of the model again."""
     halves: _builtins.int
-    """Trainings again with random halves of the contributors, and with each one left out: the index's check."""
+    """Trainings again with random halves of the contributors (0, or 4 and more), and with each one left out: the index's
+    check, published as audit.json.
+    """
     leave_one_out: _builtins.bool
     use: Global___Use.ValueType
     quantise: _builtins.str
@@ -527,6 +529,7 @@ class FineTuneMetrics(_message.Message):
     ACCURACY_AFTER_FIELD_NUMBER: _builtins.int
     VERDICT_FIELD_NUMBER: _builtins.int
     PEAK_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    AUDIT_FIELD_NUMBER: _builtins.int
     train_records: _builtins.int
     held_out_records: _builtins.int
     contributors: _builtins.int
@@ -541,6 +544,8 @@ class FineTuneMetrics(_message.Message):
     verdict: _builtins.str
     """Whether tuning helped, in words, such as "no clear gain"."""
     peak_memory_bytes: _builtins.int
+    audit: _builtins.str
+    """How well the paid scores agree with really training again, in words; empty where that was not asked for."""
     @_builtins.property
     def dropped(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Records that were left out, and why, such as {"TOO_LONG": 3}."""
@@ -560,10 +565,11 @@ class FineTuneMetrics(_message.Message):
         accuracy_after: _builtins.float | None = ...,
         verdict: _builtins.str = ...,
         peak_memory_bytes: _builtins.int = ...,
+        audit: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_accuracy_after", b"_accuracy_after", "_accuracy_before", b"_accuracy_before", "accuracy_after", b"accuracy_after", "accuracy_before", b"accuracy_before"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accuracy_after", b"_accuracy_after", "_accuracy_before", b"_accuracy_before", "accuracy_after", b"accuracy_after", "accuracy_before", b"accuracy_before", "contributors", b"contributors", "dropped", b"dropped", "held_out_records", b"held_out_records", "loss_after", b"loss_after", "loss_before", b"loss_before", "peak_memory_bytes", b"peak_memory_bytes", "seconds", b"seconds", "train_records", b"train_records", "train_tokens", b"train_tokens", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accuracy_after", b"_accuracy_after", "_accuracy_before", b"_accuracy_before", "accuracy_after", b"accuracy_after", "accuracy_before", b"accuracy_before", "audit", b"audit", "contributors", b"contributors", "dropped", b"dropped", "held_out_records", b"held_out_records", "loss_after", b"loss_after", "loss_before", b"loss_before", "peak_memory_bytes", b"peak_memory_bytes", "seconds", b"seconds", "train_records", b"train_records", "train_tokens", b"train_tokens", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accuracy_after: _TypeAlias = _typing.Literal["accuracy_after"]  # noqa: Y015
     _WhichOneofArgType__accuracy_after: _TypeAlias = _typing.Literal["_accuracy_after", b"_accuracy_after"]  # noqa: Y015
@@ -745,6 +751,7 @@ class FineTuneEstimate(_message.Message):
     CAUTIONS_FIELD_NUMBER: _builtins.int
     SNAPSHOT_PINS_FIELD_NUMBER: _builtins.int
     BASE_SHA256_FIELD_NUMBER: _builtins.int
+    COUNTERFACTUAL_SECONDS_FIELD_NUMBER: _builtins.int
     records: _builtins.int
     train_tokens: _builtins.int
     seconds: _builtins.float
@@ -761,6 +768,8 @@ class FineTuneEstimate(_message.Message):
     """Atomic units, for all tokens that are trained, at the operator's price for 1,000 of them."""
     price_per_1k_tokens: _builtins.str
     base_sha256: _builtins.str
+    counterfactual_seconds: _builtins.float
+    """That these trainings again take, of all `seconds`."""
     @_builtins.property
     def spec(self) -> Global___FineTuneSpec: ...
     @_builtins.property
@@ -806,10 +815,11 @@ class FineTuneEstimate(_message.Message):
         cautions: _abc.Iterable[Global___Caution] | None = ...,
         snapshot_pins: _abc.Iterable[Global___SnapshotPin] | None = ...,
         base_sha256: _builtins.str = ...,
+        counterfactual_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributions", b"attributions", "base_sha256", b"base_sha256", "cautions", b"cautions", "contributors", b"contributors", "counterfactual_tokens", b"counterfactual_tokens", "dropped", b"dropped", "dropped_records", b"dropped_records", "held_out_records", b"held_out_records", "licence", b"licence", "licences", b"licences", "memory_bytes", b"memory_bytes", "price", b"price", "price_per_1k_tokens", b"price_per_1k_tokens", "records", b"records", "seconds", b"seconds", "snapshot_pins", b"snapshot_pins", "spec", b"spec", "steps", b"steps", "train_records", b"train_records", "train_tokens", b"train_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributions", b"attributions", "base_sha256", b"base_sha256", "cautions", b"cautions", "contributors", b"contributors", "counterfactual_seconds", b"counterfactual_seconds", "counterfactual_tokens", b"counterfactual_tokens", "dropped", b"dropped", "dropped_records", b"dropped_records", "held_out_records", b"held_out_records", "licence", b"licence", "licences", b"licences", "memory_bytes", b"memory_bytes", "price", b"price", "price_per_1k_tokens", b"price_per_1k_tokens", "records", b"records", "seconds", b"seconds", "snapshot_pins", b"snapshot_pins", "spec", b"spec", "steps", b"steps", "train_records", b"train_records", "train_tokens", b"train_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1224,7 +1234,7 @@ Global___FineTuneEvent: _TypeAlias = FineTuneEvent  # noqa: Y015
 
 @_typing.final
 class TrainingProgress(_message.Message):
-    """How far training is."""
+    """How far training is; of trainings again without some contributors, steps counts the trainings."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

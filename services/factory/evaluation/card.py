@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from openledger.manifest import LineageManifest
+from services.factory.audit import Audit
 from services.factory.evaluation import card_text
 from services.factory.evaluation.interval import Estimate
 from services.factory.evaluation.report import EvaluationReport
@@ -23,7 +24,9 @@ HUB_LICENCE = re.compile(
 _DATANET = re.compile(r"datanets/[^/]+")
 
 
-def write(manifest: LineageManifest, report: EvaluationReport | None, base_model: str = "") -> str:
+def write(
+    manifest: LineageManifest, report: EvaluationReport | None, base_model: str = "", audit: Audit | None = None
+) -> str:
     """README.md.  base_model: the base's id on the hub, where it has one; else its name stands there.
 
     Raises ManifestError where the manifest is not valid.
@@ -43,7 +46,7 @@ def write(manifest: LineageManifest, report: EvaluationReport | None, base_model
         eval_results=_results(manifest, report) or None,
         **_licence(manifest.licence),
     )
-    return f"---\n{data.to_yaml()}\n---\n\n{card_text.body(manifest, report, base)}"
+    return f"---\n{data.to_yaml()}\n---\n\n{card_text.body(manifest, report, base, audit)}"
 
 
 def _licence(expression: str) -> dict[str, Any]:

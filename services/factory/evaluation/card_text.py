@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from openledger.manifest import LineageManifest
+from services.factory.audit import FITTED, LEFT_OUT, PAID, SHUFFLED, Agreement, Audit
 from services.factory.evaluation.interval import Estimate
 from services.factory.evaluation.report import EvaluationReport
 
@@ -36,6 +37,13 @@ answer became by the contributor's data. Vectors of contributors that do not exi
 what does not exceed it is not paid for. It is an estimate, checked against real retrainings, and not a proof of who
 knew what first."""
 
+AUDITED = {
+    PAID: "paid: shadow trajectories",
+    LEFT_OUT: "of models without each contributor",
+    FITTED: "fitted to models of random halves",
+    SHUFFLED: "paid, shuffled: luck",
+}
+
 VERIFY = """`openledger verify RECEIPT.json` recomputes an answer's receipt from published files, and talks to no
 service. By hand:
 
@@ -45,7 +53,7 @@ service. By hand:
 - training again from the same snapshots, specification and number of threads gives the same files."""
 
 
-def body(manifest: LineageManifest, report: EvaluationReport | None, base: str) -> str:
+def body(manifest: LineageManifest, report: EvaluationReport | None, base: str, audit: Audit | None = None) -> str:
     """All of the card's text.  Raises ManifestError where the manifest is not valid."""
     people, records = len(manifest.contributors), sum(manifest.contributors.values())
     dora = bool(manifest.spec.get("dora"))
@@ -72,6 +80,7 @@ def body(manifest: LineageManifest, report: EvaluationReport | None, base: str) 
         _limits(report),
         "## Attribution",
         ATTRIBUTION,
+        *(["## Audit", _audit(audit)] if audit else []),
         "## Verify",
         _files(manifest),
         VERIFY.format(index_root=manifest.index_root),
@@ -142,6 +151,19 @@ def _evaluation(report: EvaluationReport) -> str:
     lines = [f"- {'**Warning:** ' if part.warns else ''}{inline(part.words)}" for part in findings]
     notice = f"\n\n{inline(trivia.notice)}." if trivia.notice else ""
     return f"{table}\n\n" + "\n".join(lines) + notice
+
+
+def _audit(audit: Audit) -> str:
+    rows = [(AUDITED[one.scores], _agreement(one.leave_one_out), _agreement(one.halves)) for one in audit.agreement]
+    head = ("scores", "without each contributor", "without random halves")
+    return (
+        f"{inline(audit.words)}\n\nRank correlation with what models say that were really trained again, with 95 % "
+        f"intervals; 1 is the same order, 0 is luck:\n\n{_table(head, rows)}"
+    )
+
+
+def _agreement(found: Agreement | None) -> str:
+    return f"{found.mean:.2f} ({found.low:.2f} to {found.high:.2f}), {found.models} models" if found else "not judged"
 
 
 def _limits(report: EvaluationReport | None) -> str:

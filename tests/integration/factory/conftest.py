@@ -124,7 +124,7 @@ async def watch(client, name, after=0, until=lambda event: False):
     """Events until the stream ends, or until one that is waited for."""
     events = []
     request = pb.WatchFineTuneRequest(name=name, after_sequence=after)
-    async for event in client.stream(client.factory.WatchFineTune, request, 90):
+    async for event in client.stream(client.factory.WatchFineTune, request, 300):
         events.append(event)
         if until(event):
             break

@@ -117,7 +117,7 @@ async def test_who_asks_for_dora_is_told_what_will_not_serve_it(client, base):
     assert codes[0] - codes[1] == {"NOT_ON_VLLM"}
 
 
-@pytest.mark.parametrize("field", ({"halves": 2}, {"leave_one_out": True}))
+@pytest.mark.parametrize("field", ({"halves": 1}, {"halves": 3}))
 async def test_what_no_run_here_obeys_is_refused_and_not_passed_over(client, base, field):
     await refused(estimate(client, base, **field), "UNSUPPORTED", INVALID)
     await refused(create(client, base, **field), "UNSUPPORTED", INVALID)

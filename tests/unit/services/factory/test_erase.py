@@ -3,10 +3,13 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from openledger.artifacts import ArtifactStore
 from services.factory import erase, store, store_events, store_revisions, store_snapshots
+from services.factory.lineage import TRUNK
 from services.factory.lines import line
 from services.factory.model import UNFINISHED, Metrics, Revision, State
 from services.factory.run import SnapshotPin
@@ -86,10 +89,14 @@ async def test_its_texts_are_removed_and_nobody_elses(world, tmp_path):
     who = "0x" + "0a" * 20
     mine = kept.put(line("x", who, {"t": "a"}) + line(RECORD, who, {"t": "secret"}))
     others = kept.put(line(OTHER, who, {"t": f'mentions "record":"{RECORD}"'}))
-    nothing = kept.put(b"")
+    nothing, workers = kept.put(b""), tmp_path / "executor"
+    for name, record in (("1" * 64, RECORD), (f".{'2' * 64}/output", RECORD), ("3" * 64, OTHER)):
+        (workers / name).mkdir(parents=True)
+        save_file({record: np.zeros((2, 3), np.float32)}, workers / name / TRUNK)
     world.write_now(lambda c: erase.note(c, RECORD, "its author's wish"))
     for _ in range(2):
-        await erase.purge(world, kept, RECORD)
+        await erase.purge(world, kept, workers, RECORD)
     assert [kept.has(digest) for digest in (mine, others, nothing)] == [False, True, True]
     assert sorted(file.name for file in outputs[HOLDS].iterdir()) == ["evaluation.json"]
     assert len(list(outputs[LACKS].iterdir())) == 2
+    assert [file.parent.name for file in workers.rglob(TRUNK)] == ["3" * 64], "activations tell of the text"

@@ -9,9 +9,10 @@ from services.factory.admit import Admission
 from services.factory.estimate import (
     ASSUMED_START_SECONDS,
     ASSUMED_TOKENS_PER_SECOND,
+    RETRAINING_START_SECONDS,
     Estimator,
     Tariff,
-    counterfactual_tokens,
+    counterfactual_seconds,
     seconds,
 )
 from services.factory.gather import Gatherer
@@ -42,17 +43,13 @@ def test_a_price_is_for_every_token_and_rounded_up(tokens, price):
     assert Tariff(7, 60.0).price(tokens) == price
 
 
-class Part:
-    def __init__(self, contributor):
-        self.contributor = contributor
-
-
-def test_trainings_again_take_half_and_all_but_one():
-    training = [Part(who) for who in "aabbcc"]
-    assert counterfactual_tokens(FineTuneSpec(halves=4), training, 600) == 1200
-    assert counterfactual_tokens(FineTuneSpec(leave_one_out=True), training, 600) == 1200
-    assert counterfactual_tokens(FineTuneSpec(), training, 600) == 0
-    assert counterfactual_tokens(FineTuneSpec(leave_one_out=True), [], 0) == 0
+def test_trainings_again_are_judged_by_the_last_run_and_by_what_they_leave_out():
+    spec = FineTuneSpec(leave_one_out=True, curvature_samples=1)
+    alone = counterfactual_seconds(spec, 3, 1000, LAST, 1)
+    assert alone == pytest.approx(4 * RETRAINING_START_SECONDS + 3 * 4.0 * 2 / 4)
+    assert counterfactual_seconds(spec, 3, 1000, LAST, 2) == pytest.approx(alone / 2)
+    assert counterfactual_seconds(spec, 3, 1000, None, 1) > alone
+    assert counterfactual_seconds(spec, 1, 1000, LAST, 1) == counterfactual_seconds(FineTuneSpec(), 9, 9, LAST, 1) == 0
 
 
 @pytest.fixture
@@ -90,6 +87,16 @@ async def test_counts_are_those_of_the_records(estimate, job, source):
     assert "FEW_RECORDS" in {caution.code for caution in counted.cautions}
     assert await estimate(spec) == counted
     assert source.starts == [0], "the snapshot is read once"
+
+
+async def test_trainings_again_are_counted_priced_and_told(estimate, job):
+    plain, counted = await estimate(job.spec), await estimate(replace(job.spec, leave_one_out=True))
+    assert (plain.counterfactual_tokens, plain.counterfactual_seconds) == (0, 0)
+    assert counted.counterfactual_tokens == 3 * plain.train_tokens
+    assert counted.price == 4 * plain.price
+    assert counted.seconds == pytest.approx(plain.seconds + counted.counterfactual_seconds)
+    [told] = [caution for caution in counted.cautions if caution.code == "TRAINED_AGAIN"]
+    assert "trained again 4 times" in told.message
 
 
 async def test_what_cannot_be_used_is_told_with_an_example(estimate, job, source):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import pytest
 
 from openledger import base_models, manifest
 from openledger.artifacts import ArtifactStore
+from openledger.influence.adapter_config import AdapterConfig
 from services.factory import erase, event_log, gather, store, store_events, store_snapshots
 from services.factory import job as jobs
 from services.factory.admit import Admission
@@ -31,6 +33,7 @@ RESULT = {
     "dropped": {},
     "seconds": 1.0,
 }
+TRAINED = {"metrics": RESULT["metrics"] | {"steps": 9}}
 HANG = object()
 KEY = "0x" + "11" * 32
 
@@ -40,6 +43,7 @@ class Script:
 
     def __init__(self, folder, steps):
         self.folder, self.steps, self.shards, self.discarded, self.stopped = folder, list(steps), [], [], 0
+        self.removed = []
         self.stopping, self.may_stop = asyncio.Event(), asyncio.Event()
         self.may_stop.set()
 
@@ -59,8 +63,14 @@ class Script:
             raise step
         return Done(self.folder, step)
 
+    async def find(self, shard):
+        return None
+
     async def discard(self, shard):
         self.discarded.append(shard)
+
+    async def remove(self, shard):
+        self.removed.append(shard)
 
 
 @pytest.fixture
@@ -277,6 +287,130 @@ def test_everything_that_decides_the_bytes_names_the_work(job):
     )
     assert len({jobs.shard(j).digest() for j in (job, *changed)}) == 5
     assert jobs.shard(replace(job, id="x", owner=address(5), attempts=2)).digest() == jobs.shard(job).digest()
+
+
+# --- trainings again without some contributors ------------------------------------------------------------------------
+
+FITTED = {"files": {"audit.json": "ef" * 32}, "words": "the paid scores agree well"}
+
+
+@pytest.fixture
+def audited(database, job, source, tmp_path):
+    """Puts fine-tunes that leave out each of two contributors into the line; their adapter lies above frozen layers."""
+    layers = AdapterConfig("tiny", 4, 8, ("q_proj",), (1,)).to_json()
+    (tmp_path / "adapter_config.json").write_text(json.dumps(layers))
+
+    def put(*ids, **changes):
+        spec = replace(job.spec, **({"leave_one_out": True} | changes))
+        for id_ in ids:
+            queued = replace(job, id=id_, spec=spec, snapshots=(SnapshotPin(SNAPSHOT, source.info.root),))
+            database.write_now(lambda c, q=queued: store.add_fine_tune(c, q, "waiting"))
+
+    return put
+
+
+def tasks(script):
+    return [shard.task.rpartition(":")[2] for shard in script.shards]
+
+
+async def test_trainings_again_follow_the_run_and_their_files_are_named_beside_its_own(database, audited, work):
+    audited("a")
+    async with work(RESULT | TRAINED, {}, {}, {}, {}, FITTED) as script:
+        done = await at(database, "a", ENDED)
+        async with asyncio.timeout(100):
+            while not script.removed:
+                await asyncio.sleep(0.01)
+    assert tasks(script) == ["fine_tune", "trunk", "retrain", "retrain", "retrain", "fit"]
+    made = manifest.parse(done.manifest)
+    assert made.files == RESULT["files"] | FITTED["files"]
+    assert made.spec["leave_one_out"] is True
+    assert (done.metrics.audit, done.audit_output) == (FITTED["words"], str(script.folder))
+    assert script.removed == [script.shards[1]], "activations are not kept"
+    told = [message for _, message in said(database, "a")]
+    assert [m for m in told if m.startswith("training again without some contributors")][-1].endswith("3 of 3 done")
+    assert told.index(event_log.PHASES["trunk"]) < told.index(event_log.PHASES["fit"])
+
+
+async def test_the_run_is_the_same_shard_whatever_is_trained_again_after_it(database, audited, work, job):
+    audited("a")
+    async with work(RESULT | TRAINED) as script:
+        await at(database, "a", ENDED)
+    done = database.read_now(lambda c: store.find(c, "a"))
+    plain = jobs.shard(replace(done, spec=replace(done.spec, leave_one_out=False, halves=0)))
+    assert script.shards[0] == jobs.shard(done) == plain
+
+
+async def test_too_few_contributors_are_told_before_anything_is_trained(database, audited, work):
+    audited("a", halves=4)
+    async with work() as script:
+        failed = await at(database, "a", ENDED)
+    assert (failed.state, failed.reason, script.shards) == (State.FAILED, "TOO_FEW_CONTRIBUTORS", [])
+    assert "at least 4 contributors, and there are 2" in failed.message
+
+
+async def test_too_few_of_those_whose_records_could_be_used_are_told_after_the_run(database, audited, work):
+    audited("a")
+    async with work(RESULT | TRAINED | {"contributors": {address(1): 3}}) as script:
+        failed = await at(database, "a", ENDED)
+    assert (failed.reason, tasks(script)) == ("TOO_FEW_CONTRIBUTORS", ["fine_tune"])
+
+
+@pytest.mark.parametrize(("kind", "reason"), (("Diverged", "NAN_LOSS"), ("DiskFull", "DISK_FULL")))
+async def test_a_training_again_that_fails_fails_the_fine_tune_with_its_reason(database, audited, work, kind, reason):
+    audited("a", "b")
+    fails = TaskFailed(kind, "trained again without 0xa: what the task said")
+    async with work(RESULT | TRAINED, {}, {}, fails, RESULT | TRAINED) as script:
+        failed = await at(database, "a", ENDED)
+        assert (await at(database, "b", ENDED)).state is State.FAILED, "it has no files in this script"
+    assert (failed.state, failed.reason, failed.manifest) == (State.FAILED, reason, b"")
+    assert failed.message == "trained again without 0xa: what the task said"
+    assert tasks(script)[:4] == ["fine_tune", "trunk", "retrain", "retrain"]
+
+
+async def test_a_dead_worker_repeats_its_own_training_again_alone(database, audited, work):
+    audited("a")
+    died = TaskFailed("WorkerDied", "status -9")
+    async with work(RESULT | TRAINED, {}, {}, died, {}, {}, FITTED) as script:
+        done = await at(database, "a", ENDED)
+    assert done.state is State.SUCCEEDED
+    digests = [shard.digest() for shard in script.shards]
+    assert tasks(script) == ["fine_tune", "trunk", "retrain", "retrain", "retrain", "retrain", "fit"]
+    assert digests[3] == digests[4]
+    assert len(set(digests)) == 6
+
+
+async def test_a_training_again_that_kills_its_workers_is_given_up(database, audited, work):
+    audited("a")
+    died = TaskFailed("WorkerDied", "status -9")
+    async with work(RESULT | TRAINED, {}, died, died, died):
+        failed = await at(database, "a", ENDED)
+    assert (failed.state, failed.reason) == (State.FAILED, "WORKER_DIED")
+
+
+async def test_trainings_again_count_in_the_time_that_a_fine_tune_may_take(database, audited, work):
+    audited("a")
+    async with work(RESULT | TRAINED, {}, HANG, limits=Limits(100, 0.5)) as script:
+        failed = await at(database, "a", ENDED)
+    assert (failed.reason, script.stopped) == ("OUT_OF_TIME", 1)
+    assert "fewer trainings again" in failed.message
+
+
+async def test_a_cancelled_training_again_is_stopped_and_leaves_no_activations(database, audited, work):
+    audited("a")
+    async with work(RESULT | TRAINED, {}, {}, HANG) as script:
+        async with asyncio.timeout(100):
+            while len(script.shards) < 4:
+                await asyncio.sleep(0.01)
+        await database.write(lambda c: store.move(c, "a", State.CANCELLED, "cancelled"))
+        script.bell.ring()
+        async with asyncio.timeout(100):
+            while not script.removed:
+                await asyncio.sleep(0.01)
+    assert script.stopped == 1
+    assert said(database, "a")[-1] == (State.CANCELLED, "cancelled")
+    assert script.removed == [script.shards[1]]
+    cancelled = database.read_now(lambda c: store.find(c, "a"))
+    assert (cancelled.manifest, cancelled.audit_output) == (b"", "")
 
 
 # --- several snapshots, their licences, and records that are erased ---------------------------------------------------

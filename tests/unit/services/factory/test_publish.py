@@ -8,9 +8,10 @@ import pytest
 from openledger import canonical, manifest
 from openledger.artifacts import ArtifactStore
 from services.factory import erase, store, store_revisions
+from services.factory.audit import FILE, LEFT_OUT_INDEX, Audit
 from services.factory.licence import Attribution, Use
 from services.factory.lineage import lineage as signed_lineage
-from services.factory.lineage import measured
+from services.factory.lineage import measured, with_audit
 from services.factory.model import State
 from services.factory.publish import check_erased, name_it, put_artifacts
 from services.factory.run import SnapshotPin
@@ -82,6 +83,25 @@ async def test_once_published_the_trained_files_are_not_needed_any_more(done, ar
     for name in manifest.FILES:
         (tmp_path / "output" / name).unlink()
     assert (await put_artifacts(done, artifacts)).name == first.name
+
+
+async def test_what_trainings_again_gave_is_published_from_where_it_lies(job, done, artifacts, tmp_path):
+    judged = Audit("they agree", (), 0, 0, None, (), False, (), 0, 0, 1.0, 3, 9, "ab" * 32)
+    (tmp_path / "audit").mkdir()
+    (tmp_path / "audit" / FILE).write_bytes(judged.to_bytes())
+    (tmp_path / "audit" / LEFT_OUT_INDEX).write_bytes(b"vectors")
+    files = {
+        name: hashlib.sha256((tmp_path / "audit" / name).read_bytes()).hexdigest() for name in (FILE, LEFT_OUT_INDEX)
+    }
+    trained = result(tmp_path / "again")
+    told = with_audit(trained, {"files": files, "words": judged.words})
+    made = lineage(job, told)
+    audited = replace(done, manifest=made.to_bytes(), revision=made.revision, audit_output=str(tmp_path / "audit"))
+    revision = await put_artifacts(audited, artifacts)
+    assert artifacts.get(manifest.parse(made.to_bytes()).files[FILE]) == judged.to_bytes()
+    assert artifacts.has(files[LEFT_OUT_INDEX])
+    assert "## Audit\n\nthey agree" in artifacts.get(revision.card).decode()
+    assert measured(told).audit == "they agree"
 
 
 @pytest.mark.parametrize("harm", ("changed", "missing"))

@@ -105,3 +105,13 @@ def test_patience_needs_something_to_wait_for(nothing_to_wait_for: dict[str, flo
 def test_dora_needs_the_bases_own_rows() -> None:
     with pytest.raises(SpecError, match="dora"):
         FineTuneSpec.from_json({"dora": True, "quantise": "nf4"})
+
+
+def test_too_few_halves_are_not_passed_over() -> None:
+    assert "halves: 3 are too few" in unsupported(FineTuneSpec(halves=3))
+    assert unsupported(FineTuneSpec(halves=4, leave_one_out=True)) == ""
+    assert [FineTuneSpec(**asked).trained_again for asked in ({}, {"halves": 4}, {"leave_one_out": True})] == [
+        False,
+        True,
+        True,
+    ]

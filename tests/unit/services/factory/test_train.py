@@ -14,7 +14,7 @@ from transformers import LlamaForCausalLM
 from openledger.influence.dora import MAGNITUDE
 from openledger.influence.index import ContributionIndex, root
 from openledger.influence.lora import Adapter
-from services.factory import task
+from services.factory import inputs
 from services.factory.data import Example, split, tokenise
 from services.factory.passes import fastest_precision
 from services.factory.train import Cancelled, Progress, Scratch, TrainingError, TrainResult, train
@@ -270,7 +270,7 @@ def test_a_disk_that_is_full_at_a_checkpoint_costs_nothing_that_was_there(
 
         with pytest.raises((OSError, SafetensorError)) as error:
             train(settings, examples, base, tmp_path / "out", fill, scratch=scratch)
-        assert task.is_disk_full(error.value)
+        assert inputs.is_disk_full(error.value)
         assert [file.name for file in scratch.folder.iterdir()] == ["checkpoint.safetensors"]
         assert not (tmp_path / "out").exists()
         disk.free()

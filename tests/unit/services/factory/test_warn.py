@@ -42,10 +42,21 @@ def test_a_good_run_needs_no_word():
         ({"spec": FineTuneSpec(dora=True)}, "NOT_ON_VLLM"),
         ({"seconds": 4000.0}, "LONG"),
         ({"memory_bytes": 2**35}, "MUCH_MEMORY"),
+        ({"spec": FineTuneSpec(leave_one_out=True)}, "TRAINED_AGAIN"),
+        ({"spec": FineTuneSpec(halves=8)}, "FEW_HALVES"),
+        ({"spec": FineTuneSpec(halves=64), "contributors": dict.fromkeys("abcd", 90)}, "FEW_HALVES"),
+        ({"spec": FineTuneSpec(halves=64), "contributors": dict.fromkeys("abc", 120)}, "TOO_FEW_CONTRIBUTORS"),
+        ({"spec": FineTuneSpec(leave_one_out=True), "contributors": {"a": 360}}, "TOO_FEW_CONTRIBUTORS"),
+        ({"spec": FineTuneSpec(leave_one_out=True), "training": 400, "held_out": 0}, "AUDIT_NOT_JUDGED"),
     ),
 )
 def test_what_should_be_known_is_said(change, code):
     assert code in codes(replace(GOOD, **change))
+
+
+def test_what_would_fail_is_not_told_as_if_it_took_time():
+    alone = replace(GOOD, spec=FineTuneSpec(leave_one_out=True), contributors={"a": 360})
+    assert codes(alone) == ["ONE_CONTRIBUTOR", "TOO_FEW_CONTRIBUTORS"]
 
 
 def test_a_run_without_any_usable_record_can_be_warned_of():

@@ -83,6 +83,17 @@ def test_the_next_attempt_finds_scratch_and_an_empty_output(folder):
         assert (folder.scratch / "checkpoint").read_text() == "kept"
 
 
+def test_a_result_is_not_taken_away_from_under_whoever_holds_the_shard(folder, holder, tmp_path):
+    (tmp_path / SHARD.digest()).mkdir()
+    (tmp_path / SHARD.digest() / "result.json").write_text("{}")
+    folder.remove()
+    assert folder.done() is not None
+    holder.stdin.close()
+    holder.wait(30)
+    folder.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_sweeping_keeps_scratch_where_there_is_some(folder):
     work(folder)
     (folder.unfinished / "reports-1").touch()

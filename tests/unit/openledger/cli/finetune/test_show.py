@@ -49,6 +49,16 @@ def test_an_estimate_tells_price_licence_and_cautions(capsys: pytest.CaptureFixt
         assert words in text
 
 
+def test_trainings_again_are_told_before_with_their_time_and_afterwards_with_what_they_found(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show.estimate(pb.FineTuneEstimate(seconds=5400, counterfactual_tokens=9000, counterfactual_seconds=3000, price="0"))
+    show.fine_tune(pb.FineTune(name="fineTunes/x", metrics=pb.FineTuneMetrics(audit="the paid scores agree well")))
+    text = capsys.readouterr().out
+    for words in ("1.5 h, 50 min of it for that check", "9,000 to check", "the paid scores agree well"):
+        assert words in text
+
+
 def test_an_evaluation_shows_verdict_warnings_and_samples(capsys: pytest.CaptureFixture[str]) -> None:
     sample = {"record": "r", "prompt": "what?", "base": "hm", "tuned": "this", "reference": "that"}
     report = {"judgement": {"words": "no clear gain"}, "warnings": ["it recites"], "samples": [sample]}

@@ -8,6 +8,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from openledger.manifest import Attribution, Base, LineageManifest, Snapshot
+from services.factory.audit import Agreement, Audit, Judged
 from services.factory.evaluation import card_text
 from services.factory.evaluation.card import write
 from services.factory.evaluation.forgetting import not_measured
@@ -161,3 +162,14 @@ def test_several_snapshots_of_one_datanet() -> None:
 def test_the_front_matter_is_plain_yaml() -> None:
     _, front, _ = write(manifest(), report()).split("---\n", 2)
     assert yaml.safe_load(front)["model-index"][0]["name"] == "letters"
+
+
+def test_an_audit_is_told_with_its_intervals_and_what_was_not_judged() -> None:
+    agreement = (Judged("paid", Agreement(0.91, 0.8, 0.97, 8), None), Judged("shuffled", None, None))
+    fields: dict[str, Any] = {"contributors": (), "left_out": True, "halves": (), "fitted": 0, "asked_halves": 0}
+    audit = Audit("they *agree*", agreement, 9, 9, 1e-6, ridge=1.0, seed=0, steps=9, training="ab" * 32, **fields)
+    text = write(manifest(), report(), audit=audit)
+    assert r"they \*agree\*" in text
+    assert "| paid: shadow trajectories | 0.91 (0.80 to 0.97), 8 models | not judged |" in text
+    assert "| paid, shuffled: luck | not judged | not judged |" in text
+    assert "## Audit" not in write(manifest(), report())
