@@ -161,6 +161,31 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Split:
+    """Basis points of a fee without the platform's part; the rest is the contributors'."""
+
+    developer_bps: int
+    stakers_bps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """An adapter revision as the registry holds it. `snapshots` is their `openledger.abi.snapshots_key`.
+
+    With a change of its split, if one is announced: what to, and from when it can be made.
+    """
+
+    index_root: bytes
+    base: bytes
+    snapshots: bytes
+    developer: str
+    split: Split
+    registered_at: int
+    change: Split | None = None
+    change_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Contracts:
     """Where the contracts are, and the block from which their events start."""
 
@@ -170,6 +195,7 @@ class Contracts:
     distributor: str
     escrow: str
     registry: str
+    models: str
 
 
 class Chain(Protocol):
@@ -279,6 +305,10 @@ class Chain(Protocol):
 
     def snapshot(self, datanet: str, version: int) -> Snapshot | None:
         """The snapshot committed for a datanet's resource name, or None."""
+        ...
+
+    def revision(self, digest: bytes) -> Revision | None:
+        """The adapter revision registered under its manifest's SHA-256, or None."""
         ...
 
 

@@ -22,7 +22,9 @@ from services.ledger.chain import (
     Deposit,
     Epoch,
     NodeRefused,
+    Revision,
     Snapshot,
+    Split,
     Withdrawal,
 )
 from services.ledger.chain_node import TIMEOUT_SECONDS, Node
@@ -112,6 +114,14 @@ class RpcChain(Node):
         key = datanet_key(datanet)
         found = Snapshot(*self.read("DatanetRegistry", self.contracts.registry, "snapshotOf", key, version))
         return found if found.records else None
+
+    def revision(self, digest: bytes) -> Revision | None:
+        *made, developer_bps, stakers_bps, at = self.read("ModelRegistry", self.contracts.models, "revisionOf", digest)
+        if not at:
+            return None
+        *change, change_at = self.read("ModelRegistry", self.contracts.models, "changeOf", digest)
+        announced = Split(*change) if change_at else None
+        return Revision(*made, Split(developer_bps, stakers_bps), at, announced, change_at)
 
     def _escrow_logs(self, event: str, from_block: int, to_block: int | None) -> Iterator[dict[str, Any]]:
         return self.logs("InferenceEscrow", self.contracts.escrow, event, from_block, self._last(to_block))
