@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from openledger.abi import datanet_key, encode_call
 from openledger.spending import SpendingAuthorisation
-from services.ledger.chain import Call, Contracts, Split
+from services.ledger.chain import Call, Contracts
+from services.ledger.registries import Lineage, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +28,6 @@ class ClaimLeaf:
     account: str
     cumulative: int
     proof: Sequence[bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """An adapter revision and what it was made from. Digests and roots are 32 bytes; `developer` is an address."""
-
-    revision: bytes
-    index_root: bytes
-    base: bytes
-    snapshots: Sequence[tuple[str, int, bytes]]
-    """Each a datanet's resource name, a version and a root, in the manifest's order."""
-    developer: str
 
 
 def deposit_for(at: Contracts, payer: str, amount: int) -> Call:
@@ -92,27 +81,12 @@ def commit_snapshot(at: Contracts, datanet: str, version: int, root: bytes, reco
     return Call(at.registry, encode_call("DatanetRegistry", "commitSnapshot", *arguments))
 
 
-def register(at: Contracts, made: Made, split: Split, uri: str) -> Call:
-    """Registers an adapter revision, whose snapshots must be anchored. For the committer."""
-    snapshots = [(datanet_key(datanet), version, root) for datanet, version, root in made.snapshots]
+def register(at: Contracts, revision: bytes, lineage: Lineage, split: Split, uri: str) -> Call:
+    """Registers an adapter revision by its manifest's SHA-256; its snapshots must be anchored. For the committer."""
+    snapshots = [(datanet_key(datanet), version, root) for datanet, version, root in lineage.snapshots]
     terms = (split.developer_bps, split.stakers_bps)
-    arguments = (made.revision, made.index_root, made.base, snapshots, made.developer, terms, uri)
+    arguments = (revision, lineage.index_root, lineage.base, snapshots, lineage.developer, terms, uri)
     return Call(at.models, encode_call("ModelRegistry", "register", *arguments))
-
-
-def propose_split(at: Contracts, revision: bytes, split: Split) -> Call:
-    """Announces another split of a revision. For its developer, as the next two."""
-    return Call(at.models, encode_call("ModelRegistry", "proposeSplit", revision, (split.developer_bps, split.stakers_bps)))
-
-
-def activate_split(at: Contracts, revision: bytes) -> Call:
-    """Makes the announced change, once its delay is over."""
-    return Call(at.models, encode_call("ModelRegistry", "activateSplit", revision))
-
-
-def cancel_split(at: Contracts, revision: bytes) -> Call:
-    """Takes the announced change back."""
-    return Call(at.models, encode_call("ModelRegistry", "cancelSplit", revision))
 
 
 def transfer(at: Contracts, to: str, amount: int) -> Call:

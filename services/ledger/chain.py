@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from eth_account.signers.local import LocalAccount
 
 from openledger.claims import address_bytes
+from services.ledger.registries import Revision, Snapshot
 
 GAS_MARGIN = 1.2  # on estimates: state may change between estimate and block
 
@@ -149,40 +150,6 @@ class Epoch:
     cumulative_total: int
     active_at: int
     leaf_count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A datanet's snapshot as the registry holds it."""
-
-    root: bytes
-    records: int
-    committed_at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """Basis points of a fee without the platform's part; the rest is the contributors'."""
-
-    developer_bps: int
-    stakers_bps: int
-
-
-@dataclass(frozen=True, slots=True)
-class Revision:
-    """An adapter revision as the registry holds it. `snapshots` is their `openledger.abi.snapshots_key`.
-
-    With a change of its split, if one is announced: what to, and from when it can be made.
-    """
-
-    index_root: bytes
-    base: bytes
-    snapshots: bytes
-    developer: str
-    split: Split
-    registered_at: int
-    change: Split | None = None
-    change_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
