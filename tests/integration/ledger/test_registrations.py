@@ -6,18 +6,23 @@ import asyncio
 import json
 import uuid
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import grpc
 import pytest
 
+from openledger import manifest
 from openledger.abi import encode_call
 from openledger.client import ApiError, Client, Wallet
 from openledger.ledger.v1 import ledger_pb2
+from services.factory.ledger_registrar import LedgerRegistrar
+from services.factory.model import Metrics, Revision
 from services.kit.testing import as_service, as_wallet, endpoints
 from services.ledger.chain import Call, CallReverted, ChainUnavailable
 from services.ledger.chain_rpc import RpcChain
 from tests.ledger_world import (
     DEVELOPER,
+    EARNERS,
     OPERATOR,
     anchor,
     asked_again,
@@ -70,6 +75,38 @@ async def test_a_revision_is_registered_once_and_everybody_sees_it(world, where,
     async with anybody(where) as client:
         assert await shown(client, request.revision) == first
         assert (await info(client)).contracts["ModelRegistry"] == first.contract
+
+
+async def test_the_factorys_registrar_is_understood(world, where, snapshot):
+    lineage = manifest.sign(
+        manifest.LineageManifest(
+            adapter="letters",
+            base=manifest.Base("tiny", "2" * 64),
+            files=dict.fromkeys(manifest.FILES, "f" * 64),
+            index_root="1" * 64,
+            snapshots=(manifest.Snapshot(snapshot.snapshot, snapshot.root),),
+            spec={},
+            contributors={EARNERS[0].address: 3},
+            owner=DEVELOPER.address,
+            metrics={},
+            code="a test",
+            licence="MIT",
+            use="commercial",
+        ),
+        OPERATOR.private_key,
+    )
+    metrics = Metrics(1, 0, {}, 1, 0.0, 0.0, 10, 1.0)
+    revision = Revision(lineage.revision, "letters", "one", lineage.to_bytes(), metrics, datetime.now(UTC))
+    made = []
+    for _ in range(2):  # the second one knows nothing of the first
+        async with as_service("factory", ledger=where) as client:
+            made.append(await LedgerRegistrar(client, 20).register(revision))
+        assert made[0] == made[-1]
+    found = world.chain().revision(bytes.fromhex(lineage.digest))
+    assert (found.developer, found.index_root.hex()) == (DEVELOPER.address, lineage.index_root)
+    async with anybody(where) as client:
+        told = await shown(client, revision.name)
+    assert vars(made[0]) == {name: getattr(told, name) for name in ("chain_id", "contract", "transaction", "block")}
 
 
 @pytest.mark.parametrize(
