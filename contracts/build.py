@@ -25,7 +25,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 FOUNDRY = HERE / "node_modules" / "@foundry-rs"
 ARTIFACTS = HERE.parent / "openledger" / "contracts"
-CONTRACTS = ("OpenToken", "RewardsDistributor", "InferenceEscrow", "DatanetRegistry")
+CONTRACTS = ("OpenToken", "RewardsDistributor", "InferenceEscrow", "DatanetRegistry", "ModelRegistry")
 
 
 class Missing(Exception):

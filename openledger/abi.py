@@ -16,7 +16,7 @@ from eth_abi.exceptions import DecodingError
 
 from openledger.claims import keccak
 
-CONTRACTS = ("OpenToken", "RewardsDistributor", "InferenceEscrow", "DatanetRegistry")
+CONTRACTS = ("OpenToken", "RewardsDistributor", "InferenceEscrow", "DatanetRegistry", "ModelRegistry")
 SELECTOR_BYTES = 4
 
 
@@ -63,6 +63,12 @@ def artifact(contract: str) -> Artifact:
 def datanet_key(name: str) -> bytes:
     """The 32 bytes that stand for a datanet (`datanets/...`) in the registry."""
     return keccak(name.encode())
+
+
+def snapshots_key(snapshots: Sequence[tuple[str, int, bytes]]) -> bytes:
+    """The 32 bytes that stand for the snapshots (datanet's name, version, root) of a revision, in that order."""
+    lines = [(datanet_key(datanet), version, root) for datanet, version, root in snapshots]
+    return keccak(encode(["(bytes32,uint64,bytes32)[]"], [lines]))
 
 
 def encode_creation(contract: str, *arguments: Any) -> bytes:

@@ -43,6 +43,7 @@ TERMS = Terms(
     committer=OPERATOR.address,
     challenge_window=1,
     withdraw_delay=60,
+    split_delay=1,
 )
 
 

@@ -1,4 +1,4 @@
-"""The world around the Factory, for its tests: a Datanet with a real snapshot, and an identity service, over real gRPC.
+"""The world around the Factory, for its tests: a Datanet with a real snapshot, identity and a ledger, over real gRPC.
 
 The snapshot's commitments and root are real (openledger/records.py), so what a test breaks is found as it would be.
 """
@@ -13,17 +13,20 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import grpc
+from google.longrunning import operations_pb2, operations_pb2_grpc
+from google.rpc.status_pb2 import Status
 
 from openledger import records
 from openledger.base_model_sources import file_sha256
 from openledger.client import Wallet
 from openledger.datanet.v1 import datanet_pb2, datanet_pb2_grpc
 from openledger.identity.v1 import identity_pb2, identity_pb2_grpc
+from openledger.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from services.factory.config import FactoryConfig
 from services.factory.source import SnapshotInfo, SourceRecord, SourceUnavailable
 from services.kit.auth import PUBLIC, Authenticator, services
 from services.kit.config import ServiceConfig
-from services.kit.errors import not_found, unavailable
+from services.kit.errors import not_found, precondition, unavailable
 from services.kit.metrics import Metrics
 from services.kit.server import Assembly
 from services.kit.testing import SECRET, TestIssuer, served, settings
@@ -175,6 +178,54 @@ class ListSource:
             yield record
 
 
+@dataclass
+class Ledger(ledger_pb2_grpc.LedgerServiceServicer, operations_pb2_grpc.OperationsServicer):
+    """Registers revisions as the real one does: once by digest, one answer a request id; misbehaves as told."""
+
+    away: bool = False
+    slow: bool = False
+    """Operations do not end while this is so."""
+    refuses: int = 0
+    """So many registrations yet fail on chain."""
+    asked: list[ledger_pb2.RegisterRevisionRequest] = field(default_factory=list)
+    registered: dict[str, ledger_pb2.RegisterRevisionRequest] = field(default_factory=dict)
+    """By the operation's name, in order."""
+    _answers: dict[str, str] = field(default_factory=dict)
+    _failed: set[str] = field(default_factory=set)
+
+    async def RegisterRevision(self, request: Any, context: Any) -> Any:
+        if self.away:
+            raise unavailable("AWAY", "the ledger is being restarted", 1)
+        self.asked.append(request)
+        name = self._answers.setdefault(request.request_id, f"operations/register-{request.revision[-64:]}")
+        if self.refuses and request.request_id not in self._failed:
+            self.refuses -= 1
+            name = self._answers[request.request_id] = f"operations/failed-{len(self.asked)}"
+            self._failed.add(request.request_id)
+        if "failed" not in name:
+            self.registered.setdefault(name, request)
+        return operations_pb2.Operation(name=name)
+
+    async def WaitOperation(self, request: Any, context: Any) -> Any:
+        if self.away:
+            raise unavailable("AWAY", "the ledger is being restarted", 1)
+        operation = operations_pb2.Operation(name=request.name, done=not self.slow)
+        if "failed" in request.name:
+            fault = precondition("REGISTRATION_REFUSED", "the registry does not take it")
+            operation.error.CopyFrom(Status.FromString(fault.to_status("ledger").SerializeToString()))
+        elif operation.done:
+            operation.response.Pack(self.registration(request.name))
+        return operation
+
+    def registration(self, name: str) -> ledger_pb2.ModelRegistration:
+        """What the operation of that name answers."""
+        asked, block = self.registered[name], list(self.registered).index(name) + 1
+        transaction = "0x" + hashlib.sha256(asked.revision.encode()).hexdigest()
+        return ledger_pb2.ModelRegistration(
+            revision=asked.revision, chain_id=31337, contract="0x" + "c" * 40, transaction=transaction, block=block
+        )
+
+
 class _Identity(identity_pb2_grpc.IdentityServiceServicer):
     def __init__(self, issuer: TestIssuer) -> None:
         self._issuer = issuer
@@ -195,12 +246,15 @@ class World:
     issuer: TestIssuer
     datanet: Datanet
     key_file: Path
+    ledger: Ledger
 
     def config(self, folder: Path, *bases: str, **more: Any) -> FactoryConfig:
         """A Factory that lives in this world with its files under `folder`; all of a world sign with one key."""
         peers = {"datanet": self.address, "ledger": self.address}
         signing = {"signing_key_file": self.key_file}
-        return FactoryConfig(**settings("factory", folder, **peers, bases=bases, threads=1, **(signing | more)))
+        quick = {"register_backoff_seconds": 0.2, "register_wait_seconds": 5.0}
+        given = peers | quick | signing | more
+        return FactoryConfig(**settings("factory", folder, bases=bases, threads=1, **given))
 
     def client(self, wallet: Wallet, factory: str) -> Any:
         return self.issuer.client(wallet, factory=factory)
@@ -214,7 +268,7 @@ async def world(folder: Path, datanet: Datanet) -> AsyncIterator[World]:
     async def no_keys() -> str:
         return issuer.jwks
 
-    identity = _Identity(issuer)
+    identity, ledger = _Identity(issuer), Ledger()
     factory_alone = services("factory")
     assembly = Assembly(
         config=_WorldConfig(**settings("world", folder)),
@@ -225,15 +279,21 @@ async def world(folder: Path, datanet: Datanet) -> AsyncIterator[World]:
             "openledger.identity.v1.IdentityService": lambda s: identity_pb2_grpc.add_IdentityServiceServicer_to_server(
                 identity, s
             ),
+            "openledger.ledger.v1.LedgerService": lambda s: ledger_pb2_grpc.add_LedgerServiceServicer_to_server(
+                ledger, s
+            ),
+            "google.longrunning.Operations": lambda s: operations_pb2_grpc.add_OperationsServicer_to_server(ledger, s),
         },
         access={
             "GetDatanet": factory_alone,
             "GetSnapshot": factory_alone,
             "ReadSnapshot": factory_alone,
+            "RegisterRevision": factory_alone,
+            "WaitOperation": factory_alone,
             "ListKeys": PUBLIC,
         },
         authenticator=Authenticator(SECRET, no_keys),
         metrics=Metrics("world"),
     )
     async with served(assembly) as where:
-        yield World(where, issuer, datanet, folder / "factory.key")
+        yield World(where, issuer, datanet, folder / "factory.key", ledger)

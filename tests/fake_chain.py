@@ -19,7 +19,7 @@ from services.ledger.chain import (
     Receipt,
 )
 
-AT = Contracts(1, 1, *("0x" + digit * 40 for digit in "5678"))
+AT = Contracts(1, 1, *("0x" + digit * 40 for digit in "56789"))
 
 
 class FakeChain:

@@ -127,6 +127,7 @@ class World:
             "attribution_signers": (SIGNER.address,),
             "challenge_window_seconds": 1,
             "withdraw_delay_seconds": 0,
+            "split_delay_seconds": 1,
             "poll_seconds": 0.05,
         }
         return settings("ledger", self.folder, **(given | self.more))
@@ -150,7 +151,7 @@ class World:
         config = self.config()
         node = Node.connect(self.rpc_url, config.chain_id)
         record = json.loads(config.deployment.read_text())["transactions"]
-        at = {key: record[key]["address"] for key in ("token", "distributor", "escrow", "registry")}
+        at = {key: record[key]["address"] for key in ("token", "distributor", "escrow", "registry", "models")}
         return RpcChain(node, Contracts(node.chain_id, 0, **at))
 
     def send(self, wallet: Wallet, call: Call) -> Receipt:
@@ -246,6 +247,40 @@ async def balance(where: str, wallet: Wallet) -> ledger_pb2.Balance:
 async def conservation(where: str) -> ledger_pb2.Conservation:
     async with as_service("openlora", ledger=where) as client:
         return await client.call(client.ledger.GetConservation, ledger_pb2.GetConservationRequest())
+
+
+async def anchor(where: str, snapshot: str, root: bytes = b"r" * 32) -> ledger_pb2.RevisionSnapshot:
+    """A snapshot on chain, as revisions name it."""
+    request = ledger_pb2.AnchorSnapshotRequest(snapshot=snapshot, root=root, record_count=150, request_id=request_id())
+    async with as_service("datanet", ledger=where) as datanet:
+        operation = await datanet.call(datanet.ledger.AnchorSnapshot, request)
+        await datanet.wait("ledger", operation, ledger_pb2.Anchoring, 20)
+    return ledger_pb2.RevisionSnapshot(snapshot=snapshot, root=root.hex())
+
+
+def registration(*snapshots: ledger_pb2.RevisionSnapshot, **changes: Any) -> ledger_pb2.RegisterRevisionRequest:
+    """A request for a revision of which nobody has heard, made from these snapshots by the developer."""
+    asked = {
+        "revision": f"adapters/letters/revisions/{uuid.uuid4().hex * 2}",
+        "index_root": "1" * 64,
+        "base_sha256": "2" * 64,
+        "snapshots": snapshots,
+        "developer": DEVELOPER.account,
+        "request_id": request_id(),
+    }
+    return ledger_pb2.RegisterRevisionRequest(**(asked | changes))
+
+
+def asked_again(request: ledger_pb2.RegisterRevisionRequest, **changes: Any) -> ledger_pb2.RegisterRevisionRequest:
+    """The same under another request id, with changes."""
+    asked = {field.name: value for field, value in request.ListFields()}
+    return ledger_pb2.RegisterRevisionRequest(**asked | {"request_id": request_id()} | changes)
+
+
+async def register(client: Client, request: ledger_pb2.RegisterRevisionRequest) -> ledger_pb2.ModelRegistration:
+    """The registration, once it is on chain; the client is the factory's."""
+    operation = await client.call(client.ledger.RegisterRevision, request)
+    return await client.wait("ledger", operation, ledger_pb2.ModelRegistration, 20)
 
 
 async def booked(where: str, wallet: Wallet, receipts: Sequence[Answer]) -> list[ledger_pb2.Payout]:

@@ -3,6 +3,7 @@ pragma solidity 0.8.30;
 
 import {DatanetRegistry} from "../src/DatanetRegistry.sol";
 import {InferenceEscrow} from "../src/InferenceEscrow.sol";
+import {ModelRegistry} from "../src/ModelRegistry.sol";
 import {OpenToken} from "../src/OpenToken.sol";
 import {RewardsDistributor} from "../src/RewardsDistributor.sol";
 
@@ -66,6 +67,7 @@ abstract contract Base {
     uint128 internal constant SUPPLY = 1_000_000 * OPEN;
     uint64 internal constant WINDOW = 1 days;
     uint64 internal constant DELAY = 2 days;
+    uint64 internal constant SPLIT_DELAY = 7 days;
 
     address internal constant TREASURY = address(0x7EA5);
     address internal constant PROPOSER = address(0x9209);
@@ -77,6 +79,7 @@ abstract contract Base {
     RewardsDistributor internal distributor;
     InferenceEscrow internal escrow;
     DatanetRegistry internal registry;
+    ModelRegistry internal models;
 
     function setUp() public virtual {
         vm.warp(1_700_000_000);
@@ -84,6 +87,7 @@ abstract contract Base {
         distributor = new RewardsDistributor(token, PROPOSER, GUARDIAN, WINDOW);
         escrow = new InferenceEscrow(token, distributor, OPERATOR, DELAY);
         registry = new DatanetRegistry(COMMITTER);
+        models = new ModelRegistry(COMMITTER, registry, SPLIT_DELAY);
     }
 
     function give(address to, uint128 amount) internal {

@@ -2,6 +2,7 @@
 pragma solidity 0.8.30;
 
 import {InferenceEscrow} from "../src/InferenceEscrow.sol";
+import {ModelRegistry} from "../src/ModelRegistry.sol";
 import {RewardsDistributor} from "../src/RewardsDistributor.sol";
 import {Base, Merkle} from "./Base.sol";
 
@@ -92,6 +93,29 @@ contract GasTest is Base {
         vm.prank(COMMITTER);
         registry.commitSnapshot(keccak256("datanets/medical"), 1, keccak256("root"), 150, URI);
         record("commit_snapshot");
+    }
+
+    function test_revision() public {
+        for (uint64 count = 1; count <= 16; count += 15) {
+            ModelRegistry.Snapshot[] memory made = new ModelRegistry.Snapshot[](count);
+            for (uint64 i = 0; i < count; ++i) {
+                made[i] = ModelRegistry.Snapshot(keccak256("datanets/medical"), 100 * count + i, keccak256("root"));
+                vm.prank(COMMITTER);
+                registry.commitSnapshot(made[i].datanetId, made[i].version, made[i].root, 150, URI);
+            }
+            ModelRegistry.Split memory split = ModelRegistry.Split(2000, 1000);
+            bytes32 revision = keccak256(abi.encode(count));
+            vm.prank(COMMITTER);
+            models.register(revision, keccak256("index"), keccak256("base"), made, address(0xA), split, URI);
+            record(count == 1 ? "register_revision" : "register_revision_16_snapshots");
+            vm.prank(address(0xA));
+            models.proposeSplit(revision, split);
+            if (count == 1) record("propose_split");
+            pass(SPLIT_DELAY);
+            vm.prank(address(0xA));
+            models.activateSplit(revision);
+            if (count == 1) record("activate_split");
+        }
     }
 
     /// @dev One OPEN more deposited, and an authorisation for all that was spent so far.

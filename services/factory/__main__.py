@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from eth_account import Account
 
 from openledger import base_models, key_files
 from openledger.artifacts import ArtifactStore
+from openledger.client import Client
 from openledger.factory.v1 import factory_pb2, factory_pb2_grpc
-from services.factory import lines, store
+from services.factory import lines, store, store_revisions
 from services.factory.admit import Admission
 from services.factory.bell import Bell
 from services.factory.config import FactoryConfig
 from services.factory.estimate import Estimator, Tariff
 from services.factory.gather import Gatherer
 from services.factory.job import Limits, Runner
+from services.factory.ledger_registrar import LedgerRegistrar
 from services.factory.passes import fastest_precision
+from services.factory.registering import Registering
 from services.factory.servicer import ACCESS, FactoryServicer
 from services.factory.source import DatanetSource
 from services.factory.workshop import Workshop
@@ -59,10 +63,6 @@ async def assemble(config: FactoryConfig) -> Assembly:
     executor = _executor(config)
     limits = Limits(config.max_read_seconds, config.max_seconds, config.retrainings_at_once)
     runner = Runner(database, admission, gatherer, executor, bell, limits, key)
-    metrics = Metrics("factory")
-    metrics.gauge("fine_tunes_unfinished", "Fine-tunes that wait or run").set_function(
-        lambda: database.read_now(store.queue_length)
-    )
     servicer = FactoryServicer(workshop)
     return Assembly(
         config=config,
@@ -71,10 +71,32 @@ async def assemble(config: FactoryConfig) -> Assembly:
         },
         access=ACCESS,
         authenticator=authenticator(config, peers),
-        metrics=metrics,
-        background={"fine-tunes": runner.run},
+        metrics=_metrics(database),
+        background={"fine-tunes": runner.run, **_registering(config, database, peers, bell)},
         close=(executor.close, peers.__aexit__, database.close),
     )
+
+
+def _metrics(database: Database) -> Metrics:
+    metrics = Metrics("factory")
+    metrics.gauge("fine_tunes_unfinished", "Fine-tunes that wait or run").set_function(
+        lambda: database.read_now(store.queue_length)
+    )
+    metrics.gauge("revisions_unregistered", "Published revisions that are not on chain yet").set_function(
+        lambda: len(database.read_now(store_revisions.unregistered))
+    )
+    return metrics
+
+
+def _registering(
+    config: FactoryConfig, database: Database, peers: Client, bell: Bell
+) -> dict[str, Callable[[], Awaitable[None]]]:
+    """The background work that gets revisions on chain; none where there is no ledger."""
+    if not config.ledger:
+        return {}
+    registrar = LedgerRegistrar(peers, config.register_wait_seconds)
+    poll, backoff = config.register_poll_seconds, config.register_backoff_seconds
+    return {"registrations": Registering(database, registrar, bell, poll, backoff).run}
 
 
 def _executor(config: FactoryConfig) -> FolderExecutor:

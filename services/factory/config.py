@@ -67,6 +67,11 @@ class FactoryConfig(ServiceConfig):
     )
     max_seconds: float = Field(6 * 3600, gt=0, description="longest training of one fine-tune, start to end")
     max_read_seconds: float = Field(600, gt=0, description="longest reading of a snapshot, a Datanet away included")
+    register_poll_seconds: float = Field(
+        10, gt=0, description="how often to look for published revisions that are not on chain yet"
+    )
+    register_backoff_seconds: float = Field(10, gt=0, description="longest pause before a registration is tried again")
+    register_wait_seconds: float = Field(60, gt=0, description="how long one try waits for the chain")
 
     @field_validator("datanet")
     @classmethod

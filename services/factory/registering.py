@@ -35,6 +35,8 @@ class Registering:
     def __init__(self, database: Database, registrar: Registrar, bell: Bell, poll: float, backoff: float) -> None:
         self._database, self._registrar, self._bell = database, registrar, bell
         self._poll, self._backoff = poll, backoff
+        self._room = asyncio.Semaphore(_AT_ONCE)
+        self._said: dict[str, str] = {}
         self._log = logs.logger("factory")
 
     async def run(self) -> None:
@@ -42,20 +44,32 @@ class Registering:
         pause = _FIRST_PAUSE
         while True:
             changed = self._bell.next()
-            waiting = await self._database.read(lambda c: store_revisions.unregistered(c, _AT_ONCE))
+            # All of them each time: one that is refused for good must not keep the others waiting.
+            waiting = await self._database.read(store_revisions.unregistered)
             done = await asyncio.gather(*map(self._try, waiting))
-            pause = _FIRST_PAUSE if all(done) else min(self._backoff, pause * 2)
-            if not all(done):
-                await asyncio.sleep(pause)
-            elif len(waiting) < _AT_ONCE:
+            if all(done):
+                pause = _FIRST_PAUSE
                 await rung(changed, self._poll)
+            else:
+                await asyncio.sleep(pause)
+                pause = min(self._backoff, pause * 2)
 
-    async def _try(self, revision: Revision) -> bool:
-        try:
-            registration = await self._registrar.register(revision)
-        except NotRegistered as problem:
-            self._log.warning("not registered yet", revision=revision.name, problem=str(problem))
-            return False
-        await self._database.write(lambda c: store_revisions.register(c, revision.name, registration))
-        self._log.info("registered", revision=revision.name, transaction=registration.transaction)
+    async def _try(self, name: str) -> bool:
+        async with self._room:
+            revision = await self._database.read(lambda c: store_revisions.find_revision(c, name))
+            assert revision is not None
+            try:
+                registration = await self._registrar.register(revision)
+            except NotRegistered as problem:
+                self._say(name, str(problem))
+                return False
+        await self._database.write(lambda c: store_revisions.register(c, name, registration))
+        self._said.pop(name, None)
+        self._log.info("registered", revision=name, transaction=registration.transaction)
         return True
+
+    def _say(self, name: str, problem: str) -> None:
+        """Once, not at every try."""
+        if self._said.get(name) != problem:
+            self._said[name] = problem
+            self._log.warning("not registered yet", revision=name, problem=problem)

@@ -74,10 +74,10 @@ def deprecate(c: Connection, name: str, reason: str) -> None:
     c.execute(update(REVISION).where(*where).values(deprecate_time=datetime.now(UTC), deprecate_reason=reason))
 
 
-def unregistered(c: Connection, limit: int) -> list[Revision]:
-    """Published revisions that are not on chain yet, the oldest first."""
-    query = select(REVISION).where(REVISION.c.registration.is_(None)).order_by(REVISION.c.number).limit(limit)
-    return _revisions(c, c.execute(query).all())
+def unregistered(c: Connection) -> list[str]:
+    """Names of published revisions that are not on chain yet, the oldest first."""
+    query = select(REVISION.c.name).where(REVISION.c.registration.is_(None)).order_by(REVISION.c.number)
+    return list(c.execute(query).scalars())
 
 
 def register(c: Connection, name: str, registration: Registration) -> None:

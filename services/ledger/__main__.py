@@ -25,7 +25,7 @@ from services.kit.operations import Operations
 from services.kit.peers import peer_client
 from services.kit.server import Assembly, StartError, main
 from services.ledger import admit, keys
-from services.ledger.anchor import Anchorer
+from services.ledger.anchor import Anchors
 from services.ledger.chain import Chain, ChainError, ChainUnavailable
 from services.ledger.chain_follower import ChainFollower
 from services.ledger.chain_rpc import open_chain
@@ -35,23 +35,29 @@ from services.ledger.closing import Closing
 from services.ledger.config import LedgerConfig
 from services.ledger.consume import Receipts
 from services.ledger.deploy import Terms
+from services.ledger.errands import Errands
 from services.ledger.identity_servicer import IdentityServicer
+from services.ledger.register import Registrations
 from services.ledger.relay import Relay
 from services.ledger.reports import Reports
 from services.ledger.servicer import LedgerServicer, Parts
 from services.ledger.settler import Settler
 from services.ledger.signin import Issuer, Site
 from services.ledger.store import epochs
+from services.ledger.store.epochs import Anchoring
+from services.ledger.store.registrations import Registration
 from services.ledger.store.tables import METADATA
 
 ACCESS: dict[str, Access] = {
     **dict.fromkeys(("CreateChallenge", "CreateSession", "ListKeys"), PUBLIC),
     **dict.fromkeys(("GetSettlementInfo", "GetConservation", "GetEpoch", "ListEpochs", "GetClaim"), PUBLIC),
+    "GetModelRegistration": PUBLIC,
     **dict.fromkeys(("GetBalance", "ListPostings", "GetPayout", "RelayDeposit", "AuthoriseSpending"), ACCOUNTS),
     **dict.fromkeys(("CloseEpoch", "RelayClaim"), ACCOUNTS),
     **dict.fromkeys(("AcquireLease", "ReleaseLease"), services("openlora")),
     "AnchorSnapshot": services("datanet"),
-    **dict.fromkeys(("GetOperation", "WaitOperation"), services("datanet", accounts=True)),
+    "RegisterRevision": services("factory"),
+    **dict.fromkeys(("GetOperation", "WaitOperation"), services("datanet", "factory", accounts=True)),
 }
 
 
@@ -69,14 +75,18 @@ async def assemble(config: LedgerConfig) -> Assembly:
     operations = Operations(database, METADATA, config.service)
     artifacts = ArtifactStore(config.artifacts_dir)
     settler = Settler(database, chain, writer, operations, artifacts, metrics, poll_seconds=poll)
-    anchorer = Anchorer(database, chain, writer, operations, poll_seconds=poll)
+    errands = (
+        Errands(database, writer, operations, Anchors(chain), poll_seconds=poll),
+        Errands(database, writer, operations, Registrations(chain), poll_seconds=poll),
+    )
     client, receipts = _receipts(config, database, metrics)
-    parts = _parts(config, database, chain, operations, writer, follower, settler, anchorer, receipts)
+    parts = _parts(config, database, chain, operations, writer, follower, settler, errands, receipts)
     background: dict[str, Callable[[], Awaitable[None]]] = {
         "chain-writer": writer.run,
         "chain-follower": follower.run,
         "settler": settler.run,
-        "anchorer": anchorer.run,
+        "anchorings": parts.anchorings.run,
+        "registrations": parts.registrations.run,
     }
     if receipts is not None:
         background["receipts"] = receipts.run
@@ -99,7 +109,7 @@ def _parts(
     writer: ChainWriter,
     follower: ChainFollower,
     settler: Settler,
-    anchorer: Anchorer,
+    errands: tuple[Errands[Anchoring], Errands[Registration]],
     receipts: Receipts | None,
 ) -> Parts:
     idempotency, claims = Idempotency(METADATA), ClaimsBook(database, chain)
@@ -112,7 +122,8 @@ def _parts(
         receipts=receipts,
         relay=Relay(database, chain, writer, follower, claims, idempotency, wait_seconds=wait),
         claims=claims,
-        anchorer=anchorer,
+        anchorings=errands[0],
+        registrations=errands[1],
         closing=Closing(database, chain, settler, operations, idempotency, batch=config.redeem_batch),
         reports=Reports(database, outlive=config.times.outlive),
     )
@@ -143,9 +154,11 @@ def _chain(config: LedgerConfig, account: LocalAccount) -> tuple[Chain, int]:
         committer=sender,
         challenge_window=config.challenge_window_seconds,
         withdraw_delay=config.withdraw_delay_seconds,
+        split_delay=config.split_delay_seconds,
     )
     try:
-        chain = open_chain(config.rpc_url, config.chain_id, account, terms, config.deployment)
+        create = config.may_deploy
+        chain = open_chain(config.rpc_url, config.chain_id, account, terms, config.deployment, create=create)
         return chain, chain.last_epoch()
     except ChainUnavailable as error:
         raise StartError(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from openledger.abi import datanet_key, encode_call
 from openledger.spending import SpendingAuthorisation
 from services.ledger.chain import Call, Contracts
+from services.ledger.registries import Lineage, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,14 @@ def commit_snapshot(at: Contracts, datanet: str, version: int, root: bytes, reco
     """Anchors a snapshot of a datanet, named by its resource name. For the committer."""
     arguments = (datanet_key(datanet), version, root, records, uri)
     return Call(at.registry, encode_call("DatanetRegistry", "commitSnapshot", *arguments))
+
+
+def register(at: Contracts, revision: bytes, lineage: Lineage, split: Split, uri: str) -> Call:
+    """Registers an adapter revision by its manifest's SHA-256; its snapshots must be anchored. For the committer."""
+    snapshots = [(datanet_key(datanet), version, root) for datanet, version, root in lineage.snapshots]
+    terms = (split.developer_bps, split.stakers_bps)
+    arguments = (revision, lineage.index_root, lineage.base, snapshots, lineage.developer, terms, uri)
+    return Call(at.models, encode_call("ModelRegistry", "register", *arguments))
 
 
 def transfer(at: Contracts, to: str, amount: int) -> Call:

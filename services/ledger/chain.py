@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from eth_account.signers.local import LocalAccount
 
 from openledger.claims import address_bytes
+from services.ledger.registries import Revision, Snapshot
 
 GAS_MARGIN = 1.2  # on estimates: state may change between estimate and block
 
@@ -152,15 +153,6 @@ class Epoch:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A datanet's snapshot as the registry holds it."""
-
-    root: bytes
-    records: int
-    committed_at: int
-
-
-@dataclass(frozen=True, slots=True)
 class Contracts:
     """Where the contracts are, and the block from which their events start."""
 
@@ -170,6 +162,7 @@ class Contracts:
     distributor: str
     escrow: str
     registry: str
+    models: str
 
 
 class Chain(Protocol):
@@ -279,6 +272,10 @@ class Chain(Protocol):
 
     def snapshot(self, datanet: str, version: int) -> Snapshot | None:
         """The snapshot committed for a datanet's resource name, or None."""
+        ...
+
+    def revision(self, digest: bytes) -> Revision | None:
+        """The adapter revision registered under its manifest's SHA-256, or None."""
         ...
 
 

@@ -22,21 +22,28 @@ from services.ledger.chain import (
     Deposit,
     Epoch,
     NodeRefused,
-    Snapshot,
     Withdrawal,
 )
 from services.ledger.chain_node import TIMEOUT_SECONDS, Node
 from services.ledger.deploy import Terms, deploy
+from services.ledger.registries import Revision, Snapshot, Split
 
 ERC1271_MAGIC = bytes.fromhex("1626ba7e")  # isValidSignature(bytes32,bytes): its selector, and its yes
 
 
 def open_chain(
-    url: str, chain_id: int, deployer: LocalAccount, terms: Terms, path: Path, timeout: float = TIMEOUT_SECONDS
+    url: str,
+    chain_id: int,
+    deployer: LocalAccount,
+    terms: Terms,
+    path: Path,
+    timeout: float = TIMEOUT_SECONDS,
+    *,
+    create: bool = True,
 ) -> Chain:
     """Connects to a node and makes sure that the contracts are there. Raises what `Node.connect` and `deploy` raise."""
     node = Node.connect(url, chain_id, timeout)
-    return RpcChain(node, deploy(node, deployer, terms, path))
+    return RpcChain(node, deploy(node, deployer, terms, path, create=create))
 
 
 class RpcChain(Node):
@@ -112,6 +119,15 @@ class RpcChain(Node):
         key = datanet_key(datanet)
         found = Snapshot(*self.read("DatanetRegistry", self.contracts.registry, "snapshotOf", key, version))
         return found if found.records else None
+
+    def revision(self, digest: bytes) -> Revision | None:
+        at = self.contracts.models
+        index_root, base, snapshots, developer, *split, since = self.read("ModelRegistry", at, "revisionOf", digest)
+        if not since:
+            return None
+        *change, change_at = self.read("ModelRegistry", at, "changeOf", digest)
+        announced = Split(*change) if change_at else None
+        return Revision(index_root, base, snapshots, developer, Split(*split), since, announced, change_at)
 
     def _escrow_logs(self, event: str, from_block: int, to_block: int | None) -> Iterator[dict[str, Any]]:
         return self.logs("InferenceEscrow", self.contracts.escrow, event, from_block, self._last(to_block))

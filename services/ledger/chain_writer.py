@@ -69,7 +69,10 @@ class ChainWriter:
 
     async def plan(self, key: str, call: Call, *, again: bool = False) -> Transaction:
         """The transaction of that key, planned if there is none; `again`: also if the last try failed."""
-        found = await self._database.write(lambda c: store.plan(c, key, call, again=again))
+        found = await self._database.read(lambda c: store.get(c, key))
+        # Who waits for a transaction plans it at every look: only the first time is there something to write.
+        if found is None or (again and found.state is State.FAILED):
+            found = await self._database.write(lambda c: store.plan(c, key, call, again=again))
         self.wake()
         return found
 

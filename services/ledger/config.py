@@ -12,6 +12,7 @@ from openledger.money import MAX_AMOUNT, OPEN
 from openledger.split import Rule
 from services.kit.config import ServiceConfig
 from services.ledger.lease import Times
+from services.ledger.registries import BASIS_POINTS, MIN_CONTRIBUTORS_BPS
 
 DEVELOPMENT_CHAINS = frozenset({1337, 31337})
 
@@ -44,12 +45,17 @@ class LedgerConfig(ServiceConfig):
 
     operator_key_file: Path | None = Field(None, description="the sender's private key; None: made in data_dir")
     contracts_file: Path | None = Field(None, description="where the contracts are; None: contracts.json in data_dir")
-    deploy_contracts: bool = Field(True, description="create them when the file is absent; on development chains alone")
+    deploy_contracts: bool = Field(
+        True, description="create those that are not in the file; on development chains alone"
+    )
     treasury: OptionalAddress = Field("", description="gets all OPEN of a deployment; empty: the sender")
     guardian: OptionalAddress = Field("", description="can veto roots; empty: the sender")
     supply: int = Field(1_000_000_000 * OPEN, ge=1, le=MAX_AMOUNT, description="OPEN minted by a deployment")
     challenge_window_seconds: int = Field(86_400, ge=1, le=2**31, description="in which a proposed root can be vetoed")
     withdraw_delay_seconds: int = Field(7 * 86_400, ge=0, le=2**31, description="from asking to getting it")
+    split_delay_seconds: int = Field(
+        7 * 86_400, ge=1, le=2**31, description="from announcing another split of a revision to making the change"
+    )
 
     developer_bps: int = Field(Rule.developer_bps, ge=0, le=10_000)
     stakers_bps: int = Field(Rule.stakers_bps, ge=0, le=10_000)
@@ -101,6 +107,11 @@ class LedgerConfig(ServiceConfig):
     def _fits(self) -> Self:
         if self.developer_bps + self.stakers_bps > 10_000:
             raise ValueError("developer_bps and stakers_bps together are more than everything")
+        if self.developer_bps + self.stakers_bps > BASIS_POINTS - MIN_CONTRIBUTORS_BPS:
+            raise ValueError(
+                f"developer_bps and stakers_bps leave the contributors less than the {MIN_CONTRIBUTORS_BPS} basis "
+                "points that ModelRegistry keeps for them: no revision could be registered"
+            )
         if self.attribution and not self.attribution_signers:
             raise ValueError("attribution_signers must name whose receipts count when attribution is set")
         return self

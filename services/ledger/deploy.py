@@ -9,7 +9,6 @@ What it does not know: how the deployer's key is kept, and who the roles belong 
 import json
 import os
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,10 @@ NAMES = {
     "distributor": "RewardsDistributor",
     "escrow": "InferenceEscrow",
     "registry": "DatanetRegistry",
+    "models": "ModelRegistry",
 }
+_LATER_TERMS = frozenset({"split_delay"})
+"""Of contracts that older deployments lack; their files say nothing of them until such a contract is planned."""
 
 
 class DeploymentMismatch(ChainError):
@@ -41,7 +43,7 @@ class DeploymentMismatch(ChainError):
 class Terms:
     """What the contracts are made with; none of it can be changed afterwards.
 
-    Roles are addresses. supply, cap: atomic units. challenge_window, withdraw_delay: seconds.
+    Roles are addresses. supply, cap: atomic units. challenge_window, withdraw_delay, split_delay: seconds.
     """
 
     treasury: str
@@ -53,35 +55,42 @@ class Terms:
     committer: str
     challenge_window: int
     withdraw_delay: int
+    split_delay: int
 
 
-def deploy(node: Node, deployer: LocalAccount, terms: Terms, path: Path) -> Contracts:
+def deploy(node: Node, deployer: LocalAccount, terms: Terms, path: Path, *, create: bool = True) -> Contracts:
     """Makes sure that the contracts are on the node's chain; returns where.
 
-    path: the deployment file, kept for ever: without it the contracts are made anew.
+    path: the deployment file, kept for ever: without it the contracts are made anew. A contract that an older version
+    did not know is added to it. create: whether contracts that are not in the file may be made.
     Raises DeploymentMismatch, WrongChain, ChainUnavailable (try again: it continues) and what `Node.broadcast` raises.
     """
     record = _Record.load(path, node, terms)
-    arguments: dict[str, Callable[[], tuple[Any, ...]]] = {
-        "token": lambda: (terms.treasury, terms.supply, terms.cap),
-        "distributor": lambda: (
-            record.address("token"),
-            terms.proposer,
-            terms.guardian,
-            terms.challenge_window,
-        ),
-        "escrow": lambda: (
-            record.address("token"),
-            record.address("distributor"),
-            terms.operator,
-            terms.withdraw_delay,
-        ),
-        "registry": lambda: (terms.committer,),
-    }
-    blocks = [_ensure(node, deployer, record, key, arguments[key]()) for key in NAMES]
+    if missing := [NAMES[key] for key in NAMES if not create and not record.holds(key)]:
+        raise DeploymentMismatch(
+            f"{path} does not say where {', '.join(missing)} is, and this process may not create it: deploy it, and "
+            "add it to the file"
+        )
+    blocks = [_ensure(node, deployer, record, key, _arguments(key, record, terms)) for key in NAMES]
     contracts = Contracts(node.chain_id, min(blocks), **{key: record.address(key) for key in NAMES})
     _verify(node, contracts, terms)
     return contracts
+
+
+def _arguments(key: str, record: "_Record", terms: Terms) -> tuple[Any, ...]:
+    """What a contract's constructor is given; the contracts before it in NAMES must be planned."""
+    match key:
+        case "token":
+            return terms.treasury, terms.supply, terms.cap
+        case "distributor":
+            return record.address("token"), terms.proposer, terms.guardian, terms.challenge_window
+        case "escrow":
+            return record.address("token"), record.address("distributor"), terms.operator, terms.withdraw_delay
+        case "registry":
+            return (terms.committer,)
+        case "models":
+            return terms.committer, record.address("registry"), terms.split_delay
+    raise KeyError(key)
 
 
 def _ensure(node: Node, deployer: LocalAccount, record: "_Record", key: str, arguments: tuple[Any, ...]) -> int:
@@ -129,6 +138,9 @@ def _verify(node: Node, contracts: Contracts, terms: Terms) -> None:
         ("escrow", "operator"): terms.operator,
         ("escrow", "withdrawDelay"): terms.withdraw_delay,
         ("registry", "committer"): terms.committer,
+        ("models", "committer"): terms.committer,
+        ("models", "datanets"): contracts.registry,
+        ("models", "splitDelay"): terms.split_delay,
     }
     for (key, function), expected in wiring.items():
         found = node.read(NAMES[key], getattr(contracts, key), function)
@@ -162,6 +174,8 @@ class _Record:
         if (stored["chain_id"], stored["genesis"]) != (wanted["chain_id"], wanted["genesis"]):
             raise WrongChain(f"{path} is about another chain (id or first block differ) than the node serves")
         for name, value in wanted["terms"].items():
+            if name in _LATER_TERMS:
+                stored["terms"].setdefault(name, value)
             if stored["terms"].get(name) != value:
                 raise DeploymentMismatch(f"{path}: {name} was {stored['terms'].get(name)} and is now {value}")
         return cls(path, stored)

@@ -21,18 +21,22 @@ from services.kit import call
 from services.kit.database import Database
 from services.kit.errors import denied, invalid, not_found
 from services.kit.idempotency import Idempotency
-from services.ledger import anchor, contract_wallets, spend, wire
-from services.ledger.anchor import Anchorer
+from services.ledger import anchor, contract_wallets, register, spend, wire
 from services.ledger.chain import Chain
 from services.ledger.claims_book import ClaimsBook
 from services.ledger.closing import Closing
 from services.ledger.config import LedgerConfig
 from services.ledger.consume import Receipts
+from services.ledger.errands import Errand, Errands
+from services.ledger.registries import Split
 from services.ledger.relay import Asked, Relay
 from services.ledger.reports import Reports
 from services.ledger.store import epochs
+from services.ledger.store.epochs import Anchoring
+from services.ledger.store.registrations import Registration
 
 M = TypeVar("M", bound=Message)
+E = TypeVar("E", bound=Errand)
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ class Parts:
     receipts: Receipts | None
     relay: Relay
     claims: ClaimsBook
-    anchorer: Anchorer
+    anchorings: Errands[Anchoring]
+    registrations: Errands[Registration]
     closing: Closing
     reports: Reports
 
@@ -68,6 +73,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
                 "InferenceEscrow": at.escrow,
                 "RewardsDistributor": at.distributor,
                 "DatanetRegistry": at.registry,
+                "ModelRegistry": at.models,
             },
             challenge_window_seconds=config.challenge_window_seconds,
             rule=ledger_pb2.SplitRule(**rule.to_json(), sha256=rule.digest()),
@@ -173,12 +179,25 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         return await self._parts.relay.claim(_asked(request), names.account_address(request.account))
 
     async def AnchorSnapshot(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
-        root = anchor.read(request.snapshot, request.root, request.record_count)
+        errand = anchor.read(request.snapshot, request.root, request.record_count)
+        return await self._errand("AnchorSnapshot", request, self._parts.anchorings, errand)
+
+    async def RegisterRevision(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        rule = self._parts.config.rule
+        errand = register.read(request, Split(rule.developer_bps, rule.stakers_bps))
+        return await self._errand("RegisterRevision", request, self._parts.registrations, errand)
+
+    async def GetModelRegistration(
+        self, request: Any, context: grpc.aio.ServicerContext
+    ) -> ledger_pb2.ModelRegistration:
+        return await register.shown(self._parts.database, self._parts.chain, request.revision)
+
+    async def _errand(self, method: str, request: Any, errands: Errands[E], errand: E) -> Any:
         owner = call.principal().name
         operation = await self._once(
-            operations_pb2.Operation, "AnchorSnapshot", request, lambda c: self._parts.anchorer.take(c, root, owner)
+            operations_pb2.Operation, method, request, lambda c: errands.take(c, errand, owner)
         )
-        self._parts.anchorer.wake()
+        errands.wake()
         return operation
 
     async def _once(self, kind: type[M], method: str, request: Any, act: Callable[[Connection], M]) -> M:

@@ -9,8 +9,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from openledger.ledger.v1 import ledger_pb2
 from services.ledger.claims_book import Claimable
 from services.ledger.lease import Lease
+from services.ledger.registries import Revision, Split
 from services.ledger.store.books import Payout
 from services.ledger.store.epochs import Epoch
+from services.ledger.store.registrations import Registration
 
 
 def moment(value: datetime | int) -> Timestamp:
@@ -72,4 +74,32 @@ def payout(value: Payout) -> ledger_pb2.Payout:
         shares={key: str(amount) for key, amount in value.shares.items()},
         receipt_sha256=value.sha256,
         epoch="" if value.epoch is None else f"epochs/{value.epoch}",
+    )
+
+
+def registration(
+    begun: ledger_pb2.ModelRegistration, value: Registration, found: Revision
+) -> ledger_pb2.ModelRegistration:
+    """A revision as asked for and as the chain has it now, added to what is said of it already."""
+    begun.MergeFrom(
+        ledger_pb2.ModelRegistration(
+            index_root=value.index_root,
+            base_sha256=value.base,
+            snapshots=[ledger_pb2.RevisionSnapshot(snapshot=name, root=root) for name, root in value.snapshots],
+            developer=f"accounts/{value.developer}",
+            split=_split(found.split),
+            register_time=moment(found.registered_at),
+        )
+    )
+    if found.change is not None:
+        begun.announced_split.CopyFrom(_split(found.change))
+        begun.announced_split_time.CopyFrom(moment(found.change_at))
+    return begun
+
+
+def _split(value: Split) -> ledger_pb2.RevisionSplit:
+    return ledger_pb2.RevisionSplit(
+        developer_bps=value.developer_bps,
+        stakers_bps=value.stakers_bps,
+        contributors_bps=value.contributors_bps,
     )

@@ -17,7 +17,7 @@ from sqlalchemy import text
 import services.factory
 from services.factory import store, store_events, store_revisions, store_snapshots
 from services.factory.licence import Attribution, Use
-from services.factory.model import UNFINISHED, FineTune, Metrics, Revision, State, TrainingProgress
+from services.factory.model import UNFINISHED, FineTune, Metrics, Registration, Revision, State, TrainingProgress
 from services.factory.run import SnapshotPin
 from services.factory.spec import FineTuneSpec
 from services.factory.store_snapshots import Kept
@@ -369,3 +369,16 @@ def _upgrade(database, revision):
         command.upgrade(config, revision)
 
     database.write_now(upgrade)
+
+
+def test_a_revision_is_registered_and_keeps_where_it_stands(database, put):
+    put()
+    database.write_now(lambda c: store.claim_adapter(c, JOB.adapter, JOB.owner))
+    names = [f"adapters/letters/revisions/{i}" for i in range(3)]
+    for name in names:
+        database.write_now(lambda c, n=name: store_revisions.add_revision(c, revision(n)))
+    assert database.read_now(store_revisions.unregistered) == names
+    at = Registration(2**63 - 1, "0xc0", "0x01", 7)
+    database.write_now(lambda c: store_revisions.register(c, names[1], at))
+    assert database.read_now(store_revisions.unregistered) == [names[0], names[2]]
+    assert database.read_now(lambda c: store_revisions.find_revision(c, names[1])).registration == at

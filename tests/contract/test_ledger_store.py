@@ -19,11 +19,13 @@ from services.ledger import journal, spend
 from services.ledger.chain import Call, SignedTransaction
 from services.ledger.journal import Event, Journal, Kind, Unbalanced
 from services.ledger.lease import Times
-from services.ledger.store import books, challenges, epochs, payers
+from services.ledger.registries import Split
+from services.ledger.store import books, challenges, epochs, payers, registrations
 from services.ledger.store import chain as transactions
 from services.ledger.store.books import Payout
 from services.ledger.store.epochs import Anchoring, Epoch, State
 from services.ledger.store.payers import Unredeemed
+from services.ledger.store.registrations import Registration
 from services.ledger.store.tables import METADATA
 
 A, B = "0x" + "a" * 40, "0x" + "b" * 40
@@ -216,6 +218,21 @@ def test_a_snapshot_is_anchored_once(database):
     database.write_now(lambda c: epochs.end_anchoring(c, one.snapshot))
     assert database.read_now(epochs.open_anchorings) == []
     assert database.read_now(lambda c: epochs.anchoring(c, one.snapshot)) == replace(one, done=True)
+
+
+def test_a_revision_is_registered_once(database):
+    snapshots = (("datanets/b/snapshots/1", "3" * 64), ("datanets/a/snapshots/2", "4" * 64))
+    one = Registration("d" * 64, "adapters/a/revisions/d", "1" * 64, "2" * 64, snapshots, A, Split(2000, 1000), "o/x")
+    assert database.read_now(lambda c: registrations.get(c, one.digest)) is None
+    assert database.write_now(lambda c: registrations.add(c, one))
+    other = replace(one, split=Split(0, 0), operation="o/y")
+    assert not database.write_now(lambda c: registrations.add(c, other))
+    assert database.read_now(registrations.waiting) == [one]
+    database.write_now(lambda c: registrations.end(c, one.digest))
+    assert database.read_now(registrations.waiting) == []
+    assert database.read_now(lambda c: registrations.get(c, one.digest)) == replace(one, done=True)
+    database.write_now(lambda c: registrations.drop(c, one.digest))
+    assert database.write_now(lambda c: registrations.add(c, other))
 
 
 def test_a_transaction_is_planned_once_and_again_only_after_it_failed(database):

@@ -75,6 +75,10 @@ def test_the_model_learned(demo):
     assert model["train_records"] >= 130
 
 
+def test_the_model_is_registered_on_chain(demo):
+    assert "the model is registered on chain by 0x" in demo[2]
+
+
 def test_vllm_answered_with_and_without_the_adapter(demo):
     _, report, _ = demo
     assert report["engine"]["name"] == "vllm"

@@ -144,6 +144,16 @@ async def publish(client: Client, state: State, tuning: factory_pb2.FineTune) ->
     return revision
 
 
+async def registered(client: Client, name: str, patience: float = 60) -> factory_pb2.AdapterRevision:
+    """A published revision once it is registered on chain; as it is, when that takes too long."""
+    deadline, request = time.monotonic() + patience, factory_pb2.GetAdapterRevisionRequest(name=name)
+    while True:
+        revision: factory_pb2.AdapterRevision = await _until_there(client.factory.GetAdapterRevision, request, client)
+        if revision.HasField("registration") or time.monotonic() > deadline:
+            return revision
+        await asyncio.sleep(0.5)
+
+
 async def pay_in(client: Client, state: State, installation: Installation, amount: int) -> ledger_pb2.Balance:
     """A deposit on chain by a signed permit, and a signed limit on what may be spent of it."""
     wallet = client.wallet

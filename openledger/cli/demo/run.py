@@ -195,6 +195,12 @@ class Demo:
         async with self._client(self.state.wallet("payer")) as payer:
             for answer in self.story.answers:
                 answer["payout"] = await people.payout_of(payer, answer["response"])
+            revision = await people.registered(payer, self.story.revision.name)
+        self._tell(
+            f"the model is registered on chain by {short(revision.registration.transaction)}"
+            if revision.HasField("registration")
+            else "the model's registration on chain is still on its way"
+        )
         async with self._client(self.installation.wallet("operator")) as operator:
             self.story.epoch = await people.close_epoch(operator, self.state)
             self._tell(

@@ -34,6 +34,20 @@ def evaluation(context: typer.Context, name: Name, out: Out = None, as_json: Jso
 
 
 @app.command()
+def revision(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="adapters/<adapter>/revisions/<digest>")],
+    as_json: Json = False,
+) -> None:
+    """Show a published revision: its files, its licence, and where it stands on chain.
+
+    Example: openledger finetune revision adapters/herbs/revisions/8ea7...
+    """
+    request = pb.GetAdapterRevisionRequest(name=name)
+    shown(asking(context, "GetAdapterRevision", request, signed_in=False), show.revision, as_json=as_json)
+
+
+@app.command()
 def deprecate(
     context: typer.Context,
     revision: Annotated[str, typer.Argument(help="adapters/<adapter>/revisions/<digest>")],

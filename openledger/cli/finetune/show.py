@@ -142,6 +142,7 @@ def revision(made: pb.AdapterRevision) -> None:
     grid.add_row("licence", escape(made.licence))
     grid.add_row("index root", made.index_root)
     grid.add_row("signed by", made.signer)
+    grid.add_row("on chain", _registration(made))
     for name, digest in sorted(made.files.items()):
         grid.add_row("file", f"{digest}  {escape(name)}")
     if made.deprecation_reason:
@@ -149,6 +150,14 @@ def revision(made: pb.AdapterRevision) -> None:
     for flag in made.flags:
         grid.add_row("[red]erased[/red]", f"{flag.record}: {escape(flag.reason)}")
     out.print(grid)
+
+
+def _registration(made: pb.AdapterRevision) -> str:
+    at = made.registration
+    if not made.HasField("registration"):
+        return "not yet; it is registered by itself"
+    by = f" by {at.transaction} in block {at.block}" if at.transaction else ""
+    return f"chain {at.chain_id}, {at.contract}{by}"
 
 
 def bases(models: Iterable[pb.BaseModel]) -> None:

@@ -106,7 +106,9 @@ class SettlementInfo(_message.Message):
     """JSON-RPC where the chain can be asked, when it is public."""
     @_builtins.property
     def contracts(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Contract addresses by name: OpenToken, InferenceEscrow, RewardsDistributor, DatanetRegistry."""
+        """Contract addresses by name: OpenToken, InferenceEscrow, RewardsDistributor, DatanetRegistry,
+        ModelRegistry.
+        """
 
     @_builtins.property
     def rule(self) -> Global___SplitRule:
@@ -950,3 +952,187 @@ class Anchoring(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Anchoring: _TypeAlias = Anchoring  # noqa: Y015
+
+@_typing.final
+class RevisionSnapshot(_message.Message):
+    """A snapshot that a revision was made from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    ROOT_FIELD_NUMBER: _builtins.int
+    snapshot: _builtins.str
+    root: _builtins.str
+    """Hex."""
+    def __init__(
+        self,
+        *,
+        snapshot: _builtins.str = ...,
+        root: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["root", b"root", "snapshot", b"snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevisionSnapshot: _TypeAlias = RevisionSnapshot  # noqa: Y015
+
+@_typing.final
+class RegisterRevisionRequest(_message.Message):
+    """A revision to register.  Asking again for the same revision gives the same operation; with other data it is an error."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    INDEX_ROOT_FIELD_NUMBER: _builtins.int
+    BASE_SHA256_FIELD_NUMBER: _builtins.int
+    SNAPSHOTS_FIELD_NUMBER: _builtins.int
+    DEVELOPER_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    revision: _builtins.str
+    """Named by the SHA-256 of its lineage manifest, which says all of the rest."""
+    index_root: _builtins.str
+    """Root of the contribution index."""
+    base_sha256: _builtins.str
+    """Of the base model's weights."""
+    developer: _builtins.str
+    """accounts/{address} of its owner, who alone can announce another split."""
+    request_id: _builtins.str
+    @_builtins.property
+    def snapshots(self) -> _containers.RepeatedCompositeFieldContainer[Global___RevisionSnapshot]:
+        """In the manifest's order; each must be anchored with that root."""
+
+    def __init__(
+        self,
+        *,
+        revision: _builtins.str = ...,
+        index_root: _builtins.str = ...,
+        base_sha256: _builtins.str = ...,
+        snapshots: _abc.Iterable[Global___RevisionSnapshot] | None = ...,
+        developer: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_sha256", b"base_sha256", "developer", b"developer", "index_root", b"index_root", "request_id", b"request_id", "revision", b"revision", "snapshots", b"snapshots"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterRevisionRequest: _TypeAlias = RegisterRevisionRequest  # noqa: Y015
+
+@_typing.final
+class GetModelRegistrationRequest(_message.Message):
+    """Names a revision."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.str
+    def __init__(
+        self,
+        *,
+        revision: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetModelRegistrationRequest: _TypeAlias = GetModelRegistrationRequest  # noqa: Y015
+
+@_typing.final
+class RevisionSplit(_message.Message):
+    """How a fee without the platform's part is divided, in basis points."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVELOPER_BPS_FIELD_NUMBER: _builtins.int
+    STAKERS_BPS_FIELD_NUMBER: _builtins.int
+    CONTRIBUTORS_BPS_FIELD_NUMBER: _builtins.int
+    developer_bps: _builtins.int
+    stakers_bps: _builtins.int
+    contributors_bps: _builtins.int
+    def __init__(
+        self,
+        *,
+        developer_bps: _builtins.int = ...,
+        stakers_bps: _builtins.int = ...,
+        contributors_bps: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contributors_bps", b"contributors_bps", "developer_bps", b"developer_bps", "stakers_bps", b"stakers_bps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevisionSplit: _TypeAlias = RevisionSplit  # noqa: Y015
+
+@_typing.final
+class ModelRegistration(_message.Message):
+    """An adapter revision on chain."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    CHAIN_ID_FIELD_NUMBER: _builtins.int
+    CONTRACT_FIELD_NUMBER: _builtins.int
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    BLOCK_FIELD_NUMBER: _builtins.int
+    INDEX_ROOT_FIELD_NUMBER: _builtins.int
+    BASE_SHA256_FIELD_NUMBER: _builtins.int
+    SNAPSHOTS_FIELD_NUMBER: _builtins.int
+    DEVELOPER_FIELD_NUMBER: _builtins.int
+    SPLIT_FIELD_NUMBER: _builtins.int
+    REGISTER_TIME_FIELD_NUMBER: _builtins.int
+    ANNOUNCED_SPLIT_FIELD_NUMBER: _builtins.int
+    ANNOUNCED_SPLIT_TIME_FIELD_NUMBER: _builtins.int
+    revision: _builtins.str
+    chain_id: _builtins.int
+    contract: _builtins.str
+    transaction: _builtins.str
+    """Of the registration; empty when this ledger did not send it."""
+    block: _builtins.int
+    index_root: _builtins.str
+    base_sha256: _builtins.str
+    developer: _builtins.str
+    """accounts/{address}"""
+    @_builtins.property
+    def snapshots(self) -> _containers.RepeatedCompositeFieldContainer[Global___RevisionSnapshot]: ...
+    @_builtins.property
+    def split(self) -> Global___RevisionSplit:
+        """That the registry holds now."""
+
+    @_builtins.property
+    def register_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def announced_split(self) -> Global___RevisionSplit:
+        """A change that the developer has announced, and from when on it can be made."""
+
+    @_builtins.property
+    def announced_split_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        revision: _builtins.str = ...,
+        chain_id: _builtins.int = ...,
+        contract: _builtins.str = ...,
+        transaction: _builtins.str = ...,
+        block: _builtins.int = ...,
+        index_root: _builtins.str = ...,
+        base_sha256: _builtins.str = ...,
+        snapshots: _abc.Iterable[Global___RevisionSnapshot] | None = ...,
+        developer: _builtins.str = ...,
+        split: Global___RevisionSplit | None = ...,
+        register_time: _timestamp_pb2.Timestamp | None = ...,
+        announced_split: Global___RevisionSplit | None = ...,
+        announced_split_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["announced_split", b"announced_split", "announced_split_time", b"announced_split_time", "register_time", b"register_time", "split", b"split"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["announced_split", b"announced_split", "announced_split_time", b"announced_split_time", "base_sha256", b"base_sha256", "block", b"block", "chain_id", b"chain_id", "contract", b"contract", "developer", b"developer", "index_root", b"index_root", "register_time", b"register_time", "revision", b"revision", "snapshots", b"snapshots", "split", b"split", "transaction", b"transaction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelRegistration: _TypeAlias = ModelRegistration  # noqa: Y015

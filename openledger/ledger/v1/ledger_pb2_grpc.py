@@ -111,6 +111,16 @@ class LedgerServiceStub:
                 request_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.AnchorSnapshotRequest.SerializeToString,
                 response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
                 _registered_method=True)
+        self.RegisterRevision = channel.unary_unary(
+                '/openledger.ledger.v1.LedgerService/RegisterRevision',
+                request_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.RegisterRevisionRequest.SerializeToString,
+                response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+                _registered_method=True)
+        self.GetModelRegistration = channel.unary_unary(
+                '/openledger.ledger.v1.LedgerService/GetModelRegistration',
+                request_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.GetModelRegistrationRequest.SerializeToString,
+                response_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.ModelRegistration.FromString,
+                _registered_method=True)
 
 
 class LedgerServiceServicer:
@@ -223,6 +233,21 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RegisterRevision(self, request, context):
+        """Registers a published adapter revision on chain, with the split in force.  For the Factory.  The operation's
+        response is a ModelRegistration.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetModelRegistration(self, request, context):
+        """What the chain says of a registered adapter revision now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LedgerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -300,6 +325,16 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.AnchorSnapshot,
                     request_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.AnchorSnapshotRequest.FromString,
                     response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
+            ),
+            'RegisterRevision': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterRevision,
+                    request_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.RegisterRevisionRequest.FromString,
+                    response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
+            ),
+            'GetModelRegistration': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetModelRegistration,
+                    request_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.GetModelRegistrationRequest.FromString,
+                    response_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.ModelRegistration.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -708,6 +743,60 @@ class LedgerService:
             '/openledger.ledger.v1.LedgerService/AnchorSnapshot',
             openledger_dot_ledger_dot_v1_dot_ledger__pb2.AnchorSnapshotRequest.SerializeToString,
             google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterRevision(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.ledger.v1.LedgerService/RegisterRevision',
+            openledger_dot_ledger_dot_v1_dot_ledger__pb2.RegisterRevisionRequest.SerializeToString,
+            google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetModelRegistration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.ledger.v1.LedgerService/GetModelRegistration',
+            openledger_dot_ledger_dot_v1_dot_ledger__pb2.GetModelRegistrationRequest.SerializeToString,
+            openledger_dot_ledger_dot_v1_dot_ledger__pb2.ModelRegistration.FromString,
             options,
             channel_credentials,
             insecure,

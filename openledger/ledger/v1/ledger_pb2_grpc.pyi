@@ -66,6 +66,12 @@ class LedgerServiceStub:
     """Claims for an account; the relayer pays the gas.  Anyone may ask: the money goes to the account alone."""
     AnchorSnapshot: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.AnchorSnapshotRequest, _operations_pb2.Operation]
     """Writes a snapshot's root on chain.  For the Datanet.  The operation's response is an Anchoring."""
+    RegisterRevision: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.RegisterRevisionRequest, _operations_pb2.Operation]
+    """Registers a published adapter revision on chain, with the split in force.  For the Factory.  The operation's
+    response is a ModelRegistration.
+    """
+    GetModelRegistration: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetModelRegistrationRequest, _ledger_pb2.ModelRegistration]
+    """What the chain says of a registered adapter revision now."""
 
 @_typing.type_check_only
 class LedgerServiceAsyncStub(LedgerServiceStub):
@@ -104,6 +110,12 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     """Claims for an account; the relayer pays the gas.  Anyone may ask: the money goes to the account alone."""
     AnchorSnapshot: _aio.UnaryUnaryMultiCallable[_ledger_pb2.AnchorSnapshotRequest, _operations_pb2.Operation]  # type: ignore[assignment]
     """Writes a snapshot's root on chain.  For the Datanet.  The operation's response is an Anchoring."""
+    RegisterRevision: _aio.UnaryUnaryMultiCallable[_ledger_pb2.RegisterRevisionRequest, _operations_pb2.Operation]  # type: ignore[assignment]
+    """Registers a published adapter revision on chain, with the split in force.  For the Factory.  The operation's
+    response is a ModelRegistration.
+    """
+    GetModelRegistration: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetModelRegistrationRequest, _ledger_pb2.ModelRegistration]  # type: ignore[assignment]
+    """What the chain says of a registered adapter revision now."""
 
 class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Money: in by deposit, spent by answers, out by claims."""
@@ -229,5 +241,23 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
         """Writes a snapshot's root on chain.  For the Datanet.  The operation's response is an Anchoring."""
+
+    @_abc_1.abstractmethod
+    def RegisterRevision(
+        self,
+        request: _ledger_pb2.RegisterRevisionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
+        """Registers a published adapter revision on chain, with the split in force.  For the Factory.  The operation's
+        response is a ModelRegistration.
+        """
+
+    @_abc_1.abstractmethod
+    def GetModelRegistration(
+        self,
+        request: _ledger_pb2.GetModelRegistrationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.ModelRegistration, _abc.Awaitable[_ledger_pb2.ModelRegistration]]:
+        """What the chain says of a registered adapter revision now."""
 
 def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

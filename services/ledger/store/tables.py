@@ -158,6 +158,20 @@ ANCHORING = Table(
     Column("operation", Text, nullable=False),
     Column("done", Boolean, nullable=False, index=True),
 )
+REGISTRATION = Table(
+    "registration",
+    METADATA,
+    Column("digest", Text, primary_key=True),
+    Column("revision", Text, nullable=False),
+    Column("index_root", Text, nullable=False),
+    Column("base", Text, nullable=False),
+    Column("snapshots", Text, nullable=False),
+    Column("developer", Text, nullable=False),
+    Column("developer_bps", Integer, nullable=False),
+    Column("stakers_bps", Integer, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("done", Boolean, nullable=False, index=True),
+)
 # `fence` tells senders apart: the newest holds the pen, and an older one finds out in its next transaction.
 SENDER = Table(
     "sender",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("after_sending", (False, True))
-@pytest.mark.parametrize("creation", range(4))
+@pytest.mark.parametrize("creation", range(5))
 def test_a_deployment_killed_anywhere_goes_on(
     node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, creation: int, after_sending: bool
 ) -> None:
@@ -45,7 +46,58 @@ def test_a_deployment_killed_anywhere_goes_on(
     assert len(planned) == creation + 1
     contracts = deploy(node, OPERATOR, TERMS, path)
     assert [getattr(contracts, key) for key in planned] == [entry["address"] for entry in planned.values()]
-    assert node.nonce(OPERATOR.address) == nonce + 4
+    assert node.nonce(OPERATOR.address) == nonce + 5
+
+
+def without_models(path: Path) -> dict[str, Any]:
+    """Makes the file one of a version that knew no ModelRegistry; returns what it was."""
+    content: dict[str, Any] = json.loads(path.read_text())
+    old = {"version": 1, "chain_id": content["chain_id"], "genesis": content["genesis"]}
+    old["terms"] = {name: value for name, value in content["terms"].items() if name != "split_delay"}
+    old["transactions"] = {key: sent for key, sent in content["transactions"].items() if key != "models"}
+    path.write_text(json.dumps(old))
+    return content
+
+
+@pytest.mark.parametrize("killed", ("no", "before sending", "after sending"))
+def test_an_older_deployment_gets_what_it_lacks_and_nothing_else(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: str
+) -> None:
+    path = tmp_path / "contracts.json"
+    first = deploy(node, OPERATOR, TERMS, path)
+    content, nonce = without_models(path), node.nonce(OPERATOR.address)
+
+    def dies(self: Node, raw: bytes) -> str:
+        if killed == "after sending":
+            broadcast(self, raw)
+        raise Killed
+
+    broadcast = Node.broadcast
+    if killed != "no":
+        with monkeypatch.context() as patched:
+            patched.setattr(Node, "broadcast", dies)
+            with pytest.raises(Killed):
+                deploy(node, OPERATOR, TERMS, path)
+    second = deploy(node, OPERATOR, TERMS, path)
+    assert replace(second, models=first.models) == first
+    assert second.models != first.models
+    assert node.nonce(OPERATOR.address) == nonce + 1
+    assert deploy(node, OPERATOR, TERMS, path) == second
+    written = json.loads(path.read_text())
+    assert written["terms"] == content["terms"]
+    with pytest.raises(DeploymentMismatch, match="split_delay was 1 and is now 2"):
+        deploy(node, OPERATOR, replace(TERMS, split_delay=2), path)
+
+
+def test_what_is_missing_is_not_made_where_it_must_not_be(node: Node, tmp_path: Path) -> None:
+    path = tmp_path / "contracts.json"
+    deploy(node, OPERATOR, TERMS, path)
+    assert deploy(node, OPERATOR, TERMS, path, create=False)
+    without_models(path)
+    nonce = node.nonce(OPERATOR.address, pending=True)
+    with pytest.raises(DeploymentMismatch, match=r"contracts\.json does not say where ModelRegistry is"):
+        deploy(node, OPERATOR, TERMS, path, create=False)
+    assert node.nonce(OPERATOR.address, pending=True) == nonce
 
 
 def test_a_second_deployment_finds_the_first(node: Node, tmp_path: Path) -> None:

@@ -67,6 +67,9 @@ async def test_from_a_question_to_a_published_adapter(finetune, base, tmp_path):
 
     published = json.loads(await finetune("publish", name, "--json"))
     assert published["name"] == job["revision"]
+    shown = await finetune("revision", published["name"])
+    assert published["index_root"] in shown
+    assert "on chain" in shown
     retired = await finetune("deprecate", published["name"], "--reason", "a better one is out")
     assert "a better one is out" in retired
 

@@ -30,11 +30,15 @@ from tests.ledger_world import (
     OPERATOR,
     World,
     a_receipt,
+    anchor,
+    asked_again,
     authorisation,
     balance,
     conservation,
     info,
     permit,
+    register,
+    registration,
 )
 from tests.needs import ROOT
 
@@ -164,6 +168,33 @@ async def test_a_life_may_end_between_any_two_commits(world, payer, mortality):
     assert story.lives > 20
     mortality.immortal, mortality.dead = True, False
     await check(world, payer, epoch, claims)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+async def test_a_revision_is_registered_once_whenever_a_life_ends(world, mortality):
+    """Between taking, planning, signing, sending and the answer: whoever asks again finds one registration."""
+    story = Story(world, mortality)
+    mortality.dead, mortality.immortal = False, True
+    async with world.run() as where:
+        asked = registration(await anchor(where, f"datanets/d-{request_id()[:8]}/snapshots/1"))
+    nonce = world.chain().nonce(OPERATOR.address)
+    # As the factory asks after its own death: under another request id.
+    made = await story.step(lambda w: registered(as_service("factory", ledger=w), asked_again(asked)))
+    assert story.lives > 2
+    mortality.immortal, mortality.dead = True, False
+    chain = world.chain()
+    assert chain.nonce(OPERATOR.address) == nonce + 1
+    [log] = chain.logs("ModelRegistry", made.contract, "RevisionRegistered", 0, chain.head().number)
+    assert log["fields"]["uri"] == asked.revision
+    assert "0x" + bytes(log["transactionHash"]).hex() == made.transaction
+    async with world.run() as where:
+        assert await registered(as_service("factory", ledger=where), asked) == made
+
+
+async def registered(factory: Client, request: ledger_pb2.RegisterRevisionRequest) -> ledger_pb2.ModelRegistration:
+    async with factory as client:
+        return await register(client, request)
 
 
 async def closed(operator: Client, request: ledger_pb2.CloseEpochRequest) -> ledger_pb2.Epoch:

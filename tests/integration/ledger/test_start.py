@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from services.kit.server import StartError
@@ -30,6 +32,15 @@ async def test_contracts_are_not_made_where_they_must_not_be(world):
     said = await refusal(world, deploy_contracts=False)
     assert "contracts.json" in said
     assert "OPENLEDGER_LEDGER_CONTRACTS_FILE" in said
+
+
+async def test_a_contract_that_the_file_lacks_is_not_made_where_it_must_not_be(world):
+    async with world.run():
+        pass
+    content = json.loads(world.config().deployment.read_text())
+    del content["transactions"]["models"]
+    world.config().deployment.write_text(json.dumps(content))
+    assert "does not say where ModelRegistry is" in await refusal(world, deploy_contracts=False)
 
 
 async def test_contracts_with_other_terms(world):

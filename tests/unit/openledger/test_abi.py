@@ -18,6 +18,7 @@ from openledger.abi import (
     encode_call,
     encode_creation,
     event_topic,
+    snapshots_key,
 )
 from openledger.claims import keccak
 
@@ -92,3 +93,11 @@ def test_unknown_names_are_refused() -> None:
 
 def test_a_datanets_key_is_the_hash_of_its_name() -> None:
     assert datanet_key("datanets/medical") == keccak(b"datanets/medical")
+
+
+def test_snapshots_are_one_hash_that_knows_their_order() -> None:
+    one, two = ("datanets/a", 1, b"\x01" * 32), ("datanets/b", 2**64 - 1, b"\x02" * 32)
+    words = [32, 2, int.from_bytes(keccak(b"datanets/a")), 1, int.from_bytes(b"\x01" * 32)]
+    words += [int.from_bytes(keccak(b"datanets/b")), 2**64 - 1, int.from_bytes(b"\x02" * 32)]
+    assert snapshots_key([one, two]) == keccak(b"".join(word.to_bytes(32) for word in words))
+    assert snapshots_key([one, two]) != snapshots_key([two, one])

@@ -13,13 +13,15 @@ from services.factory.registering import NotRegistered, Registering
 
 
 class Chain:
-    """A registrar that is away as often as is written."""
+    """A registrar that is away as often as is written, and never takes what it refuses."""
 
-    def __init__(self, away=0):
-        self.away, self.asked = away, []
+    def __init__(self, away=0, refused=()):
+        self.away, self.refused, self.asked = away, refused, []
 
     async def register(self, revision):
         self.asked.append(revision.name)
+        if revision.name in self.refused:
+            raise NotRegistered("its snapshot is not anchored")
         if self.away:
             self.away -= 1
             raise NotRegistered("the ledger does not answer")
@@ -83,4 +85,14 @@ async def test_many_at_once_all_get_there(database, publish, registering):
     async with registering(chain, Bell()):
         for name in names:
             await on_chain(database, name)
-    assert chain.asked == names
+    assert sorted(chain.asked) == sorted(names)
+
+
+async def test_what_is_refused_for_good_keeps_no_other_waiting(database, publish, registering):
+    bad = [publish(i) for i in range(20)]
+    good = publish("good")
+    async with registering(Chain(refused=bad), Bell()):
+        await on_chain(database, good)
+        later = publish("later")
+        await on_chain(database, later)
+    assert set(database.read_now(store_revisions.unregistered)) == set(bad)

@@ -34,12 +34,13 @@ def test_zero_that_was_asked_for_is_not_a_default():
     assert (of(asked).spec.held_out, of(asked).spec.layers) == (0.0, 0)
 
 
-def test_every_field_of_a_specification_has_its_place_in_the_api():
+@pytest.mark.parametrize("either", ({"dora": True}, {"quantise": "nf4"}))
+def test_every_field_of_a_specification_has_its_place_in_the_api(either):
     spec = FineTuneSpec(
         rank=3, alpha=5, layers=2, epochs=7, batch_size=9, learning_rate=0.02, precision="bfloat16", seed=11,
-        max_length=99, placebos=4, held_out=0.25, rslora=True, dora=True, targets=("q_proj", "v_proj"),
+        max_length=99, placebos=4, held_out=0.25, rslora=True, targets=("q_proj", "v_proj"),
         schedule="linear", warm_up=0.5, weight_decay=0.01, clip_norm=2.0, evaluations=3, patience=2,
-        curvature_samples=2, curvature_share=0.5, canaries=6, halves=8, leave_one_out=True, quantise="nf4", **ASKED,
+        curvature_samples=2, curvature_share=0.5, canaries=6, halves=8, leave_one_out=True, **either, **ASKED,
     )  # fmt: skip
     run = Run("letters", (SnapshotPin(SNAPSHOT), SnapshotPin(SECOND)), spec, Use.NON_COMMERCIAL)
     message = spec_to(run)

@@ -31,6 +31,8 @@ def test_settings_come_from_the_environment(tmp_path, monkeypatch):
         ({"platform": "me"}, "PLATFORM: .*is not an address"),
         ({"rpc_url": "127.0.0.1:8545"}, "RPC_URL"),
         ({"developer_bps": 9000, "stakers_bps": 2000}, "more than everything"),
+        ({"developer_bps": 4000, "stakers_bps": 1001}, "less than the 5000 basis points"),
+        ({"split_delay_seconds": 0}, "SPLIT_DELAY_SECONDS"),
         ({"attribution": "127.0.0.1:7"}, "attribution_signers"),
         ({"operators": ["0x12"]}, "OPERATORS"),
         ({"confirmations": -1}, "CONFIRMATIONS"),
