@@ -106,7 +106,8 @@ class Study:
 
     def _what_decides_a_retraining(self) -> str:
         data = {name: getattr(self.setting, name) for name in ("domain", "seed", "contributors", "records", "queries")}
-        spec = {name: value for name, value in self.spec.to_json().items() if name not in IN_RUN}
+        usual = FineTuneSpec().to_json()  # left out, so that a field added to specifications changes no key
+        spec = {n: value for n, value in self.spec.to_json().items() if n not in IN_RUN and value != usual[n]}
         return canonical.digest({"data": data, "spec": spec, "base": base_models.sha256(self.setting.base)})
 
     def _examples(self, tokenizer: Any) -> tuple[list[Example], list[Example]]:
