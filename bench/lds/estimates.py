@@ -86,8 +86,7 @@ class Variants:
             if count < most
         }
         self.people["shadow, 1 sample of half"] = follow(people, 0.5, alone)
-        for steps in (2, 4):
-            self.people[f"shadow, 1 sample of {steps} steps"] = follow(people, 1, alone, steps=steps)
+        self.people["shadow, 1 sample of 4 steps"] = follow(people, 1, alone, steps=4)
         self.people["in-run exact"] = follow(people, 0, alone, coupled=False)
         self.people["shadow, no coupling"] = follow(people, most, alone, coupled=False)
         self.naive = torch.zeros(people, len(run.theta))
@@ -145,7 +144,7 @@ class StudiedRun(TrainingRun):
 
 
 class _Shared(Coupling):
-    """One that hands on to others what it is given."""
+    """One that hands on to others of the same batch what it is given, and sums it for all of them."""
 
     def __init__(
         self,
@@ -156,12 +155,14 @@ class _Shared(Coupling):
     ) -> None:
         super().__init__(parameters, displacements, owners)
         self._others = others
+        for coupling in others:
+            coupling._sums = self._sums
 
-    def add(self, records: Sequence[int], inputs: Sequence[Tensor], deltas: Sequence[Tensor]) -> None:
-        """See ``Coupling.add``."""
-        super().add(records, inputs, deltas)
+    def leave_out(self, records: Sequence[int], inputs: Sequence[Tensor], deltas: Sequence[Tensor]) -> None:
+        """See ``Coupling.leave_out``."""
+        super().leave_out(records, inputs, deltas)
         for coupling in self._others:
-            coupling.add(records, inputs, deltas)
+            coupling.leave_out(records, inputs, deltas)
 
 
 @dataclass(frozen=True, eq=False)

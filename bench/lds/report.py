@@ -101,6 +101,7 @@ def picture(rows: Sequence[Mapping[str, Any]], setting: str) -> bytes:
         axis.set_xlabel("rank correlation with really retraining", fontsize=9)
         axis.grid(axis="x", color="#dddddd", linewidth=0.6)
         axis.set_axisbelow(True)
+        axis.set_ylim(-0.7, len(chosen) - 0.3)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_yticks(range(len(chosen)), [row["method"] for row in chosen], fontsize=8)
     figure.suptitle(f"Agreement of attribution with retraining: {setting}", fontsize=11)

@@ -73,6 +73,11 @@ class Coupling:
             product = d.flatten(0, 1).T @ x.flatten(0, 1)
             earlier = self._sums[k]
             self._sums[k] = product if earlier is None else earlier.add_(product)
+        self.leave_out(records, inputs, deltas)
+
+    def leave_out(self, records: Sequence[int], inputs: Sequence[Tensor], deltas: Sequence[Tensor]) -> None:
+        """Of what ``add`` takes, note what its owners' products do without."""
+        for k, (x, d) in enumerate(zip(floats(inputs), floats(deltas), strict=True)):
             for place, record in enumerate(records):
                 if self._owners[record]:
                     self._take_out(k, torch.tensor(self._owners[record]), x[place], d[place])
@@ -82,10 +87,10 @@ class Coupling:
         a, b = self._factors(k, owners)
         to_a = (d @ b).transpose(1, 2) @ x  # ([T, out] @ [n, out, r])^T @ [T, in]
         to_b = d.T @ (x @ a.transpose(1, 2))
-        self._leave_out(k, owners, torch.cat([to_a.flatten(1), to_b.flatten(1)], dim=1))
+        self._note(k, owners, torch.cat([to_a.flatten(1), to_b.flatten(1)], dim=1))
 
-    def _leave_out(self, k: int, owners: Tensor, theirs: Tensor) -> None:
-        """Note what a record adds to its owners' products, which do without: [n, size]."""
+    def _note(self, k: int, owners: Tensor, theirs: Tensor) -> None:
+        """theirs: what a record would add to its owners' products [n, size]."""
         if not len(self._own[k]):
             self._own[k] = torch.zeros_like(self._displacements[k])
         self._own[k].index_add_(0, owners, theirs)

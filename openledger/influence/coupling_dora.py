@@ -80,7 +80,7 @@ class DoraCoupling(Coupling):
         """A record's own part in its owners' products, less that of n in the magnitude's, by tokens."""
         a, _ = self._factors(k, owners)
         held, moved = d.T @ (x @ self._maps[k].a.T), d.T @ (x @ a.transpose(1, 2))
-        self._leave_out(k, owners, self._change(k, owners, moved, held, d, x))
+        self._note(k, owners, self._change(k, owners, moved, held, d, x))
 
     def _change(self, k: int, rows: slice | Tensor, moved: Tensor, held: Tensor, *product: Tensor) -> Tensor:
         """Of the field for some displacements, all but - dn F_m / n: [R, size].
