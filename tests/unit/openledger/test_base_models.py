@@ -88,8 +88,12 @@ def test_a_complete_conversion_is_used_again_and_a_partial_one_is_not(
     assert sha256(NAME) == sha256(str(folder))
 
     (folder / "COMPLETE").unlink()
+    killed, anothers = (folder.with_name(f".{folder.name}-{rest}") for rest in ("a1b2c3_d", "0123abcd-a1b2c3_d"))
+    for left in (killed, anothers):
+        left.mkdir()
     assert locate(NAME) == folder
     assert len(conversions) == 2
+    assert (killed.exists(), anothers.exists()) == (False, True), "what a killed process left is gigabytes"
 
 
 # --- the operator's file ----------------------------------------------------------------------------------------------
