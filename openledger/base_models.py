@@ -181,7 +181,7 @@ def _make(model: BaseModel, folder: Path, on_progress: Progress) -> None:
 
 def _variant(model: BaseModel) -> str:
     """Tells apart folders with the same weights: another chat template, another folder that is linked to."""
-    if not model.chat_template:
+    if not model.chat_template and not isinstance(model.source, LocalFolder):
         return ""
     return "-" + hashlib.sha256(f"{model.source}\n{model.chat_template}".encode()).hexdigest()[:8]
 

@@ -296,6 +296,10 @@ def test_an_operators_folder_in_shards_is_put_together_elsewhere(listed: Callabl
     assert together.keys() == whole.keys()
     assert all(torch.equal(together[name], whole[name]) for name in whole)
 
+    folder.rename(tmp_path / "moved")
+    listed(folder="moved", sha256=sha256("ours"))
+    assert (locate("ours") / "tokenizer.json").is_file(), "what is linked to is where it is now"
+
 
 @pytest.mark.parametrize("damage", ("missing", "cut", "index", "renamed"))
 def test_shards_that_are_not_complete_are_refused(listed: Callable[..., Path], tmp_path: Path, damage: str) -> None:
