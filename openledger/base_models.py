@@ -19,6 +19,7 @@ a folder stands for itself.  Nothing is downloaded but what a `hub` entry names.
 from __future__ import annotations
 
 import fcntl
+import glob
 import hashlib
 import os
 import re
@@ -62,6 +63,7 @@ __all__ = [
 ]
 
 REGISTRY_FILE = "OPENLEDGER_BASE_MODELS"
+_RANDOM = 8  # characters that mkdtemp puts after a prefix
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _KEYS = {"hub", "folder", "revision", "sha256", "licence", "chat_template_file"}
 
@@ -157,7 +159,9 @@ def _plain_folder(name: str) -> Path:
 
 
 def _make(model: BaseModel, folder: Path, on_progress: Progress) -> None:
-    """Fill a folder beside its place, check it, and put it there."""
+    """Fill a folder beside its place, check it, and put it there.  Only while nobody else makes this one."""
+    for left in folder.parent.glob(f".{glob.escape(folder.name)}-{'?' * _RANDOM}"):
+        shutil.rmtree(left, ignore_errors=True)  # of a process that was killed at it
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         model.source.fill(partial, on_progress)
@@ -177,7 +181,7 @@ def _make(model: BaseModel, folder: Path, on_progress: Progress) -> None:
 
 def _variant(model: BaseModel) -> str:
     """Tells apart folders with the same weights: another chat template, another folder that is linked to."""
-    if not model.chat_template:
+    if not model.chat_template and not isinstance(model.source, LocalFolder):
         return ""
     return "-" + hashlib.sha256(f"{model.source}\n{model.chat_template}".encode()).hexdigest()[:8]
 

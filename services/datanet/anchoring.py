@@ -6,7 +6,6 @@ All it knows is in the store: snapshots without an anchor.  Two processes at it 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from dataclasses import replace
 
 from prometheus_client import Gauge
@@ -19,6 +18,7 @@ from services.datanet.model import Anchor, Snapshot
 from services.kit import logs
 from services.kit.database import Database
 from services.kit.operations import Operations
+from services.kit.wait import happens
 
 FROZEN, ANCHORED = "frozen", "anchored"
 _FIRST_PAUSE, _AT_ONCE = 0.2, 8
@@ -51,8 +51,7 @@ class Anchoring:
             left = sum(not task.result() for task in tries)
             self._waiting.set(left)
             pause = min(self._backoff, pause * 2) if left else _FIRST_PAUSE
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._new.wait(), pause if left else self._poll)
+            await happens(self._new, pause if left else self._poll)
             self._new.clear()
 
     async def _try(self, snapshot: Snapshot) -> bool:

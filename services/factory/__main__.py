@@ -47,7 +47,7 @@ async def assemble(config: FactoryConfig) -> Assembly:
     source, records, bell = DatanetSource(peers), ArtifactStore(config.records_root), Bell()
     admission = Admission(source, config.bases, config.licence_terms)
     gatherer = Gatherer(database, source, records)
-    tariff = Tariff(config.price_per_1k_tokens, config.max_seconds, _memory(config), config.retrainings_at_once)
+    tariff = Tariff(config.price_per_1k_tokens, config.max_seconds, _memory(config), config.at_once)
     precision = fastest_precision() if config.precision == "fastest" else config.precision
     workshop = Workshop(
         database=database,
@@ -61,7 +61,7 @@ async def assemble(config: FactoryConfig) -> Assembly:
         precision=precision,
     )
     executor = _executor(config)
-    limits = Limits(config.max_read_seconds, config.max_seconds, config.retrainings_at_once)
+    limits = Limits(config.max_read_seconds, config.max_seconds, config.at_once)
     runner = Runner(database, admission, gatherer, executor, bell, limits, key)
     servicer = FactoryServicer(workshop)
     return Assembly(

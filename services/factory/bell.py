@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+
+from services.kit.wait import happens
 
 
 class Bell:
@@ -23,5 +24,4 @@ class Bell:
 
 async def rung(event: asyncio.Event, seconds: float) -> None:
     """Wait for a ring, at most so long: what another process committed rings no bell here."""
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
+    await happens(event, seconds)

@@ -12,7 +12,7 @@ from pydantic_settings import NoDecode
 
 from services.factory import licence_terms
 from services.kit.config import ServiceConfig
-from services.kit.executor_open import PATTERN
+from services.kit.executor_open import PATTERN, room
 
 
 class LicenceConfig(BaseModel):
@@ -107,6 +107,12 @@ class FactoryConfig(ServiceConfig):
     def key_file(self) -> Path:
         """The signing key."""
         return self.signing_key_file or self.data_dir / "signing.key"
+
+    @property
+    def at_once(self) -> int:
+        """Trainings again that do run at once: on this machine no more than it has cores for."""
+        here = self.executor == "local"
+        return min(self.retrainings_at_once, room(self.threads)) if here else self.retrainings_at_once
 
     @property
     def executor_root(self) -> Path:

@@ -16,12 +16,14 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from openledger.artifacts import file_sha256
 from openledger.influence import counterfactual, index
 from openledger.influence.decoder import Decoder
 from openledger.influence.gradient import NotFinite, Scorer
 from openledger.influence.index import ContributionIndex
+from openledger.influence.lora import attached
 from openledger.influence.quantize import NAT
 from openledger.influence.score import scores
 from services.factory import audit, inputs
@@ -29,10 +31,10 @@ from services.factory.audit import FITTED, FITTED_INDEX, LEFT_OUT, LEFT_OUT_INDE
 from services.factory.counterfactual import Retraining
 from services.factory.data import Example
 from services.factory.lineage import TRUNK
-from services.factory.passes import Trunk
+from services.factory.passes import Trunk, evaluate
 from services.factory.progress import Diverged
 from services.factory.spec import FineTuneSpec
-from services.factory.training_run import load_base
+from services.factory.training_run import initial, load_base
 from services.factory.write import INDEX, TRAINING
 from services.kit.executor import TaskContext
 
@@ -57,18 +59,14 @@ def retrain(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
     """
     given = inputs.load(arguments)
     training, held_out = given.split()
-    decoder = load_base(given.spec, given.base)
-    if arguments["trunk"]:
-        below = Trunk(decoder, decoder.layers - given.spec.layers)
-        below.load(context.outputs(arguments["trunk"]) / TRUNK)
-    else:
-        below = _prepared(given.spec, decoder, training, held_out)
     without = arguments["without"]
     try:
-        theta, losses = Retraining(given.spec, below, training).run(without, held_out, arguments["steps"])
+        theta, losses = _trained(given, arguments, context)
     except Diverged as error:
         whom = f"{len(without)} contributors" if len(without) > 1 else "".join(without) or "leaving anybody out"
         raise Diverged(f"trained again without {whom}: {error}; or ask for no trainings again") from error
+    if given.spec.quantise != "none":
+        losses = _served(given, theta, held_out)
     with inputs.room_in(context.output):
         save_file({"theta": theta, "losses": losses}, context.output / RETRAINED)
     return {"records": sum(example.contributor not in without for example in training)}
@@ -109,6 +107,28 @@ def fit(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
         "files": {file.name: file_sha256(file) for file in sorted(context.output.iterdir())},
         "words": document.words,
     }
+
+
+def _trained(given: inputs.Inputs, arguments: Mapping[str, Any], context: TaskContext) -> tuple[Tensor, Tensor]:
+    """Weights [P] of the model without some contributors, and the held-out records' losses [Q]."""
+    training, held_out = given.split()
+    decoder = load_base(given.spec, given.base)
+    if arguments["trunk"]:
+        below = Trunk(decoder, decoder.layers - given.spec.layers)
+        below.load(context.outputs(arguments["trunk"]) / TRUNK)
+    else:
+        below = _prepared(given.spec, decoder, training, held_out)
+    return Retraining(given.spec, below, training).run(arguments["without"], held_out, arguments["steps"])
+
+
+def _served(given: inputs.Inputs, theta: Tensor, held_out: Sequence[Example]) -> Tensor:
+    """Their losses on the base as it is, where it was trained on in fewer bits: what is scored and served."""
+    decoder = Decoder.load(given.base)
+    adapter, weights = initial(given.spec, decoder)
+    weights.copy_(theta)
+    below = _prepared(given.spec, decoder, (), held_out)
+    with attached(decoder.model, adapter):
+        return evaluate(below, held_out)[0]
 
 
 def _prepared(spec: FineTuneSpec, decoder: Decoder, training: Sequence[Example], held_out: Sequence[Example]) -> Trunk:

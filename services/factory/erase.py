@@ -1,7 +1,8 @@
 """What follows when a contributor erases a record: nothing new is made from it, and what was made says so.
 
 What is kept here of its snapshots is removed, fine-tunes that have not ended are failed, and published revisions are
-flagged.  The weights of an adapter cannot be asked to forget: whether it is retired, its owner decides.
+flagged.  The weights of an adapter cannot be asked to forget: whether it is retired, its owner decides.  What a worker
+still writes meanwhile is seen to when its fine-tune has ended (`services.factory.forget`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from services.factory import store, store_revisions, store_snapshots
 from services.factory.lineage import PRIVATE_EVALUATION, TRUNK
 from services.factory.model import State
 from services.factory.read import erased
+from services.factory.write import TRAINING
 from services.kit.database import Database
 
 
@@ -60,6 +62,10 @@ def _purge(kept: ArtifactStore, workers: Path, record: str, outputs: Iterable[st
     for file in sorted(workers.rglob(TRUNK)):
         with suppress(FileNotFoundError):  # taken away meanwhile, since its fine-tune has ended
             if _holds(file, key):
+                file.unlink()
+    for file in sorted(workers.rglob(PRIVATE_EVALUATION)):  # also of a fine-tune that failed after its run
+        with suppress(FileNotFoundError):
+            if _holds(file.with_name(TRAINING), canonical.dumps(record)):
                 file.unlink()
     for output in outputs:
         (Path(output) / PRIVATE_EVALUATION).unlink(missing_ok=True)

@@ -23,6 +23,7 @@ from services.factory.admit import Admission
 from services.factory.bell import Bell, rung
 from services.factory.counterfactual_plan import TooFewContributors
 from services.factory.event_log import EventLog
+from services.factory.forget import forget, forget_all
 from services.factory.gather import Gathered, Gatherer
 from services.factory.lineage import CODE, lineage, measured, with_audit
 from services.factory.model import UNFINISHED, FineTune, JobFailed, State, TrainingProgress
@@ -84,6 +85,7 @@ class Runner:
 
     async def run(self) -> None:
         """Work for ever.  What is half done when this is cancelled is taken up again by the next run."""
+        await forget_all(self._database, self._executor, shard)
         while True:
             changed = self._bell.next()
             job = await self._database.read(store.next_unfinished)
@@ -129,12 +131,9 @@ class Runner:
             await rung(changed, _POLL)
 
     async def _forget(self, id_: str) -> None:
-        """What workers kept for another attempt at something that has ended is of no use."""
         job = await self._database.read(lambda c: store.find(c, id_))
         if job is not None and job.records and job.state not in UNFINISHED:
-            await self._executor.discard(shard(job))
-            if job.spec.trained_again and job.state is not State.SUCCEEDED:
-                await retrain.forget(self._executor, shard(job))
+            await forget(self._database, self._executor, job, shard(job))
 
     async def _read(self, job: FineTune) -> FineTune:
         """Its records, all of them what was frozen, under licences that allow it."""

@@ -46,8 +46,9 @@ class Registering:
             changed = self._bell.next()
             # All of them each time: one that is refused for good must not keep the others waiting.
             waiting = await self._database.read(store_revisions.unregistered)
-            done = await asyncio.gather(*map(self._try, waiting))
-            if all(done):
+            async with asyncio.TaskGroup() as group:
+                tries = [group.create_task(self._try(name)) for name in waiting]
+            if all(one.result() for one in tries):
                 pause = _FIRST_PAUSE
                 await rung(changed, self._poll)
             else:
@@ -62,6 +63,9 @@ class Registering:
                 registration = await self._registrar.register(revision)
             except NotRegistered as problem:
                 self._say(name, str(problem))
+                return False
+            except Exception as error:  # noqa: BLE001 - one revision's trouble must not keep the others waiting
+                self._say(name, repr(error))
                 return False
         await self._database.write(lambda c: store_revisions.register(c, name, registration))
         self._said.pop(name, None)

@@ -66,6 +66,12 @@ def unfinished(c: Connection) -> list[FineTune]:
     return [_fine_tune(row) for row in c.execute(select(FINE_TUNE).where(FINE_TUNE.c.state.in_(UNFINISHED)))]
 
 
+def given_up(c: Connection) -> list[FineTune]:
+    """What workers may have worked on and ended without a result."""
+    query = select(FINE_TUNE).where(FINE_TUNE.c.state.in_((State.FAILED, State.CANCELLED)), FINE_TUNE.c.records != "")
+    return [_fine_tune(row) for row in c.execute(query)]
+
+
 def outputs(c: Connection, pins: Collection[SnapshotPin]) -> list[str]:
     """Folders of what was trained on any of these snapshots."""
     query = select(FINE_TUNE.c.output, FINE_TUNE.c.snapshots).where(FINE_TUNE.c.output != "")

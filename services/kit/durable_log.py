@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from sqlalchemy import BigInteger, Column, Connection, LargeBinary, MetaData, Table, Text, insert, select, update
 
 from services.kit.database import Database
+from services.kit.wait import happens
 
 _POLL_SECONDS = 0.25
 _MAX_BATCH = 256
@@ -144,11 +145,8 @@ class DurableLog:
             left = deadline - time.monotonic()
             if batch.entries or left <= 0:
                 return batch
-            try:
-                # Another process may be the writer, so look again now and then without being told.
-                await asyncio.wait_for(grown.wait(), min(left, _POLL_SECONDS))
-            except TimeoutError:
-                continue
+            # Another process may be the writer, so look again now and then without being told.
+            await happens(grown, min(left, _POLL_SECONDS))
 
     def _read(self, connection: Connection, after: int, limit: int) -> Batch:
         table, heads = self._entries, self._heads

@@ -14,6 +14,11 @@ PATTERN = r"^(local|ray:\S+)$"
 """`local`; `ray:auto` or `ray:host:port` where this machine is a node of the cluster; `ray://host:port` elsewhere."""
 
 
+def room(cpus: int) -> int:
+    """How many workers of so many cores each run at once on this machine: at least one."""
+    return max(1, (os.cpu_count() or 1) // cpus)
+
+
 def open_executor(
     where: str,
     root: Path,
@@ -31,8 +36,7 @@ def open_executor(
     if not re.match(PATTERN, where):
         raise ValueError(f"an executor is local, ray:auto, ray:host:port or ray://host:port, not {where}")
     if where == "local":
-        at_once = max(1, (os.cpu_count() or 1) // cpus)
-        return LocalExecutor(root, environment=environment, at_once=at_once, memory=memory)
+        return LocalExecutor(root, environment=environment, at_once=room(cpus), memory=memory)
     try:
         from services.kit.executor_ray import RayExecutor
     except ModuleNotFoundError as error:

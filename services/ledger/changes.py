@@ -7,6 +7,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from services.kit.wait import happens
+
 T = TypeVar("T")
 
 _POLL_SECONDS = 0.25
@@ -35,15 +37,8 @@ class Changes:
             left = deadline - time.monotonic()
             if found is not None or left <= 0:
                 return found
-            await _either(changed, min(left, _POLL_SECONDS))
+            await happens(changed, min(left, _POLL_SECONDS))
 
     async def next(self, seconds: float) -> None:
         """Until something changes, or the time is over."""
-        await _either(self._changed, seconds)
-
-
-async def _either(event: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return
+        await happens(self._changed, seconds)

@@ -71,7 +71,7 @@ def deploy(node: Node, deployer: LocalAccount, terms: Terms, path: Path, *, crea
             f"{path} does not say where {', '.join(missing)} is, and this process may not create it: deploy it, and "
             "add it to the file"
         )
-    blocks = [_ensure(node, deployer, record, key, _arguments(key, record, terms)) for key in NAMES]
+    blocks = [_ensure(node, deployer, record, key, _arguments(key, record, terms), create=create) for key in NAMES]
     contracts = Contracts(node.chain_id, min(blocks), **{key: record.address(key) for key in NAMES})
     _verify(node, contracts, terms)
     return contracts
@@ -93,14 +93,26 @@ def _arguments(key: str, record: "_Record", terms: Terms) -> tuple[Any, ...]:
     raise KeyError(key)
 
 
-def _ensure(node: Node, deployer: LocalAccount, record: "_Record", key: str, arguments: tuple[Any, ...]) -> int:
-    """Makes sure that one contract is created; returns its block."""
+def _ensure(
+    node: Node, deployer: LocalAccount, record: "_Record", key: str, arguments: tuple[Any, ...], *, create: bool
+) -> int:
+    """Makes sure that one contract is created; returns its block, or an earlier one."""
     while True:
         if not record.holds(key):
             record.plan(node, deployer, key, Call(None, encode_creation(NAMES[key], *arguments)))
         try:
-            receipt = _mined(node, record.raw(key), record.hash(key))
+            receipt = node.receipt(record.hash(key))
+            if receipt is None and node.code(record.address(key)):
+                receipt = node.receipt(record.hash(key))  # it may have been mined since
+                if receipt is None:
+                    return 0  # so long ago that the node has forgotten when
+            receipt = receipt or _mined(node, record.raw(key), record.hash(key))
         except NonceTooLow:
+            if not create or record.builds_on(key):
+                raise DeploymentMismatch(
+                    f"{NAMES[key]}, which the deployment file says is at {record.address(key)}, is not on this chain "
+                    "as this node shows it: ask another node, or name the right file"
+                ) from None
             # Another transaction of the deployer took the nonce, so this one can never be mined: plan anew.
             record.drop(key)
             continue
@@ -111,10 +123,8 @@ def _ensure(node: Node, deployer: LocalAccount, record: "_Record", key: str, arg
 
 def _mined(node: Node, raw: bytes, tx_hash: str) -> Receipt:
     deadline = time.monotonic() + CONFIRMATION_SECONDS
-    receipt = node.receipt(tx_hash)
-    if receipt is None:
-        node.broadcast(raw)
-    while (receipt := receipt or node.receipt(tx_hash)) is None:
+    node.broadcast(raw)
+    while (receipt := node.receipt(tx_hash)) is None:
         if time.monotonic() > deadline:
             raise ChainUnavailable(f"transaction {tx_hash} was not mined within {CONFIRMATION_SECONDS:.0f} s")
         time.sleep(POLL_SECONDS)
@@ -182,6 +192,10 @@ class _Record:
 
     def holds(self, key: str) -> bool:
         return key in self._content["transactions"]
+
+    def builds_on(self, key: str) -> bool:
+        """Whether a contract was planned after that one, which therefore was on the chain then."""
+        return bool(list(self._content["transactions"])[-1] != key)
 
     def address(self, key: str) -> str:
         return str(self._content["transactions"][key]["address"])

@@ -7,7 +7,6 @@ What it does not know: whether the adapter is any good, or whose it is (digests 
 from __future__ import annotations
 
 import json
-import math
 import re
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from openledger.base_model_shape import BaseModelShape
 from services.openlora.engine import AdapterRejected
 
 KEY = re.compile(
-    r"base_model\.model\.(?P<module>model\.layers\.(?P<layer>\d+)\.\w+\.(?P<linear>\w+))"
+    r"base_model\.model\.(?P<module>model\.layers\.(?P<layer>0|[1-9][0-9]*)\."
+    r"(?:self_attn\.(?=[qkvo]_)|mlp\.(?=gate_|up_|down_))(?P<linear>\w+))"
     r"\.lora_(?P<part>A\.weight|B\.weight|magnitude_vector)"
 )
 # What changes the arithmetic beyond W + scale B A and DoRA's magnitudes; each must have the value that leaves it alone.
@@ -33,6 +33,8 @@ PLAIN: dict[str, Any] = {
 }
 FACTORS, MAGNITUDE = ("A.weight", "B.weight"), "magnitude_vector"
 """A LoRA map's tensors as their names end, and what DoRA adds."""
+MAX_ALPHA = 2**20
+"""As openledger.influence.adapter_config has it: what cannot be scored is not served."""
 MAX_FILE = 2 * 2**30
 MAX_WEIGHT = 1e4
 """Weights beyond this overflow bfloat16 activations within a few layers; trained ones are below 10."""
@@ -76,8 +78,8 @@ def _check_config(path: Path, max_rank: int) -> tuple[int, bool]:
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if not isinstance(rank, int) or not 1 <= rank <= max_rank:
         raise AdapterRejected(f"rank {rank!r} is not between 1 and {max_rank}")
-    if not isinstance(alpha, int | float) or not math.isfinite(alpha):
-        raise AdapterRejected(f"lora_alpha {alpha!r} is not a number")
+    if not isinstance(alpha, int | float) or not 0 < alpha < MAX_ALPHA:
+        raise AdapterRejected(f"lora_alpha {str(alpha)[:40]} is not a number above 0 and below {MAX_ALPHA}")
     for name in ("use_rslora", "use_dora"):
         if not isinstance(config.get(name, False), bool):
             raise AdapterRejected(f"{name} {config[name]!r} is not true or false")

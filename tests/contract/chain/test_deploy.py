@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.ledger.chain import Call, WrongChain
+from services.ledger.chain import Call, NonceTooLow, WrongChain
 from services.ledger.chain_node import Node
 from services.ledger.chain_rpc import RpcChain, open_chain
 from services.ledger.deploy import DeploymentMismatch, deploy
@@ -120,6 +120,36 @@ def test_a_planned_creation_whose_nonce_was_taken_is_planned_anew(
     send(node, Call(EARNERS[0], b"", 1))
     contracts = deploy(node, OPERATOR, TERMS, tmp_path / "contracts.json")
     assert RpcChain(node, contracts).token_balance(OPERATOR.address) == TERMS.supply
+
+
+@pytest.mark.parametrize("create", (True, False))
+def test_contracts_whose_creation_the_node_has_forgotten_are_not_made_again(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, create: bool
+) -> None:
+    path = tmp_path / "contracts.json"
+    first = deploy(node, OPERATOR, TERMS, path)
+    nonce, written = node.nonce(OPERATOR.address, pending=True), path.read_text()
+    monkeypatch.setattr(Node, "receipt", lambda self, tx_hash: None)
+    assert deploy(node, OPERATOR, TERMS, path, create=create) == replace(first, block=0)
+    assert (node.nonce(OPERATOR.address, pending=True), path.read_text()) == (nonce, written)
+
+
+def test_a_contract_that_is_gone_is_not_made_again_beneath_others(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "contracts.json"
+    deploy(node, OPERATOR, TERMS, path)
+    written = path.read_text()
+
+    def lost(self: Node, raw: bytes) -> str:
+        raise NonceTooLow("nonce too low")
+
+    monkeypatch.setattr(Node, "receipt", lambda self, tx_hash: None)
+    monkeypatch.setattr(Node, "code", lambda self, address: b"")
+    monkeypatch.setattr(Node, "broadcast", lost)
+    with pytest.raises(DeploymentMismatch, match=r"OpenToken.*is not on this chain"):
+        deploy(node, OPERATOR, TERMS, path)
+    assert path.read_text() == written
 
 
 def test_other_terms_are_refused(node: Node, tmp_path: Path) -> None:

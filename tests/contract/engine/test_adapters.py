@@ -54,6 +54,13 @@ SPOILERS = {
     "unknown layer": lambda f: _spoil_weights(
         f, lambda w: {k.replace("layers.3", "layers.9"): v for k, v in w.items()}
     ),
+    "a map of another module": lambda f: _spoil_weights(
+        f, lambda w: {k.replace("mlp.up_proj", "self_attn.up_proj"): v for k, v in w.items()}
+    ),
+    "another way to write a layer": lambda f: _spoil_weights(
+        f, lambda w: {k.replace("layers.3", "layers.03"): v for k, v in w.items()}
+    ),
+    "alpha beyond all numbers": lambda f: _spoil_config(f, lora_alpha=10**400),
     "half of a pair": lambda f: _spoil_weights(
         f, lambda w: {k: v for k, v in w.items() if "layers.3" not in k or "lora_A" in k}
     ),
@@ -63,6 +70,7 @@ SPOILERS = {
 
 MAGNITUDE = "base_model.model.model.layers.3.mlp.up_proj.lora_magnitude_vector"
 SPOILT_MAGNITUDES: dict[str, Any] = {
+    "of another module": lambda w: {k.replace("mlp.up_proj", "self_attn.up_proj"): v for k, v in w.items()},
     "missing": lambda w: {k: v for k, v in w.items() if k != MAGNITUDE},
     "wrong shape": lambda w: w | {MAGNITUDE: w[MAGNITUDE][:-1]},
     "zero row": lambda w: w | {MAGNITUDE: w[MAGNITUDE].index_fill(0, torch.tensor([3]), 0.0)},
@@ -111,7 +119,7 @@ async def test_a_dora_adapter_is_served_as_peft_computes_it_or_refused_in_words(
 async def test_a_bad_magnitude_is_refused_by_name(engine, kind, base, tmp_path, spoiler):
     broken = make_adapter(base, tmp_path / "dora", 6, dora=True)
     _spoil_weights(broken.path, spoiler)
-    name = MAGNITUDE.removeprefix("base_model.model.").removesuffix(".lora_magnitude_vector")
+    name = r"model\.layers\.\d\.\w+\.up_proj"
     with pytest.raises(AdapterRejected, match="vLLM does not serve" if kind == "vllm" else name):
         await engine.load(broken)
 

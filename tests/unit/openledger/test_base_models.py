@@ -88,8 +88,12 @@ def test_a_complete_conversion_is_used_again_and_a_partial_one_is_not(
     assert sha256(NAME) == sha256(str(folder))
 
     (folder / "COMPLETE").unlink()
+    killed, anothers = (folder.with_name(f".{folder.name}-{rest}") for rest in ("a1b2c3_d", "0123abcd-a1b2c3_d"))
+    for left in (killed, anothers):
+        left.mkdir()
     assert locate(NAME) == folder
     assert len(conversions) == 2
+    assert (killed.exists(), anothers.exists()) == (False, True), "what a killed process left is gigabytes"
 
 
 # --- the operator's file ----------------------------------------------------------------------------------------------
@@ -291,6 +295,10 @@ def test_an_operators_folder_in_shards_is_put_together_elsewhere(listed: Callabl
     together = load_file(made / "model.safetensors")
     assert together.keys() == whole.keys()
     assert all(torch.equal(together[name], whole[name]) for name in whole)
+
+    folder.rename(tmp_path / "moved")
+    listed(folder="moved", sha256=sha256("ours"))
+    assert (locate("ours") / "tokenizer.json").is_file(), "what is linked to is where it is now"
 
 
 @pytest.mark.parametrize("damage", ("missing", "cut", "index", "renamed"))

@@ -64,3 +64,14 @@ def test_the_demos_data_pass_the_gate_by_what_the_demo_says_of_their_licence(tmp
     config = FactoryConfig.load(**settings("factory", tmp_path), datanet="127.0.0.1:7402")
     sources = [Source("baseModels/smollm2-135m-instruct", "Apache-2.0"), Source("datanets/x", hpo.LICENCE, 160)]
     assert combine(sources, Use.COMMERCIAL, config.licence_terms).licence == "Apache-2.0 AND LicenseRef-HPO"
+
+
+@pytest.mark.parametrize(
+    ("executor", "threads", "expected"), (("local", 8, 1), ("local", 4, 2), ("local", 2, 3), ("ray:auto", 8, 3))
+)
+def test_no_more_is_promised_to_run_at_once_than_there_are_cores_for(
+    tmp_path, monkeypatch, executor, threads, expected
+):
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    given = {"datanet": "127.0.0.1:1", "executor": executor, "threads": threads, "retrainings_at_once": 3}
+    assert FactoryConfig(**settings("factory", tmp_path, **given)).at_once == expected

@@ -132,6 +132,12 @@ def test_a_run_that_kept_its_best_step_is_trained_again_to_that_step(work, bench
     assert audit.repeat < 0.05
 
 
+def test_models_that_were_trained_on_four_bits_are_judged_on_the_base_that_is_served(work, bench):
+    spec, run = work(halves=0, quantise="nf4", epochs=1)
+    made = bench.all(run, spec)
+    assert Audit.from_bytes((bench.output(made.fit) / FILE).read_bytes()).repeat < 1e-3
+
+
 def test_canaries_are_in_every_training_again(work, bench):
     spec, run = work(halves=0, canaries=2, epochs=1, contributors=2)
     made = bench.all(run, spec)

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from openledger import canonical
 from openledger.artifacts import ArtifactStore
 from services.factory import erase, store, store_events, store_revisions, store_snapshots
-from services.factory.lineage import TRUNK
+from services.factory.lineage import PRIVATE_EVALUATION, TRUNK
 from services.factory.lines import line
 from services.factory.model import UNFINISHED, Metrics, Revision, State
 from services.factory.run import SnapshotPin
 from services.factory.store_snapshots import Kept
+from services.factory.write import TRAINING
 
 RECORD, OTHER = "datanets/letters/records/r1", "datanets/letters/records/r11"
 HOLDS, LACKS = (
@@ -100,3 +102,15 @@ async def test_its_texts_are_removed_and_nobody_elses(world, tmp_path):
     assert sorted(file.name for file in outputs[HOLDS].iterdir()) == ["evaluation.json"]
     assert len(list(outputs[LACKS].iterdir())) == 2
     assert [file.parent.name for file in workers.rglob(TRUNK)] == ["3" * 64], "activations tell of the text"
+
+
+async def test_no_text_stays_of_a_run_whose_fine_tune_came_to_nothing(world, tmp_path):
+    kept, workers = ArtifactStore(tmp_path / "records"), tmp_path / "executor"
+    for name, record in (("1" * 64, RECORD), (f".{'2' * 64}/output", RECORD), ("3" * 64, OTHER)):
+        (workers / name).mkdir(parents=True)
+        (workers / name / TRAINING).write_bytes(canonical.dumps({"held_out": [[record, "0x" + "0a" * 20]]}))
+        (workers / name / PRIVATE_EVALUATION).write_text("{}")
+    world.write_now(lambda c: erase.note(c, RECORD, "its author's wish"))
+    for _ in range(2):
+        await erase.purge(world, kept, workers, RECORD)
+    assert [file.parent.name for file in workers.rglob(PRIVATE_EVALUATION)] == ["3" * 64]

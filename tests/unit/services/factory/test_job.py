@@ -19,6 +19,7 @@ from services.factory.admit import Admission
 from services.factory.bell import Bell
 from services.factory.gather import Gatherer
 from services.factory.job import Limits, Runner
+from services.factory.lineage import PRIVATE_EVALUATION
 from services.factory.model import UNFINISHED, State
 from services.factory.run import SnapshotPin
 from services.kit.executor import Done, TaskFailed
@@ -43,7 +44,7 @@ class Script:
 
     def __init__(self, folder, steps):
         self.folder, self.steps, self.shards, self.discarded, self.stopped = folder, list(steps), [], [], 0
-        self.removed = []
+        self.removed, self.found = [], None
         self.stopping, self.may_stop = asyncio.Event(), asyncio.Event()
         self.may_stop.set()
 
@@ -64,7 +65,7 @@ class Script:
         return Done(self.folder, step)
 
     async def find(self, shard):
-        return None
+        return self.found
 
     async def discard(self, shard):
         self.discarded.append(shard)
@@ -340,6 +341,24 @@ async def test_the_run_is_the_same_shard_whatever_is_trained_again_after_it(data
     assert script.shards[0] == jobs.shard(done) == plain
 
 
+async def test_what_ended_when_the_service_did_is_cleared_away_at_the_next_start(database, audited, work, tmp_path):
+    audited("a", "b", "c")
+    ended = {"records": ArtifactStore(tmp_path / "records").put(b"of an earlier snapshot")}
+    database.write_now(lambda c: store.move(c, "a", State.CANCELLED, "cancelled", **ended))
+    async with work(HANG) as first:
+        training = await at(database, "b", {State.TRAINING})
+    database.write_now(lambda c: store.move(c, "c", State.FAILED, "failed", records=training.records))
+    async with work(HANG) as second:
+        await at(database, "b", {State.TRAINING})
+        async with asyncio.timeout(100):
+            while not second.shards:
+                await asyncio.sleep(0.01)
+    left = jobs.shard(database.read_now(lambda c: store.find(c, "a")))
+    for script in (first, second):
+        assert script.discarded == [left], "what c left is b's to go on with"
+        assert [shard.arguments for shard in script.removed] == [left.arguments]
+
+
 async def test_too_few_contributors_are_told_before_anything_is_trained(database, audited, work):
     audited("a", halves=4)
     async with work() as script:
@@ -483,6 +502,25 @@ async def test_a_record_erased_while_it_trains_stops_it(database, queue, work, s
     assert (failed.state, failed.reason) == (State.FAILED, "RECORD_ERASED")
     assert following.reason == "RECORD_ERASED"
     assert script.stopped == len(script.shards) == 1
+
+
+async def test_what_a_worker_wrote_while_a_record_was_erased_is_taken_away_when_it_is_stopped(
+    database, queue, work, source, tmp_path
+):
+    queue("a")
+    quotes = tmp_path / PRIVATE_EVALUATION
+    async with work(HANG) as script:
+        script.may_stop.clear()
+        await at(database, "a", {State.TRAINING})
+        await database.write(lambda c: erase.note(c, source.made[3].name, "its author's wish"))
+        script.bell.ring()
+        await script.stopping.wait()
+        quotes.write_text("{}")
+        script.found = Done(tmp_path, RESULT)
+        script.may_stop.set()
+        async with asyncio.timeout(100):
+            while quotes.exists():
+                await asyncio.sleep(0.01)
 
 
 async def test_a_record_erased_at_the_last_moment_leaves_nothing_to_publish(database, queue, work, source, monkeypatch):

@@ -96,3 +96,19 @@ async def test_what_is_refused_for_good_keeps_no_other_waiting(database, publish
         later = publish("later")
         await on_chain(database, later)
     assert set(database.read_now(store_revisions.unregistered)) == set(bad)
+
+
+async def test_one_that_cannot_even_be_asked_for_keeps_no_other_waiting(database, publish, registering):
+    class Broken(Chain):
+        async def register(self, revision):
+            if revision.name == broken:
+                raise ValueError("its manifest is not one that this version reads")
+            await asyncio.sleep(0.05)
+            return await super().register(revision)
+
+    broken, good = publish("broken"), publish("good")
+    chain = Broken()
+    async with registering(chain, Bell()):
+        await on_chain(database, good)
+        await on_chain(database, publish("later"))
+    assert chain.asked.count(good) == 1
