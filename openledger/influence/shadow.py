@@ -101,6 +101,10 @@ class ShadowTrajectories:
         """D as one matrix: float32 [C + K, P]."""
         return torch.cat(self.displacements, dim=1)
 
+    def vector(self, shadow: int) -> Tensor:
+        """One row of it [P]."""
+        return torch.cat([block[shadow] for block in self.displacements])
+
     def step(self, theta: Tensor, batch: Batch, lr: float) -> None:
         """Take one AdamW step on the parameters [P], in place, and one in every shadow."""
         self.steps += 1

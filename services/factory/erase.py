@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import io
 import mmap
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from services.factory import store, store_revisions, store_snapshots
 from services.factory.lineage import PRIVATE_EVALUATION, TRUNK
 from services.factory.model import State
 from services.factory.read import erased
+from services.factory.write import TRAINING
 from services.kit.database import Database
 
 
@@ -61,8 +62,17 @@ def _purge(kept: ArtifactStore, workers: Path, record: str, outputs: Iterable[st
         with suppress(FileNotFoundError):  # taken away meanwhile, since its fine-tune has ended
             if _holds(file, key):
                 file.unlink()
-    for output in outputs:
-        (Path(output) / PRIVATE_EVALUATION).unlink(missing_ok=True)
+    for output in (*map(Path, outputs), *_trained_on(workers, record)):
+        (output / PRIVATE_EVALUATION).unlink(missing_ok=True)
+
+
+def _trained_on(workers: Path, record: str) -> Iterator[Path]:
+    """Folders with evaluations of runs that it was a record of, also where the fine-tune failed later."""
+    sign = b"[" + canonical.dumps(record) + b","
+    for file in sorted(workers.rglob(PRIVATE_EVALUATION)):
+        with suppress(FileNotFoundError):
+            if _holds(file.with_name(TRAINING), sign):
+                yield file.parent
 
 
 def _holds(file: Path, sign: bytes) -> bool:

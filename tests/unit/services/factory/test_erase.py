@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from openledger import canonical
 from openledger.artifacts import ArtifactStore
 from services.factory import erase, store, store_events, store_revisions, store_snapshots
 from services.factory.lineage import TRUNK
@@ -100,3 +101,16 @@ async def test_its_texts_are_removed_and_nobody_elses(world, tmp_path):
     assert sorted(file.name for file in outputs[HOLDS].iterdir()) == ["evaluation.json"]
     assert len(list(outputs[LACKS].iterdir())) == 2
     assert [file.parent.name for file in workers.rglob(TRUNK)] == ["3" * 64], "activations tell of the text"
+
+
+async def test_evaluations_of_runs_that_came_to_no_fine_tune_are_removed_too(world, tmp_path):
+    kept, workers = ArtifactStore(tmp_path / "records"), tmp_path / "executor"
+    for name, record in (("1" * 64, RECORD), ("2" * 64, OTHER), ("3" * 64, "")):
+        (workers / name).mkdir(parents=True)
+        (workers / name / "evaluation_private.json").write_text("{}")
+        if record:
+            told = {"records": [["a", "0x1"], [record, "0x2"]], "held_out": []}
+            (workers / name / "training.json").write_bytes(canonical.dumps(told))
+    world.write_now(lambda c: erase.note(c, RECORD, "its author's wish"))
+    await erase.purge(world, kept, workers, RECORD)
+    assert sorted(file.parent.name[0] for file in workers.rglob("evaluation_private.json")) == ["2", "3"]
