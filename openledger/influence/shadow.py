@@ -24,7 +24,8 @@ weight 0 (same initialisation and batch order). How well this agrees with really
 ``bench/lds``.
 
 A step costs one product with A and one with A^T for each of R shadows, [R, P] by [P, rows], and memory is 3 R P floats.
-Contributors do not interact, so runs that track different contributors give the same rows as one that tracks all.
+Contributors do not interact, so runs that track different contributors give the same rows as one that tracks all, up to
+the rounding of matrix products.
 
 Prior work: SGD-influence (Hara et al. 2019) and ACC-SGD-IE (arXiv:2510.26185) propagate a leave-one-out perturbation
 through SGD by Hessian-vector products; data value embedding (arXiv:2412.09538) does so by a dot product;
