@@ -6,13 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from services.factory import counterfactual_task, task
+from services.factory import counterfactual_task, parts_task, task
 from services.factory.counterfactual_plan import Plan, plan
 from services.factory.spec import FineTuneSpec
 from services.kit.executor import Shard, TaskContext
 
 WORK = {
     "fine_tune": task.fine_tune,
+    "follow": parts_task.follow,
+    "join": parts_task.join,
     "trunk": counterfactual_task.trunk,
     "retrain": counterfactual_task.retrain,
     "fit": counterfactual_task.fit,
@@ -35,7 +37,7 @@ class Bench:
             scratch.mkdir()
             context = TaskContext(output, scratch, lambda _: None, self.root.joinpath)
             self._results[digest] = json.loads(json.dumps(WORK[name](dict(shard.arguments), context)))
-            assert name == "fine_tune" or list(scratch.iterdir()) == [], "nothing is left to clear away"
+            assert name in ("fine_tune", "follow") or list(scratch.iterdir()) == [], "nothing is left to clear away"
         return self._results[digest]
 
     def output(self, shard: Shard) -> Path:

@@ -61,7 +61,9 @@ class Coupling:
         self._pairs = [(a.shape, b.shape) for a, b, *_ in groups(parameters)]
         self._displacements, self._owners = displacements, owners
         self._sums: list[Tensor | None] = [None] * len(self._pairs)
+        self._rows = torch.tensor(sorted({row for rows in owners for row in rows}), dtype=torch.int64)
         self._own = [torch.zeros(0)] * len(self._pairs)
+        """What the batch's own records add, for those rows alone: of many displacements few own any of it."""
 
     def take(self, records: Sequence[int], inputs: Sequence[Tensor], deltas: Sequence[Tensor]) -> None:
         """Take part of the batch: records' places in it; all taps' inputs and deltas, in vector order."""
@@ -92,8 +94,12 @@ class Coupling:
     def _note(self, k: int, owners: Tensor, theirs: Tensor) -> None:
         """theirs: what a record would add to its owners' products [n, size]."""
         if not len(self._own[k]):
-            self._own[k] = torch.zeros_like(self._displacements[k])
-        self._own[k].index_add_(0, owners, theirs)
+            self._own[k] = torch.zeros(len(self._rows), theirs.shape[1])
+        self._own[k].index_add_(0, torch.searchsorted(self._rows, owners), theirs)
+
+    def _without_own(self, k: int, product: Tensor) -> Tensor:
+        """Take what records add out of their owners' products [R, size], in place."""
+        return product.index_add_(0, self._rows, self._own[k], alpha=-1) if len(self._own[k]) else product
 
     def seen(self, k: int) -> Tensor:
         """Block k of the displacements as the map's output sees them, the tapped weights moved alone: [R, size]."""
@@ -107,8 +113,7 @@ class Coupling:
         rows = len(a)
         to_a = b.transpose(1, 2).flatten(0, 1) @ total  # [R r, out] @ [out, in]
         to_b = (a.flatten(0, 1) @ total.T).view(rows, a.shape[1], len(total)).transpose(1, 2)  # [R, out, r]
-        result = torch.cat([to_a.view(a.shape).flatten(1), to_b.flatten(1)], dim=1)
-        return result.sub_(self._own[k]) if len(self._own[k]) else result
+        return self._without_own(k, torch.cat([to_a.view(a.shape).flatten(1), to_b.flatten(1)], dim=1))
 
     def _factors(self, k: int, rows: slice | Tensor) -> tuple[Tensor, Tensor]:
         """Displacements of A [rows, r, in] and B [rows, out, r]."""

@@ -69,9 +69,7 @@ class DoraCoupling(Coupling):
         a, _ = self._factors(k, slice(None))
         held = total @ self._maps[k].a.T
         moved = (a.flatten(0, 1) @ total.T).view(len(a), a.shape[1], len(total)).transpose(1, 2)
-        result = self._change(k, slice(None), moved, held, total)
-        if len(self._own[k]):
-            result -= self._own[k]
+        result = self._without_own(k, self._change(k, slice(None), moved, held, total))
         move = self._move(k)
         result[:, -len(total) :] -= move.stretch * field / move.norm
         return result

@@ -14,9 +14,10 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -162,15 +163,17 @@ class ContributionIndex:
 
     def to_bytes(self) -> bytes:
         """The file. Equal indexes have equal bytes."""
-        return _prefix(self.header) + self.exponents.tobytes() + self.vectors.tobytes()
+        return b"".join(joined([self]))
 
     def row(self, number: int) -> Quantised:
         """One row's vector; contributors first, then placebos."""
         return Quantised(self.vectors[number], self.exponents[number], self.header.sizes)
 
-    def leaves(self) -> list[bytes]:
+    def leaves(self) -> Iterator[bytes]:
         """The Merkle leaves: header, then rows."""
-        return [self.header.to_bytes(), *(self.row(number).to_bytes() for number in range(self.header.rows))]
+        yield self.header.to_bytes()
+        for number in range(self.header.rows):
+            yield self.row(number).to_bytes()
 
 
 def _prefix(header: Header) -> bytes:
@@ -189,7 +192,26 @@ def _prefix(header: Header) -> bytes:
 
 def root(index: ContributionIndex) -> bytes:
     """The 32-byte RFC 6962 root that commits to the whole index."""
-    return merkle.root(index.leaves())
+    return merkle.root_of_hashes([merkle.leaf_hash(leaf) for leaf in index.leaves()])
+
+
+def joined(indices: Sequence[ContributionIndex]) -> Iterator[bytes | memoryview]:
+    """The file of one index with all their rows, in pieces: contributors in the given order, then all placebos.
+
+    Nothing is copied, so indexes on disk take no memory.
+    Raises ContributionIndexError for layouts that differ, and for contributors who are not in order.
+    """
+    headers = [each.header for each in indices]
+    if any(header.parameters != headers[0].parameters for header in headers):
+        raise ContributionIndexError("indexes of different layouts cannot be joined")
+    people = tuple(chain.from_iterable(header.contributors for header in headers))
+    header = Header(headers[0].parameters, people, sum(header.placebos for header in headers))
+    header.validate()
+    yield _prefix(header)
+    for tensors in ([each.exponents for each in indices], [each.vectors for each in indices]):
+        counted = [(rows, len(each.contributors)) for rows, each in zip(tensors, headers, strict=True)]
+        yield from (rows[:count].data for rows, count in counted)
+        yield from (rows[count:].data for rows, count in counted)
 
 
 def build(
@@ -202,10 +224,18 @@ def build(
     Raises ContributionIndexError for bad names, QuantizeError for bad values.
     """
     header = Header(tuple(parameters), tuple(sorted(contributors)), len(placebos))
+    return quantised(header, chain((contributors[address] for address in header.contributors), placebos))
+
+
+def quantised(header: Header, vectors: Iterable[npt.NDArray[np.floating]]) -> ContributionIndex:
+    """Quantise rows [P] as they come, in the header's order; one of them at a time is in memory.
+
+    Raises ContributionIndexError for bad names, QuantizeError for bad values, ValueError for a wrong number of rows.
+    """
     header.validate()
-    vectors = [contributors[address] for address in header.contributors] + list(placebos)
-    rows = [quantise(vector, header.sizes) for vector in vectors]
-    width, tensors = sum(header.sizes), len(header.sizes)
-    mantissas = np.array([row.mantissas for row in rows], dtype=np.int8).reshape(len(rows), width)
-    exponents = np.array([row.exponents for row in rows], dtype=np.int8).reshape(len(rows), tensors)
+    mantissas = np.empty((header.rows, sum(header.sizes)), dtype=np.int8)
+    exponents = np.empty((header.rows, len(header.sizes)), dtype=np.int8)
+    for number, vector in zip(range(header.rows), vectors, strict=True):
+        row = quantise(vector, header.sizes)
+        mantissas[number], exponents[number] = row.mantissas, row.exponents
     return ContributionIndex(header, mantissas, exponents)

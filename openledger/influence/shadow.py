@@ -24,7 +24,8 @@ weight 0 (same initialisation and batch order). How well this agrees with really
 ``bench/lds``.
 
 A step costs one product with A and one with A^T for each of R shadows, [R, P] by [P, rows], and memory is 3 R P floats.
-Contributors do not interact, so runs that track different contributors give the same rows as one that tracks all.
+Contributors do not interact, so runs that track different contributors give the same rows as one that tracks all, up to
+the rounding of matrix products.
 
 Prior work: SGD-influence (Hara et al. 2019) and ACC-SGD-IE (arXiv:2510.26185) propagate a leave-one-out perturbation
 through SGD by Hessian-vector products; data value embedding (arXiv:2412.09538) does so by a dot product;
@@ -100,6 +101,10 @@ class ShadowTrajectories:
     def vectors(self) -> Tensor:
         """D as one matrix: float32 [C + K, P]."""
         return torch.cat(self.displacements, dim=1)
+
+    def vector(self, shadow: int) -> Tensor:
+        """One row of it [P]."""
+        return torch.cat([block[shadow] for block in self.displacements])
 
     def step(self, theta: Tensor, batch: Batch, lr: float) -> None:
         """Take one AdamW step on the parameters [P], in place, and one in every shadow."""

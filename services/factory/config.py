@@ -54,7 +54,11 @@ class FactoryConfig(ServiceConfig):
     )
     worker_gpus: float = Field(0, ge=0, description="GPUs of one worker on a Ray cluster")
     retrainings_at_once: int = Field(
-        1, ge=1, le=1024, description="trainings again without some contributors that run at once, each a worker"
+        1,
+        ge=1,
+        le=1024,
+        description="further trainings of a fine-tune that run at once, each a worker: without some contributors, or "
+        "for those whom none has followed yet",
     )
     threads: int = Field(
         default_factory=lambda: os.cpu_count() or 1,

@@ -58,10 +58,19 @@ def trunk(run: Shard) -> Shard:
     return Shard(f"{TASKS}:trunk", run.arguments)
 
 
-def plan(run: Shard, spec: FineTuneSpec, contributors: Sequence[str], steps: int, *, frozen: bool) -> Plan:
+def plan(
+    run: Shard,
+    spec: FineTuneSpec,
+    contributors: Sequence[str],
+    steps: int,
+    *,
+    frozen: bool,
+    indexed: Shard | None = None,
+) -> Plan:
     """run: the fine-tune's own shard, finished; steps: after which its adapter was taken.
 
     contributors: addresses that it was trained on.  frozen: whether there are layers below the adapter's.
+    indexed: the shard with everybody's contribution index, where that is not the run's (`parts`).
     """
     people = sorted(contributors)
     below = trunk(run) if frozen else None
@@ -79,7 +88,7 @@ def plan(run: Shard, spec: FineTuneSpec, contributors: Sequence[str], steps: int
         f"{TASKS}:fit",
         {
             **run.arguments,
-            "run": run.digest(),
+            "run": (indexed or run).digest(),
             "steps": steps,
             "asked_halves": spec.halves,
             "masks": ["".join("01"[member] for member in mask) for mask in masks.tolist()],

@@ -17,7 +17,7 @@ from typing import Any
 
 from openledger import base_models
 from openledger.base_model_shape import BaseModelShape
-from services.factory import counterfactual_plan, memory, store
+from services.factory import counterfactual_plan, memory, parts, store
 from services.factory.admit import Admission, Admitted
 from services.factory.data import Refused, load_tokenizer, split, tokenise
 from services.factory.gather import Gathered, Gatherer
@@ -33,7 +33,7 @@ _PATIENCE = 20.0
 ASSUMED_TOKENS_PER_SECOND, ASSUMED_START_SECONDS = 200.0, 15.0
 """Before any run on a base: SmolLM2-135M on two CPU cores, and the start of a worker."""
 RETRAINING_START_SECONDS = 10.0
-"""Of a training again's worker, which finds base model and activations made."""
+"""Of the worker of a training again, or of a further part of the contributors, which finds the base model made."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,10 @@ class Estimate:
     """Of the trainings again without some contributors."""
     counterfactual_seconds: float
     """That these take, of all `seconds`."""
+    parts: int
+    """Trainings that it takes to follow all contributors."""
+    parts_seconds: float
+    """That those after the first one take, of all `seconds`."""
     seconds: float
     memory_bytes: int
     price: int
@@ -124,10 +128,14 @@ class Estimator:
         tokens = sum(example.length for example in training) * spec.epochs
         again = counterfactual_plan.tokens(spec, len(contributors), tokens)
         longer = counterfactual_seconds(spec, len(contributors), tokens, last, self.tariff.retrainings_at_once)
-        took = seconds(tokens, last) + longer
+        count = parts.count(spec, len(contributors))
+        following = parts_seconds(count, tokens, last, self.tariff.retrainings_at_once)
+        took = seconds(tokens, last) + following + longer
         every = sum(example.length for example in tokenised.examples)
         needs = memory.training_bytes(BaseModelShape.read(folder), spec, len(contributors), every)
-        prospect = Prospect(spec, len(records), len(training), len(held_out), contributors, took, needs, longer)
+        prospect = Prospect(
+            spec, len(records), len(training), len(held_out), contributors, took, needs, longer, following
+        )
         return Estimate(
             records=len(records),
             train_records=len(training),
@@ -138,9 +146,11 @@ class Estimator:
             train_tokens=tokens,
             counterfactual_tokens=again,
             counterfactual_seconds=longer,
+            parts=count,
+            parts_seconds=following,
             seconds=took,
             memory_bytes=needs,
-            price=self.tariff.price(tokens + again),
+            price=self.tariff.price(count * tokens + again),
             outcome=outcome,
             licences=licences,
             cautions=tuple(cautions(prospect, self.tariff.most_seconds, self.tariff.most_memory)),
@@ -160,6 +170,11 @@ def counterfactual_seconds(
     count = counterfactual_plan.trainings(spec, contributors)
     each = counterfactual_plan.tokens(spec, contributors, tokens) * counterfactual_plan.cost(spec) / max(count, 1)
     return math.ceil(count / at_once) * (RETRAINING_START_SECONDS + each * _per_token(last))
+
+
+def parts_seconds(count: int, tokens: int, last: Metrics | None, at_once: int) -> float:
+    """How long the trainings for further parts of the contributors take, so many of them at once."""
+    return math.ceil((count - 1) / at_once) * (RETRAINING_START_SECONDS + tokens * _per_token(last))
 
 
 def _per_token(last: Metrics | None) -> float:

@@ -28,6 +28,7 @@ PHASES = {
     "evaluating": "measuring on the records that were held out",
     "writing": "writing the adapter and its contribution index",
     "measuring": "measuring what it gained, what it forgot, and what it gives away",
+    "join": "putting all parts' contributors into one index",
     "trunk": "running the frozen layers over every record, once for all trainings again",
     "fit": "comparing the paid scores with the models that were trained again",
 }

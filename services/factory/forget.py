@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from services.factory import retrain, store, store_snapshots
+from services.factory import follow, retrain, store, store_snapshots
 from services.factory.lineage import PRIVATE_EVALUATION
 from services.factory.model import FineTune, State
 from services.kit import logs
@@ -20,6 +20,7 @@ async def forget(database: Database, executor: Executor, job: FineTune, run: Sha
     await executor.discard(run)
     if job.state is State.SUCCEEDED:
         return
+    await follow.forget(executor, run, job.spec)
     if job.spec.trained_again:
         await retrain.forget(executor, run)
     done, erased = (

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from openledger.manifest import ManifestError
-from services.factory import counterfactual_plan, history, retrain, store, store_events, store_snapshots
+from services.factory import counterfactual_plan, follow, history, retrain, store, store_events, store_snapshots
 from services.factory.admit import Admission
 from services.factory.bell import Bell, rung
 from services.factory.counterfactual_plan import TooFewContributors
@@ -50,6 +50,7 @@ REASONS = {
     "NothingToTrainOn": "NO_USABLE_RECORDS",
     "SpecError": "UNTRAINABLE",
     "TrainingError": "UNTRAINABLE",
+    "WeightsDiffer": "WORKERS_DIFFER",
 }
 
 
@@ -60,7 +61,7 @@ class Limits:
     read: float
     """Seconds."""
     train: float
-    """Seconds, trainings again without some contributors included."""
+    """Seconds, further trainings included: again without some contributors, or for those who were not followed yet."""
     at_once: int = 1
     """Of those trainings."""
 
@@ -167,20 +168,15 @@ class Runner:
         await self._succeed(job, done, again)
 
     async def _in_time(self, job: FineTune, tell: Report) -> tuple[Done, Done | None]:
-        """The run, and what its trainings again say, if there are any."""
+        """The run with everybody in its index, and what its trainings again say, if there are any."""
         try:
             async with asyncio.timeout(self._limits.train):
-                if not job.spec.trained_again:
-                    return await self._attempts(job, tell), None
                 done = await self._attempts(job, await self._foretold(job, tell))
-                return done, await self._again(job, done, tell)
+                return await self._further(job, done, tell)
         except TimeoutError:
             more = ", or fewer trainings again" if job.spec.trained_again else ""
-            raise JobFailed(
-                "OUT_OF_TIME",
-                f"training took longer than the {self._limits.train:.0f} s that it may take here: "
-                f"take fewer epochs or records{more}",
-            ) from None
+            said = f"training took longer than the {self._limits.train:.0f} s that it may take here: "
+            raise JobFailed("OUT_OF_TIME", f"{said}take fewer epochs or records{more}") from None
         except TooFewContributors as error:
             raise JobFailed("TOO_FEW_CONTRIBUTORS", str(error)) from error
 
@@ -198,12 +194,16 @@ class Runner:
         counterfactual_plan.check(job.spec, people)
         return retrain.foretold(tell, job.spec, people, self._limits.at_once)
 
-    async def _again(self, job: FineTune, done: Done, tell: Report) -> Done:
+    async def _further(self, job: FineTune, done: Done, tell: Report) -> tuple[Done, Done | None]:
+        executor, run, at_once = self._executor, shard(job), self._limits.at_once
         try:
-            return await retrain.retrain(self._executor, shard(job), job.spec, done, tell, self._limits.at_once)
+            indexed, done = await follow.follow(executor, run, job.spec, done, tell, at_once)
+            if not job.spec.trained_again:
+                return done, None
+            return done, await retrain.retrain(executor, run, job.spec, done, tell, at_once, indexed)
         except TaskFailed as failure:
             if failure.kind == WORKER_DIED:
-                said = f"{MAX_DEATHS} workers died over one training again, most likely of too little memory"
+                said = f"{MAX_DEATHS} workers died over one further training, most likely of too little memory"
                 raise JobFailed("WORKER_DIED", said) from failure
             raise self._failure(job, failure) from failure
 

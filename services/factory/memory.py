@@ -1,11 +1,12 @@
 """How much memory a training takes, by counting what is held at its worst moment.
 
 The base in float32, twice, since the evaluation loads it anew (trained in nf4: once, and once in four bits a weight);
-the adapter with gradient and AdamW's moments; the same for every contributor and placebo that is followed (two moments
-and a displacement); a batch's rows of gradient and curvature; the coupling of each adapted map's factors, which is as
-large as the map; the frozen layers' output for every token; the activations of one chunk.  With DoRA also each adapted
-map's output twice more (before its magnitude comes in, plain and normalised), and the largest map twice, whose rows are
-measured.  It counts, it does not measure: allocators and libraries come on top, as FIXED.
+the adapter with gradient and AdamW's moments; the same for every contributor and placebo that is followed at once (two
+moments and a displacement; with patience twice, since the best step's are kept); a batch's rows of gradient and
+curvature; the coupling of each adapted map's factors, which is as large as the map; the frozen layers' output for every
+token; the activations of one chunk. With DoRA also each adapted map's output twice more (before its magnitude comes in,
+plain and normalised), and the largest map twice, whose rows are measured. It counts, it does not measure: allocators
+and libraries come on top, as FIXED.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def training_bytes(shape: BaseModelShape, spec: FineTuneSpec, contributors: int,
     """At most, about.  record_tokens: of all records together, training and held out."""
     trained = adapter_parameters(shape, spec)
     layers = min(spec.layers, shape.layers) or shape.layers
-    shadows, targets = contributors + spec.placebos, spec.target_modules
+    shadows = (min(contributors, spec.contributors_at_once) + spec.placebos) * (2 if spec.patience else 1)
+    targets = spec.target_modules
     quantised = shape.parameters(head=False) * (1 - BITS / 32) if spec.quantise == "nf4" else 0
     floats = 2 * shape.parameters() - round(quantised) + _PER_PARAMETER * trained + _PER_SHADOW * shadows * trained
     floats += round(spec.batch_size * (1 + spec.curvature_samples * spec.curvature_share)) * trained

@@ -8,24 +8,35 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Callable
 from typing import Any
 
 from openledger.influence.adapter_config import AdapterConfig
 from services.factory import counterfactual_plan as plans
+from services.factory import parts
 from services.factory.counterfactual_plan import Plan
 from services.factory.lines import parse
 from services.factory.spec import FineTuneSpec
 from services.kit.executor import Done, Executor, Report, Shard, run_all
 
 
-async def retrain(executor: Executor, run: Shard, spec: FineTuneSpec, done: Done, tell: Report, at_once: int) -> Done:
-    """What all trainings again say together.  done: of the fine-tune's own shard `run`.
+async def retrain(
+    executor: Executor,
+    run: Shard,
+    spec: FineTuneSpec,
+    done: Done,
+    tell: Report,
+    at_once: int,
+    indexed: Shard | None = None,
+) -> Done:
+    """What all trainings again say together.
 
+    run: the fine-tune's own shard; done: of the one with everybody's contribution index, `indexed` or else `run`.
     Raises `TooFewContributors`, `TaskFailed`.
     """
-    plan = await asyncio.to_thread(_plan, run, spec, done)
+    plan = await asyncio.to_thread(_plan, run, spec, done, indexed)
     found = await executor.find(plan.fit) or await _make(executor, plan, tell, at_once)
     await forget(executor, run)
     return found
@@ -55,8 +66,9 @@ def contributors(records: bytes) -> int:
 
 
 def foretold(tell: Report, spec: FineTuneSpec, people: int, at_once: int) -> Report:
-    """Takes reports of the run itself: what they say is left also counts the trainings again that will follow."""
+    """Takes reports of the run itself: what they say is left also counts the further trainings that will follow."""
     share = plans.tokens(spec, people, 1000) / 1000 * plans.cost(spec) / at_once
+    share += math.ceil((parts.count(spec, people) - 1) / at_once)
     start = time.monotonic()
 
     def report(said: dict[str, Any]) -> None:
@@ -68,11 +80,11 @@ def foretold(tell: Report, spec: FineTuneSpec, people: int, at_once: int) -> Rep
     return report
 
 
-def _plan(run: Shard, spec: FineTuneSpec, done: Done) -> Plan:
+def _plan(run: Shard, spec: FineTuneSpec, done: Done, indexed: Shard | None) -> Plan:
     people, steps = done.result["contributors"], done.result["metrics"]["steps"]
     plans.check(spec, len(people))
     config = AdapterConfig.from_json(json.loads((done.output / "adapter_config.json").read_bytes()))
-    return plans.plan(run, spec, list(people), steps, frozen=min(config.layers) > 0)
+    return plans.plan(run, spec, list(people), steps, frozen=min(config.layers) > 0, indexed=indexed)
 
 
 def _progress(tell: Report, known: int) -> Callable[[int, int], None]:

@@ -82,6 +82,9 @@ class FineTuneSpec:
     each."""
     curvature_share: float = 1.0
     """Share of a batch's records that the curvature is estimated on: less is faster and noisier."""
+    contributors_at_once: int = 256
+    """Contributors whose part one training follows, which bounds its memory; where there are more, it is repeated for
+    every further so many."""
     canaries: int = 0
     """Made-up secrets trained on among the records, to measure how much can be got out of the model again."""
     halves: int = 0
@@ -202,6 +205,7 @@ RULES: dict[str, Rule] = {
     "placebos": _whole(0, 64),
     "curvature_samples": _whole(1, 16),
     "curvature_share": _above_zero(1),
+    "contributors_at_once": _whole(1, 10_000),
     "canaries": _whole(0, 64),
     "halves": _whole(0, 256),
     "leave_one_out": _SWITCH,

@@ -83,6 +83,11 @@ def curves(spec: FineTuneSpec, folder: Path) -> None:
     )
     (folder / CURVES).write_bytes(canonical.dumps(told.to_json()))
     (folder / PICTURES[0]).write_bytes(drawing.draw_training(told))
+    contributors(folder)
+
+
+def contributors(folder: Path) -> None:
+    """Draw how far each contributor moved the weights."""
     index = ContributionIndex.open(folder / INDEX)
     norms = [math.sqrt(float((index.row(row).to_float() ** 2).sum())) for row in range(index.header.rows)]
     people = dict(zip(index.header.contributors, norms, strict=False))

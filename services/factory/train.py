@@ -60,6 +60,7 @@ class Scratch:
 
     folder: Path
     seconds: float = CHECKPOINT_SECONDS
+    """Between two; times as many as one takes to write, where that is above 1: what is followed may be gigabytes."""
 
 
 def train(
@@ -88,11 +89,18 @@ def train(
     work = Work(spec, decoder)
     total = work.of_run(training, held_out, len(evaluation_steps(spec, len(run.plan))))
     trainer = _Trainer(run, held_out, work, Reporter(total, len(run.plan), on_progress, should_stop), scratch)
-    after = trainer.go()
+    after = trainer.go(len(run.plan))
     trainer.reporter.report("writing")
     metrics = _metrics(run, len(held_out), after)
     files, root = write.folder(out_dir, run, held_out, metrics)
     return TrainResult(out_dir, files, run.adapter.parameters, run.records, root, metrics, tuple(run.history.losses))
+
+
+def advance(run: TrainingRun, steps: int, scratch: Scratch) -> None:
+    """Take a run to the step after which it is known to end, measuring nothing.  Raises Diverged, OSError."""
+    work = Work(run.spec, run.decoder)
+    reporter = Reporter(work.of_run(run.training, (), 0), steps, lambda _: None, lambda: False)
+    _Trainer(run, (), work, reporter, scratch).go(steps)
 
 
 class _Trainer:
@@ -103,10 +111,10 @@ class _Trainer:
     ) -> None:
         self.run, self.held_out, self.work, self.reporter, self.scratch = run, held_out, work, reporter, scratch
         self._best: dict[str, Tensor] = {}
-        self._written = time.monotonic()
+        self._written, self._took = time.monotonic(), 0.0
 
-    def go(self) -> Tensor:
-        """Train to the end; returns the held-out losses after [N], and leaves the run as it is to be published."""
+    def go(self, steps: int) -> Tensor:
+        """Train to that step; returns the held-out losses after [N], and leaves the run as it is to be published."""
         self._prepare()
         resumed = checkpoint.load(self.scratch.folder) if self.scratch else None
         if resumed is not None:
@@ -116,7 +124,7 @@ class _Trainer:
         looked_at = evaluation_steps(self.run.spec, len(self.run.plan))
         self.reporter.training_starts()
         with self.run.attached():
-            while self.run.done < len(self.run.plan) and not self._impatient():
+            while self.run.done < steps and not self._impatient():
                 examples = [self.run.training[i] for i in self.run.plan[self.run.done]]
                 tokens = self.run.step()
                 self.reporter.trained(self.run.history.losses[-1], tokens, sum(map(self.work.training, examples)))
@@ -168,12 +176,14 @@ class _Trainer:
         return after
 
     def _checkpoint(self) -> None:
-        if self.scratch is None or time.monotonic() - self._written < self.scratch.seconds:
+        if self.scratch is None or time.monotonic() - self._written < self.scratch.seconds * max(1.0, self._took):
             return
+        start = time.monotonic()
         tensors, numbers = self.run.state()
         best = {f"best.{name}": tensor for name, tensor in self._best.items()}
         checkpoint.save(self.scratch.folder, tensors | best, numbers)
         self._written = time.monotonic()
+        self._took = self._written - start
 
     def _resume(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
         self._best = {name.removeprefix("best."): t for name, t in tensors.items() if name.startswith("best.")}

@@ -24,7 +24,7 @@ from openledger.influence.decoder import Decoder
 from openledger.influence.lora import Adapter, attached, decomposed
 from openledger.influence.per_example import PerExampleGradients
 from openledger.influence.shadow import AdamW, Batch, ShadowTrajectories
-from services.factory import nf4
+from services.factory import nf4, parts
 from services.factory.data import Example
 from services.factory.passes import Curved, Trunk, batch_pass, evaluate
 from services.factory.progress import Diverged
@@ -47,17 +47,21 @@ class History:
 class TrainingRun:
     """The state of one fine-tune."""
 
-    def __init__(self, spec: FineTuneSpec, decoder: Decoder, training: Sequence[Example]) -> None:
+    def __init__(self, spec: FineTuneSpec, decoder: Decoder, training: Sequence[Example], part: int = 0) -> None:
+        """part: which of the contributors it follows, see `parts`; the weights' path is the same bits for each."""
         self.spec, self.decoder, self.training = spec, decoder, training
         self.plan = batches(spec, len(training))
         self.adapter, self.theta = initial(spec, decoder)
         self._decomposed = decomposed(decoder.model, self.adapter)
         self.trunk = Trunk(decoder, min(self.adapter.config.layers))
         self.records = dict(sorted(Counter(e.contributor for e in training if e.contributor).items()))
-        self.row = {address: row for row, address in enumerate(self.records)}
-        self.placebos = _placebos(spec, len(training), len(self.row))
+        self.row = {address: row for row, address in enumerate(parts.members(spec, list(self.records), part))}
+        # Their records are drawn in every part, for they decide what curvature is estimated on and in which order
+        # records are computed; the first part follows them.
+        self.placebos = _placebos(spec, len(training), len(self.records))
+        self.followed_placebos = spec.placebos if part == 0 else 0
         optimizer = AdamW(weight_decay=spec.weight_decay, clip_norm=spec.clip_norm)
-        shadows = len(self.row) + spec.placebos
+        shadows = len(self.row) + self.followed_placebos
         self.shadows = ShadowTrajectories(blocks(self.adapter.parameters), shadows, optimizer)
         self.history = History()
         self._taps: PerExampleGradients | None = None
@@ -78,7 +82,7 @@ class TrainingRun:
         assert self._taps is not None
         number, members = self.done, self.plan[self.done]
         examples = [self.training[i] for i in members]
-        owners = [[self.row[e.contributor]] if e.contributor else [] for e in examples]
+        owners = [[self.row[e.contributor]] if e.contributor in self.row else [] for e in examples]
         pretended = {k: [b for b, i in enumerate(members) if i in theirs] for k, theirs in enumerate(self.placebos)}
         curved = Curved(
             curved_records(self.spec, number, len(members), sorted({b for some in pretended.values() for b in some})),
@@ -88,8 +92,8 @@ class TrainingRun:
         coupling = self.coupling(owners)
         result = batch_pass(self.trunk, self._taps, examples, self.spec.precision, curved, coupling)
         noise = {}
-        for k, theirs in pretended.items():
-            if theirs:
+        for k in range(self.followed_placebos):
+            if theirs := pretended[k]:
                 noise[len(self.row) + k] = _noise([examples[b] for b in theirs], result.sampled(theirs), len(members))
         curved_owners = [owners[record] for record in result.curved]
         batch = Batch(result.gradient, owners, result.curvature, curved_owners, coupling, noise)

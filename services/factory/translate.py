@@ -116,6 +116,8 @@ def estimate_to(estimate: Estimate, admitted: Admitted, tariff: Tariff) -> pb.Fi
         train_tokens=estimate.train_tokens,
         counterfactual_tokens=estimate.counterfactual_tokens,
         counterfactual_seconds=estimate.counterfactual_seconds,
+        parts=estimate.parts,
+        parts_seconds=estimate.parts_seconds,
         steps=estimate.steps,
         seconds=estimate.seconds,
         memory_bytes=estimate.memory_bytes,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from services.factory import parts
 from services.factory.counterfactual_plan import FEWEST, distinct, fewest, trainings
 from services.factory.spec import FineTuneSpec
 
@@ -40,6 +41,8 @@ class Prospect:
     memory_bytes: int
     counterfactual_seconds: float = 0.0
     """Of the trainings again, among all seconds."""
+    parts_seconds: float = 0.0
+    """Of the trainings for further parts of the contributors, among all seconds."""
 
 
 def cautions(prospect: Prospect, most_seconds: float, most_memory: int) -> list[Caution]:
@@ -47,6 +50,7 @@ def cautions(prospect: Prospect, most_seconds: float, most_memory: int) -> list[
     return [
         *_of_data(prospect),
         *_of_training(prospect),
+        *_of_parts(prospect),
         *_of_audit(prospect),
         *_of_limits(prospect, most_seconds, most_memory),
     ]
@@ -107,6 +111,16 @@ def _of_training(p: Prospect) -> Iterator[Caution]:
         )
 
 
+def _of_parts(p: Prospect) -> Iterator[Caution]:
+    if (count := parts.count(p.spec, len(p.contributors))) > 1:
+        yield Caution(
+            "IN_PARTS",
+            f"one training follows {p.spec.contributors_at_once} of {len(p.contributors)} contributors, so it is "
+            f"repeated {count - 1} times: about {p.parts_seconds / 60:.0f} of {p.seconds / 60:.0f} minutes; a higher "
+            "contributors_at_once takes fewer trainings and more memory",
+        )
+
+
 def _of_audit(p: Prospect) -> Iterator[Caution]:
     people, need = len(p.contributors), fewest(p.spec)
     if not p.spec.trained_again:
@@ -146,5 +160,5 @@ def _of_limits(p: Prospect, most_seconds: float, most_memory: int) -> Iterator[C
         yield Caution(
             "MUCH_MEMORY",
             f"it is judged to need {p.memory_bytes / 2**30:.1f} GiB, and there are {most_memory / 2**30:.1f}: smaller "
-            "ranks, fewer layers or smaller batches need less",
+            "ranks, fewer layers, smaller batches or fewer contributors_at_once need less",
         )

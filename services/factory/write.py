@@ -25,26 +25,36 @@ def folder(
     out: Path, run: TrainingRun, held_out: Sequence[Example], metrics: dict[str, int | float]
 ) -> tuple[tuple[str, ...], str]:
     """Write a run; returns the names of its files, and the contribution index's root in hex."""
-    contribution = contribution_index(run)
+    out.mkdir(parents=True, exist_ok=True)
+    root = index_file(out, run)
     tensors = {name: tensor.clone() for name, tensor in run.adapter.tensors.items()}
     contents = (
         canonical.dumps(run.adapter.config.to_json()),
         save(tensors, metadata={"format": "pt"}),
-        contribution.to_bytes(),
         canonical.dumps(metrics),
         canonical.dumps(training(run, held_out)),
     )
-    out.mkdir(parents=True, exist_ok=True)
-    for name, content in zip(FILES, contents, strict=True):
+    for name, content in zip((name for name in FILES if name != INDEX), contents, strict=True):
         (out / name).write_bytes(content)
-    return FILES, index.root(contribution).hex()
+    return FILES, root
+
+
+def index_file(out: Path, run: TrainingRun) -> str:
+    """Write the rows of whom the run follows; returns their index's root in hex."""
+    return put_index(out, [contribution_index(run)])
+
+
+def put_index(out: Path, indices: Sequence[index.ContributionIndex]) -> str:
+    """Write one index of all their rows; returns its root in hex."""
+    with (out / INDEX).open("wb") as file:
+        file.writelines(index.joined(indices))
+    return index.root(index.ContributionIndex.open(out / INDEX)).hex()
 
 
 def contribution_index(run: TrainingRun) -> index.ContributionIndex:
-    """A row for each contributor, then the placebos'."""
-    vectors = run.shadows.vectors().numpy()
-    named = dict(zip(run.row, vectors, strict=False))
-    return index.build(run.adapter.parameters, named, list(vectors[len(run.row) :]))
+    """A row for each contributor that the run follows, then the placebos'."""
+    header = index.Header(tuple(run.adapter.parameters), tuple(run.row), run.followed_placebos)
+    return index.quantised(header, (run.shadows.vector(row).numpy() for row in range(header.rows)))
 
 
 def training(run: TrainingRun, held_out: Sequence[Example]) -> dict[str, Any]:

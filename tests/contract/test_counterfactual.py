@@ -1,10 +1,14 @@
-"""The trainings again of one fine-tune, on this machine's processes and on a Ray cluster: the same files either way."""
+"""The further trainings of one fine-tune, again without some contributors and for those whom it has not followed yet.
+
+On this machine's processes and on a Ray cluster: the same files either way.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,13 +16,16 @@ import pytest
 
 from openledger import base_models
 from openledger.artifacts import ArtifactStore
+from services.factory import parts
 from services.factory.counterfactual_plan import trunk
+from services.factory.follow import follow
 from services.factory.job import shard
 from services.factory.lines import FOLDER, line
 from services.factory.model import FineTune
 from services.factory.retrain import retrain
 from services.factory.run import SnapshotPin
 from services.factory.spec import FineTuneSpec
+from services.factory.write import INDEX
 from services.kit.executor import TaskFailed
 from services.kit.executor_local import LocalExecutor
 from tests import tiny_model
@@ -164,3 +171,59 @@ async def test_a_training_again_that_cannot_be_is_told_by_its_kind(make, world, 
         hidden.rename(records)
     assert failure.value.kind == "ArtifactError"
     assert list(finished(root)) == [run.digest()]
+
+
+@pytest.fixture(scope="module")
+def in_parts(world):
+    """The same fine-tune, following one of its four contributors at once."""
+    _, job = world
+    return replace(job, spec=replace(job.spec, halves=0, contributors_at_once=1))
+
+
+@pytest.fixture(scope="module")
+def expected_index(world, in_parts, tmp_path_factory):
+    """Of all parts, made in this process."""
+    bench, run = Bench(tmp_path_factory.mktemp("parts")), shard(in_parts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FOLDER, str(world[0].root))
+        plan = parts.plan(run, in_parts.spec, 4, bench.done(run)["metrics"]["steps"])
+        for one in (*plan.parts, plan.join):
+            bench.done(one)
+    return (bench.output(plan.join) / INDEX).read_bytes()
+
+
+@pytest.mark.timeout(600)
+async def test_a_killed_worker_costs_its_own_part_and_a_stopped_service_what_was_not_finished(
+    make, in_parts, root, expected_index
+):
+    run, spec, told = shard(in_parts), in_parts.spec, []
+    first = make()
+    done = await first.run(run, ignore)
+
+    # A service that is stopped after two of four parts, the run's own among them.
+    going = asyncio.create_task(follow(first, run, spec, done, told.append, 1))
+    await eventually(lambda: told and told[-1]["step"] >= 2, 300)
+    going.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await going
+    assert not workers(root)
+    before, told = finished(root), []
+    assert len(before) >= 2
+
+    # The next one, under which a worker is killed.
+    second = make()
+    going = asyncio.create_task(follow(second, run, spec, done, told.append, 2))
+    await eventually(lambda: workers(root), 300)
+    _, pid = next(iter(workers(root).items()))
+    os.kill(pid, signal.SIGKILL)
+    await eventually(lambda: not alive(pid))
+    indexed, made = await going
+    assert told[0]["step"] == 1
+    assert any(said["phase"].endswith("4 of 4 parts done") for said in told)
+    assert (made.output / INDEX).read_bytes() == expected_index
+    assert made.result["contributors"] == done.result["contributors"]
+    assert set(finished(root)) == {run.digest(), indexed.digest()}, "rows are kept once"
+
+    # And one more, which finds it.
+    assert await follow(make(), run, spec, done, told.append, 2) == (indexed, made)
+    assert not [name for name in left(root) if name.startswith(".")]

@@ -29,9 +29,12 @@ def estimate(told: pb.FineTuneEstimate) -> None:
     for dropped in told.dropped_records:
         grid.add_row("", f"[yellow]{dropped.records} left out, {dropped.code}[/yellow]: {escape(dropped.reason)}")
     grid.add_row("tokens", f"{told.train_tokens:,} in {told.steps} steps")
+    if told.parts > 1:
+        grid.add_row("", f"{told.parts} times, to follow all contributors")
     if told.counterfactual_tokens:
         grid.add_row("", f"and {told.counterfactual_tokens:,} to check the contribution index")
-    longer = f", {duration(told.counterfactual_seconds)} of it for that check" if told.counterfactual_tokens else ""
+    longer = f", {duration(told.parts_seconds)} of it to follow all contributors" if told.parts > 1 else ""
+    longer += f", {duration(told.counterfactual_seconds)} of it for that check" if told.counterfactual_tokens else ""
     grid.add_row("time", duration(told.seconds) + longer)
     grid.add_row("memory", f"{told.memory_bytes / 2**30:.1f} GiB")
     grid.add_row("price", f"{format_open(int(told.price))} OPEN")

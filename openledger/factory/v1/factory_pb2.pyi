@@ -129,6 +129,7 @@ class FineTuneSpec(_message.Message):
     LEAVE_ONE_OUT_FIELD_NUMBER: _builtins.int
     USE_FIELD_NUMBER: _builtins.int
     QUANTISE_FIELD_NUMBER: _builtins.int
+    CONTRIBUTORS_AT_ONCE_FIELD_NUMBER: _builtins.int
     base: _builtins.str
     """Name in the registry of base models, such as "smollm2-135m-instruct"."""
     prompt_template: _builtins.str
@@ -178,6 +179,8 @@ class FineTuneSpec(_message.Message):
     use: Global___Use.ValueType
     quantise: _builtins.str
     """The frozen base while training: "none", as it is, or "nf4", four bits a weight."""
+    contributors_at_once: _builtins.int
+    """Contributors that one training follows, which bounds its memory; it is repeated for every further so many."""
     @_builtins.property
     def snapshots(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """datanets/{datanet}/snapshots/{version}, in any order; a record that is in two of them counts once."""
@@ -220,10 +223,11 @@ class FineTuneSpec(_message.Message):
         leave_one_out: _builtins.bool | None = ...,
         use: Global___Use.ValueType = ...,
         quantise: _builtins.str | None = ...,
+        contributors_at_once: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_batch_size", b"_batch_size", "_canaries", b"_canaries", "_clip_norm", b"_clip_norm", "_curvature_samples", b"_curvature_samples", "_curvature_share", b"_curvature_share", "_dora", b"_dora", "_epochs", b"_epochs", "_evaluations", b"_evaluations", "_halves", b"_halves", "_held_out", b"_held_out", "_layers", b"_layers", "_learning_rate", b"_learning_rate", "_leave_one_out", b"_leave_one_out", "_max_length", b"_max_length", "_patience", b"_patience", "_placebos", b"_placebos", "_precision", b"_precision", "_quantise", b"_quantise", "_rank", b"_rank", "_rslora", b"_rslora", "_schedule", b"_schedule", "_seed", b"_seed", "_warm_up", b"_warm_up", "_weight_decay", b"_weight_decay", "alpha", b"alpha", "batch_size", b"batch_size", "canaries", b"canaries", "clip_norm", b"clip_norm", "curvature_samples", b"curvature_samples", "curvature_share", b"curvature_share", "dora", b"dora", "epochs", b"epochs", "evaluations", b"evaluations", "halves", b"halves", "held_out", b"held_out", "layers", b"layers", "learning_rate", b"learning_rate", "leave_one_out", b"leave_one_out", "max_length", b"max_length", "patience", b"patience", "placebos", b"placebos", "precision", b"precision", "quantise", b"quantise", "rank", b"rank", "rslora", b"rslora", "schedule", b"schedule", "seed", b"seed", "warm_up", b"warm_up", "weight_decay", b"weight_decay"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_batch_size", b"_batch_size", "_canaries", b"_canaries", "_clip_norm", b"_clip_norm", "_contributors_at_once", b"_contributors_at_once", "_curvature_samples", b"_curvature_samples", "_curvature_share", b"_curvature_share", "_dora", b"_dora", "_epochs", b"_epochs", "_evaluations", b"_evaluations", "_halves", b"_halves", "_held_out", b"_held_out", "_layers", b"_layers", "_learning_rate", b"_learning_rate", "_leave_one_out", b"_leave_one_out", "_max_length", b"_max_length", "_patience", b"_patience", "_placebos", b"_placebos", "_precision", b"_precision", "_quantise", b"_quantise", "_rank", b"_rank", "_rslora", b"_rslora", "_schedule", b"_schedule", "_seed", b"_seed", "_warm_up", b"_warm_up", "_weight_decay", b"_weight_decay", "alpha", b"alpha", "batch_size", b"batch_size", "canaries", b"canaries", "clip_norm", b"clip_norm", "contributors_at_once", b"contributors_at_once", "curvature_samples", b"curvature_samples", "curvature_share", b"curvature_share", "dora", b"dora", "epochs", b"epochs", "evaluations", b"evaluations", "halves", b"halves", "held_out", b"held_out", "layers", b"layers", "learning_rate", b"learning_rate", "leave_one_out", b"leave_one_out", "max_length", b"max_length", "patience", b"patience", "placebos", b"placebos", "precision", b"precision", "quantise", b"quantise", "rank", b"rank", "rslora", b"rslora", "schedule", b"schedule", "seed", b"seed", "warm_up", b"warm_up", "weight_decay", b"weight_decay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_batch_size", b"_batch_size", "_canaries", b"_canaries", "_clip_norm", b"_clip_norm", "_curvature_samples", b"_curvature_samples", "_curvature_share", b"_curvature_share", "_dora", b"_dora", "_epochs", b"_epochs", "_evaluations", b"_evaluations", "_halves", b"_halves", "_held_out", b"_held_out", "_layers", b"_layers", "_learning_rate", b"_learning_rate", "_leave_one_out", b"_leave_one_out", "_max_length", b"_max_length", "_patience", b"_patience", "_placebos", b"_placebos", "_precision", b"_precision", "_quantise", b"_quantise", "_rank", b"_rank", "_rslora", b"_rslora", "_schedule", b"_schedule", "_seed", b"_seed", "_warm_up", b"_warm_up", "_weight_decay", b"_weight_decay", "alpha", b"alpha", "base", b"base", "batch_size", b"batch_size", "canaries", b"canaries", "clip_norm", b"clip_norm", "completion_template", b"completion_template", "curvature_samples", b"curvature_samples", "curvature_share", b"curvature_share", "dora", b"dora", "epochs", b"epochs", "evaluations", b"evaluations", "halves", b"halves", "held_out", b"held_out", "layers", b"layers", "learning_rate", b"learning_rate", "leave_one_out", b"leave_one_out", "max_length", b"max_length", "patience", b"patience", "placebos", b"placebos", "precision", b"precision", "prompt_template", b"prompt_template", "quantise", b"quantise", "rank", b"rank", "rslora", b"rslora", "schedule", b"schedule", "seed", b"seed", "snapshots", b"snapshots", "targets", b"targets", "use", b"use", "warm_up", b"warm_up", "weight_decay", b"weight_decay"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_batch_size", b"_batch_size", "_canaries", b"_canaries", "_clip_norm", b"_clip_norm", "_contributors_at_once", b"_contributors_at_once", "_curvature_samples", b"_curvature_samples", "_curvature_share", b"_curvature_share", "_dora", b"_dora", "_epochs", b"_epochs", "_evaluations", b"_evaluations", "_halves", b"_halves", "_held_out", b"_held_out", "_layers", b"_layers", "_learning_rate", b"_learning_rate", "_leave_one_out", b"_leave_one_out", "_max_length", b"_max_length", "_patience", b"_patience", "_placebos", b"_placebos", "_precision", b"_precision", "_quantise", b"_quantise", "_rank", b"_rank", "_rslora", b"_rslora", "_schedule", b"_schedule", "_seed", b"_seed", "_warm_up", b"_warm_up", "_weight_decay", b"_weight_decay", "alpha", b"alpha", "base", b"base", "batch_size", b"batch_size", "canaries", b"canaries", "clip_norm", b"clip_norm", "completion_template", b"completion_template", "contributors_at_once", b"contributors_at_once", "curvature_samples", b"curvature_samples", "curvature_share", b"curvature_share", "dora", b"dora", "epochs", b"epochs", "evaluations", b"evaluations", "halves", b"halves", "held_out", b"held_out", "layers", b"layers", "learning_rate", b"learning_rate", "leave_one_out", b"leave_one_out", "max_length", b"max_length", "patience", b"patience", "placebos", b"placebos", "precision", b"precision", "prompt_template", b"prompt_template", "quantise", b"quantise", "rank", b"rank", "rslora", b"rslora", "schedule", b"schedule", "seed", b"seed", "snapshots", b"snapshots", "targets", b"targets", "use", b"use", "warm_up", b"warm_up", "weight_decay", b"weight_decay"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__alpha: _TypeAlias = _typing.Literal["alpha"]  # noqa: Y015
     _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015
@@ -233,6 +237,8 @@ class FineTuneSpec(_message.Message):
     _WhichOneofArgType__canaries: _TypeAlias = _typing.Literal["_canaries", b"_canaries"]  # noqa: Y015
     _WhichOneofReturnType__clip_norm: _TypeAlias = _typing.Literal["clip_norm"]  # noqa: Y015
     _WhichOneofArgType__clip_norm: _TypeAlias = _typing.Literal["_clip_norm", b"_clip_norm"]  # noqa: Y015
+    _WhichOneofReturnType__contributors_at_once: _TypeAlias = _typing.Literal["contributors_at_once"]  # noqa: Y015
+    _WhichOneofArgType__contributors_at_once: _TypeAlias = _typing.Literal["_contributors_at_once", b"_contributors_at_once"]  # noqa: Y015
     _WhichOneofReturnType__curvature_samples: _TypeAlias = _typing.Literal["curvature_samples"]  # noqa: Y015
     _WhichOneofArgType__curvature_samples: _TypeAlias = _typing.Literal["_curvature_samples", b"_curvature_samples"]  # noqa: Y015
     _WhichOneofReturnType__curvature_share: _TypeAlias = _typing.Literal["curvature_share"]  # noqa: Y015
@@ -283,6 +289,8 @@ class FineTuneSpec(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__canaries) -> _WhichOneofReturnType__canaries | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__clip_norm) -> _WhichOneofReturnType__clip_norm | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__contributors_at_once) -> _WhichOneofReturnType__contributors_at_once | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__curvature_samples) -> _WhichOneofReturnType__curvature_samples | None: ...
     @_typing.overload
@@ -752,6 +760,8 @@ class FineTuneEstimate(_message.Message):
     SNAPSHOT_PINS_FIELD_NUMBER: _builtins.int
     BASE_SHA256_FIELD_NUMBER: _builtins.int
     COUNTERFACTUAL_SECONDS_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    PARTS_SECONDS_FIELD_NUMBER: _builtins.int
     records: _builtins.int
     train_tokens: _builtins.int
     seconds: _builtins.float
@@ -770,6 +780,9 @@ class FineTuneEstimate(_message.Message):
     base_sha256: _builtins.str
     counterfactual_seconds: _builtins.float
     """That these trainings again take, of all `seconds`."""
+    parts: _builtins.int
+    """Trainings that it takes to follow all contributors, and what those after the first one take, of all `seconds`."""
+    parts_seconds: _builtins.float
     @_builtins.property
     def spec(self) -> Global___FineTuneSpec: ...
     @_builtins.property
@@ -816,10 +829,12 @@ class FineTuneEstimate(_message.Message):
         snapshot_pins: _abc.Iterable[Global___SnapshotPin] | None = ...,
         base_sha256: _builtins.str = ...,
         counterfactual_seconds: _builtins.float = ...,
+        parts: _builtins.int = ...,
+        parts_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributions", b"attributions", "base_sha256", b"base_sha256", "cautions", b"cautions", "contributors", b"contributors", "counterfactual_seconds", b"counterfactual_seconds", "counterfactual_tokens", b"counterfactual_tokens", "dropped", b"dropped", "dropped_records", b"dropped_records", "held_out_records", b"held_out_records", "licence", b"licence", "licences", b"licences", "memory_bytes", b"memory_bytes", "price", b"price", "price_per_1k_tokens", b"price_per_1k_tokens", "records", b"records", "seconds", b"seconds", "snapshot_pins", b"snapshot_pins", "spec", b"spec", "steps", b"steps", "train_records", b"train_records", "train_tokens", b"train_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributions", b"attributions", "base_sha256", b"base_sha256", "cautions", b"cautions", "contributors", b"contributors", "counterfactual_seconds", b"counterfactual_seconds", "counterfactual_tokens", b"counterfactual_tokens", "dropped", b"dropped", "dropped_records", b"dropped_records", "held_out_records", b"held_out_records", "licence", b"licence", "licences", b"licences", "memory_bytes", b"memory_bytes", "parts", b"parts", "parts_seconds", b"parts_seconds", "price", b"price", "price_per_1k_tokens", b"price_per_1k_tokens", "records", b"records", "seconds", b"seconds", "snapshot_pins", b"snapshot_pins", "spec", b"spec", "steps", b"steps", "train_records", b"train_records", "train_tokens", b"train_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1234,7 +1249,7 @@ Global___FineTuneEvent: _TypeAlias = FineTuneEvent  # noqa: Y015
 
 @_typing.final
 class TrainingProgress(_message.Message):
-    """How far training is; of trainings again without some contributors, steps counts the trainings."""
+    """How far training is; of trainings again without some contributors, or for further ones, steps counts the trainings."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from openledger import canonical, merkle
-from openledger.influence.index import ContributionIndex, ContributionIndexError, build, root
+from openledger.influence.index import ContributionIndex, ContributionIndexError, build, joined, quantised, root
 from openledger.influence.parameters import Parameter
 from openledger.influence.quantize import quantise
 
@@ -124,3 +124,31 @@ def test_build_refuses_bad_addresses() -> None:
 def test_an_index_without_rows_is_possible() -> None:
     index = build(PARAMETERS, {})
     assert ContributionIndex.from_bytes(index.to_bytes()).header.rows == 0
+
+
+def test_indexes_of_some_are_joined_to_what_one_of_all_would_be(tmp_path: Path) -> None:
+    others = ["0x" + f"{byte:02x}" * 20 for byte in (0xC3, 0xD4)]
+    people = dict(zip([ANNE, BEN, *others], map(vector, range(4)), strict=True))
+    parts = [
+        build(PARAMETERS, {who: people[who] for who in some}, placebos)
+        for some, placebos in (([ANNE, BEN], [vector(8)]), (others, []), ([], [vector(9)]))
+    ]
+    for number, part in enumerate(parts):
+        (tmp_path / str(number)).write_bytes(part.to_bytes())
+    opened = [ContributionIndex.open(tmp_path / str(number)) for number in range(3)]
+    assert b"".join(joined(opened)) == build(PARAMETERS, people, [vector(8), vector(9)]).to_bytes()
+
+
+def test_what_does_not_fit_together_is_not_joined() -> None:
+    one, other = (build(PARAMETERS, {who: vector(1)}) for who in (ANNE, BEN))
+    for wrong in ([other, one], [one, one]):
+        with pytest.raises(ContributionIndexError, match="sorted, distinct"):
+            list(joined(wrong))
+    with pytest.raises(ContributionIndexError, match="different layouts"):
+        list(joined([one, build(PARAMETERS[:1], {BEN: vector(1)[:6]})]))
+
+
+def test_rows_that_are_not_as_many_as_the_header_names_are_refused(index: ContributionIndex) -> None:
+    for rows in (2, 4):
+        with pytest.raises(ValueError, match="zip"):
+            quantised(index.header, map(vector, range(rows)))

@@ -13,6 +13,7 @@ from services.factory.estimate import (
     Estimator,
     Tariff,
     counterfactual_seconds,
+    parts_seconds,
     seconds,
 )
 from services.factory.gather import Gatherer
@@ -97,6 +98,23 @@ async def test_trainings_again_are_counted_priced_and_told(estimate, job):
     assert counted.seconds == pytest.approx(plain.seconds + counted.counterfactual_seconds)
     [told] = [caution for caution in counted.cautions if caution.code == "TRAINED_AGAIN"]
     assert "trained again 4 times" in told.message
+
+
+async def test_further_parts_are_counted_priced_and_told(estimate, job):
+    plain, counted = await estimate(job.spec), await estimate(replace(job.spec, contributors_at_once=1))
+    assert (plain.parts, plain.parts_seconds) == (1, 0)
+    assert counted.parts == 3
+    assert counted.train_tokens == plain.train_tokens, "of one training"
+    assert counted.price == 3 * plain.price
+    assert counted.seconds == pytest.approx(plain.seconds + counted.parts_seconds)
+    assert counted.memory_bytes < plain.memory_bytes
+    assert "IN_PARTS" in {caution.code for caution in counted.cautions}
+
+
+def test_parts_take_as_long_as_the_run_and_run_at_once():
+    assert parts_seconds(1, 1000, LAST, 1) == 0
+    assert parts_seconds(5, 1000, LAST, 1) == pytest.approx(4 * parts_seconds(2, 1000, LAST, 1))
+    assert parts_seconds(5, 1000, LAST, 3) == pytest.approx(2 * parts_seconds(2, 1000, LAST, 1))
 
 
 async def test_what_cannot_be_used_is_told_with_an_example(estimate, job, source):

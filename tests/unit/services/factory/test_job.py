@@ -30,11 +30,11 @@ RESULT = {
     "files": dict.fromkeys(manifest.FILES, "ab" * 32),
     "index_root": "cd" * 32,
     "contributors": {address(1): 3, address(2): 3},
-    "metrics": {"records": 6, "records_held_out": 0, "tokens": 60},
+    "metrics": {"records": 6, "records_held_out": 0, "steps": 9, "tokens": 60},
     "dropped": {},
     "seconds": 1.0,
 }
-TRAINED = {"metrics": RESULT["metrics"] | {"steps": 9}}
+TRAINED = {"metrics": RESULT["metrics"]}
 HANG = object()
 KEY = "0x" + "11" * 32
 
@@ -44,7 +44,7 @@ class Script:
 
     def __init__(self, folder, steps):
         self.folder, self.steps, self.shards, self.discarded, self.stopped = folder, list(steps), [], [], 0
-        self.removed, self.found = [], None
+        self.removed, self.found, self.finished = [], None, {}
         self.stopping, self.may_stop = asyncio.Event(), asyncio.Event()
         self.may_stop.set()
 
@@ -65,7 +65,7 @@ class Script:
         return Done(self.folder, step)
 
     async def find(self, shard):
-        return self.found
+        return self.finished.get(shard.digest(), self.found)
 
     async def discard(self, shard):
         self.discarded.append(shard)
@@ -573,3 +573,55 @@ async def test_it_can_be_cancelled_while_it_reads(database, queue, work, source)
         await at(database, "b", {State.SUCCEEDED})
     assert said(database, "a")[-1] == (State.CANCELLED, "cancelled")
     assert len(script.shards) == 1
+
+
+# --- further parts of the contributors --------------------------------------------------------------------------------
+
+JOINED = {"index_root": "ab" * 32, "files": {"contribution_index.safetensors": "ef" * 32}}
+
+
+async def test_further_parts_follow_the_run_and_their_index_is_the_one_that_is_named(database, audited, work):
+    audited("a", leave_one_out=False, contributors_at_once=1)
+    async with work(RESULT, {}, JOINED) as script:
+        done = await at(database, "a", ENDED)
+    assert tasks(script) == ["fine_tune", "follow", "join"]
+    made = manifest.parse(done.manifest)
+    assert made.files == RESULT["files"] | JOINED["files"]
+    assert (made.index_root, made.spec["contributors_at_once"]) == (JOINED["index_root"], 1)
+    assert script.removed == [script.shards[1]], "its rows are in the joined index"
+    assert "following contributors: 2 of 2 parts done" in [message for _, message in said(database, "a")]
+
+
+async def test_trainings_again_come_after_the_parts_and_read_the_joined_index(database, audited, work):
+    audited("a", contributors_at_once=1)
+    async with work(RESULT, {}, JOINED, {}, {}, {}, {}, FITTED) as script:
+        done = await at(database, "a", ENDED)
+    assert done.state is State.SUCCEEDED
+    assert tasks(script) == ["fine_tune", "follow", "join", "trunk", "retrain", "retrain", "retrain", "fit"]
+    assert script.shards[-1].arguments["run"] == script.shards[2].digest()
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"), (("WeightsDiffer", "WORKERS_DIFFER"), ("DiskFull", "DISK_FULL"), ("WorkerDied", "WORKER_DIED"))
+)
+async def test_a_part_that_fails_fails_the_fine_tune_with_its_reason(database, audited, work, kind, reason):
+    audited("a", leave_one_out=False, contributors_at_once=1)
+    async with work(RESULT, *[TaskFailed(kind, "what the task said")] * 3):
+        failed = await at(database, "a", ENDED)
+    assert (failed.state, failed.reason, failed.manifest) == (State.FAILED, reason, b"")
+
+
+async def test_a_part_that_is_cancelled_is_stopped_and_swept(database, audited, work):
+    audited("a", leave_one_out=False, contributors_at_once=1)
+    async with work(RESULT, HANG) as script:
+        async with asyncio.timeout(100):
+            while len(script.shards) < 2:
+                await asyncio.sleep(0.01)
+        script.finished[script.shards[0].digest()] = Done(script.folder, RESULT)
+        await database.write(lambda c: store.move(c, "a", State.CANCELLED, "no more"))
+        script.bell.ring()
+        async with asyncio.timeout(100):
+            while len(script.discarded) < 2:
+                await asyncio.sleep(0.01)
+    assert script.stopped == 1
+    assert script.discarded == script.shards

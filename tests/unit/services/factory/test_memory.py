@@ -53,6 +53,15 @@ def test_a_larger_run_needs_more(shape, change):
     assert training_bytes(shape, replace(spec, layers=0), 4, 1000) > training_bytes(shape, spec, 4, 1000)
 
 
+def test_memory_is_bounded_by_the_contributors_that_are_followed_at_once(shape):
+    spec = FineTuneSpec()
+    assert training_bytes(shape, spec, 1000, 0) == training_bytes(shape, spec, 256, 0)
+    assert training_bytes(shape, replace(spec, contributors_at_once=1000), 1000, 0) > training_bytes(
+        shape, spec, 1000, 0
+    )
+    assert training_bytes(shape, replace(spec, patience=1), 256, 0) > training_bytes(shape, spec, 256, 0)
+
+
 def test_a_hundred_contributors_cost_three_adapters_each(shape):
     spec = FineTuneSpec(targets=ALL_LINEAR)
     each = (training_bytes(shape, spec, 101, 0) - training_bytes(shape, spec, 1, 0)) / 100

@@ -91,6 +91,25 @@ def test_contributors_are_counted_in_the_records():
     assert contributors(data) == 3
 
 
+async def test_the_fit_reads_the_index_that_has_everybody_and_nothing_else_changes(executor, tmp_path):
+    await retrain(executor, RUN, SPEC, trained(tmp_path), lambda _: None, 1)
+    first = set(executor.made)
+    indexed = Shard("services.factory.parts_task:join", {"run": RUN.digest(), "parts": []})
+    executor.ran = []
+    await retrain(executor, RUN, SPEC, trained(tmp_path), lambda _: None, 1, indexed)
+    [fit] = set(executor.made) - first
+    assert executor.made[fit].arguments["run"] == indexed.digest()
+
+
+def test_what_is_left_of_a_run_counts_further_parts(monkeypatch):
+    clock = iter((100.0, 110.0))
+    monkeypatch.setattr(again.time, "monotonic", lambda: next(clock))
+    told = []
+    report = foretold(told.append, FineTuneSpec(contributors_at_once=2), 7, at_once=2)
+    report({"phase": "training", "seconds_left": 30.0})
+    assert told == [{"phase": "training", "seconds_left": 30.0 + 2 * 40.0}]
+
+
 def test_what_is_left_of_a_run_counts_what_will_follow(monkeypatch):
     clock = iter((100.0, 110.0))
     monkeypatch.setattr(again.time, "monotonic", lambda: next(clock))

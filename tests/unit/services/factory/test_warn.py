@@ -42,6 +42,7 @@ def test_a_good_run_needs_no_word():
         ({"spec": FineTuneSpec(dora=True)}, "NOT_ON_VLLM"),
         ({"seconds": 4000.0}, "LONG"),
         ({"memory_bytes": 2**35}, "MUCH_MEMORY"),
+        ({"spec": FineTuneSpec(contributors_at_once=4)}, "IN_PARTS"),
         ({"spec": FineTuneSpec(leave_one_out=True)}, "TRAINED_AGAIN"),
         ({"spec": FineTuneSpec(halves=8)}, "FEW_HALVES"),
         ({"spec": FineTuneSpec(halves=64), "contributors": dict.fromkeys("abcd", 90)}, "FEW_HALVES"),
@@ -61,3 +62,9 @@ def test_what_would_fail_is_not_told_as_if_it_took_time():
 
 def test_a_run_without_any_usable_record_can_be_warned_of():
     assert "FEW_RECORDS" in codes(replace(GOOD, training=0, held_out=0, contributors={}))
+
+
+def test_parts_are_told_with_their_number_and_time():
+    spec = FineTuneSpec(contributors_at_once=4)
+    [told] = cautions(replace(GOOD, spec=spec, seconds=600.0, parts_seconds=400.0), 3600.0, 0)
+    assert "one training follows 4 of 10 contributors, so it is repeated 2 times: about 7 of 10 minutes" in told.message

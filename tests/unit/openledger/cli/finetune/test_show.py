@@ -59,6 +59,13 @@ def test_trainings_again_are_told_before_with_their_time_and_afterwards_with_wha
         assert words in text
 
 
+def test_further_parts_are_told_with_their_time(capsys: pytest.CaptureFixture[str]) -> None:
+    show.estimate(pb.FineTuneEstimate(seconds=5400, parts=4, parts_seconds=3000, price="0"))
+    text = capsys.readouterr().out
+    for words in ("4 times, to follow all contributors", "1.5 h, 50 min of it to follow all contributors"):
+        assert words in text
+
+
 def test_an_evaluation_shows_verdict_warnings_and_samples(capsys: pytest.CaptureFixture[str]) -> None:
     sample = {"record": "r", "prompt": "what?", "base": "hm", "tuned": "this", "reference": "that"}
     report = {"judgement": {"words": "no clear gain"}, "warnings": ["it recites"], "samples": [sample]}
