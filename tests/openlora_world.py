@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -162,4 +163,7 @@ def no_model(folder: Path) -> Path:
     folder.mkdir(parents=True)
     for name in FILES:
         (folder / name).write_text("{}")
+    sizes = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size")
+    shape = {"model_type": "llama", "max_position_embeddings": 512, **dict.fromkeys(sizes, 8)}
+    (folder / "config.json").write_text(json.dumps(shape))
     return folder

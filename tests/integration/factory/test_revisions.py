@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import grpc
@@ -39,8 +40,14 @@ def datanet():
 
 
 async def published(client, base, **changes):
+    """A revision that is on chain as well, so that nothing more is learnt of it by itself."""
     done = await finish(client, (await create(client, base, **changes)).name)
-    return await publish(client, done.name)
+    revision = await publish(client, done.name)
+    async with asyncio.timeout(60):
+        while not revision.registration.transaction:
+            await asyncio.sleep(0.05)
+            revision = await resolve(client, revision.name)
+    return revision
 
 
 async def offered(client, *, retired=False):
