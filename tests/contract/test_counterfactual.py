@@ -115,6 +115,7 @@ def workers(root):
     return found
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 async def test_a_killed_worker_and_a_new_service_cost_what_was_not_finished_and_nothing_else(
     make, world, root, expected
@@ -192,6 +193,7 @@ def expected_index(world, in_parts, tmp_path_factory):
     return (bench.output(plan.join) / INDEX).read_bytes()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 async def test_a_killed_worker_costs_its_own_part_and_a_stopped_service_what_was_not_finished(
     make, in_parts, root, expected_index

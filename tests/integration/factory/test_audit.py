@@ -56,6 +56,7 @@ async def test_what_is_asked_for_is_told_trained_and_published(client, around, b
     assert "## Audit" in artifacts.get(revision.card).decode()
 
 
+@pytest.mark.long
 async def test_cancelled_and_restarted_in_between_nothing_that_is_finished_is_made_again(
     around, base, tmp_path, outputs
 ):
