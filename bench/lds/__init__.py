@@ -46,12 +46,12 @@ def main(*, quick: bool, settings: Sequence[str] = ()) -> None:
 
 def measure(setting: Setting, *, samples: int = SAMPLES_FOLLOWED, cache: Path | None = None) -> list[dict[str, Any]]:
     """Rows of one setting: see ``bench.lds.report.rows``."""
-    from bench.lds import estimates, report
+    from bench.lds import estimates, followed, report
     from bench.lds.study import Study
 
     study = Study(setting, cache, curvature_samples=samples)
     truth = study.truth(_teller(setting.name, "models retrained"))
-    run = study.run(estimates.StudiedRun)
+    run = study.run(followed.StudiedRun)
     run.follow()
     tell = _teller(setting.name, "steps followed")
     with run.attached():

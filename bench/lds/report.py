@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.lds.estimates import SAMPLES
+from bench.lds.followed import SAMPLES
 from bench.lds.study import Floats, Study, Truth
 from openledger.influence import agreement
 
