@@ -96,7 +96,10 @@ async def test_published_revisions_can_be_found_by_anybody(client, base, around)
 
 async def test_publishing_again_gives_the_same_revision(client, base):
     done = await finish(client, (await create(client, base)).name)
-    assert await publish(client, done.name) == await publish(client, done.name)
+    first, again = [await publish(client, done.name) for _ in range(2)]
+    for revision in (first, again):
+        revision.ClearField("registration")  # gets on chain by itself, between the two or after them
+    assert first == again
 
 
 async def test_two_fine_tunes_at_once_are_done_one_after_the_other(client, base):
