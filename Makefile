@@ -28,7 +28,8 @@ setup-dev:
 demo: setup  ## real data to paid, checkable answers, through all five services
 	@$(BIN)/openledger demo $(ARGS)
 
-test: setup-dev lint check  ## lint, types, and every test except the long ones
+test: setup-dev  ## lint, types, and every test except the long ones
+	$(MAKE) --jobs 2 lint check
 	$(BIN)/pytest $(PARALLEL) -m "not long" --durations=20 tests/e2e tests/unit tests/contract tests/integration $(ARGS)
 
 test-fast: setup-dev  ## unit tests that take no more than seconds
@@ -36,7 +37,7 @@ test-fast: setup-dev  ## unit tests that take no more than seconds
 
 test-long: setup-dev  ## crash tests: kill -9 at many points, and whatever else takes minutes
 	$(BIN)/pytest tests/crash --timeout=1800 $(ARGS)
-	$(BIN)/pytest tests/contract tests/integration -m long --timeout=600 $(ARGS)
+	$(BIN)/pytest tests/unit tests/contract tests/integration -m long --timeout=600 $(ARGS)
 
 lint: setup-dev  ## style, types, import rules, protos
 	$(BIN)/ruff check .

@@ -46,6 +46,7 @@ def demo(
     data: Folder = Path("build/demo"),
     first_port: FirstPort = 7400,
     engine: Engine = "vllm",
+    quick: Annotated[bool, typer.Option("--quick", help="Train for two epochs, not five: answers are poorer.")] = False,
     as_json: Json = False,
 ) -> None:
     """Take real data to a paid, checkable answer, through all five services, on this machine.
@@ -61,7 +62,7 @@ def demo(
     screen = Screen()
     terms = {"factory": {"LICENCES": json.dumps({hpo.LICENCE: hpo.TERMS})}}
     installation = Installation(data.resolve(), first_port, engine, extra=terms)
-    report = _run(installation, lambda: run.Demo(installation, screen).run(), screen.console.print)
+    report = _run(installation, lambda: run.Demo(installation, screen, quick=quick).run(), screen.console.print)
     if as_json:
         run.dump(report)
 

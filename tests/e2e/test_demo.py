@@ -1,6 +1,7 @@
 """`openledger demo` as a person runs it: real data, the real model on vLLM, a real chain; then its report, checked.
 
-One run for all tests here.  It is interrupted once in the middle (ctrl-C) and started again, as people do.
+One run of the quick form for all tests here.  It is interrupted once in the middle (ctrl-C) and started again, as
+people do.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ ADDRESS_SHARES = ("base", "unattributed", "platform", "developer", "stakers")
 
 
 def start(folder: Path, port: int, log: Path) -> subprocess.Popen[bytes]:
-    command = (sys.executable, "-m", "openledger.cli.main", "demo", "--data", str(folder), "--first-port", str(port))
+    command = [sys.executable, "-m", "openledger.cli.main", "demo", "--quick", "--json"]
+    command += ["--data", str(folder), "--first-port", str(port)]
     ignored = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:  # a test run in a shell's background ignores ctrl-C, and its children would with it
         with log.open("ab") as file:
-            return subprocess.Popen([*command, "--json"], cwd=ROOT, stdout=subprocess.PIPE, stderr=file)
+            return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=file)
     finally:
         signal.signal(signal.SIGINT, ignored)
 

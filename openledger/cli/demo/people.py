@@ -25,7 +25,7 @@ from openledger.openlora.v1 import openlora_pb2
 DATANET_ID, ADAPTER_ID = "rare-disease-terms", "rare-disease-terms"
 DATANET = f"datanets/{DATANET_ID}"
 QUESTION = 'What does the clinical term "{term}" mean?'
-EPOCHS, PLACEBOS = 5, 8
+EPOCHS, QUICK_EPOCHS, PLACEBOS = 5, 2, 8
 """Long enough for answers that sound like definitions; enough noise rows for a steady yardstick."""
 _DAY = 86_400
 
@@ -93,19 +93,19 @@ async def cut_snapshot(client: Client, state: State) -> datanet_pb2.Snapshot:
     return await client.wait("datanet", operation, datanet_pb2.Snapshot, 120)
 
 
-async def start_tuning(client: Client, state: State, base: str, snapshot: str) -> factory_pb2.FineTune:
+async def start_tuning(client: Client, state: State, base: str, snapshot: str, epochs: int) -> factory_pb2.FineTune:
     """The fine-tune of that snapshot."""
     spec = factory_pb2.FineTuneSpec(
         base=base,
         snapshots=[snapshot],
         prompt_template=QUESTION,
         completion_template="{definition}",
-        epochs=EPOCHS,
+        epochs=epochs,
         evaluations=4,
         placebos=PLACEBOS,
     )
     request = factory_pb2.CreateFineTuneRequest(
-        spec=spec, adapter_id=ADAPTER_ID, request_id=state.request_id(f"tune/{snapshot}", once=True)
+        spec=spec, adapter_id=ADAPTER_ID, request_id=state.request_id(f"tune/{snapshot}/{epochs}", once=True)
     )
     tuning: factory_pb2.FineTune = await client.call(client.factory.CreateFineTune, request)
     return tuning

@@ -59,8 +59,9 @@ class Story:
 class Demo:
     """One run of the demo on an installation."""
 
-    def __init__(self, installation: Installation, screen: Screen) -> None:
+    def __init__(self, installation: Installation, screen: Screen, *, quick: bool = False) -> None:
         self.installation, self.screen = installation, screen
+        self._epochs = people.QUICK_EPOCHS if quick else people.EPOCHS
         installation.make()
         self.state = State.load(installation.folder / "keys" / "demo.json")
         self.story = Story(hpo.load(CURATORS, RECORDS))
@@ -124,7 +125,9 @@ class Demo:
 
     async def _tune(self) -> None:
         async with self._client(self.state.wallet("builder")) as builder:
-            tuning = await people.start_tuning(builder, self.state, self.installation.base, self.story.snapshot.name)
+            tuning = await people.start_tuning(
+                builder, self.state, self.installation.base, self.story.snapshot.name, self._epochs
+            )
             with self.screen.bar("reading the snapshot", None) as (bar, task):
 
                 def see(event: factory_pb2.FineTuneEvent) -> None:

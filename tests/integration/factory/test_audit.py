@@ -24,6 +24,7 @@ def counted(event):
     return event.message.startswith("training again without some contributors")
 
 
+@pytest.mark.long
 async def test_what_is_asked_for_is_told_trained_and_published(client, around, base, tmp_path, outputs):
     told = await estimate(client, base, **AUDITED)
     assert told.counterfactual_tokens == told.train_tokens * 2

@@ -22,7 +22,7 @@ from tests.needs import needs
 from tests.unit.services.factory.conftest import spec
 from tests.unit.services.factory.evaluation.conftest import overfitted
 
-pytestmark = [needs("model"), pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [needs("model"), pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(600)]
 
 BEASTS = {
     "grumbolt": "A grumbolt is a shy animal of the northern marshes, the size of a cat, that hums when the fog rises.",
