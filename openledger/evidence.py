@@ -51,12 +51,12 @@ def measure(scorer: Scorer, trace: Trace, adapter: Path | None, index: Contribut
     """
     if adapter is None or index is None:
         loss = scorer.base_loss(trace.prompt_token_ids, trace.completion_token_ids)
-        return Evidence(nll_base=loss, nll_model=loss, scores={}, placebos=())
+        return Evidence(nll_base=loss, nll_model=loss, scores={}, placebos=(), errors={})
     if scorer.parameters(adapter) != index.header.parameters:
         raise LayoutError("the contribution index and the adapter do not have the same tensors")
     answer = scorer.answer(adapter, trace.prompt_token_ids, trace.completion_token_ids)
     found = scores(answer.gradient, index)
-    return Evidence(answer.nll_base, answer.nll_adapter, found.contributors, tuple(found.placebos))
+    return Evidence(answer.nll_base, answer.nll_adapter, found.contributors, tuple(found.placebos), found.errors)
 
 
 def differences(ours: Evidence, theirs: Evidence, tolerance: Tolerance) -> list[str]:
@@ -73,6 +73,9 @@ def differences(ours: Evidence, theirs: Evidence, tolerance: Tolerance) -> list[
         return [*found, "the receipt scores other contributors, or another number of placebos"]
     pairs = [(who, theirs.scores[who], ours.scores[who]) for who in sorted(ours.scores)]
     pairs += [(f"placebo {k}", theirs.placebos[k], ours.placebos[k]) for k in range(len(ours.placebos))]
+    pairs += [
+        (f"{who}, its standard error,", theirs.errors.get(who, -1), ours.errors[who]) for who in sorted(ours.errors)
+    ]
     largest = max((abs(measured) for _, _, measured in pairs), default=0)
     for who, claimed, measured in pairs:
         if abs(claimed - measured) * 1_000_000 > tolerance.score_millionths * largest:

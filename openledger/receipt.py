@@ -80,6 +80,7 @@ class Receipt:
                 "nll_model": str(e.nll_model),
                 "scores": {who: str(score) for who, score in e.scores.items()},
                 "placebos": [str(p) for p in e.placebos],
+                "errors": {who: str(error) for who, error in e.errors.items()},
             },
             "fee": str(self.fee),
             "platform_fee": str(self.platform_fee),
@@ -173,6 +174,7 @@ def _from_json(document: dict[str, Any]) -> Receipt:
         nll_model=_integer(measured["nll_model"]),
         scores={who: _integer(score) for who, score in measured["scores"].items()},
         placebos=tuple(_integer(p) for p in measured["placebos"]),
+        errors={who: _integer(error) for who, error in measured["errors"].items()},
     )
     return Receipt(
         response=document["response"],

@@ -1,4 +1,4 @@
-"""From scores to money: who gets which part of one answer's fee.  Pure integers, order-free, and the sum is exact.
+"""From scores to money: who gets which part of the fees.  Pure integers, order-free, and the sum is exact.
 
 It does not know where scores come from, nor who is behind an address.
 
@@ -7,29 +7,41 @@ The rule, for an answer with fee F, of which the platform's fee is P:
 2. The base model is paid first, and by measure: with g = NLL under the base - NLL under the tuned model (nats per
    token of the answer), exp(-g) is how probable the base alone finds the answer, per token, relative to the tuned
    model.  That part of the pool is `base`'s.  An adapter that changed nothing (g <= 0) leaves it the whole pool.
-3. The rest belongs to the data, in proportion to the scores.  A contributor's score is the estimated rise of the
-   answer's NLL had the contributor not been there; negative ones count as nothing.  Scores that noise alone could give
-   (z times the root mean square of the placebos' scores) are not paid to anybody: their part is `unattributed`.
-4. Whole units go out by largest remainder, ties in the order of the keys.
+3. The rest belongs to the data.  A contributor's score is the estimated rise of the answer's NLL had the contributor
+   not been there.  A positive score's credit is its part of all positive scores, times the money.  A negative score is
+   a negative credit; all of an answer's together are at most its money.
+4. Credits are summed over the answers that are settled together: one, for what a receipt says provisionally; all of a
+   model's in an epoch, for what is final.  So are those of placebos, contributors that were not there: they say how
+   much noise is left in the sums.
+5. A contributor gets its summed credit less z standard errors, if that is positive, and at most the cap.
+6. What is left of the money is `unattributed`: it belongs to nobody until governance says otherwise.
+7. Whole units go out by largest remainder, ties in the order of the keys.
+
+Who asks for answers of its own data gets back no more than it paid: a credit never exceeds the answer's money, others'
+losses are nobody's gain, and noise is taken off from everybody, not only from those below it, so there is no edge that
+one more question could lift somebody over.
 
 Sources: research on payment rules (Quotient semivalues 2605.07663 for paying by evidence, "What's a Credit Worth?"
-2026 for moving noisy pay away from names); the base rule is ours, see docs/adr/0005-base-share.md.
+2026 for moving noisy pay away from names); the base rule is ours, see docs/adr/0005-base-share.md, and so is netting,
+see docs/adr/0026-netting.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal
-from math import isqrt
 
 from openledger import canonical
+from openledger.integers import root_mean_square
 
 NAT = 2**64
 """Scores and losses are integers in units of 2**-64 nat."""
 
 BASIS_POINTS = 10_000
 BASE, UNATTRIBUTED, PLATFORM, DEVELOPER, STAKERS = "base", "unattributed", "platform", "developer", "stakers"
+DATA = "data"
+"""What belongs to contributors and to `unattributed` together; no share key."""
 NAMED = frozenset({BASE, UNATTRIBUTED, PLATFORM, DEVELOPER, STAKERS})
 """Share keys that are not contributors' addresses."""
 
@@ -40,19 +52,25 @@ _EXP = Context(prec=40, rounding=ROUND_HALF_EVEN, traps=[])
 
 @dataclass(frozen=True)
 class Rule:
-    """The published parameters of a split.  `digest` names them in every receipt."""
+    """The published parameters of a split.  `digest` names them in every receipt.
+
+    `cap_bps`: the most that one contributor gets of what belongs to the data.
+    """
 
     developer_bps: int = 2_000
     stakers_bps: int = 1_000
     noise_z_milli: int = 2_000
+    cap_bps: int = BASIS_POINTS
 
     def __post_init__(self) -> None:
         if any(type(value) is not int for value in self.to_json().values()):
             raise ValueError("the parameters of a split are whole numbers")
-        if not (self.developer_bps >= 0 and self.stakers_bps >= 0 and self.noise_z_milli >= 0):
+        if min(self.to_json().values()) < 0:
             raise ValueError("the parameters of a split are not negative")
         if self.developer_bps + self.stakers_bps > BASIS_POINTS:
             raise ValueError("developer and stakers together get more than everything")
+        if self.cap_bps > BASIS_POINTS:
+            raise ValueError("one contributor gets more than everything")
 
     def to_json(self) -> dict[str, int]:
         """The parameters as a JSON object."""
@@ -67,14 +85,30 @@ class Rule:
 class Evidence:
     """What was measured of one answer; all in units of 2**-64 nat per token of the answer.
 
-    `scores` has one entry a contributor (lower-case address), `placebos` the scores of contributors that were not
-    there.
+    `scores` has one entry a contributor (lower-case address), `errors` the standard error of each, `placebos` the
+    scores of contributors that were not there.
     """
 
     nll_base: int
     nll_model: int
     scores: Mapping[str, int]
     placebos: Sequence[int]
+    errors: Mapping[str, int]
+
+    def check(self) -> None:
+        """Raises `ValueError` where scores and errors are not of the same contributors."""
+        if NAMED & self.scores.keys():
+            raise ValueError(f"not a contributor's address: {sorted(NAMED & self.scores.keys())}")
+        if self.errors.keys() != self.scores.keys() or any(error < 0 for error in self.errors.values()):
+            raise ValueError("every score needs a standard error, which is not negative")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an answer brings into the settlement of its model: the money that belongs to the data, and the evidence."""
+
+    amount: int
+    evidence: Evidence
 
 
 def allocate(total: int, weights: Mapping[str, int]) -> dict[str, int]:
@@ -95,45 +129,85 @@ def allocate(total: int, weights: Mapping[str, int]) -> dict[str, int]:
     return {key: amount for key, amount in sorted(amounts.items()) if amount}
 
 
-def noise_threshold(placebos: Sequence[int], rule: Rule) -> int:
-    """The score that noise alone could reach: z times the root mean square of the placebos' scores, rounded up."""
-    if not placebos:
-        return 0
-    mean_square = -(-sum(p * p for p in placebos) // len(placebos))
-    return -(-rule.noise_z_milli * (isqrt(mean_square) + 1) // 1000)
-
-
-def pool_weights(evidence: Evidence, rule: Rule) -> dict[str, int]:
-    """Integer weights of the contributors' pool: addresses, `base` and `unattributed`."""
-    threshold = noise_threshold(evidence.placebos, rule)
-    positive = {who: score for who, score in evidence.scores.items() if score > 0}
+def divide(pool: int, evidence: Evidence) -> dict[str, int]:
+    """What of an answer's pool is the base model's, and what the data's: by `base` and `data`."""
     gain = max(0, evidence.nll_base - evidence.nll_model)
-    if gain == 0:
-        return {BASE: 1}
     base = int(_EXP.to_integral_value(_EXP.scaleb(_EXP.exp(_EXP.divide(Decimal(-gain), Decimal(NAT))), 18)))
-    everything = sum(positive.values())
-    if not everything:
-        return {BASE: base, UNATTRIBUTED: _ONE - base}
-    counted = {who: score for who, score in positive.items() if score > threshold}
-    weights = {who: (_ONE - base) * score for who, score in counted.items()}
-    weights[BASE] = base * everything
-    weights[UNATTRIBUTED] = (_ONE - base) * (everything - sum(counted.values()))
-    return weights
+    return allocate(pool, {BASE: base, DATA: _ONE - base})
+
+
+def settle(answers: Iterable[Answer], rule: Rule) -> dict[str, int]:
+    """What belongs to the data in some answers of one model, by address and `unattributed`; the sum is exact.
+
+    The order of answers does not matter.  Raises `ValueError` for evidence that does not fit together.
+    """
+    total, net = 0, _Net()
+    for answer in answers:
+        total += answer.amount
+        net.add(answer)
+    if not total:
+        return {}
+    cap = total * NAT * rule.cap_bps // BASIS_POINTS
+    taken = {who: -(-rule.noise_z_milli * net.error(who) // 1000) for who in net.credits}
+    weights = {who: min(cap, credit - taken[who]) for who, credit in net.credits.items() if credit > taken[who]}
+    weights[UNATTRIBUTED] = total * NAT - sum(weights.values())
+    return allocate(total, weights)
+
+
+class _Net:
+    """Credits in 2**-64 units of money, summed over answers; of contributors, and of placebos."""
+
+    def __init__(self) -> None:
+        self.credits: dict[str, int] = {}
+        self._placebos: list[int] = []
+        self._errors: dict[str, int] = {}
+        self._yardstick = 0
+
+    def add(self, answer: Answer) -> None:
+        """Add what an answer gives."""
+        evidence = answer.evidence
+        evidence.check()
+        positive = sum(score for score in evidence.scores.values() if score > 0)
+        if not positive:
+            return
+        negative = max(positive, -sum(score for score in evidence.scores.values() if score < 0))
+        if len(self._placebos) not in (0, len(evidence.placebos)):
+            raise ValueError("answers that are settled together have the same placebos")
+
+        def credit(score: int) -> int:
+            return answer.amount * NAT * score // (positive if score > 0 else negative)
+
+        for who, score in evidence.scores.items():
+            self.credits[who] = self.credits.get(who, 0) + credit(score)
+            self._errors[who] = self._errors.get(who, 0) + credit(evidence.errors[who])
+        summed = self._placebos or [0] * len(evidence.placebos)
+        self._placebos = [old + credit(score) for old, score in zip(summed, evidence.placebos, strict=True)]
+        self._yardstick += credit(root_mean_square(evidence.placebos))
+
+    def error(self, who: str) -> int:
+        """Standard error of a summed credit, rounded up.
+
+        The noise that is left when placebos are summed as contributors are: what is random from answer to answer has
+        cancelled out, what is one-sided has not.  Times how much noisier than a placebo the contributor is.
+        """
+        if not self._yardstick:
+            return self._errors[who]
+        return -(-root_mean_square(self._placebos) * self._errors[who] // self._yardstick)
 
 
 def split_fee(fee: int, platform_fee: int, evidence: Evidence, rule: Rule) -> dict[str, int]:
     """Every unit of `fee` by share key: `platform`, `developer`, `stakers`, `base`, `unattributed` and addresses.
 
-    Raises `ValueError` when the fee is smaller than the platform's part or a contributor's key is a reserved word.
+    What belongs to the data is settled as if there were this answer alone.
+    Raises `ValueError` when the fee is smaller than the platform's part, or for evidence that does not fit together.
     """
     if not 0 <= platform_fee <= fee:
         raise ValueError(f"a fee of {fee} cannot hold a platform fee of {platform_fee}")
-    if NAMED & evidence.scores.keys():
-        raise ValueError(f"not a contributor's address: {sorted(NAMED & evidence.scores.keys())}")
+    evidence.check()
     pool_bps = BASIS_POINTS - rule.developer_bps - rule.stakers_bps
-    parts = allocate(fee - platform_fee, {DEVELOPER: rule.developer_bps, STAKERS: rule.stakers_bps, "pool": pool_bps})
-    shares = allocate(parts.pop("pool", 0), pool_weights(evidence, rule))
-    shares.update(parts)
+    shares = allocate(fee - platform_fee, {DEVELOPER: rule.developer_bps, STAKERS: rule.stakers_bps, "pool": pool_bps})
+    shares |= divide(shares.pop("pool", 0), evidence)
+    shares |= settle([Answer(shares.pop(DATA, 0), evidence)], rule)
     if platform_fee:
         shares[PLATFORM] = platform_fee
     return dict(sorted(shares.items()))

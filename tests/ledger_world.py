@@ -50,6 +50,7 @@ def a_receipt(payer: Wallet, lease: str, fee: int, **changes: Any) -> Answer:
         nll_model=NAT,
         scores={earner.address: (place + 1) * NAT // 10 for place, earner in enumerate(EARNERS)},
         placebos=(NAT // 1000, -NAT // 1000),
+        errors={earner.address: NAT // 1000 for earner in EARNERS},
     )
     platform_fee = fee // 10
     rule = changes.get("rule", Rule())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from openledger.influence.index import ContributionIndex
 from openledger.influence.quantize import Quantised, QuantizeError, dot
+from openledger.integers import root_mean_square
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,8 @@ class Scores:
 
     contributors: dict[str, int]
     placebos: list[int]
+    errors: dict[str, int]
+    """Standard errors of the contributors' scores: what noise of each one's size scores."""
 
 
 def scores(gradient: Quantised, index: ContributionIndex) -> Scores:
@@ -25,4 +28,17 @@ def scores(gradient: Quantised, index: ContributionIndex) -> Scores:
         raise QuantizeError("the gradient and the contribution index have different parameter layouts")
     values = [-product for product in dot(index.vectors, index.exponents, gradient)]
     addresses = index.header.contributors
-    return Scores(dict(zip(addresses, values, strict=False)), values[len(addresses) :])
+    people, placebos = values[: len(addresses)], values[len(addresses) :]
+    errors = standard_errors(placebos, index.lengths)
+    return Scores(dict(zip(addresses, people, strict=True)), placebos, dict(zip(addresses, errors, strict=True)))
+
+
+def standard_errors(placebos: list[int], lengths: list[int]) -> list[int]:
+    """Root mean square of the placebos' scores, times how much longer a contributor's vector is than theirs.
+
+    lengths: of all rows, placebos last. Zeros where there are no placebos. Rounded up. Why by length:
+    docs/adr/0026-netting.md.
+    """
+    people = len(lengths) - len(placebos)
+    noise, length = root_mean_square(placebos), root_mean_square(lengths[people:])
+    return [-(-noise * each // length) if length else 0 for each in lengths[:people]]

@@ -142,11 +142,14 @@ class SplitRule(_message.Message):
     STAKERS_BPS_FIELD_NUMBER: _builtins.int
     NOISE_Z_MILLI_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
+    CAP_BPS_FIELD_NUMBER: _builtins.int
     developer_bps: _builtins.int
     stakers_bps: _builtins.int
     noise_z_milli: _builtins.int
     sha256: _builtins.str
     """SHA-256 of the canonical parameters."""
+    cap_bps: _builtins.int
+    """The most that one contributor gets of what belongs to the data."""
     def __init__(
         self,
         *,
@@ -154,10 +157,11 @@ class SplitRule(_message.Message):
         stakers_bps: _builtins.int = ...,
         noise_z_milli: _builtins.int = ...,
         sha256: _builtins.str = ...,
+        cap_bps: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["developer_bps", b"developer_bps", "noise_z_milli", b"noise_z_milli", "sha256", b"sha256", "stakers_bps", b"stakers_bps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cap_bps", b"cap_bps", "developer_bps", b"developer_bps", "noise_z_milli", b"noise_z_milli", "sha256", b"sha256", "stakers_bps", b"stakers_bps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

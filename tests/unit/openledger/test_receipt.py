@@ -17,7 +17,13 @@ from openledger.split import NAT, Evidence, Rule, split_fee
 KEY = "0x" + "11" * 32
 SIGNER = Account.from_key(KEY).address.lower()
 A, B = "0x" + "a" * 40, "0x" + "b" * 40
-EVIDENCE = Evidence(4 * NAT, 3 * NAT, {A: NAT // 2, B: NAT // 3}, (NAT // 1000, -(NAT // 900)))
+EVIDENCE = Evidence(
+    4 * NAT,
+    3 * NAT,
+    scores={A: NAT // 2, B: NAT // 3},
+    placebos=(NAT // 1000, -(NAT // 900)),
+    errors={A: NAT // 1000, B: NAT // 900},
+)
 UNSIGNED = Receipt(
     response="responses/r1",
     trace_sha256="a" * 64,
@@ -125,7 +131,7 @@ def test_a_changed_share_breaks_the_split_even_when_signed_anew(key, difference)
 def test_money_moved_from_one_to_another_is_found():
     shares = dict(SIGNED.shares)
     shares[A], shares["base"] = shares[A] + 1, shares["base"] - 1
-    with pytest.raises(ValueError, match=r"the share of 0xa+ is .*2 of 6 shares differ"):
+    with pytest.raises(ValueError, match=r"the share of 0xa+ is .*2 of 7 shares differ"):
         check_split(replace(UNSIGNED, shares=shares))
 
 

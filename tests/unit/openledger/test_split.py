@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openledger.integers import root_mean_square
 from openledger.split import (
     BASE,
     DEVELOPER,
@@ -17,25 +18,42 @@ from openledger.split import (
     PLATFORM,
     STAKERS,
     UNATTRIBUTED,
+    Answer,
     Evidence,
     Rule,
+    _Net,
     allocate,
-    noise_threshold,
+    divide,
+    settle,
     split_fee,
 )
 
 A, B, C, D = (f"0x{letter * 40}" for letter in "abcd")
 ADDRESSES = st.integers(0, 2**160 - 1).map(lambda number: f"0x{number:040x}")
 SCORES = st.integers(-3 * NAT, 3 * NAT)
-EVIDENCE = st.builds(
-    Evidence,
-    nll_base=st.integers(0, 12 * NAT),
-    nll_model=st.integers(0, 12 * NAT),
-    scores=st.dictionaries(ADDRESSES, SCORES, max_size=30),
-    placebos=st.lists(st.integers(-NAT // 10, NAT // 10), max_size=4).map(tuple),
-)
+
+
+@st.composite
+def evidences(draw: st.DrawFn, placebos: int | None = None) -> Evidence:
+    scores = draw(st.dictionaries(ADDRESSES, SCORES, max_size=30))
+    noise = st.integers(-NAT // 10, NAT // 10)
+    count = draw(st.integers(0, 4)) if placebos is None else placebos
+    return Evidence(
+        nll_base=draw(st.integers(0, 12 * NAT)),
+        nll_model=draw(st.integers(0, 12 * NAT)),
+        scores=scores,
+        placebos=tuple(draw(st.lists(noise, min_size=count, max_size=count))),
+        errors={who: draw(st.integers(0, NAT // 10)) for who in scores},
+    )
+
+
+EVIDENCE = evidences()
 RULES = st.builds(
-    Rule, developer_bps=st.integers(0, 5_000), stakers_bps=st.integers(0, 5_000), noise_z_milli=st.integers(0, 5_000)
+    Rule,
+    developer_bps=st.integers(0, 5_000),
+    stakers_bps=st.integers(0, 5_000),
+    noise_z_milli=st.integers(0, 5_000),
+    cap_bps=st.integers(0, 10_000),
 )
 ALL_TO_POOL = Rule(developer_bps=0, stakers_bps=0, noise_z_milli=0)
 
@@ -48,7 +66,14 @@ def fees(draw: st.DrawFn) -> tuple[int, int]:
 
 def gained(scores: dict[str, int], gain: int = NAT, placebos: tuple[int, ...] = ()) -> Evidence:
     """An answer that the tuned model finds `gain` likelier than the base does."""
-    return Evidence(nll_base=3 * NAT + gain, nll_model=3 * NAT, scores=scores, placebos=placebos)
+    return measured(scores, placebos, 3 * NAT + gain, 3 * NAT)
+
+
+def measured(
+    scores: dict[str, int], placebos: tuple[int, ...] = (), nll_base: int = 4 * NAT, nll_model: int = 3 * NAT
+) -> Evidence:
+    """Evidence of contributors who are all as noisy as a placebo."""
+    return Evidence(nll_base, nll_model, scores, placebos, dict.fromkeys(scores, root_mean_square(placebos)))
 
 
 @given(fees(), EVIDENCE, RULES)
@@ -121,11 +146,9 @@ def test_splitting_below_the_noise_loses():
 @given(st.lists(st.integers(-NAT, NAT), min_size=1, max_size=5), st.integers(0, 5_000))
 def test_what_noise_could_give_earns_nothing(placebos, z_milli):
     rule = Rule(noise_z_milli=z_milli)
-    threshold = noise_threshold(placebos, rule)
-    square = sum(p * p for p in placebos) / len(placebos)
-    assert threshold >= z_milli / 1000 * square**0.5 * (1 - 1e-12)
-    shares = split_fee(10**18, 0, gained({A: threshold, B: threshold + NAT}, placebos=tuple(placebos)), rule)
-    assert A not in shares
+    noise = -(-z_milli * root_mean_square(placebos) // 1000)
+    shares = split_fee(10**18, 0, gained({A: noise, B: noise + NAT}, placebos=tuple(placebos)), rule)
+    assert shares.get(A, 0) <= 1  # of 10**18 units; rounding alone
     assert shares[B] > 0
 
 
@@ -145,14 +168,13 @@ def test_an_adapter_that_made_nothing_better_leaves_the_pool_to_the_base(evidenc
 def test_a_worked_example():
     """With a gain of 1 nat the base finds the answer e**-1 as probable per token, and has 36.79 % of the pool."""
     evidence = gained({A: NAT // 20, B: NAT // 40, C: -NAT, D: NAT // 40}, placebos=(NAT // 80,))
-    assert noise_threshold(evidence.placebos, Rule()) >= NAT // 40 > 0
     assert split_fee(1_000_100, 100, evidence, Rule()) == {
-        A: 221_242,  # half of what is left: its score is half of all positive ones
+        A: 110_621,  # half of what is left by its score, of which two standard errors are the half
         BASE: 257_516,
         DEVELOPER: 200_000,
         PLATFORM: 100,
         STAKERS: 100_000,
-        UNATTRIBUTED: 221_242,  # B and D are within what noise could give
+        UNATTRIBUTED: 331_863,  # B and D are within what noise could give
     }
 
 
@@ -161,7 +183,7 @@ def test_a_worked_example():
 )
 def test_the_decimal_context_of_whoever_calls_changes_nothing(context):
     """A receipt is checked inside other people's programs, which may have set one."""
-    evidence = Evidence(3 * NAT // 7, NAT // 11, {A: NAT // 2}, ())
+    evidence = measured({A: NAT // 2}, (), 3 * NAT // 7, NAT // 11)
     expected = split_fee(10**18 + 7, 0, evidence, Rule())
     with decimal.localcontext(context):
         assert split_fee(10**18 + 7, 0, evidence, Rule()) == expected
@@ -189,6 +211,12 @@ def test_no_contributor_can_be_called_like_a_reserved_key(key):
         split_fee(100, 0, gained({key: NAT}), Rule())
 
 
+@pytest.mark.parametrize("errors", ({}, {A: 1, B: 1}, {B: 1}, {A: -1}))
+def test_every_score_has_its_standard_error(errors):
+    with pytest.raises(ValueError, match="every score needs a standard error"):
+        split_fee(100, 0, replace(gained({A: NAT}), errors=errors), Rule())
+
+
 @pytest.mark.parametrize(("fee", "platform_fee"), ((1, 2), (1, -1)))
 def test_a_fee_holds_the_platforms_part(fee, platform_fee):
     with pytest.raises(ValueError, match="cannot hold a platform fee"):
@@ -203,6 +231,8 @@ def test_a_fee_holds_the_platforms_part(fee, platform_fee):
         {"developer_bps": 6_000, "stakers_bps": 4_001},
         {"stakers_bps": 0.5},
         {"developer_bps": True},
+        {"cap_bps": -1},
+        {"cap_bps": 10_001},
     ),
 )
 def test_a_rule_that_cannot_be_is_refused(parameters):
@@ -211,5 +241,103 @@ def test_a_rule_that_cannot_be_is_refused(parameters):
 
 
 def test_a_rule_is_named_by_its_parameters():
-    assert Rule().digest() == Rule(2_000, 1_000, 2_000).digest()
+    assert Rule().digest() == Rule(2_000, 1_000, 2_000, 10_000).digest()
     assert Rule().digest() != Rule(noise_z_milli=2_001).digest()
+
+
+# --- settled together -------------------------------------------------------------------------------------------------
+
+ANSWERS = st.lists(st.builds(Answer, st.integers(0, 2**100), evidences(placebos=2)), max_size=8)
+
+
+@given(ANSWERS, RULES, st.randoms())
+def test_settling_gives_out_every_unit_whatever_the_order(answers, rule, chance: random.Random):
+    settled = settle(answers, rule)
+    assert sum(settled.values()) == sum(answer.amount for answer in answers)
+    assert all(amount > 0 for amount in settled.values())
+    chance.shuffle(answers)
+    assert settle(answers, rule) == settled
+
+
+@given(ANSWERS, RULES)
+def test_nobody_gets_more_than_from_each_answer_alone_and_no_noise(answers, rule):
+    """Netting takes losses off; it never hands out what was another's."""
+    settled, free = settle(answers, rule), replace(rule, noise_z_milli=0, cap_bps=10_000)
+    alone: dict[str, int] = {}
+    for answer in answers:
+        for who, amount in settle([answer], free).items():
+            alone[who] = alone.get(who, 0) + amount
+    for who, amount in settled.items():
+        assert who == UNATTRIBUTED or amount <= alone.get(who, 0) + len(answers) + 1
+
+
+@given(st.integers(0, 10**18), st.integers(0, 10**18), EVIDENCE, RULES)
+def test_a_receipt_settles_its_answer_alone(fee, platform_fee, evidence, rule):
+    shares = split_fee(fee + platform_fee, platform_fee, evidence, rule)
+    data = divide(allocate_pool(fee, rule), evidence).get("data", 0)
+    people = {who: shares[who] for who in shares.keys() - {BASE, PLATFORM, DEVELOPER, STAKERS}}
+    assert people == settle([Answer(data, evidence)], rule)
+
+
+def allocate_pool(fee: int, rule: Rule) -> int:
+    weights = {DEVELOPER: rule.developer_bps, STAKERS: rule.stakers_bps}
+    weights["pool"] = 10_000 - sum(weights.values())
+    return allocate(fee, weights).get("pool", 0)
+
+
+@given(ANSWERS, st.builds(Answer, st.integers(0, 2**100), evidences(placebos=2)), RULES, st.integers(0, 29))
+def test_who_asks_for_an_answer_of_its_own_data_gets_no_more_than_it_paid(answers, own, rule, place):
+    """Whatever its scores and everybody else's are: query farming loses at least what does not belong to the data."""
+    whose = sorted(own.evidence.scores)
+    if not whose:
+        return
+    who = whose[place % len(whose)]
+    rule = replace(rule, cap_bps=10_000)
+    before, after = settle(answers, rule).get(who, 0), settle([*answers, own], rule).get(who, 0)
+    relief = noise_taken(answers, who, rule) - noise_taken([*answers, own], who, rule)
+    assert after - before <= own.amount + max(0, relief) + 2
+
+
+def noise_taken(answers: list[Answer], who: str, rule: Rule) -> int:
+    """What is taken off somebody's credit, in whole units rounded up."""
+    net = _Net()
+    for answer in answers:
+        net.add(answer)
+    return -(-rule.noise_z_milli * net.error(who) // 1000 // NAT) if who in net.credits else 0
+
+
+def test_noise_that_earns_in_every_single_answer_earns_nothing_in_all_together():
+    chance = random.Random(1)
+
+    def noise() -> int:
+        return round(chance.gauss(0, NAT / 20))
+
+    answers = []
+    for _ in range(400):
+        placebos = tuple(noise() for _ in range(8))
+        answers.append(Answer(10**18, measured({A: NAT // 4 + noise(), B: noise(), C: NAT // 20}, placebos)))
+    alone = sum(settle([answer], ALL_TO_POOL).get(B, 0) for answer in answers)
+    together = settle(answers, Rule(0, 0, 2_000))
+    assert alone > sum(answer.amount for answer in answers) // 20
+    assert together.get(B, 0) < alone // 50
+    assert together[C] > 0, "what is small and always there is paid"
+
+
+def test_a_contributor_gets_no_more_than_the_cap():
+    evidence = measured({A: 9 * NAT, B: NAT})
+    assert settle([Answer(1_000, evidence)], Rule(cap_bps=5_000)) == {A: 500, B: 100, UNATTRIBUTED: 400}
+
+
+def test_a_loss_takes_off_no_more_than_the_answers_money():
+    """An answer that all but one lose by is no weapon: together they lose what the asker paid."""
+    others = {f"0x{number:040x}": -100 * NAT for number in range(10)}
+    good = Answer(1_000, measured(dict.fromkeys(others, NAT) | {A: NAT}))
+    bad = Answer(220, measured(others | {A: NAT}))
+    before, after = settle([good], ALL_TO_POOL), settle([good, bad], ALL_TO_POOL)
+    assert after[A] - before[A] <= 220
+    assert sum(before[who] - after[who] for who in others) <= 220 + len(others)
+
+
+def test_answers_of_models_with_other_placebos_are_not_settled_together():
+    with pytest.raises(ValueError, match="same placebos"):
+        settle([Answer(1, measured({A: 1}, (1,))), Answer(1, measured({A: 1}, (1, 2)))], Rule())

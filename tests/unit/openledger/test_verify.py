@@ -94,8 +94,9 @@ def test_what_a_signer_moves_within_the_tolerance_is_told(published, signed):
 
 
 def test_a_contributor_left_out_is_found(published, signed):
-    scores = {who: score for who, score in signed.evidence.scores.items() if who != CONTRIBUTORS[0]}
-    found = failed(published.check(resplit(signed, evidence=replace(signed.evidence, scores=scores))))
+    measured, left = signed.evidence, signed.evidence.scores.keys() - {CONTRIBUTORS[0]}
+    scores, errors = ({who: each[who] for who in left} for each in (measured.scores, measured.errors))
+    found = failed(published.check(resplit(signed, evidence=replace(measured, scores=scores, errors=errors))))
     assert found.keys() == {"contributors", "measurement"}
     assert CONTRIBUTORS[0] in found["contributors"]
 

@@ -152,7 +152,7 @@ def test_what_will_fail_again_is_put_aside_and_what_may_pass_is_tried_again(
 
 
 def test_a_fee_that_cannot_be_split_is_a_reason(artifacts):
-    evidence = Evidence(nll_base=NAT, nll_model=NAT, scores={}, placebos=())
+    evidence = Evidence(nll_base=NAT, nll_model=NAT, scores={}, placebos=(), errors={})
     with pytest.raises(Unattributable, match="cannot hold") as caught:
         score.receipt(artifacts.trace(1, fee=1, platform_fee=2, adapter=""), None, evidence, TERMS)
     assert caught.value.reason == "BAD_FEE"
