@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
-SCRIPTS = ("demo", "lds", "many", "train")
+SCRIPTS = ("demo", "errors", "lds", "many", "train")
 
 
 def main() -> None:
@@ -13,10 +13,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("scripts", nargs="*", choices=SCRIPTS, default=list(SCRIPTS))
     parser.add_argument("--quick", action="store_true", help="under a minute where a script can, same code path")
-    parser.add_argument("--setting", action="append", default=[], help="of lds: one of its settings; may be repeated")
+    parser.add_argument(
+        "--setting", action="append", default=[], help="of lds and errors: one of their settings; may be repeated"
+    )
     options = parser.parse_args()
     for name in options.scripts:
-        more = {"settings": options.setting} if name == "lds" else {}
+        more = {"settings": options.setting} if options.setting and name in ("errors", "lds") else {}
         importlib.import_module(f"bench.{name}").main(quick=options.quick, **more)
 
 

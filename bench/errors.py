@@ -7,7 +7,7 @@ A score estimates by how much an answer's loss rises without a contributor; retr
 the standard error of contributor c's score of answer q, where p are placebos' scores of q and |D| lengths of vectors:
 
 - placebo:   rms(p), one for all contributors;
-- length:    rms(p) |D_c| / rms(|D_p|): noise of the contributor's own size;
+- length:    rms(p) |D_c| / rms(|D_p|): noise of the contributor's own size, by all placebos or a few;
 - jackknife: over the T tensors of the adapter, each left out once.
 
 Models that were retrained are shared with ``bench lds``.
@@ -36,13 +36,16 @@ FEW = 8
 
 def main(*, quick: bool, settings: Sequence[str] = NAMES) -> None:
     """Measure; writes bench/results/errors.json or errors-quick.json."""
-    rows = [
-        row for setting in ([QUICK] if quick else [SETTINGS[name] for name in settings]) for row in measure(setting)
-    ]
-    figures = {f"{row['setting']}_{row['error']}_{key}": row[key] for row in rows for key in ("rms", "order")}
-    print(
-        result.write("errors-quick" if quick else "errors", figures, seed=0, settings={"placebos": PLACEBOS}, rows=rows)
-    )
+    chosen = [QUICK] if quick else [SETTINGS[name] for name in settings]
+    write("errors-quick" if quick else "errors", [row for setting in chosen for row in measure(setting)])
+
+
+def write(name: str, found: Sequence[Mapping[str, Any]]) -> None:
+    """The result."""
+    figures = {f"{row['error']}_{row['setting']}": row["rms"] for row in found}
+    figures |= {f"wrong_{row['setting']}": row["wrong"] for row in found if "wrong" in row}
+    settings = {"placebos": PLACEBOS, "few": FEW}
+    print(result.write(name, figures, seed=0, settings=settings, rows=list(found)))
 
 
 def measure(setting: Setting) -> list[dict[str, Any]]:
@@ -89,14 +92,15 @@ def rows(name: str, blocks: Floats, lengths: Floats, truth: Floats) -> list[dict
             }
         )
     result[0] |= {
-        "rms_effect": float(np.sqrt((truth**2).mean())),
-        "rms_wrong": float(np.sqrt((wrong**2).mean())),
-        "rms_placebo": float(np.sqrt((placebos**2).mean())),
+        "wrong": round(_rms(wrong) / _rms(truth), 4),
+        "rms_effect": _rms(truth),
+        "rms_wrong": _rms(wrong),
+        "rms_placebo": _rms(placebos),
         "mean_wrong": float(wrong.mean()),
         "mean_placebo": float(placebos.mean()),
         "bias_order": round(float(stats.spearmanr(wrong.mean(1), placebos.mean(1)).statistic), 3),
-        "length_of_people": float(np.sqrt((lengths[:people] ** 2).mean())),
-        "length_of_placebos": float(np.sqrt((lengths[people:] ** 2).mean())),
+        "length_of_people": _rms(lengths[:people]),
+        "length_of_placebos": _rms(lengths[people:]),
     }
     return result
 
@@ -107,10 +111,11 @@ def candidates(blocks: Floats, lengths: Floats, people: int) -> Mapping[str, Flo
     shape = scores[:, :people].shape
 
     def of_placebos(count: int) -> Floats:
-        return np.sqrt((scores[:, people : people + count] ** 2).mean(1, keepdims=True))
+        squares: Floats = scores[:, people : people + count] ** 2
+        return np.asarray(np.sqrt(squares.mean(1, keepdims=True)))
 
     def relative(count: int) -> Floats:
-        return lengths[:people] / np.sqrt((lengths[people : people + count] ** 2).mean())
+        return np.asarray(lengths[:people] / _rms(lengths[people : people + count]))
 
     most = len(lengths) - people
     spread = blocks[:, :, :people] - blocks[:, :, :people].mean(0)
@@ -126,3 +131,7 @@ def _within(wrong: Floats, error: Floats) -> float:
     """Mean rank correlation over contributors, answer by answer; 0 where all errors are one."""
     orders = [stats.spearmanr(a, b).statistic if np.ptp(b) else 0.0 for a, b in zip(wrong, error, strict=True)]
     return float(np.mean(orders))
+
+
+def _rms(values: Floats) -> float:
+    return float(np.sqrt((values**2).mean()))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import decimal
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openledger.integers import root_mean_square
@@ -27,6 +28,7 @@ from openledger.split import (
     settle,
     split_fee,
 )
+from tests import second_opinion
 
 A, B, C, D = (f"0x{letter * 40}" for letter in "abcd")
 ADDRESSES = st.integers(0, 2**160 - 1).map(lambda number: f"0x{number:040x}")
@@ -341,3 +343,25 @@ def test_a_loss_takes_off_no_more_than_the_answers_money():
 def test_answers_of_models_with_other_placebos_are_not_settled_together():
     with pytest.raises(ValueError, match="same placebos"):
         settle([Answer(1, measured({A: 1}, (1,))), Answer(1, measured({A: 1}, (1, 2)))], Rule())
+
+
+# --- a second opinion -------------------------------------------------------------------------------------------------
+
+
+def as_document(evidence: Evidence) -> dict[str, Any]:
+    numbers = {"nll_base": evidence.nll_base, "nll_model": evidence.nll_model, "placebos": list(evidence.placebos)}
+    return numbers | {"scores": dict(evidence.scores), "errors": dict(evidence.errors)}
+
+
+@settings(max_examples=2_000)
+@given(fees(), EVIDENCE, RULES)
+def test_a_second_implementation_splits_alike(fee_and_platform, evidence, rule):
+    fee, platform_fee = fee_and_platform
+    document = {"fee": fee, "platform_fee": platform_fee, "rule": rule.to_json(), "evidence": as_document(evidence)}
+    assert second_opinion.shares(document) == split_fee(fee, platform_fee, evidence, rule)
+
+
+@given(ANSWERS, RULES)
+def test_a_second_implementation_settles_alike(answers, rule):
+    documents = [(answer.amount, as_document(answer.evidence)) for answer in answers]
+    assert second_opinion.settled(documents, rule.to_json()) == settle(answers, rule)

@@ -1,0 +1,106 @@
+"""The split and the Merkle root written a second time, from docs/receipts.md and RFC 6962, in fractions and recursion.
+
+Shares no code with ``openledger``.  Slow, and plain.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+NAT = 2**64
+WHOLE = 10_000
+
+
+def share_out(total: int, parts: Mapping[str, Fraction]) -> dict[str, int]:
+    """Largest remainder; the parts are fractions of the total and sum to one."""
+    exact = {key: total * part for key, part in parts.items()}
+    given = {key: math.floor(amount) for key, amount in exact.items()}
+    left = total - sum(given.values())
+    for key in sorted(exact, key=lambda k: (given[k] - exact[k], k))[:left]:
+        given[key] += 1
+    return {key: amount for key, amount in given.items() if amount}
+
+
+def falls(nats: Fraction) -> Fraction:
+    """exp(-nats) to 18 decimals: its series, halved until it converges fast and squared back."""
+    halvings = 8
+    x, term, total = -nats / 2**halvings, Fraction(1), Fraction(0)
+    for n in range(1, 60):
+        total += term
+        term *= x / n
+    for _ in range(halvings):
+        total = Fraction(round(total**2 * 10**60), 10**60)
+    return Fraction(round(total * 10**18), 10**18)
+
+
+def mean_size(values: Sequence[int]) -> int:
+    """The smallest whole number that is not below the root of the mean square."""
+    if not values:
+        return 0
+    square = Fraction(sum(v * v for v in values), len(values))
+    root = math.isqrt(math.floor(square))
+    while root * root < square:
+        root += 1
+    return root
+
+
+def settled(answers: Sequence[tuple[int, Mapping[str, Any]]], rule: Mapping[str, int]) -> dict[str, int]:
+    """(money of the data, evidence of a receipt document) of one model's answers -> who gets what."""
+    total = sum(money for money, _ in answers)
+    people = sorted({who for _, evidence in answers for who in evidence["scores"]})
+    credit, error = dict.fromkeys(people, 0), dict.fromkeys(people, 0)
+    noise, yardstick = [0] * max((len(e["placebos"]) for _, e in answers), default=0), 0
+    for money, evidence in answers:
+        scores = {who: int(score) for who, score in evidence["scores"].items()}
+        placebos = [int(p) for p in evidence["placebos"]]
+        gains = sum(max(0, s) for s in scores.values())
+        losses = sum(max(0, -s) for s in scores.values())
+        if gains == 0:
+            continue
+
+        def worth(score: int, money: int = money, gains: int = gains, losses: int = losses) -> int:
+            return math.floor(Fraction(money * NAT * score, gains if score > 0 else max(gains, losses)))
+
+        for who, score in scores.items():
+            credit[who] += worth(score)
+            error[who] += worth(int(evidence["errors"][who]))
+        noise = [sum(pair) for pair in zip(noise, map(worth, placebos), strict=True)]
+        yardstick += worth(mean_size(placebos))
+    paid = {}
+    for who in people:
+        spread = math.ceil(Fraction(mean_size(noise) * error[who], yardstick)) if yardstick else error[who]
+        left = credit[who] - math.ceil(Fraction(rule["noise_z_milli"] * spread, 1000))
+        paid[who] = max(0, min(left, math.floor(Fraction(total * NAT * rule["cap_bps"], WHOLE))))
+    if not total:
+        return {}
+    parts = {who: Fraction(amount, total * NAT) for who, amount in paid.items()}
+    return share_out(total, parts | {"unattributed": 1 - sum(parts.values())})
+
+
+def shares(document: Mapping[str, Any]) -> dict[str, int]:
+    """The shares of a receipt document, from its other fields."""
+    rule, evidence = document["rule"], document["evidence"]
+    fee, platform = int(document["fee"]), int(document["platform_fee"])
+    developer, stakers = Fraction(rule["developer_bps"], WHOLE), Fraction(rule["stakers_bps"], WHOLE)
+    found = share_out(fee - platform, {"developer": developer, "stakers": stakers, "pool": 1 - developer - stakers})
+    pool = found.pop("pool", 0)
+    base = falls(Fraction(max(0, int(evidence["nll_base"]) - int(evidence["nll_model"])), NAT))
+    found |= share_out(pool, {"base": base, "data": 1 - base})
+    found |= settled([(found.pop("data", 0), evidence)], rule)
+    return found | ({"platform": platform} if platform else {})
+
+
+def merkle_root(leaves: Sequence[bytes]) -> bytes:
+    """RFC 6962 section 2.1, word for word."""
+    if not leaves:
+        return hashlib.sha256(b"").digest()
+    if len(leaves) == 1:
+        return hashlib.sha256(b"\0" + leaves[0]).digest()
+    k = 1
+    while k * 2 < len(leaves):
+        k *= 2
+    return hashlib.sha256(b"\1" + merkle_root(leaves[:k]) + merkle_root(leaves[k:])).digest()
