@@ -78,6 +78,8 @@ def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         raise typer.Exit(130) from None
     except (ApiError, TimeoutError, RuntimeError, OSError, ValueError) as error:
         sys.stderr.write(f"{str(error) or type(error).__name__}\n")
+        if isinstance(error, ApiError) and error.reason == "UNREACHABLE":
+            sys.stderr.write("Is it running? `openledger up` starts all services; --at names one that is elsewhere.\n")
         raise typer.Exit(1) from None
 
 
