@@ -30,6 +30,17 @@ class HeadPass:
     """[S, N, H]"""
 
 
+def token_losses(hidden: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
+    """The losses of `head_pass` alone, in nats [N] and bit for bit: the half that needs no second matrix product."""
+    with torch.no_grad():
+        loss = torch.empty(len(hidden))
+        for start in range(0, len(hidden), ROWS):
+            part = slice(start, start + ROWS)
+            logp = torch.log_softmax(hidden[part] @ weight.T, dim=-1)
+            loss[part] = -logp.gather(1, targets[part, None])[:, 0]
+    return loss
+
+
 def head_pass(
     hidden: Tensor, targets: Tensor, weight: Tensor, generator: torch.Generator | None = None, samples: int = 0
 ) -> HeadPass:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from openledger.influence.curvature import head_pass
+from openledger.influence.curvature import head_pass, token_losses
 from openledger.influence.decoder import Decoder
 from openledger.influence.dora import Decomposed
 from openledger.influence.lora import Adapter, attached, decomposed
@@ -88,8 +88,7 @@ class Scorer:
             first = min(weights.config.layers)
             ids = torch.tensor([[*prompt, *completion]], dtype=torch.int64)
             trunk = self._decoder.trunk(ids, first)
-            with torch.no_grad():
-                nll_base, _ = self._loss(self._decoder.upper(trunk, first), ids, len(completion))
+            nll_base = self._base_loss(trunk, first, ids, len(completion))
             whole = decomposed(self._decoder.model, weights)
             with attached(self._decoder.model, weights) as maps:
                 hidden = self._decoder.upper(trunk, first)
@@ -107,12 +106,18 @@ class Scorer:
         All there is to say of an answer that no adapter gave. Raises AnswerError.
         """
         self._check(prompt, completion)
-        with self._lock, sdpa_kernel(SDPBackend.MATH), torch.autocast("cpu", enabled=False), torch.no_grad():
+        with self._lock, sdpa_kernel(SDPBackend.MATH), torch.autocast("cpu", enabled=False):
             ids = torch.tensor([[*prompt, *completion]], dtype=torch.int64)
-            nll, _ = self._loss(self._decoder.upper(self._decoder.trunk(ids, 0), 0), ids, len(completion))
+            nll = self._base_loss(self._decoder.trunk(ids, 0), 0, ids, len(completion))
         if not _finite(nll):
             raise NotFinite("the loss of this answer is not finite: the base is damaged")
         return to_units(float(nll))
+
+    def _base_loss(self, trunk: Tensor, layers: int, ids: Tensor, answer: int) -> Tensor:
+        """Mean NLL of the last ``answer`` tokens under the base (float64 scalar), from its first ``layers``' output."""
+        with torch.no_grad():
+            hidden = self._decoder.upper(trunk, layers)[0, -answer - 1 : -1]
+            return token_losses(hidden, ids[0, -answer:], self._decoder.head.weight).double().mean()
 
     def _loss(self, hidden: Tensor, ids: Tensor, answer: int) -> tuple[Tensor, Tensor]:
         """Mean NLL of the last ``answer`` tokens (float64 scalar), and its gradient in ``hidden`` [1, T, H]."""

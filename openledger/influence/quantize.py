@@ -8,7 +8,7 @@ they are kept.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +19,12 @@ NAT = 2**64
 
 MIN_EXPONENT = -32
 MAX_MANTISSA = 127
-MAX_TENSOR_SIZE = 2**38
-"""Entries per tensor. |mantissa| <= 128 in any int8 file, so every partial sum of products stays below 2**53."""
+MAX_SIZE = 2**38
+"""Entries per vector. |mantissa| <= 128 in any int8 file, so every sum of products is at most 2**52: whole in float64."""
+BLOCK = 1024
+"""Entries whose products sum to at most 2**24: every partial sum is whole in float32, whatever the order."""
+ROWS = 128
+"""Rows times BLOCK in float32 are 512 KB, which stay in a core's cache between conversion and product."""
 
 Int8 = npt.NDArray[np.int8]
 
@@ -98,8 +102,8 @@ def check(mantissas: npt.NDArray[np.generic], exponents: npt.NDArray[np.generic]
         raise QuantizeError("mantissas and exponents must be int8")
     if mantissas.shape != (len(exponents), sum(sizes)) or exponents.shape != (len(exponents), len(sizes)):
         raise QuantizeError(f"shapes {mantissas.shape} and {exponents.shape} do not fit {len(sizes)} tensors")
-    if max(sizes, default=0) > MAX_TENSOR_SIZE:
-        raise QuantizeError(f"a tensor has more than {MAX_TENSOR_SIZE} entries")
+    if sum(sizes) > MAX_SIZE:
+        raise QuantizeError(f"a vector has more than {MAX_SIZE} entries")
     if exponents.size and int(exponents.min()) < MIN_EXPONENT:
         raise QuantizeError(f"an exponent is below {MIN_EXPONENT}")
 
@@ -107,19 +111,38 @@ def check(mantissas: npt.NDArray[np.generic], exponents: npt.NDArray[np.generic]
 def dot(mantissas: Int8, exponents: Int8, vector: Quantised) -> list[int]:
     """Exact dot products of R quantised rows (int8 [R, P], int8 [R, T]) with one vector, in units of 2**-64.
 
-    Per tensor the integer sum is taken by float64 BLAS, which is exact here (see MAX_TENSOR_SIZE) and therefore
-    independent of blocking and threads; the shift by the exponents is done on Python ints.
+    Sums are taken block by block in float32 BLAS, which is exact here (see BLOCK) and therefore independent of blocking
+    and threads; what is read of a memory-mapped file at a time is small.
     """
     check(mantissas, exponents, vector.sizes)
-    totals = [0] * len(mantissas)
-    start = 0
-    for t, size in enumerate(vector.sizes):
-        rows = mantissas[:, start : start + size].astype(np.float64)
-        sums = rows @ vector.mantissas[start : start + size].astype(np.float64)
-        for r, total in enumerate(sums):
-            totals[r] += int(total) << (int(exponents[r, t]) + int(vector.exponents[t]) - 2 * MIN_EXPONENT)
-        start += size
-    return totals
+    sums = np.zeros((len(vector.sizes), len(mantissas)))
+    factors, buffer = vector.mantissas.astype(np.float32), np.empty(ROWS * BLOCK, np.float32)
+    blocks = list(_blocks(vector.sizes))
+    for start in range(0, len(mantissas), ROWS):
+        rows = mantissas[start : start + ROWS]
+        for tensor, block in blocks:
+            part = rows[:, block]
+            floats = buffer[: part.size].reshape(part.shape)
+            np.copyto(floats, part)
+            sums[tensor, start : start + ROWS] += floats @ factors[block]
+    return _shifted(sums.astype(np.int64), exponents.T + vector.exponents[:, None].astype(np.int64) - 2 * MIN_EXPONENT)
+
+
+def _blocks(sizes: Sequence[int]) -> Iterator[tuple[int, slice]]:
+    """A vector's entries in blocks, none of which is of two tensors."""
+    end = 0
+    for tensor, size in enumerate(sizes):
+        first, end = end, end + size
+        yield from ((tensor, slice(start, min(start + BLOCK, end))) for start in range(first, end, BLOCK))
+
+
+def _shifted(sums: npt.NDArray[np.int64], shifts: npt.NDArray[np.int64]) -> list[int]:
+    """Per column of [T, R] the sum of ``sums << shifts``, in Python ints, which have no largest value."""
+    totals = np.zeros(sums.shape[1], dtype=object)
+    for shift in np.unique(shifts):
+        totals += np.where(shifts == shift, sums, 0).sum(axis=0).astype(object) << int(shift)
+    result: list[int] = totals.tolist()
+    return result
 
 
 def agreement(ours: Quantised, theirs: Quantised) -> float:

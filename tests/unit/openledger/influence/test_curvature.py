@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from openledger.influence.curvature import ROWS, head_pass
+from openledger.influence.curvature import ROWS, head_pass, token_losses
 
 
 def setting(tokens: int, vocabulary: int, width: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -22,6 +22,11 @@ def test_loss_and_gradient_equal_autograd_also_across_row_blocks() -> None:
     assert torch.allclose(result.loss, loss, atol=1e-5)
     assert torch.allclose(result.gradient, gradient, atol=1e-5)
     assert result.curvature.shape == (0, ROWS + 7, 8)
+
+
+def test_losses_alone_are_those_of_the_whole_pass_bit_for_bit() -> None:
+    setting_of = setting(ROWS + 7, 50, 8)
+    assert torch.equal(token_losses(*setting_of), head_pass(*setting_of).loss)
 
 
 def test_curvature_rows_estimate_the_gauss_newton_matrix_without_bias() -> None:

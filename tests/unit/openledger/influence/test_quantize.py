@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openledger.influence.quantize import NAT, Quantised, QuantizeError, agreement, dot, quantise, to_units
+from openledger.influence.quantize import BLOCK, NAT, ROWS, Quantised, QuantizeError, agreement, dot, quantise, to_units
 
 SIZES = (3, 1, 5)
 VALUES = st.lists(st.floats(-1e6, 1e6, width=32), min_size=9, max_size=9)
@@ -46,10 +48,57 @@ def test_dot_equals_big_integer_arithmetic(m1: list[int], e1: list[int], m2: lis
     assert dot(row.mantissas[None], row.exponents[None], vector) == [expected]
 
 
+def plainly(mantissas: np.ndarray, exponents: np.ndarray, vector: Quantised) -> list[int]:
+    """The definition, in Python's integers."""
+    tensor = np.repeat(np.arange(len(vector.sizes)), vector.sizes).tolist()
+    factors, theirs = vector.mantissas.tolist(), vector.exponents.tolist()
+    return [
+        sum(a * b << own[t] + theirs[t] + 64 for a, b, t in zip(row, factors, tensor, strict=True))
+        for row, own in zip(mantissas.tolist(), exponents.tolist(), strict=True)
+    ]
+
+
+@settings(deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    sizes=st.lists(st.sampled_from((0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 3)), min_size=1, max_size=4),
+    rows=st.sampled_from((0, 1, 3)),
+    values=st.sampled_from(((-128, 128), (-128, -127), (127, 128), (-1, 2))),
+    scales=st.sampled_from(((-32, 128), (127, 128), (-32, -31), (-20, -16))),
+)
+def test_dot_equals_the_definition_across_blocks_and_extremes(
+    seed: int, sizes: list[int], rows: int, values: tuple[int, int], scales: tuple[int, int]
+) -> None:
+    rng = np.random.default_rng(seed)
+    mantissas = rng.integers(*values, (rows + 1, sum(sizes)), dtype=np.int8)
+    exponents = rng.integers(*scales, (rows + 1, len(sizes)), dtype=np.int8)
+    vector = Quantised(mantissas[-1], exponents[-1], tuple(sizes))
+    assert dot(mantissas[:-1], exponents[:-1], vector) == plainly(mantissas[:-1], exponents[:-1], vector)
+
+
+def test_dot_equals_the_definition_for_more_rows_than_are_taken_at_a_time() -> None:
+    rng = np.random.default_rng(0)
+    mantissas = rng.integers(-128, 128, (2 * ROWS + 5, 9), dtype=np.int8)
+    exponents = rng.integers(-32, 128, (2 * ROWS + 5, 3), dtype=np.int8)
+    vector = as_quantised(mantissas[0].tolist(), [-30, 5, 127])
+    assert dot(mantissas, exponents, vector) == plainly(mantissas, exponents, vector)
+
+
 def test_dot_is_exact_for_many_extreme_entries() -> None:
     size = 200_001
     row = Quantised(np.full(size, -128, np.int8), np.array([0], np.int8), (size,))
     assert dot(row.mantissas[None], row.exponents[None], row) == [128 * 128 * size * NAT]
+
+
+def test_dot_holds_few_rows_in_memory_at_a_time() -> None:
+    wide = np.ones((400, 50_000), np.int8)
+    vector = Quantised(wide[0], np.zeros(1, np.int8), (50_000,))
+    tracemalloc.start()
+    try:
+        dot(wide, np.zeros((400, 1), np.int8), vector)
+        assert tracemalloc.get_traced_memory()[1] < wide.nbytes / 10
+    finally:
+        tracemalloc.stop()
 
 
 def test_dot_approximates_the_real_product() -> None:
