@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from math import isqrt
 
 
+def root_of_ratio(above: int, below: int) -> int:
+    """The square root of ``above / below``, rounded up; ``below`` is positive."""
+    square = -(-above // below)
+    return isqrt(square - 1) + 1 if square else 0
+
+
 def root_mean_square(values: Sequence[int]) -> int:
     """Rounded up; 0 of nothing."""
-    if not any(values):
-        return 0
-    return isqrt(-(-sum(value * value for value in values) // len(values)) - 1) + 1
+    return root_of_ratio(sum(value * value for value in values), max(1, len(values)))

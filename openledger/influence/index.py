@@ -18,7 +18,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ import numpy.typing as npt
 
 from openledger import canonical, merkle
 from openledger.influence.parameters import Parameter, sizes
-from openledger.influence.quantize import Int8, Quantised, QuantizeError, check, dot, quantise
+from openledger.influence.quantize import Int8, Quantised, QuantizeError, check, quantise
 
 VERSION = "openledger.index.v1"
 ADDRESS = re.compile(r"0x[0-9a-f]{40}")
@@ -169,14 +168,6 @@ class ContributionIndex:
     def row(self, number: int) -> Quantised:
         """One row's vector; contributors first, then placebos."""
         return Quantised(self.vectors[number], self.exponents[number], self.header.sizes)
-
-    @cached_property
-    def lengths(self) -> list[int]:
-        """Euclidean length of every row, in 2**-32."""
-        squares = (
-            dot(self.vectors[n : n + 1], self.exponents[n : n + 1], self.row(n)) for n in range(self.header.rows)
-        )
-        return [isqrt(square) for (square,) in squares]
 
     def leaves(self) -> Iterator[bytes]:
         """The Merkle leaves: header, then rows."""

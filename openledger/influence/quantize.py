@@ -20,7 +20,7 @@ NAT = 2**64
 MIN_EXPONENT = -32
 MAX_MANTISSA = 127
 MAX_SIZE = 2**38
-"""Entries per vector. |mantissa| <= 128 in any int8 file, so every sum of products is at most 2**52: whole in float64."""
+"""Entries per vector. |mantissa| <= 128 in any int8 file, so a sum of products is at most 2**52: whole in float64."""
 BLOCK = 1024
 """Entries whose products sum to at most 2**24: every partial sum is whole in float32, whatever the order."""
 ROWS = 128
@@ -109,7 +109,14 @@ def check(mantissas: npt.NDArray[np.generic], exponents: npt.NDArray[np.generic]
 
 
 def dot(mantissas: Int8, exponents: Int8, vector: Quantised) -> list[int]:
-    """Exact dot products of R quantised rows (int8 [R, P], int8 [R, T]) with one vector, in units of 2**-64.
+    """Exact dot products of R quantised rows (int8 [R, P], int8 [R, T]) with one vector, in units of 2**-64."""
+    return _shifted(*products(mantissas, exponents, vector))
+
+
+def products(
+    mantissas: Int8, exponents: Int8, vector: Quantised
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Of every tensor apart: sums [T, R], and by how many bits [T, R] they must be shifted to be in units of 2**-64.
 
     Sums are taken block by block in float32 BLAS, which is exact here (see BLOCK) and therefore independent of blocking
     and threads; what is read of a memory-mapped file at a time is small.
@@ -125,7 +132,8 @@ def dot(mantissas: Int8, exponents: Int8, vector: Quantised) -> list[int]:
             floats = buffer[: part.size].reshape(part.shape)
             np.copyto(floats, part)
             sums[tensor, start : start + ROWS] += floats @ factors[block]
-    return _shifted(sums.astype(np.int64), exponents.T + vector.exponents[:, None].astype(np.int64) - 2 * MIN_EXPONENT)
+    shifts = exponents.T.astype(np.int64) + vector.exponents[:, None].astype(np.int64) - 2 * MIN_EXPONENT
+    return sums.astype(np.int64), shifts
 
 
 def _blocks(sizes: Sequence[int]) -> Iterator[tuple[int, slice]]:

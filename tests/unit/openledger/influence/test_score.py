@@ -21,6 +21,26 @@ def test_scores_are_minus_the_dot_products_in_row_order() -> None:
     assert result.placebos == [0, -NAT // 4]
 
 
+def test_standard_errors_are_the_jackknifes_over_tensors() -> None:
+    """By its definition: the sum estimated anew without each tensor, and how much that varies."""
+    chance = np.random.default_rng(0)
+    layout = tuple(Parameter(f"p{n}", (size,)) for n, size in enumerate((3, 5, 2, 4)))
+    vectors = {who: chance.normal(size=14) for who in (ANNE, BEN)}
+    index, gradient = build(layout, vectors, [chance.normal(size=14)]), quantise(chance.normal(size=14), (3, 5, 2, 4))
+    result, ends = scores(gradient, index), np.cumsum([3, 5, 2])
+    for row, who in enumerate((ANNE, BEN)):
+        products = -gradient.to_float() * index.row(row).to_float()
+        parts = np.array([part.sum() for part in np.split(products, ends)])
+        without = np.array([4 / 3 * (parts.sum() - part) for part in parts])
+        error = np.sqrt(3 / 4 * ((without - without.mean()) ** 2).sum())
+        assert result.errors[who] / NAT == pytest.approx(error, rel=1e-9)
+
+
+def test_the_error_of_a_single_tensors_score_is_not_known() -> None:
+    index = build((Parameter("a", (2,)),), {ANNE: np.array([1.0, 0])})
+    assert scores(quantise(np.array([1.0, 0]), (2,)), index).errors == {ANNE: 0}
+
+
 def test_a_gradient_of_another_layout_is_refused() -> None:
     index = build(PARAMETERS, {ANNE: np.zeros(3)})
     with pytest.raises(QuantizeError, match="layouts"):
