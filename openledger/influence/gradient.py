@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from openledger.influence.decoder import Decoder
 from openledger.influence.dora import Decomposed
 from openledger.influence.lora import Adapter, attached, decomposed
 from openledger.influence.parameters import Parameter, sizes
-from openledger.influence.quantize import Quantised, quantise, to_units
+from openledger.influence.quantize import Quantised, QuantizeError, quantise, to_units
 
 
 class AnswerError(ValueError):
@@ -88,7 +88,7 @@ class Scorer:
             first = min(weights.config.layers)
             ids = torch.tensor([[*prompt, *completion]], dtype=torch.int64)
             trunk = self._decoder.trunk(ids, first)
-            nll_base = self._base_loss(trunk, first, ids, len(completion))
+            nll_base = self._forward_loss(trunk, first, ids, len(completion))
             whole = decomposed(self._decoder.model, weights)
             with attached(self._decoder.model, weights) as maps:
                 hidden = self._decoder.upper(trunk, first)
@@ -108,13 +108,38 @@ class Scorer:
         self._check(prompt, completion)
         with self._lock, sdpa_kernel(SDPBackend.MATH), torch.autocast("cpu", enabled=False):
             ids = torch.tensor([[*prompt, *completion]], dtype=torch.int64)
-            nll = self._base_loss(self._decoder.trunk(ids, 0), 0, ids, len(completion))
+            nll = self._forward_loss(self._decoder.trunk(ids, 0), 0, ids, len(completion))
         if not _finite(nll):
             raise NotFinite("the loss of this answer is not finite: the base is damaged")
         return to_units(float(nll))
 
-    def _base_loss(self, trunk: Tensor, layers: int, ids: Tensor, answer: int) -> Tensor:
-        """Mean NLL of the last ``answer`` tokens under the base (float64 scalar), from its first ``layers``' output."""
+    def losses_without(
+        self, adapter: Path, displacements: Iterable[Quantised], prompt: Sequence[int], completion: Sequence[int]
+    ) -> list[int]:
+        """Mean NLL per answer token under the adapter less each displacement, in 2**-64 nat.
+
+        What a retrained model says, where displacements are by how much somebody moved the weights: no linearisation.
+        Raises as ``answer``, and QuantizeError for displacements of another layout.
+        """
+        self._check(prompt, completion)
+        with self._lock, sdpa_kernel(SDPBackend.MATH), torch.autocast("cpu", enabled=False), torch.no_grad():
+            weights = self._adapter(adapter)
+            first = min(weights.config.layers)
+            ids = torch.tensor([[*prompt, *completion]], dtype=torch.int64)
+            trunk = self._decoder.trunk(ids, first)
+            losses = []
+            for displacement in displacements:
+                if displacement.sizes != sizes(weights.parameters):
+                    raise QuantizeError("the adapter and a displacement have different parameter layouts")
+                moved = weights.moved(-torch.from_numpy(displacement.to_float()).float())
+                with attached(self._decoder.model, moved):
+                    losses.append(self._forward_loss(trunk, first, ids, len(completion)))
+        if not all(map(_finite, losses)):
+            raise NotFinite("the loss of this answer without somebody is not finite")
+        return [to_units(float(loss)) for loss in losses]
+
+    def _forward_loss(self, trunk: Tensor, layers: int, ids: Tensor, answer: int) -> Tensor:
+        """Mean NLL of the last ``answer`` tokens (float64 scalar), from the first ``layers`` layers' output."""
         with torch.no_grad():
             hidden = self._decoder.upper(trunk, layers)[0, -answer - 1 : -1]
             return token_losses(hidden, ids[0, -answer:], self._decoder.head.weight).double().mean()

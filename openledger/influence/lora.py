@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from openledger.influence.adapter_config import AdapterConfig, AdapterError
 from openledger.influence.dora import MAGNITUDE, Decomposed, Magnitude, row_lengths
-from openledger.influence.parameters import Parameter, layout
+from openledger.influence.parameters import Parameter, layout, sizes
 
 __all__ = ["Adapter", "AdapterError", "DoraLinear", "LoraLinear", "attached", "decomposed"]
 
@@ -39,6 +39,12 @@ class Adapter:
     def parameters(self) -> tuple[Parameter, ...]:
         """Layout of the adapter's parameter vector."""
         return layout({name: tensor.shape for name, tensor in self.tensors.items()})
+
+    def moved(self, by: Tensor) -> Adapter:
+        """The adapter whose parameter vector is this one's plus ``by`` [P]."""
+        pieces = torch.split(by, list(sizes(self.parameters)))
+        moves = {p.name: piece.view(p.shape) for p, piece in zip(self.parameters, pieces, strict=True)}
+        return Adapter(self.config, {name: tensor + moves[name] for name, tensor in self.tensors.items()})
 
     @classmethod
     def load(cls, folder: Path) -> Adapter:

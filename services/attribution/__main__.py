@@ -13,6 +13,8 @@ from openledger.artifacts import ArtifactStore
 from openledger.attribution.v1 import attribution_pb2, attribution_pb2_grpc
 from services.attribution import store
 from services.attribution.attribute import Attributor
+from services.attribution.audit import Auditor
+from services.attribution.auditing import Auditing
 from services.attribution.config import AttributionConfig
 from services.attribution.consume import TraceConsumer
 from services.attribution.resolve import Models
@@ -56,8 +58,9 @@ async def assemble(config: AttributionConfig) -> Assembly:
         batch=config.traces_per_batch,
         wait=config.wait_seconds,
     )
+    auditing = Auditing(database, receipts, Auditor(models, artifacts, worker), metrics, share_bps=config.audit_bps)
     servicer = AttributionServicer(
-        Desk(database, receipts, frozenset(config.operators), page_bytes=config.max_message_bytes // 4)
+        Desk(database, receipts, artifacts, frozenset(config.operators), page_bytes=config.max_message_bytes // 4)
     )
     return Assembly(
         config=config,
@@ -65,7 +68,7 @@ async def assemble(config: AttributionConfig) -> Assembly:
         access=ACCESS,
         authenticator=authenticator(config, peers),
         metrics=metrics,
-        background={"traces": consumer.run},
+        background={"traces": consumer.run, "audits": auditing.run},
         close=(lambda: asyncio.to_thread(worker.shutdown, cancel_futures=True), peers.__aexit__, database.close),
     )
 

@@ -13,13 +13,15 @@ import grpc
 
 from openledger import canonical, names
 from openledger import receipt as receipts
+from openledger.artifacts import ArtifactStore
 from openledger.attribution.v1 import attribution_pb2 as pb
 from openledger.attribution.v1 import attribution_pb2_grpc
 from openledger.receipt import Receipt
 from services.attribution import store
+from services.attribution.grade import model_audit
 from services.attribution.store import DeadLetter, StoredReceipt
 from services.kit import call
-from services.kit.auth import ACCOUNTS, services
+from services.kit.auth import ACCOUNTS, PUBLIC, services
 from services.kit.database import Database
 from services.kit.durable_log import DurableLog
 from services.kit.errors import denied, invalid, not_found, precondition
@@ -32,6 +34,7 @@ ACCESS = {
     "ReadReceipts": services("ledger"),
     "WatchReceipts": services("ledger"),
     "ListDeadLetters": ACCOUNTS,
+    "GetModelAudit": PUBLIC,
 }
 _PAGE, _POLL, _WATCH_SECONDS = 50, 0.1, 20.0
 _MAX_NUMBER = 2**63 - 1
@@ -43,6 +46,7 @@ class Desk:
 
     database: Database
     receipts: DurableLog
+    artifacts: ArtifactStore
     operators: frozenset[str]
     page_bytes: int
 
@@ -116,6 +120,9 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
             dead_letters=[_dead_letter(row) for row in rows[:size]],
             next_page_token=str(rows[size - 1].number) if len(rows) > size else "",
         )
+
+    async def GetModelAudit(self, request: pb.GetModelAuditRequest, context: grpc.aio.ServicerContext) -> pb.ModelAudit:
+        return await model_audit(self._desk.database, self._desk.artifacts, request.revision)
 
     async def _settled(self, key: str, wait: float) -> StoredReceipt | DeadLetter | None:
         """What became of an answer's trace, waiting for it when nothing has yet."""

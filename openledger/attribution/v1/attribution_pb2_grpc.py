@@ -60,6 +60,11 @@ class AttributionServiceStub:
                 request_serializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.ListDeadLettersRequest.SerializeToString,
                 response_deserializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.ListDeadLettersResponse.FromString,
                 _registered_method=True)
+        self.GetModelAudit = channel.unary_unary(
+                '/openledger.attribution.v1.AttributionService/GetModelAudit',
+                request_serializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.GetModelAuditRequest.SerializeToString,
+                response_deserializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.ModelAudit.FromString,
+                _registered_method=True)
 
 
 class AttributionServiceServicer:
@@ -101,6 +106,13 @@ class AttributionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetModelAudit(self, request, context):
+        """How far a model's scores can be trusted: measured on answers drawn at random.  For everybody.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AttributionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +140,11 @@ def add_AttributionServiceServicer_to_server(servicer, server):
                     servicer.ListDeadLetters,
                     request_deserializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.ListDeadLettersRequest.FromString,
                     response_serializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'GetModelAudit': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetModelAudit,
+                    request_deserializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.GetModelAuditRequest.FromString,
+                    response_serializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.ModelAudit.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +283,33 @@ class AttributionService:
             '/openledger.attribution.v1.AttributionService/ListDeadLetters',
             openledger_dot_attribution_dot_v1_dot_attribution__pb2.ListDeadLettersRequest.SerializeToString,
             openledger_dot_attribution_dot_v1_dot_attribution__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetModelAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.attribution.v1.AttributionService/GetModelAudit',
+            openledger_dot_attribution_dot_v1_dot_attribution__pb2.GetModelAuditRequest.SerializeToString,
+            openledger_dot_attribution_dot_v1_dot_attribution__pb2.ModelAudit.FromString,
             options,
             channel_credentials,
             insecure,

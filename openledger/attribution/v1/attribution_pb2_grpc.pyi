@@ -43,6 +43,8 @@ class AttributionServiceStub:
     """The same as a stream of batches."""
     ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_attribution_pb2.ListDeadLettersRequest, _attribution_pb2.ListDeadLettersResponse]
     """Traces that could not be attributed, and why.  For operators."""
+    GetModelAudit: _grpc.UnaryUnaryMultiCallable[_attribution_pb2.GetModelAuditRequest, _attribution_pb2.ModelAudit]
+    """How far a model's scores can be trusted: measured on answers drawn at random.  For everybody."""
 
 @_typing.type_check_only
 class AttributionServiceAsyncStub(AttributionServiceStub):
@@ -59,6 +61,8 @@ class AttributionServiceAsyncStub(AttributionServiceStub):
     """The same as a stream of batches."""
     ListDeadLetters: _aio.UnaryUnaryMultiCallable[_attribution_pb2.ListDeadLettersRequest, _attribution_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
     """Traces that could not be attributed, and why.  For operators."""
+    GetModelAudit: _aio.UnaryUnaryMultiCallable[_attribution_pb2.GetModelAuditRequest, _attribution_pb2.ModelAudit]  # type: ignore[assignment]
+    """How far a model's scores can be trusted: measured on answers drawn at random.  For everybody."""
 
 class AttributionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Receipts that anyone can compute again."""
@@ -102,5 +106,13 @@ class AttributionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_attribution_pb2.ListDeadLettersResponse, _abc.Awaitable[_attribution_pb2.ListDeadLettersResponse]]:
         """Traces that could not be attributed, and why.  For operators."""
+
+    @_abc_1.abstractmethod
+    def GetModelAudit(
+        self,
+        request: _attribution_pb2.GetModelAuditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_attribution_pb2.ModelAudit, _abc.Awaitable[_attribution_pb2.ModelAudit]]:
+        """How far a model's scores can be trusted: measured on answers drawn at random.  For everybody."""
 
 def add_AttributionServiceServicer_to_server(servicer: AttributionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,4 +1,4 @@
-from services.attribution.store import METADATA
+from services.attribution.store_audits import AUDIT
 from services.kit.migrations import run
 
-run(METADATA)
+run(AUDIT.metadata)

@@ -12,7 +12,7 @@ from transformers import LlamaForCausalLM
 from openledger.influence.adapter_config import AdapterError
 from openledger.influence.gradient import AnswerTooLong, EmptyAnswer, NotFinite, Scorer, UnknownToken
 from openledger.influence.lora import Adapter
-from openledger.influence.quantize import NAT, agreement, quantise
+from openledger.influence.quantize import NAT, QuantizeError, agreement, quantise
 from tests.unit.openledger.influence.conftest import write
 
 PROMPT, ANSWER = [1, 87, 85, 71, 84], [201, 74, 75, 2]
@@ -109,3 +109,25 @@ def test_a_bad_adapter_is_refused_and_harms_no_later_answer(
     with pytest.raises(NotFinite):
         scorer.answer(write(Adapter(adapter.config, huge), tmp_path), PROMPT, ANSWER)
     assert scorer.answer(adapter_folder, PROMPT, ANSWER).gradient.to_bytes() == good.gradient.to_bytes()
+
+
+def test_losses_without_somebody_are_those_of_the_adapter_that_was_moved(
+    scorer: Scorer, adapter_folder: Path, tmp_path: Path
+) -> None:
+    adapter = Adapter.load(adapter_folder)
+    layout, chance = [p.size for p in adapter.parameters], np.random.default_rng(0)
+    some = [quantise(chance.normal(size=sum(layout)) * 0.05, layout) for _ in range(2)]
+    nothing = quantise(np.zeros(sum(layout)), layout)
+    losses = scorer.losses_without(adapter_folder, [*some, nothing], PROMPT, ANSWER)
+    assert losses[2] == scorer.answer(adapter_folder, PROMPT, ANSWER).nll_adapter
+    for number, displacement in enumerate(some):
+        moved = adapter.moved(-torch.from_numpy(displacement.to_float()).float())
+        (tmp_path / str(number)).mkdir()
+        found = scorer.answer(write(moved, tmp_path / str(number)), PROMPT, ANSWER).nll_adapter
+        assert abs(losses[number] - found) < NAT // 10**6
+        assert abs(losses[number] - losses[2]) > NAT // 10**4
+
+
+def test_a_displacement_of_another_layout_is_refused(scorer: Scorer, adapter_folder: Path) -> None:
+    with pytest.raises(QuantizeError, match="layouts"):
+        scorer.losses_without(adapter_folder, [quantise(np.zeros(3), [3])], PROMPT, ANSWER)

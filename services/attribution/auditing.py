@@ -1,0 +1,69 @@
+"""Reads the service's own receipts and audits those that are drawn, each once, in the background.
+
+It keeps its place as the reader of any stream does.  What cannot be audited is told in the log and passed over: an
+audit is a spot check, and never holds up anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection
+
+from openledger import receipt as receipts
+from services.attribution import store, store_audits
+from services.attribution.audit import Auditor, drawn
+from services.attribution.store_audits import Audited
+from services.kit import logs
+from services.kit.consumer import Consumer, Page
+from services.kit.database import Database
+from services.kit.durable_log import DurableLog
+from services.kit.metrics import Metrics
+
+SOURCE = "receipts"
+_PAGE, _WAIT = 20, 20.0
+
+log = logs.logger("attribution")
+
+
+class Auditing:
+    """`run` for ever, in one task."""
+
+    def __init__(
+        self, database: Database, log_: DurableLog, auditor: Auditor, metrics: Metrics, *, share_bps: int
+    ) -> None:
+        self._log, self._auditor, self._share_bps = log_, auditor, share_bps
+        self._consumer = Consumer(database, store.METADATA, SOURCE, self._read, self._prepare, self._apply)
+        self._audits = metrics.counter("answers_audited_total", "Answers whose scores were held against retraining")
+        self._agreement = metrics.histogram("answer_agreement", "Rank correlation of scores with retraining")
+
+    async def run(self) -> None:
+        """Audit what comes."""
+        await self._consumer.run()
+
+    async def _read(self, after: int) -> Page[bytes]:
+        batch = await self._log.read(after, _PAGE, _WAIT)
+        return Page([(entry.offset, entry.payload) for entry in batch.entries], batch.high_watermark, batch.epoch)
+
+    async def _prepare(self, documents: Sequence[bytes]) -> list[Audited]:
+        found = []
+        for receipt in map(receipts.parse, documents):
+            if not (receipt.model.adapter and drawn(receipt, self._share_bps)):
+                continue
+            try:
+                audited = await asyncio.to_thread(self._auditor.audit, receipt)
+            except Exception:
+                log.exception("an answer could not be audited", response=receipt.response)
+                continue
+            if audited is not None:
+                found.append(audited)
+        return found
+
+    def _apply(self, connection: Connection, audited: list[Audited]) -> None:
+        store_audits.keep(connection, audited, datetime.now(UTC))
+        for each in audited:
+            self._audits.inc()
+            self._agreement.observe(each.paid)
+            log.info("audited", response=each.response, agreement=round(each.paid, 3), document=each.document_sha256)

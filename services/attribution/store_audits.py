@@ -1,0 +1,52 @@
+"""The table of audited answers: how well each one's scores agreed with retraining."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Column, Connection, DateTime, Float, Index, Table, Text, insert, select
+
+from services.attribution.store import METADATA
+
+AUDIT = Table(
+    "answer_audit",
+    METADATA,
+    Column("response", Text, primary_key=True),
+    Column("revision", Text, nullable=False),
+    Column("paid", Float, nullable=False),
+    Column("shuffled", Float, nullable=False),
+    Column("document_sha256", Text, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+    Index("ix_answer_audit_revision", "revision", "create_time"),
+)
+
+
+@dataclass(frozen=True)
+class Audited:
+    """One answer: rank correlations over the contributors, and the published document that says how they came about."""
+
+    response: str
+    revision: str
+    paid: float
+    shuffled: float
+    document_sha256: str
+
+
+def keep(connection: Connection, audited: Sequence[Audited], now: datetime) -> None:
+    """Keep audits, each once."""
+    names = [each.response for each in audited]
+    present = set(connection.execute(select(AUDIT.c.response).where(AUDIT.c.response.in_(names))).scalars())
+    for each in audited:
+        if each.response not in present:
+            connection.execute(insert(AUDIT).values(**vars(each), create_time=now))
+
+
+def audits(connection: Connection, revision: str) -> list[Audited]:
+    """A revision's audited answers, newest first."""
+    found = select(AUDIT).where(AUDIT.c.revision == revision).order_by(AUDIT.c.create_time.desc(), AUDIT.c.response)
+    return [
+        Audited(row.response, row.revision, row.paid, row.shuffled, row.document_sha256)
+        for row in connection.execute(found)
+    ]
