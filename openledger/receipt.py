@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from eth_account import Account
@@ -40,6 +40,7 @@ class Receipt:
     """One answer's receipt.
 
     `developer` and `platform` are the accounts behind those share keys; `developer` is empty for the base model alone.
+    `grade` is the SHA-256 of the grade that says why the scores are believed in part; empty where they are believed.
     """
 
     response: str
@@ -55,6 +56,7 @@ class Receipt:
     shares: Mapping[str, int]
     developer: str
     platform: str
+    grade: str = ""
     signer: str = ""
     signature: str = ""
 
@@ -81,7 +83,9 @@ class Receipt:
                 "scores": {who: str(score) for who, score in e.scores.items()},
                 "placebos": [str(p) for p in e.placebos],
                 "errors": {who: str(error) for who, error in e.errors.items()},
+                "trust_bps": e.trust_bps,
             },
+            "grade": self.grade,
             "fee": str(self.fee),
             "platform_fee": str(self.platform_fee),
             "shares": {key: str(amount) for key, amount in self.shares.items()},
@@ -141,7 +145,8 @@ def check_split(receipt: Receipt) -> None:
 
 def paid_otherwise(receipt: Receipt, measured: split.Evidence) -> int:
     """Atomic units of the fee that would go to others if it were split by `measured` in place of its own evidence."""
-    shares = split.split_fee(receipt.fee, receipt.platform_fee, measured, receipt.rule)
+    believed = replace(measured, trust_bps=receipt.evidence.trust_bps)
+    shares = split.split_fee(receipt.fee, receipt.platform_fee, believed, receipt.rule)
     return sum(max(0, amount - receipt.shares.get(key, 0)) for key, amount in shares.items())
 
 
@@ -175,6 +180,7 @@ def _from_json(document: dict[str, Any]) -> Receipt:
         scores={who: _integer(score) for who, score in measured["scores"].items()},
         placebos=tuple(_integer(p) for p in measured["placebos"]),
         errors={who: _integer(error) for who, error in measured["errors"].items()},
+        trust_bps=_basis_points(measured["trust_bps"]),
     )
     return Receipt(
         response=document["response"],
@@ -190,9 +196,16 @@ def _from_json(document: dict[str, Any]) -> Receipt:
         shares={key: parse_atomic(amount) for key, amount in document["shares"].items()},
         developer=document["developer"],
         platform=document["platform"],
+        grade=document["grade"],
         signer=document["signer"],
         signature=document["signature"],
     )
+
+
+def _basis_points(value: object) -> int:
+    if type(value) is not int:
+        raise ValueError(f"{str(value)[:70]!r} is not a whole number of basis points")
+    return value
 
 
 def _integer(text: object) -> int:

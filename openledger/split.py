@@ -9,7 +9,8 @@ The rule, for an answer with fee F, of which the platform's fee is P:
    model.  That part of the pool is `base`'s.  An adapter that changed nothing (g <= 0) leaves it the whole pool.
 3. The rest belongs to the data.  A contributor's score is the estimated rise of the answer's NLL had the contributor
    not been there.  A positive score's credit is its part of all positive scores, times the money.  A negative score is
-   a negative credit; all of an answer's together are at most its money.
+   a negative credit; all of an answer's together are at most its money.  Where the model's audit says that scores are
+   not to be believed altogether, credits are that much smaller.
 4. Credits are summed over the answers that are settled together: one, for what a receipt says provisionally; all of a
    model's in an epoch, for what is final.  So are those of placebos, contributors that were not there: they say how
    much noise is left in the sums.
@@ -54,13 +55,15 @@ _EXP = Context(prec=40, rounding=ROUND_HALF_EVEN, traps=[])
 class Rule:
     """The published parameters of a split.  `digest` names them in every receipt.
 
-    `cap_bps`: the most that one contributor gets of what belongs to the data.
+    `cap_bps`: the most that one contributor gets of what belongs to the data.  `floor_milli`: below this
+    agreement, in thousandths, a model's scores are believed in part (`openledger.grade`).
     """
 
     developer_bps: int = 2_000
     stakers_bps: int = 1_000
     noise_z_milli: int = 2_000
     cap_bps: int = BASIS_POINTS
+    floor_milli: int = 500
 
     def __post_init__(self) -> None:
         if any(type(value) is not int for value in self.to_json().values()):
@@ -71,6 +74,8 @@ class Rule:
             raise ValueError("developer and stakers together get more than everything")
         if self.cap_bps > BASIS_POINTS:
             raise ValueError("one contributor gets more than everything")
+        if self.floor_milli > 1_000:
+            raise ValueError("more agreement than there can be is asked for: the parameters of a split")
 
     def to_json(self) -> dict[str, int]:
         """The parameters as a JSON object."""
@@ -86,7 +91,8 @@ class Evidence:
     """What was measured of one answer; all in units of 2**-64 nat per token of the answer.
 
     `scores` has one entry a contributor (lower-case address), `errors` the standard error of each, `placebos` the
-    scores of contributors that were not there.
+    scores of contributors that were not there.  `trust_bps` is not measured of the answer but of its model: how far its
+    scores are believed (`openledger.grade`).
     """
 
     nll_base: int
@@ -94,6 +100,7 @@ class Evidence:
     scores: Mapping[str, int]
     placebos: Sequence[int]
     errors: Mapping[str, int]
+    trust_bps: int = BASIS_POINTS
 
     def check(self) -> None:
         """Raises `ValueError` where scores and errors are not of the same contributors."""
@@ -101,6 +108,8 @@ class Evidence:
             raise ValueError(f"not a contributor's address: {sorted(NAMED & self.scores.keys())}")
         if self.errors.keys() != self.scores.keys() or any(error < 0 for error in self.errors.values()):
             raise ValueError("every score needs a standard error, which is not negative")
+        if not 0 <= self.trust_bps <= BASIS_POINTS:
+            raise ValueError(f"scores cannot be believed to {self.trust_bps} basis points")
 
 
 @dataclass(frozen=True)
@@ -175,7 +184,8 @@ class _Net:
             raise ValueError("answers that are settled together have the same placebos")
 
         def credit(score: int) -> int:
-            return answer.amount * NAT * score // (positive if score > 0 else negative)
+            parts = (positive if score > 0 else negative) * BASIS_POINTS
+            return answer.amount * evidence.trust_bps * NAT * score // parts
 
         for who, score in evidence.scores.items():
             self.credits[who] = self.credits.get(who, 0) + credit(score)

@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from openledger import base_models, canonical, evidence, names
+from openledger import grade as grades
 from openledger import receipt as receipts
 from openledger import trace as traces
 from openledger.adapters import materialise, read_manifest
-from openledger.artifacts import ArtifactStore, file_sha256
+from openledger.artifacts import ArtifactError, ArtifactStore, file_sha256
 from openledger.evidence import Tolerance
 from openledger.influence.index import ContributionIndex
 from openledger.influence.index import root as index_root
 from openledger.manifest import LineageManifest
 from openledger.receipt import Receipt
+from openledger.split import BASIS_POINTS
 from openledger.trace import Trace
 
 if TYPE_CHECKING:
@@ -247,6 +249,25 @@ def _contributors(case: _Case) -> str:
     return f"the {len(header.contributors)} contributors of the index are those that the receipt scores"
 
 
+def _grade(case: _Case) -> str:
+    receipt = _receipt(case)
+    if not receipt.grade:
+        if receipt.evidence.trust_bps != BASIS_POINTS:
+            raise _Wrong("the scores are believed in part, and no grade says why")
+        return "the scores are believed altogether"
+    try:
+        found = grades.parse(case.artifacts.get(receipt.grade))
+    except (ArtifactError, ValueError) as error:
+        raise _Wrong(f"the grade that the receipt names cannot be read: {error}") from error
+    _must_equal({"model": (found.revision, receipt.model.adapter)}, "the grade", "the receipt")
+    trust = grades.trust_bps(found, receipt.rule)
+    _must_equal({"trust": (trust, receipt.evidence.trust_bps)}, "what follows from the grade", "the receipt")
+    return (
+        f"the scores are believed to {trust / 100:g} %, as follows from the model's grade: an agreement of "
+        f"{found.mean_milli / 1000:.3f} over {len(found.documents)} answers"
+    )
+
+
 def _base(case: _Case) -> str:
     receipt = _receipt(case)
     folder = case.base
@@ -299,5 +320,6 @@ _OF_AN_ADAPTER: tuple[tuple[str, Step], ...] = (
     ("files", _files),
     ("index", _index),
     ("contributors", _contributors),
+    ("grade", _grade),
 )
 _LAST: tuple[tuple[str, Step], ...] = (("base", _base), ("measurement", _measurement))

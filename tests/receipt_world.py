@@ -22,7 +22,7 @@ PLATFORM = "0x" + "f" * 40
 RULE = split.Rule(noise_z_milli=0)
 CHECKS = [
     "form", "signature", "sum", "split", "trace", "agreement",
-    "lineage", "files", "index", "contributors",
+    "lineage", "files", "index", "contributors", "grade",
     "base", "measurement",
 ]  # fmt: skip
 

@@ -62,8 +62,9 @@ def settled(answers: Sequence[tuple[int, Mapping[str, Any]]], rule: Mapping[str,
         if gains == 0:
             continue
 
-        def worth(score: int, money: int = money, gains: int = gains, losses: int = losses) -> int:
-            return math.floor(Fraction(money * NAT * score, gains if score > 0 else max(gains, losses)))
+        def worth(score: int, money: int = money, gains: int = gains, losses: int = losses, evidence=evidence) -> int:  # type: ignore[no-untyped-def]
+            believed = Fraction(money * evidence["trust_bps"], WHOLE)
+            return math.floor(believed * NAT * score / (gains if score > 0 else max(gains, losses)))
 
         for who, score in scores.items():
             credit[who] += worth(score)

@@ -58,7 +58,9 @@ async def assemble(config: AttributionConfig) -> Assembly:
         batch=config.traces_per_batch,
         wait=config.wait_seconds,
     )
-    auditing = Auditing(database, receipts, Auditor(models, artifacts, worker), metrics, share_bps=config.audit_bps)
+    auditing = Auditing(
+        database, receipts, Auditor(models, artifacts, worker), artifacts, metrics, share_bps=config.audit_bps
+    )
     servicer = AttributionServicer(
         Desk(database, receipts, artifacts, frozenset(config.operators), page_bytes=config.max_message_bytes // 4)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from openledger.artifacts import ArtifactStore
+from openledger.grade import Grade
 from openledger.receipt import sign
 from openledger.trace import Trace
 from services.attribution import score
@@ -21,15 +22,15 @@ class Attributor:
         """Load the base model now rather than with the first trace.  Raises what `Models.load` raises."""
         self._models.load()
 
-    def attribute(self, trace: Trace, terms: Terms) -> Issued:
+    def attribute(self, trace: Trace, terms: Terms, grade: Grade | None) -> Issued:
         """The receipt of a trace; both are published when this returns.  Raises `Unattributable`.
 
-        The same trace under the same terms gives the same bytes: whatever moment the process dies in, doing it again
-        publishes nothing new.
+        The same trace under the same terms and grade gives the same bytes: whatever moment the process dies in, doing
+        it again publishes nothing new.
         """
         self._artifacts.put(trace.dumps())
         scorer, revision = self._models.resolve(trace)
         measured = score.measure(scorer, trace, revision)
-        document = sign(score.receipt(trace, revision, measured, terms), self._key).dumps()
+        document = sign(score.receipt(trace, revision, measured, terms, grade), self._key).dumps()
         self._artifacts.put(document)
         return Issued(trace.response, trace.payer, trace.digest(), document)

@@ -17,6 +17,7 @@ import numpy as np
 
 from openledger import canonical, trace
 from openledger.artifacts import ArtifactStore
+from openledger.grade import Grade
 from openledger.influence import agreement
 from openledger.influence.index import ContributionIndex
 from openledger.influence.quantize import NAT
@@ -97,6 +98,13 @@ def agreements(scores: Mapping[str, int], rises: Mapping[str, int], seed: str) -
     truth = np.array([rises[who] / NAT for who in people])
     shuffled = np.random.default_rng(int(seed[:16], 16)).permutation(paid)
     return float(agreement.spearman(paid, truth)), float(agreement.spearman(shuffled, truth))
+
+
+def grade(revision: str, found: Sequence[Audited]) -> Grade:
+    """The grade that a revision's audited answers give it."""
+    interval = agreement.over_queries([each.paid for each in found])
+    mean, low, high = (round(1000 * value) for value in (interval.mean, interval.low, interval.high))
+    return Grade(revision, mean, low, high, tuple(each.document_sha256 for each in found))
 
 
 def words(found: Sequence[Audited], *, trained_again: bool) -> str:

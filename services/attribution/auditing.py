@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection
 
 from openledger import receipt as receipts
+from openledger.artifacts import ArtifactStore
 from services.attribution import store, store_audits
-from services.attribution.audit import Auditor, drawn
+from services.attribution.audit import Auditor, drawn, grade
 from services.attribution.store_audits import Audited
 from services.kit import logs
 from services.kit.consumer import Consumer, Page
@@ -32,9 +33,16 @@ class Auditing:
     """`run` for ever, in one task."""
 
     def __init__(
-        self, database: Database, log_: DurableLog, auditor: Auditor, metrics: Metrics, *, share_bps: int
+        self,
+        database: Database,
+        receipts_log: DurableLog,
+        auditor: Auditor,
+        artifacts: ArtifactStore,
+        metrics: Metrics,
+        *,
+        share_bps: int,
     ) -> None:
-        self._log, self._auditor, self._share_bps = log_, auditor, share_bps
+        self._log, self._auditor, self._artifacts, self._share_bps = receipts_log, auditor, artifacts, share_bps
         self._consumer = Consumer(database, store.METADATA, SOURCE, self._read, self._prepare, self._apply)
         self._audits = metrics.counter("answers_audited_total", "Answers whose scores were held against retraining")
         self._agreement = metrics.histogram("answer_agreement", "Rank correlation of scores with retraining")
@@ -63,6 +71,10 @@ class Auditing:
 
     def _apply(self, connection: Connection, audited: list[Audited]) -> None:
         store_audits.keep(connection, audited, datetime.now(UTC))
+        for revision in sorted({each.revision for each in audited}):
+            found = grade(revision, store_audits.audits(connection, revision))
+            self._artifacts.put(found.dumps())
+            store_audits.keep_grade(connection, found)
         for each in audited:
             self._audits.inc()
             self._agreement.observe(each.paid)

@@ -18,9 +18,10 @@ from sqlalchemy import Connection
 
 from openledger import names, trace_proto
 from openledger.client import ApiError, Client
+from openledger.grade import Grade
 from openledger.openlora.v1 import openlora_pb2
 from openledger.trace import Trace
-from services.attribution import store
+from services.attribution import store, store_audits
 from services.attribution.attribute import Attributor
 from services.attribution.score import Terms, Unattributable
 from services.attribution.store import Issued, Refused
@@ -101,6 +102,7 @@ class TraceConsumer:
         """Receipts and dead letters for a page of traces.  A response that is settled already gets neither again."""
         terms = await self._terms.current()
         known = await self._database.read(lambda c: store.traces_of(c, {e.trace.response for e in entries}))
+        grades = await self._database.read(lambda c: store_audits.grades(c, {e.trace.adapter for e in entries}))
         outcomes: list[Issued | Refused] = []
         for entry in entries:
             try:
@@ -111,7 +113,7 @@ class TraceConsumer:
             settled_by = known.get(trace.response)
             if settled_by is None:
                 known[trace.response] = trace.digest()
-                outcomes.append(await self._attribute(trace, terms))
+                outcomes.append(await self._attribute(trace, terms, grades.get(trace.adapter)))
             elif settled_by != trace.digest():
                 message = (
                     f"{trace.response} has another trace already, {settled_by or 'unreadable'}: the first one counts"
@@ -119,10 +121,10 @@ class TraceConsumer:
                 outcomes.append(_refused(trace, "CONFLICTING_TRACE", message))
         return outcomes
 
-    async def _attribute(self, trace: Trace, terms: Terms) -> Issued | Refused:
+    async def _attribute(self, trace: Trace, terms: Terms, grade: Grade | None) -> Issued | Refused:
         loop, started, cpu = asyncio.get_running_loop(), time.monotonic(), time.process_time()
         try:
-            return await loop.run_in_executor(self._worker, self._attributor.attribute, trace, terms)
+            return await loop.run_in_executor(self._worker, self._attributor.attribute, trace, terms, grade)
         except Unattributable as error:
             if error.reason == "MEASUREMENT_FAILED":
                 log.exception("a measurement failed in a way that has no reason of its own", response=trace.response)

@@ -6,11 +6,12 @@ database, no network and no clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openledger import evidence, split
+from openledger.grade import Grade, trust_bps
 from openledger.influence.index import ContributionIndex
 from openledger.influence.quantize import QuantizeError
 from openledger.manifest import LineageManifest
@@ -72,8 +73,15 @@ def measure(scorer: Scorer, trace: Trace, revision: Revision | None) -> split.Ev
         raise Unattributable("MEASUREMENT_FAILED", f"{type(error).__name__}: {error}") from error
 
 
-def receipt(trace: Trace, revision: Revision | None, measured: split.Evidence, terms: Terms) -> Receipt:
-    """The receipt, not yet signed.  Raises `Unattributable` when the fee cannot be split."""
+def receipt(
+    trace: Trace, revision: Revision | None, measured: split.Evidence, terms: Terms, grade: Grade | None
+) -> Receipt:
+    """The receipt, not yet signed.  grade: the model's, where it has one.
+
+    Raises `Unattributable` when the fee cannot be split.
+    """
+    trust = trust_bps(grade, terms.rule)
+    measured = replace(measured, trust_bps=trust)
     try:
         shares = split.split_fee(trace.fee, trace.platform_fee, measured, terms.rule)
     except ValueError as error:
@@ -97,4 +105,5 @@ def receipt(trace: Trace, revision: Revision | None, measured: split.Evidence, t
         shares=shares,
         developer=revision.lineage.owner if revision else "",
         platform=terms.platform,
+        grade=grade.digest() if grade and trust != split.BASIS_POINTS else "",
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Column, Connection, DateTime, Float, Index, Table, Text, insert, select
+from sqlalchemy import Column, Connection, DateTime, Float, Index, LargeBinary, Table, Text, delete, insert, select
 
+from openledger import grade
+from openledger.grade import Grade
 from services.attribution.store import METADATA
 
 AUDIT = Table(
@@ -34,6 +36,16 @@ class Audited:
     document_sha256: str
 
 
+GRADE = Table(
+    "model_grade",
+    METADATA,
+    Column("revision", Text, primary_key=True),
+    Column("document", LargeBinary, nullable=False),
+)
+WINDOW = 1_000
+"""Answers that a grade is over: the newest."""
+
+
 def keep(connection: Connection, audited: Sequence[Audited], now: datetime) -> None:
     """Keep audits, each once."""
     names = [each.response for each in audited]
@@ -44,9 +56,22 @@ def keep(connection: Connection, audited: Sequence[Audited], now: datetime) -> N
 
 
 def audits(connection: Connection, revision: str) -> list[Audited]:
-    """A revision's audited answers, newest first."""
+    """A revision's audited answers, newest first, as many as its grade is over."""
     found = select(AUDIT).where(AUDIT.c.revision == revision).order_by(AUDIT.c.create_time.desc(), AUDIT.c.response)
+    found = found.limit(WINDOW)
     return [
         Audited(row.response, row.revision, row.paid, row.shuffled, row.document_sha256)
         for row in connection.execute(found)
     ]
+
+
+def keep_grade(connection: Connection, given: Grade) -> None:
+    """Put a model's grade in the place of the one before."""
+    connection.execute(delete(GRADE).where(GRADE.c.revision == given.revision))
+    connection.execute(insert(GRADE).values(revision=given.revision, document=given.dumps()))
+
+
+def grades(connection: Connection, revisions: Iterable[str]) -> dict[str, Grade]:
+    """The grades of those revisions that have one."""
+    found = select(GRADE).where(GRADE.c.revision.in_(list(revisions)))
+    return {row.revision: grade.parse(row.document) for row in connection.execute(found)}

@@ -47,7 +47,7 @@ class LedgerTerms:
 def read_terms(info: Any) -> Terms:
     """The terms in a `SettlementInfo`.  Raises `BadTerms`."""
     try:
-        rule = Rule(info.rule.developer_bps, info.rule.stakers_bps, info.rule.noise_z_milli, info.rule.cap_bps)
+        rule = Rule(**{name: getattr(info.rule, name) for name in Rule().to_json()})
         platform = names.account_address(info.platform)
     except ValueError as error:
         raise BadTerms(f"the ledger's settlement info cannot be used: {error}") from error

@@ -61,6 +61,7 @@ class LedgerConfig(ServiceConfig):
     stakers_bps: int = Field(Rule.stakers_bps, ge=0, le=10_000)
     noise_z_milli: int = Field(Rule.noise_z_milli, ge=0)
     cap_bps: int = Field(Rule.cap_bps, ge=0, le=10_000)
+    floor_milli: int = Field(Rule.floor_milli, ge=0, le=1_000)
 
     lease_seconds: int = Field(3600, ge=1, description="how long a lease lasts")
     lease_grace_seconds: int = Field(600, ge=0, description="after its end, for receipts still on their way")
@@ -77,7 +78,7 @@ class LedgerConfig(ServiceConfig):
     @property
     def rule(self) -> Rule:
         """The split in force."""
-        return Rule(self.developer_bps, self.stakers_bps, self.noise_z_milli, self.cap_bps)
+        return Rule(**{name: getattr(self, name) for name in Rule().to_json()})
 
     @property
     def times(self) -> Times:

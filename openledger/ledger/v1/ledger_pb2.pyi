@@ -143,6 +143,7 @@ class SplitRule(_message.Message):
     NOISE_Z_MILLI_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     CAP_BPS_FIELD_NUMBER: _builtins.int
+    FLOOR_MILLI_FIELD_NUMBER: _builtins.int
     developer_bps: _builtins.int
     stakers_bps: _builtins.int
     noise_z_milli: _builtins.int
@@ -150,6 +151,8 @@ class SplitRule(_message.Message):
     """SHA-256 of the canonical parameters."""
     cap_bps: _builtins.int
     """The most that one contributor gets of what belongs to the data."""
+    floor_milli: _builtins.int
+    """Below this agreement with retraining, in thousandths, a model's scores are believed in part."""
     def __init__(
         self,
         *,
@@ -158,10 +161,11 @@ class SplitRule(_message.Message):
         noise_z_milli: _builtins.int = ...,
         sha256: _builtins.str = ...,
         cap_bps: _builtins.int = ...,
+        floor_milli: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cap_bps", b"cap_bps", "developer_bps", b"developer_bps", "noise_z_milli", b"noise_z_milli", "sha256", b"sha256", "stakers_bps", b"stakers_bps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cap_bps", b"cap_bps", "developer_bps", b"developer_bps", "floor_milli", b"floor_milli", "noise_z_milli", b"noise_z_milli", "sha256", b"sha256", "stakers_bps", b"stakers_bps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

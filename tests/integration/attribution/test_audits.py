@@ -9,13 +9,16 @@ from dataclasses import replace
 
 import pytest
 
+from openledger import grade as grades
 from openledger import manifest
 from openledger import receipt as receipts
 from openledger.adapters import materialise
 from openledger.attribution.v1 import attribution_pb2 as pb
 from openledger.client import ApiError
+from openledger.grade import FEWEST_ANSWERS
 from openledger.influence.gradient import Scorer
 from openledger.influence.index import ContributionIndex, Header
+from openledger.verify import verify_receipt
 from services.attribution.audit import INDEX
 from services.kit.testing import as_service
 from tests.attribution_world import STRANGER, attribution, counted, read
@@ -30,6 +33,17 @@ def trained_again(around):
     header = Header(own.header.parameters, own.header.contributors, 0)
     left_out = ContributionIndex(header, own.vectors[:people], own.exponents[:people])
     return with_index(artifacts, left_out.to_bytes())
+
+
+@pytest.fixture
+def misjudged(around):
+    """A revision whose builder found, or so it says, that everybody does the opposite of what is paid for."""
+    artifacts = around.artifacts
+    own = ContributionIndex.open(artifacts.store.path(artifacts.lineage.files["contribution_index.safetensors"]))
+    people = len(own.header.contributors)
+    header = Header(own.header.parameters, own.header.contributors, 0)
+    opposite = ContributionIndex(header, -own.vectors[:people], own.exponents[:people])
+    return with_index(artifacts, opposite.to_bytes())
 
 
 def with_index(artifacts, index):
@@ -77,6 +91,28 @@ async def test_every_drawn_answer_is_audited_once_and_can_be_checked(around, tra
     losses = Scorer(artifacts.adapter.base).losses_without(folder, rows, artifacts.prompt, artifacts.completion)
     expected = [str(loss - measured.evidence.nll_model) for loss in losses]
     assert [document["rises"][who] for who in index.header.contributors] == expected
+
+
+async def test_scores_that_retraining_contradicts_are_not_paid_by_and_the_receipt_says_why(around, misjudged):
+    artifacts = around.artifacts
+    traces = [artifacts.trace(number, adapter=misjudged) for number in range(FEWEST_ANSWERS + 1)]
+    around.peers.add(*traces[:-1])
+    async with attribution(around, audit_bps=10_000) as (where, _), as_service("ledger", attribution=where) as ledger:
+        (first, *_) = await read(ledger, FEWEST_ANSWERS)
+        await graded(around, where, misjudged, FEWEST_ANSWERS)
+        around.peers.add(traces[-1])
+        (last,) = await read(ledger, 1, after=FEWEST_ANSWERS)
+    believed, doubted = (receipts.parse(entry.receipt.document) for entry in (first, last))
+    assert (believed.evidence.trust_bps, believed.grade) == (10_000, "")
+    assert believed.shares.keys() & artifacts.adapter.contributors
+    assert doubted.evidence.trust_bps == 0
+    assert not doubted.shares.keys() & set(artifacts.adapter.contributors)
+    assert doubted.shares["base"] == pytest.approx(believed.shares["base"], abs=1000)
+    grade = grades.parse(artifacts.store.get(doubted.grade))
+    assert (grade.revision, len(grade.documents)) == (misjudged, FEWEST_ANSWERS)
+    report = verify_receipt(last.receipt.document, artifacts.store, artifacts.adapter.base)
+    assert report.ok, report.failed
+    assert any("believed to 0 %" in check.words for check in report.checks)
 
 
 async def test_the_command_says_it_in_words_and_as_json(around, trained_again):

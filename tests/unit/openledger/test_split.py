@@ -46,6 +46,7 @@ def evidences(draw: st.DrawFn, placebos: int | None = None) -> Evidence:
         scores=scores,
         placebos=tuple(draw(st.lists(noise, min_size=count, max_size=count))),
         errors={who: draw(st.integers(0, NAT // 10)) for who in scores},
+        trust_bps=draw(st.just(10_000) | st.integers(0, 10_000)),
     )
 
 
@@ -235,6 +236,7 @@ def test_a_fee_holds_the_platforms_part(fee, platform_fee):
         {"developer_bps": True},
         {"cap_bps": -1},
         {"cap_bps": 10_001},
+        {"floor_milli": 1_001},
     ),
 )
 def test_a_rule_that_cannot_be_is_refused(parameters):
@@ -243,7 +245,7 @@ def test_a_rule_that_cannot_be_is_refused(parameters):
 
 
 def test_a_rule_is_named_by_its_parameters():
-    assert Rule().digest() == Rule(2_000, 1_000, 2_000, 10_000).digest()
+    assert Rule().digest() == Rule(2_000, 1_000, 2_000, 10_000, 500).digest()
     assert Rule().digest() != Rule(noise_z_milli=2_001).digest()
 
 
@@ -330,6 +332,17 @@ def test_a_contributor_gets_no_more_than_the_cap():
     assert settle([Answer(1_000, evidence)], Rule(cap_bps=5_000)) == {A: 500, B: 100, UNATTRIBUTED: 400}
 
 
+@pytest.mark.parametrize("trust_bps", (-1, 10_001))
+def test_belief_is_a_part(trust_bps):
+    with pytest.raises(ValueError, match="cannot be believed"):
+        settle([Answer(1, replace(measured({A: NAT}), trust_bps=trust_bps))], Rule())
+
+
+def test_scores_that_are_believed_in_part_leave_the_rest_unattributed():
+    evidence = replace(measured({A: 3 * NAT, B: NAT}), trust_bps=5_000)
+    assert settle([Answer(1_000, evidence)], Rule()) == {A: 375, B: 125, UNATTRIBUTED: 500}
+
+
 def test_a_loss_takes_off_no_more_than_the_answers_money():
     """An answer that all but one lose by is no weapon: together they lose what the asker paid."""
     others = {f"0x{number:040x}": -100 * NAT for number in range(10)}
@@ -350,7 +363,7 @@ def test_answers_of_models_with_other_placebos_are_not_settled_together():
 
 def as_document(evidence: Evidence) -> dict[str, Any]:
     numbers = {"nll_base": evidence.nll_base, "nll_model": evidence.nll_model, "placebos": list(evidence.placebos)}
-    return numbers | {"scores": dict(evidence.scores), "errors": dict(evidence.errors)}
+    return numbers | {"scores": dict(evidence.scores), "errors": dict(evidence.errors), "trust_bps": evidence.trust_bps}
 
 
 @settings(max_examples=2_000)

@@ -13,6 +13,7 @@ import pytest
 from openledger import evidence
 from openledger import verify as verify_module
 from openledger.artifacts import ArtifactStore
+from openledger.grade import FEWEST_ANSWERS, Grade
 from openledger.receipt import sign
 from openledger.split import NAT
 from tests.published import CONTRIBUTORS, publish
@@ -46,7 +47,9 @@ def test_an_answer_of_the_base_model_alone_holds(published):
     receipt = sign(published.receipt(published.trace(adapter="")), KEY)
     checks = published.check(receipt)
     assert failed(checks) == {}
-    assert list(checks) == [name for name in CHECKS if name not in {"lineage", "files", "index", "contributors"}]
+    assert list(checks) == [
+        name for name in CHECKS if name not in {"lineage", "files", "index", "contributors", "grade"}
+    ]
     assert receipt.method == evidence.BASE
     assert receipt.shares.keys() == {"base", "developer", "stakers", "platform"}
     assert receipt.evidence.nll_base == receipt.evidence.nll_model > NAT
@@ -148,3 +151,37 @@ def test_the_checks_talk_to_no_service():
         "import sys, openledger.verify; print([m for m in sys.modules if m.startswith(('services', 'grpc', 'torch'))])"
     )
     assert run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+# --- how far scores are believed --------------------------------------------------------------------------------------
+
+
+def doubted(published, signed, **changes):
+    """The receipt, split by what follows from a poor grade; the grade is published."""
+    poor = Grade(signed.model.adapter, 250, 150, 350, ("d" * 64,) * FEWEST_ANSWERS)
+    grade = published.store.put(replace(poor, **changes).dumps())
+    return resplit(signed, evidence=replace(signed.evidence, trust_bps=5_000), grade=grade)
+
+
+def test_scores_that_are_believed_in_part_have_a_grade_that_says_so(published, signed):
+    assert failed(published.check(doubted(published, signed))) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    (
+        ({"mean_milli": 300}, "what follows from the grade"),
+        ({"high_milli": 600}, "what follows from the grade"),
+        ({"revision": "adapters/other/revisions/" + "0" * 64}, "the grade"),
+        ({"mean_milli": 2_000}, "cannot be read"),
+    ),
+)
+def test_a_grade_that_says_otherwise_is_found(published, signed, changes, words):
+    found = failed(published.check(doubted(published, signed, **changes)))
+    assert found.keys() == {"grade"}
+    assert words in found["grade"]
+
+
+def test_belief_in_part_without_a_grade_is_found(published, signed):
+    believed = replace(signed.evidence, trust_bps=5_000)
+    assert failed(published.check(resplit(signed, evidence=believed))).keys() == {"grade"}

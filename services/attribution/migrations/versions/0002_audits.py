@@ -18,3 +18,8 @@ def upgrade() -> None:
         sa.Column("create_time", sa.DateTime(timezone=True), nullable=False),
     )
     op.create_index("ix_answer_audit_revision", "answer_audit", ["revision", "create_time"])
+    op.create_table(
+        "model_grade",
+        sa.Column("revision", sa.Text, primary_key=True),
+        sa.Column("document", sa.LargeBinary, nullable=False),
+    )

@@ -117,9 +117,9 @@ def test_an_adapter_of_another_base_is_a_reason(artifacts, tmp_path):
 
 def test_the_same_trace_gives_the_same_receipt_and_publishes_it_once(artifacts, tmp_path):
     attributor = Attributor(models(artifacts, tmp_path), artifacts.store, KEY)
-    first = attributor.attribute(artifacts.trace(1), TERMS)
+    first = attributor.attribute(artifacts.trace(1), TERMS, None)
     blobs = sum(1 for _ in artifacts.folder.rglob("*"))
-    again = Attributor(models(artifacts, tmp_path), artifacts.store, KEY).attribute(artifacts.trace(1), TERMS)
+    again = Attributor(models(artifacts, tmp_path), artifacts.store, KEY).attribute(artifacts.trace(1), TERMS, None)
     assert again == first
     assert sum(1 for _ in artifacts.folder.rglob("*")) == blobs
     parsed = receipt.parse(first.document)
@@ -154,5 +154,5 @@ def test_what_will_fail_again_is_put_aside_and_what_may_pass_is_tried_again(
 def test_a_fee_that_cannot_be_split_is_a_reason(artifacts):
     evidence = Evidence(nll_base=NAT, nll_model=NAT, scores={}, placebos=(), errors={})
     with pytest.raises(Unattributable, match="cannot hold") as caught:
-        score.receipt(artifacts.trace(1, fee=1, platform_fee=2, adapter=""), None, evidence, TERMS)
+        score.receipt(artifacts.trace(1, fee=1, platform_fee=2, adapter=""), None, evidence, TERMS, None)
     assert caught.value.reason == "BAD_FEE"
