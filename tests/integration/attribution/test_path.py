@@ -62,6 +62,17 @@ async def test_a_restart_in_the_middle_loses_and_doubles_nothing(around):
     assert [e.receipt.document for e in entries[: len(first)]] == [e.receipt.document for e in first]
 
 
+async def test_an_answer_of_nothing_but_the_end_and_one_whose_clock_went_back_have_their_receipts(around):
+    end = around.artifacts.completion[-1:]
+    back = {"start_time": "2031-01-01T00:00:00.000000Z", "end_time": "1999-01-01T00:00:00.000000Z"}
+    around.peers.add(around.artifacts.trace(1, completion_token_ids=end), around.artifacts.trace(2, **back))
+    async with attribution(around) as (where, _), as_service("ledger", attribution=where) as ledger:
+        entries = await read(ledger, 2)
+    for entry in entries:
+        report = verify_receipt(entry.receipt.document, around.artifacts.store, around.artifacts.adapter.base)
+        assert report.ok, report.failed
+
+
 async def test_a_trace_that_comes_twice_has_one_receipt_and_another_one_of_its_name_has_none(around):
     trace = around.artifacts.trace(1)
     forged = replace(trace, fee=trace.fee * 2)
