@@ -20,7 +20,7 @@ NAT = 2**64
 MIN_EXPONENT = -32
 MAX_MANTISSA = 127
 MAX_SIZE = 2**38
-"""Entries per vector. |mantissa| <= 128 in any int8 file, so every sum of products is at most 2**52: whole in float64."""
+"""Entries per vector. |mantissa| <= 128 in any int8 file, so a sum of products is at most 2**52: whole in float64."""
 BLOCK = 1024
 """Entries whose products sum to at most 2**24: every partial sum is whole in float32, whatever the order."""
 ROWS = 128
@@ -136,7 +136,7 @@ def _blocks(sizes: Sequence[int]) -> Iterator[tuple[int, slice]]:
         yield from ((tensor, slice(start, min(start + BLOCK, end))) for start in range(first, end, BLOCK))
 
 
-def _shifted(sums: npt.NDArray[np.int64], shifts: npt.NDArray[np.int64]) -> list[int]:
+def _shifted(sums: npt.NDArray[np.int64], shifts: npt.NDArray[np.integer]) -> list[int]:
     """Per column of [T, R] the sum of ``sums << shifts``, in Python ints, which have no largest value."""
     totals = np.zeros(sums.shape[1], dtype=object)
     for shift in np.unique(shifts):
