@@ -1,4 +1,4 @@
-"""A ledger that keeps balances in memory and speaks the real protocol: leases for OpenLoRA, keys for sessions."""
+"""A ledger that keeps balances in memory and speaks the real protocol: leases, keys for sessions, terms of payment."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from openledger.identity.v1 import identity_pb2, identity_pb2_grpc
 from openledger.ledger.v1 import ledger_pb2, ledger_pb2_grpc
+from openledger.split import Rule
 from services.kit.auth import PUBLIC, Authenticator, services
 from services.kit.config import ServiceConfig
 from services.kit.errors import precondition, unavailable
@@ -27,6 +28,7 @@ class ToyLedger(ledger_pb2_grpc.LedgerServiceServicer, identity_pb2_grpc.Identit
 
     def __init__(self) -> None:
         self.issuer = TestIssuer()
+        self.rule = Rule()
         self.balances: dict[str, int] = {}
         self.leases: dict[str, ledger_pb2.Lease] = {}
         self.open: set[str] = set()
@@ -59,6 +61,10 @@ class ToyLedger(ledger_pb2_grpc.LedgerServiceServicer, identity_pb2_grpc.Identit
         assert lease.charged == request.used, "a lease was given back twice, differently"
         return lease
 
+    async def GetSettlementInfo(self, request, context):
+        rule = ledger_pb2.SplitRule(**self.rule.to_json(), sha256=self.rule.digest())
+        return ledger_pb2.SettlementInfo(chain_id=1, rule=rule, platform="accounts/0x" + "f" * 40)
+
     async def ListKeys(self, request, context):
         return identity_pb2.ListKeysResponse(jwks=self.issuer.jwks)
 
@@ -89,7 +95,12 @@ async def toy_ledger(folder: Path) -> AsyncIterator[tuple[ToyLedger, str]]:
                 ledger, s
             ),
         },
-        access={"AcquireLease": services("openlora"), "ReleaseLease": services("openlora"), "ListKeys": PUBLIC},
+        access={
+            "AcquireLease": services("openlora"),
+            "ReleaseLease": services("openlora"),
+            "GetSettlementInfo": PUBLIC,
+            "ListKeys": PUBLIC,
+        },
         authenticator=Authenticator(SECRET, keys),
         metrics=Metrics("ledger"),
     )

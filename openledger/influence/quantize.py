@@ -144,7 +144,7 @@ def _blocks(sizes: Sequence[int]) -> Iterator[tuple[int, slice]]:
         yield from ((tensor, slice(start, min(start + BLOCK, end))) for start in range(first, end, BLOCK))
 
 
-def _shifted(sums: npt.NDArray[np.int64], shifts: npt.NDArray[np.int64]) -> list[int]:
+def _shifted(sums: npt.NDArray[np.int64], shifts: npt.NDArray[np.integer]) -> list[int]:
     """Per column of [T, R] the sum of ``sums << shifts``, in Python ints, which have no largest value."""
     totals = np.zeros(sums.shape[1], dtype=object)
     for shift in np.unique(shifts):

@@ -26,7 +26,7 @@ class AttributionConfig(ServiceConfig):
 
     threads: int = Field(1, ge=1, le=1024, description="of a gradient; one is the cheapest in CPU time")
     adapters_in_memory: int = Field(8, ge=1, le=1000, description="adapter revisions kept open")
-    traces_per_batch: int = Field(4, ge=1, le=1000, description="traces that share one transaction")
+    traces_per_batch: int = Field(1, ge=1, le=1000, description="traces whose receipts come out together")
     wait_seconds: float = Field(20, gt=0, le=60, description="how long one question for new traces waits")
     audit_bps: int = Field(100, ge=0, le=10_000, description="answers in 10,000 that are held against retraining")
     terms_seconds: float = Field(30, ge=0, description="how long the ledger's answer about split and platform is used")

@@ -47,6 +47,13 @@ async def test_traces_become_receipts_that_a_stranger_can_verify(around):
     assert of_base.shares.keys() == {"base", "developer", "stakers", "platform"}
 
 
+async def test_a_receipt_waits_for_no_other_trace(around):
+    around.peers.add(*(around.artifacts.trace(number) for number in range(1, 4)))
+    async with attribution(around) as (where, _), as_service("ledger", attribution=where) as ledger:
+        await read(ledger, 3)
+    assert {0, 1, 2} <= set(around.peers.reads), "several traces were taken before the first had its receipt"
+
+
 async def test_a_restart_in_the_middle_loses_and_doubles_nothing(around):
     traces = [around.artifacts.trace(number) for number in range(1, 8)]
     around.peers.add(*traces[:4])
