@@ -153,15 +153,16 @@ def _trimmed(spans: list[tuple[int, int]], may_begin: Bools, may_end: Bools) -> 
 def _span(index: SpanIndex, symbols: Ints, start: int, places: U32, rarity: int, rule: Rule) -> Span | None:
     """A span with whose it is; None when it is common."""
     documents = index.documents_at(places)
-    owners, earliest = np.unique(index.owners[documents], return_index=True)
-    if rule.common(len(owners), index.header.owners):
+    owners = index.owners[documents].tolist()
+    earliest = dict(zip(reversed(owners), reversed(range(len(owners))), strict=True))  # the last to be set is the first
+    if rule.common(len(earliest), index.header.owners):
         return None
     written = to_bytes(symbols, index.width).tobytes()
     sources = []
-    for k in np.sort(earliest)[: rule.named].tolist():
+    for owner, k in sorted(earliest.items(), key=lambda found: found[1])[: rule.named]:
         place, document = int(places[k]), int(documents[k])
         if index.piece(place, len(written)) != written:
             raise SpanIndexError("the span index is damaged: its suffix array is not in order")
         offset = place - int(index.starts[document])
-        sources.append(Source(int(index.owners[document]), int(index.records[document]), offset))
-    return Span(start, start + len(symbols), len(places), len(owners), rarity / 1000, tuple(sources))
+        sources.append(Source(owner, int(index.records[document]), offset))
+    return Span(start, start + len(symbols), len(places), len(earliest), rarity / 1000, tuple(sources))

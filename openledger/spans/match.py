@@ -22,7 +22,7 @@ class Matches:
     """The spans of one answer's symbols [n] that are ``least`` tokens long or longer."""
 
     def __init__(self, index: SpanIndex, symbols: Ints, least: int) -> None:
-        self.index = index
+        self._suffixes, self._piece = index.suffixes, index.piece
         self._least, self._width = least, index.width
         self._bytes = to_bytes(symbols, index.width).tobytes()
         self._window = min(least, KEY_BYTES // index.width)
@@ -33,24 +33,20 @@ class Matches:
         first, last = self._ranges
         there = last > first
         shift = self._least - self._window
-        found, reach, resume = [], 0, 0
+        found, resume = [], 0
         # A long enough span has its first and its last window in the text.
         for begin in np.flatnonzero(there[: len(there) - shift] & there[shift:]).tolist():
             if begin < resume:
                 continue
             end = begin + self._longest(begin)
-            if end <= reach:
-                continue
             if end - begin >= self._least:
                 found.append((begin, end))
-            reach = end
-            # What is maximal and begins later holds the token at `reach`: whatever begins before the last window that
-            # holds it holds that window too, and ends at `reach` as well where it is not in the text.
-            window = reach + 1 - self._window
-            if window >= len(there):
+            if end == len(there) + self._window - 1:
                 break
-            if not there[window]:
-                resume = window + 1
+            # What begins later and reaches further holds the token at `end`.  Where it begins, at the earliest, is
+            # found by halving: if from one token on the text agrees as far as there, so it does from the next on.
+            later = range(begin + 1, end + 2 - self._window)
+            resume = later.start + bisect_left(later, True, key=lambda start: self._occurs(start, end + 1))
         return found
 
     def places(self, begin: int, end: int, most: int) -> U32 | None:
@@ -59,21 +55,31 @@ class Matches:
         None when there are more than ``most``.
         """
         key = self._bytes[begin * self._width : end * self._width]
-        low, high = (int(bound[begin]) for bound in self._ranges)
-        low = bisect_left(self.index.suffixes, key, low, high, key=lambda place: self.index.piece(place, len(key)))
-        high = bisect_right(self.index.suffixes, key, low, high, key=lambda place: self.index.piece(place, len(key)))
+        low, high = int(self._ranges[0][begin]), int(self._ranges[1][begin])
+        low = self._rank(key, low, high)
+        high = bisect_right(self._suffixes, key, low, high, key=lambda place: self._piece(place, len(key)))
         if high - low > most:
             return None
-        return np.sort(np.asarray(self.index.suffixes[low:high], dtype=np.uint32))
+        return np.sort(np.asarray(self._suffixes[low:high], dtype=np.uint32))
+
+    def _rank(self, key: bytes, low: int, high: int) -> int:
+        """Before which of these suffixes a key would be sorted."""
+        return bisect_left(self._suffixes, key, low, high, key=lambda place: self._piece(place, len(key)))
 
     def _longest(self, begin: int) -> int:
-        """How many tokens from ``begin`` on stand in the text; its window does."""
+        """How many tokens from ``begin`` on stand in the text; their window does."""
         key = self._bytes[begin * self._width :]
-        low, high = (int(bound[begin]) for bound in self._ranges)
-        suffixes = self.index.suffixes
-        place = bisect_left(suffixes, key, low, high, key=lambda place: self.index.piece(place, len(key)))
-        beside = range(max(place - 1, low), min(place + 1, high))
-        return max(_common(key, self.index.piece(suffixes[rank], len(key))) for rank in beside) // self._width
+        low, high = int(self._ranges[0][begin]), int(self._ranges[1][begin])
+        rank = self._rank(key, low, high)
+        beside = self._suffixes[max(rank - 1, low) : min(rank + 1, high)]
+        return max(_common(key, self._piece(place, len(key))) for place in beside) // self._width
+
+    def _occurs(self, begin: int, end: int) -> bool:
+        """Whether these tokens of the answer, a window or more, stand in the text."""
+        key = self._bytes[begin * self._width : end * self._width]
+        low, high = int(self._ranges[0][begin]), int(self._ranges[1][begin])
+        rank = self._rank(key, low, high)
+        return rank < high and self._piece(self._suffixes[rank], len(key)) == key
 
 
 def _common(one: bytes, other: bytes) -> int:
