@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 
 from openledger.cli import doctor as doctor_checks
+from openledger.cli.explain import explain
 from openledger.cli.finetune import app as finetune
 from openledger.cli.verify import verify
 
@@ -30,6 +31,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("verify")(verify)
+app.command("explain")(explain)
 app.add_typer(finetune, name="finetune")
 
 Folder = Annotated[Path, typer.Option("--data", help="The installation's folder.")]

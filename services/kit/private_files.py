@@ -59,6 +59,21 @@ class PrivateFiles:
         if self._folder(revision).exists():
             raise OSError(f"the private files in {self._folder(revision)} could not be removed")
 
+    def used(self, revision: str) -> None:
+        """Note that a revision's files were used now: they make way last."""
+        os.utime(self._folder(revision))
+
+    def make_room(self, more: int, most: int, spare: str) -> None:
+        """Remove the files of revisions that were used longest ago, until so many bytes more fit into `most`.
+
+        Those of the revision `spare` stay.
+        """
+        sizes = {name: sum(file.stat().st_size for file in self._folder(name).iterdir()) for name in self.revisions()}
+        for revision in sorted(sizes, key=lambda name: self._folder(name).stat().st_mtime_ns):
+            if sum(sizes.values()) + more > most and revision != spare:
+                self.remove(revision)
+                del sizes[revision]
+
     def revisions(self) -> list[str]:
         """The digests of revisions of which there is anything."""
         return sorted(path.name for path in self._root.glob("*") if _DIGEST.match(path.name))

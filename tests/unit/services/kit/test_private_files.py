@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import os
 import stat
 
 import pytest
 
 from services.kit.private_files import PrivateFiles
 
-ONE, TWO = "1a" * 32, "2b" * 32
+ONE, TWO, THREE = "1a" * 32, "2b" * 32, "3c" * 32
 NAME = "span_index.safetensors"
 
 
@@ -49,6 +50,19 @@ def test_what_is_removed_is_gone_with_its_rest(kept, source):
     assert kept.revisions() == [TWO]
     kept.keep_only(set())
     assert kept.revisions() == []
+
+
+def test_those_that_were_used_longest_ago_make_way(kept, source):
+    for age, revision in enumerate((TWO, THREE, ONE)):
+        kept.put(revision, NAME, source)
+        os.utime(kept.place(revision, NAME).parent, (age, age))
+    kept.make_room(5, 20, THREE)
+    assert kept.revisions() == sorted((ONE, TWO, THREE)), "15 bytes and 5 more fit"
+    kept.used(TWO)
+    kept.make_room(6, 20, THREE)
+    assert kept.revisions() == sorted((TWO, THREE)), "TWO was used since"
+    kept.make_room(100, 20, THREE)
+    assert kept.revisions() == [THREE]
 
 
 @pytest.mark.parametrize(("revision", "name"), (("..", NAME), (ONE[:-1], NAME), (ONE + "\n", NAME), (ONE, "../x"),
