@@ -13,6 +13,11 @@ from openledger import manifest
 from openledger.artifacts import ArtifactStore
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+SPAN_INDEX = "span_index.safetensors"
+"""Among a revision's private files: the index of what it was trained to say (`openledger.spans`).  A document's owner
+is a row of the contribution index, its record a place in the list of records of `TRAINING`."""
+TRAINING = "training.json"
+"""Among its files: which records it was trained on, in which order."""
 
 
 def read_manifest(store: ArtifactStore, digest: str) -> manifest.LineageManifest:

@@ -3,17 +3,18 @@
 A revision's name is the SHA-256 of this document's canonical JSON. It holds no timestamps and no paths: the same
 data, base and specification give the same document, signed by the factory that made it. ``parse`` trusts nothing, and
 checks the signature; whether the signer's word counts is its caller's to say. Manifests of version 1, which have no
-signature and no terms, stay valid. This module reads no files and checks no digest against one.
+signature and no terms, and of version 2, which have no private files, stay valid. This module reads no files and checks
+no digest against one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from openledger import canonical, signed_document
-from openledger.manifest_rules import FILES, VERSION_1, VERSION_2, ManifestError, check
+from openledger.manifest_rules import FILES, VERSION_1, VERSION_2, VERSION_3, ManifestError, check
 
 __all__ = ["FILES", "Attribution", "Base", "LineageManifest", "ManifestError", "Snapshot", "from_json", "parse", "sign"]
 
@@ -51,6 +52,8 @@ class LineageManifest:
 
     From ``licence`` on: version 2 alone, as soon as there is a licence. ``evaluation`` is the SHA-256 of the one of
     the files that reports what was measured before publishing, "" for none; ``signer`` is a lower-case address.
+    ``private_files``: name -> SHA-256 of what belongs to the revision and is never published, since people's texts
+    are in it; version 3, as soon as there is one.
     """
 
     adapter: str
@@ -69,11 +72,12 @@ class LineageManifest:
     evaluation: str = ""
     signer: str = ""
     signature: str = ""
+    private_files: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The document."""
         document = {
-            "version": VERSION_2 if self.licence else VERSION_1,
+            "version": VERSION_3 if self.private_files else VERSION_2 if self.licence else VERSION_1,
             "adapter": self.adapter,
             "base": vars(self.base),
             "files": dict(self.files),
@@ -89,6 +93,8 @@ class LineageManifest:
             document["attributions"] = [vars(attribution) for attribution in self.attributions]
             later = ("licence", "use", "evaluation", "signer", "signature")
             document |= {name: getattr(self, name) for name in later}
+        if self.private_files:
+            document["private_files"] = dict(self.private_files)
         return document
 
     def to_bytes(self) -> bytes:

@@ -1,7 +1,8 @@
 """What every field of a lineage manifest must be, for documents that nobody vouches for.
 
-Two versions are read: `openledger.adapter.v1`, and `openledger.adapter.v2`, which adds licence, attributions, use,
-evaluation, further files and a signature.  Knows nothing of where the document is from or what its digests stand for.
+Three versions are read: `openledger.adapter.v1`; `openledger.adapter.v2`, which adds licence, attributions, use,
+evaluation, further files and a signature; and `openledger.adapter.v3`, which adds private files.  Knows nothing of
+where the document is from or what its digests stand for.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-VERSION_1, VERSION_2 = "openledger.adapter.v1", "openledger.adapter.v2"
+VERSION_1, VERSION_2, VERSION_3 = (f"openledger.adapter.v{number}" for number in (1, 2, 3))
 FILES = ("adapter_config.json", "adapter_model.safetensors", "contribution_index.safetensors")
 MAX_DEPTH, MAX_FILES = 16, 64
 USES = ("commercial", "non-commercial")
@@ -41,6 +42,8 @@ FIELDS_2: dict[str, type] = FIELDS_1 | {
     "signer": str,
     "signature": str,
 }
+FIELDS_3: dict[str, type] = FIELDS_2 | {"private_files": dict}
+FIELDS = {VERSION_1: FIELDS_1, VERSION_2: FIELDS_2, VERSION_3: FIELDS_3}
 
 
 class ManifestError(ValueError):
@@ -49,9 +52,10 @@ class ManifestError(ValueError):
 
 def check(document: Any) -> None:
     """Raises ManifestError naming the first field that is wrong.  Does not check the signature."""
-    newer = isinstance(document, dict) and document.get("version") == VERSION_2
-    _shape(document, FIELDS_2 if newer else FIELDS_1, "manifest")
-    _require(newer or document["version"] == VERSION_1, "version", f"must be {VERSION_1!r} or {VERSION_2!r}")
+    version = document.get("version") if isinstance(document, dict) else None
+    known = isinstance(version, str) and version in FIELDS
+    _shape(document, FIELDS[str(version)] if known else FIELDS_1, "manifest")
+    _require(known, "version", f"must be one of {', '.join(FIELDS)}")
     _require(ADAPTER.fullmatch(document["adapter"]), "adapter", "must be 1-63 of a-z, 0-9 and inner '-'")
     _require(ADDRESS.fullmatch(document["owner"]), "owner", "must be a lower-case 0x address")
     _require(SHA256.fullmatch(document["index_root"]), "index_root", "must be 64 lower-case hex digits")
@@ -64,11 +68,13 @@ def check(document: Any) -> None:
     for i, entry in enumerate(document["snapshots"]):
         _snapshot(entry, f"snapshots[{i}]")
     _contributors(document["contributors"])
-    if newer:
-        _more_files(document["files"])
-        _terms(document)
-    else:
+    if version == VERSION_1:
         _files(document["files"])
+        return
+    _more_files(document["files"])
+    _terms(document)
+    if version == VERSION_3:
+        _private_files(document["private_files"])
 
 
 def _require(condition: object, field: str, rule: str) -> None:
@@ -108,11 +114,20 @@ def _files(value: Any) -> None:
 def _more_files(value: dict[Any, Any]) -> None:
     missing = [name for name in FILES if name not in value]
     _require(not missing, "files", f"must name {', '.join(FILES)}")
-    _require(len(value) <= MAX_FILES, "files", f"must be at most {MAX_FILES}")
+    _named(value, "files")
+
+
+def _private_files(value: dict[Any, Any]) -> None:
+    _require(value, "private_files", "must not be empty: a manifest without them is of version 2")
+    _named(value, "private_files")
+
+
+def _named(value: dict[Any, Any], where: str) -> None:
+    _require(len(value) <= MAX_FILES, where, f"must be at most {MAX_FILES}")
     for name, digest in value.items():
-        _require(FILE_NAME.fullmatch(name), f"files.{name[:100]}", "must be a plain file name")
+        _require(FILE_NAME.fullmatch(name), f"{where}.{name[:100]}", "must be a plain file name")
         _require(
-            isinstance(digest, str) and SHA256.fullmatch(digest), f"files.{name}", "must be 64 lower-case hex digits"
+            isinstance(digest, str) and SHA256.fullmatch(digest), f"{where}.{name}", "must be 64 lower-case hex digits"
         )
 
 

@@ -6,6 +6,8 @@ The peers are real gRPC servers that say what the test tells them to; model, ada
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,15 +17,17 @@ from typing import Any, ClassVar
 
 import pytest
 
-from openledger import trace_proto
-from openledger.adapters import read_manifest
+from openledger import manifest, trace_proto
+from openledger.adapters import SPAN_INDEX, TRAINING, read_manifest
 from openledger.artifacts import ArtifactStore
 from openledger.attribution.v1 import attribution_pb2 as pb
 from openledger.client import ApiError, Client, Wallet
+from openledger.factory.v1 import factory_pb2, factory_pb2_grpc
 from openledger.identity.v1 import identity_pb2, identity_pb2_grpc
 from openledger.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from openledger.manifest import LineageManifest
 from openledger.openlora.v1 import openlora_pb2, openlora_pb2_grpc
+from openledger.spans.build import Document, build
 from openledger.split import Rule
 from openledger.trace import Trace
 from services.attribution.__main__ import assemble
@@ -31,6 +35,7 @@ from services.attribution.config import AttributionConfig
 from services.factory import data
 from services.kit.auth import PUBLIC, Authenticator, services
 from services.kit.config import ServiceConfig
+from services.kit.errors import not_found, precondition, unavailable
 from services.kit.metrics import Metrics
 from services.kit.server import Assembly
 from services.kit.testing import SECRET, TestIssuer, served, settings
@@ -40,6 +45,7 @@ from tests.published import Published
 PAYER, OPERATOR, STRANGER = (Wallet("0x" + digit * 64) for digit in "123")
 PLATFORM = "0x" + "f" * 40
 RULE = Rule(noise_z_milli=0)
+PIECE = 500
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,23 @@ class Artifacts:
     @property
     def lineage(self) -> LineageManifest:
         return read_manifest(self.store, self.adapter.revision.rpartition("/")[2])
+
+    def with_spans(self, number: int = 0, salt: bytes = bytes(32)) -> tuple[str, bytes]:
+        """Publish another revision of the same adapter that has a span index; its name, and the index."""
+        tokenizer = data.load_tokenizer(self.adapter.base)
+        training = (self.adapter.folder / TRAINING).read_bytes()
+        documents, owners = [], sorted(self.lineage.contributors)
+        for place, (record, contributor) in enumerate(json.loads(training)["records"]):
+            who, n = map(int, record.removeprefix("r").split("-"))
+            tokens = tokenizer(published.completion(who, n), add_special_tokens=False)["input_ids"]
+            documents.append(Document(owners.index(contributor), place, tokens))
+        index = build(documents, owners=len(owners), salt=salt)
+        terms = {"licence": "CC-BY-4.0", "use": "commercial", "code": f"openledger {number}"}
+        files = {**self.lineage.files, TRAINING: self.store.put(training)}
+        private = {SPAN_INDEX: hashlib.sha256(index).hexdigest()}
+        lineage = manifest.sign(replace(self.lineage, files=files, private_files=private, **terms), "0x" + "44" * 32)
+        self.store.put(lineage.to_bytes())
+        return lineage.revision, index
 
     def copy(self, folder: Path) -> Artifacts:
         """The same in a folder of its own, which a test may change."""
@@ -102,10 +125,11 @@ class PeersConfig(ServiceConfig):
 @dataclass
 class Peers(
     openlora_pb2_grpc.OpenLoRAServiceServicer,
+    factory_pb2_grpc.FactoryServiceServicer,
     ledger_pb2_grpc.LedgerServiceServicer,
     identity_pb2_grpc.IdentityServiceServicer,
 ):
-    """OpenLoRA and the ledger, as far as Attribution asks them."""
+    """OpenLoRA, the Factory and the ledger, as far as Attribution asks them."""
 
     messages: list[openlora_pb2.Trace] = field(default_factory=list)
     epoch: str = "first"
@@ -113,6 +137,16 @@ class Peers(
     rule_sha256: str = ""
     issuer: TestIssuer = field(default_factory=TestIssuer)
     reads: list[int] = field(default_factory=list)
+    private: dict[str, bytes] = field(default_factory=dict)
+    """The private file of each revision that has one."""
+    flagged: set[str] = field(default_factory=set)
+    """Revisions of which a record is erased."""
+    breaks: list[int] = field(default_factory=list)
+    """Bytes after which each of the next transfers breaks."""
+    pace: float = 0.0
+    """Seconds between two messages of a transfer."""
+    offsets: list[int] = field(default_factory=list)
+    """From where on each transfer was asked for."""
 
     def add(self, *traces: Trace | openlora_pb2.Trace) -> None:
         """Append to the trace log."""
@@ -133,6 +167,27 @@ class Peers(
             log_epoch=self.epoch,
         )
 
+    async def ReadPrivateFile(self, request: factory_pb2.ReadPrivateFileRequest, context: Any) -> AsyncIterator[Any]:
+        self.offsets.append(request.offset)
+        if request.revision in self.flagged:
+            raise precondition("PRIVATE_FILE_ERASED", "a record is erased")
+        whole, place = self.private[request.revision], request.offset
+        stop = self.breaks.pop(0) if self.breaks else len(whole) + PIECE
+        while place == request.offset or place < len(whole):
+            if place >= stop:
+                raise unavailable("AWAY", "the Factory is being restarted", 1)
+            yield factory_pb2.ReadPrivateFileResponse(size=len(whole), data=whole[place : place + PIECE])
+            place += PIECE
+            await asyncio.sleep(self.pace)
+
+    async def GetAdapterRevision(self, request: factory_pb2.GetAdapterRevisionRequest, context: Any) -> Any:
+        if request.name not in self.private:
+            raise not_found("REVISION_NOT_FOUND", f"there is no published {request.name}")
+        flagged, published = factory_pb2.ADAPTER_REVISION_STATE_FLAGGED, factory_pb2.ADAPTER_REVISION_STATE_PUBLISHED
+        return factory_pb2.AdapterRevision(
+            name=request.name, state=flagged if request.name in self.flagged else published
+        )
+
     async def GetSettlementInfo(self, request: ledger_pb2.GetSettlementInfoRequest, context: Any) -> Any:
         rule = ledger_pb2.SplitRule(**self.rule.to_json(), sha256=self.rule_sha256 or self.rule.digest())
         return ledger_pb2.SettlementInfo(chain_id=1, rule=rule, platform=f"accounts/{PLATFORM}")
@@ -150,6 +205,9 @@ class Peers(
                 "openledger.openlora.v1.OpenLoRAService": lambda s: (
                     openlora_pb2_grpc.add_OpenLoRAServiceServicer_to_server(self, s)
                 ),
+                "openledger.factory.v1.FactoryService": lambda s: factory_pb2_grpc.add_FactoryServiceServicer_to_server(
+                    self, s
+                ),
                 "openledger.ledger.v1.LedgerService": lambda s: ledger_pb2_grpc.add_LedgerServiceServicer_to_server(
                     self, s
                 ),
@@ -157,7 +215,13 @@ class Peers(
                     identity_pb2_grpc.add_IdentityServiceServicer_to_server(self, s)
                 ),
             },
-            access={"ReadTraces": services("attribution"), "GetSettlementInfo": PUBLIC, "ListKeys": PUBLIC},
+            access={
+                "ReadTraces": services("attribution"),
+                "ReadPrivateFile": services("attribution"),
+                "GetAdapterRevision": PUBLIC,
+                "GetSettlementInfo": PUBLIC,
+                "ListKeys": PUBLIC,
+            },
             authenticator=Authenticator(SECRET, keys),
             metrics=Metrics("peers"),
         )
@@ -177,6 +241,7 @@ class World:
             "attribution",
             self.folder,
             openlora=self.where,
+            factory=self.where,
             ledger=self.where,
             base=str(self.artifacts.adapter.base),
             operators=(OPERATOR.address,),

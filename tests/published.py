@@ -15,6 +15,11 @@ OWNER = "0x" + "0d" * 20
 CONTRIBUTORS = tuple(f"0x{n:02x}" + "c0" * 19 for n in range(1, 5))
 
 
+def completion(who: int, n: int) -> str:
+    """What the record r{who}-{n} teaches."""
+    return f"It is {who * n}, says {who}."
+
+
 @dataclass(frozen=True)
 class Published:
     """The revision, and what it was made of."""
@@ -23,6 +28,8 @@ class Published:
     base: Path
     base_sha256: str
     contributors: tuple[str, ...]
+    folder: Path
+    """Of the trained files."""
 
 
 def publish(store: ArtifactStore, base: Path, folder: Path, *, seed: int = 0, dora: bool = False) -> Published:
@@ -40,9 +47,7 @@ def publish(store: ArtifactStore, base: Path, folder: Path, *, seed: int = 0, do
         max_length=96,
     )
     records = [
-        data.Record(
-            f"r{who}-{n}", address, {"prompt": f"{who} times {n}?", "completion": f"It is {who * n}, says {who}."}
-        )
+        data.Record(f"r{who}-{n}", address, {"prompt": f"{who} times {n}?", "completion": completion(who, n)})
         for who, address in enumerate(CONTRIBUTORS, start=1)
         for n in range(6)
     ]
@@ -61,4 +66,4 @@ def publish(store: ArtifactStore, base: Path, folder: Path, *, seed: int = 0, do
         code=f"openledger {__version__}",
     )
     store.put(lineage.to_bytes())
-    return Published(lineage.revision, base, lineage.base.sha256, CONTRIBUTORS)
+    return Published(lineage.revision, base, lineage.base.sha256, CONTRIBUTORS, folder)

@@ -154,6 +154,7 @@ class Installation:
             case "attribution":
                 return {
                     "OPENLORA": f"127.0.0.1:{self.port('openlora')}",
+                    "FACTORY": f"127.0.0.1:{self.port('factory')}",
                     "BASE": self.base,
                     "SIGNING_KEY_FILE": str(self.key_file("attribution")),
                     "OPERATORS": f'["{self.wallet("operator").address}"]',

@@ -16,6 +16,7 @@ import typer
 
 from openledger.cli import doctor as doctor_checks
 from openledger.cli.audit import audit
+from openledger.cli.explain import explain
 from openledger.cli.finetune import app as finetune
 from openledger.cli.verify import verify
 
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 app.command("verify")(verify)
 app.command("audit")(audit)
+app.command("explain")(explain)
 app.add_typer(finetune, name="finetune")
 
 Folder = Annotated[Path, typer.Option("--data", help="The installation's folder.")]

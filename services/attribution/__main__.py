@@ -17,15 +17,21 @@ from services.attribution.audit import Auditor
 from services.attribution.auditing import Auditing
 from services.attribution.config import AttributionConfig
 from services.attribution.consume import TraceConsumer
+from services.attribution.desk import Desk
+from services.attribution.explain import Explainer
+from services.attribution.fetch import Fetcher
+from services.attribution.quotes import Indexes
 from services.attribution.resolve import Models
-from services.attribution.servicer import ACCESS, AttributionServicer, Desk
+from services.attribution.servicer import ACCESS, AttributionServicer
 from services.attribution.terms import LedgerTerms
+from services.attribution.texts import Texts
 from services.kit import logs, server
 from services.kit.config import load_or_exit
 from services.kit.database import Database
 from services.kit.durable_log import DurableLog
 from services.kit.metrics import Metrics
 from services.kit.peers import authenticator, peer_client
+from services.kit.private_files import PrivateFiles
 from services.kit.server import Assembly, StartError
 
 NAME = attribution_pb2.DESCRIPTOR.services_by_name["AttributionService"].full_name
@@ -44,7 +50,18 @@ async def assemble(config: AttributionConfig) -> Assembly:
     receipts = DurableLog(database, store.METADATA, store.STREAM)
     await asyncio.to_thread(receipts.open)
     artifacts, metrics = ArtifactStore(config.artifacts_dir), Metrics("attribution")
-    peers = peer_client(config, openlora=config.openlora, ledger=config.ledger)
+    named = {"factory": config.factory} if config.factory else {}
+    peers = peer_client(config, openlora=config.openlora, ledger=config.ledger, **named)
+    private = PrivateFiles(config.private_root)
+    fetcher = Fetcher(
+        peers if config.factory else None,
+        private,
+        artifacts,
+        metrics,
+        max_bytes=config.max_private_bytes,
+        check_seconds=config.private_check_seconds,
+    )
+    indexes = Indexes(private, config.adapters_in_memory)
     models = Models(artifacts, config.base, config.adapters_dir, threads=config.threads, keep=config.adapters_in_memory)
     worker = ThreadPoolExecutor(1, "score")
     consumer = TraceConsumer(
@@ -57,12 +74,14 @@ async def assemble(config: AttributionConfig) -> Assembly:
         metrics,
         batch=config.traces_per_batch,
         wait=config.wait_seconds,
+        want=fetcher.want,
     )
     auditing = Auditing(
         database, receipts, Auditor(models, artifacts, worker), artifacts, metrics, share_bps=config.audit_bps
     )
     servicer = AttributionServicer(
-        Desk(database, receipts, artifacts, frozenset(config.operators), page_bytes=config.max_message_bytes // 4)
+        Desk(database, receipts, artifacts, frozenset(config.operators), page_bytes=config.max_message_bytes // 4),
+        Explainer(artifacts, indexes, fetcher, Texts(config.base)),
     )
     return Assembly(
         config=config,
@@ -70,7 +89,7 @@ async def assemble(config: AttributionConfig) -> Assembly:
         access=ACCESS,
         authenticator=authenticator(config, peers),
         metrics=metrics,
-        background={"traces": consumer.run, "audits": auditing.run},
+        background={"traces": consumer.run, "audits": auditing.run, "private_files": fetcher.run},
         close=(lambda: asyncio.to_thread(worker.shutdown, cancel_futures=True), peers.__aexit__, database.close),
     )
 

@@ -21,6 +21,7 @@ class AttributionConfig(ServiceConfig):
     openlora: str = Field(min_length=1, description="host:port of OpenLoRA, whose traces are attributed")
     ledger: str = Field(min_length=1, description="host:port of the ledger: sessions, the split in force, the platform")
     base: str = Field("smollm2-135m-instruct", min_length=1, description="base model by name, or a folder that is one")
+    factory: str = Field("", description="host:port of the Factory, for what answers quote; empty: nothing is quoted")
     signing_key_file: Path | None = Field(None, description="receipts are signed with it; None: made in data_dir")
     operators: tuple[Address, ...] = Field((), description="may read dead letters")
 
@@ -30,16 +31,23 @@ class AttributionConfig(ServiceConfig):
     wait_seconds: float = Field(20, gt=0, le=60, description="how long one question for new traces waits")
     audit_bps: int = Field(100, ge=0, le=10_000, description="answers in 10,000 that are held against retraining")
     terms_seconds: float = Field(30, ge=0, description="how long the ledger's answer about split and platform is used")
+    max_private_bytes: int = Field(16 * 2**30, ge=1, description="room for private files; those used last stay")
+    private_check_seconds: float = Field(60, gt=0, description="between questions whether what is kept is erased")
 
-    @field_validator("openlora")
+    @field_validator("openlora", "factory")
     @classmethod
-    def _openlora_host_port(cls, value: str) -> str:
+    def _peer_host_port(cls, value: str) -> str:
         return cls._host_port(value)
 
     @property
     def key_file(self) -> Path:
         """The signing key."""
         return self.signing_key_file or self.data_dir / "signing.key"
+
+    @property
+    def private_root(self) -> Path:
+        """Private files of revisions, fetched from the Factory.  Can be deleted at any time."""
+        return self.data_dir / "private"
 
     @property
     def adapters_dir(self) -> Path:

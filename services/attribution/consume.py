@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -54,10 +54,12 @@ class TraceConsumer:
         *,
         batch: int,
         wait: float,
+        want: Callable[[str], None],
     ) -> None:
+        """want: told of every adapter revision that a receipt is issued for."""
         self._database, self._receipts, self._peers = database, receipts, peers
         self._attributor, self._terms, self._worker = attributor, terms, worker
-        self._batch, self._wait = batch, wait
+        self._batch, self._wait, self._want = batch, wait, want
         self._consumer = Consumer(database, store.METADATA, SOURCE, self._read, self._prepare, self._apply)
         self._applied: list[Issued | Refused] = []
         self._issued = metrics.counter("receipts_total", "Receipts issued")
@@ -124,7 +126,10 @@ class TraceConsumer:
     async def _attribute(self, trace: Trace, terms: Terms, grade: Grade | None) -> Issued | Refused:
         loop, started, cpu = asyncio.get_running_loop(), time.monotonic(), time.process_time()
         try:
-            return await loop.run_in_executor(self._worker, self._attributor.attribute, trace, terms, grade)
+            issued = await loop.run_in_executor(self._worker, self._attributor.attribute, trace, terms, grade)
+            if trace.adapter:
+                self._want(trace.adapter)
+            return issued
         except Unattributable as error:
             if error.reason == "MEASUREMENT_FAILED":
                 log.exception("a measurement failed in a way that has no reason of its own", response=trace.response)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -13,18 +10,18 @@ import grpc
 
 from openledger import canonical, names
 from openledger import receipt as receipts
-from openledger.artifacts import ArtifactStore
 from openledger.attribution.v1 import attribution_pb2 as pb
 from openledger.attribution.v1 import attribution_pb2_grpc
 from openledger.receipt import Receipt
-from services.attribution import store
+from services.attribution import servicer_explain, store
+from services.attribution.desk import Desk
+from services.attribution.explain import Explainer
 from services.attribution.grade import model_audit
+from services.attribution.servicer_explain import ExplainMethods
 from services.attribution.store import DeadLetter, StoredReceipt
 from services.kit import call
 from services.kit.auth import ACCOUNTS, PUBLIC, services
-from services.kit.database import Database
-from services.kit.durable_log import DurableLog
-from services.kit.errors import denied, invalid, not_found, precondition
+from services.kit.errors import denied, invalid
 
 T = TypeVar("T")
 
@@ -35,49 +32,20 @@ ACCESS = {
     "WatchReceipts": services("ledger"),
     "ListDeadLetters": ACCOUNTS,
     "GetModelAudit": PUBLIC,
+    **servicer_explain.ACCESS,
 }
-_PAGE, _POLL, _WATCH_SECONDS = 50, 0.1, 20.0
+_PAGE, _WATCH_SECONDS = 50, 20.0
 _MAX_NUMBER = 2**63 - 1
 
 
-@dataclass(frozen=True)
-class Desk:
-    """What the API works with.  An answer carries at most `page_bytes` of receipts, and always one."""
-
-    database: Database
-    receipts: DurableLog
-    artifacts: ArtifactStore
-    operators: frozenset[str]
-    page_bytes: int
-
-
-class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
+class AttributionServicer(ExplainMethods, attribution_pb2_grpc.AttributionServiceServicer):
     """proto/openledger/attribution/v1."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, desk: Desk, explainer: Explainer) -> None:
+        ExplainMethods.__init__(self, desk, explainer)
 
     async def GetReceipt(self, request: pb.GetReceiptRequest, context: grpc.aio.ServicerContext) -> pb.Receipt:
-        (key,) = names.match("receipts/*", request.name)
-        found = await self._settled(key, request.wait_seconds)
-        if isinstance(found, StoredReceipt):
-            document = receipts.parse(found.document)
-            if _may_see(document):
-                return _receipt(found, document)
-        elif found is not None and _is(found.refused.payer, services_too=True):
-            raise precondition(
-                "DEAD_LETTERED",
-                f"the answer responses/{key} could not be attributed, and nobody is charged for it: "
-                f"{found.refused.message}",
-                why=found.refused.reason,
-                response=f"responses/{key}",
-            )
-        raise not_found(
-            "RECEIPT_NOT_FOUND",
-            f"there is no receipt for responses/{key[:100]} that concerns you. A new answer's receipt takes some "
-            "seconds: ask with wait_seconds, as its payer or as somebody it pays. If it stays away, check the name",
-            response=f"responses/{key}",
-        )
+        return _receipt(*await self._desk.concerning(request.name, request.wait_seconds))
 
     async def ListReceipts(
         self, request: pb.ListReceiptsRequest, context: grpc.aio.ServicerContext
@@ -124,17 +92,6 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
     async def GetModelAudit(self, request: pb.GetModelAuditRequest, context: grpc.aio.ServicerContext) -> pb.ModelAudit:
         return await model_audit(self._desk.database, self._desk.artifacts, request.revision)
 
-    async def _settled(self, key: str, wait: float) -> StoredReceipt | DeadLetter | None:
-        """What became of an answer's trace, waiting for it when nothing has yet."""
-        deadline = time.monotonic() + wait
-        while True:
-            found = await self._desk.database.read(
-                lambda c: store.receipt(c, f"responses/{key}") or store.dead_letter(c, key)
-            )
-            if found is not None or time.monotonic() >= deadline:
-                return found
-            await asyncio.sleep(_POLL)
-
     async def _read(self, after: int, limit: int, wait: float) -> pb.ReadReceiptsResponse:
         if after > _MAX_NUMBER:
             raise invalid("BAD_OFFSET", "after_offset is beyond every offset that there can be", "after_offset")
@@ -160,20 +117,6 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
                 break
             page.append(row)
         return page
-
-
-def _may_see(document: Receipt) -> bool:
-    """Whether the caller is who paid, one of those who are paid, or a service that was let in."""
-    caller = call.principal()
-    if caller.service:
-        return True
-    address = caller.address
-    return _is(document.payer) or address in document.shares or address in {document.developer, document.platform}
-
-
-def _is(payer: str, *, services_too: bool = False) -> bool:
-    caller = call.principal()
-    return (services_too and bool(caller.service)) or caller.name == payer
 
 
 def _receipt(row: StoredReceipt, document: Receipt) -> pb.Receipt:

@@ -22,6 +22,7 @@ from services.factory.gather import Gatherer
 from services.factory.job import Limits, Runner
 from services.factory.ledger_registrar import LedgerRegistrar
 from services.factory.passes import fastest_precision
+from services.factory.private_work import PrivateWork
 from services.factory.registering import Registering
 from services.factory.servicer import ACCESS, FactoryServicer
 from services.factory.source import DatanetSource
@@ -33,6 +34,7 @@ from services.kit.executor_folder import FolderExecutor
 from services.kit.executor_open import open_executor
 from services.kit.metrics import Metrics
 from services.kit.peers import authenticator, peer_client
+from services.kit.private_files import PrivateFiles
 from services.kit.server import Assembly, StartError
 
 NAME = factory_pb2.DESCRIPTOR.services_by_name["FactoryService"].full_name
@@ -49,11 +51,13 @@ async def assemble(config: FactoryConfig) -> Assembly:
     gatherer = Gatherer(database, source, records)
     tariff = Tariff(config.price_per_1k_tokens, config.max_seconds, _memory(config), config.at_once)
     precision = fastest_precision() if config.precision == "fastest" else config.precision
+    private = PrivateFiles(config.private_root)
     workshop = Workshop(
         database=database,
         admission=admission,
         estimator=Estimator(database, admission, gatherer, tariff),
         records=records,
+        private=private,
         artifacts=ArtifactStore(config.artifacts_dir),
         bell=bell,
         workers=config.executor_root,
@@ -62,7 +66,8 @@ async def assemble(config: FactoryConfig) -> Assembly:
     )
     executor = _executor(config)
     limits = Limits(config.max_read_seconds, config.max_seconds, config.at_once)
-    runner = Runner(database, admission, gatherer, executor, bell, limits, key)
+    withheld = PrivateWork(database, executor, private, key)
+    runner = Runner(database, admission, gatherer, executor, withheld, bell, limits, key)
     servicer = FactoryServicer(workshop)
     return Assembly(
         config=config,

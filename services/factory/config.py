@@ -127,3 +127,8 @@ class FactoryConfig(ServiceConfig):
     def records_root(self) -> Path:
         """Where the records of snapshots that were read are kept.  They are people's texts: never published."""
         return self.data_dir / "records"
+
+    @property
+    def private_root(self) -> Path:
+        """Where revisions' private files are kept.  People's texts are in them: never published."""
+        return self.data_dir / "private"

@@ -24,6 +24,7 @@ from services.factory.model import State
 from services.factory.read import erased
 from services.factory.write import TRAINING
 from services.kit.database import Database
+from services.kit.private_files import PrivateFiles
 
 
 def note(c: Connection, record: str, reason: str, also: Collection[str] = ()) -> list[str]:
@@ -44,13 +45,22 @@ def note(c: Connection, record: str, reason: str, also: Collection[str] = ()) ->
     return flagged
 
 
-async def purge(database: Database, kept: ArtifactStore, workers: Path, record: str) -> None:
+async def purge(database: Database, kept: ArtifactStore, private: PrivateFiles, workers: Path, record: str) -> None:
     """Remove the texts: kept files that hold an erased record, evaluations that may quote it, activations of it.
 
-    workers: the folder of all that workers made.  Call it after `note`'s transaction; again does no harm.
+    Also the private files of revisions that were made from it.  workers: the folder of all that workers made.  Call it
+    after `note`'s transaction; again does no harm.
     """
-    outputs = await database.read(lambda c: store.outputs(c, store_snapshots.snapshots_with(c, record)))
+    outputs, revisions = await database.read(lambda c: _made(c, record))
     await asyncio.to_thread(_purge, kept, workers, record, outputs)
+    for revision in revisions:
+        await asyncio.to_thread(private.remove, revision.rpartition("/")[2])
+
+
+def _made(c: Connection, record: str) -> tuple[list[str], list[str]]:
+    """Folders of what was trained on an erased record, and the revisions of it."""
+    pins = store_snapshots.snapshots_with(c, record)
+    return store.outputs(c, pins), [*store.revisions(c, pins), *store_revisions.flagged_for(c, record)]
 
 
 def _purge(kept: ArtifactStore, workers: Path, record: str, outputs: Iterable[str]) -> None:

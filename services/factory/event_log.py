@@ -30,6 +30,7 @@ PHASES = {
     "measuring": "measuring what it gained, what it forgot, and what it gives away",
     "join": "putting all parts' contributors into one index",
     "trunk": "running the frozen layers over every record, once for all trainings again",
+    "private": "indexing the training text, to show later what an answer quotes",
     "fit": "comparing the paid scores with the models that were trained again",
 }
 

@@ -25,13 +25,15 @@ from services.factory.counterfactual_plan import TooFewContributors
 from services.factory.event_log import EventLog
 from services.factory.forget import forget, forget_all
 from services.factory.gather import Gathered, Gatherer
-from services.factory.lineage import CODE, lineage, measured, with_audit
+from services.factory.lineage import CODE, lineage, measured, with_audit, with_private
 from services.factory.model import UNFINISHED, FineTune, JobFailed, State, TrainingProgress
+from services.factory.private_work import PrivateWork
 from services.factory.read import erased
 from services.kit import logs
 from services.kit.database import Database
 from services.kit.errors import Fault, from_exception
 from services.kit.executor import WORKER_DIED, Done, Executor, Report, Shard, TaskFailed
+from services.kit.wait import stop
 
 TASK = "services.factory.task:fine_tune"
 MAX_DEATHS = 3
@@ -48,6 +50,7 @@ REASONS = {
     "DiskFull": "DISK_FULL",
     "MemoryError": "OUT_OF_MEMORY",
     "NothingToTrainOn": "NO_USABLE_RECORDS",
+    "SpanIndexError": "UNTRAINABLE",
     "SpecError": "UNTRAINABLE",
     "TrainingError": "UNTRAINABLE",
     "WeightsDiffer": "WORKERS_DIFFER",
@@ -66,6 +69,18 @@ class Limits:
     """Of those trainings."""
 
 
+@dataclass(frozen=True)
+class Made:
+    """What workers made of a fine-tune."""
+
+    done: Done
+    """The run, with everybody in its index."""
+    again: Done | None
+    """What its trainings again say, if there are any."""
+    private: list[Done]
+    """Its private files."""
+
+
 class Runner:
     """The machine's one line of work."""
 
@@ -75,18 +90,19 @@ class Runner:
         admission: Admission,
         gatherer: Gatherer,
         executor: Executor,
+        private: PrivateWork,
         bell: Bell,
         limits: Limits,
         private_key: str,
     ) -> None:
         """private_key: signs lineage manifests.  The executor's workers find the gatherer's records."""
         self._database, self._admission, self._gatherer, self._executor = database, admission, gatherer, executor
-        self._bell, self._limits, self._key = bell, limits, private_key
+        self._private, self._bell, self._limits, self._key = private, bell, limits, private_key
         self._log = logs.logger("factory")
 
     async def run(self) -> None:
         """Work for ever.  What is half done when this is cancelled is taken up again by the next run."""
-        await forget_all(self._database, self._executor, shard)
+        await forget_all(self._database, self._executor, self._private, shard)
         while True:
             changed = self._bell.next()
             job = await self._database.read(store.next_unfinished)
@@ -102,8 +118,8 @@ class Runner:
         try:
             await asyncio.wait((work, ended), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await _stop(ended)
-            await _stop(work)
+            await stop(ended)
+            await stop(work)
         if not work.cancelled():
             work.result()
         await self._forget(job.id)
@@ -134,7 +150,8 @@ class Runner:
     async def _forget(self, id_: str) -> None:
         job = await self._database.read(lambda c: store.find(c, id_))
         if job is not None and job.records and job.state not in UNFINISHED:
-            await forget(self._database, self._executor, job, shard(job))
+            await forget(self._database, self._executor, self._private, job, shard(job))
+            await self._private.sweep()
 
     async def _read(self, job: FineTune) -> FineTune:
         """Its records, all of them what was frozen, under licences that allow it."""
@@ -161,14 +178,13 @@ class Runner:
         events = EventLog(self._database, self._bell, job.id)
         writing = asyncio.create_task(events.run())
         try:
-            done, again = await self._in_time(job, events.put)
+            made = await self._in_time(job, events.put)
         finally:
-            await _stop(writing)
+            await stop(writing)
         await events.flush()
-        await self._succeed(job, done, again)
+        await self._succeed(job, made)
 
-    async def _in_time(self, job: FineTune, tell: Report) -> tuple[Done, Done | None]:
-        """The run with everybody in its index, and what its trainings again say, if there are any."""
+    async def _in_time(self, job: FineTune, tell: Report) -> Made:
         try:
             async with asyncio.timeout(self._limits.train):
                 done = await self._attempts(job, await self._foretold(job, tell))
@@ -194,13 +210,14 @@ class Runner:
         counterfactual_plan.check(job.spec, people)
         return retrain.foretold(tell, job.spec, people, self._limits.at_once)
 
-    async def _further(self, job: FineTune, done: Done, tell: Report) -> tuple[Done, Done | None]:
+    async def _further(self, job: FineTune, done: Done, tell: Report) -> Made:
         executor, run, at_once = self._executor, shard(job), self._limits.at_once
         try:
             indexed, done = await follow.follow(executor, run, job.spec, done, tell, at_once)
-            if not job.spec.trained_again:
-                return done, None
-            return done, await retrain.retrain(executor, run, job.spec, done, tell, at_once, indexed)
+            again = None
+            if job.spec.trained_again:
+                again = await retrain.retrain(executor, run, job.spec, done, tell, at_once, indexed)
+            return Made(done, again, await self._private.make(run, tell))
         except TaskFailed as failure:
             if failure.kind == WORKER_DIED:
                 said = f"{MAX_DEATHS} workers died over one further training, most likely of too little memory"
@@ -225,15 +242,18 @@ class Runner:
             reason, failure.message if reason != "INTERNAL" else f"an error on our side; fine-tune {job.id}"
         )
 
-    async def _succeed(self, job: FineTune, done: Done, again: Done | None) -> None:
+    async def _succeed(self, job: FineTune, made: Made) -> None:
         if record := await self._database.read(lambda c: store_snapshots.erased_among(c, job.snapshots)):
             raise erased(record, " and ".join(pin.name for pin in job.snapshots))
+        done, again = made.done, made.again
         result = done.result if again is None else with_audit(done.result, again.result)
+        result = with_private(result, made.private)
         try:
             manifest = await asyncio.to_thread(lineage, job, result, self._key)
             data = manifest.to_bytes()
         except ManifestError as error:
             raise JobFailed("UNTRAINABLE", f"the run gave figures that cannot be published: {error}") from error
+        await self._private.keep(shard(job), manifest.digest, made.private)
         metrics, past = measured(result), await asyncio.to_thread(history.read, done.output)
         ended: dict[str, Any] = {
             "manifest": data,
@@ -277,19 +297,3 @@ def shard(job: FineTune) -> Shard:
             "code": CODE,
         },
     )
-
-
-async def _stop(task: asyncio.Task[None]) -> None:
-    """End a task and wait until it has, also when we are to end meanwhile; what it raised stays in it.
-
-    A worker must not outlive the service's loop: a second cancellation would take us away from its end.
-    """
-    task.cancel()
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        raise cancelled

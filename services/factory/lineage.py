@@ -5,13 +5,14 @@ No time, path or machine goes in: the same run on the same data gives the same n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import openledger
 from openledger import manifest
 from openledger.manifest import Base, LineageManifest, Snapshot
 from services.factory.model import FineTune, Metrics
+from services.kit.executor import Done
 
 CODE = f"openledger {openledger.__version__}"
 EVALUATION, PRIVATE_EVALUATION = "evaluation.json", "evaluation_private.json"
@@ -38,6 +39,7 @@ def lineage(job: FineTune, result: Mapping[str, Any], private_key: str) -> Linea
         attributions=tuple(manifest.Attribution(**vars(due)) for due in job.attributions),
         use=str(job.use),
         evaluation=result["files"].get(EVALUATION, ""),
+        private_files=result.get("private_files", {}),
     )
     return manifest.sign(unsigned, private_key)
 
@@ -45,6 +47,11 @@ def lineage(job: FineTune, result: Mapping[str, Any], private_key: str) -> Linea
 def with_audit(result: Mapping[str, Any], again: Mapping[str, Any]) -> dict[str, Any]:
     """A run's result, with the files and the words of its trainings again."""
     return {**result, "files": {**result["files"], **again["files"]}, "audit": again["words"]}
+
+
+def with_private(result: Mapping[str, Any], made: Sequence[Done]) -> dict[str, Any]:
+    """A run's result, with the names and SHA-256 of its private files."""
+    return {**result, "private_files": {name: sha for done in made for name, sha in done.result["files"].items()}}
 
 
 def measured(result: Mapping[str, Any]) -> Metrics:

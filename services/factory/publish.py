@@ -21,9 +21,10 @@ from services.factory.evaluation import card
 from services.factory.evaluation.report import EvaluationReport
 from services.factory.model import FineTune, Revision, State
 from services.kit.errors import Fault, precondition
+from services.kit.private_files import PrivateFiles
 
 
-async def put_artifacts(job: FineTune, artifacts: ArtifactStore) -> Revision:
+async def put_artifacts(job: FineTune, artifacts: ArtifactStore, private: PrivateFiles) -> Revision:
     """Store what belongs to a fine-tune's adapter; returns the revision that may now be named.
 
     Raises `Fault`: NOT_SUCCEEDED, ADAPTER_LOST.
@@ -34,7 +35,7 @@ async def put_artifacts(job: FineTune, artifacts: ArtifactStore) -> Revision:
             f"{job.name} is {job.state}; only a fine-tune that has succeeded can be published",
             state=job.state,
         )
-    card = await asyncio.to_thread(_put, job, artifacts)
+    card = await asyncio.to_thread(_put, job, artifacts, private)
     return Revision(job.revision, job.adapter, job.id, job.manifest, job.metrics, datetime.now(UTC), card)
 
 
@@ -51,12 +52,15 @@ def name_it(c: Connection, job: FineTune, revision: Revision) -> Revision:
     return store_revisions.add_revision(c, revision)
 
 
-def _put(job: FineTune, artifacts: ArtifactStore) -> str:
+def _put(job: FineTune, artifacts: ArtifactStore, private: PrivateFiles) -> str:
     """Digest of the card, which names the manifest's digest and so is none of its files."""
     lineage = manifest.parse(job.manifest)
     for name, digest in lineage.files.items():
         if not artifacts.has(digest):
-            artifacts.put_file(_intact(job, name, digest))
+            artifacts.put_file(_intact(job, name, digest, _trained(job, name)))
+    if not artifacts.has(lineage.digest):  # once it is public, its private files may have gone with an erased record
+        for name, digest in lineage.private_files.items():
+            _intact(job, name, digest, private.place(lineage.digest, name))
     artifacts.put(job.manifest)
     return artifacts.put(_card(lineage, artifacts).encode())
 
@@ -69,9 +73,12 @@ def _card(lineage: LineageManifest, artifacts: ArtifactStore) -> str:
     return card.write(lineage, report, on_hub, Audit.from_bytes(artifacts.get(judged)) if judged else None)
 
 
-def _intact(job: FineTune, name: str, digest: str) -> Path:
-    """A trained file with the bytes that were promised when training ended."""
-    file = Path(job.audit_output if name in audit.FILES else job.output) / name
+def _trained(job: FineTune, name: str) -> Path:
+    return Path(job.audit_output if name in audit.FILES else job.output) / name
+
+
+def _intact(job: FineTune, name: str, digest: str, file: Path) -> Path:
+    """A file with the bytes that were promised when training ended."""
     found = file_sha256(file) if file.is_file() else "nothing"
     if found != digest:
         raise precondition(

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from openledger.factory.v1 import factory_pb2_grpc
-from services.factory import servicer_fine_tunes, servicer_progress, servicer_revisions
+from services.factory import servicer_fine_tunes, servicer_private, servicer_progress, servicer_revisions
 from services.factory.servicer_fine_tunes import FineTuneMethods
+from services.factory.servicer_private import PrivateFileMethods
 from services.factory.servicer_progress import ProgressMethods
 from services.factory.servicer_revisions import RevisionMethods
 from services.factory.workshop import Answers, Workshop
 
-ACCESS = {**servicer_fine_tunes.ACCESS, **servicer_progress.ACCESS, **servicer_revisions.ACCESS}
+ACCESS = {
+    **servicer_fine_tunes.ACCESS,
+    **servicer_progress.ACCESS,
+    **servicer_revisions.ACCESS,
+    **servicer_private.ACCESS,
+}
 
 
-class FactoryServicer(FineTuneMethods, ProgressMethods, RevisionMethods, factory_pb2_grpc.FactoryServiceServicer):
+class FactoryServicer(
+    FineTuneMethods, ProgressMethods, RevisionMethods, PrivateFileMethods, factory_pb2_grpc.FactoryServiceServicer
+):
     """openledger.factory.v1.FactoryService; one per process."""
 
     def __init__(self, workshop: Workshop) -> None:
@@ -20,3 +28,4 @@ class FactoryServicer(FineTuneMethods, ProgressMethods, RevisionMethods, factory
         FineTuneMethods.__init__(self, workshop, answers)
         ProgressMethods.__init__(self, workshop)
         RevisionMethods.__init__(self, workshop, answers)
+        PrivateFileMethods.__init__(self, workshop)

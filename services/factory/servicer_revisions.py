@@ -39,7 +39,7 @@ class RevisionMethods:
         find = mine(request.fine_tune)
         job = await self._database.read(find)
         await self._database.read(lambda c: check_erased(c, job))
-        revision = await put_artifacts(job, self._w.artifacts)
+        revision = await put_artifacts(job, self._w.artifacts, self._w.private)
         return await self._answers.once(
             request, pb.AdapterRevision, lambda c: translate.revision_to(name_it(c, job, revision))
         )
@@ -88,7 +88,7 @@ class RevisionMethods:
 
         answer = await self._answers.once(request, pb.FlagAdapterRevisionResponse, flag)
         # Also where we died before we came to it.
-        await erase.purge(self._database, self._w.records, self._w.workers, request.record)
+        await erase.purge(self._database, self._w.records, self._w.private, self._w.workers, request.record)
         return answer
 
     async def ListBaseModels(

@@ -78,6 +78,12 @@ def outputs(c: Connection, pins: Collection[SnapshotPin]) -> list[str]:
     return [row.output for row in c.execute(query) if not _pins(row.snapshots).isdisjoint(pins)]
 
 
+def revisions(c: Connection, pins: Collection[SnapshotPin] | None = None) -> list[str]:
+    """Revisions that fine-tunes (on any of these snapshots) have come to, published or not."""
+    query = select(FINE_TUNE.c.revision, FINE_TUNE.c.snapshots).where(FINE_TUNE.c.revision != "")
+    return [row.revision for row in c.execute(query) if pins is None or not _pins(row.snapshots).isdisjoint(pins)]
+
+
 def queue_length(c: Connection) -> int:
     """Fine-tunes that are not at their end."""
     return int(c.execute(select(func.count()).where(FINE_TUNE.c.state.in_(UNFINISHED))).scalar_one())

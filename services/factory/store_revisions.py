@@ -91,6 +91,11 @@ def flag(c: Connection, name: str, record: str, reason: str) -> bool:
     return insert_new(c, insert(FLAG).values(revision=name, record=record, reason=reason, time=datetime.now(UTC)))
 
 
+def flagged_for(c: Connection, record: str) -> list[str]:
+    """The revisions that are flagged for a record."""
+    return list(c.execute(select(FLAG.c.revision).where(FLAG.c.record == record)).scalars())
+
+
 def _revisions(c: Connection, rows: Sequence[Row[Any]]) -> list[Revision]:
     flags: dict[str, list[Flag]] = {row.name: [] for row in rows}
     query = select(FLAG).where(FLAG.c.revision.in_(flags)).order_by(FLAG.c.time, FLAG.c.record)

@@ -162,6 +162,7 @@ def revision_to(revision: Revision) -> pb.AdapterRevision:
         signer=lineage.signer,
         evaluation=lineage.evaluation,
         card=revision.card,
+        private_files=lineage.private_files,
         registration=None if revision.registration is None else pb.Registration(**vars(revision.registration)),
         state=_state_of(revision),
         deprecation_reason=revision.deprecate_reason,

@@ -23,6 +23,7 @@ from services.kit.auth import Access
 from services.kit.database import Database
 from services.kit.errors import invalid, not_found
 from services.kit.idempotency import Idempotency
+from services.kit.private_files import PrivateFiles
 
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
@@ -43,6 +44,8 @@ class Workshop:
     """Verified records of snapshots, never published."""
     workers: Path
     """Folder of what the executor's workers made."""
+    private: PrivateFiles
+    """Of revisions, never published."""
     artifacts: ArtifactStore
     bell: Bell
     threads: int

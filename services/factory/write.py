@@ -11,13 +11,13 @@ from typing import Any
 
 from safetensors.torch import save
 
-from openledger import canonical
+from openledger import adapters, canonical
 from openledger.influence import index
 from services.factory.data import Example
 from services.factory.training_run import TrainingRun
 
 TRAINING_VERSION = "openledger.training.v1"
-INDEX, TRAINING = "contribution_index.safetensors", "training.json"
+INDEX, TRAINING = "contribution_index.safetensors", adapters.TRAINING
 FILES = ("adapter_config.json", "adapter_model.safetensors", INDEX, "metrics.json", TRAINING)
 
 

@@ -1,8 +1,24 @@
-"""Waiting for an event, at most so long."""
+"""Waiting for an event, at most so long; and for the end of a task that was told to stop."""
 
 from __future__ import annotations
 
 import asyncio
+
+
+async def stop(task: asyncio.Task[None]) -> None:
+    """End a task and wait until it has, also when we are to end meanwhile; what it raised stays in it.
+
+    A second cancellation would take us away from its end, and what it holds must not outlive whoever started it.
+    """
+    task.cancel()
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 async def happens(event: asyncio.Event, seconds: float) -> bool:

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from openledger.common.v1 import rules_pb2 as openledger_dot_common_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+openledger/attribution/v1/attribution.proto\x12\x19openledger.attribution.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a openledger/common/v1/rules.proto\"\x87\x02\n\x07Receipt\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08response\x18\x02 \x01(\t\x12\r\n\x05payer\x18\x03 \x01(\t\x12\x10\n\x08\x64ocument\x18\x04 \x01(\x0c\x12\x0e\n\x06sha256\x18\x05 \x01(\t\x12>\n\x06shares\x18\x06 \x03(\x0b\x32..openledger.attribution.v1.Receipt.SharesEntry\x12\x0b\n\x03\x66\x65\x65\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bSharesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"c\n\x11GetReceiptRequest\x12 \n\x04name\x18\x01 \x01(\tB\x12\xa2\xbb\x18\x0e\x08\x01\"\nreceipts/*\x12,\n\x0cwait_seconds\x18\x02 \x01(\x01\x42\x16\xa2\xbb\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00\x00N@\"]\n\x13ListReceiptsRequest\x12)\n\tpage_size\x18\x01 \x01(\x05\x42\x16\xa2\xbb\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00@\x8f@\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xa2\xbb\x18\x03\x10\xf4\x03\"e\n\x14ListReceiptsResponse\x12\x34\n\x08receipts\x18\x01 \x03(\x0b\x32\".openledger.attribution.v1.Receipt\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"S\n\x0cReceiptEntry\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x33\n\x07receipt\x18\x02 \x01(\x0b\x32\".openledger.attribution.v1.Receipt\"}\n\x13ReadReceiptsRequest\x12\x14\n\x0c\x61\x66ter_offset\x18\x01 \x01(\x04\x12\"\n\x0bmax_entries\x18\x02 \x01(\rB\r\xa2\xbb\x18\t1\x00\x00\x00\x00\x00@\x8f@\x12,\n\x0cwait_seconds\x18\x03 \x01(\x01\x42\x16\xa2\xbb\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00\x00N@\"{\n\x14ReadReceiptsResponse\x12\x38\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\'.openledger.attribution.v1.ReceiptEntry\x12\x16\n\x0ehigh_watermark\x18\x02 \x01(\x04\x12\x11\n\tlog_epoch\x18\x03 \x01(\t\"P\n\x14WatchReceiptsRequest\x12\x14\n\x0c\x61\x66ter_offset\x18\x01 \x01(\x04\x12\"\n\x0bmax_entries\x18\x02 \x01(\rB\r\xa2\xbb\x18\t1\x00\x00\x00\x00\x00@\x8f@\"\x82\x01\n\nDeadLetter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x14\n\x0ctrace_sha256\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"`\n\x16ListDeadLettersRequest\x12)\n\tpage_size\x18\x01 \x01(\x05\x42\x16\xa2\xbb\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00@\x8f@\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xa2\xbb\x18\x03\x10\xf4\x03\"o\n\x17ListDeadLettersResponse\x12;\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32%.openledger.attribution.v1.DeadLetter\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"H\n\x14GetModelAuditRequest\x12\x30\n\x08revision\x18\x01 \x01(\tB\x1e\xa2\xbb\x18\x1a\x08\x01\"\x16\x61\x64\x61pters/*/revisions/*\"4\n\tAgreement\x12\x0c\n\x04mean\x18\x01 \x01(\x01\x12\x0b\n\x03low\x18\x02 \x01(\x01\x12\x0c\n\x04high\x18\x03 \x01(\x01\"\xbd\x01\n\nModelAudit\x12\x10\n\x08revision\x18\x01 \x01(\t\x12\x0f\n\x07\x61nswers\x18\x02 \x01(\r\x12\x32\n\x04paid\x18\x03 \x01(\x0b\x32$.openledger.attribution.v1.Agreement\x12\x36\n\x08shuffled\x18\x04 \x01(\x0b\x32$.openledger.attribution.v1.Agreement\x12\r\n\x05words\x18\x05 \x01(\t\x12\x11\n\tdocuments\x18\x06 \x03(\t2\xae\x05\n\x12\x41ttributionService\x12^\n\nGetReceipt\x12,.openledger.attribution.v1.GetReceiptRequest\x1a\".openledger.attribution.v1.Receipt\x12o\n\x0cListReceipts\x12..openledger.attribution.v1.ListReceiptsRequest\x1a/.openledger.attribution.v1.ListReceiptsResponse\x12o\n\x0cReadReceipts\x12..openledger.attribution.v1.ReadReceiptsRequest\x1a/.openledger.attribution.v1.ReadReceiptsResponse\x12s\n\rWatchReceipts\x12/.openledger.attribution.v1.WatchReceiptsRequest\x1a/.openledger.attribution.v1.ReadReceiptsResponse0\x01\x12x\n\x0fListDeadLetters\x12\x31.openledger.attribution.v1.ListDeadLettersRequest\x1a\x32.openledger.attribution.v1.ListDeadLettersResponse\x12g\n\rGetModelAudit\x12/.openledger.attribution.v1.GetModelAuditRequest\x1a%.openledger.attribution.v1.ModelAuditb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+openledger/attribution/v1/attribution.proto\x12\x19openledger.attribution.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a openledger/common/v1/rules.proto\"\x87\x02\n\x07Receipt\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08response\x18\x02 \x01(\t\x12\r\n\x05payer\x18\x03 \x01(\t\x12\x10\n\x08\x64ocument\x18\x04 \x01(\x0c\x12\x0e\n\x06sha256\x18\x05 \x01(\t\x12>\n\x06shares\x18\x06 \x03(\x0b\x32..openledger.attribution.v1.Receipt.SharesEntry\x12\x0b\n\x03\x66\x65\x65\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bSharesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"c\n\x11GetReceiptRequest\x12 \n\x04name\x18\x01 \x01(\tB\x12\xa2\xbb\x18\x0e\x08\x01\"\nreceipts/*\x12,\n\x0cwait_seconds\x18\x02 \x01(\x01\x42\x16\xa2\xbb\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00\x00N@\"`\n\x0e\x45xplainRequest\x12 \n\x04name\x18\x01 \x01(\tB\x12\xa2\xbb\x18\x0e\x08\x01\"\nreceipts/*\x12,\n\x0cwait_seconds\x18\x02 \x01(\x01\x42\x16\xa2\xbb\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00\x00N@\"\xfd\x01\n\x0b\x45xplanation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05words\x18\x02 \x03(\t\x12\x39\n\x06shares\x18\x03 \x03(\x0b\x32).openledger.attribution.v1.ExplainedShare\x12\x15\n\ranswer_tokens\x18\x04 \x01(\r\x12.\n\x05spans\x18\x05 \x03(\x0b\x32\x1f.openledger.attribution.v1.Span\x12:\n\x0bspans_state\x18\x06 \x01(\x0e\x32%.openledger.attribution.v1.SpansState\x12\x13\n\x0bspans_words\x18\x07 \x01(\t\"k\n\x0e\x45xplainedShare\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\t\x12\r\n\x05words\x18\x03 \x01(\t\x12\r\n\x05score\x18\x04 \x01(\x01\x12\x13\n\x06\x65rrors\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\t\n\x07_errors\"\xdb\x01\n\x04Span\x12\x13\n\x0bstart_token\x18\x01 \x01(\r\x12\x11\n\tend_token\x18\x02 \x01(\r\x12\x1c\n\x0fstart_character\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x1a\n\rend_character\x18\x04 \x01(\rH\x01\x88\x01\x01\x12\x13\n\x0brarity_bits\x18\x05 \x01(\r\x12\x36\n\x07sources\x18\x06 \x03(\x0b\x32%.openledger.attribution.v1.SpanSourceB\x12\n\x10_start_characterB\x10\n\x0e_end_character\"]\n\nSpanSource\x12\x13\n\x0b\x63ontributor\x18\x01 \x01(\t\x12\x14\n\x0crecord_count\x18\x02 \x01(\r\x12\x13\n\x0boccurrences\x18\x03 \x01(\r\x12\x0f\n\x07records\x18\x04 \x03(\t\"]\n\x13ListReceiptsRequest\x12)\n\tpage_size\x18\x01 \x01(\x05\x42\x16\xa2\xbb\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00@\x8f@\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xa2\xbb\x18\x03\x10\xf4\x03\"e\n\x14ListReceiptsResponse\x12\x34\n\x08receipts\x18\x01 \x03(\x0b\x32\".openledger.attribution.v1.Receipt\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"S\n\x0cReceiptEntry\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x33\n\x07receipt\x18\x02 \x01(\x0b\x32\".openledger.attribution.v1.Receipt\"}\n\x13ReadReceiptsRequest\x12\x14\n\x0c\x61\x66ter_offset\x18\x01 \x01(\x04\x12\"\n\x0bmax_entries\x18\x02 \x01(\rB\r\xa2\xbb\x18\t1\x00\x00\x00\x00\x00@\x8f@\x12,\n\x0cwait_seconds\x18\x03 \x01(\x01\x42\x16\xa2\xbb\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00\x00N@\"{\n\x14ReadReceiptsResponse\x12\x38\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\'.openledger.attribution.v1.ReceiptEntry\x12\x16\n\x0ehigh_watermark\x18\x02 \x01(\x04\x12\x11\n\tlog_epoch\x18\x03 \x01(\t\"P\n\x14WatchReceiptsRequest\x12\x14\n\x0c\x61\x66ter_offset\x18\x01 \x01(\x04\x12\"\n\x0bmax_entries\x18\x02 \x01(\rB\r\xa2\xbb\x18\t1\x00\x00\x00\x00\x00@\x8f@\"\x82\x01\n\nDeadLetter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x14\n\x0ctrace_sha256\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"`\n\x16ListDeadLettersRequest\x12)\n\tpage_size\x18\x01 \x01(\x05\x42\x16\xa2\xbb\x18\x12)\x00\x00\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00@\x8f@\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xa2\xbb\x18\x03\x10\xf4\x03\"o\n\x17ListDeadLettersResponse\x12;\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32%.openledger.attribution.v1.DeadLetter\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"H\n\x14GetModelAuditRequest\x12\x30\n\x08revision\x18\x01 \x01(\tB\x1e\xa2\xbb\x18\x1a\x08\x01\"\x16\x61\x64\x61pters/*/revisions/*\"4\n\tAgreement\x12\x0c\n\x04mean\x18\x01 \x01(\x01\x12\x0b\n\x03low\x18\x02 \x01(\x01\x12\x0c\n\x04high\x18\x03 \x01(\x01\"\xbd\x01\n\nModelAudit\x12\x10\n\x08revision\x18\x01 \x01(\t\x12\x0f\n\x07\x61nswers\x18\x02 \x01(\r\x12\x32\n\x04paid\x18\x03 \x01(\x0b\x32$.openledger.attribution.v1.Agreement\x12\x36\n\x08shuffled\x18\x04 \x01(\x0b\x32$.openledger.attribution.v1.Agreement\x12\r\n\x05words\x18\x05 \x01(\t\x12\x11\n\tdocuments\x18\x06 \x03(\t*\xa4\x01\n\nSpansState\x12\x1b\n\x17SPANS_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11SPANS_STATE_READY\x10\x01\x12\x17\n\x13SPANS_STATE_PENDING\x10\x02\x12\x14\n\x10SPANS_STATE_NONE\x10\x03\x12\x16\n\x12SPANS_STATE_ERASED\x10\x04\x12\x1b\n\x17SPANS_STATE_UNAVAILABLE\x10\x05\x32\x8c\x06\n\x12\x41ttributionService\x12^\n\nGetReceipt\x12,.openledger.attribution.v1.GetReceiptRequest\x1a\".openledger.attribution.v1.Receipt\x12\\\n\x07\x45xplain\x12).openledger.attribution.v1.ExplainRequest\x1a&.openledger.attribution.v1.Explanation\x12o\n\x0cListReceipts\x12..openledger.attribution.v1.ListReceiptsRequest\x1a/.openledger.attribution.v1.ListReceiptsResponse\x12o\n\x0cReadReceipts\x12..openledger.attribution.v1.ReadReceiptsRequest\x1a/.openledger.attribution.v1.ReadReceiptsResponse\x12s\n\rWatchReceipts\x12/.openledger.attribution.v1.WatchReceiptsRequest\x1a/.openledger.attribution.v1.ReadReceiptsResponse0\x01\x12x\n\x0fListDeadLetters\x12\x31.openledger.attribution.v1.ListDeadLettersRequest\x1a\x32.openledger.attribution.v1.ListDeadLettersResponse\x12g\n\rGetModelAudit\x12/.openledger.attribution.v1.GetModelAuditRequest\x1a%.openledger.attribution.v1.ModelAuditb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,6 +39,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETRECEIPTREQUEST'].fields_by_name['name']._serialized_options = b'\242\273\030\016\010\001\"\nreceipts/*'
   _globals['_GETRECEIPTREQUEST'].fields_by_name['wait_seconds']._loaded_options = None
   _globals['_GETRECEIPTREQUEST'].fields_by_name['wait_seconds']._serialized_options = b'\242\273\030\022)\000\000\000\000\000\000\000\0001\000\000\000\000\000\000N@'
+  _globals['_EXPLAINREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_EXPLAINREQUEST'].fields_by_name['name']._serialized_options = b'\242\273\030\016\010\001\"\nreceipts/*'
+  _globals['_EXPLAINREQUEST'].fields_by_name['wait_seconds']._loaded_options = None
+  _globals['_EXPLAINREQUEST'].fields_by_name['wait_seconds']._serialized_options = b'\242\273\030\022)\000\000\000\000\000\000\000\0001\000\000\000\000\000\000N@'
   _globals['_LISTRECEIPTSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTRECEIPTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\242\273\030\022)\000\000\000\000\000\000\000\0001\000\000\000\000\000@\217@'
   _globals['_LISTRECEIPTSREQUEST'].fields_by_name['page_token']._loaded_options = None
@@ -55,36 +59,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTDEADLETTERSREQUEST'].fields_by_name['page_token']._serialized_options = b'\242\273\030\003\020\364\003'
   _globals['_GETMODELAUDITREQUEST'].fields_by_name['revision']._loaded_options = None
   _globals['_GETMODELAUDITREQUEST'].fields_by_name['revision']._serialized_options = b'\242\273\030\032\010\001\"\026adapters/*/revisions/*'
+  _globals['_SPANSSTATE']._serialized_start=2570
+  _globals['_SPANSSTATE']._serialized_end=2734
   _globals['_RECEIPT']._serialized_start=142
   _globals['_RECEIPT']._serialized_end=405
   _globals['_RECEIPT_SHARESENTRY']._serialized_start=360
   _globals['_RECEIPT_SHARESENTRY']._serialized_end=405
   _globals['_GETRECEIPTREQUEST']._serialized_start=407
   _globals['_GETRECEIPTREQUEST']._serialized_end=506
-  _globals['_LISTRECEIPTSREQUEST']._serialized_start=508
-  _globals['_LISTRECEIPTSREQUEST']._serialized_end=601
-  _globals['_LISTRECEIPTSRESPONSE']._serialized_start=603
-  _globals['_LISTRECEIPTSRESPONSE']._serialized_end=704
-  _globals['_RECEIPTENTRY']._serialized_start=706
-  _globals['_RECEIPTENTRY']._serialized_end=789
-  _globals['_READRECEIPTSREQUEST']._serialized_start=791
-  _globals['_READRECEIPTSREQUEST']._serialized_end=916
-  _globals['_READRECEIPTSRESPONSE']._serialized_start=918
-  _globals['_READRECEIPTSRESPONSE']._serialized_end=1041
-  _globals['_WATCHRECEIPTSREQUEST']._serialized_start=1043
-  _globals['_WATCHRECEIPTSREQUEST']._serialized_end=1123
-  _globals['_DEADLETTER']._serialized_start=1126
-  _globals['_DEADLETTER']._serialized_end=1256
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=1258
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=1354
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=1356
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=1467
-  _globals['_GETMODELAUDITREQUEST']._serialized_start=1469
-  _globals['_GETMODELAUDITREQUEST']._serialized_end=1541
-  _globals['_AGREEMENT']._serialized_start=1543
-  _globals['_AGREEMENT']._serialized_end=1595
-  _globals['_MODELAUDIT']._serialized_start=1598
-  _globals['_MODELAUDIT']._serialized_end=1787
-  _globals['_ATTRIBUTIONSERVICE']._serialized_start=1790
-  _globals['_ATTRIBUTIONSERVICE']._serialized_end=2476
+  _globals['_EXPLAINREQUEST']._serialized_start=508
+  _globals['_EXPLAINREQUEST']._serialized_end=604
+  _globals['_EXPLANATION']._serialized_start=607
+  _globals['_EXPLANATION']._serialized_end=860
+  _globals['_EXPLAINEDSHARE']._serialized_start=862
+  _globals['_EXPLAINEDSHARE']._serialized_end=969
+  _globals['_SPAN']._serialized_start=972
+  _globals['_SPAN']._serialized_end=1191
+  _globals['_SPANSOURCE']._serialized_start=1193
+  _globals['_SPANSOURCE']._serialized_end=1286
+  _globals['_LISTRECEIPTSREQUEST']._serialized_start=1288
+  _globals['_LISTRECEIPTSREQUEST']._serialized_end=1381
+  _globals['_LISTRECEIPTSRESPONSE']._serialized_start=1383
+  _globals['_LISTRECEIPTSRESPONSE']._serialized_end=1484
+  _globals['_RECEIPTENTRY']._serialized_start=1486
+  _globals['_RECEIPTENTRY']._serialized_end=1569
+  _globals['_READRECEIPTSREQUEST']._serialized_start=1571
+  _globals['_READRECEIPTSREQUEST']._serialized_end=1696
+  _globals['_READRECEIPTSRESPONSE']._serialized_start=1698
+  _globals['_READRECEIPTSRESPONSE']._serialized_end=1821
+  _globals['_WATCHRECEIPTSREQUEST']._serialized_start=1823
+  _globals['_WATCHRECEIPTSREQUEST']._serialized_end=1903
+  _globals['_DEADLETTER']._serialized_start=1906
+  _globals['_DEADLETTER']._serialized_end=2036
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=2038
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=2134
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=2136
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=2247
+  _globals['_GETMODELAUDITREQUEST']._serialized_start=2249
+  _globals['_GETMODELAUDITREQUEST']._serialized_end=2321
+  _globals['_AGREEMENT']._serialized_start=2323
+  _globals['_AGREEMENT']._serialized_end=2375
+  _globals['_MODELAUDIT']._serialized_start=2378
+  _globals['_MODELAUDIT']._serialized_end=2567
+  _globals['_ATTRIBUTIONSERVICE']._serialized_start=2737
+  _globals['_ATTRIBUTIONSERVICE']._serialized_end=3517
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +19,40 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _SpansState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SpansStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SpansState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SPANS_STATE_UNSPECIFIED: _SpansState.ValueType  # 0
+    SPANS_STATE_READY: _SpansState.ValueType  # 1
+    """They were: these are all."""
+    SPANS_STATE_PENDING: _SpansState.ValueType  # 2
+    """The index of the training text is on its way here: ask again."""
+    SPANS_STATE_NONE: _SpansState.ValueType  # 3
+    """There is no such index: the model is the base alone, or was made before there were any."""
+    SPANS_STATE_ERASED: _SpansState.ValueType  # 4
+    """A record was erased, and the index went with it."""
+    SPANS_STATE_UNAVAILABLE: _SpansState.ValueType  # 5
+    """It cannot be had now: the Factory does not answer, or what it gives is not what it promised."""
+
+class SpansState(_SpansState, metaclass=_SpansStateEnumTypeWrapper):
+    """Whether spans could be looked for."""
+
+SPANS_STATE_UNSPECIFIED: SpansState.ValueType  # 0
+SPANS_STATE_READY: SpansState.ValueType  # 1
+"""They were: these are all."""
+SPANS_STATE_PENDING: SpansState.ValueType  # 2
+"""The index of the training text is on its way here: ask again."""
+SPANS_STATE_NONE: SpansState.ValueType  # 3
+"""There is no such index: the model is the base alone, or was made before there were any."""
+SPANS_STATE_ERASED: SpansState.ValueType  # 4
+"""A record was erased, and the index went with it."""
+SPANS_STATE_UNAVAILABLE: SpansState.ValueType  # 5
+"""It cannot be had now: the Factory does not answer, or what it gives is not what it promised."""
+Global___SpansState: _TypeAlias = SpansState  # noqa: Y015
 
 @_typing.final
 class Receipt(_message.Message):
@@ -113,6 +148,204 @@ class GetReceiptRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetReceiptRequest: _TypeAlias = GetReceiptRequest  # noqa: Y015
+
+@_typing.final
+class ExplainRequest(_message.Message):
+    """Names the receipt to explain."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    WAIT_SECONDS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    wait_seconds: _builtins.float
+    """How long to wait for a receipt that is still being computed, and for spans that cannot be found yet."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        wait_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "wait_seconds", b"wait_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainRequest: _TypeAlias = ExplainRequest  # noqa: Y015
+
+@_typing.final
+class Explanation(_message.Message):
+    """A receipt in words.  Its numbers are those of the receipt; nothing here is signed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
+    ANSWER_TOKENS_FIELD_NUMBER: _builtins.int
+    SPANS_FIELD_NUMBER: _builtins.int
+    SPANS_STATE_FIELD_NUMBER: _builtins.int
+    SPANS_WORDS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """receipts/{response}"""
+    answer_tokens: _builtins.int
+    """Tokens of the answer."""
+    spans_state: Global___SpansState.ValueType
+    spans_words: _builtins.str
+    """The same in words."""
+    @_builtins.property
+    def words(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What holds for all of it: what was paid, what the base model's part is, how far these shares are settled."""
+
+    @_builtins.property
+    def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExplainedShare]:
+        """Largest amount first."""
+
+    @_builtins.property
+    def spans(self) -> _containers.RepeatedCompositeFieldContainer[Global___Span]:
+        """In the answer's order; they may overlap.  Only those that stand in records of contributors who are paid."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        words: _abc.Iterable[_builtins.str] | None = ...,
+        shares: _abc.Iterable[Global___ExplainedShare] | None = ...,
+        answer_tokens: _builtins.int = ...,
+        spans: _abc.Iterable[Global___Span] | None = ...,
+        spans_state: Global___SpansState.ValueType = ...,
+        spans_words: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_tokens", b"answer_tokens", "name", b"name", "shares", b"shares", "spans", b"spans", "spans_state", b"spans_state", "spans_words", b"spans_words", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Explanation: _TypeAlias = Explanation  # noqa: Y015
+
+@_typing.final
+class ExplainedShare(_message.Message):
+    """A share and its reason."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """An address, or base, unattributed, platform, developer or stakers."""
+    amount: _builtins.str
+    """Atomic units."""
+    words: _builtins.str
+    score: _builtins.float
+    """Of a contributor: the estimated rise of the answer's loss without it, in nats per token, and how many standard errors
+    of noise that is.
+    """
+    errors: _builtins.float
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        amount: _builtins.str = ...,
+        words: _builtins.str = ...,
+        score: _builtins.float = ...,
+        errors: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_errors", b"_errors", "errors", b"errors"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_errors", b"_errors", "amount", b"amount", "errors", b"errors", "key", b"key", "score", b"score", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__errors: _TypeAlias = _typing.Literal["errors"]  # noqa: Y015
+    _WhichOneofArgType__errors: _TypeAlias = _typing.Literal["_errors", b"_errors"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__errors) -> _WhichOneofReturnType__errors | None: ...
+
+Global___ExplainedShare: _TypeAlias = ExplainedShare  # noqa: Y015
+
+@_typing.final
+class Span(_message.Message):
+    """A part of the answer that stands word for word in training records.  Tokens count from 0."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TOKEN_FIELD_NUMBER: _builtins.int
+    END_TOKEN_FIELD_NUMBER: _builtins.int
+    START_CHARACTER_FIELD_NUMBER: _builtins.int
+    END_CHARACTER_FIELD_NUMBER: _builtins.int
+    RARITY_BITS_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
+    start_token: _builtins.int
+    end_token: _builtins.int
+    """Not included."""
+    start_character: _builtins.int
+    """The same in characters of the answer's text, where the tokenizer is at hand."""
+    end_character: _builtins.int
+    rarity_bits: _builtins.int
+    """How rare these words are: bits, more is rarer."""
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpanSource]: ...
+    def __init__(
+        self,
+        *,
+        start_token: _builtins.int = ...,
+        end_token: _builtins.int = ...,
+        start_character: _builtins.int | None = ...,
+        end_character: _builtins.int | None = ...,
+        rarity_bits: _builtins.int = ...,
+        sources: _abc.Iterable[Global___SpanSource] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_end_character", b"_end_character", "_start_character", b"_start_character", "end_character", b"end_character", "start_character", b"start_character"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end_character", b"_end_character", "_start_character", b"_start_character", "end_character", b"end_character", "end_token", b"end_token", "rarity_bits", b"rarity_bits", "sources", b"sources", "start_character", b"start_character", "start_token", b"start_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__end_character: _TypeAlias = _typing.Literal["end_character"]  # noqa: Y015
+    _WhichOneofArgType__end_character: _TypeAlias = _typing.Literal["_end_character", b"_end_character"]  # noqa: Y015
+    _WhichOneofReturnType__start_character: _TypeAlias = _typing.Literal["start_character"]  # noqa: Y015
+    _WhichOneofArgType__start_character: _TypeAlias = _typing.Literal["_start_character", b"_start_character"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__end_character) -> _WhichOneofReturnType__end_character | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__start_character) -> _WhichOneofReturnType__start_character | None: ...
+
+Global___Span: _TypeAlias = Span  # noqa: Y015
+
+@_typing.final
+class SpanSource(_message.Message):
+    """A contributor in whose records a span stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRIBUTOR_FIELD_NUMBER: _builtins.int
+    RECORD_COUNT_FIELD_NUMBER: _builtins.int
+    OCCURRENCES_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    contributor: _builtins.str
+    """accounts/{address}"""
+    record_count: _builtins.int
+    """Records that it stands in, and how often altogether."""
+    occurrences: _builtins.int
+    @_builtins.property
+    def records(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those records, if they are the caller's: datanets/{datanet}/records/{record}.  At most 100."""
+
+    def __init__(
+        self,
+        *,
+        contributor: _builtins.str = ...,
+        record_count: _builtins.int = ...,
+        occurrences: _builtins.int = ...,
+        records: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contributor", b"contributor", "occurrences", b"occurrences", "record_count", b"record_count", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SpanSource: _TypeAlias = SpanSource  # noqa: Y015
 
 @_typing.final
 class ListReceiptsRequest(_message.Message):

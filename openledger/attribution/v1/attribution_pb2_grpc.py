@@ -40,6 +40,11 @@ class AttributionServiceStub:
                 request_serializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.GetReceiptRequest.SerializeToString,
                 response_deserializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.Receipt.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/openledger.attribution.v1.AttributionService/Explain',
+                request_serializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.Explanation.FromString,
+                _registered_method=True)
         self.ListReceipts = channel.unary_unary(
                 '/openledger.attribution.v1.AttributionService/ListReceipts',
                 request_serializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.ListReceiptsRequest.SerializeToString,
@@ -73,6 +78,14 @@ class AttributionServiceServicer:
 
     def GetReceipt(self, request, context):
         """The receipt of one answer; for its payer, and for the payees it names.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Explain(self, request, context):
+        """One receipt in words: who is paid how much and why, and which parts of the answer stand word for word in what those who
+        are paid gave.  For its payer, and for the payees it names; a contributor is told its own records as well.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,6 +133,11 @@ def add_AttributionServiceServicer_to_server(servicer, server):
                     servicer.GetReceipt,
                     request_deserializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.GetReceiptRequest.FromString,
                     response_serializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.Receipt.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.ExplainRequest.FromString,
+                    response_serializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.Explanation.SerializeToString,
             ),
             'ListReceipts': grpc.unary_unary_rpc_method_handler(
                     servicer.ListReceipts,
@@ -175,6 +193,33 @@ class AttributionService:
             '/openledger.attribution.v1.AttributionService/GetReceipt',
             openledger_dot_attribution_dot_v1_dot_attribution__pb2.GetReceiptRequest.SerializeToString,
             openledger_dot_attribution_dot_v1_dot_attribution__pb2.Receipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.attribution.v1.AttributionService/Explain',
+            openledger_dot_attribution_dot_v1_dot_attribution__pb2.ExplainRequest.SerializeToString,
+            openledger_dot_attribution_dot_v1_dot_attribution__pb2.Explanation.FromString,
             options,
             channel_credentials,
             insecure,

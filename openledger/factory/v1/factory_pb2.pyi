@@ -1645,6 +1645,26 @@ class AdapterRevision(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class PrivateFilesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
     BASE_FIELD_NUMBER: _builtins.int
@@ -1666,6 +1686,7 @@ class AdapterRevision(_message.Message):
     FLAGS_FIELD_NUMBER: _builtins.int
     CARD_FIELD_NUMBER: _builtins.int
     REGISTRATION_FIELD_NUMBER: _builtins.int
+    PRIVATE_FILES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """adapters/{adapter}/revisions/{digest}"""
     owner: _builtins.str
@@ -1712,6 +1733,10 @@ class AdapterRevision(_message.Message):
     def registration(self) -> Global___Registration:
         """Set once the revision is registered on chain."""
 
+    @_builtins.property
+    def private_files(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """SHA-256 by name of the files that are not public; see ReadPrivateFile."""
+
     def __init__(
         self,
         *,
@@ -1736,10 +1761,11 @@ class AdapterRevision(_message.Message):
         flags: _abc.Iterable[Global___ErasureFlag] | None = ...,
         card: _builtins.str = ...,
         registration: Global___Registration | None = ...,
+        private_files: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deprecate_time", b"deprecate_time", "metrics", b"metrics", "registration", b"registration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributions", b"attributions", "base", b"base", "base_sha256", b"base_sha256", "card", b"card", "contributors", b"contributors", "create_time", b"create_time", "deprecate_time", b"deprecate_time", "deprecation_reason", b"deprecation_reason", "evaluation", b"evaluation", "files", b"files", "flags", b"flags", "index_root", b"index_root", "licence", b"licence", "metrics", b"metrics", "name", b"name", "owner", b"owner", "registration", b"registration", "signer", b"signer", "snapshots", b"snapshots", "state", b"state", "use", b"use"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributions", b"attributions", "base", b"base", "base_sha256", b"base_sha256", "card", b"card", "contributors", b"contributors", "create_time", b"create_time", "deprecate_time", b"deprecate_time", "deprecation_reason", b"deprecation_reason", "evaluation", b"evaluation", "files", b"files", "flags", b"flags", "index_root", b"index_root", "licence", b"licence", "metrics", b"metrics", "name", b"name", "owner", b"owner", "private_files", b"private_files", "registration", b"registration", "signer", b"signer", "snapshots", b"snapshots", "state", b"state", "use", b"use"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1963,6 +1989,61 @@ class FlagAdapterRevisionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FlagAdapterRevisionResponse: _TypeAlias = FlagAdapterRevisionResponse  # noqa: Y015
+
+@_typing.final
+class ReadPrivateFileRequest(_message.Message):
+    """Asks for a private file of a revision."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    revision: _builtins.str
+    """adapters/{adapter}/revisions/{digest}"""
+    file: _builtins.str
+    """One of its private_files, such as "span_index.safetensors"."""
+    offset: _builtins.int
+    """Bytes that the caller has already."""
+    def __init__(
+        self,
+        *,
+        revision: _builtins.str = ...,
+        file: _builtins.str = ...,
+        offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "offset", b"offset", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadPrivateFileRequest: _TypeAlias = ReadPrivateFileRequest  # noqa: Y015
+
+@_typing.final
+class ReadPrivateFileResponse(_message.Message):
+    """The next bytes of a private file.  The first message of a stream always comes, also when there are no more bytes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIZE_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    size: _builtins.int
+    """Bytes of the whole file."""
+    data: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        size: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadPrivateFileResponse: _TypeAlias = ReadPrivateFileResponse  # noqa: Y015
 
 @_typing.final
 class ListBaseModelsRequest(_message.Message):

@@ -120,6 +120,11 @@ class FactoryServiceStub:
                 request_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.FlagAdapterRevisionRequest.SerializeToString,
                 response_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.FlagAdapterRevisionResponse.FromString,
                 _registered_method=True)
+        self.ReadPrivateFile = channel.unary_stream(
+                '/openledger.factory.v1.FactoryService/ReadPrivateFile',
+                request_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.ReadPrivateFileRequest.SerializeToString,
+                response_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.ReadPrivateFileResponse.FromString,
+                _registered_method=True)
         self.ListBaseModels = channel.unary_unary(
                 '/openledger.factory.v1.FactoryService/ListBaseModels',
                 request_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.ListBaseModelsRequest.SerializeToString,
@@ -251,6 +256,14 @@ class FactoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadPrivateFile(self, request, context):
+        """A file of a published revision that is not public, since people's texts are in it, from an offset on.  A broken stream
+        goes on after the last byte received.  For Attribution, and for the revision's owner.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListBaseModels(self, request, context):
         """The base models that may be tuned here.
         """
@@ -345,6 +358,11 @@ def add_FactoryServiceServicer_to_server(servicer, server):
                     servicer.FlagAdapterRevision,
                     request_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.FlagAdapterRevisionRequest.FromString,
                     response_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.FlagAdapterRevisionResponse.SerializeToString,
+            ),
+            'ReadPrivateFile': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadPrivateFile,
+                    request_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.ReadPrivateFileRequest.FromString,
+                    response_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.ReadPrivateFileResponse.SerializeToString,
             ),
             'ListBaseModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListBaseModels,
@@ -812,6 +830,33 @@ class FactoryService:
             '/openledger.factory.v1.FactoryService/FlagAdapterRevision',
             openledger_dot_factory_dot_v1_dot_factory__pb2.FlagAdapterRevisionRequest.SerializeToString,
             openledger_dot_factory_dot_v1_dot_factory__pb2.FlagAdapterRevisionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadPrivateFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/openledger.factory.v1.FactoryService/ReadPrivateFile',
+            openledger_dot_factory_dot_v1_dot_factory__pb2.ReadPrivateFileRequest.SerializeToString,
+            openledger_dot_factory_dot_v1_dot_factory__pb2.ReadPrivateFileResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -69,6 +69,10 @@ class FactoryServiceStub:
     """Tells that a record is erased: revisions made from it are flagged, fine-tunes on it are stopped, and what is kept of
     its text here is removed.  For the Datanet.
     """
+    ReadPrivateFile: _grpc.UnaryStreamMultiCallable[_factory_pb2.ReadPrivateFileRequest, _factory_pb2.ReadPrivateFileResponse]
+    """A file of a published revision that is not public, since people's texts are in it, from an offset on.  A broken stream
+    goes on after the last byte received.  For Attribution, and for the revision's owner.
+    """
     ListBaseModels: _grpc.UnaryUnaryMultiCallable[_factory_pb2.ListBaseModelsRequest, _factory_pb2.ListBaseModelsResponse]
     """The base models that may be tuned here."""
 
@@ -112,6 +116,10 @@ class FactoryServiceAsyncStub(FactoryServiceStub):
     FlagAdapterRevision: _aio.UnaryUnaryMultiCallable[_factory_pb2.FlagAdapterRevisionRequest, _factory_pb2.FlagAdapterRevisionResponse]  # type: ignore[assignment]
     """Tells that a record is erased: revisions made from it are flagged, fine-tunes on it are stopped, and what is kept of
     its text here is removed.  For the Datanet.
+    """
+    ReadPrivateFile: _aio.UnaryStreamMultiCallable[_factory_pb2.ReadPrivateFileRequest, _factory_pb2.ReadPrivateFileResponse]  # type: ignore[assignment]
+    """A file of a published revision that is not public, since people's texts are in it, from an offset on.  A broken stream
+    goes on after the last byte received.  For Attribution, and for the revision's owner.
     """
     ListBaseModels: _aio.UnaryUnaryMultiCallable[_factory_pb2.ListBaseModelsRequest, _factory_pb2.ListBaseModelsResponse]  # type: ignore[assignment]
     """The base models that may be tuned here."""
@@ -255,6 +263,16 @@ class FactoryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_factory_pb2.FlagAdapterRevisionResponse, _abc.Awaitable[_factory_pb2.FlagAdapterRevisionResponse]]:
         """Tells that a record is erased: revisions made from it are flagged, fine-tunes on it are stopped, and what is kept of
         its text here is removed.  For the Datanet.
+        """
+
+    @_abc_1.abstractmethod
+    def ReadPrivateFile(
+        self,
+        request: _factory_pb2.ReadPrivateFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_factory_pb2.ReadPrivateFileResponse], _abc.AsyncIterator[_factory_pb2.ReadPrivateFileResponse]]:
+        """A file of a published revision that is not public, since people's texts are in it, from an offset on.  A broken stream
+        goes on after the last byte received.  For Attribution, and for the revision's owner.
         """
 
     @_abc_1.abstractmethod

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import signal
 import socket
-import sys
-from contextlib import asynccontextmanager
 
 import pytest
 
 from openledger import receipt as receipts
 from openledger.attribution.v1 import attribution_pb2 as pb
 from openledger.split import Rule
-from services.kit.testing import SECRET, as_service, served
+from services.kit.testing import as_service, served
+from tests.attribution_process import process
 from tests.attribution_world import (
-    OPERATOR,
     PAYER,
     Peers,
     attribution,
@@ -26,7 +22,6 @@ from tests.attribution_world import (
     read,
     stumbled,
 )
-from tests.needs import ROOT
 
 
 def free_port() -> int:
@@ -100,40 +95,15 @@ async def test_kill_9_of_the_real_process_loses_and_doubles_nothing(around, tmp_
     """`python -m services.attribution`, configured by its environment, killed while it measures."""
     traces = [around.artifacts.trace(number) for number in range(1, 13)]
     around.peers.add(*traces)
-    environment = {
-        **os.environ,
-        "OPENLEDGER_ATTRIBUTION_LISTEN": "127.0.0.1:0",
-        "OPENLEDGER_ATTRIBUTION_DATA_DIR": str(tmp_path / "data"),
-        "OPENLEDGER_ATTRIBUTION_ARTIFACTS_DIR": str(around.artifacts.folder),
-        "OPENLEDGER_ATTRIBUTION_SERVICE_SECRET": SECRET,
-        "OPENLEDGER_ATTRIBUTION_LEDGER": around.where,
-        "OPENLEDGER_ATTRIBUTION_OPENLORA": around.where,
-        "OPENLEDGER_ATTRIBUTION_BASE": str(around.artifacts.adapter.base),
-        "OPENLEDGER_ATTRIBUTION_OPERATORS": json.dumps([OPERATOR.address]),
-        "OPENLEDGER_ATTRIBUTION_TRACES_PER_BATCH": "1",
-    }
-
-    @asynccontextmanager
-    async def process():
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "services.attribution", env=environment,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, cwd=ROOT,
-        )  # fmt: skip
-        assert child.stdout is not None
-        try:
-            async with asyncio.timeout(60):
-                ready = json.loads(await child.stdout.readline())
-            async with as_service("ledger", attribution=f"127.0.0.1:{ready['port']}") as ledger:
-                yield child, ledger
-        finally:
-            if child.returncode is None:
-                child.kill()
-            await child.wait()
-
-    async with process() as (child, ledger):
-        before = await read(ledger, 3, seconds=60)
+    one_by_one = {"OPENLEDGER_ATTRIBUTION_TRACES_PER_BATCH": "1"}
+    async with process(around, tmp_path / "data", **one_by_one) as (child, where):
+        async with as_service("ledger", attribution=where) as ledger:
+            before = await read(ledger, 3, seconds=60)
         child.send_signal(signal.SIGKILL)
-    async with process() as (child, ledger):
+    async with (
+        process(around, tmp_path / "data", **one_by_one) as (child, where),
+        as_service("ledger", attribution=where) as ledger,
+    ):
         entries = await read(ledger, len(traces), seconds=60)
         child.send_signal(signal.SIGTERM)
         async with asyncio.timeout(30):

@@ -72,7 +72,8 @@ def test_every_field_counts_for_the_digest() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "reason"),
     (
-        ("version", "openledger.adapter.v3", "version"),
+        ("version", "openledger.adapter.v4", "version"),
+        ("version", ["openledger.adapter.v1"], "version"),
         ("adapter", "Rare", "adapter must be"),
         ("adapter", "a/b", "adapter must be"),
         ("adapter", 7, "adapter must be a string"),
@@ -231,3 +232,44 @@ def test_bad_terms_are_refused_by_name(field: str, value: object, reason: str) -
 def test_the_new_fields_do_not_belong_into_an_old_manifest() -> None:
     with pytest.raises(ManifestError, match="exactly the fields"):
         from_json(manifest().to_json() | {"licence": "MIT"})
+
+
+# --- version 3: private files -----------------------------------------------------------------------------------------
+
+PRIVATE = {"span_index.safetensors": "ef" * 32}
+
+
+def test_private_files_are_committed_to_and_are_none_of_the_files() -> None:
+    signed = sign(terms(private_files=PRIVATE), FACTORY.private_key)
+    assert parse(signed.to_bytes()) == signed
+    assert json.loads(signed.to_bytes())["version"] == "openledger.adapter.v3"
+    assert signed.private_files == PRIVATE
+    assert not PRIVATE.keys() & signed.files.keys()
+    assert signed.digest != sign(terms(), FACTORY.private_key).digest
+    changed = signed.to_json() | {"private_files": {"span_index.safetensors": SHA}}
+    with pytest.raises(ManifestError, match="signature"):
+        parse(canonical.dumps(changed))
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    (
+        ({}, "private_files must not be empty"),
+        ([], "private_files must be an object"),
+        ({"../x": SHA}, "plain file name"),
+        ({"x": "no"}, "private_files.x"),
+        ({f"f{i}": SHA for i in range(65)}, "at most 64"),
+    ),
+)
+def test_bad_private_files_are_refused(value: object, reason: str) -> None:
+    document = sign(terms(private_files=PRIVATE), FACTORY.private_key).to_json() | {"private_files": value}
+    with pytest.raises(ManifestError, match=reason):
+        from_json(document)
+
+
+def test_private_files_belong_into_no_older_manifest() -> None:
+    for older in (manifest(), sign(terms(), FACTORY.private_key)):
+        with pytest.raises(ManifestError, match="exactly the fields"):
+            from_json(older.to_json() | {"private_files": PRIVATE})
+    with pytest.raises(ManifestError, match="exactly the fields"):
+        manifest(private_files=PRIVATE).to_bytes()

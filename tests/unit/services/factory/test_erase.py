@@ -16,6 +16,7 @@ from services.factory.model import UNFINISHED, Metrics, Revision, State
 from services.factory.run import SnapshotPin
 from services.factory.store_snapshots import Kept
 from services.factory.write import TRAINING
+from services.kit.private_files import PrivateFiles
 
 RECORD, OTHER = "datanets/letters/records/r1", "datanets/letters/records/r11"
 HOLDS, LACKS = (
@@ -97,7 +98,7 @@ async def test_its_texts_are_removed_and_nobody_elses(world, tmp_path):
         save_file({record: np.zeros((2, 3), np.float32)}, workers / name / TRUNK)
     world.write_now(lambda c: erase.note(c, RECORD, "its author's wish"))
     for _ in range(2):
-        await erase.purge(world, kept, workers, RECORD)
+        await erase.purge(world, kept, PrivateFiles(tmp_path / "private"), workers, RECORD)
     assert [kept.has(digest) for digest in (mine, others, nothing)] == [False, True, True]
     assert sorted(file.name for file in outputs[HOLDS].iterdir()) == ["evaluation.json"]
     assert len(list(outputs[LACKS].iterdir())) == 2
@@ -112,5 +113,22 @@ async def test_no_text_stays_of_a_run_whose_fine_tune_came_to_nothing(world, tmp
         (workers / name / PRIVATE_EVALUATION).write_text("{}")
     world.write_now(lambda c: erase.note(c, RECORD, "its author's wish"))
     for _ in range(2):
-        await erase.purge(world, kept, workers, RECORD)
+        await erase.purge(world, kept, PrivateFiles(tmp_path / "private"), workers, RECORD)
     assert [file.parent.name for file in workers.rglob(PRIVATE_EVALUATION)] == ["3" * 64]
+
+
+async def test_private_files_of_what_was_made_from_it_are_removed_published_or_not(world, job, tmp_path):
+    private, source = PrivateFiles(tmp_path / "private"), tmp_path / "source"
+    source.write_bytes(b"texts")
+    unpublished, elsewhere = "11" * 32, "22" * 32
+    for digest, pin in ((unpublished, HOLDS), (elsewhere, LACKS)):
+        made = replace(job, id=digest, snapshots=(pin,), revision=f"adapters/letters/revisions/{digest}")
+        world.write_now(lambda c, m=made: store.add_fine_tune(c, m, "made"))
+    for digest in (HOLDS.root, LACKS.root, unpublished, elsewhere):
+        private.put(digest, "span_index.safetensors", source)
+    kept, workers = ArtifactStore(tmp_path / "records"), tmp_path / "executor"
+    # The fixture's fine-tunes do not name their revisions: those are found by their flags.
+    world.write_now(lambda c: erase.note(c, RECORD, "its author's wish"))
+    for _ in range(2):
+        await erase.purge(world, kept, private, workers, RECORD)
+    assert private.revisions() == sorted((LACKS.root, elsewhere))

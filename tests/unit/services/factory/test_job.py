@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import json
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -11,6 +12,7 @@ from dataclasses import replace
 import pytest
 
 from openledger import base_models, manifest
+from openledger.adapters import SPAN_INDEX
 from openledger.artifacts import ArtifactStore
 from openledger.influence.adapter_config import AdapterConfig
 from services.factory import erase, event_log, gather, store, store_events, store_snapshots
@@ -21,8 +23,10 @@ from services.factory.gather import Gatherer
 from services.factory.job import Limits, Runner
 from services.factory.lineage import PRIVATE_EVALUATION
 from services.factory.model import UNFINISHED, State
+from services.factory.private_work import PrivateWork
 from services.factory.run import SnapshotPin
 from services.kit.executor import Done, TaskFailed
+from services.kit.private_files import PrivateFiles
 from tests.factory_world import SECOND, SNAPSHOT, ListSource, address, root_of, snapshot_records
 
 RESULT = {
@@ -37,6 +41,7 @@ RESULT = {
 TRAINED = {"metrics": RESULT["metrics"]}
 HANG = object()
 KEY = "0x" + "11" * 32
+PRIVATE = "services.factory.private_task:span_index"
 
 
 class Script:
@@ -49,6 +54,9 @@ class Script:
         self.may_stop.set()
 
     async def run(self, shard, report):
+        if shard.task == PRIVATE:
+            (self.folder / SPAN_INDEX).write_bytes(b"texts")
+            return Done(self.folder, {"files": {SPAN_INDEX: hashlib.sha256(b"texts").hexdigest()}})
         self.shards.append(shard)
         step = self.steps.pop(0) if self.steps else RESULT
         phase = step.get("hang", "training") if isinstance(step, dict) else "training"
@@ -71,6 +79,9 @@ class Script:
         self.discarded.append(shard)
 
     async def remove(self, shard):
+        if shard.task == PRIVATE:
+            (self.folder / SPAN_INDEX).unlink(missing_ok=True)
+            return
         self.removed.append(shard)
 
 
@@ -100,7 +111,9 @@ def work(database, source, tmp_path):
         script, bell = Script(tmp_path, steps), Bell()
         admission = Admission(source, ("tiny",), {})
         gatherer = Gatherer(database, source, ArtifactStore(tmp_path / "records"))
-        runner = Runner(database, admission, gatherer, script, bell, limits, KEY)
+        script.private = PrivateFiles(tmp_path / "private")
+        withheld = PrivateWork(database, script, script.private, KEY)
+        runner = Runner(database, admission, gatherer, script, withheld, bell, limits, KEY)
         running = asyncio.create_task(runner.run())
         script.bell = bell
         yield script
@@ -625,3 +638,54 @@ async def test_a_part_that_is_cancelled_is_stopped_and_swept(database, audited, 
                 await asyncio.sleep(0.01)
     assert script.stopped == 1
     assert script.discarded == script.shards
+
+
+# --- private files ----------------------------------------------------------------------------------------------------
+
+
+async def test_private_files_are_named_by_the_manifest_kept_by_revision_and_nowhere_else(
+    database, queue, work, tmp_path
+):
+    queue("a")
+    async with work() as script:
+        done = await at(database, "a", ENDED)
+    made = manifest.parse(done.manifest)
+    assert made.private_files == {SPAN_INDEX: hashlib.sha256(b"texts").hexdigest()}
+    assert script.private.place(made.digest, SPAN_INDEX).read_bytes() == b"texts"
+    assert not (tmp_path / SPAN_INDEX).exists(), "the worker's copy is gone"
+
+
+async def test_nothing_private_stays_of_what_came_to_nothing_at_the_last_moment(database, queue, work, monkeypatch):
+    queue("a", "b")
+    keep = PrivateWork.keep
+
+    async def cancelled(self, *arguments):
+        await keep(self, *arguments)
+        await database.write(lambda c: store.move(c, "a", State.CANCELLED, "cancelled"))
+
+    monkeypatch.setattr(PrivateWork, "keep", cancelled)
+    async with work() as script:
+        await at(database, "a", {State.CANCELLED})
+        done = await at(database, "b", {State.SUCCEEDED})
+        assert script.private.revisions() == [manifest.parse(done.manifest).digest]
+
+
+async def test_nothing_private_stays_of_what_was_being_made_when_the_service_died(database, queue, work, tmp_path):
+    queue("a")
+    PrivateFiles(tmp_path / "private").partial("ee" * 32, SPAN_INDEX).write_bytes(b"te")
+    async with work() as script:
+        done = await at(database, "a", ENDED)
+        assert script.private.revisions() == [manifest.parse(done.manifest).digest]
+
+
+async def test_private_files_that_cannot_be_made_fail_it_with_their_reason(database, queue, work, monkeypatch):
+    queue("a")
+
+    async def fails(self, run, tell):
+        raise TaskFailed("MemoryError", "no room")
+
+    monkeypatch.setattr(PrivateWork, "make", fails)
+    async with work() as script:
+        failed = await at(database, "a", ENDED)
+    assert (failed.state, failed.reason, failed.manifest) == (State.FAILED, "OUT_OF_MEMORY", b"")
+    assert script.private.revisions() == []

@@ -17,6 +17,7 @@ from services.factory.publish import check_erased, name_it, put_artifacts
 from services.factory.run import SnapshotPin
 from services.factory.store_snapshots import Kept, put_snapshot
 from services.kit.errors import Fault
+from services.kit.private_files import PrivateFiles
 from tests.factory_world import SNAPSHOT, address
 
 KEY = "0x" + "11" * 32
@@ -57,20 +58,25 @@ def done(job, tmp_path):
 
 
 @pytest.fixture
+def private(tmp_path):
+    return PrivateFiles(tmp_path / "private")
+
+
+@pytest.fixture
 def artifacts(tmp_path):
     return ArtifactStore(tmp_path / "artifacts")
 
 
-async def test_files_and_manifest_are_artifacts_under_their_digests(done, artifacts):
-    revision = await put_artifacts(done, artifacts)
+async def test_files_and_manifest_are_artifacts_under_their_digests(done, artifacts, private):
+    revision = await put_artifacts(done, artifacts, private)
     document = manifest.parse(artifacts.get(revision.name.rpartition("/")[2]))
     assert document.contributors == {address(1): 6, address(2): 3}
     for name, digest in document.files.items():
         assert artifacts.get(digest) == f"the bytes of {name}".encode()
 
 
-async def test_the_card_names_the_revision_and_its_terms(done, artifacts):
-    revision = await put_artifacts(done, artifacts)
+async def test_the_card_names_the_revision_and_its_terms(done, artifacts, private):
+    revision = await put_artifacts(done, artifacts, private)
     card = artifacts.get(revision.card).decode()
     assert card.startswith("---\n")
     for words in (revision.name, "license: cc-by-4.0", "Nothing was measured before publishing"):
@@ -78,14 +84,14 @@ async def test_the_card_names_the_revision_and_its_terms(done, artifacts):
     assert revision.card not in manifest.parse(done.manifest).files.values()
 
 
-async def test_once_published_the_trained_files_are_not_needed_any_more(done, artifacts, tmp_path):
-    first = await put_artifacts(done, artifacts)
+async def test_once_published_the_trained_files_are_not_needed_any_more(done, artifacts, private, tmp_path):
+    first = await put_artifacts(done, artifacts, private)
     for name in manifest.FILES:
         (tmp_path / "output" / name).unlink()
-    assert (await put_artifacts(done, artifacts)).name == first.name
+    assert (await put_artifacts(done, artifacts, private)).name == first.name
 
 
-async def test_what_trainings_again_gave_is_published_from_where_it_lies(job, done, artifacts, tmp_path):
+async def test_what_trainings_again_gave_is_published_from_where_it_lies(job, done, artifacts, private, tmp_path):
     judged = Audit("they agree", (), 0, 0, None, (), False, (), 0, 0, 1.0, 3, 9, "ab" * 32)
     (tmp_path / "audit").mkdir()
     (tmp_path / "audit" / FILE).write_bytes(judged.to_bytes())
@@ -97,7 +103,7 @@ async def test_what_trainings_again_gave_is_published_from_where_it_lies(job, do
     told = with_audit(trained, {"files": files, "words": judged.words})
     made = lineage(job, told)
     audited = replace(done, manifest=made.to_bytes(), revision=made.revision, audit_output=str(tmp_path / "audit"))
-    revision = await put_artifacts(audited, artifacts)
+    revision = await put_artifacts(audited, artifacts, private)
     assert artifacts.get(manifest.parse(made.to_bytes()).files[FILE]) == judged.to_bytes()
     assert artifacts.has(files[LEFT_OUT_INDEX])
     assert "## Audit\n\nthey agree" in artifacts.get(revision.card).decode()
@@ -105,22 +111,22 @@ async def test_what_trainings_again_gave_is_published_from_where_it_lies(job, do
 
 
 @pytest.mark.parametrize("harm", ("changed", "missing"))
-async def test_files_that_are_not_what_was_trained_are_not_published(done, artifacts, tmp_path, harm):
+async def test_files_that_are_not_what_was_trained_are_not_published(done, artifacts, private, tmp_path, harm):
     file = tmp_path / "output" / "adapter_model.safetensors"
     file.unlink()
     if harm == "changed":
         file.write_bytes(b"other bytes")
     with pytest.raises(Fault) as fault:
-        await put_artifacts(done, artifacts)
+        await put_artifacts(done, artifacts, private)
     assert fault.value.reason == "ADAPTER_LOST"
     assert not artifacts.has(canonical.sha256(b"other bytes"))
     assert not artifacts.has(done.revision.rpartition("/")[2]), "the manifest comes last"
 
 
 @pytest.mark.parametrize("state", [s for s in State if s is not State.SUCCEEDED])
-async def test_only_what_succeeded_is_published(job, artifacts, state):
+async def test_only_what_succeeded_is_published(job, artifacts, private, state):
     with pytest.raises(Fault) as fault:
-        await put_artifacts(replace(job, state=state), artifacts)
+        await put_artifacts(replace(job, state=state), artifacts, private)
     assert fault.value.reason == "NOT_SUCCEEDED"
 
 
@@ -158,7 +164,7 @@ def test_further_files_are_named_by_the_manifest_and_the_evaluation_among_them(j
     assert made.licence == "CC-BY-4.0"
 
 
-async def test_an_adapter_whose_data_are_erased_is_not_named_any_more(database, done, artifacts):
+async def test_an_adapter_whose_data_are_erased_is_not_named_any_more(database, done, artifacts, private):
     record, pin = "datanets/letters/records/r1", done.snapshots[0]
 
     def keep(c):
@@ -168,7 +174,7 @@ async def test_an_adapter_whose_data_are_erased_is_not_named_any_more(database, 
 
     database.write_now(keep)
     database.read_now(lambda c: check_erased(c, done))
-    revision = await put_artifacts(done, artifacts)
+    revision = await put_artifacts(done, artifacts, private)
     database.write_now(lambda c: erase.note(c, record, "its author's wish"))
     for verb in (lambda c: check_erased(c, done), lambda c: name_it(c, done, revision)):
         with pytest.raises(Fault) as fault:
@@ -177,7 +183,7 @@ async def test_an_adapter_whose_data_are_erased_is_not_named_any_more(database, 
     assert database.read_now(lambda c: store_revisions.find_revision(c, revision.name)) is None
 
 
-async def test_what_has_a_name_keeps_it_when_its_data_are_erased(database, done, artifacts):
+async def test_what_has_a_name_keeps_it_when_its_data_are_erased(database, done, artifacts, private):
     record = "datanets/letters/records/r1"
 
     def keep(c):
@@ -186,9 +192,27 @@ async def test_what_has_a_name_keeps_it_when_its_data_are_erased(database, done,
         put_snapshot(c, done.snapshots[0], Kept("00" * 32, {"": 1}), [record])
 
     database.write_now(keep)
-    revision = await put_artifacts(done, artifacts)
+    revision = await put_artifacts(done, artifacts, private)
     first = database.write_now(lambda c: name_it(c, done, revision))
     database.write_now(lambda c: erase.note(c, record, "its author's wish"))
     again = database.write_now(lambda c: name_it(c, done, revision))
     assert again.name == first.name
     assert [flag.record for flag in again.flags] == [record]
+
+
+async def test_a_private_file_must_be_there_until_it_is_public_and_never_becomes_an_artifact(
+    job, done, artifacts, private, tmp_path
+):
+    (tmp_path / "index").write_bytes(b"texts")
+    digest = hashlib.sha256(b"texts").hexdigest()
+    made = lineage(job, result(tmp_path / "again") | {"private_files": {"span_index.safetensors": digest}})
+    withheld = replace(done, manifest=made.to_bytes(), revision=made.revision)
+    with pytest.raises(Fault) as fault:
+        await put_artifacts(withheld, artifacts, private)
+    assert (fault.value.reason, fault.value.metadata["file"]) == ("ADAPTER_LOST", "span_index.safetensors")
+    assert not artifacts.has(made.digest), "nothing is promised that is not there"
+    private.put(made.digest, "span_index.safetensors", tmp_path / "index")
+    revision = await put_artifacts(withheld, artifacts, private)
+    assert not artifacts.has(digest)
+    private.remove(made.digest)
+    assert (await put_artifacts(withheld, artifacts, private)).name == revision.name, "erased since: the name stays"

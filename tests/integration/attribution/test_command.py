@@ -1,0 +1,55 @@
+"""`openledger explain` against the service: what people type, and what they see."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+from typer.testing import CliRunner
+
+from openledger.cli.connection import Connection
+from openledger.cli.main import app
+from tests.attribution_world import PAYER, STRANGER
+from tests.integration.attribution.test_explain import ANSWER, Someone, answered, revision  # noqa: F401 - a fixture
+
+
+@pytest.fixture
+def command(around, monkeypatch):
+    """Runs `openledger explain` as somebody."""
+
+    async def run(who, where, *words, status=0):
+        @asynccontextmanager
+        async def as_them(self, *, signed_in=True):
+            async with around.client(who, where) as mine:
+                yield mine
+
+        monkeypatch.setattr(Connection, "client", as_them)
+        arguments, wide = ["explain", *words], {"COLUMNS": "250"}
+        result = await asyncio.to_thread(CliRunner().invoke, app, arguments, env=wide)
+        assert result.exit_code == status, result.output
+        return result.stderr if status else result.stdout
+
+    return run
+
+
+async def test_an_answer_is_explained_in_words_and_as_json(command, around, revision):  # noqa: F811
+    first = around.artifacts.adapter.contributors[0]
+    async with answered(around, revision) as (where, _, receipt):
+        told = await command(PAYER, where, "responses/r1")
+        for words in ("The answer cost 1 OPEN", "provisional", first, "said just as well", "1 record, 1 time ",
+                      f"0-{len(ANSWER)}", "nobody is paid by them"):  # fmt: skip
+            assert words in told
+        assert "r1-2" not in told
+        assert "r1-2" in await command(Someone(first), where, "receipts/r1")
+        document = json.loads(await command(PAYER, where, "r1", "--json", "--wait", "5"))
+    assert document["spans_state"] == "SPANS_STATE_READY"
+    assert {share["key"]: int(share["amount"]) for share in document["shares"]} == receipt.shares
+
+
+async def test_what_cannot_be_told_is_said_and_ends_with_1(command, around):
+    async with answered(around, around.artifacts.adapter.revision) as (where, _, _):
+        assert "was made before there" in await command(PAYER, where, "r1")
+        assert "RECEIPT_NOT_FOUND" in await command(STRANGER, where, "r1", "--wait", "0", status=1)
+        assert "Invalid value" in await command(PAYER, where, "r1", "--wait", "61", status=2)

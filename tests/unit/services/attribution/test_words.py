@@ -1,0 +1,85 @@
+"""What is said of a receipt is what stands in it."""
+
+from __future__ import annotations
+
+import pytest
+
+from openledger import split
+from openledger.receipt import Model, Receipt
+from openledger.split import NAT, Evidence, Rule
+from services.attribution import words
+
+ANNE, BERT, CAROL = (f"0x{n}{n}" + "00" * 19 for n in "abc")
+FEE, PLATFORM_FEE = 10**18, 10**16
+
+
+def receipt(rule=Rule(), method="shadow-trajectories.v1", **evidence):  # noqa: B008 - frozen
+    measured = Evidence(
+        **{
+            "nll_base": 2 * NAT,
+            "nll_model": NAT,
+            "scores": {ANNE: 3 * NAT, BERT: NAT, CAROL: -NAT},
+            "placebos": (NAT // 10, -NAT // 10),
+            "errors": {ANNE: NAT // 10, BERT: NAT // 5, CAROL: NAT // 10},
+        }
+        | evidence
+    )
+    shares = split.split_fee(FEE, PLATFORM_FEE, measured, rule)
+    return Receipt("responses/r1", "ab" * 32, "accounts/0x" + "0c" * 20, "leases/1", Model("b", "cd" * 32, "", ""),
+                   method, rule, measured, FEE, PLATFORM_FEE, shares, "0x" + "0d" * 20, "0x" + "0f" * 20)  # fmt: skip
+
+
+def by_key(made):
+    return {share.key: share for share in words.shares(made)}
+
+
+def test_every_share_has_its_reason_and_the_largest_comes_first():
+    made = receipt()
+    told = words.shares(made)
+    assert {share.key: share.amount for share in told} == made.shares
+    assert [share.amount for share in told] == sorted(made.shares.values(), reverse=True)
+    assert all(share.words for share in told)
+    assert CAROL not in by_key(made), "who is not paid is not named"
+
+
+def test_a_contributors_score_is_told_with_its_noise():
+    anne = by_key(receipt())[ANNE]
+    assert (anne.score, anne.errors) == (3.0, 30.0)
+    for said in ("3 nat less probable", "75.0% of what all contributors' records did", "30.0 standard errors",
+                 "2 are taken off"):  # fmt: skip
+        assert said in anne.words
+    assert "20 % of the data's part" not in anne.words
+    assert "at most 20 % of the data's part" in by_key(receipt(Rule(cap_bps=2000)))[ANNE].words
+
+
+def test_the_base_models_part_is_told_as_it_was_measured():
+    fee, base, noise, provisional = words.summary(receipt())
+    assert fee.startswith("The answer cost 1 OPEN. Of it 0.01 is the platform's")
+    assert "20 % is the developer's and 10 % the stakers'. 0.693 OPEN is left" in fee
+    assert "36.79 % as probable" in base, "exp(-1)"
+    assert "2 placebos" in noise
+    assert "0.1 nat per token" in noise
+    assert "2 standard errors" in noise
+    assert "as if it were the only one" in provisional
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    (
+        ({"nll_base": NAT}, "the data changed nothing for the better"),
+        ({"nll_base": NAT // 2}, "the data changed nothing for the better"),
+        ({"method": "base.v1", "scores": {}, "errors": {}, "placebos": (), "nll_base": NAT}, "answered alone"),
+    ),
+)
+def test_a_base_model_that_takes_all_is_told_why(changes, said):
+    made = receipt(**changes)
+    assert said in words.summary(made)[1]
+    assert not by_key(made).keys() & {ANNE, BERT, CAROL, split.UNATTRIBUTED}
+
+
+def test_without_placebos_noise_is_said_to_be_unknown():
+    made = receipt(placebos=(), errors={ANNE: 0, BERT: 0, CAROL: 0})
+    assert "trained without placebos" in words.summary(made)[2]
+    anne = by_key(made)[ANNE]
+    assert anne.errors is None
+    assert "standard errors" not in anne.words
