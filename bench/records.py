@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from bench import result
 from bench.lds.study import Setting, address
 from openledger.influence import drill_down, record_scores
+from openledger.influence.agreement import spearman
 from openledger.influence.metric import KINDS, Metric
 from openledger.influence.parameters import Parameter
 from openledger.influence.quantize import quantise
@@ -145,7 +145,7 @@ def _bytes(projection: Projection, answers: Floats, records: Floats, norms: Floa
 def compared(found: Floats, exact: Floats) -> dict[str, float]:
     """Means over answers [Q, N]: Spearman over records, share of the true top ten that is found, same record first."""
     count = min(TOP, exact.shape[1])
-    ranks = [float(spearmanr(*pair)[0]) for pair in zip(found, exact, strict=True)]
+    ranks = [float(spearman(*pair)) for pair in zip(found, exact, strict=True)]
     best = [[set(np.argsort(-scores, kind="stable")[:count].tolist()) for scores in side] for side in (found, exact)]
     recall = [len(ours & theirs) / count for ours, theirs in zip(*best, strict=True)]
     first = np.mean(found.argmax(1) == exact.argmax(1))
