@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
-SCRIPTS = ("attribute", "demo", "errors", "lds", "many", "spans", "train")
+SCRIPTS = ("attribute", "demo", "errors", "lds", "many", "records", "spans", "train")
 
 
 def main() -> None:

@@ -85,6 +85,18 @@ def _bilinear(study: Study, run: TrainingRun, query: int, displacements: Tensor)
     return (total / 2).double().numpy()
 
 
+def of_everything(run: TrainingRun, end: End) -> record_scores.Gradients:
+    """The end of training, as scorers of records look at it."""
+    optimizer, state = run.shadows.optimizer, run.shadows.state()
+    return record_scores.Gradients(
+        end.queries.numpy(),
+        end.records.numpy(),
+        sizes(run.adapter.parameters),
+        (state["v"] / (1 - optimizer.second**run.done)).numpy(),
+        (state["m"] / (1 - optimizer.first**run.done)).numpy(),
+    )
+
+
 def scores(study: Study, truth: Truth, run: StudiedRun, end: End) -> dict[str, Floats]:
     """Every estimator's scores [Q, C]."""
     people = study.setting.contributors
@@ -128,14 +140,7 @@ def _of_halves(run: StudiedRun, end: End) -> dict[str, Floats]:
 
 def _of_records(study: Study, run: TrainingRun, end: End) -> dict[str, Floats]:
     """The field's scorers on gradients at the end of training, summed over each contributor's records."""
-    optimizer, state = run.shadows.optimizer, run.shadows.state()
-    gradients = record_scores.Gradients(
-        end.queries.numpy(),
-        end.records.numpy(),
-        sizes(run.adapter.parameters),
-        (state["v"] / (1 - optimizer.second**run.done)).numpy(),
-        (state["m"] / (1 - optimizer.first**run.done)).numpy(),
-    )
+    gradients = of_everything(run, end)
     scorers: dict[str, record_scores.RecordScorer] = dict(record_scores.SCORERS)
     for damping in (0.1, 1.0, 10.0, 100.0):
         scorers[f"fisher, damping {damping:g}"] = record_scores.Fisher(damping=damping)

@@ -110,11 +110,21 @@ class Less:
         v, m = gradients.adam(), gradients.first_moment
 
         def step(block: Floats, columns: slice) -> Floats:
-            momentum = 0.0 if m is None else self.first * _float64(m[columns])
-            square = self.second * _float64(v[columns]) + (1 - self.second) * block**2
-            return (momentum + (1 - self.first) * block) / (np.sqrt(square) + self.epsilon)
+            return self.step(block, v[columns], None if m is None else m[columns])
 
         return _cosines(gradients.queries, *_dots(gradients, step))
+
+    def step(
+        self,
+        records: npt.NDArray[np.floating],
+        second_moment: npt.NDArray[np.floating],
+        first_moment: npt.NDArray[np.floating] | None = None,
+    ) -> Floats:
+        """U(g) of gradients [n, P] for moments [P]."""
+        gradients = _float64(records)
+        momentum = 0.0 if first_moment is None else self.first * _float64(first_moment)
+        square = self.second * _float64(second_moment) + (1 - self.second) * gradients**2
+        return (momentum + (1 - self.first) * gradients) / (np.sqrt(square) + self.epsilon)
 
 
 @dataclass(frozen=True)

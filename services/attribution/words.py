@@ -72,15 +72,21 @@ def _noise(receipt: Receipt) -> Iterator[str]:
     evidence = receipt.evidence
     if not evidence.scores:
         return
+    yield (
+        f"Scores are estimates: {receipt.rule.noise_z_milli / 1000:g} standard errors are taken off every "
+        "contributor's credit."
+    )
     if evidence.placebos:
         count, size = len(evidence.placebos), _nats(root_mean_square(evidence.placebos))
         yield (
-            f"What noise scores is known from {count} placebo{'s' * (count > 1)}, contributors that do not exist: "
-            f"{size} nat per token. {receipt.rule.noise_z_milli / 1000:g} standard errors of it are taken off every "
-            "contributor's credit."
+            f"Contributors that do not exist score {size} nat per token here ({count} placebo{'s' * (count > 1)}): "
+            "they show how much of that noise is left when answers are settled together."
         )
-    else:
-        yield "The model was trained without placebos: what noise scores is not known, and nothing is taken off for it."
+    if evidence.trust_bps != BASIS_POINTS:
+        yield (
+            f"The model's audit found that its scores disagree with really leaving contributors out, so only "
+            f"{_bps(evidence.trust_bps)} of the data's part is divided by them."
+        )
 
 
 def _provisional() -> str:
@@ -98,7 +104,7 @@ def _share(receipt: Receipt, key: str, amount: int) -> Share:
         return Share(key, amount, _contributor(receipt, key, errors), score / NAT, errors)
     reasons = {
         split.BASE: "what the base model alone would have said just as well",
-        split.UNATTRIBUTED: "belongs to the data and cannot be told from noise, or is above the cap: nobody's until "
+        split.UNATTRIBUTED: "belongs to the data, and is noise, above the cap, or not believed: nobody's until "
         "governance says otherwise",
         split.PLATFORM: "the platform's fee",
         split.DEVELOPER: f"{_bps(rule.developer_bps)} of the fee less the platform's, for whoever tuned the model",
@@ -116,7 +122,7 @@ def _contributor(receipt: Receipt, who: str, errors: float | None) -> str:
         f"{score / positive:.1%} of what all contributors' records did for it"
     )
     if errors is not None:
-        told += f", and {errors:.1f} standard errors of noise, of which {rule.noise_z_milli / 1000:g} are taken off"
+        told += f", and {errors:.1f} of its standard errors, of which {rule.noise_z_milli / 1000:g} are taken off"
     if rule.cap_bps < BASIS_POINTS:
         told += f"; at most {_bps(rule.cap_bps)} of the data's part is paid to one"
     return told

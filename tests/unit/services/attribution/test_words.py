@@ -45,7 +45,7 @@ def test_every_share_has_its_reason_and_the_largest_comes_first():
 def test_a_contributors_score_is_told_with_its_noise():
     anne = by_key(receipt())[ANNE]
     assert (anne.score, anne.errors) == (3.0, 30.0)
-    for said in ("3 nat less probable", "75.0% of what all contributors' records did", "30.0 standard errors",
+    for said in ("3 nat less probable", "75.0% of what all contributors' records did", "30.0 of its standard errors",
                  "2 are taken off"):  # fmt: skip
         assert said in anne.words
     assert "20 % of the data's part" not in anne.words
@@ -53,13 +53,13 @@ def test_a_contributors_score_is_told_with_its_noise():
 
 
 def test_the_base_models_part_is_told_as_it_was_measured():
-    fee, base, noise, provisional = words.summary(receipt())
+    fee, base, errors, noise, provisional = words.summary(receipt())
     assert fee.startswith("The answer cost 1 OPEN. Of it 0.01 is the platform's")
     assert "20 % is the developer's and 10 % the stakers'. 0.693 OPEN is left" in fee
     assert "36.79 % as probable" in base, "exp(-1)"
     assert "2 placebos" in noise
     assert "0.1 nat per token" in noise
-    assert "2 standard errors" in noise
+    assert "2 standard errors are taken off" in errors
     assert "as if it were the only one" in provisional
 
 
@@ -77,9 +77,13 @@ def test_a_base_model_that_takes_all_is_told_why(changes, said):
     assert not by_key(made).keys() & {ANNE, BERT, CAROL, split.UNATTRIBUTED}
 
 
-def test_without_placebos_noise_is_said_to_be_unknown():
+def test_an_error_that_is_not_known_is_not_told():
     made = receipt(placebos=(), errors={ANNE: 0, BERT: 0, CAROL: 0})
-    assert "trained without placebos" in words.summary(made)[2]
+    assert not any("placebo" in said for said in words.summary(made))
     anne = by_key(made)[ANNE]
     assert anne.errors is None
     assert "standard errors" not in anne.words
+
+
+def test_scores_that_are_believed_in_part_are_told():
+    assert "only 25 % of the data's part is divided" in words.summary(receipt(trust_bps=2_500))[4]
