@@ -60,7 +60,7 @@ FULL, QUICK = Size(100, 100), Size(4, 20)
 def main(*, quick: bool) -> None:
     """Measure; writes bench/results/spans.json, or spans-quick.json."""
     size = QUICK if quick else FULL
-    text = corpus(size.megabytes)
+    text, load = corpus(size.megabytes), os.getloadavg()[0]
     drawn = answers(text, size.answers)
     place = folder() / f"{size.megabytes}-answers.json"
     place.write_text(json.dumps(drawn))
@@ -68,7 +68,9 @@ def main(*, quick: bool) -> None:
     ours = _in_its_own_process("ours", size)
     asked = [one["answer"] for one in drawn[::PEER_EVERY]]
     theirs, missing = peer.measure(text, asked, folder() / f"{size.megabytes}-infini-gram")
-    settings = vars(size) | {"quick": quick, "answer_tokens": TOKENS, "rounds": ROUNDS} | text.about
+    settings = (
+        vars(size) | {"quick": quick, "answer_tokens": TOKENS, "rounds": ROUNDS, "load_at_start": load} | text.about
+    )
     if missing:
         settings["infini_gram_missing"] = missing
     rows = [_row(kind, drawn, ours, theirs) for kind in KINDS]
@@ -185,14 +187,15 @@ def build_index(size: Size) -> dict[str, float]:
 
     text = corpus(size.megabytes)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    begun = time.perf_counter()
+    begun, worked = time.perf_counter(), time.process_time()
     file = build(text.documents, owners=len(text.owners), salt=SALT)
-    seconds = time.perf_counter() - begun
+    seconds, worked = time.perf_counter() - begun, time.process_time() - worked
     _place(size).write_bytes(file)
     return {
         "bytes_per_token": len(file) / text.tokens,
         "file_mb": len(file) / 2**20,
         "build_seconds": seconds,
+        "build_cpu_seconds": worked,
         "build_seconds_per_million_tokens": seconds / text.tokens * 1e6,
         "build_peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "build_memory_before_mb": before,

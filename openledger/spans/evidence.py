@@ -138,13 +138,14 @@ def _echoed(prompt: Sequence[int], answer: Sequence[int], run: int) -> Bools:
 
 def _trimmed(spans: list[tuple[int, int]], may_begin: Bools, may_end: Bools) -> list[tuple[int, int]]:
     """Spans cut at both ends to where one may begin and end, without those that then lie in another."""
-    cut: list[tuple[int, int]] = []
-    for start, end in spans:
-        begins, ends = np.flatnonzero(may_begin[start:end]), np.flatnonzero(may_end[start:end])
-        if len(begins) and len(ends) and begins[0] <= ends[-1]:
-            cut.append((start + int(begins[0]), start + int(ends[-1]) + 1))
+    begins = np.append(np.flatnonzero(may_begin), len(may_begin))
+    ends = np.append(0, np.flatnonzero(may_end) + 1)
+    given = np.array(spans)
+    first = begins[np.searchsorted(begins, given[:, 0])].tolist()
+    last = ends[np.searchsorted(ends, given[:, 1], side="right") - 1].tolist()
+    cut = {(start, end) for start, end in zip(first, last, strict=True) if start < end}
     kept: list[tuple[int, int]] = []
-    for span in sorted(set(cut), key=lambda span: (span[0], -span[1])):
+    for span in sorted(cut, key=lambda span: (span[0], -span[1])):
         if not kept or span[1] > kept[-1][1]:
             kept.append(span)
     return kept
