@@ -72,15 +72,14 @@ def _noise(receipt: Receipt) -> Iterator[str]:
     evidence = receipt.evidence
     if not evidence.scores:
         return
+    said = (
+        "A contributor's score is an estimate of how much less probable the answer would be without its records; "
+        f"{receipt.rule.noise_z_milli / 1000:g} standard errors of it are taken off everybody's credit."
+    )
     if evidence.placebos:
         count, size = len(evidence.placebos), _nats(root_mean_square(evidence.placebos))
-        yield (
-            f"What noise scores is known from {count} placebo{'s' * (count > 1)}, contributors that do not exist: "
-            f"{size} nat per token. {receipt.rule.noise_z_milli / 1000:g} standard errors of it are taken off every "
-            "contributor's credit."
-        )
-    else:
-        yield "The model was trained without placebos: what noise scores is not known, and nothing is taken off for it."
+        said += f" Pure noise, of {count} placebo{'s' * (count > 1)}, scores about {size} nat per token here."
+    yield said
 
 
 def _provisional() -> str:
@@ -116,7 +115,7 @@ def _contributor(receipt: Receipt, who: str, errors: float | None) -> str:
         f"{score / positive:.1%} of what all contributors' records did for it"
     )
     if errors is not None:
-        told += f", and {errors:.1f} standard errors of noise, of which {rule.noise_z_milli / 1000:g} are taken off"
+        told += f", and {errors:.1f} standard errors, of which {rule.noise_z_milli / 1000:g} are taken off"
     if rule.cap_bps < BASIS_POINTS:
         told += f"; at most {_bps(rule.cap_bps)} of the data's part is paid to one"
     return told

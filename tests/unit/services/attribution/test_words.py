@@ -58,7 +58,7 @@ def test_the_base_models_part_is_told_as_it_was_measured():
     assert "20 % is the developer's and 10 % the stakers'. 0.693 OPEN is left" in fee
     assert "36.79 % as probable" in base, "exp(-1)"
     assert "2 placebos" in noise
-    assert "0.1 nat per token" in noise
+    assert "about 0.1 nat per token" in noise
     assert "2 standard errors" in noise
     assert "as if it were the only one" in provisional
 
@@ -77,9 +77,9 @@ def test_a_base_model_that_takes_all_is_told_why(changes, said):
     assert not by_key(made).keys() & {ANNE, BERT, CAROL, split.UNATTRIBUTED}
 
 
-def test_without_placebos_noise_is_said_to_be_unknown():
+def test_without_placebos_and_errors_nothing_is_said_of_them():
     made = receipt(placebos=(), errors={ANNE: 0, BERT: 0, CAROL: 0})
-    assert "trained without placebos" in words.summary(made)[2]
+    assert "placebo" not in words.summary(made)[2]
     anne = by_key(made)[ANNE]
     assert anne.errors is None
     assert "standard errors" not in anne.words
