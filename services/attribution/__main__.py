@@ -11,6 +11,7 @@ from eth_account import Account
 from openledger import base_models, key_files
 from openledger.artifacts import ArtifactStore
 from openledger.attribution.v1 import attribution_pb2, attribution_pb2_grpc
+from openledger.client import Client
 from services.attribution import store
 from services.attribution.attribute import Attributor
 from services.attribution.audit import Auditor
@@ -53,17 +54,10 @@ async def assemble(config: AttributionConfig) -> Assembly:
     named = {"factory": config.factory} if config.factory else {}
     peers = peer_client(config, openlora=config.openlora, ledger=config.ledger, **named)
     private = PrivateFiles(config.private_root)
-    fetcher = Fetcher(
-        peers if config.factory else None,
-        private,
-        artifacts,
-        metrics,
-        max_bytes=config.max_private_bytes,
-        check_seconds=config.private_check_seconds,
-    )
+    fetcher = _fetcher(config, peers, private, artifacts, metrics)
     indexes = Indexes(private, config.adapters_in_memory)
     models = Models(artifacts, config.base, config.adapters_dir, threads=config.threads, keep=config.adapters_in_memory)
-    worker = ThreadPoolExecutor(1, "score")
+    worker, explaining = ThreadPoolExecutor(1, "score"), ThreadPoolExecutor(2, "explain")
     consumer = TraceConsumer(
         database,
         receipts,
@@ -81,7 +75,7 @@ async def assemble(config: AttributionConfig) -> Assembly:
     )
     servicer = AttributionServicer(
         Desk(database, receipts, artifacts, frozenset(config.operators), page_bytes=config.max_message_bytes // 4),
-        Explainer(artifacts, indexes, fetcher, Texts(config.base)),
+        Explainer(artifacts, indexes, fetcher, Texts(config.base), explaining),
     )
     return Assembly(
         config=config,
@@ -90,8 +84,20 @@ async def assemble(config: AttributionConfig) -> Assembly:
         authenticator=authenticator(config, peers),
         metrics=metrics,
         background={"traces": consumer.run, "audits": auditing.run, "private_files": fetcher.run},
-        close=(lambda: asyncio.to_thread(worker.shutdown, cancel_futures=True), peers.__aexit__, database.close),
+        close=(
+            lambda: asyncio.to_thread(worker.shutdown, cancel_futures=True),
+            lambda: asyncio.to_thread(explaining.shutdown, cancel_futures=True),
+            peers.__aexit__,
+            database.close,
+        ),
     )
+
+
+def _fetcher(
+    config: AttributionConfig, peers: Client, private: PrivateFiles, artifacts: ArtifactStore, metrics: Metrics
+) -> Fetcher:
+    factory, room, pause = peers if config.factory else None, config.max_private_bytes, config.private_check_seconds
+    return Fetcher(factory, private, artifacts, metrics, max_bytes=room, check_seconds=pause)
 
 
 def main() -> int:

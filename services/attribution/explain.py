@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -72,14 +73,18 @@ class Explanation:
 class Explainer:
     """What explanations are made of."""
 
-    def __init__(self, artifacts: ArtifactStore, indexes: Indexes, fetcher: Fetcher, texts: Texts) -> None:
+    def __init__(
+        self, artifacts: ArtifactStore, indexes: Indexes, fetcher: Fetcher, texts: Texts, worker: ThreadPoolExecutor
+    ) -> None:
+        """worker: threads of its own, since a large index takes seconds to be checked."""
         self._artifacts, self._indexes, self._fetcher, self._texts = artifacts, indexes, fetcher, texts
+        self._worker = worker
 
     async def explain(self, receipt: Receipt, caller: str, wait: float) -> Explanation:
         """caller: address.  wait: seconds, for an index that is on its way."""
         deadline = time.monotonic() + wait
         while True:
-            found = await asyncio.to_thread(self._explain, receipt, caller)
+            found = await asyncio.get_running_loop().run_in_executor(self._worker, self._explain, receipt, caller)
             if found.spans is Spans.PENDING:  # asked here: the fetcher lives in this thread
                 found = replace(found, spans=Spans(self._fetcher.missing(receipt.model.adapter).value))
             if found.spans is not Spans.PENDING or time.monotonic() >= deadline:

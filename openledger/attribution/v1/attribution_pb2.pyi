@@ -243,7 +243,7 @@ class ExplainedShare(_message.Message):
     words: _builtins.str
     score: _builtins.float
     """Of a contributor: the estimated rise of the answer's loss without it, in nats per token, and how many standard errors
-    of noise that is.
+    that is.
     """
     errors: _builtins.float
     def __init__(

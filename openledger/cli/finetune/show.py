@@ -148,6 +148,8 @@ def revision(made: pb.AdapterRevision) -> None:
     grid.add_row("on chain", _registration(made))
     for name, digest in sorted(made.files.items()):
         grid.add_row("file", f"{digest}  {escape(name)}")
+    for name, digest in sorted(made.private_files.items()):
+        grid.add_row("private", f"{digest}  {escape(name)}")
     if made.deprecation_reason:
         grid.add_row("deprecated", escape(made.deprecation_reason))
     for flag in made.flags:
