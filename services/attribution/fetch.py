@@ -96,19 +96,23 @@ class Fetcher:
         """Fetch what is wanted, what an earlier process had begun first, and keep nothing that is erased."""
         if self._factory is None:
             await asyncio.Event().wait()
-        await self._check()
-        checked = time.monotonic()
+        async with asyncio.TaskGroup() as group:  # what is erased does not wait for the end of a long transfer
+            group.create_task(self._fetching())
+            group.create_task(self._checking())
+
+    async def _fetching(self) -> None:
         while True:
             self._news.clear()
             for revision, wish in list(self._wishes.items()):
                 if wish.due <= time.monotonic():
                     await self._fulfil(revision, wish)
-            if time.monotonic() - checked >= self._check_seconds:
-                await self._check()
-                checked = time.monotonic()
             next_due = min((wish.due for wish in self._wishes.values()), default=_NEVER)
-            pause = min(checked + self._check_seconds, next_due) - time.monotonic()
-            await happens(self._news, max(pause, 0.01))
+            await happens(self._news, min(max(next_due - time.monotonic(), 0), _LONGEST_PAUSE))
+
+    async def _checking(self) -> None:
+        while True:
+            await self._check()
+            await asyncio.sleep(self._check_seconds)
 
     async def _fulfil(self, revision: str, wish: _Wish) -> None:
         try:
@@ -116,7 +120,7 @@ class Fetcher:
             for name, digest in lineage.private_files.items():
                 if not self._kept.place(lineage.digest, name).exists():
                     await self._fetch(lineage, name, digest)
-            self._wishes[revision] = _Wish(due=_NEVER)
+            wish.state, wish.due, wish.pause = State.PENDING, _NEVER, _FIRST_PAUSE
         except (ApiError, OSError, ValueError) as error:
             if isinstance(error, ApiError) and error.reason == "PRIVATE_FILE_ERASED":
                 await self._forget(revision, State.ERASED)
@@ -192,7 +196,8 @@ class Fetcher:
                 await self._forget(revision, State.ERASED)
 
     async def _forget(self, revision: str, state: State) -> None:
-        self._wishes[revision] = _Wish(state, due=_NEVER)
+        # In place of the wish whose transfer may be going on: what comes of that is not believed any more.
+        self._wishes[revision] = _Wish(state, _NEVER if state is State.ERASED else time.monotonic() + _AFTER_BAD)
         await asyncio.to_thread(self._kept.remove, revision.rpartition("/")[2])
         log.info("private files are removed", revision=revision, state=state)
 

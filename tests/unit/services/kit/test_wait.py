@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from services.kit.wait import happens
+from services.kit.wait import happens, stop
 
 
 async def test_it_says_whether_it_happened():
@@ -32,3 +32,37 @@ async def test_who_is_told_to_stop_as_it_happens_stops(turns):
     working.cancel()
     done, _ = await asyncio.wait({working}, timeout=2)
     assert done
+
+
+async def test_a_task_that_was_stopped_has_ended_whoever_is_cancelled_meanwhile():
+    ending, may_end, ended = asyncio.Event(), asyncio.Event(), []
+
+    async def slow():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ending.set()
+            await may_end.wait()
+            ended.append(True)
+
+    task = asyncio.create_task(slow())
+    await asyncio.sleep(0)
+    stopping = asyncio.create_task(stop(task))
+    await ending.wait()
+    stopping.cancel()
+    await asyncio.sleep(0)
+    assert not stopping.done(), "what the task holds must not outlive whoever stops it"
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await stopping
+    assert ended == [True]
+
+
+async def test_what_a_stopped_task_raised_stays_in_it():
+    async def fails():
+        raise ZeroDivisionError
+
+    task = asyncio.create_task(fails())
+    await asyncio.sleep(0)
+    await stop(task)
+    assert isinstance(task.exception(), ZeroDivisionError)
