@@ -171,7 +171,7 @@ def test_an_adapter_that_made_nothing_better_leaves_the_pool_to_the_base(evidenc
 def test_a_worked_example():
     """With a gain of 1 nat the base finds the answer e**-1 as probable per token, and has 36.79 % of the pool."""
     evidence = gained({A: NAT // 20, B: NAT // 40, C: -NAT, D: NAT // 40}, placebos=(NAT // 80,))
-    assert split_fee(1_000_100, 100, evidence, Rule()) == {
+    assert split_fee(1_000_100, 100, evidence, Rule(noise_z_milli=2_000)) == {
         A: 110_621,  # half of what is left by its score, of which two standard errors are the half
         BASE: 257_516,
         DEVELOPER: 200_000,
@@ -245,7 +245,7 @@ def test_a_rule_that_cannot_be_is_refused(parameters):
 
 
 def test_a_rule_is_named_by_its_parameters():
-    assert Rule().digest() == Rule(2_000, 1_000, 2_000, 10_000, 500).digest()
+    assert Rule().digest() == Rule(2_000, 1_000, 1_000, 10_000, 500).digest()
     assert Rule().digest() != Rule(noise_z_milli=2_001).digest()
 
 

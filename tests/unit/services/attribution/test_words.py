@@ -13,7 +13,7 @@ ANNE, BERT, CAROL = (f"0x{n}{n}" + "00" * 19 for n in "abc")
 FEE, PLATFORM_FEE = 10**18, 10**16
 
 
-def receipt(rule=Rule(), method="shadow-trajectories.v1", **evidence):  # noqa: B008 - frozen
+def receipt(rule=Rule(noise_z_milli=2_000), method="shadow-trajectories.v1", **evidence):  # noqa: B008 - frozen
     measured = Evidence(
         **{
             "nll_base": 2 * NAT,
@@ -49,7 +49,7 @@ def test_a_contributors_score_is_told_with_its_noise():
                  "2 are taken off"):  # fmt: skip
         assert said in anne.words
     assert "20 % of the data's part" not in anne.words
-    assert "at most 20 % of the data's part" in by_key(receipt(Rule(cap_bps=2000)))[ANNE].words
+    assert "at most 20 % of the data's part" in by_key(receipt(Rule(noise_z_milli=2_000, cap_bps=2000)))[ANNE].words
 
 
 def test_the_base_models_part_is_told_as_it_was_measured():
