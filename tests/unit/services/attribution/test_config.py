@@ -30,6 +30,8 @@ def test_the_environment_is_read(tmp_path, monkeypatch):
     (
         ({"openlora": "nowhere"}, "OPENLORA: .*host:port"),
         ({"openlora": ""}, "OPENLORA"),
+        ({"factory": "nowhere"}, "FACTORY: .*host:port"),
+        ({"max_private_bytes": 0}, "MAX_PRIVATE_BYTES"),
         ({"ledger": ""}, "LEDGER"),
         ({"operators": ("me",)}, "OPERATORS.*not an address"),
         ({"threads": 0}, "THREADS"),
