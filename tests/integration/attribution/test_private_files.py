@@ -106,13 +106,13 @@ async def test_receipts_do_not_wait_for_a_slow_factory(around, revision):  # noq
 
 async def test_an_erased_record_does_not_wait_for_the_end_of_a_transfer(around, revision):  # noqa: F811
     slow, index = around.artifacts.with_spans(1)
-    around.peers.add(around.artifacts.trace(2, adapter=slow))
     async with answered(around, revision) as (where, _, _):
         assert (await explain(around, PAYER, where)).spans
         around.peers.pace, around.peers.private[slow] = 3600.0, index
+        around.peers.add(around.artifacts.trace(2, adapter=slow))
         await get(around, PAYER, where, "r2", wait=20)
         async with asyncio.timeout(30):
-            while len(around.peers.offsets) < 2 or (await explain(around, PAYER, where, "r2", wait=0)).spans:
+            while len(here(around)) < 2:
                 await asyncio.sleep(0.05)
             around.peers.flagged |= {revision, slow}
             while here(around):
