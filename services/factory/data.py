@@ -1,7 +1,8 @@
 """From records to training examples: templates, the chat format, tokens, and the split into training and held-out.
 
-What cannot be used is returned with a reason, never dropped silently and never cut short. This module does not know
-where records come from, nor what is done with the tokens.
+What cannot be used is returned with a reason, never dropped silently and never cut short. A record that reads like an
+earlier one is trained on as the earlier one's contributor's, so that copies earn their copier nothing. This module does
+not know where records come from, nor what is done with the tokens.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import math
 import string
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from openledger import clusters
 from services.factory.spec import FineTuneSpec, SpecError
 
 
@@ -33,6 +35,7 @@ class Example:
 
     record: str
     contributor: str
+    """Whoever is credited with it."""
     prompt: tuple[int, ...]
     completion: tuple[int, ...]
 
@@ -55,6 +58,8 @@ class Refused:
 class Tokenised:
     examples: tuple[Example, ...]
     refused: tuple[Refused, ...]
+    credited_to_others: int = 0
+    """Examples whose text reads like an earlier one of somebody else's, who is credited with it."""
 
 
 class RecordError(ValueError):
@@ -75,18 +80,35 @@ def load_tokenizer(base: Path) -> Any:
 def tokenise(records: Iterable[Record], spec: FineTuneSpec, tokenizer: Any) -> Tokenised:
     """Examples of the records that can be used, in the given order, and the others with reasons.
 
+    The order is that of registration: it decides whose a text is that occurs more than once.
     Raises SpecError for a template that is not valid.
     """
     for template in (spec.prompt_template, spec.completion_template):
         field_names(template)
+    given = list(records)
     examples: list[Example] = []
     refused: list[Refused] = []
-    for record in records:
+    others = 0
+    for record, credited in zip(given, _credited(given, spec), strict=True):
         try:
-            examples.append(_example(record, spec, tokenizer))
+            examples.append(_example(credited, spec, tokenizer))
+            others += credited.contributor != record.contributor
         except RecordError as error:
             refused.append(Refused(record.name, str(error), error.code))
-    return Tokenised(tuple(examples), tuple(refused))
+    return Tokenised(tuple(examples), tuple(refused), others)
+
+
+def _credited(records: Sequence[Record], spec: FineTuneSpec) -> list[Record]:
+    """The records, each as the first author's of what is to be learnt from it: the completion."""
+    firsts = clusters.first(_completion(record, spec) for record in records)
+    return [replace(r, contributor=records[first].contributor) for r, first in zip(records, firsts, strict=True)]
+
+
+def _completion(record: Record, spec: FineTuneSpec) -> str:
+    try:
+        return render(spec.completion_template, record.fields)
+    except RecordError:
+        return ""  # it is refused in its turn
 
 
 def prompt_ids(text: str, tokenizer: Any) -> tuple[int, ...]:

@@ -134,7 +134,16 @@ class Estimator:
         every = sum(example.length for example in tokenised.examples)
         needs = memory.training_bytes(BaseModelShape.read(folder), spec, len(contributors), every)
         prospect = Prospect(
-            spec, len(records), len(training), len(held_out), contributors, took, needs, longer, following
+            spec,
+            len(records),
+            len(training),
+            len(held_out),
+            contributors,
+            took,
+            needs,
+            longer,
+            following,
+            tokenised.credited_to_others,
         )
         return Estimate(
             records=len(records),

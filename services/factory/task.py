@@ -58,7 +58,7 @@ def _fine_tune(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any
         "files": {name: file_sha256(output / name) for name in PUBLISHED},
         "index_root": result.index_root,
         "contributors": result.contributors,
-        "metrics": result.metrics | judged.metrics,
+        "metrics": result.metrics | judged.metrics | {"records_credited_to_others": given.tokenised.credited_to_others},
         "verdict": judged.verdict,
         "dropped": dict(sorted(Counter(refused.code for refused in given.tokenised.refused).items())),
         "seconds": time.monotonic() - start,

@@ -43,6 +43,8 @@ class Prospect:
     """Of the trainings again, among all seconds."""
     parts_seconds: float = 0.0
     """Of the trainings for further parts of the contributors, among all seconds."""
+    credited_to_others: int = 0
+    """Of the records."""
 
 
 def cautions(prospect: Prospect, most_seconds: float, most_memory: int) -> list[Caution]:
@@ -67,6 +69,12 @@ def _of_data(p: Prospect) -> Iterator[Caution]:
         share = dropped / p.records
         if share > DROPPED_SHARE:
             yield Caution("MANY_DROPPED", f"{dropped} of {p.records} records cannot be used: see why before you start")
+    if p.credited_to_others:
+        yield Caution(
+            "LIKE_EARLIER_RECORDS",
+            f"{p.credited_to_others} of {p.records} records read like earlier ones of somebody else's: they are "
+            "trained on, and whoever wrote that first is credited",
+        )
     if len(p.contributors) == 1:
         yield Caution(
             "ONE_CONTRIBUTOR",

@@ -115,7 +115,11 @@ def _contributors(manifest: LineageManifest) -> str:
     more = len(order) - len(rows)
     text = "By address: who is behind one, this card does not know.\n\n"
     text += _table(("contributor", "records trained on", "of all"), rows)
-    return text + (f"\n\nAnd {more} more, in the lineage manifest." if more else "")
+    if more:
+        text += f"\n\nAnd {more} more, in the lineage manifest."
+    if others := manifest.metrics.get("records_credited_to_others", 0):
+        text += f"\n\nRecords that read like an earlier one of somebody else's, and count as theirs: {others}."
+    return text
 
 
 def _licence(manifest: LineageManifest) -> str:

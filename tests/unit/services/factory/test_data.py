@@ -50,6 +50,39 @@ def test_unusable_records_are_returned_with_the_reason(bad: Record, reason: str,
     assert reason in refused.reason
 
 
+SENTENCE = "A sac filled with fluid that forms in one or in both of the kidneys."
+
+
+def test_what_reads_like_an_earlier_record_is_credited_to_its_author(tokenizer: Any) -> None:
+    """Asked for under another term, and with a word exchanged; by its own author once more; and something else."""
+    bert = "0x" + "be" * 20
+    records = [
+        Record("records/1", ANNE, record(definition=SENTENCE).fields),
+        Record("records/2", bert, record("kidney bubble", SENTENCE.replace("forms", "grows")).fields),
+        Record("records/3", ANNE, record(definition=SENTENCE.upper()).fields),
+        Record("records/4", bert, record(definition="The bones of the outer ear are thicker than usual.").fields),
+    ]
+    result = tokenise(records, SPEC, tokenizer)
+    assert [example.contributor for example in result.examples] == [ANNE, ANNE, ANNE, bert]
+    assert result.credited_to_others == 1
+    backwards = tokenise(records[1::-1], SPEC, tokenizer)
+    assert [example.contributor for example in backwards.examples] == [bert, bert]
+
+
+def test_a_first_record_that_cannot_be_used_still_is_the_first(tokenizer: Any) -> None:
+    long = Record("records/1", ANNE, record("x" * 300, SENTENCE).fields)
+    lacking = Record("records/0", ANNE, {"name": "cyst"})
+    copy = Record("records/2", "0x" + "be" * 20, record(definition=SENTENCE).fields)
+    result = tokenise([lacking, long, copy], SPEC, tokenizer)
+    assert [refused.code for refused in result.refused] == ["MISSING_FIELD", "TOO_LONG"]
+    assert [example.contributor for example in result.examples] == [ANNE]
+
+
+def test_short_completions_are_whoever_gives_them(tokenizer: Any) -> None:
+    records = [Record(f"records/{who}", f"0x{who:040x}", record(definition="Yes, it is.").fields) for who in (1, 2)]
+    assert tokenise(records, SPEC, tokenizer).credited_to_others == 0
+
+
 @pytest.mark.parametrize("template", ("{a.__class__}", "{a[0]}", "{}", "{0}", "{a!r}", "{a:>10}", "{a", "{a b}"))
 def test_templates_reach_nothing_but_fields(template: str, tokenizer: Any) -> None:
     with pytest.raises(SpecError, match="template"):

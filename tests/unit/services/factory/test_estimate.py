@@ -90,6 +90,14 @@ async def test_counts_are_those_of_the_records(estimate, job, source):
     assert source.starts == [0], "the snapshot is read once"
 
 
+async def test_whose_records_count_as_an_earlier_authors_is_told(estimate, job, source):
+    said = {"question": "why?", "answer": "A sac filled with fluid that forms in one of the kidneys."}
+    source.others[SECOND] = [replace(r, fields=said) if r.leaf < 2 else r for r in snapshot_records(12, 3)]
+    counted = await estimate(replace(job.spec, held_out=0.0), SECOND)
+    assert counted.contributors == {address(1): 5, address(2): 3, address(3): 4}
+    assert "LIKE_EARLIER_RECORDS" in {caution.code for caution in counted.cautions}
+
+
 async def test_trainings_again_are_counted_priced_and_told(estimate, job):
     plain, counted = await estimate(job.spec), await estimate(replace(job.spec, leave_one_out=True))
     assert (plain.counterfactual_tokens, plain.counterfactual_seconds) == (0, 0)

@@ -102,6 +102,18 @@ def test_one_contributor_is_enough(work, tmp_path):
     assert list(result["contributors"]) == [address(1)]
 
 
+def test_copies_are_trained_on_as_the_first_authors_and_counted(work, tmp_path):
+    made = snapshot_records(6, 3)
+    text = "A sac filled with fluid that forms in one or in both of the kidneys."
+    made[1] = replace(made[1], fields=made[1].fields | {"answer": text})
+    made[2] = replace(made[2], fields=made[2].fields | {"answer": text.replace("fluid", "water")})
+    result = run(work(made, held_out=0.0), tmp_path)
+    assert result["contributors"] == {address(1): 2, address(2): 3, address(3): 1}
+    assert result["metrics"]["records_credited_to_others"] == 1
+    told = json.loads((tmp_path / "out" / "training.json").read_bytes())["records"]
+    assert [made[2].name, address(2)] in told
+
+
 def test_what_cannot_be_used_is_counted_by_reason(work, tmp_path):
     records = snapshot_records(12, 3)
     records[1] = replace(records[1], fields={"question": "q" * 300, "answer": "a"})

@@ -32,6 +32,7 @@ def test_a_good_run_needs_no_word():
     (
         ({"training": 9, "held_out": 391}, "FEW_RECORDS"),
         ({"training": 260}, "MANY_DROPPED"),
+        ({"credited_to_others": 3}, "LIKE_EARLIER_RECORDS"),
         ({"contributors": {"0x1": 360}}, "ONE_CONTRIBUTOR"),
         ({"contributors": {"0x1": 200, "0x2": 160}}, "DOMINANT_CONTRIBUTOR"),
         ({"spec": FineTuneSpec(epochs=10)}, "MEMORISING"),

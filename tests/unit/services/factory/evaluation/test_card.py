@@ -152,6 +152,11 @@ def test_many_contributors_are_cut_short() -> None:
     assert f"| `0x{199:040x}` | 200 |" in text
 
 
+def test_it_says_how_many_records_are_an_earlier_authors() -> None:
+    assert "count as theirs: 7." in write(manifest(metrics={"records_credited_to_others": 7}), report())
+    assert "count as theirs" not in write(manifest(metrics={"records_credited_to_others": 0}), report())
+
+
 def test_several_snapshots_of_one_datanet() -> None:
     more = (*manifest().snapshots, Snapshot("datanets/letters/snapshots/8", "34" * 32), Snapshot("odd", "56" * 32))
     data = ModelCard(write(manifest(snapshots=more), report())).data
