@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
-SCRIPTS = ("demo", "lds", "many", "train")
+SCRIPTS = ("attacks", "demo", "lds", "many", "train")
 
 
 def main() -> None:
