@@ -1,0 +1,171 @@
+"""From evidence to rows: what an attacker has before and after, by how much noise is taken off and how it is measured.
+
+Parts are of what the answers cost.  This module trains nothing.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.attacks import queries
+from bench.attacks.attacks import ATTACKER, Attack
+from bench.attacks.money import Paid, by_placebos_alone, paid
+from bench.attacks.world import RULES, address
+from openledger.split import Evidence, Rule
+
+Z_MILLI = (0, 1000, 2000)
+ERRORS = ("length", "placebo")
+"""Noise of a contributor's score: placebos' times how much longer its vector is, or placebos' alone."""
+CHOSEN = {"z": Rule().noise_z_milli / 1000, "errors": "length"}
+"""Of the rows, those by the product's rule."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """The honest world's answers, and who has records in it."""
+
+    evidence: Sequence[Evidence]
+    people: Sequence[int]
+
+    def best(self) -> int:
+        """Whose texts earn most, of those who do not attack."""
+        everybody = paid(self.evidence, Rule(noise_z_milli=0))
+        return max((who for who in self.people if who != ATTACKER), key=lambda who: everybody.of([address(who)]))
+
+
+def honest(before: Before) -> list[dict[str, Any]]:
+    """What everybody has when nobody attacks."""
+    rows = []
+    for way, everybody in _ways(before.evidence):
+        parts = {str(who): round(everybody.of([address(who)]), 6) for who in before.people}
+        rows.append({"attack": "none", **way, **_all(everybody), "people": parts})
+    return rows
+
+
+def attack(tried: Attack, rule: str, before: Before, evidence: Sequence[Evidence]) -> list[dict[str, Any]]:
+    """One attack under one rule about near-duplicates."""
+    return _compared(tried.name, rule, before, evidence, tried.before, tried.after)
+
+
+def pasting(before: Before, evidence: Sequence[Evidence]) -> list[dict[str, Any]]:
+    """The same answers, with the attacker's texts in everybody's prompts."""
+    return _compared("prompt pasting", RULES[-1], before, evidence, (ATTACKER,), (ATTACKER,))
+
+
+def control(seed: int, before: Before, evidence: Sequence[Evidence]) -> list[dict[str, Any]]:
+    """No attack, but other initial weights and batches: how much pay varies by chance."""
+    name = f"control: nothing changed, seed {seed}"
+    return _compared(name, RULES[-1], before, evidence, (ATTACKER,), (ATTACKER,))
+
+
+def questions(before: Before, own: Sequence[Evidence]) -> list[dict[str, Any]]:
+    """Asking for one's own texts, and paying little often."""
+    rows: list[dict[str, Any]] = []
+    for z in Z_MILLI:
+        rule = Rule(noise_z_milli=z)
+        found = [*queries.farming(before.evidence, own, rule), queries.dust(own, rule)]
+        rows += [row | {"z": z / 1000, "errors": ERRORS[0]} for row in found]
+    return rows
+
+
+def _compared(
+    name: str,
+    rule: str,
+    before: Before,
+    evidence: Sequence[Evidence],
+    accounts: Sequence[int],
+    theirs: Sequence[int],
+) -> list[dict[str, Any]]:
+    """accounts, theirs: the attacker's before and after; before, none: an equal part for everybody."""
+    rows = []
+    for (way, then), (_, now) in zip(_ways(before.evidence), _ways(evidence), strict=True):
+        people = len(evidence[0].scores)
+        had = then.of(map(address, accounts)) if accounts else now.data / people
+        has = now.of(map(address, theirs))
+        row = {"attack": name, "near_duplicates": rule, **way, "before": round(had, 6), "after": round(has, 6)}
+        row |= {"gain": round(has / had, 3) if had else None, "against": "own" if accounts else "uniform"}
+        rows.append(row | _all(now) | {"others": round(sum(now.people.values()) - has, 6)})
+    return rows
+
+
+def _all(everybody: Paid) -> dict[str, float]:
+    return {
+        "base": round(everybody.base, 6),
+        "unattributed": round(everybody.unattributed, 6),
+        "unattributed_of_data": round(everybody.unattributed / everybody.data, 4) if everybody.data else 1.0,
+    }
+
+
+def _ways(evidence: Sequence[Evidence]) -> Iterator[tuple[dict[str, Any], Paid]]:
+    for errors in ERRORS:
+        seen = [by_placebos_alone(each) for each in evidence] if errors == ERRORS[1] else evidence
+        for z in Z_MILLI:
+            yield {"z": z / 1000, "errors": errors}, paid(seen, Rule(noise_z_milli=z))
+
+
+def figures(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """The worst of each kind of attack, by the product's rule; without noise taken off as `_z0`."""
+    found: dict[str, float] = {}
+    for tail, way in (("", CHOSEN), ("_z0", CHOSEN | {"z": 0.0})):
+        for figure, kind, rule in (
+            ("split_gain", "split in", RULES[-1]),
+            ("copy_gain", "copy another's", RULES[-1]),
+            ("copy_gain_without_clusters", "copy another's", RULES[0]),
+            ("copy_own_gain", "copy own", RULES[-1]),
+            ("paraphrase_gain", "paraphrase", RULES[-1]),
+            ("noise_share", "noise", RULES[-1]),
+            ("outlier_share", "outlier: long", RULES[-1]),
+            ("flipped_gain", "outlier: own", RULES[-1]),
+            ("boilerplate_share", "boilerplate", RULES[-1]),
+            ("pair_gain", "pair", RULES[-1]),
+            ("pasting_gain", "prompt pasting", RULES[-1]),
+        ):
+            gains = [
+                row["gain"]
+                for row in rows
+                if row["attack"].startswith(kind)
+                and row.get("near_duplicates") == rule
+                and row.get("gain") is not None
+                and way.items() <= row.items()
+            ]
+            if gains:
+                found[figure + tail] = max(gains)
+        returned = [r["returned_to_all"] for r in rows if "returned_to_all" in r and way.items() <= r.items()]
+        if returned:
+            found["farming_returned" + tail] = max(returned)
+    for row in rows:
+        if row["attack"] == "planted facts":
+            found |= {"planted_top1": row["top1"], "planted_paraphrase_top1": row["paraphrase_top1"]}
+    return found
+
+
+def picture(rows: Sequence[dict[str, Any]]) -> bytes:
+    """PNG: a bar an attack, by the product's rule and without noise taken off; what honest work has is 1."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    shown = [r for r in rows if "gain" in r and r["errors"] == CHOSEN["errors"] and r["z"] in (0.0, CHOSEN["z"])]
+    names = list(dict.fromkeys((r["attack"], r["near_duplicates"]) for r in shown))
+    figure, axes = plt.subplots(figsize=(9, 0.42 * len(names) + 1.2))
+    for offset, z in ((0.2, 0.0), (-0.2, CHOSEN["z"])):
+        gains = {(r["attack"], r["near_duplicates"]): r["gain"] or 0.0 for r in shown if r["z"] == z}
+        axes.barh(
+            [len(names) - place + offset for place in range(len(names))],
+            [gains.get(name, 0.0) for name in names],
+            0.38,
+            label=f"{z:g} standard errors taken off",
+        )
+    labels = [name if rule == RULES[-1] else f"{name} (no rule about copies)" for name, rule in names]
+    axes.set_yticks([len(names) - place for place in range(len(names))], labels)
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_xlabel("pay after / honest pay before; noise, outliers, boilerplate: / an equal part")
+    axes.legend(loc="lower right")
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110, bbox_inches="tight")
+    plt.close(figure)
+    return file.getvalue()
