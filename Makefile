@@ -30,7 +30,7 @@ demo: setup  ## real data to paid, checkable answers, through all five services
 
 test: setup-dev  ## lint, types, and every test except the long ones
 	$(MAKE) --jobs 2 lint check
-	$(BIN)/pytest $(PARALLEL) -m "not long" --durations=20 tests/e2e tests/unit tests/contract tests/integration $(ARGS)
+	$(BIN)/pytest $(PARALLEL) -m "not long" --durations=20 tests/e2e tests/unit tests/contract tests/attacks tests/integration $(ARGS)
 
 test-fast: setup-dev  ## unit tests that take no more than seconds
 	$(BIN)/pytest tests/unit -m "not slow" $(ARGS)

@@ -17,9 +17,9 @@ from bench.attacks.world import RULES, address
 from openledger.split import Evidence, Rule
 
 Z_MILLI = (0, 1000, 2000)
-ERRORS = ("length", "placebo")
+ERRORS = ("jackknife", "placebo")
 """Noise of a contributor's score: placebos' times how much longer its vector is, or placebos' alone."""
-CHOSEN = {"z": Rule().noise_z_milli / 1000, "errors": "length"}
+CHOSEN = {"z": Rule().noise_z_milli / 1000, "errors": ERRORS[0]}
 """Of the rows, those by the product's rule."""
 
 

@@ -142,6 +142,7 @@ class Laboratory:
             "spec": spec.to_json(),
             "records": [[given.who, given.text.term, given.text.text] for given in world.records],
             "queries": asked,
+            "errors": "jackknife",  # of the scores: what is kept of other ones is not found
         }
         file = self._cache / f"{canonical.digest(key)}.json"
         if not file.exists():
