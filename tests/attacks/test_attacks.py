@@ -101,7 +101,7 @@ def test_texts_under_others_terms_bring_no_more_than_under_their_own(small: Smal
 @pytest.mark.parametrize("z", (0.0, PRODUCT))
 def test_two_accounts_made_one_take_nothing_from_others(small: Small, z: float) -> None:
     """Less noise is taken off from one account than from two; what that brings comes out of what was nobody's."""
-    honest = next(r for r in report.honest(small.before) if r["z"] == z and r["errors"] == "length")
+    honest = next(r for r in report.honest(small.before) if r["z"] == z and r["errors"] == report.ERRORS[0])
     pair = [str(who) for who in (attacks.ATTACKER, small.before.best())]
     others = sum(paid for who, paid in honest["people"].items() if who not in pair)
     row = small.row("pair: one account", z=z)
