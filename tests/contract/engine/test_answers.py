@@ -33,7 +33,10 @@ async def test_in_a_mixed_batch_everybody_gets_their_own_model(engine, adapters,
 async def test_rank_stabilised_adapters_are_scaled_as_peft_scales_them(engine, base, tmp_path, peft_margins):
     adapter = make_adapter(base, tmp_path / "rslora", 4, size=0.3, rslora=True)
     tokens = await answer(engine, 12, adapter)
-    assert max(peft_margins(tokens, adapter)) < 0.15
+    # It changes the model more than the others do, so bfloat16 is off by more: 0.17 has been seen.
+    assert max(peft_margins(tokens, adapter)) < 0.3
+    plain = make_adapter(base, tmp_path / "plain", 4, size=0.3)
+    assert max(peft_margins(tokens, plain)) > 0.6, "the scale makes a difference that is told from rounding"
 
 
 async def test_more_adapters_than_slots_take_turns(engine, adapters, peft_margins):
