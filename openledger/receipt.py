@@ -18,7 +18,7 @@ from eth_account.messages import encode_defunct
 from openledger import canonical, names, split
 from openledger.money import parse_atomic
 
-VERSION = "openledger.receipt.v1"
+VERSION = "openledger.receipt.v2"
 
 _SIGNATURE = re.compile(r"0x[0-9a-f]{64}([0-9a-f]{64})(?:1b|1c)\Z")
 _HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0

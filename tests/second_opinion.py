@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 NAT = 2**64
@@ -48,6 +49,11 @@ def mean_size(values: Sequence[int]) -> int:
     return root
 
 
+def credit_of(money: Fraction, gains: int, losses: int, score: int) -> int:
+    """What a score is worth of an answer's money, in 2**-64 units."""
+    return math.floor(money * NAT * score / (gains if score > 0 else losses))
+
+
 def settled(answers: Sequence[tuple[int, Mapping[str, Any]]], rule: Mapping[str, int]) -> dict[str, int]:
     """(money of the data, evidence of a receipt document) of one model's answers -> who gets what."""
     total = sum(money for money, _ in answers)
@@ -61,10 +67,7 @@ def settled(answers: Sequence[tuple[int, Mapping[str, Any]]], rule: Mapping[str,
         losses = sum(max(0, -s) for s in scores.values())
         if gains == 0:
             continue
-
-        def worth(score: int, money: int = money, gains: int = gains, losses: int = losses, evidence=evidence) -> int:  # type: ignore[no-untyped-def]
-            believed = Fraction(money * evidence["trust_bps"], WHOLE)
-            return math.floor(believed * NAT * score / (gains if score > 0 else max(gains, losses)))
+        worth = partial(credit_of, Fraction(money * evidence["trust_bps"], WHOLE), gains, max(gains, losses))
 
         for who, score in scores.items():
             credit[who] += worth(score)

@@ -1,6 +1,6 @@
 """Whether there is a way to be paid for more than one's texts are worth.
 
-    python -m bench attacks                 all of them on SmolLM2, one training each; under an hour
+    python -m bench attacks                 all of them on SmolLM2: one training each, of minutes
     python -m bench attacks --quick         a few on little data, under a minute, the same code
 
 Each attack is the honest world with one change, trained anew with everything that a product's training does; what is

@@ -55,6 +55,8 @@ class Connection:
         endpoints = replace(installation.endpoints, **dict(map(_named, self.at)))
         wallet = None
         if signed_in:
+            if self.key is not None and not self.key.exists():
+                raise ValueError(f"there is no key in {self.key}: --key names a file that holds one")
             file = self.key or Path(os.environ.get(KEY_FILE) or installation.key_file("builder"))
             wallet = Wallet(key_files.private_key(file))
         async with Client(endpoints, wallet) as client:

@@ -105,19 +105,3 @@ def grade(revision: str, found: Sequence[Audited]) -> Grade:
     interval = agreement.over_queries([each.paid for each in found])
     mean, low, high = (round(1000 * value) for value in (interval.mean, interval.low, interval.high))
     return Grade(revision, mean, low, high, tuple(each.document_sha256 for each in found))
-
-
-def words(found: Sequence[Audited], *, trained_again: bool) -> str:
-    """What the audits of a revision say."""
-    if not trained_again:
-        return (
-            "Nothing was trained again for this revision; its builder can have everybody left out once (leave_one_out)."
-        )
-    if not found:
-        return "No answer was drawn yet."
-    paid, luck = (agreement.over_queries([getattr(each, kind) for each in found]) for kind in ("paid", "shuffled"))
-    return (
-        f"Over {len(found)} answers drawn at random, paid scores put contributors in the order in which really leaving "
-        f"them out does: rank correlation {paid.mean:.2f} [{paid.low:.2f}, {paid.high:.2f}]; "
-        f"shuffled {luck.mean:.2f} [{luck.low:.2f}, {luck.high:.2f}]."
-    )

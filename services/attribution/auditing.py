@@ -1,7 +1,7 @@
 """Reads the service's own receipts and audits those that are drawn, each once, in the background.
 
-It keeps its place as the reader of any stream does.  What cannot be audited is told in the log and passed over: an
-audit is a spot check, and never holds up anything.
+It keeps its place as the reader of any stream does.  What cannot be audited, now or later, is told in the log and
+passed over: an audit is a spot check, and holds up no receipt.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
+from openledger import canonical
 from openledger import receipt as receipts
 from openledger.artifacts import ArtifactStore
 from services.attribution import store, store_audits
@@ -43,13 +44,18 @@ class Auditing:
         share_bps: int,
     ) -> None:
         self._log, self._auditor, self._artifacts, self._share_bps = receipts_log, auditor, artifacts, share_bps
+        self._applied: list[Audited] = []
         self._consumer = Consumer(database, store.METADATA, SOURCE, self._read, self._prepare, self._apply)
         self._audits = metrics.counter("answers_audited_total", "Answers whose scores were held against retraining")
         self._agreement = metrics.histogram("answer_agreement", "Rank correlation of scores with retraining")
 
     async def run(self) -> None:
-        """Audit what comes."""
-        await self._consumer.run()
+        """Audit what comes.  Errors are the caller's to count and to retry; nothing is lost by them."""
+        while True:
+            if await self._consumer.step():
+                self._tell()
+            else:
+                await asyncio.sleep(0)
 
     async def _read(self, after: int) -> Page[bytes]:
         batch = await self._log.read(after, _PAGE, _WAIT)
@@ -57,13 +63,16 @@ class Auditing:
 
     async def _prepare(self, documents: Sequence[bytes]) -> list[Audited]:
         found = []
-        for receipt in map(receipts.parse, documents):
-            if not (receipt.model.adapter and drawn(receipt, self._share_bps)):
-                continue
+        for document in documents:
             try:
+                receipt = receipts.parse(document)
+                if not (receipt.model.adapter and drawn(receipt, self._share_bps)):
+                    continue
                 audited = await asyncio.to_thread(self._auditor.audit, receipt)
+            except (OSError, MemoryError):
+                raise  # may pass: tried again, so that bad luck with a disk chooses nothing
             except Exception:
-                log.exception("an answer could not be audited", response=receipt.response)
+                log.exception("an answer could not be audited", receipt=canonical.sha256(document))
                 continue
             if audited is not None:
                 found.append(audited)
@@ -75,7 +84,11 @@ class Auditing:
             found = grade(revision, store_audits.audits(connection, revision))
             self._artifacts.put(found.dumps())
             store_audits.keep_grade(connection, found)
-        for each in audited:
+        self._applied = audited
+
+    def _tell(self) -> None:
+        """After the commit: metrics, log."""
+        for each in self._applied:
             self._audits.inc()
             self._agreement.observe(each.paid)
             log.info("audited", response=each.response, agreement=round(each.paid, 3), document=each.document_sha256)

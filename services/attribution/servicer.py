@@ -16,7 +16,7 @@ from openledger.receipt import Receipt
 from services.attribution import servicer_explain, store
 from services.attribution.desk import Desk
 from services.attribution.explain import Explainer
-from services.attribution.grade import model_audit
+from services.attribution.model_audit import model_audit
 from services.attribution.servicer_explain import ExplainMethods
 from services.attribution.store import DeadLetter, StoredReceipt
 from services.kit import call

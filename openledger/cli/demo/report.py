@@ -122,6 +122,11 @@ def show(screen: Screen, story: Story, folder: Path) -> None:
     screen.console.print(f"\n[bold]fees in {sums.fees} {equal} paid {sums.paid} + held {sums.held}[/bold], to the unit")
     screen.console.print(f"\nReport: {folder / 'report.json'}")
     screen.console.print(f"Check any receipt yourself: openledger verify {folder}/receipts/*.json")
+    asked = story.answers[0]["response"]
+    screen.console.print(
+        f"Ask why, in words: openledger up --data {folder}, and beside it "
+        f"openledger explain {asked} --data {folder} --key {folder}/keys/payer.key"
+    )
 
 
 def _show_answer(screen: Screen, answer: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from openledger import base_models
+from openledger import base_models, key_files
 from openledger.cli.demo import hpo, people, report
 from openledger.cli.demo.screen import Screen, short
 from openledger.cli.demo.state import State
@@ -148,7 +148,9 @@ class Demo:
         self._tell(f"{self.story.revision.name[:60]}…")
 
     async def _pay_in(self) -> None:
-        async with self._client(self.state.wallet("payer")) as payer:
+        wallet = self.state.wallet("payer")  # its key where people can use it too, to ask what only a payer may
+        key_files.keep(self.installation.key_file("payer"), wallet.private_key.encode)
+        async with self._client(wallet) as payer:
             balance = await people.pay_in(payer, self.state, self.installation, DEPOSIT)
             self.story.settlement = await payer.call(
                 payer.ledger.GetSettlementInfo, ledger_pb2.GetSettlementInfoRequest()

@@ -121,7 +121,7 @@ async def test_the_command_says_it_in_words_and_as_json(around, trained_again):
         await graded(around, where, trained_again, 1)
         words = await command("audit", trained_again, "--at", f"attribution={where}")
         document = json.loads(await command("audit", trained_again, "--at", f"attribution={where}", "--json"))
-    assert "Over 1 answers" in words
+    assert "Over 1 answer " in words
     assert (document["answers"], document["words"]) == (1, words.strip())
 
 

@@ -85,7 +85,7 @@ def test_the_bytes_are_those_that_are_documented():
     """For a document of texts and small whole numbers, plain sorted JSON is RFC 8785."""
     plain = json.dumps(json.loads(BYTES), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     assert plain == BYTES
-    assert json.loads(BYTES)["version"] == "openledger.receipt.v1"
+    assert json.loads(BYTES)["version"] == "openledger.receipt.v2"
 
 
 @given(st.integers(0, len(BYTES) - 1), st.integers(1, 255))
@@ -177,8 +177,8 @@ def test_somebody_elses_signature_is_found():
         (b"", r"."),
         (b"\xff", r"."),
         (b"[]", "not a receipt document"),
-        (b'{"version":"openledger.receipt.v2"}', "not an openledger.receipt.v1"),
-        (b'{"version":"openledger.receipt.v1"}', "not a receipt document"),
+        (b'{"version":"openledger.receipt.v1"}', "not an openledger.receipt.v2"),
+        (b'{"version":"openledger.receipt.v2"}', "not a receipt document"),
         (BYTES + b"\n", "canonical"),
         (json.dumps(json.loads(BYTES), indent=1).encode(), "canonical"),
         (changed(note="more"), "do not belong"),

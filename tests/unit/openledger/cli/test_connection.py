@@ -24,10 +24,19 @@ async def test_options_and_environment_say_otherwise(tmp_path: Path, monkeypatch
     async with Connection(tmp_path, at=("factory=10.0.0.7:1", "ledger=h:2")).client() as client:
         assert (client.endpoints.factory, client.endpoints.ledger) == ("10.0.0.7:1", "h:2")
         of_environment = client.wallet.address
+    (tmp_path / "other.key").write_text("0x" + "22" * 32)
+    (tmp_path / "other.key").chmod(0o600)
     async with Connection(tmp_path, key=tmp_path / "other.key").client() as client:
         assert client.wallet.address != of_environment
     async with Connection(tmp_path).client(signed_in=False) as client:
         assert client.wallet is None
+
+
+async def test_a_key_that_is_named_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no key in"):
+        async with Connection(tmp_path, key=tmp_path / "mistyped.key").client():
+            pass
+    assert not (tmp_path / "mistyped.key").exists()
 
 
 @pytest.mark.parametrize("text", ("factory", "factory=nowhere", "kitchen=h:1"))

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.attribution.audit import agreements, drawn, words
-from services.attribution.store_audits import Audited
+from services.attribution.audit import agreements, drawn
 from tests.unit.openledger.test_receipt import UNSIGNED
 
 PEOPLE = [f"0x{n:040x}" for n in range(12)]
@@ -42,11 +41,3 @@ def test_scores_in_the_order_of_the_truth_agree_and_chance_does_not():
 def test_scores_of_others_cannot_be_judged():
     with pytest.raises(ValueError, match="other contributors"):
         agreements({PEOPLE[0]: 1}, {PEOPLE[1]: 1}, SEED)
-
-
-def test_what_was_found_is_said_in_words():
-    assert "Nothing was trained again" in words([], trained_again=False)
-    assert "No answer was drawn" in words([], trained_again=True)
-    found = [Audited(f"responses/{n}", "r", 0.9, 0.0, "d") for n in range(3)]
-    assert "Over 3 answers drawn at random" in words(found, trained_again=True)
-    assert "rank correlation 0.90 [0.90, 0.90]" in words(found, trained_again=True)
