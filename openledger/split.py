@@ -190,15 +190,15 @@ class _Net:
         for who, score in evidence.scores.items():
             self.credits[who] = self.credits.get(who, 0) + credit(score)
             self._errors[who] = self._errors.get(who, 0) + credit(evidence.errors[who])
-        summed = self._placebos or [0] * len(evidence.placebos)
-        self._placebos = [old + credit(score) for old, score in zip(summed, evidence.placebos, strict=True)]
-        self._yardstick += credit(root_mean_square(evidence.placebos))
+        placebos = list(map(credit, evidence.placebos))
+        self._placebos = list(map(sum, zip(self._placebos or [0] * len(placebos), placebos, strict=True)))
+        self._yardstick += root_mean_square(placebos)
 
     def error(self, who: str) -> int:
-        """Standard error of a summed credit, rounded up.
+        """Standard error of a summed credit, rounded up; of one answer's, that of its score.
 
-        The noise that is left when placebos are summed as contributors are: what is random from answer to answer has
-        cancelled out, what is one-sided has not.  Times how much noisier than a placebo the contributor is.
+        Of the standard errors' sum as much as is left of the placebos' noise when it is summed as credits are: what is
+        random from answer to answer has cancelled out, what is one-sided has not.
         """
         if not self._yardstick:
             return self._errors[who]

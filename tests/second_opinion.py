@@ -72,8 +72,9 @@ def settled(answers: Sequence[tuple[int, Mapping[str, Any]]], rule: Mapping[str,
         for who, score in scores.items():
             credit[who] += worth(score)
             error[who] += worth(int(evidence["errors"][who]))
-        noise = [sum(pair) for pair in zip(noise, map(worth, placebos), strict=True)]
-        yardstick += worth(mean_size(placebos))
+        credited = [worth(p) for p in placebos]
+        noise = [sum(pair) for pair in zip(noise, credited, strict=True)]
+        yardstick += mean_size(credited)
     paid = {}
     for who in people:
         spread = math.ceil(Fraction(mean_size(noise) * error[who], yardstick)) if yardstick else error[who]

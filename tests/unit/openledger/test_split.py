@@ -327,6 +327,16 @@ def test_noise_that_earns_in_every_single_answer_earns_nothing_in_all_together()
     assert together[C] > 0, "what is small and always there is paid"
 
 
+@given(SCORES.filter(lambda score: score > 0), st.integers(0, NAT), st.integers(1, 30), st.integers(1, NAT // 10))
+def test_of_one_answers_credit_its_own_standard_error_is_taken_off(score, error, losers, noise):
+    """However much the others lose by the answer, and however the placebos fell."""
+    lost = {f"0x{number:040x}": -NAT for number in range(losers)}
+    scores = {A: score, **lost}
+    evidence = replace(measured(scores, (noise, -noise)), errors={**dict.fromkeys(lost, 0), A: error})
+    expected = max(0, 10**18 * (score - error) // score)
+    assert abs(settle([Answer(10**18, evidence)], Rule(noise_z_milli=1_000)).get(A, 0) - expected) <= 2
+
+
 def test_a_contributor_gets_no_more_than_the_cap():
     evidence = measured({A: 9 * NAT, B: NAT})
     assert settle([Answer(1_000, evidence)], Rule(cap_bps=5_000)) == {A: 500, B: 100, UNATTRIBUTED: 400}
