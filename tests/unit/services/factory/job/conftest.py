@@ -47,7 +47,7 @@ class Script:
     def __init__(self, folder, steps):
         self.folder, self.steps, self.shards, self.discarded, self.stopped = folder, list(steps), [], [], 0
         self.removed, self.found, self.finished = [], None, {}
-        self.stopping, self.may_stop = asyncio.Event(), asyncio.Event()
+        self.hanging, self.stopping, self.may_stop = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.may_stop.set()
 
     async def run(self, shard, report):
@@ -59,6 +59,7 @@ class Script:
         phase = step.get("hang", "training") if isinstance(step, dict) else "training"
         report({"phase": phase, "step": 1, "steps": 9})
         if step is HANG or step == {"hang": phase}:
+            self.hanging.set()
             try:
                 await asyncio.Event().wait()
             finally:

@@ -51,9 +51,11 @@ async def test_what_ended_when_the_service_did_is_cleared_away_at_the_next_start
     database.write_now(lambda c: store.move(c, "a", State.CANCELLED, "cancelled", **ended))
     async with work(HANG) as first:
         training = await at(database, "b", {State.TRAINING})
+        await first.hanging.wait()
     database.write_now(lambda c: store.move(c, "c", State.FAILED, "failed", records=training.records))
     async with work(HANG) as second:
         await at(database, "b", {State.TRAINING})
+        await second.hanging.wait()
         async with asyncio.timeout(100):
             while not second.shards:
                 await asyncio.sleep(0.01)
@@ -112,7 +114,7 @@ async def test_a_training_again_that_kills_its_workers_is_given_up(database, aud
 
 async def test_trainings_again_count_in_the_time_that_a_fine_tune_may_take(database, audited, work):
     audited("a")
-    async with work(RESULT | TRAINED, {}, HANG, limits=Limits(100, 0.5)) as script:
+    async with work(RESULT | TRAINED, {}, HANG, limits=Limits(100, 2)) as script:
         failed = await at(database, "a", ENDED)
     assert (failed.reason, script.stopped) == ("OUT_OF_TIME", 1)
     assert "fewer trainings again" in failed.message

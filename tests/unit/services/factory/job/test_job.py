@@ -62,7 +62,7 @@ async def test_a_worker_that_dies_is_replaced_until_the_third(database, queue, w
 
 async def test_training_that_takes_too_long_is_stopped(database, queue, work):
     queue("a")
-    async with work(HANG, limits=Limits(100, 0.1)) as script:
+    async with work(HANG, limits=Limits(100, 1)) as script:
         failed = await at(database, "a", ENDED)
     assert (failed.reason, script.stopped) == ("OUT_OF_TIME", 1)
 
@@ -71,6 +71,7 @@ async def test_what_its_owner_cancels_is_stopped_and_stays_cancelled(database, q
     queue("a", "b")
     async with work(HANG) as script:
         await at(database, "a", {State.TRAINING})
+        await script.hanging.wait()
         await database.write(lambda c: store.move(c, "a", State.CANCELLED, "cancelled"))
         script.bell.ring()
         await at(database, "b", {State.SUCCEEDED})
@@ -84,6 +85,7 @@ async def test_a_service_that_ends_while_a_worker_is_stopped_waits_for_the_worke
     async with work(HANG) as script:
         script.may_stop.clear()
         await at(database, "a", {State.TRAINING})
+        await script.hanging.wait()
         await database.write(lambda c: store.move(c, "a", State.CANCELLED, "cancelled"))
         script.bell.ring()
         await script.stopping.wait()
@@ -111,6 +113,7 @@ async def test_a_new_start_takes_up_what_was_training_before_what_waits(database
     queue("a", "b")
     async with work(HANG) as first:
         await at(database, "a", {State.TRAINING})
+        await first.hanging.wait()
     assert first.stopped == 1, "stopping the service stops the worker"
     assert first.discarded == [], "and what it left is for the next attempt"
     async with work() as second:
@@ -123,8 +126,9 @@ async def test_a_new_start_takes_up_what_was_training_before_what_waits(database
 
 async def test_records_that_got_lost_are_read_again(database, queue, work, source, tmp_path):
     queue("a")
-    async with work(HANG):
+    async with work(HANG) as script:
         training = await at(database, "a", {State.TRAINING})
+        await script.hanging.wait()
     ArtifactStore(tmp_path / "records").path(training.records).unlink()
     async with work():
         assert (await at(database, "a", ENDED)).state is State.SUCCEEDED

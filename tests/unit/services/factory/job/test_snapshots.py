@@ -79,6 +79,7 @@ async def test_a_record_erased_while_it_trains_stops_it(database, queue, work, s
     queue("a", "b")
     async with work(HANG) as script:
         await at(database, "a", {State.TRAINING})
+        await script.hanging.wait()
         await database.write(lambda c: erase.note(c, source.made[3].name, "its author's wish"))
         script.bell.ring()
         failed = await at(database, "a", ENDED)
@@ -96,6 +97,7 @@ async def test_what_a_worker_wrote_while_a_record_was_erased_is_taken_away_when_
     async with work(HANG) as script:
         script.may_stop.clear()
         await at(database, "a", {State.TRAINING})
+        await script.hanging.wait()
         await database.write(lambda c: erase.note(c, source.made[3].name, "its author's wish"))
         script.bell.ring()
         await script.stopping.wait()
