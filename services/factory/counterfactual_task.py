@@ -38,6 +38,7 @@ from services.factory.training_run import initial, load_base
 from services.factory.write import INDEX, TRAINING
 from services.kit.executor import TaskContext
 
+PRELOAD = inputs.PRELOAD
 RETRAINED = "retrained.safetensors"
 
 

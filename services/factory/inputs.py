@@ -25,6 +25,9 @@ from services.factory.progress import Progress
 from services.factory.spec import FineTuneSpec
 from services.kit.executor import Report
 
+PRELOAD = ("transformers.models.llama.modeling_llama", "matplotlib.backends.backend_agg")
+"""What tasks import when they come to it: a fork server imports it once (`services.kit.executor_forkserver`)."""
+
 
 class NothingToTrainOn(ValueError):
     """Not one record of the snapshot can be used."""

@@ -26,6 +26,8 @@ from services.factory.training_run import TrainingRun, load_base
 from services.factory.write import INDEX
 from services.kit.executor import TaskContext
 
+PRELOAD = inputs.PRELOAD
+
 
 class WeightsDiffer(RuntimeError):
     """A part has come to other weights than the run whose contributors it follows."""

@@ -22,8 +22,9 @@ from services.factory.train import Progress, Scratch, TrainResult, train
 from services.factory.write import TRAINING
 from services.kit.executor import TaskContext
 
-__all__ = ["PUBLISHED", "BaseChanged", "DiskFull", "NothingToTrainOn", "fine_tune"]
+__all__ = ["PRELOAD", "PUBLISHED", "BaseChanged", "DiskFull", "NothingToTrainOn", "fine_tune"]
 
+PRELOAD = inputs.PRELOAD
 PUBLISHED = (*FILES, TRAINING, tell.EVALUATION, tell.CURVES)
 """What the lineage manifest names; the same run gives the same bytes."""
 

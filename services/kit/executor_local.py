@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-from collections.abc import Mapping
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from services.kit.executor import MAX_REPORT_BYTES, WORKER_DIED, Report, Shard, TaskFailed
 from services.kit.executor_folder import FolderExecutor, ShardFolder
-from services.kit.executor_worker import COMMAND, Order, end
+from services.kit.executor_forkserver import FORK_SERVER
+from services.kit.executor_worker import Order, end
 
 
 class LocalExecutor(FolderExecutor):
@@ -29,38 +31,61 @@ class LocalExecutor(FolderExecutor):
         self._room = asyncio.Semaphore(at_once)
 
     async def _attempt(self, shard: Shard, folder: ShardFolder, report: Report) -> None:
-        order = Order(self._root, shard, self._environment, self._memory, reports=None, parent=os.getpid())
         async with self._room:
-            await self._run_child(order, report)
+            await self._run_child(Order(self._root, shard, self._environment, self._memory, reports=None), report)
 
     async def _run_child(self, order: Order, report: Report) -> None:
-        child = await asyncio.create_subprocess_exec(
-            *COMMAND,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,
-            limit=2 * MAX_REPORT_BYTES,
-        )
-        assert child.stdin is not None
-        assert child.stdout is not None
+        module, _, _ = order.shard.task.partition(":")
+        async with _Child.made(module) as child:
+            failure = await child.listen(order, report)
+        if failure is not None or child.status != 0:
+            raise failure or TaskFailed(WORKER_DIED, f"the worker ended with status {child.status} before it was done")
+
+
+class _Child:
+    """A worker, from its fork to its end."""
+
+    def __init__(self, pid: int, line: socket.socket) -> None:
+        """line: the socket to it; ends when it does."""
+        self._pid, self._line = pid, line
+        self.status: int | None = None
+        """Once it has ended; None if nobody knows."""
+
+    @classmethod
+    @asynccontextmanager
+    async def made(cls, module: str) -> AsyncIterator[_Child]:
+        """A worker that has imported `module`; when the block is left it has ended, and so has all that it started."""
+        forking = asyncio.create_task(asyncio.to_thread(FORK_SERVER.fork, module))
         try:
-            child.stdin.write(order.line())
-            child.stdin.close()
-            failure = await _listen(child.stdout, report)
-            status = await child.wait()
+            child = cls(*await asyncio.shield(forking))
+        except asyncio.CancelledError:
+            await cls(*await forking)._end()
+            raise
+        try:
+            yield child
         finally:
-            end(child.pid)
-            await child.wait()
-        if failure is not None or status != 0:
-            raise failure or TaskFailed(WORKER_DIED, f"the worker ended with status {status} before it was done")
+            await child._end()
 
+    async def listen(self, order: Order, report: Report) -> TaskFailed | None:
+        """Tell it what to do, and pass on what it says until it has ended; returns what failed."""
+        reader, writer = await asyncio.open_unix_connection(sock=self._line, limit=2 * MAX_REPORT_BYTES)
+        failure = None
+        try:
+            writer.write(order.line())
+            writer.write_eof()
+            async for line in reader:
+                message = json.loads(line)
+                if "report" in message:
+                    report(message["report"])
+                elif "failed" in message:
+                    failure = TaskFailed(message["failed"]["kind"], message["failed"]["message"])
+        except ConnectionError:
+            pass  # it died before it had heard everything
+        finally:
+            writer.close()
+        return failure
 
-async def _listen(stream: asyncio.StreamReader, report: Report) -> TaskFailed | None:
-    failure = None
-    async for line in stream:
-        message = json.loads(line)
-        if "report" in message:
-            report(message["report"])
-        elif "failed" in message:
-            failure = TaskFailed(message["failed"]["kind"], message["failed"]["message"])
-    return failure
+    async def _end(self) -> None:
+        end(self._pid)
+        self._line.close()
+        self.status = await asyncio.to_thread(FORK_SERVER.wait, self._pid)

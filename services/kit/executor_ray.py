@@ -22,7 +22,6 @@ import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +102,7 @@ class RayExecutor(FolderExecutor):
 
     async def _attempt(self, shard: Shard, folder: ShardFolder, report: Report) -> None:
         tail = _Tail(folder.unfinished / f"reports-{uuid.uuid4().hex}", report)
-        order = Order(self._root, shard, self._environment, self._memory, tail.path, parent=0)
+        order = Order(self._root, shard, self._environment, self._memory, tail.path)
         await self._joined()
         try:
             ref = self._remote.remote(order.line())
@@ -139,15 +138,15 @@ class RayExecutor(FolderExecutor):
 
 def _supervise(line: bytes) -> bytes:
     """On a node: run one worker to its end.  In: the order.  Out: `status`, `failed`, and bytes `reported`, as JSON."""
-    order = replace(Order.parse(line), parent=os.getpid())
+    order = Order.parse(line)
     with tempfile.TemporaryFile() as said:
         child = subprocess.Popen(  # noqa: S603 - this Python, and our module
-            COMMAND, stdin=subprocess.PIPE, stdout=said, start_new_session=True
+            (*COMMAND, str(os.getpid())), stdin=subprocess.PIPE, stdout=said, start_new_session=True
         )
         try:
             assert child.stdin is not None
             with contextlib.suppress(BrokenPipeError), child.stdin as stdin:
-                stdin.write(order.line())
+                stdin.write(line)
             while (status := child.poll()) is None:
                 time.sleep(0.05)  # short, since Ray cancels between two instructions of Python and not within a call
         finally:

@@ -1,6 +1,8 @@
 """A worker: a process of its own for one shard.
 
-    python -m services.kit.executor_worker      reads one order, a line of JSON, from stdin
+    python -m services.kit.executor_worker PARENT      reads one order, a line of JSON, from stdin
+
+On one machine workers are no new Pythons but copies of one that has imported everything: executor_forkserver.py.
 
 Reports and failures go out as lines of JSON, the result goes into the shard's folder.  Nothing is pickled.  Knows not
 who started it, or on which machine.
@@ -41,8 +43,6 @@ class Order:
     """Bytes that it may write to; None for no bound but the machine's."""
     reports: Path | None
     """The file that reports are appended to; None for stdout."""
-    parent: int
-    """The process whose end is the worker's end."""
 
     def line(self) -> bytes:
         """As it is sent."""
@@ -53,7 +53,6 @@ class Order:
             "environment": dict(self.environment),
             "memory": self.memory,
             "reports": str(self.reports) if self.reports else None,
-            "parent": self.parent,
         }
         return json.dumps(plain).encode() + b"\n"
 
@@ -63,7 +62,7 @@ class Order:
         plain = json.loads(line)
         shard = Shard(plain["task"], plain["arguments"])
         reports = Path(plain["reports"]) if plain["reports"] else None
-        return cls(Path(plain["root"]), shard, plain["environment"], plain["memory"], reports, plain["parent"])
+        return cls(Path(plain["root"]), shard, plain["environment"], plain["memory"], reports)
 
 
 def end(pid: int) -> None:
@@ -72,10 +71,15 @@ def end(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def main() -> int:
-    """Work.  0 when the shard is done; 1 when the task raised and that was told; anything else is a death."""
+def main(parent: int) -> int:
+    """Work, as long as the process `parent` lives.
+
+    0 when the shard is done; 1 when the task raised and that was told; anything else is a death.
+    """
+    _die_with(parent)
     order = Order.parse(sys.stdin.buffer.readline())
-    _die_with(order.parent)
+    with Path(os.devnull).open() as nothing:
+        os.dup2(nothing.fileno(), 0)  # what a task starts must not keep the line open that ends with this process
     _be_the_first_to_go()
     if order.memory is not None:
         # What can be written to, shared libraries and mapped weights aside; RLIMIT_AS would count address space that
@@ -154,4 +158,4 @@ def _die_with(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(int(sys.argv[1])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from services.kit.executor import TaskContext
+
+PRELOAD = ("colorsys",)
 
 
 def note(arguments: dict[str, Any], line: str = "ran") -> None:
@@ -121,3 +124,10 @@ def devour_tensor(arguments: dict[str, Any], context: TaskContext) -> dict[str, 
 
 def surroundings(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
     return {"value": os.environ.get(arguments["name"])}
+
+
+def imported(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
+    """Says whether a module was imported before, and imports it."""
+    before = arguments["name"] in sys.modules
+    importlib.import_module(arguments["name"])
+    return {"before": before}

@@ -122,10 +122,19 @@ async def test_a_worker_that_is_killed_is_replaced(alone, around, base, tmp_path
 
 
 def worker() -> int:
-    """The process id of this process's one worker."""
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    [found] = [pid for pid in children if b"services.kit.executor" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    return int(found)
+    """The process id of this process's one worker: a child of its fork server."""
+    [server] = [pid for pid in children(os.getpid()) if "executor_forkserver" in command(pid)]
+    [found] = [pid for pid in children(server) if command(pid)]  # what has ended, and was not waited for yet, has none
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """Of all its threads."""
+    return [int(child) for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split()]
+
+
+def command(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
 
 
 def is_there(pid) -> bool:

@@ -13,7 +13,7 @@ from services.kit.executor_worker import Order, _kind
 @pytest.mark.parametrize("reports", (None, Path("/shared/reports-1")))
 @pytest.mark.parametrize("memory", (None, 2**30))
 def test_an_order_survives_being_sent(reports, memory):
-    order = Order(Path("/shared"), Shard("a:b", {"n": [1, None, "ü\n"]}), {"A": "b"}, memory, reports, 7)
+    order = Order(Path("/shared"), Shard("a:b", {"n": [1, None, "ü\n"]}), {"A": "b"}, memory, reports)
     line = order.line()
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
