@@ -1,22 +1,25 @@
 """The private files of one fine-tune, made in a worker of their own from the same records as the adapter.
 
-    run by an executor as "services.factory.private_task:span_index"
+    run by an executor as "services.factory.private_task:span_index" and ":record_sketches"
 
-A plain function of its arguments, which name every input by digest: the same arguments give the same bytes.  What is
-made holds people's texts, so it is never among what is published.
+Plain functions of their arguments, which name every input by digest: the same arguments give the same bytes.  What is
+made holds people's texts, or tells of them, so it is never among what is published.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from openledger.adapters import SPAN_INDEX
+from openledger.adapters import RECORD_SKETCHES, SPAN_INDEX
 from openledger.artifacts import file_sha256
+from openledger.influence.decoder import Decoder
+from openledger.influence.lora import Adapter
 from openledger.spans.build import Document, build
-from services.factory import inputs
+from services.factory import inputs, sketches, write
 from services.factory.data import Example
-from services.kit.executor import TaskContext
+from services.kit.executor import Report, TaskContext
 
 
 def span_index(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
@@ -33,6 +36,38 @@ def span_index(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any
         file = context.output / SPAN_INDEX
         file.write_bytes(data)
     return {"files": {SPAN_INDEX: file_sha256(file)}}
+
+
+def record_sketches(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
+    """Sketch the gradient of every record at the end of training, on the base as it is: as answers are measured.
+
+    arguments: the fine-tune's own, with run (its digest) and salt (32 secret bytes, hex), which seeds the projection.
+    Returns files (SHA-256 by name), none where the run is of before its second moment was kept; and seconds.
+    Raises SketchError, AdapterError, and what `services.factory.inputs.load` raises.
+    """
+    start, run = time.monotonic(), context.outputs(arguments["run"])
+    if not (run / write.MOMENT).exists():
+        return {"files": {}, "seconds": 0.0}
+    with inputs.room_in(context.output.parent):
+        given = inputs.load(arguments)
+        training, _ = given.split()
+        moment = write.second_moment(run).numpy()
+        end = sketches.End(Decoder.load(given.base), Adapter.load(run), moment, training)
+        file, rows = context.output / RECORD_SKETCHES, context.scratch / "rows"
+        sketches.write(file, end, arguments["salt"], rows, _progress(context.report))
+    return {"files": {RECORD_SKETCHES: file_sha256(file)}, "seconds": time.monotonic() - start}
+
+
+def _progress(report: Report) -> Callable[[int, int], None]:
+    start, first = time.monotonic(), -1
+
+    def told(done: int, total: int) -> None:
+        nonlocal first
+        first = done if first < 0 else first  # what a killed attempt left says nothing about this one's speed
+        left = (time.monotonic() - start) / (done - first) * (total - done) if done > first else None
+        report({"phase": "sketches", "step": done, "steps": total, "seconds_left": left})
+
+    return told
 
 
 def _documents(training: Sequence[Example], rows: dict[str, int]) -> Iterator[Document]:

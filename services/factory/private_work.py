@@ -11,7 +11,7 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 
-from openledger.adapters import SPAN_INDEX
+from openledger.adapters import RECORD_SKETCHES, SPAN_INDEX
 from services.factory import store
 from services.kit.database import Database
 from services.kit.executor import Done, Executor, Report, Shard, run_all
@@ -28,13 +28,16 @@ class PrivateWork:
 
     def shards(self, run: Shard) -> list[Shard]:
         """The work that makes them.  run: the fine-tune's own shard."""
-        salt = self._salt(run, SPAN_INDEX)
-        return [Shard(f"{TASKS}:span_index", {**run.arguments, "salt": salt})]
+        spans, sketches = ({**run.arguments, "salt": self._salt(run, name)} for name in (SPAN_INDEX, RECORD_SKETCHES))
+        return [
+            Shard(f"{TASKS}:span_index", spans),
+            Shard(f"{TASKS}:record_sketches", {**sketches, "run": run.digest()}),
+        ]
 
     async def make(self, run: Shard, tell: Report) -> list[Done]:
         """Their files, in the workers' folders.  Raises `TaskFailed`."""
         tell({"phase": "private", "step": 0, "steps": 0})
-        return await run_all(self._executor, self.shards(run), lambda *_: None, at_once=1)
+        return await run_all(self._executor, self.shards(run), lambda *_: None, at_once=1, report=tell)
 
     async def keep(self, run: Shard, revision: str, made: Sequence[Done]) -> None:
         """Keep them for a revision, by the digest that its name ends with."""

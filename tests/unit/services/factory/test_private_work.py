@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from openledger.adapters import SPAN_INDEX
+from openledger.adapters import RECORD_SKETCHES, SPAN_INDEX
 from services.factory import store
 from services.factory.private_work import PrivateWork
 from services.kit.executor import Done, Shard
@@ -14,6 +14,7 @@ from services.kit.private_files import PrivateFiles
 KEY, OTHER_KEY = "0x" + "11" * 32, "0x" + "22" * 32
 RUN = Shard("services.factory.task:fine_tune", {"records": "aa" * 32, "threads": 1})
 REVISION = "cc" * 32
+FILES = {"span_index": SPAN_INDEX, "record_sketches": RECORD_SKETCHES}
 
 
 class Made:
@@ -24,8 +25,10 @@ class Made:
 
     async def run(self, shard, report):
         self.ran.append(shard)
-        (self.folder / SPAN_INDEX).write_bytes(b"texts")
-        return Done(self.folder, {"files": {SPAN_INDEX: "ab" * 32}})
+        name = FILES[shard.task.rpartition(":")[2]]
+        report({"phase": name, "step": 1, "steps": 2})
+        (self.folder / name).write_bytes(name.encode())
+        return Done(self.folder, {"files": {name: "ab" * 32}})
 
     async def remove(self, shard):
         self.removed.append(shard)
@@ -49,17 +52,26 @@ def work(database, executor, kept):
 async def test_what_is_made_is_kept_by_revision_and_the_workers_copy_goes(work, executor, kept):
     said = []
     made = await work.make(RUN, said.append)
-    assert said[0]["phase"] == "private"
+    assert [told["phase"] for told in said] == ["private", SPAN_INDEX, RECORD_SKETCHES], "workers are heard"
     await work.keep(RUN, REVISION, made)
-    assert kept.place(REVISION, SPAN_INDEX).read_bytes() == b"texts"
+    for name in FILES.values():
+        assert kept.place(REVISION, name).read_bytes() == name.encode()
     assert executor.removed == executor.ran == work.shards(RUN)
 
 
-def test_the_salt_is_secret_and_the_same_for_the_same_run_and_key(database, executor, kept, work):
+def test_sketches_are_of_the_run_itself(work):
+    spans, sketches = work.shards(RUN)
+    assert "run" not in spans.arguments
+    assert sketches.arguments["run"] == RUN.digest()
+
+
+@pytest.mark.parametrize("number", (0, 1))
+def test_the_salt_is_secret_and_the_same_for_the_same_run_and_key(database, executor, kept, work, number):
     def salt(run, key=KEY):
-        [shard] = PrivateWork(database, executor, kept, key).shards(run)
-        assert shard.arguments.items() >= run.arguments.items()
-        return shard.arguments["salt"]
+        shards = PrivateWork(database, executor, kept, key).shards(run)
+        assert all(shard.arguments.items() >= run.arguments.items() for shard in shards)
+        assert len({shard.arguments["salt"] for shard in shards}) == 2, "another one for each file"
+        return shards[number].arguments["salt"]
 
     assert salt(RUN) == salt(replace(RUN))
     other = Shard(RUN.task, {**RUN.arguments, "records": "bb" * 32})
