@@ -24,7 +24,7 @@ _NAMELESS = 3
 def explain(
     response: Annotated[str, typer.Argument(help="The answer: responses/<id>, receipts/<id>, or the id alone.")],
     wait: Annotated[float, typer.Option(min=0, max=60, help="Seconds to wait for what is still being made.")] = 20.0,
-    scorer: Annotated[str, typer.Option(help="By which records are ranked: see docs/records.md.")] = "adam-cosine",
+    scorer: Annotated[str, typer.Option(help="By which records are ranked: see docs/records.md.")] = "",
     data: Data = Connection.data,
     first_port: Port = Connection.first_port,
     key: Key = None,

@@ -16,7 +16,7 @@ from typing import TypeVar
 from openledger import trace as traces
 from openledger.adapters import trained_on
 from openledger.artifacts import ArtifactStore
-from openledger.influence.drill_down import SCORERS, DrillDownError, RecordScore, sketch_answer, top_records
+from openledger.influence.drill_down import SCORERS, USUAL, DrillDownError, RecordScore, sketch_answer, top_records
 from openledger.influence.record_sketches import RecordSketches, RecordSketchesError
 from openledger.influence.sketch import Answer
 from openledger.manifest import LineageManifest
@@ -108,11 +108,15 @@ class DrillDown:
         self._answers: OrderedDict[str, Answer] = OrderedDict()
 
     async def find(self, receipt: Receipt, caller: str, scorer: str, wait: float) -> Drilled:
-        """caller: address.  scorer: one of `SCORERS`.  wait: seconds, for sketches that are on their way."""
+        """caller: address.  scorer: one of `SCORERS`, or "" for the sketches' usual one.
+
+        wait: seconds, for sketches that are on their way.
+        """
         found = await self._sketches.get(receipt.model.adapter, wait)
         if isinstance(found, Availability):
             return Drilled(found, SAID[found], scorer)
         lineage, sketches = found
+        scorer = scorer or USUAL[sketches.header.kind]
         try:
             best = await self._best(receipt, caller, scorer, lineage, sketches)
         except DrillDownError as error:

@@ -8,7 +8,7 @@ import grpc
 
 from openledger import names
 from openledger.attribution.v1 import attribution_pb2 as pb
-from openledger.influence.drill_down import DEFAULT, SCORERS
+from openledger.influence.drill_down import SCORERS
 from services.attribution.desk import Desk
 from services.attribution.explain import MOST_RECORDS, SAID, Explainer, Explanation
 from services.attribution.quotes import Quote
@@ -31,8 +31,8 @@ class ExplainMethods:
         self._desk, self._explainer = desk, explainer
 
     async def Explain(self, request: pb.ExplainRequest, context: grpc.aio.ServicerContext) -> pb.Explanation:
-        scorer = request.record_scorer or DEFAULT
-        if scorer not in SCORERS:
+        scorer = request.record_scorer
+        if scorer and scorer not in SCORERS:
             known = ", ".join(SCORERS)
             raise invalid("UNKNOWN_SCORER", f"there is no scorer {scorer!r}; there are {known}", "record_scorer")
         deadline = time.monotonic() + request.wait_seconds

@@ -41,7 +41,8 @@ def span_index(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any
 def record_sketches(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
     """Sketch the gradient of every record at the end of training, on the base as it is: as answers are measured.
 
-    arguments: the fine-tune's own, with run (its digest) and salt (32 secret bytes, hex), which seeds the projection.
+    arguments: the fine-tune's own, with run (its digest), kind (of the metric), and salt (32 secret bytes, hex), which
+    seeds the projection.
     Returns files (SHA-256 by name), none where the run is of before its second moment was kept; and seconds.
     Raises SketchError, AdapterError, and what `services.factory.inputs.load` raises.
     """
@@ -54,7 +55,7 @@ def record_sketches(arguments: dict[str, Any], context: TaskContext) -> dict[str
         moment = write.second_moment(run).numpy()
         end = sketches.End(Decoder.load(given.base), Adapter.load(run), moment, training)
         file, rows = context.output / RECORD_SKETCHES, context.scratch / "rows"
-        sketches.write(file, end, arguments["salt"], rows, _progress(context.report))
+        sketches.write(file, end, arguments["salt"], rows, _progress(context.report), arguments["kind"])
     return {"files": {RECORD_SKETCHES: file_sha256(file)}, "seconds": time.monotonic() - start}
 
 

@@ -12,7 +12,7 @@ import hmac
 from collections.abc import Sequence
 
 from openledger.adapters import RECORD_SKETCHES, SPAN_INDEX
-from services.factory import store
+from services.factory import sketches, store
 from services.kit.database import Database
 from services.kit.executor import Done, Executor, Report, Shard, run_all
 from services.kit.private_files import PrivateFiles
@@ -21,17 +21,20 @@ TASKS = "services.factory.private_task"
 
 
 class PrivateWork:
-    """Of one Factory.  key: its signing key, of which the files' salts are made."""
+    """Of one Factory."""
 
-    def __init__(self, database: Database, executor: Executor, kept: PrivateFiles, key: str) -> None:
-        self._database, self._executor, self._kept, self._key = database, executor, kept, key
+    def __init__(
+        self, database: Database, executor: Executor, kept: PrivateFiles, key: str, kind: str = sketches.KIND
+    ) -> None:
+        """key: that manifests are signed with, of which the files' salts are made; kind: of record sketches."""
+        self._database, self._executor, self._kept, self._key, self._kind = database, executor, kept, key, kind
 
     def shards(self, run: Shard) -> list[Shard]:
         """The work that makes them.  run: the fine-tune's own shard."""
-        spans, sketches = ({**run.arguments, "salt": self._salt(run, name)} for name in (SPAN_INDEX, RECORD_SKETCHES))
+        index, sketched = ({**run.arguments, "salt": self._salt(run, name)} for name in (SPAN_INDEX, RECORD_SKETCHES))
         return [
-            Shard(f"{TASKS}:span_index", spans),
-            Shard(f"{TASKS}:record_sketches", {**sketches, "run": run.digest()}),
+            Shard(f"{TASKS}:span_index", index),
+            Shard(f"{TASKS}:record_sketches", {**sketched, "run": run.digest(), "kind": self._kind}),
         ]
 
     async def make(self, run: Shard, tell: Report) -> list[Done]:

@@ -19,6 +19,7 @@ from openledger.influence.decoder import Decoder
 from openledger.influence.drill_down import DEFAULT, SCORERS
 from openledger.influence.lora import Adapter, attached
 from openledger.influence.metric import Metric
+from openledger.influence.parameters import sizes
 from openledger.influence.per_example import PerExampleGradients
 from openledger.influence.record_sketches import Header, Rows, encode
 from openledger.influence.sketch import BITS, Signs
@@ -26,7 +27,7 @@ from services.factory.data import Example
 from services.factory.passes import Trunk, gradients
 
 KIND = SCORERS[DEFAULT].kind
-"""What agrees best with retraining (``bench/lds``), of what looks at the end of training."""
+"""Of the scorer that agrees best with retraining."""
 GROUP_BYTES, PER_WEIGHT = 2**28, 32
 """Of a group's gradients: so much memory, of which a weight of one record takes a float32 and at most three float64."""
 BLOCK = 1024
@@ -44,17 +45,20 @@ class End:
     training: Sequence[Example]
 
 
-def write(file: Path, end: End, seed: str, scratch: Path, on_records: Callable[[int, int], None]) -> None:
+def write(
+    file: Path, end: End, seed: str, scratch: Path, on_records: Callable[[int, int], None], kind: str = KIND
+) -> None:
     """Write the sketches of all records but canaries; a record's leaf is its place in the training.
 
     seed: of the projection. scratch: a file that a killed attempt's rows are found in. on_records: told how many
-    records are done, of how many. Raises SketchError for a gradient that is not finite, OSError without room.
+    records are done, of how many. kind: of the metric; not "less", which needs a first moment. Raises SketchError for
+    a gradient that is not finite, OSError without room.
     """
     order = sorted((e.contributor, place) for place, e in enumerate(end.training) if e.contributor)
     places = [place for _, place in order]
     people = Counter(contributor for contributor, _ in order)
-    header = Header(seed, BITS, KIND, end.adapter.parameters, tuple(sorted(people.items())))
-    metric = Metric.adam(end.second_moment, KIND)
+    header = Header(seed, BITS, kind, end.adapter.parameters, tuple(sorted(people.items())))
+    metric = Metric.of(kind, end.second_moment, sizes(end.adapter.parameters))
     _sketch(end, header, metric, places, scratch, on_records)
     with file.open("wb") as out:
         out.writelines(encode(header, metric, _blocks(scratch, places)))

@@ -196,8 +196,8 @@ class ExplainRequest(_message.Message):
     wait_seconds: _builtins.float
     """How long to wait for a receipt that is still being computed, and for spans and records that cannot be found yet."""
     record_scorer: _builtins.str
-    """By which scorer records are ranked: adam-cosine, where none is named.  The others are adam-dot, adam-fisher (damped Fisher
-    matrix), gradient-dot, gradient-cosine, fisher, datainf and less; a revision's sketches know some of them.
+    """By which scorer records are ranked: adam-cosine, adam-dot, adam-fisher, gradient-cosine, gradient-dot, fisher, datainf or
+    less.  A revision's sketches know some of them; empty is the one that is usual for these.
     """
     def __init__(
         self,
@@ -242,7 +242,7 @@ class Explanation(_message.Message):
     records_words: _builtins.str
     """The same in words, with how exact the order is."""
     record_scorer: _builtins.str
-    """By which scorer they are ranked."""
+    """By which scorer they are ranked; empty where none was asked for and there are no sketches."""
     @_builtins.property
     def words(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What holds for all of it: what was paid, what the base model's part is, how far these shares are settled."""

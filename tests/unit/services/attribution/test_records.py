@@ -102,6 +102,7 @@ async def test_those_who_are_paid_most_are_shown_and_the_caller_where_it_is_paid
 
 
 async def test_the_record_that_is_said_again_is_first_by_every_scorer_of_the_sketches(drill_down, receipt):
+    assert (await drill_down().find(receipt, PEOPLE[2], "", 0)).scorer == DEFAULT
     for scorer in (name for name, way in SCORERS.items() if way.kind == "adam"):
         found = await drill_down().find(receipt, PEOPLE[2], scorer, 0)
         [mine] = [best for best in found.best if best.contributor == PEOPLE[2]]

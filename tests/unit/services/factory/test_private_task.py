@@ -84,7 +84,7 @@ def sketched(offered, base, tokenizer, tmp_path, monkeypatch):
     monkeypatch.setenv(FOLDER, str(store.root))
     people = records(3, 5)
     given = spec(prompt_template="{prompt}", completion_template="{completion}", held_out=0.3, epochs=1)
-    arguments = {"spec": given.to_json(), "threads": 1, "salt": SALT, "run": "a run",
+    arguments = {"spec": given.to_json(), "threads": 1, "salt": SALT, "run": "a run", "kind": "adam",
                  "records": store.put(b"".join(line(r.name, r.contributor, r.fields) for r in people)),
                  "base_sha256": base_models.sha256(offered)}  # fmt: skip
     examples = tokenise(people, given, tokenizer).examples

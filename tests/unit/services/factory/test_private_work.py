@@ -62,7 +62,7 @@ async def test_what_is_made_is_kept_by_revision_and_the_workers_copy_goes(work, 
 def test_sketches_are_of_the_run_itself(work):
     spans, sketches = work.shards(RUN)
     assert "run" not in spans.arguments
-    assert sketches.arguments["run"] == RUN.digest()
+    assert (sketches.arguments["run"], sketches.arguments["kind"]) == (RUN.digest(), "adam")
 
 
 @pytest.mark.parametrize("number", (0, 1))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from openledger.influence.decoder import Decoder
-from openledger.influence.drill_down import DEFAULT, sketch_answer, top_records
+from openledger.influence.drill_down import DEFAULT, USUAL, sketch_answer, top_records
 from openledger.influence.gradient import Scorer
 from openledger.influence.lora import Adapter
 from openledger.influence.metric import Metric
@@ -106,6 +106,16 @@ def test_the_same_run_gives_the_same_bytes_and_another_seed_does_not(made, end, 
     assert made("again", "other rows")[0] == one
     sketches.write(tmp_path / "third", end, "cd" * 32, tmp_path / "third rows", lambda *_: None)
     assert (tmp_path / "third").read_bytes() != one
+
+
+@pytest.mark.parametrize("kind", ("gradient", "tensor"))
+def test_other_kinds_know_other_scorers_and_find_the_same_record(end, run, base, tmp_path, kind):
+    sketches.write(tmp_path / "file", end, SEED, tmp_path / "rows", lambda *_: None, kind)
+    file, example = RecordSketches.open(tmp_path / "file"), end.training[2]
+    assert file.header.kind == kind
+    gradient = Scorer(base).answer(run, example.prompt, example.completion).gradient.to_float()
+    found = top_records(file, sketch_answer(file, gradient), [example.contributor], 1, USUAL[kind])
+    assert found[example.contributor][0].leaf == 2
 
 
 @pytest.mark.parametrize("torn", (b"", b"\x01" * 5000))
