@@ -1,8 +1,8 @@
 """The private files of one fine-tune, made in a worker of their own from the same records as the adapter.
 
-    run by an executor as "services.factory.private_task:span_index" and ":record_sketches"
+    run by an executor as "services.factory.private_task:private_files"
 
-Plain functions of their arguments, which name every input by digest: the same arguments give the same bytes.  What is
+A plain function of its arguments, which name every input by digest: the same arguments give the same bytes.  What is
 made holds people's texts, or tells of them, so it is never among what is published.
 """
 
@@ -22,41 +22,32 @@ from services.factory.data import Example
 from services.kit.executor import Report, TaskContext
 
 
-def span_index(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
-    """Index what the adapter was trained to say, with whose it is.
+def private_files(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
+    """Index what the adapter was trained to say, with whose it is, and sketch every record's gradient.
 
-    arguments: the fine-tune's own, and salt (32 secret bytes, hex).  Returns files (SHA-256 by name).
-    Raises SpanIndexError, and what `services.factory.inputs.load` raises.
+    arguments: the fine-tune's own, with run (its digest), salts (32 secret bytes by file, hex; that of the sketches
+    seeds their projection), and kind (of the sketches' metric).
+    Returns files (SHA-256 by name), no sketches where the run is of before its second moment was kept; and seconds.
+    Raises SpanIndexError, SketchError, AdapterError, and what `services.factory.inputs.load` raises.
     """
+    start, run, salts = time.monotonic(), context.outputs(arguments["run"]), arguments["salts"]
     with inputs.room_in(context.output.parent):
         given = inputs.load(arguments)
         training, _ = given.split()
-        rows = {address: row for row, address in enumerate(sorted({e.contributor for e in training if e.contributor}))}
-        data = build(_documents(training, rows), owners=len(rows), salt=bytes.fromhex(arguments["salt"]))
-        file = context.output / SPAN_INDEX
-        file.write_bytes(data)
-    return {"files": {SPAN_INDEX: file_sha256(file)}}
+        (context.output / SPAN_INDEX).write_bytes(_span_index(training, bytes.fromhex(salts[SPAN_INDEX])))
+        if (run / write.MOMENT).exists():
+            # On the base as it is, whatever the run trained on: as answers are measured.
+            moment = write.second_moment(run).numpy()
+            end = sketches.End(Decoder.load(given.base), Adapter.load(run), moment, training)
+            file, rows = context.output / RECORD_SKETCHES, context.scratch / "rows"
+            sketches.write(file, end, salts[RECORD_SKETCHES], rows, _progress(context.report), arguments["kind"])
+    files = {file.name: file_sha256(file) for file in sorted(context.output.iterdir())}
+    return {"files": files, "seconds": time.monotonic() - start}
 
 
-def record_sketches(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
-    """Sketch the gradient of every record at the end of training, on the base as it is: as answers are measured.
-
-    arguments: the fine-tune's own, with run (its digest), kind (of the metric), and salt (32 secret bytes, hex), which
-    seeds the projection.
-    Returns files (SHA-256 by name), none where the run is of before its second moment was kept; and seconds.
-    Raises SketchError, AdapterError, and what `services.factory.inputs.load` raises.
-    """
-    start, run = time.monotonic(), context.outputs(arguments["run"])
-    if not (run / write.MOMENT).exists():
-        return {"files": {}, "seconds": 0.0}
-    with inputs.room_in(context.output.parent):
-        given = inputs.load(arguments)
-        training, _ = given.split()
-        moment = write.second_moment(run).numpy()
-        end = sketches.End(Decoder.load(given.base), Adapter.load(run), moment, training)
-        file, rows = context.output / RECORD_SKETCHES, context.scratch / "rows"
-        sketches.write(file, end, arguments["salt"], rows, _progress(context.report), arguments["kind"])
-    return {"files": {RECORD_SKETCHES: file_sha256(file)}, "seconds": time.monotonic() - start}
+def _span_index(training: Sequence[Example], salt: bytes) -> bytes:
+    rows = {address: row for row, address in enumerate(sorted({e.contributor for e in training if e.contributor}))}
+    return build(_documents(training, rows), owners=len(rows), salt=salt)
 
 
 def _progress(report: Report) -> Callable[[int, int], None]:

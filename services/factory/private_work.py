@@ -17,7 +17,7 @@ from services.kit.database import Database
 from services.kit.executor import Done, Executor, Report, Shard, run_all
 from services.kit.private_files import PrivateFiles
 
-TASKS = "services.factory.private_task"
+TASK = "services.factory.private_task:private_files"
 
 
 class PrivateWork:
@@ -31,11 +31,9 @@ class PrivateWork:
 
     def shards(self, run: Shard) -> list[Shard]:
         """The work that makes them.  run: the fine-tune's own shard."""
-        index, sketched = ({**run.arguments, "salt": self._salt(run, name)} for name in (SPAN_INDEX, RECORD_SKETCHES))
-        return [
-            Shard(f"{TASKS}:span_index", index),
-            Shard(f"{TASKS}:record_sketches", {**sketched, "run": run.digest(), "kind": self._kind}),
-        ]
+        salts = {name: self._salt(run, name) for name in (SPAN_INDEX, RECORD_SKETCHES)}
+        made_of = {**run.arguments, "run": run.digest(), "salts": salts, "kind": self._kind}
+        return [Shard(TASK, made_of)]
 
     async def make(self, run: Shard, tell: Report) -> list[Done]:
         """Their files, in the workers' folders.  Raises `TaskFailed`."""

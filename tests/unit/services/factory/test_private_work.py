@@ -14,7 +14,7 @@ from services.kit.private_files import PrivateFiles
 KEY, OTHER_KEY = "0x" + "11" * 32, "0x" + "22" * 32
 RUN = Shard("services.factory.task:fine_tune", {"records": "aa" * 32, "threads": 1})
 REVISION = "cc" * 32
-FILES = {"span_index": SPAN_INDEX, "record_sketches": RECORD_SKETCHES}
+FILES = (SPAN_INDEX, RECORD_SKETCHES)
 
 
 class Made:
@@ -25,10 +25,10 @@ class Made:
 
     async def run(self, shard, report):
         self.ran.append(shard)
-        name = FILES[shard.task.rpartition(":")[2]]
-        report({"phase": name, "step": 1, "steps": 2})
-        (self.folder / name).write_bytes(name.encode())
-        return Done(self.folder, {"files": {name: "ab" * 32}})
+        report({"phase": "sketches", "step": 1, "steps": 2})
+        for name in FILES:
+            (self.folder / name).write_bytes(name.encode())
+        return Done(self.folder, {"files": dict.fromkeys(FILES, "ab" * 32)})
 
     async def remove(self, shard):
         self.removed.append(shard)
@@ -52,26 +52,25 @@ def work(database, executor, kept):
 async def test_what_is_made_is_kept_by_revision_and_the_workers_copy_goes(work, executor, kept):
     said = []
     made = await work.make(RUN, said.append)
-    assert [told["phase"] for told in said] == ["private", SPAN_INDEX, RECORD_SKETCHES], "workers are heard"
+    assert [told["phase"] for told in said] == ["private", "sketches"], "workers are heard"
     await work.keep(RUN, REVISION, made)
-    for name in FILES.values():
+    for name in FILES:
         assert kept.place(REVISION, name).read_bytes() == name.encode()
     assert executor.removed == executor.ran == work.shards(RUN)
 
 
 def test_sketches_are_of_the_run_itself(work):
-    spans, sketches = work.shards(RUN)
-    assert "run" not in spans.arguments
-    assert (sketches.arguments["run"], sketches.arguments["kind"]) == (RUN.digest(), "adam")
+    [shard] = work.shards(RUN)
+    assert (shard.arguments["run"], shard.arguments["kind"]) == (RUN.digest(), "adam")
 
 
-@pytest.mark.parametrize("number", (0, 1))
-def test_the_salt_is_secret_and_the_same_for_the_same_run_and_key(database, executor, kept, work, number):
+@pytest.mark.parametrize("name", FILES)
+def test_the_salt_is_secret_and_the_same_for_the_same_run_and_key(database, executor, kept, work, name):
     def salt(run, key=KEY):
-        shards = PrivateWork(database, executor, kept, key).shards(run)
-        assert all(shard.arguments.items() >= run.arguments.items() for shard in shards)
-        assert len({shard.arguments["salt"] for shard in shards}) == 2, "another one for each file"
-        return shards[number].arguments["salt"]
+        [shard] = PrivateWork(database, executor, kept, key).shards(run)
+        assert shard.arguments.items() >= run.arguments.items()
+        assert len(set(shard.arguments["salts"].values())) == len(FILES), "another one for each file"
+        return shard.arguments["salts"][name]
 
     assert salt(RUN) == salt(replace(RUN))
     other = Shard(RUN.task, {**RUN.arguments, "records": "bb" * 32})
