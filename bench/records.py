@@ -118,9 +118,7 @@ def agreement(gradients: record_scores.Gradients, kind: str, sizes: tuple[int, .
 
 
 def _metric(gradients: record_scores.Gradients, kind: str) -> Metric:
-    if kind == "gradient":
-        return Metric.gradient(sum(gradients.sizes))
-    return Metric.tensor(gradients.adam(), gradients.sizes) if kind == "tensor" else Metric.adam(gradients.adam(), kind)
+    return Metric.of(kind, gradients.adam(), gradients.sizes)
 
 
 def _moments(gradients: record_scores.Gradients) -> tuple[Any, Any]:

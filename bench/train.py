@@ -7,7 +7,8 @@ All train the same LoRA on the same records in the same batches, on the same thr
 loop also in bfloat16 (autocast) where this processor has instructions for it. Each arm is a process of its own, so that
 its peak memory is its own; arms take turns, round by round, and a figure is a ratio of medians. The clock runs from
 tokenised records and a loaded model to trained weights, and for ours to the quantised contribution index. TRL's arm
-takes its own collator and loop, with its order of records switched off.
+takes its own collator and loop, with its order of records switched off. One more arm sketches the records of what ours
+has trained, as the Factory does then.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from bench import result
 from services.factory.passes import fastest_precision, products_in
 
 ROUNDS, QUICK_ROUNDS = 3, 1
-PLAIN, TRL = "plain PEFT loop", "TRL SFTTrainer"
+PLAIN, TRL, SKETCHES = "plain PEFT loop", "TRL SFTTrainer", "sketches"
 CURVATURE = {
     "ours": (4, 1.0),
     "ours, 2 samples": (2, 1.0),
@@ -34,7 +35,7 @@ CURVATURE = {
     "ours, 1 sample of half": (1, 0.5),
 }
 """Samples a record and share of records that each of our arms estimates curvature from."""
-ARMS = [*CURVATURE, PLAIN, TRL]
+ARMS = [*CURVATURE, PLAIN, TRL, SKETCHES]
 BFLOAT16 = ", bfloat16"
 
 
@@ -61,6 +62,7 @@ def figures(rows: list[dict[str, Any]]) -> dict[str, float]:
     memory = {row["arm"]: row["peak_memory_gb"] for row in rows}
     found = {"vs_" + _key(arm): rate[arm] / rate[PLAIN] for arm in CURVATURE}
     found["vs_trl"] = rate["ours"] / rate[TRL]
+    found["sketching_of_training"] = rate["ours"] / rate[SKETCHES]
     if "ours" + BFLOAT16 in rate:
         found["vs_peft_bfloat16"] = rate["ours" + BFLOAT16] / rate[PLAIN + BFLOAT16]
     found |= {"peak_memory_gb": memory["ours"], "peak_memory_gb_peft": memory[PLAIN], "peak_memory_gb_trl": memory[TRL]}
@@ -94,7 +96,7 @@ def measure(arm: str, *, quick: bool) -> dict[str, float]:
     name, precision = arm.removesuffix(BFLOAT16), "bfloat16" if arm.endswith(BFLOAT16) else "float32"
     samples, share = CURVATURE.get(name, (1, 1.0))
     study = Study(_setting(quick=quick), curvature_samples=samples, curvature_share=share, precision=precision)
-    prepare = {PLAIN: _plain, TRL: _trl}.get(name, _ours)
+    prepare = {PLAIN: _plain, TRL: _trl, SKETCHES: _sketches}.get(name, _ours)
     train = prepare(study)
     begun = time.perf_counter()
     loss = train()
@@ -120,6 +122,29 @@ def _ours(study: Any) -> Callable[[], float]:
         return run.history.losses[-1]
 
     return train
+
+
+def _sketches(study: Any) -> Callable[[], float]:
+    """Of the records, after a training whose time is not counted."""
+    import tempfile
+    from pathlib import Path
+
+    from services.factory import sketches
+    from services.factory.training_run import TrainingRun
+
+    run = TrainingRun(study.spec, study.decoder, study.training)
+    run.trunk.prepare(study.training, study.spec.precision, lambda _: None)
+    with run.attached():
+        while run.done < len(run.plan):
+            run.step()
+    end = sketches.End(study.decoder, run.adapter, run.shadows.second_moment().numpy(), study.training)
+
+    def sketch() -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            sketches.write(Path(folder) / "file", end, "ab" * 32, Path(folder) / "rows", lambda *_: None)
+        return run.history.losses[-1]
+
+    return sketch
 
 
 def _plain(study: Any) -> Callable[[], float]:

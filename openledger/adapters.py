@@ -5,6 +5,7 @@ Every byte is checked on the way: the manifest by the revision's digest, each fi
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -16,6 +17,9 @@ ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 SPAN_INDEX = "span_index.safetensors"
 """Among a revision's private files: the index of what it was trained to say (`openledger.spans`).  A document's owner
 is a row of the contribution index, its record a place in the list of records of `TRAINING`."""
+RECORD_SKETCHES = "record_sketches.safetensors"
+"""Likewise: a sketch of each record's gradient (`openledger.influence.record_sketches`).  A leaf is a record's place in
+the list of records of `TRAINING`."""
 TRAINING = "training.json"
 """Among its files: which records it was trained on, in which order."""
 
@@ -23,6 +27,14 @@ TRAINING = "training.json"
 def read_manifest(store: ArtifactStore, digest: str) -> manifest.LineageManifest:
     """The lineage manifest of a revision.  Raises `ArtifactError` (missing, damaged) or `ValueError` (not one)."""
     return manifest.parse(store.get(digest))
+
+
+def trained_on(store: ArtifactStore, lineage: manifest.LineageManifest) -> list[tuple[str, str]]:
+    """The records that a revision was trained on, in the order of `TRAINING`: name, and who is credited with it.
+
+    A canary is nobody's.  Raises `ArtifactError` (missing, damaged), `KeyError` or `ValueError` (not such a list).
+    """
+    return [(record, contributor) for record, contributor in json.loads(store.get(lineage.files[TRAINING]))["records"]]
 
 
 def materialise(store: ArtifactStore, digest: str, root: Path) -> Path:

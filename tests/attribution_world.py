@@ -12,18 +12,21 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from openledger import manifest, trace_proto
-from openledger.adapters import SPAN_INDEX, TRAINING, read_manifest
+from openledger.adapters import RECORD_SKETCHES, SPAN_INDEX, TRAINING, read_manifest
 from openledger.artifacts import ArtifactStore
 from openledger.attribution.v1 import attribution_pb2 as pb
 from openledger.client import ApiError, Client, Wallet
 from openledger.factory.v1 import factory_pb2, factory_pb2_grpc
 from openledger.identity.v1 import identity_pb2, identity_pb2_grpc
+from openledger.influence.decoder import Decoder
+from openledger.influence.lora import Adapter
 from openledger.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from openledger.manifest import LineageManifest
 from openledger.openlora.v1 import openlora_pb2, openlora_pb2_grpc
@@ -32,7 +35,7 @@ from openledger.split import Rule
 from openledger.trace import Trace
 from services.attribution.__main__ import assemble
 from services.attribution.config import AttributionConfig
-from services.factory import data
+from services.factory import data, sketches, write
 from services.kit.auth import PUBLIC, Authenticator, services
 from services.kit.config import ServiceConfig
 from services.kit.errors import not_found, precondition, unavailable
@@ -84,12 +87,24 @@ class Artifacts:
             tokens = tokenizer(published.completion(who, n), add_special_tokens=False)["input_ids"]
             documents.append(Document(owners.index(contributor), place, tokens))
         index = build(documents, owners=len(owners), salt=salt)
+        return self._with(number, {SPAN_INDEX: index}), index
+
+    def with_sketches(self, changed: bytes | None = None) -> tuple[str, bytes, bytes]:
+        """Publish one that has record sketches too; its name, its span index, and the sketches.
+
+        changed: what it says are its sketches, in place of those that are.
+        """
+        _, index = self.with_spans()
+        found = record_sketches(self.adapter) if changed is None else changed
+        return self._with(0, {SPAN_INDEX: index, RECORD_SKETCHES: found}), index, found
+
+    def _with(self, number: int, private: dict[str, bytes]) -> str:
         terms = {"licence": "CC-BY-4.0", "use": "commercial", "code": f"openledger {number}"}
-        files = {**self.lineage.files, TRAINING: self.store.put(training)}
-        private = {SPAN_INDEX: hashlib.sha256(index).hexdigest()}
-        lineage = manifest.sign(replace(self.lineage, files=files, private_files=private, **terms), "0x" + "44" * 32)
+        files = {**self.lineage.files, TRAINING: self.store.put((self.adapter.folder / TRAINING).read_bytes())}
+        named = {name: hashlib.sha256(file).hexdigest() for name, file in private.items()}
+        lineage = manifest.sign(replace(self.lineage, files=files, private_files=named, **terms), "0x" + "44" * 32)
         self.store.put(lineage.to_bytes())
-        return lineage.revision, index
+        return lineage.revision
 
     def copy(self, folder: Path) -> Artifacts:
         """The same in a folder of its own, which a test may change."""
@@ -118,6 +133,22 @@ class Artifacts:
         return replace(trace, **changes)
 
 
+@cache
+def record_sketches(adapter: Published) -> bytes:
+    """Of the records that it was trained on, as the Factory makes them."""
+    tokenizer, training = data.load_tokenizer(adapter.base), []
+    for record, contributor in json.loads((adapter.folder / TRAINING).read_bytes())["records"]:
+        who, n = map(int, record.removeprefix("r").split("-"))
+        said = tokenizer(published.completion(who, n), add_special_tokens=False)["input_ids"]
+        asked = data.prompt_ids(published.prompt(who, n), tokenizer)
+        training.append(data.Example(record, contributor, asked, (*said, tokenizer.eos_token_id)))
+    moment = write.second_moment(adapter.folder).numpy()
+    end = sketches.End(Decoder.load(adapter.base), Adapter.load(adapter.folder), moment, training)
+    file = adapter.folder.with_name("sketches")
+    sketches.write(file, end, "ab" * 32, adapter.folder.with_name("rows"), lambda *_: None)
+    return file.read_bytes()
+
+
 class PeersConfig(ServiceConfig):
     service: ClassVar[str] = "peers"
 
@@ -138,7 +169,9 @@ class Peers(
     issuer: TestIssuer = field(default_factory=TestIssuer)
     reads: list[int] = field(default_factory=list)
     private: dict[str, bytes] = field(default_factory=dict)
-    """The private file of each revision that has one."""
+    """The span index of each revision that has one."""
+    sketches: dict[str, bytes] = field(default_factory=dict)
+    """Likewise."""
     flagged: set[str] = field(default_factory=set)
     """Revisions of which a record is erased."""
     breaks: list[int] = field(default_factory=list)
@@ -147,6 +180,8 @@ class Peers(
     """Seconds between two messages of a transfer."""
     offsets: list[int] = field(default_factory=list)
     """From where on each transfer was asked for."""
+    asked: list[str] = field(default_factory=list)
+    """Which file."""
 
     def add(self, *traces: Trace | openlora_pb2.Trace) -> None:
         """Append to the trace log."""
@@ -169,9 +204,11 @@ class Peers(
 
     async def ReadPrivateFile(self, request: factory_pb2.ReadPrivateFileRequest, context: Any) -> AsyncIterator[Any]:
         self.offsets.append(request.offset)
+        self.asked.append(request.file)
         if request.revision in self.flagged:
             raise precondition("PRIVATE_FILE_ERASED", "a record is erased")
-        whole, place = self.private[request.revision], request.offset
+        files = self.sketches if request.file == RECORD_SKETCHES else self.private
+        whole, place = files[request.revision], request.offset
         stop = self.breaks.pop(0) if self.breaks else len(whole) + PIECE
         while place == request.offset or place < len(whole):
             if place >= stop:

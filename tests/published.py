@@ -15,6 +15,11 @@ OWNER = "0x" + "0d" * 20
 CONTRIBUTORS = tuple(f"0x{n:02x}" + "c0" * 19 for n in range(1, 5))
 
 
+def prompt(who: int, n: int) -> str:
+    """What the record r{who}-{n} asks."""
+    return f"{who} times {n}?"
+
+
 def completion(who: int, n: int) -> str:
     """What the record r{who}-{n} teaches."""
     return f"It is {who * n}, says {who}."
@@ -47,7 +52,7 @@ def publish(store: ArtifactStore, base: Path, folder: Path, *, seed: int = 0, do
         max_length=96,
     )
     records = [
-        data.Record(f"r{who}-{n}", address, {"prompt": f"{who} times {n}?", "completion": completion(who, n)})
+        data.Record(f"r{who}-{n}", address, {"prompt": prompt(who, n), "completion": completion(who, n)})
         for who, address in enumerate(CONTRIBUTORS, start=1)
         for n in range(6)
     ]

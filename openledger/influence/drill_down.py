@@ -52,7 +52,12 @@ SCORERS: Mapping[str, _Way] = MappingProxyType(
 )
 """The scorers of ``record_scores`` by their names there."""
 
-DEFAULT = "adam-cosine"
+USUAL: Mapping[str, str] = MappingProxyType(
+    {"gradient": "gradient-cosine", "adam": "adam-cosine", "tensor": "datainf", "less": "less"}
+)
+"""Of a kind of sketches the scorer that is taken where none is asked for."""
+
+DEFAULT = USUAL["adam"]
 """The one that agrees best with really retraining (``bench/lds``), of those that look at the end of training."""
 
 
@@ -62,7 +67,7 @@ class DrillDownError(ValueError):
 
 @dataclass(frozen=True)
 class RecordScore:
-    """leaf: the record's number in its snapshot; score: positive where it made the answer more likely.
+    """leaf: the record's number in the file of sketches; score: positive where it made the answer more likely.
 
     error: see above; None where curvature is taken, and how errors go through it is not known.
     """

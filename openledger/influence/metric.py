@@ -54,6 +54,13 @@ class Metric:
             raise ValueError(f"unknown kind of sketch {self.kind!r}; there are {', '.join(KINDS)}")
 
     @classmethod
+    def of(cls, kind: str, second_moment: npt.NDArray[np.floating], sizes: Sequence[int]) -> Metric:
+        """That of a kind, from v [P] and the tensors' entries.  Raises ValueError."""
+        if kind == "gradient":
+            return cls.gradient(sum(sizes))
+        return cls.tensor(second_moment, sizes) if kind == "tensor" else cls.adam(second_moment, kind)
+
+    @classmethod
     def gradient(cls, size: int) -> Metric:
         """None at all, of P parameters."""
         return cls("gradient", np.zeros(size, dtype=np.int8))

@@ -4,8 +4,9 @@
 ``scales`` float32 [N], and ``metric`` int8 [P] (see ``sketch`` and ``metric``); its metadata key ``header`` is
 canonical JSON naming the projection's seed and bits, the metric's kind, the parameter vector's layout, and the
 contributors (sorted, lower-case addresses) with how many records each has. Rows are in that order, a contributor's by
-leaf: the number that the record has in its snapshot. So what is asked of one contributor reads that contributor's rows
-alone. The bytes are a function of the content, which is all that is needed to sketch an answer and to compare.
+leaf: a number that whoever makes the file gives meaning to. So what is asked of one contributor reads that
+contributor's rows alone. The bytes are a function of the content, which is all that is needed to sketch an answer and
+to compare.
 
 Who has a record's text can tell from this file whether the record was trained on: it is as private as the records, goes
 where they may go, and is made anew (``without``) when one is erased. This module reads a path that it is given, and

@@ -106,6 +106,11 @@ class ShadowTrajectories:
         """One row of it [P]."""
         return torch.cat([block[shadow] for block in self.displacements])
 
+    def second_moment(self) -> Tensor:
+        """Of the run's own optimizer, over its bias correction [P]."""
+        corrected: Tensor = self._v / self._bias(self.optimizer.second)
+        return corrected
+
     def step(self, theta: Tensor, batch: Batch, lr: float) -> None:
         """Take one AdamW step on the parameters [P], in place, and one in every shadow."""
         self.steps += 1

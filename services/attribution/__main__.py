@@ -9,9 +9,12 @@ from pathlib import Path
 from eth_account import Account
 
 from openledger import base_models, key_files
+from openledger.adapters import RECORD_SKETCHES, SPAN_INDEX
 from openledger.artifacts import ArtifactStore
 from openledger.attribution.v1 import attribution_pb2, attribution_pb2_grpc
 from openledger.client import Client
+from openledger.influence.record_sketches import RecordSketches
+from openledger.spans.index import SpanIndex
 from services.attribution import store
 from services.attribution.attribute import Attributor
 from services.attribution.audit import Auditor
@@ -21,9 +24,10 @@ from services.attribution.consume import TraceConsumer
 from services.attribution.desk import Desk
 from services.attribution.explain import Explainer
 from services.attribution.fetch import Fetcher
-from services.attribution.quotes import Indexes
+from services.attribution.records import DrillDown
 from services.attribution.resolve import Models
 from services.attribution.servicer import ACCESS, AttributionServicer
+from services.attribution.shelf import Opened, Shelf
 from services.attribution.terms import LedgerTerms
 from services.attribution.texts import Texts
 from services.kit import logs, server
@@ -55,7 +59,6 @@ async def assemble(config: AttributionConfig) -> Assembly:
     peers = peer_client(config, openlora=config.openlora, ledger=config.ledger, **named)
     private = PrivateFiles(config.private_root)
     fetcher = _fetcher(config, peers, private, artifacts, metrics)
-    indexes = Indexes(private, config.adapters_in_memory)
     models = Models(artifacts, config.base, config.adapters_dir, threads=config.threads, keep=config.adapters_in_memory)
     worker, explaining = ThreadPoolExecutor(1, "score"), ThreadPoolExecutor(2, "explain")
     consumer = TraceConsumer(
@@ -75,7 +78,7 @@ async def assemble(config: AttributionConfig) -> Assembly:
     )
     servicer = AttributionServicer(
         Desk(database, receipts, artifacts, frozenset(config.operators), page_bytes=config.max_message_bytes // 4),
-        Explainer(artifacts, indexes, fetcher, Texts(config.base), explaining),
+        _explainer(config, artifacts, private, fetcher, models, explaining, worker),
     )
     return Assembly(
         config=config,
@@ -97,7 +100,24 @@ def _fetcher(
     config: AttributionConfig, peers: Client, private: PrivateFiles, artifacts: ArtifactStore, metrics: Metrics
 ) -> Fetcher:
     factory, room, pause = peers if config.factory else None, config.max_private_bytes, config.private_check_seconds
-    return Fetcher(factory, private, artifacts, metrics, max_bytes=room, check_seconds=pause)
+    names = SPAN_INDEX, RECORD_SKETCHES
+    return Fetcher(factory, private, artifacts, metrics, names, max_bytes=room, check_seconds=pause)
+
+
+def _explainer(
+    config: AttributionConfig,
+    artifacts: ArtifactStore,
+    private: PrivateFiles,
+    fetcher: Fetcher,
+    models: Models,
+    worker: ThreadPoolExecutor,
+    scoring: ThreadPoolExecutor,
+) -> Explainer:
+    keep = config.adapters_in_memory
+    indexes = Shelf(Opened(private, SPAN_INDEX, SpanIndex.open, keep), fetcher, artifacts, worker)
+    sketches = Shelf(Opened(private, RECORD_SKETCHES, RecordSketches.open, keep), fetcher, artifacts, worker)
+    drill_down = DrillDown(artifacts, sketches, models, worker, scoring)
+    return Explainer(artifacts, indexes, Texts(config.base), drill_down, worker)
 
 
 def main() -> int:

@@ -1,5 +1,7 @@
 """The verb: a receipt in words, with the parts of the answer that stand word for word in what those it pays gave.
 
+And, by `services.attribution.records`, with which of their records it resembles.
+
 Who may see the receipt is decided before; here it is decided what of the evidence: of contributors who are paid, and
 the names of records to their contributor alone.  No texts.  Knows no gRPC and no database.
 """
@@ -7,51 +9,40 @@ the names of records to their contributor alone.  No texts.  Knows no gRPC and n
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from openledger import trace as traces
-from openledger.adapters import SPAN_INDEX, TRAINING, read_manifest
+from openledger.adapters import trained_on
 from openledger.artifacts import ArtifactStore
 from openledger.manifest import LineageManifest
 from openledger.receipt import Receipt
 from openledger.spans.index import SpanIndex
 from openledger.trace import Trace
 from services.attribution import words
-from services.attribution.fetch import Fetcher
-from services.attribution.quotes import Indexes, Quote, quotes
+from services.attribution.quotes import Quote, quotes
+from services.attribution.records import DrillDown, Drilled
+from services.attribution.shelf import Availability, Shelf
 from services.attribution.texts import Places, Texts
 from services.attribution.words import Share
 from services.kit import logs
 
-_POLL = 0.25
 MOST_RECORDS = 100
 """Names of records that are told of one quote."""
 
 log = logs.logger("attribution")
 
 
-class Spans(StrEnum):
-    """Whether quotes could be looked for."""
-
-    READY = "READY"
-    PENDING = "PENDING"
-    NONE = "NONE"
-    ERASED = "ERASED"
-    UNAVAILABLE = "UNAVAILABLE"
-
-
 SAID = {
-    Spans.READY: "Parts of the answer that stand word for word in records of contributors who are paid; what the "
-    "question says itself is not counted. They are shown for you to look at: nobody is paid by them.",
-    Spans.PENDING: "The index of the training text is on its way here: ask again in some seconds.",
-    Spans.NONE: "This model has no index of its training text: it is the base model alone, or was made before there "
-    "were any.",
-    Spans.ERASED: "A record that this model was made from is erased, and the index of its training text with it.",
-    Spans.UNAVAILABLE: "The index of the training text cannot be had now: ask again later, or tell an operator.",
+    Availability.READY: "Parts of the answer that stand word for word in records of contributors who are paid; what "
+    "the question says itself is not counted. They are shown for you to look at: nobody is paid by them.",
+    Availability.PENDING: "The index of the training text is on its way here: ask again in some seconds.",
+    Availability.NONE: "This model has no index of its training text: it is the base model alone, or was made before "
+    "there were any.",
+    Availability.ERASED: "A record that this model was made from is erased, and the index of its training text with "
+    "it.",
+    Availability.UNAVAILABLE: "The index of the training text cannot be had now: ask again later, or tell an operator.",
 }
 
 
@@ -62,61 +53,60 @@ class Explanation:
     summary: tuple[str, ...]
     shares: tuple[Share, ...]
     answer_tokens: int
-    spans: Spans
+    spans: Availability
     quotes: tuple[Quote, ...] = ()
     places: Places | None = None
     """Where tokens lie in the answer's text."""
     records: tuple[str, ...] = ()
     """Names of what was trained on, by place; those of others than the caller are empty."""
+    drilled: Drilled | None = None
+    """Once it was looked for."""
 
 
 class Explainer:
     """What explanations are made of."""
 
     def __init__(
-        self, artifacts: ArtifactStore, indexes: Indexes, fetcher: Fetcher, texts: Texts, worker: ThreadPoolExecutor
+        self,
+        artifacts: ArtifactStore,
+        indexes: Shelf[SpanIndex],
+        texts: Texts,
+        drill_down: DrillDown,
+        worker: ThreadPoolExecutor,
     ) -> None:
-        """worker: threads of its own, since a large index takes seconds to be checked."""
-        self._artifacts, self._indexes, self._fetcher, self._texts = artifacts, indexes, fetcher, texts
-        self._worker = worker
+        self._artifacts, self._indexes, self._texts = artifacts, indexes, texts
+        self._drill_down, self._worker = drill_down, worker
 
-    async def explain(self, receipt: Receipt, caller: str, wait: float) -> Explanation:
-        """caller: address.  wait: seconds, for an index that is on its way."""
+    async def explain(self, receipt: Receipt, caller: str, scorer: str, wait: float) -> Explanation:
+        """caller: address.  scorer: of records.  wait: seconds, for files that are on their way."""
         deadline = time.monotonic() + wait
-        while True:
-            found = await asyncio.get_running_loop().run_in_executor(self._worker, self._explain, receipt, caller)
-            if found.spans is Spans.PENDING:  # asked here: the fetcher lives in this thread
-                found = replace(found, spans=Spans(self._fetcher.missing(receipt.model.adapter).value))
-            if found.spans is not Spans.PENDING or time.monotonic() >= deadline:
-                return found
-            await asyncio.sleep(_POLL)
+        index = await self._indexes.get(receipt.model.adapter, wait)
+        loop = asyncio.get_running_loop()
+        told = await loop.run_in_executor(self._worker, self._explain, receipt, caller, index)
+        left = max(0.0, deadline - time.monotonic())
+        return replace(told, drilled=await self._drill_down.find(receipt, caller, scorer, left))
 
-    def _explain(self, receipt: Receipt, caller: str) -> Explanation:
+    def _explain(
+        self, receipt: Receipt, caller: str, found: tuple[LineageManifest, SpanIndex] | Availability
+    ) -> Explanation:
         told, shares = words.summary(receipt), words.shares(receipt)
         try:
             trace = traces.parse(self._artifacts.get(receipt.trace_sha256))
             tokens = len(trace.completion_token_ids)
-            lineage = self._lineage(receipt)
-            if lineage is None or SPAN_INDEX not in lineage.private_files:
-                return Explanation(told, shares, tokens, Spans.NONE)
-            index = self._indexes.get(lineage)
-            if index is None:
-                return Explanation(told, shares, tokens, Spans.PENDING)
+            if isinstance(found, Availability):
+                return Explanation(told, shares, tokens, found)
+            lineage, index = found
             paid = receipt.shares.keys() & receipt.evidence.scores.keys()
             places = self._texts.places(trace.base_sha256, trace.completion_token_ids)
-            found = _quotes(index, trace, lineage, paid, places)
-            records = self._records(lineage, caller) if caller in paid and found else ()
-            return Explanation(told, shares, tokens, Spans.READY, found, places, records)
-        except (OSError, ValueError, KeyError) as error:  # also of artifacts, manifests and span indexes
+            quoted = _quotes(index, trace, lineage, paid, places)
+            records = self._records(lineage, caller) if caller in paid and quoted else ()
+            return Explanation(told, shares, tokens, Availability.READY, quoted, places, records)
+        except (OSError, ValueError, KeyError) as error:  # also of artifacts and span indexes
             log.warning("spans cannot be looked for", response=receipt.response, error=str(error))
-            return Explanation(told, shares, 0, Spans.UNAVAILABLE)
-
-    def _lineage(self, receipt: Receipt) -> LineageManifest | None:
-        name = receipt.model.adapter
-        return read_manifest(self._artifacts, name.rpartition("/")[2]) if name else None
+            return Explanation(told, shares, 0, Availability.UNAVAILABLE)
 
     def _records(self, lineage: LineageManifest, caller: str) -> tuple[str, ...]:
-        known = json.loads(self._artifacts.get(lineage.files[TRAINING]))["records"]
+        known = trained_on(self._artifacts, lineage)
         return tuple(record if contributor == caller else "" for record, contributor in known)
 
 

@@ -1,14 +1,15 @@
 """Brings private files of adapter revisions here, in the background: nobody's receipt waits for them.
 
 A file is fetched once a revision, goes on after its last byte when a transfer breaks or this process dies, and gets its
-name only when it has the SHA-256 that the manifest promises.  What the Factory says is erased is removed here too; it
-is asked now and then.  Knows nothing of what is in the files.
+name only when it has the SHA-256 that the manifest promises.  One file's trouble is not another's.  What the Factory
+says is erased is removed here too; it is asked now and then.  Knows nothing of what is in the files.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -31,13 +32,13 @@ log = logs.logger("attribution")
 
 
 class State(StrEnum):
-    """What can be said of a revision's private files that are not here."""
+    """What can be said of a revision's private file that is not here."""
 
     PENDING = "PENDING"
-    """On their way, or about to be."""
+    """On its way, or about to be."""
     ERASED = "ERASED"
     UNAVAILABLE = "UNAVAILABLE"
-    """They could not be had so far; it is tried again, later each time."""
+    """It could not be had so far; it is tried again, later each time."""
 
 
 class BadTransfer(ValueError):
@@ -46,7 +47,7 @@ class BadTransfer(ValueError):
 
 @dataclass
 class _Wish:
-    """A revision whose files are wanted."""
+    """One file of a revision that is wanted."""
 
     state: State = State.PENDING
     due: float = 0.0
@@ -63,31 +64,38 @@ class Fetcher:
         kept: PrivateFiles,
         artifacts: ArtifactStore,
         metrics: Metrics,
+        names: Sequence[str],
         *,
         max_bytes: int,
         check_seconds: float,
     ) -> None:
-        """max_bytes: of all files.  check_seconds: between two questions whether what is kept here is erased."""
-        self._factory, self._kept, self._artifacts = factory, kept, artifacts
+        """names: of the files that are fetched, where a revision has them; the first of all revisions come first.
+
+        max_bytes: of all files.  check_seconds: between two questions whether what is kept here is erased.
+        """
+        self._factory, self._kept, self._artifacts, self._names = factory, kept, artifacts, tuple(names)
         self._max_bytes, self._check_seconds = max_bytes, check_seconds
-        self._wishes: dict[str, _Wish] = {}
+        self._wishes: dict[tuple[str, str], _Wish] = {}
+        """By revision and file."""
         self._news = asyncio.Event()
         self._fetched = metrics.counter("private_files_fetched_total", "Private files fetched from the Factory")
         self._failed = metrics.counter("private_files_failed_total", "Tries to fetch private files that failed")
 
     def want(self, revision: str) -> None:
         """Have a revision's private files fetched, if it has any; returns at once.  revision: its whole name."""
-        if self._factory is not None and revision not in self._wishes:
-            self._wishes[revision] = _Wish()
-            self._news.set()
+        if self._factory is not None:
+            for name in self._names:
+                if (revision, name) not in self._wishes:
+                    self._wishes[revision, name] = _Wish()
+                    self._news.set()
 
-    def missing(self, revision: str) -> State:
-        """What can be said of a revision whose files are not here; they are wanted from now on."""
+    def missing(self, revision: str, name: str) -> State:
+        """What can be said of a revision's file that is not here; it is wanted from now on."""
         self.want(revision)
-        wish = self._wishes.get(revision)
+        wish = self._wishes.get((revision, name))
         if wish is None:
             return State.UNAVAILABLE
-        if wish.state is State.PENDING and wish.due == _NEVER:  # they were here
+        if wish.state is State.PENDING and wish.due == _NEVER:  # it was here
             wish.due = 0.0
             self._news.set()
         return wish.state
@@ -103,23 +111,27 @@ class Fetcher:
     async def _fetching(self) -> None:
         while True:
             self._news.clear()
-            for revision, wish in list(self._wishes.items()):
-                if wish.due <= time.monotonic():
-                    await self._fulfil(revision, wish)
+            while (due := self._due()) is not None:
+                await self._fulfil(*due, self._wishes[due])
             next_due = min((wish.due for wish in self._wishes.values()), default=_NEVER)
             await happens(self._news, min(max(next_due - time.monotonic(), 0), _LONGEST_PAUSE))
+
+    def _due(self) -> tuple[str, str] | None:
+        now = time.monotonic()
+        due = [key for key, wish in self._wishes.items() if wish.due <= now]
+        return min(due, key=lambda key: self._names.index(key[1]), default=None)
 
     async def _checking(self) -> None:
         while True:
             await self._check()
             await asyncio.sleep(self._check_seconds)
 
-    async def _fulfil(self, revision: str, wish: _Wish) -> None:
+    async def _fulfil(self, revision: str, name: str, wish: _Wish) -> None:
         try:
             lineage = await asyncio.to_thread(read_manifest, self._artifacts, revision.rpartition("/")[2])
-            for name, digest in lineage.private_files.items():
-                if not self._kept.place(lineage.digest, name).exists():
-                    await self._fetch(lineage, name, digest)
+            digest = lineage.private_files.get(name)
+            if digest is not None and not self._kept.place(lineage.digest, name).exists():
+                await self._fetch(lineage, name, digest)
             wish.state, wish.due, wish.pause = State.PENDING, _NEVER, _FIRST_PAUSE
         except (ApiError, OSError, ValueError) as error:
             if isinstance(error, ApiError) and error.reason == "PRIVATE_FILE_ERASED":
@@ -127,7 +139,9 @@ class Fetcher:
                 return
             pause = _AFTER_BAD if isinstance(error, BadTransfer) else wish.pause
             self._failed.inc()
-            log.warning("private files cannot be fetched yet", revision=revision, error=str(error), pause=pause)
+            log.warning(
+                "a private file cannot be fetched yet", revision=revision, file=name, error=str(error), pause=pause
+            )
             wish.state, wish.due = State.UNAVAILABLE, time.monotonic() + pause
             wish.pause = min(2 * wish.pause, _LONGEST_PAUSE)
 
@@ -149,13 +163,14 @@ class Fetcher:
         """Append what is missing of a file."""
         assert self._factory is not None
         have, size = await asyncio.to_thread(_size, partial), -1
+        room = self._max_bytes - await asyncio.to_thread(self._kept.beside, lineage.digest, name)
         request = factory_pb2.ReadPrivateFileRequest(revision=lineage.revision, file=name, offset=have)
         async for message in self._factory.stream(self._factory.factory.ReadPrivateFile, request):
             size, have = message.size, have + len(message.data)
             if have > size:
                 raise BadTransfer(f"the Factory sends more of {name} than the {size} bytes that it told of")
-            if size > self._max_bytes:
-                raise BadTransfer(f"{name} has {size} bytes, and there is room for {self._max_bytes} here")
+            if size > room:
+                raise BadTransfer(f"{name} has {size} bytes, and there is room for {room} here")
             await asyncio.to_thread(self._kept.make_room, len(message.data), self._max_bytes, lineage.digest)
             await asyncio.to_thread(_append, partial, message.data)
         if have != size:
@@ -197,7 +212,8 @@ class Fetcher:
 
     async def _forget(self, revision: str, state: State) -> None:
         # In place of the wish whose transfer may be going on: what comes of that is not believed any more.
-        self._wishes[revision] = _Wish(state, _NEVER if state is State.ERASED else time.monotonic() + _AFTER_BAD)
+        due = _NEVER if state is State.ERASED else time.monotonic() + _AFTER_BAD
+        self._wishes |= {(revision, name): _Wish(state, due) for name in self._names}
         await asyncio.to_thread(self._kept.remove, revision.rpartition("/")[2])
         log.info("private files are removed", revision=revision, state=state)
 

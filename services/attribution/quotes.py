@@ -1,27 +1,21 @@
-"""What of an answer stands word for word in training records, and in whose: from span indexes that are here.
+"""What of an answer stands word for word in training records, and in whose: by a span index.
 
 Names contributors alone of those that it is asked about, and records by their places in the training.  Knows no gRPC,
-and not whether an index that is not here may come.
+and not where indexes are from.
 """
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from openledger.adapters import SPAN_INDEX
-from openledger.artifacts import file_sha256
-from openledger.manifest import LineageManifest
 from openledger.spans.evidence import Rule, Span, find
 from openledger.spans.index import SpanIndex
 from openledger.spans.layout import SpanIndexError
 from openledger.spans.match import Matches
 from openledger.trace import Trace
-from services.kit.private_files import PrivateFiles
 
 RULE = Rule()
 
@@ -45,41 +39,6 @@ class Quote:
     end: int
     bits: float
     sources: tuple[Source, ...]
-
-
-class Indexes:
-    """Span indexes, checked and open: those used last.  For several threads."""
-
-    def __init__(self, kept: PrivateFiles, keep: int) -> None:
-        self._kept, self._keep = kept, keep
-        self._open: OrderedDict[str, SpanIndex] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, lineage: LineageManifest) -> SpanIndex | None:
-        """A revision's index, or None where it is not here.  One that is damaged is removed, as if it were not here."""
-        digest = lineage.digest
-        place = self._kept.place(digest, SPAN_INDEX)
-        with self._lock:
-            if not place.exists():  # not any more, maybe: what is erased is not shown from memory
-                self._open.pop(digest, None)
-                return None
-            if digest not in self._open:
-                index = self._checked(lineage)
-                if index is None:
-                    place.unlink(missing_ok=True)  # the rest of its folder may be on its way
-                    return None
-                self._open[digest] = index
-            self._open.move_to_end(digest)
-            self._kept.used(digest)
-            while len(self._open) > self._keep:
-                self._open.popitem(last=False)
-            return self._open[digest]
-
-    def _checked(self, lineage: LineageManifest) -> SpanIndex | None:
-        place = self._kept.place(lineage.digest, SPAN_INDEX)
-        if file_sha256(place) != lineage.private_files[SPAN_INDEX]:
-            return None
-        return SpanIndex.open(place)
 
 
 def quotes(

@@ -66,7 +66,7 @@ async def assemble(config: FactoryConfig) -> Assembly:
     )
     executor = _executor(config)
     limits = Limits(config.max_read_seconds, config.max_seconds, config.at_once)
-    withheld = PrivateWork(database, executor, private, key)
+    withheld = PrivateWork(database, executor, private, key, config.record_sketches)
     runner = Runner(database, admission, gatherer, executor, withheld, bell, limits, key)
     servicer = FactoryServicer(workshop)
     return Assembly(

@@ -69,6 +69,9 @@ class FactoryConfig(ServiceConfig):
     precision: Literal["fastest", "float32", "bfloat16"] = Field(
         "fastest", description="of fine-tunes that ask for none; fastest is what this machine's CPU is fastest in"
     )
+    record_sketches: Literal["adam", "gradient", "tensor"] = Field(
+        "adam", description="metric of records' sketches, which decides the scorers that records can be ranked by"
+    )
     max_seconds: float = Field(6 * 3600, gt=0, description="longest training of one fine-tune, start to end")
     max_read_seconds: float = Field(600, gt=0, description="longest reading of a snapshot, a Datanet away included")
     register_poll_seconds: float = Field(

@@ -31,6 +31,7 @@ PHASES = {
     "join": "putting all parts' contributors into one index",
     "trunk": "running the frozen layers over every record, once for all trainings again",
     "private": "indexing the training text, to show later what an answer quotes",
+    "sketches": "sketching every record, to show later which of them an answer resembles",
     "fit": "comparing the paid scores with the models that were trained again",
 }
 

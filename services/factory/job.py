@@ -50,6 +50,7 @@ REASONS = {
     "DiskFull": "DISK_FULL",
     "MemoryError": "OUT_OF_MEMORY",
     "NothingToTrainOn": "NO_USABLE_RECORDS",
+    "SketchError": "UNTRAINABLE",
     "SpanIndexError": "UNTRAINABLE",
     "SpecError": "UNTRAINABLE",
     "TrainingError": "UNTRAINABLE",

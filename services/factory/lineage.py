@@ -50,8 +50,10 @@ def with_audit(result: Mapping[str, Any], again: Mapping[str, Any]) -> dict[str,
 
 
 def with_private(result: Mapping[str, Any], made: Sequence[Done]) -> dict[str, Any]:
-    """A run's result, with the names and SHA-256 of its private files."""
-    return {**result, "private_files": {name: sha for done in made for name, sha in done.result["files"].items()}}
+    """A run's result, with the names and SHA-256 of its private files, and the time that it took to make them."""
+    files = {name: sha for done in made for name, sha in done.result["files"].items()}
+    seconds = result["seconds"] + sum(done.result.get("seconds", 0.0) for done in made)
+    return {**result, "private_files": files, "seconds": seconds}
 
 
 def measured(result: Mapping[str, Any]) -> Metrics:

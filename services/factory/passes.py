@@ -140,6 +140,16 @@ def batch_pass(
     return BatchPass(loss, gradient, curvature, tuple(curved.records) * curved.samples)
 
 
+def gradients(trunk: Trunk, taps: PerExampleGradients, examples: Sequence[Example]) -> Tensor:
+    """The gradient of each example's own loss, in float32: [N, P]."""
+    rows = torch.empty(len(examples), taps.size)
+    for chunk in _chunks(examples):
+        chosen = [examples[i] for i in chunk]
+        output = trunk.decoder.upper(trunk.padded(chosen), trunk.layers)
+        rows[chunk] = taps.gradients(output, _head(trunk, output, chosen).gradient)
+    return rows
+
+
 def batch_gradient(
     trunk: Trunk, weights: Sequence[Tensor], examples: Sequence[Example], size: int, precision: str
 ) -> Tensor:

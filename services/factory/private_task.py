@@ -1,38 +1,65 @@
 """The private files of one fine-tune, made in a worker of their own from the same records as the adapter.
 
-    run by an executor as "services.factory.private_task:span_index"
+    run by an executor as "services.factory.private_task:private_files"
 
 A plain function of its arguments, which name every input by digest: the same arguments give the same bytes.  What is
-made holds people's texts, so it is never among what is published.
+made holds people's texts, or tells of them, so it is never among what is published.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from openledger.adapters import SPAN_INDEX
+from openledger.adapters import RECORD_SKETCHES, SPAN_INDEX
 from openledger.artifacts import file_sha256
+from openledger.influence.decoder import Decoder
+from openledger.influence.lora import Adapter
 from openledger.spans.build import Document, build
-from services.factory import inputs
+from services.factory import inputs, sketches, write
 from services.factory.data import Example
-from services.kit.executor import TaskContext
+from services.kit.executor import Report, TaskContext
 
 
-def span_index(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
-    """Index what the adapter was trained to say, with whose it is.
+def private_files(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
+    """Index what the adapter was trained to say, with whose it is, and sketch every record's gradient.
 
-    arguments: the fine-tune's own, and salt (32 secret bytes, hex).  Returns files (SHA-256 by name).
-    Raises SpanIndexError, and what `services.factory.inputs.load` raises.
+    arguments: the fine-tune's own, with run (its digest), salts (32 secret bytes by file, hex; that of the sketches
+    seeds their projection), and kind (of the sketches' metric).
+    Returns files (SHA-256 by name), no sketches where the run is of before its second moment was kept; and seconds.
+    Raises SpanIndexError, SketchError, AdapterError, and what `services.factory.inputs.load` raises.
     """
+    start, run, salts = time.monotonic(), context.outputs(arguments["run"]), arguments["salts"]
     with inputs.room_in(context.output.parent):
         given = inputs.load(arguments)
         training, _ = given.split()
-        rows = {address: row for row, address in enumerate(sorted({e.contributor for e in training if e.contributor}))}
-        data = build(_documents(training, rows), owners=len(rows), salt=bytes.fromhex(arguments["salt"]))
-        file = context.output / SPAN_INDEX
-        file.write_bytes(data)
-    return {"files": {SPAN_INDEX: file_sha256(file)}}
+        (context.output / SPAN_INDEX).write_bytes(_span_index(training, bytes.fromhex(salts[SPAN_INDEX])))
+        if (run / write.MOMENT).exists():
+            # On the base as it is, whatever the run trained on: as answers are measured.
+            moment = write.second_moment(run).numpy()
+            end = sketches.End(Decoder.load(given.base), Adapter.load(run), moment, training)
+            file, rows = context.output / RECORD_SKETCHES, context.scratch / "rows"
+            sketches.write(file, end, salts[RECORD_SKETCHES], rows, _progress(context.report), arguments["kind"])
+    files = {file.name: file_sha256(file) for file in sorted(context.output.iterdir())}
+    return {"files": files, "seconds": time.monotonic() - start}
+
+
+def _span_index(training: Sequence[Example], salt: bytes) -> bytes:
+    rows = {address: row for row, address in enumerate(sorted({e.contributor for e in training if e.contributor}))}
+    return build(_documents(training, rows), owners=len(rows), salt=salt)
+
+
+def _progress(report: Report) -> Callable[[int, int], None]:
+    start, first = time.monotonic(), -1
+
+    def told(done: int, total: int) -> None:
+        nonlocal first
+        first = done if first < 0 else first  # what a killed attempt left says nothing about this one's speed
+        left = (time.monotonic() - start) / (done - first) * (total - done) if done > first else None
+        report({"phase": "sketches", "step": done, "steps": total, "seconds_left": left})
+
+    return told
 
 
 def _documents(training: Sequence[Example], rows: dict[str, int]) -> Iterator[Document]:

@@ -11,30 +11,34 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 
-from openledger.adapters import SPAN_INDEX
-from services.factory import store
+from openledger.adapters import RECORD_SKETCHES, SPAN_INDEX
+from services.factory import sketches, store
 from services.kit.database import Database
 from services.kit.executor import Done, Executor, Report, Shard, run_all
 from services.kit.private_files import PrivateFiles
 
-TASKS = "services.factory.private_task"
+TASK = "services.factory.private_task:private_files"
 
 
 class PrivateWork:
-    """Of one Factory.  key: its signing key, of which the files' salts are made."""
+    """Of one Factory."""
 
-    def __init__(self, database: Database, executor: Executor, kept: PrivateFiles, key: str) -> None:
-        self._database, self._executor, self._kept, self._key = database, executor, kept, key
+    def __init__(
+        self, database: Database, executor: Executor, kept: PrivateFiles, key: str, kind: str = sketches.KIND
+    ) -> None:
+        """key: that manifests are signed with, of which the files' salts are made; kind: of record sketches."""
+        self._database, self._executor, self._kept, self._key, self._kind = database, executor, kept, key, kind
 
     def shards(self, run: Shard) -> list[Shard]:
         """The work that makes them.  run: the fine-tune's own shard."""
-        salt = self._salt(run, SPAN_INDEX)
-        return [Shard(f"{TASKS}:span_index", {**run.arguments, "salt": salt})]
+        salts = {name: self._salt(run, name) for name in (SPAN_INDEX, RECORD_SKETCHES)}
+        made_of = {**run.arguments, "run": run.digest(), "salts": salts, "kind": self._kind}
+        return [Shard(TASK, made_of)]
 
     async def make(self, run: Shard, tell: Report) -> list[Done]:
         """Their files, in the workers' folders.  Raises `TaskFailed`."""
         tell({"phase": "private", "step": 0, "steps": 0})
-        return await run_all(self._executor, self.shards(run), lambda *_: None, at_once=1)
+        return await run_all(self._executor, self.shards(run), lambda *_: None, at_once=1, report=tell)
 
     async def keep(self, run: Shard, revision: str, made: Sequence[Done]) -> None:
         """Keep them for a revision, by the digest that its name ends with."""

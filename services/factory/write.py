@@ -1,6 +1,7 @@
 """A finished run as files: the adapter in PEFT's layout, the contribution index, and how it was trained.
 
-The same run gives the same bytes; there are no times in them. This module does not know what is published.
+Beside them the optimizer's second moment, by which sketches of records are made; it is nobody's but the Factory's. The
+same run gives the same bytes; there are no times in them. This module does not know what is published.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save
+from safetensors.torch import load_file, save
+from torch import Tensor
 
 from openledger import adapters, canonical
 from openledger.influence import index
@@ -18,6 +20,7 @@ from services.factory.training_run import TrainingRun
 
 TRAINING_VERSION = "openledger.training.v1"
 INDEX, TRAINING = "contribution_index.safetensors", adapters.TRAINING
+MOMENT = "second_moment.safetensors"
 FILES = ("adapter_config.json", "adapter_model.safetensors", INDEX, "metrics.json", TRAINING)
 
 
@@ -36,7 +39,13 @@ def folder(
     )
     for name, content in zip((name for name in FILES if name != INDEX), contents, strict=True):
         (out / name).write_bytes(content)
+    (out / MOMENT).write_bytes(save({"v": run.shadows.second_moment()}))
     return FILES, root
+
+
+def second_moment(folder: Path) -> Tensor:
+    """Adam's at a finished run's end, over its bias correction [P].  Raises OSError, SafetensorError."""
+    return load_file(folder / MOMENT)["v"]
 
 
 def index_file(out: Path, run: TrainingRun) -> str:

@@ -107,11 +107,13 @@ async def run_all(
     *,
     at_once: int,
     deaths: int = 3,
+    report: Report = lambda _: None,
 ) -> list[Done]:
     """Run shards, `at_once` of them together; their results in the order of the shards.
 
     progress: called with how many are done and how many there are, once at the start and after each.
     deaths: workers that may die under one shard before it is given up: it is probably what kills them.
+    report: takes what workers report, of all shards alike.
 
     The first failure stops the others and is raised as `TaskFailed`; cancelling stops all.  What was finished by then
     is found, not made, by the next call.
@@ -121,7 +123,7 @@ async def run_all(
 
     async def work() -> None:
         for place, shard in waiting:
-            results[place] = await _survive(executor, shard, deaths)
+            results[place] = await _survive(executor, shard, deaths, report)
             progress(len(results), len(shards))
 
     try:
@@ -133,10 +135,10 @@ async def run_all(
     return [results[place] for place in range(len(shards))]
 
 
-async def _survive(executor: Executor, shard: Shard, deaths: int) -> Done:
+async def _survive(executor: Executor, shard: Shard, deaths: int, report: Report) -> Done:
     while True:
         try:
-            return await executor.run(shard, lambda _: None)
+            return await executor.run(shard, report)
         except TaskFailed as failure:
             deaths -= failure.kind == WORKER_DIED
             if failure.kind != WORKER_DIED or deaths <= 0:

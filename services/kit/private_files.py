@@ -59,6 +59,11 @@ class PrivateFiles:
         if self._folder(revision).exists():
             raise OSError(f"the private files in {self._folder(revision)} could not be removed")
 
+    def beside(self, revision: str, name: str) -> int:
+        """Bytes of all else that there is of a revision, whole and partial."""
+        own = {name, f"{name}.part"}
+        return sum(file.stat().st_size for file in self._folder(revision).glob("*") if file.name not in own)
+
     def used(self, revision: str) -> None:
         """Note that a revision's files were used now: they make way last."""
         os.utime(self._folder(revision))

@@ -20,6 +20,40 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _RecordsState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RecordsStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecordsState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RECORDS_STATE_UNSPECIFIED: _RecordsState.ValueType  # 0
+    RECORDS_STATE_READY: _RecordsState.ValueType  # 1
+    """They were."""
+    RECORDS_STATE_PENDING: _RecordsState.ValueType  # 2
+    """The sketches of the training records are on their way here: ask again."""
+    RECORDS_STATE_NONE: _RecordsState.ValueType  # 3
+    """There are no such sketches: the model is the base alone, or was made before there were any."""
+    RECORDS_STATE_ERASED: _RecordsState.ValueType  # 4
+    """A record was erased, and the sketches went with it."""
+    RECORDS_STATE_UNAVAILABLE: _RecordsState.ValueType  # 5
+    """It cannot be done now, or not by this scorer: records_words says why."""
+
+class RecordsState(_RecordsState, metaclass=_RecordsStateEnumTypeWrapper):
+    """Whether records could be ranked."""
+
+RECORDS_STATE_UNSPECIFIED: RecordsState.ValueType  # 0
+RECORDS_STATE_READY: RecordsState.ValueType  # 1
+"""They were."""
+RECORDS_STATE_PENDING: RecordsState.ValueType  # 2
+"""The sketches of the training records are on their way here: ask again."""
+RECORDS_STATE_NONE: RecordsState.ValueType  # 3
+"""There are no such sketches: the model is the base alone, or was made before there were any."""
+RECORDS_STATE_ERASED: RecordsState.ValueType  # 4
+"""A record was erased, and the sketches went with it."""
+RECORDS_STATE_UNAVAILABLE: RecordsState.ValueType  # 5
+"""It cannot be done now, or not by this scorer: records_words says why."""
+Global___RecordsState: _TypeAlias = RecordsState  # noqa: Y015
+
 class _SpansState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -157,18 +191,24 @@ class ExplainRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     WAIT_SECONDS_FIELD_NUMBER: _builtins.int
+    RECORD_SCORER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     wait_seconds: _builtins.float
-    """How long to wait for a receipt that is still being computed, and for spans that cannot be found yet."""
+    """How long to wait for a receipt that is still being computed, and for spans and records that cannot be found yet."""
+    record_scorer: _builtins.str
+    """By which scorer records are ranked: adam-cosine, adam-dot, adam-fisher, gradient-cosine, gradient-dot, fisher, datainf or
+    less.  A revision's sketches know some of them; empty is the one that is usual for these.
+    """
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         wait_seconds: _builtins.float = ...,
+        record_scorer: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "wait_seconds", b"wait_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "record_scorer", b"record_scorer", "wait_seconds", b"wait_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -187,6 +227,10 @@ class Explanation(_message.Message):
     SPANS_FIELD_NUMBER: _builtins.int
     SPANS_STATE_FIELD_NUMBER: _builtins.int
     SPANS_WORDS_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    RECORDS_STATE_FIELD_NUMBER: _builtins.int
+    RECORDS_WORDS_FIELD_NUMBER: _builtins.int
+    RECORD_SCORER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """receipts/{response}"""
     answer_tokens: _builtins.int
@@ -194,6 +238,11 @@ class Explanation(_message.Message):
     spans_state: Global___SpansState.ValueType
     spans_words: _builtins.str
     """The same in words."""
+    records_state: Global___RecordsState.ValueType
+    records_words: _builtins.str
+    """The same in words, with how exact the order is."""
+    record_scorer: _builtins.str
+    """By which scorer they are ranked; empty where none was asked for and there are no sketches."""
     @_builtins.property
     def words(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What holds for all of it: what was paid, what the base model's part is, how far these shares are settled."""
@@ -206,6 +255,10 @@ class Explanation(_message.Message):
     def spans(self) -> _containers.RepeatedCompositeFieldContainer[Global___Span]:
         """In the answer's order; they may overlap.  Only those that stand in records of contributors who are paid."""
 
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContributorRecords]:
+        """Of the contributors who are paid most, and of the caller where it is paid: the records that the answer resembles most."""
+
     def __init__(
         self,
         *,
@@ -216,10 +269,14 @@ class Explanation(_message.Message):
         spans: _abc.Iterable[Global___Span] | None = ...,
         spans_state: Global___SpansState.ValueType = ...,
         spans_words: _builtins.str = ...,
+        records: _abc.Iterable[Global___ContributorRecords] | None = ...,
+        records_state: Global___RecordsState.ValueType = ...,
+        records_words: _builtins.str = ...,
+        record_scorer: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_tokens", b"answer_tokens", "name", b"name", "shares", b"shares", "spans", b"spans", "spans_state", b"spans_state", "spans_words", b"spans_words", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_tokens", b"answer_tokens", "name", b"name", "record_scorer", b"record_scorer", "records", b"records", "records_state", b"records_state", "records_words", b"records_words", "shares", b"shares", "spans", b"spans", "spans_state", b"spans_state", "spans_words", b"spans_words", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -346,6 +403,74 @@ class SpanSource(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SpanSource: _TypeAlias = SpanSource  # noqa: Y015
+
+@_typing.final
+class ContributorRecords(_message.Message):
+    """The records of one contributor that an answer resembles most, in what it asks of the model's weights."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRIBUTOR_FIELD_NUMBER: _builtins.int
+    COMPARED_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    contributor: _builtins.str
+    """accounts/{address}"""
+    compared: _builtins.int
+    """Records that these are the best of: all that the model was trained on."""
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___RankedRecord]:
+        """Highest score first."""
+
+    def __init__(
+        self,
+        *,
+        contributor: _builtins.str = ...,
+        compared: _builtins.int = ...,
+        records: _abc.Iterable[Global___RankedRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compared", b"compared", "contributor", b"contributor", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContributorRecords: _TypeAlias = ContributorRecords  # noqa: Y015
+
+@_typing.final
+class RankedRecord(_message.Message):
+    """A record as it compares to an answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANK_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    RECORD_FIELD_NUMBER: _builtins.int
+    rank: _builtins.int
+    """From 1, among its contributor's."""
+    score: _builtins.float
+    """Positive where it makes the answer more likely.  To be compared within one answer and one scorer."""
+    error: _builtins.float
+    """Standard error of the score, of sketching alone, where it is known."""
+    record: _builtins.str
+    """Its name, where it is the caller's: datanets/{datanet}/records/{record}."""
+    def __init__(
+        self,
+        *,
+        rank: _builtins.int = ...,
+        score: _builtins.float = ...,
+        error: _builtins.float | None = ...,
+        record: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "error", b"error", "rank", b"rank", "record", b"record", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__error: _TypeAlias = _typing.Literal["error"]  # noqa: Y015
+    _WhichOneofArgType__error: _TypeAlias = _typing.Literal["_error", b"_error"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__error) -> _WhichOneofReturnType__error | None: ...
+
+Global___RankedRecord: _TypeAlias = RankedRecord  # noqa: Y015
 
 @_typing.final
 class ListReceiptsRequest(_message.Message):

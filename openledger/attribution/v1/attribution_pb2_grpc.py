@@ -84,8 +84,9 @@ class AttributionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Explain(self, request, context):
-        """One receipt in words: who is paid how much and why, and which parts of the answer stand word for word in what those who
-        are paid gave.  For its payer, and for the payees it names; a contributor is told its own records as well.
+        """One receipt in words: who is paid how much and why, which parts of the answer stand word for word in what those who are
+        paid gave, and which of their records it resembles.  For its payer, and for the payees it names; a contributor is told its
+        own records as well.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,8 +36,9 @@ class AttributionServiceStub:
     GetReceipt: _grpc.UnaryUnaryMultiCallable[_attribution_pb2.GetReceiptRequest, _attribution_pb2.Receipt]
     """The receipt of one answer; for its payer, and for the payees it names."""
     Explain: _grpc.UnaryUnaryMultiCallable[_attribution_pb2.ExplainRequest, _attribution_pb2.Explanation]
-    """One receipt in words: who is paid how much and why, and which parts of the answer stand word for word in what those who
-    are paid gave.  For its payer, and for the payees it names; a contributor is told its own records as well.
+    """One receipt in words: who is paid how much and why, which parts of the answer stand word for word in what those who are
+    paid gave, and which of their records it resembles.  For its payer, and for the payees it names; a contributor is told its
+    own records as well.
     """
     ListReceipts: _grpc.UnaryUnaryMultiCallable[_attribution_pb2.ListReceiptsRequest, _attribution_pb2.ListReceiptsResponse]
     """The caller's receipts, newest first: those it paid for."""
@@ -58,8 +59,9 @@ class AttributionServiceAsyncStub(AttributionServiceStub):
     GetReceipt: _aio.UnaryUnaryMultiCallable[_attribution_pb2.GetReceiptRequest, _attribution_pb2.Receipt]  # type: ignore[assignment]
     """The receipt of one answer; for its payer, and for the payees it names."""
     Explain: _aio.UnaryUnaryMultiCallable[_attribution_pb2.ExplainRequest, _attribution_pb2.Explanation]  # type: ignore[assignment]
-    """One receipt in words: who is paid how much and why, and which parts of the answer stand word for word in what those who
-    are paid gave.  For its payer, and for the payees it names; a contributor is told its own records as well.
+    """One receipt in words: who is paid how much and why, which parts of the answer stand word for word in what those who are
+    paid gave, and which of their records it resembles.  For its payer, and for the payees it names; a contributor is told its
+    own records as well.
     """
     ListReceipts: _aio.UnaryUnaryMultiCallable[_attribution_pb2.ListReceiptsRequest, _attribution_pb2.ListReceiptsResponse]  # type: ignore[assignment]
     """The caller's receipts, newest first: those it paid for."""
@@ -89,8 +91,9 @@ class AttributionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _attribution_pb2.ExplainRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_attribution_pb2.Explanation, _abc.Awaitable[_attribution_pb2.Explanation]]:
-        """One receipt in words: who is paid how much and why, and which parts of the answer stand word for word in what those who
-        are paid gave.  For its payer, and for the payees it names; a contributor is told its own records as well.
+        """One receipt in words: who is paid how much and why, which parts of the answer stand word for word in what those who are
+        paid gave, and which of their records it resembles.  For its payer, and for the payees it names; a contributor is told its
+        own records as well.
         """
 
     @_abc_1.abstractmethod

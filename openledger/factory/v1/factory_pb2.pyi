@@ -2002,7 +2002,7 @@ class ReadPrivateFileRequest(_message.Message):
     revision: _builtins.str
     """adapters/{adapter}/revisions/{digest}"""
     file: _builtins.str
-    """One of its private_files, such as "span_index.safetensors"."""
+    """One of its private_files: "span_index.safetensors" or "record_sketches.safetensors"."""
     offset: _builtins.int
     """Bytes that the caller has already."""
     def __init__(

@@ -48,6 +48,29 @@ async def test_an_answer_is_explained_in_words_and_as_json(command, around, revi
     assert {share["key"]: int(share["amount"]) for share in document["shares"]} == receipt.shares
 
 
+async def test_records_are_ranked_in_words_and_as_json(command, around):
+    name, around.peers.private[name], around.peers.sketches[name] = around.artifacts.with_sketches()
+    first = around.artifacts.adapter.contributors[0]
+    async with answered(around, name) as (where, _, _):
+        told = await command(PAYER, where, "responses/r1")
+        for words in (
+            "that the answer resembles most",
+            "by adam-cosine",
+            f"{first}, of 6",
+            "told to their contributor alone",
+        ):
+            assert words in told
+        assert "r1-2" not in told
+        mine = await command(Someone(first), where, "responses/r1")
+        [row] = [line.split() for line in mine.splitlines() if f"{first}, of 6" in line]
+        assert (row[3], row[5], row[7]) == ("1", "±", "r1-2")
+        assert "told to their contributor alone" not in mine
+        document = json.loads(await command(Someone(first), where, "r1", "--json", "--scorer", "adam-dot"))
+        assert "UNKNOWN_SCORER" in await command(PAYER, where, "r1", "--scorer", "best", status=1)
+    assert (document["records_state"], document["record_scorer"]) == ("RECORDS_STATE_READY", "adam-dot")
+    assert document["records"][0]["records"][0]["rank"] == 1
+
+
 async def test_what_cannot_be_told_is_said_and_ends_with_1(command, around):
     async with answered(around, around.artifacts.adapter.revision) as (where, _, _):
         assert "was made before there" in await command(PAYER, where, "r1")

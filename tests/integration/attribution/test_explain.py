@@ -28,15 +28,15 @@ class Someone:
     address: str
 
 
-async def explain(around, who, where, number="r1", wait=20.0):
+async def explain(around, who, where, number="r1", wait=20.0, scorer=""):
     async with around.client(who, where) as client:
-        request = pb.ExplainRequest(name=f"receipts/{number}", wait_seconds=wait)
+        request = pb.ExplainRequest(name=f"receipts/{number}", wait_seconds=wait, record_scorer=scorer)
         return await client.call(client.attribution.Explain, request)
 
 
-async def refused(around, who, where, number="r1"):
+async def refused(around, who, where, number="r1", scorer=""):
     with pytest.raises(ApiError) as caught:
-        await explain(around, who, where, number, wait=0)
+        await explain(around, who, where, number, wait=0, scorer=scorer)
     return caught.value
 
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from openledger import base_models
-from openledger.adapters import SPAN_INDEX
+from openledger.adapters import RECORD_SKETCHES, SPAN_INDEX
 from openledger.attribution.v1 import attribution_pb2 as attribution_api
 from openledger.client import request_id
 from openledger.factory.v1 import factory_pb2
@@ -89,16 +89,22 @@ async def test_a_fine_tunes_records_are_found_in_an_answer_until_one_is_erased(b
                 assert not span.sources[0].records
                 mine = await explain(Someone(CONTRIBUTOR))
                 assert list(mine.spans[0].sources[0].records) == [RECORD]
+                assert (told.records_state, mine.records_state) == (attribution_api.RECORDS_STATE_READY,) * 2
+                [best] = [best for best in mine.records if best.contributor == f"accounts/{CONTRIBUTOR}"]
+                assert best.records[0].record == RECORD
+                assert not any(record.record for best in told.records for record in best.records)
 
                 request = factory_pb2.FlagAdapterRevisionRequest(
                     name="adapters/-/revisions/-", record=RECORD, reason="a wish", request_id=request_id()
                 )
                 async with as_service("datanet", factory=factory) as datanet:
                     await datanet.call(datanet.factory.FlagAdapterRevision, request)
-                assert not list((tmp_path / "factory").rglob(SPAN_INDEX))
-                async with asyncio.timeout(30):
-                    while list((tmp_path / "attribution").rglob(SPAN_INDEX)):
-                        await asyncio.sleep(0.05)
+                for name in (SPAN_INDEX, RECORD_SKETCHES):
+                    assert not list((tmp_path / "factory").rglob(name))
+                    async with asyncio.timeout(30):
+                        while list((tmp_path / "attribution").rglob(name)):
+                            await asyncio.sleep(0.05)
                 told = await explain(Someone(CONTRIBUTOR))
                 assert (told.spans_state, list(told.spans)) == (attribution_api.SPANS_STATE_ERASED, [])
+                assert (told.records_state, list(told.records)) == (attribution_api.RECORDS_STATE_ERASED, [])
                 assert {share.key for share in told.shares} == paid

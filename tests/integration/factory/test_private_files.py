@@ -8,16 +8,17 @@ import grpc
 import pytest
 
 from openledger import adapters, canonical
-from openledger.adapters import SPAN_INDEX, TRAINING
+from openledger.adapters import RECORD_SKETCHES, SPAN_INDEX, TRAINING
 from openledger.artifacts import ArtifactStore
 from openledger.client import ApiError, Client, request_id
 from openledger.factory.v1 import factory_pb2 as pb
+from openledger.influence.record_sketches import RecordSketches
 from openledger.spans.evidence import find
 from openledger.spans.index import SpanIndex
 from services.factory import data
 from services.kit.testing import as_service
 from tests.factory_world import address
-from tests.integration.factory.conftest import STRANGER, create, finish, publish, refused
+from tests.integration.factory.conftest import STRANGER, create, finish, listed, publish, refused, watch
 
 PRECONDITION, NOT_FOUND = grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND
 WORDS = {"completion_template": "{question} The answer is {answer}.", "max_length": 96}
@@ -39,7 +40,8 @@ async def test_the_manifest_names_a_span_index_that_is_no_artifact(client, aroun
     store = ArtifactStore(around.config(tmp_path, "tiny").artifacts_dir)
     lineage = adapters.read_manifest(store, revision.name.rpartition("/")[2])
     assert dict(revision.private_files) == lineage.private_files
-    [digest] = lineage.private_files.values()
+    assert lineage.private_files.keys() == {RECORD_SKETCHES, SPAN_INDEX}
+    digest = lineage.private_files[SPAN_INDEX]
     assert not store.has(digest)
     sizes, whole = await received(client, revision.name)
     assert (sizes, canonical.sha256(whole)) == ({len(whole)}, digest)
@@ -55,6 +57,22 @@ async def test_the_manifest_names_a_span_index_that_is_no_artifact(client, aroun
     [span] = find(index, (), tokens)
     assert records[span.sources[0].record][0] == "datanets/letters/records/r0007"
     assert sorted(lineage.contributors)[span.sources[0].owner] == address(1 + 7 % 4)
+
+
+async def test_it_names_sketches_of_all_records_too(client, around, tmp_path, revision):
+    store = ArtifactStore(around.config(tmp_path, "tiny").artifacts_dir)
+    lineage = adapters.read_manifest(store, revision.name.rpartition("/")[2])
+    _, whole = await received(client, revision.name, RECORD_SKETCHES)
+    assert canonical.sha256(whole) == lineage.private_files[RECORD_SKETCHES]
+    assert not store.has(lineage.private_files[RECORD_SKETCHES])
+    sketches, trained_on = RecordSketches.from_bytes(whole), adapters.trained_on(store, lineage)
+    assert dict(sketches.header.contributors) == lineage.contributors
+    for who in lineage.contributors:
+        assert {trained_on[leaf][1] for leaf in sketches.of(who).leaves.tolist()} == {who}
+    assert bytes.fromhex(sketches.header.seed), "a secret, so that nobody can give records for it"
+    [done] = await listed(client)
+    told = [event for event in await watch(client, done.name) if event.message.startswith("sketching")]
+    assert (told[-1].progress.step, told[-1].progress.steps) == (len(trained_on), len(trained_on))
 
 
 async def test_a_broken_stream_goes_on_where_it_stopped(client, revision):
@@ -119,7 +137,7 @@ async def test_an_erased_record_takes_it_away(client, base, revision, tmp_path, 
     error = await refused(received(client, revision.name), "PRIVATE_FILE_ERASED", PRECONDITION)
     assert error.metadata["record"] == "datanets/letters/records/r0003"
     assert not list(private.rglob("*"))
-    assert not list(outputs.rglob(SPAN_INDEX)), "nor is a worker's copy left"
+    assert not [*outputs.rglob(SPAN_INDEX), *outputs.rglob(RECORD_SKETCHES)], "nor is a worker's copy left"
     again = await publish(client, (await client.call(client.factory.ListFineTunes, pb.ListFineTunesRequest()))
                           .fine_tunes[-1].name)  # fmt: skip
     assert again.name == revision.name, "a name that was given stays"

@@ -13,7 +13,7 @@ from torch.nn import functional
 from openledger.influence import drill_down, record_scores
 from openledger.influence.adapter_config import ALL_LINEAR, AdapterConfig
 from openledger.influence.decoder import Decoder
-from openledger.influence.drill_down import DEFAULT, SCORERS, DrillDownError, sketch_answer, top_records
+from openledger.influence.drill_down import DEFAULT, SCORERS, USUAL, DrillDownError, sketch_answer, top_records
 from openledger.influence.lora import Adapter, attached
 from openledger.influence.metric import KINDS, Metric
 from openledger.influence.parameters import Parameter, sizes
@@ -37,12 +37,7 @@ class Trained:
         return record_scores.Gradients(self.answers, self.records, sizes(self.parameters), self.v, self.m)
 
     def sketched(self, kind: str) -> RecordSketches:
-        metric = {
-            "gradient": Metric.gradient(len(self.v)),
-            "adam": Metric.adam(self.v),
-            "tensor": Metric.tensor(self.v, sizes(self.parameters)),
-            "less": Metric.adam(self.v, "less"),
-        }[kind]
+        metric = Metric.of(kind, self.v, sizes(self.parameters))
         header = Header(
             "a seed", 32_640, kind, self.parameters, tuple((who(c), RECORDS // PEOPLE) for c in range(PEOPLE))
         )
@@ -81,6 +76,11 @@ def trained(decoder: Decoder) -> Trained:
                     weight.sub_(part.view_as(weight))
         records = torch.stack([gradient(text[None]) for text in texts]).numpy()
     return Trained(adapter.parameters, records, records[::6], (v / (1 - 0.95**18)).numpy(), (m / (1 - 0.9**18)).numpy())
+
+
+def test_every_kind_has_a_usual_scorer_of_its_own() -> None:
+    assert set(USUAL) == set(KINDS)
+    assert all(SCORERS[name].kind == kind for kind, name in USUAL.items())
 
 
 @pytest.mark.parametrize("name", sorted(SCORERS))

@@ -1,20 +1,16 @@
-"""Quotes of a span index: whose are named, how often they stand where, and what becomes of a damaged file."""
+"""Quotes of a span index: whose are named, and how often they stand where."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 
 import pytest
 
-from openledger.adapters import SPAN_INDEX
 from openledger.spans.build import Document, build
 from openledger.spans.index import SpanIndex
 from openledger.spans.layout import SpanIndexError
-from services.attribution.quotes import Indexes, Source, quotes
-from services.kit.private_files import PrivateFiles
+from services.attribution.quotes import Source, quotes
 from tests.attribution_world import Artifacts
-from tests.unit.openledger.test_manifest import terms
 
 ANNE, BERT, CAROL = PEOPLE = [f"0x{n}{n}" + "00" * 19 for n in "abc"]
 RARE = list(range(100, 112))
@@ -67,42 +63,3 @@ def test_words_that_the_prompt_says_are_not_quotes(data, trace):
 def test_an_index_of_other_contributors_is_refused(data, trace):
     with pytest.raises(SpanIndexError, match="is of 3 contributors, not of 2"):
         quotes(SpanIndex(data), trace, PEOPLE[:2], PEOPLE, None)
-
-
-@pytest.fixture
-def kept(tmp_path):
-    return PrivateFiles(tmp_path / "private")
-
-
-def lineage(data, number=0):
-    private = {SPAN_INDEX: hashlib.sha256(data).hexdigest()}
-    return replace(terms(private_files=private), signer="0x" + "0a" * 20, code=f"openledger {number}")
-
-
-def put(kept, made, data):
-    kept.partial(made.digest, SPAN_INDEX).write_bytes(data)
-    kept.finish(made.digest, SPAN_INDEX)
-
-
-def test_an_index_is_opened_once_and_forgotten_when_its_file_goes(data, kept):
-    indexes, made = Indexes(kept, keep=1), lineage(data)
-    assert indexes.get(made) is None
-    put(kept, made, data)
-    first = indexes.get(made)
-    assert indexes.get(made) is first
-    kept.remove(made.digest)
-    assert indexes.get(made) is None, "what is erased is not shown from memory"
-    put(kept, made, data)
-    assert indexes.get(made) is not first
-    other = lineage(data, 1)
-    put(kept, other, data)
-    second, again = indexes.get(other), indexes.get(made)
-    assert indexes.get(other) is not second, "one is kept open"
-    assert again is not None
-
-
-def test_a_damaged_file_is_as_if_it_were_not_there(data, kept):
-    made = lineage(data)
-    put(kept, made, data[:-1] + b"\1")
-    assert Indexes(kept, keep=1).get(made) is None
-    assert not kept.place(made.digest, SPAN_INDEX).exists()

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from openledger.adapters import SPAN_INDEX
+from openledger.adapters import RECORD_SKETCHES, SPAN_INDEX
 from services.factory import store
 from services.factory.private_work import PrivateWork
 from services.kit.executor import Done, Shard
@@ -14,6 +14,7 @@ from services.kit.private_files import PrivateFiles
 KEY, OTHER_KEY = "0x" + "11" * 32, "0x" + "22" * 32
 RUN = Shard("services.factory.task:fine_tune", {"records": "aa" * 32, "threads": 1})
 REVISION = "cc" * 32
+FILES = (SPAN_INDEX, RECORD_SKETCHES)
 
 
 class Made:
@@ -24,8 +25,10 @@ class Made:
 
     async def run(self, shard, report):
         self.ran.append(shard)
-        (self.folder / SPAN_INDEX).write_bytes(b"texts")
-        return Done(self.folder, {"files": {SPAN_INDEX: "ab" * 32}})
+        report({"phase": "sketches", "step": 1, "steps": 2})
+        for name in FILES:
+            (self.folder / name).write_bytes(name.encode())
+        return Done(self.folder, {"files": dict.fromkeys(FILES, "ab" * 32)})
 
     async def remove(self, shard):
         self.removed.append(shard)
@@ -49,17 +52,25 @@ def work(database, executor, kept):
 async def test_what_is_made_is_kept_by_revision_and_the_workers_copy_goes(work, executor, kept):
     said = []
     made = await work.make(RUN, said.append)
-    assert said[0]["phase"] == "private"
+    assert [told["phase"] for told in said] == ["private", "sketches"], "workers are heard"
     await work.keep(RUN, REVISION, made)
-    assert kept.place(REVISION, SPAN_INDEX).read_bytes() == b"texts"
+    for name in FILES:
+        assert kept.place(REVISION, name).read_bytes() == name.encode()
     assert executor.removed == executor.ran == work.shards(RUN)
 
 
-def test_the_salt_is_secret_and_the_same_for_the_same_run_and_key(database, executor, kept, work):
+def test_sketches_are_of_the_run_itself(work):
+    [shard] = work.shards(RUN)
+    assert (shard.arguments["run"], shard.arguments["kind"]) == (RUN.digest(), "adam")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_salt_is_secret_and_the_same_for_the_same_run_and_key(database, executor, kept, work, name):
     def salt(run, key=KEY):
         [shard] = PrivateWork(database, executor, kept, key).shards(run)
         assert shard.arguments.items() >= run.arguments.items()
-        return shard.arguments["salt"]
+        assert len(set(shard.arguments["salts"].values())) == len(FILES), "another one for each file"
+        return shard.arguments["salts"][name]
 
     assert salt(RUN) == salt(replace(RUN))
     other = Shard(RUN.task, {**RUN.arguments, "records": "bb" * 32})

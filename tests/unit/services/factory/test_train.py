@@ -18,7 +18,7 @@ from services.factory import inputs
 from services.factory.data import Example, split, tokenise
 from services.factory.passes import fastest_precision
 from services.factory.train import Cancelled, Progress, Scratch, TrainingError, TrainResult, train
-from services.factory.write import FILES
+from services.factory.write import FILES, MOMENT
 from tests.needs import needs
 from tests.small_disk import small_disk
 from tests.unit.services.factory.conftest import records, spec
@@ -88,7 +88,7 @@ def test_the_same_run_gives_the_same_bytes_and_another_seed_does_not(
 ) -> None:
     again = train(spec(held_out=0.2), examples[::-1], base, tmp_path / "again")
     other = train(spec(held_out=0.2, seed=4), examples, base, tmp_path / "other")
-    for file in FILES:
+    for file in (*FILES, MOMENT):
         assert (again.folder / file).read_bytes() == (result.folder / file).read_bytes(), file
     assert again.index_root == result.index_root
     assert other.index_root != result.index_root
@@ -241,7 +241,7 @@ def test_a_run_that_was_stopped_goes_on_and_gives_the_same_bytes(
     events: list[Progress] = []
     resumed = train(settings, examples, base, tmp_path / "out", events.append, scratch=scratch)
     assert next(event.step for event in events if event.phase == "training") == 6
-    for file in FILES:
+    for file in (*FILES, MOMENT):
         assert (resumed.folder / file).read_bytes() == (whole.folder / file).read_bytes(), file
 
 

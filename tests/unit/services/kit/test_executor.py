@@ -24,6 +24,7 @@ class Script:
         self.attempts[name] += 1
         self.running += 1
         self.most = max(self.most, self.running)
+        report({"phase": name})
         try:
             for _ in range(3):
                 await asyncio.sleep(0)
@@ -56,6 +57,12 @@ async def test_results_come_in_the_order_of_the_shards_and_progress_by_count():
     done = await run_all(Script(a=[DIED]), shards("abc"), lambda *at: progress.append(at), at_once=3)
     assert [d.result["name"] for d in done] == ["a", "b", "c"]
     assert progress == [(0, 3), (1, 3), (2, 3), (3, 3)]
+
+
+async def test_what_workers_report_is_passed_on():
+    heard = []
+    await run_all(Script(b=[DIED]), shards("abc"), ignore, at_once=1, report=heard.append)
+    assert [said["phase"] for said in heard] == ["a", "b", "b", "c"]
 
 
 @pytest.mark.parametrize("at_once", (1, 2, 5))

@@ -74,3 +74,13 @@ def test_no_name_leads_out_of_the_folder(kept, revision, name):
     if revision != ONE:
         with pytest.raises(ValueError, match="is not the digest"):
             kept.remove(revision)
+
+
+def test_what_is_beside_a_file_counts_whole_and_half_arrived(kept, source):
+    kept.put(ONE, NAME, source)
+    kept.put(TWO, NAME, source)
+    kept.partial(ONE, "other").write_bytes(b"te")
+    assert kept.beside(ONE, NAME) == 2
+    assert kept.beside(ONE, "other") == 5
+    assert kept.beside(THREE, NAME) == 0
+    assert kept.revisions() == [ONE, TWO]

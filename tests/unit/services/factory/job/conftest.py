@@ -38,7 +38,7 @@ RESULT = {
 TRAINED = {"metrics": RESULT["metrics"]}
 HANG = object()
 KEY = "0x" + "11" * 32
-PRIVATE = "services.factory.private_task:span_index"
+PRIVATE = "services.factory.private_task:private_files"
 
 
 class Script:
