@@ -95,6 +95,9 @@ class Ledger:
     def veto(self, epoch: Epoch) -> None:
         self.write(lambda c: (epochs.advance(c, epoch, State.VETOED), epochs.reopen(c, epoch.number)))
 
+    def activate(self, epoch: Epoch) -> None:
+        self.write(lambda c: epochs.advance(c, epoch, State.ACTIVE))
+
     def bundle(self, epoch: Epoch) -> str:
         digest = self.database.read_now(lambda c: self.bundles.write(c, epoch))
         self.write(lambda c: epochs.published(c, epoch.number, digest))
@@ -105,7 +108,7 @@ class Ledger:
         self.give(*receipts)
         epoch = self.seal()
         digest = self.bundle(epoch)
-        self.write(lambda c: epochs.advance(c, epoch, State.ACTIVE))
+        self.activate(epoch)
         return digest
 
     def check(self, digest: str, **more: Any) -> Report:
