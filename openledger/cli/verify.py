@@ -127,7 +127,8 @@ def _show(report: Report, file: Path) -> None:
         table.add_row(MARKS[check.ok], check.name, escape(check.words))
     console.print(table)
     if report.ok and report.receipt is not None:
-        console.print(f"\n[green]The receipt holds.[/green]  Of {format_open(report.receipt.fee)} OPEN:")
+        fee = format_open(report.receipt.fee)
+        console.print(f"\n[green]The receipt holds.[/green]  Of {fee} OPEN, contributors' shares provisional:")
         for key, amount in sorted(report.receipt.shares.items(), key=lambda share: (-share[1], share[0])):
             console.print(f"  {format_open(amount, 9):>14}  {escape(key)}")
     else:

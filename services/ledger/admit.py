@@ -78,7 +78,7 @@ def _names(found: Receipt, _: Terms) -> None:
     if found.developer:
         names.address(found.developer)
     names.match("leases/*", found.lease)
-    if found.model.adapter:
+    if found.model.adapter != "":
         names.match("adapters/*/revisions/*", found.model.adapter)
 
 
