@@ -68,6 +68,11 @@ async def the_whole_way(world, where, payer):
     assert {who.address: int((await balance(where, who)).earned) for who in EARNERS} == {
         who: amount for who, amount in settled.items() if who != split.UNATTRIBUTED
     }
+    async with as_wallet(EARNERS[-1], ledger=where) as client:
+        request = ledger_pb2.ListPostingsRequest(account=EARNERS[-1].account)
+        [line] = (await client.call(client.ledger.ListPostings, request)).postings
+    assert (line.kind, line.cause) == ("settlement", receipts[0].model.adapter)
+    assert int(line.amount) == settled[EARNERS[-1].address]
     await check_claims(world, where, epoch)
     after = await conservation(where)
     assert (after.fees, after.paid, after.pooled) == (sums.fees, epoch.total, "0")
