@@ -20,7 +20,7 @@ from openledger.cli.default_group import DefaultGroup
 from openledger.cli.explain import explain
 from openledger.cli.finetune import app as finetune
 from openledger.cli.verify import verify
-from openledger.cli.verify_epoch import epoch
+from openledger.cli.verify_epoch import verify_epoch
 
 if TYPE_CHECKING:
     from openledger.cli.installation import Installation
@@ -37,7 +37,7 @@ checks = typer.Typer(
     cls=DefaultGroup, no_args_is_help=True, help="Check what the services say: a receipt, or a whole epoch."
 )
 checks.command("receipt")(verify)
-checks.command("epoch")(epoch)
+checks.command("epoch")(verify_epoch)
 app.add_typer(checks, name="verify")
 app.command("audit")(audit)
 app.command("explain")(explain)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})\Z")
 
 
-def epoch(
+def verify_epoch(
     bundle: Annotated[
         str, typer.Argument(metavar="BUNDLE", help="The manifest: its file among the artifacts, or its SHA-256.")
     ],
@@ -48,9 +48,9 @@ def epoch(
     signers = frozenset(address(text) for text in signer or ())
     if find_spec("pyarrow") is None:
         raise typer.BadParameter("bundles are Parquet files: pip install 'openledger[epochs]'")
-    from openledger.epoch.verify import verify_epoch
+    from openledger.epoch import verify
 
-    report = verify_epoch(folder, digest, signers, alone=alone)
+    report = verify.verify_epoch(folder, digest, signers, alone=alone)
     if rpc is not None:
         report = _with_chain(report, rpc, folder, digest)
     if as_json:

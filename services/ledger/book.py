@@ -53,7 +53,7 @@ def _book(connection: Connection, entry: Admitted, now: float) -> None:
         number,
         Payout(found.response, entry.sha256, address, found.fee, found.shares, frozenset(payees), None),
     )
-    settlements.keep(connection, number, found, entry.document)
+    settlements.keep(connection, [(number, found, entry.document)])
 
 
 def _refuse(connection: Connection, entry: Admitted, reason: str, message: str) -> str:

@@ -67,7 +67,7 @@ def answer(database, number: int, digest: str = "d" * 64) -> None:
     def act(c):
         place = books.post(c, inference(number))
         books.keep_receipt(c, place, Payout(f"responses/{number}", digest, A, 10, {B: 10}, frozenset({B}), None))
-        settlements.keep(c, place, a_receipt(Wallet.create(), "leases/1", 10), b"document")
+        settlements.keep(c, [(place, a_receipt(Wallet.create(), "leases/1", 10), b"document")])
 
     write(database, act)
 

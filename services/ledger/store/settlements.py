@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -53,17 +53,19 @@ class Entry:
     postings: tuple[tuple[str, int], ...]
 
 
-def keep(connection: Connection, number: int, receipt: Receipt, document: bytes) -> None:
-    """What the receipt of journal `number` says."""
-    connection.execute(
-        insert(DOCUMENT).values(
-            journal=number,
-            model=receipt.model.adapter,
-            rule=canonical.dumps(receipt.rule.to_json()).decode(),
-            placebos=len(receipt.evidence.placebos),
-            document=document,
-        )
-    )
+def keep(connection: Connection, booked: Sequence[tuple[int, Receipt, bytes]]) -> None:
+    """What receipts say: journal's number, receipt, and its document."""
+    rows = [
+        {
+            "journal": number,
+            "model": receipt.model.adapter,
+            "rule": canonical.dumps(receipt.rule.to_json()).decode(),
+            "placebos": len(receipt.evidence.placebos),
+            "document": document,
+        }
+        for number, receipt, document in booked
+    ]
+    connection.execute(insert(DOCUMENT), rows)
 
 
 def last(connection: Connection) -> int:
