@@ -168,6 +168,11 @@ def parse(data: bytes) -> Receipt:
     return receipt
 
 
+def reread(data: bytes) -> Receipt:
+    """A receipt from bytes that `parse` has taken before: a fifth of its time, and their form is not checked again."""
+    return _from_json(canonical.parse_json(data))
+
+
 def _from_json(document: dict[str, Any]) -> Receipt:
     measured = document["evidence"]
     names.match("responses/*", document["response"])

@@ -16,9 +16,11 @@ import typer
 
 from openledger.cli import doctor as doctor_checks
 from openledger.cli.audit import audit
+from openledger.cli.default_group import DefaultGroup
 from openledger.cli.explain import explain
 from openledger.cli.finetune import app as finetune
 from openledger.cli.verify import verify
+from openledger.cli.verify_epoch import verify_epoch
 
 if TYPE_CHECKING:
     from openledger.cli.installation import Installation
@@ -31,7 +33,12 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     rich_markup_mode="rich",
 )
-app.command("verify")(verify)
+checks = typer.Typer(
+    cls=DefaultGroup, no_args_is_help=True, help="Check what the services say: a receipt, or a whole epoch."
+)
+checks.command("receipt")(verify)
+checks.command("epoch")(verify_epoch)
+app.add_typer(checks, name="verify")
 app.command("audit")(audit)
 app.command("explain")(explain)
 app.add_typer(finetune, name="finetune")

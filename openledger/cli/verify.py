@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from openledger.artifacts import ArtifactStore
     from openledger.verify import Report
 
-_MARKS = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[yellow]-[/yellow]"}
+MARKS = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[yellow]-[/yellow]"}
 
 
 def verify(
@@ -38,7 +38,7 @@ def verify(
     documents = [(file, _read(file)) for file in receipts]
     stores = [_store(artifacts if artifacts is not None else _artifacts_of(file)) for file in receipts]
     folder = _base_folder(base) if base is not None else None
-    expected = _address(signer) if signer is not None else None
+    expected = address(signer) if signer is not None else None
     _quiet()
     from openledger.verify import verify_receipt
 
@@ -87,7 +87,8 @@ def _base_folder(name: str) -> Path:
         raise typer.BadParameter(str(error), param_hint="--base") from None
 
 
-def _address(text: str) -> str:
+def address(text: str) -> str:
+    """A signer's address as people type it."""
     from openledger import names
 
     try:
@@ -123,10 +124,11 @@ def _show(report: Report, file: Path) -> None:
     table = Table("", "check", box=None)
     table.add_column("what was found", overflow="fold")  # digests are shown whole
     for check in report.checks:
-        table.add_row(_MARKS[check.ok], check.name, escape(check.words))
+        table.add_row(MARKS[check.ok], check.name, escape(check.words))
     console.print(table)
     if report.ok and report.receipt is not None:
-        console.print(f"\n[green]The receipt holds.[/green]  Of {format_open(report.receipt.fee)} OPEN:")
+        fee = format_open(report.receipt.fee)
+        console.print(f"\n[green]The receipt holds.[/green]  Of {fee} OPEN, contributors' shares provisional:")
         for key, amount in sorted(report.receipt.shares.items(), key=lambda share: (-share[1], share[0])):
             console.print(f"  {format_open(amount, 9):>14}  {escape(key)}")
     else:

@@ -91,8 +91,9 @@ def _noise(receipt: Receipt) -> Iterator[str]:
 
 def _provisional() -> str:
     return (
-        "These shares are provisional: they take this answer as if it were the only one. Settled together, over a "
-        "model's answers in an epoch, negative credits count against positive ones, and noise cancels out."
+        "The contributors' shares are provisional: they take this answer as if it were the only one. What is paid is "
+        "settled over all of a model's answers in an epoch: negative credits count against positive ones, and noise "
+        "cancels out."
     )
 
 

@@ -26,6 +26,7 @@ from services.kit.peers import peer_client
 from services.kit.server import Assembly, StartError, main
 from services.ledger import admit, keys
 from services.ledger.anchor import Anchors
+from services.ledger.bundle import Bundles
 from services.ledger.chain import Chain, ChainError, ChainUnavailable
 from services.ledger.chain_follower import ChainFollower
 from services.ledger.chain_rpc import open_chain
@@ -73,14 +74,15 @@ async def assemble(config: LedgerConfig) -> Assembly:
     writer.open()
     follower = ChainFollower(database, chain, metrics, confirmations=confirmations, poll_seconds=poll)
     operations = Operations(database, METADATA, config.service)
-    artifacts = ArtifactStore(config.artifacts_dir)
-    settler = Settler(database, chain, writer, operations, artifacts, metrics, poll_seconds=poll)
+    bundles = Bundles(database, chain, ArtifactStore(config.artifacts_dir), metrics, config.data_dir / "bundle")
+    settler = Settler(database, chain, writer, operations, bundles, metrics, poll_seconds=poll)
     errands = (
         Errands(database, writer, operations, Anchors(chain), poll_seconds=poll),
         Errands(database, writer, operations, Registrations(chain), poll_seconds=poll),
     )
     client, receipts = _receipts(config, database, metrics)
-    parts = _parts(config, database, chain, operations, writer, follower, settler, errands, receipts)
+    closing = Closing(database, chain, settler, operations, Idempotency(METADATA), metrics, batch=config.redeem_batch)
+    parts = _parts(config, database, chain, writer, follower, closing, errands, receipts)
     background: dict[str, Callable[[], Awaitable[None]]] = {
         "chain-writer": writer.run,
         "chain-follower": follower.run,
@@ -105,10 +107,9 @@ def _parts(
     config: LedgerConfig,
     database: Database,
     chain: Chain,
-    operations: Operations,
     writer: ChainWriter,
     follower: ChainFollower,
-    settler: Settler,
+    closing: Closing,
     errands: tuple[Errands[Anchoring], Errands[Registration]],
     receipts: Receipts | None,
 ) -> Parts:
@@ -124,7 +125,7 @@ def _parts(
         claims=claims,
         anchorings=errands[0],
         registrations=errands[1],
-        closing=Closing(database, chain, settler, operations, idempotency, batch=config.redeem_batch),
+        closing=closing,
         reports=Reports(database, outlive=config.times.outlive),
     )
 

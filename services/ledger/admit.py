@@ -78,6 +78,8 @@ def _names(found: Receipt, _: Terms) -> None:
     if found.developer:
         names.address(found.developer)
     names.match("leases/*", found.lease)
+    if found.model.adapter != "":
+        names.match("adapters/*/revisions/*", found.model.adapter)
 
 
 def _signer(found: Receipt, terms: Terms) -> None:

@@ -1,14 +1,15 @@
-"""Booking a receipt: the one place where an answer's fee moves.  Runs inside the caller's transaction."""
+"""Booking a receipt: the one place where an answer's fee leaves its payer.  Runs inside the caller's transaction."""
 
 from __future__ import annotations
 
 from sqlalchemy import Connection
 
 from openledger import names
+from openledger.split import NAMED
 from services.ledger import journal
 from services.ledger import lease as leases
 from services.ledger.admit import Admitted, Rejected
-from services.ledger.store import books, payers
+from services.ledger.store import books, payers, settlements
 from services.ledger.store.books import Payout
 
 BOOKED, REPEATED, CONFLICT = "BOOKED", "REPEATED", "CONFLICT"
@@ -46,12 +47,13 @@ def _book(connection: Connection, entry: Admitted, now: float) -> None:
     payers.set_spent(connection, address, payer.spent + found.fee)
     entered = journal.inference(found)
     number = books.post(connection, entered)
-    payees = [name.removeprefix(journal.PAYABLE) for name in entered.postings if name.startswith(journal.PAYABLE)]
+    payees = {names.address(who) for who in (found.platform, found.developer, *found.shares.keys() - NAMED) if who}
     books.keep_receipt(
         connection,
         number,
         Payout(found.response, entry.sha256, address, found.fee, found.shares, frozenset(payees), None),
     )
+    settlements.keep(connection, [(number, found, entry.document)])
 
 
 def _refuse(connection: Connection, entry: Admitted, reason: str, message: str) -> str:

@@ -1,17 +1,20 @@
-"""Closing an epoch: sealed in one transaction, with the operation that tells how it goes on."""
+"""Closing an epoch: settled and sealed in one transaction, with the operation that tells how it goes on."""
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from google.longrunning import operations_pb2
 from sqlalchemy import Connection
 
+from services.kit import logs
 from services.kit.database import Database
 from services.kit.errors import precondition
 from services.kit.idempotency import Idempotency
+from services.kit.metrics import Metrics
 from services.kit.operations import Operations, operation_name
-from services.ledger import journal, settle, wire
+from services.ledger import journal, netting, settle, wire
 from services.ledger.chain import Chain
 from services.ledger.relay import Asked
 from services.ledger.settle import NothingToSettle, Sealed
@@ -32,26 +35,36 @@ class Closing:
         settler: Settler,
         operations: Operations,
         idempotency: Idempotency,
+        metrics: Metrics,
         *,
         batch: int,
     ) -> None:
         self._database, self._chain, self._settler = database, chain, settler
         self._operations, self._idempotency, self._batch = operations, idempotency, batch
+        self._log = logs.logger("ledger")
+        buckets = (0.01, 0.1, 1, 10, 60, 600)
+        self._seconds = metrics.histogram("seal_seconds", "How long sealing an epoch held the books", buckets=buckets)
 
     async def close(self, asked: Asked) -> Any:
         """The operation of the sealed epoch.  Raises `Fault` when one is under way or there is nothing to settle."""
-        operation = await self._database.write(lambda c: self._close(c, asked))
+        operation, told = await self._database.write(lambda c: self._close(c, asked))
+        if told is not None:
+            self._seconds.observe(told["seconds"])
+            self._log.info("epoch sealed", **told)
         self._settler.wake()
         return operation
 
-    def _close(self, connection: Connection, asked: Asked) -> Any:
+    def _close(self, connection: Connection, asked: Asked) -> tuple[Any, dict[str, Any] | None]:
+        """The operation, and what is to be told of a new one."""
         kind = operations_pb2.Operation
         known = self._idempotency.recall(connection, asked.caller, METHOD, asked.request_id, asked.request, kind)
         if known is not None:
-            return known
+            return known, None
         books.lock(connection)
+        locked = time.monotonic()
         number, attempt = _next(epochs.newest(connection))
         operation = operation_name("epoch", f"{number}.{attempt}")
+        netted = netting.net(connection, number, attempt)
         sealed, receipts = self._seal(connection)
         epoch = Epoch(
             number=number,
@@ -68,7 +81,14 @@ class Closing:
         self._plan_redemptions(connection, epoch)
         answer = self._operations.create(connection, operation, asked.caller, wire.epoch(stored))
         self._idempotency.remember(connection, asked.caller, METHOD, asked.request_id, asked.request, answer)
-        return answer
+        return answer, {
+            "epoch": epoch.key,
+            "receipts": receipts,
+            "models": netted.models,
+            "data": netted.data,
+            "unattributed": netted.unattributed,
+            "seconds": round(time.monotonic() - locked, 3),
+        }
 
     def _seal(self, connection: Connection) -> tuple[Sealed, int]:
         before = epochs.newest(connection, State.ACTIVE)

@@ -3,7 +3,9 @@
 Books and their signs: money that came in stands negative in `chain:escrow`; what is owed to somebody is positive.
 
     deposit      chain:escrow -a      payer:{address} +a
-    inference    payer:{address} -fee, and +share in payable:{address} or held:{base|unattributed|stakers}
+    inference    payer:{address} -fee, and +share: payable:{address} of platform and developer, held:{base|stakers},
+                 and what belongs to the data in pool:{revision}, until the epoch's answers are settled together
+    settlement   pool:{revision} -a      +share in payable:{address} or held:unattributed
     claim        payable:{address} -a     chain:claimed +a
     withdrawal   payer:{address} -a       chain:escrow +a
 
@@ -21,7 +23,7 @@ from openledger import canonical, names, split
 from openledger.receipt import Receipt
 
 ESCROW, CLAIMED, SHORTFALL = "chain:escrow", "chain:claimed", "chain:shortfall"
-PAYER, PAYABLE, HELD = "payer:", "payable:", "held:"
+PAYER, PAYABLE, HELD, POOL = "payer:", "payable:", "held:", "pool:"
 
 
 class Kind(StrEnum):
@@ -29,6 +31,7 @@ class Kind(StrEnum):
 
     DEPOSIT = "deposit"
     INFERENCE = "inference"
+    SETTLEMENT = "settlement"
     CLAIM = "claim"
     WITHDRAWAL = "withdrawal"
 
@@ -82,6 +85,11 @@ def held(key: str) -> str:
     return HELD + key
 
 
+def pool(model: str) -> str:
+    """The book of what belongs to the data of an adapter revision and is not settled; of the base model for ""."""
+    return POOL + (model or split.BASE)
+
+
 def inference_key(response: str) -> str:
     """The key of the one journal that an answer can have."""
     return f"{Kind.INFERENCE}:{response}"
@@ -109,7 +117,7 @@ def withdrawal(at: Event, account: str, amount: int, unspent: int) -> Journal:
 
 
 def inference(receipt: Receipt) -> Journal:
-    """The fee of one answer, from its payer to those whom the receipt names."""
+    """The fee of one answer: final for platform, developer, stakers and base; the data's money waits in its pool."""
     postings: dict[str, int] = {}
     for key, amount in receipt.shares.items():
         book = _book_of(key, receipt)
@@ -124,13 +132,22 @@ def inference(receipt: Receipt) -> Journal:
     )
 
 
+def settlement(name: str, model: str, amounts: Mapping[str, int]) -> Journal:
+    """What a model's pool became: `amounts` by address and `unattributed`.  `name`: "epoch.attempt"."""
+    postings = {held(who) if who == split.UNATTRIBUTED else payable(who): amount for who, amount in amounts.items()}
+    postings[pool(model)] = -sum(amounts.values())
+    content = {book: str(amount) for book, amount in postings.items()}
+    key = f"{Kind.SETTLEMENT}:{name}:{model or split.BASE}"
+    return Journal(Kind.SETTLEMENT, key, canonical.digest(content), model or split.BASE, postings)
+
+
 def _book_of(key: str, receipt: Receipt) -> str:
     if key == split.PLATFORM:
         return payable(names.address(receipt.platform))
     if key == split.DEVELOPER:
         # The base model alone has no developer here: that part is kept with the base model's.
         return payable(names.address(receipt.developer)) if receipt.developer else held(split.BASE)
-    return held(key) if key in split.NAMED else payable(names.address(key))
+    return held(key) if key in (split.BASE, split.STAKERS) else pool(receipt.model.adapter)
 
 
 def _of_chain(kind: Kind, at: Event, postings: Mapping[str, int]) -> Journal:
@@ -141,11 +158,15 @@ def _of_chain(kind: Kind, at: Event, postings: Mapping[str, int]) -> Journal:
 
 @dataclass(frozen=True)
 class Conservation:
-    """fees = paid + held + difference; `trial_balance` is the sum of every posting.  The last two are zero."""
+    """fees = paid + held + difference; `trial_balance` is the sum of every posting.  The last two are zero.
+
+    `pooled` is the part of `held` that waits for its epoch to be settled.
+    """
 
     fees: int
     paid: int
     held: int
+    pooled: int
     trial_balance: int
 
     @property
@@ -156,10 +177,10 @@ class Conservation:
 
 def conservation(postings: Iterable[tuple[str, str, int]]) -> Conservation:
     """The sums over (kind, book, amount) of every posting there is."""
-    fees = paid = kept = trial = 0
+    fees = paid = kept = pooled = trial = 0
     for kind, book, amount in postings:
         trial += amount
-        if kind != Kind.INFERENCE:
+        if kind not in (Kind.INFERENCE, Kind.SETTLEMENT):
             continue
         if book.startswith(PAYER):
             fees -= amount
@@ -167,4 +188,5 @@ def conservation(postings: Iterable[tuple[str, str, int]]) -> Conservation:
             paid += amount
         else:
             kept += amount
-    return Conservation(fees, paid, kept, trial)
+            pooled += amount if book.startswith(POOL) else 0
+    return Conservation(fees, paid, kept, pooled, trial)

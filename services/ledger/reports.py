@@ -86,6 +86,7 @@ class Reports:
             fees=str(sums.fees),
             paid=str(sums.paid),
             held=str(sums.held),
+            pooled=str(sums.pooled),
             difference=str(sums.difference),
             trial_balance=str(sums.trial_balance),
         )

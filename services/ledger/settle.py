@@ -1,7 +1,8 @@
 """Sealing an epoch: what every account has ever earned, as leaves, and the roots that commit to them.  Pure.
 
 The leaves are cumulative, so each epoch's root replaces the one before.  `log_root` commits to the receipts that the
-epoch settles, in the order in which they were journaled.  The bundle holds all that is needed to compute both again.
+epoch settles, in the order in which they were journaled.  The epoch's bundle (`bundle`) holds all that is needed to
+compute both again.
 """
 
 from __future__ import annotations
@@ -9,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from openledger import canonical, merkle
+from openledger import merkle
 from openledger.claims import ClaimTree, decreases
-
-BUNDLE_VERSION = "openledger.epoch.v1"
 
 
 class NothingToSettle(Exception):
@@ -54,17 +53,3 @@ def seal(
 def log_root(receipts: Sequence[str]) -> str:
     """RFC 6962 root over receipts' digests (each leaf the 32 bytes), hex."""
     return merkle.root([bytes.fromhex(digest) for digest in receipts]).hex()
-
-
-def bundle(chain_id: int, distributor: str, number: int, leaves: Mapping[str, int], receipts: Sequence[str]) -> bytes:
-    """The document from which anyone computes an epoch's root and log root again; published, and named on chain."""
-    return canonical.dumps(
-        {
-            "version": BUNDLE_VERSION,
-            "chain_id": str(chain_id),
-            "distributor": distributor,
-            "epoch": str(number),
-            "leaves": {account: str(amount) for account, amount in leaves.items()},
-            "receipts": list(receipts),
-        }
-    )

@@ -1,7 +1,7 @@
 """Takes sealed epochs through the chain: redeem what was spent, propose the root, wait out the challenge, active.
 
 Every step is a transaction under a key, or a look at the chain, so that it goes on wherever it was broken off.  What it
-does not know: which receipts an epoch holds (`settle`) and how transactions get mined (`chain_writer`).
+does not know: which receipts an epoch holds (`closing`, `bundle`) and how transactions get mined (`chain_writer`).
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from openledger import canonical
-from openledger.artifacts import ArtifactStore
 from openledger.spending import SpendingAuthorisation
 from services.kit import logs
 from services.kit.database import Database
 from services.kit.errors import Fault, precondition
 from services.kit.metrics import Metrics
 from services.kit.operations import Operations
-from services.ledger import calls, settle, wire
+from services.ledger import calls, wire
+from services.ledger.bundle import Bundles
 from services.ledger.calls import Redemption
 from services.ledger.chain import Chain, ChainUnavailable, NodeRefused
 from services.ledger.chain_writer import ChainWriter
@@ -44,13 +44,13 @@ class Settler:
         chain: Chain,
         writer: ChainWriter,
         operations: Operations,
-        artifacts: ArtifactStore,
+        bundles: Bundles,
         metrics: Metrics,
         *,
         poll_seconds: float,
     ) -> None:
         self._database, self._chain, self._writer = database, chain, writer
-        self._operations, self._artifacts, self._poll = operations, artifacts, poll_seconds
+        self._operations, self._bundles, self._poll = operations, bundles, poll_seconds
         self._wanted = Changes()
         self._said = ""
         self._log = logs.logger("ledger")
@@ -159,14 +159,9 @@ class Settler:
 
     async def _proposal(self, epoch: Epoch) -> Any:
         """The root with its bundle published before it is named on chain."""
-        leaves, receipts = await self._database.read(
-            lambda c: (epochs.leaves(c, epoch.number), epochs.receipts(c, epoch.number))
-        )
-        at, chain_id = self._chain.contracts, self._chain.chain_id
-        document = settle.bundle(chain_id, at.distributor, epoch.number, leaves, receipts)
-        digest = await asyncio.to_thread(self._artifacts.put, document)
+        digest = await self._bundles.publish(epoch)
         root, log_root = bytes.fromhex(epoch.root), bytes.fromhex(epoch.log_root)
-        uri = f"sha256:{digest}"
+        at, uri = self._chain.contracts, f"sha256:{digest}"
         return calls.propose_root(at, epoch.number, root, log_root, epoch.total, epoch.leaf_count, uri)
 
     async def _activate(self, epoch: Epoch) -> bool:

@@ -37,6 +37,7 @@ def epoch(value: Epoch) -> ledger_pb2.Epoch:
         total=str(value.total),
         transaction=value.transaction,
         create_time=moment(value.create_time),
+        bundle=f"sha256:{value.bundle}" if value.bundle else "",
     )
     if value.activate_time:
         message.activate_time.CopyFrom(moment(value.activate_time))

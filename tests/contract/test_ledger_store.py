@@ -14,19 +14,21 @@ from alembic.migration import MigrationContext
 from sqlalchemy.exc import IntegrityError
 
 import services.ledger
+from openledger.client import Wallet
 from services.kit.database import Database
 from services.ledger import journal, spend
 from services.ledger.chain import Call, SignedTransaction
 from services.ledger.journal import Event, Journal, Kind, Unbalanced
 from services.ledger.lease import Times
 from services.ledger.registries import Split
-from services.ledger.store import books, challenges, epochs, payers, registrations
+from services.ledger.store import books, challenges, epochs, payers, registrations, settlements
 from services.ledger.store import chain as transactions
 from services.ledger.store.books import Payout
 from services.ledger.store.epochs import Anchoring, Epoch, State
 from services.ledger.store.payers import Unredeemed
 from services.ledger.store.registrations import Registration
 from services.ledger.store.tables import METADATA
+from tests.ledger_world import a_receipt
 
 A, B = "0x" + "a" * 40, "0x" + "b" * 40
 BIG = 2**120
@@ -65,6 +67,7 @@ def answer(database, number: int, digest: str = "d" * 64) -> None:
     def act(c):
         place = books.post(c, inference(number))
         books.keep_receipt(c, place, Payout(f"responses/{number}", digest, A, 10, {B: 10}, frozenset({B}), None))
+        settlements.keep(c, [(place, a_receipt(Wallet.create(), "leases/1", 10), b"document")])
 
     write(database, act)
 
@@ -174,7 +177,6 @@ def test_an_epoch_takes_the_open_receipts_and_a_veto_gives_them_back(database):
     assert database.read_now(lambda c: epochs.get(c, 1)) == stored
     answer(database, 3, "3" * 64)
     assert database.read_now(epochs.open_receipts) == ["3" * 64]
-    assert database.read_now(lambda c: epochs.receipts(c, 1)) == ["1" * 64, "2" * 64]
     assert database.read_now(lambda c: books.payout(c, "responses/1")).epoch == 1
     assert database.read_now(lambda c: epochs.leaves(c, 1)) == {A: BIG, B: 1}
     assert [database.read_now(lambda c, w=who: epochs.leaf(c, 1, w)) for who in (A, B, "0x")] == [BIG, 1, 0]
@@ -186,6 +188,15 @@ def test_an_epoch_takes_the_open_receipts_and_a_veto_gives_them_back(database):
     assert database.read_now(lambda c: epochs.get(c, 1)).key == "1.2"
     assert database.read_now(lambda c: epochs.leaves(c, 1)) == {A: BIG}
     assert database.read_now(epochs.open_receipts) == []
+
+
+def test_an_epoch_keeps_the_name_of_its_bundle_until_it_is_sealed_again(database):
+    write(database, lambda c: epochs.store(c, an_epoch(), {A: 1}))
+    assert database.read_now(lambda c: epochs.get(c, 1)).bundle is None
+    database.write_now(lambda c: epochs.published(c, 1, "b" * 64))
+    assert database.read_now(lambda c: epochs.get(c, 1)).bundle == "b" * 64
+    write(database, lambda c: epochs.store(c, an_epoch(attempt=2), {A: 1}))
+    assert database.read_now(lambda c: epochs.get(c, 1)).bundle is None
 
 
 def test_epochs_are_found_by_state_and_page(database):

@@ -134,7 +134,9 @@ class Receipt(_message.Message):
     fee: _builtins.str
     @_builtins.property
     def shares(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """The same amounts for programs that only want those: share key to atomic units."""
+        """The same amounts for programs that only want those: share key to atomic units.
+        Contributors' and "unattributed" are provisional: the ledger settles a model's answers in an epoch together.
+        """
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...

@@ -250,14 +250,28 @@ async def close_epoch(client: Client, state: State) -> ledger_pb2.Epoch:
 
 
 async def claim_for(client: Client, state: State, accounts: Sequence[str], tell: Tell) -> list[ledger_pb2.Claim]:
-    """What those accounts have earned, moved to them on chain by the relayer."""
+    """What those accounts have earned, moved to them on chain by the relayer; nothing for whom nothing was left."""
     claims = []
     for account in accounts:
         request = ledger_pb2.RelayClaimRequest(account=account, request_id=state.request_id(f"claim/{account}"))
-        claim = await client.call(client.ledger.RelayClaim, request, 120)
-        claims.append(claim)
+        try:
+            claims.append(await client.call(client.ledger.RelayClaim, request, 120))
+        except ApiError as error:
+            if error.reason not in {"NO_CLAIM", "NOTHING_TO_CLAIM"}:
+                raise
         tell(account)
     return claims
+
+
+async def before(client: Client, epoch: ledger_pb2.Epoch) -> ledger_pb2.Epoch | None:
+    """The epoch before that one."""
+    number = int(epoch.name.removeprefix("epochs/"))
+    if number == 1:
+        return None
+    older: ledger_pb2.Epoch = await client.call(
+        client.ledger.GetEpoch, ledger_pb2.GetEpochRequest(name=f"epochs/{number - 1}")
+    )
+    return older
 
 
 async def _balance(client: Client, wallet: Wallet) -> ledger_pb2.Balance:

@@ -62,6 +62,7 @@ def build(folder: Path, story: Story, seconds: dict[str, float], base: str) -> d
             "epoch": epoch.name,
             "root": epoch.root,
             "tx": epoch.transaction,
+            "bundle": epoch.bundle,
             "claims": [{"account": c.account, "amount": c.amount, "tx": c.transaction} for c in story.claims],
         },
         "conservation": {
@@ -109,12 +110,13 @@ def _seconds(seconds: dict[str, float]) -> dict[str, float]:
 
 
 def show(screen: Screen, story: Story, folder: Path) -> None:
-    """Each question, its answer, and who was paid how much for it; then the sums."""
+    """Each question, its answer, and its receipt's provisional shares; then what was finally paid, and the sums."""
     for answer in story.answers:
         _show_answer(screen, answer)
     sums, epoch = story.conservation, story.epoch
     screen.console.print(f"\n[bold]{epoch.name}[/bold]  root {epoch.root}")
-    screen.console.print(f"  posted in {epoch.transaction}; {len(story.claims)} contributors claimed:")
+    screen.console.print(f"  posted in {epoch.transaction}")
+    screen.console.print(f"  the answers settled together, {len(story.claims)} contributors earned, and claimed:")
     for claim in story.claims:
         address = claim.account.removeprefix("accounts/")
         screen.console.print(f"  {short(address)}  {format_open(int(claim.amount)):>10} OPEN  {claim.transaction}")
@@ -122,6 +124,7 @@ def show(screen: Screen, story: Story, folder: Path) -> None:
     screen.console.print(f"\n[bold]fees in {sums.fees} {equal} paid {sums.paid} + held {sums.held}[/bold], to the unit")
     screen.console.print(f"\nReport: {folder / 'report.json'}")
     screen.console.print(f"Check any receipt yourself: openledger verify {folder}/receipts/*.json")
+    screen.console.print(f"Check the epoch: openledger verify epoch {epoch.bundle} --artifacts {folder}/artifacts")
     asked = story.answers[0]["response"]
     screen.console.print(
         f"Ask why, in words: openledger up --data {folder}, and beside it "
@@ -147,5 +150,5 @@ def _show_answer(screen: Screen, answer: dict[str, Any]) -> None:
     known = "held-out term" if question.held_out else "contributed term"
     screen.console.print(f"\n[bold]{escape(question.prompt)}[/bold]  [dim]({model}, {known})[/dim]")
     screen.console.print(f"[italic]{escape(answer['text'].strip())}[/italic]")
-    screen.console.print(f"[dim]fee {format_open(fee)} OPEN, of which[/dim]")
+    screen.console.print(f"[dim]fee {format_open(fee)} OPEN, of which, contributors' shares provisional[/dim]")
     screen.console.print(table)

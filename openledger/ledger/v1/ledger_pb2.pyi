@@ -220,7 +220,9 @@ class Balance(_message.Message):
     spendable: _builtins.str
     """What can be leased now."""
     earned: _builtins.str
-    """Earned in all, and of that what roots on chain already cover, and what was claimed."""
+    """Earned in all, and of that what roots on chain already cover, and what was claimed.  Contributors earn when an epoch
+    is closed.
+    """
     settled: _builtins.str
     claimed: _builtins.str
     def __init__(
@@ -285,13 +287,13 @@ class Posting(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     journal: _builtins.str
     kind: _builtins.str
-    """"deposit", "inference", "claim"."""
+    """"deposit", "inference", "settlement", "claim", "withdrawal"."""
     book: _builtins.str
     """The account's book: "payer" or "payable"."""
     amount: _builtins.str
     """Signed atomic units."""
     cause: _builtins.str
-    """responses/{response}, a transaction hash or another cause."""
+    """responses/{response}, a transaction hash, the adapter revision that was settled, or another cause."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -364,7 +366,9 @@ Global___GetPayoutRequest: _TypeAlias = GetPayoutRequest  # noqa: Y015
 
 @_typing.final
 class Payout(_message.Message):
-    """How one answer's fee was divided."""
+    """How one answer's fee is divided by its receipt.  The shares of contributors and of "unattributed" are provisional: as if
+    there were no other answer.  What is final is booked when its epoch is closed, for all of the model's answers together.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -450,14 +454,17 @@ class Conservation(_message.Message):
     HELD_FIELD_NUMBER: _builtins.int
     DIFFERENCE_FIELD_NUMBER: _builtins.int
     TRIAL_BALANCE_FIELD_NUMBER: _builtins.int
+    POOLED_FIELD_NUMBER: _builtins.int
     fees: _builtins.str
     paid: _builtins.str
     """Owed to addresses, claimed or not."""
     held: _builtins.str
-    """Kept for base model, unattributed and stakers."""
+    """Kept for base model, unattributed and stakers, and what is pooled."""
     difference: _builtins.str
     trial_balance: _builtins.str
     """Sum of every posting of every book; zero."""
+    pooled: _builtins.str
+    """Of what is held: what belongs to the data of answers that no epoch has settled yet."""
     def __init__(
         self,
         *,
@@ -466,10 +473,11 @@ class Conservation(_message.Message):
         held: _builtins.str = ...,
         difference: _builtins.str = ...,
         trial_balance: _builtins.str = ...,
+        pooled: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference", "fees", b"fees", "held", b"held", "paid", b"paid", "trial_balance", b"trial_balance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference", "fees", b"fees", "held", b"held", "paid", b"paid", "pooled", b"pooled", "trial_balance", b"trial_balance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -705,6 +713,7 @@ class Epoch(_message.Message):
     TRANSACTION_FIELD_NUMBER: _builtins.int
     ACTIVATE_TIME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    BUNDLE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """epochs/{epoch}"""
     state: Global___EpochState.ValueType
@@ -717,6 +726,8 @@ class Epoch(_message.Message):
     total: _builtins.str
     """Cumulative, over all epochs."""
     transaction: _builtins.str
+    bundle: _builtins.str
+    """sha256:{digest} of its bundle's manifest among the published artifacts (docs/epochs.md); empty until it is there."""
     @_builtins.property
     def activate_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -734,10 +745,11 @@ class Epoch(_message.Message):
         transaction: _builtins.str = ...,
         activate_time: _timestamp_pb2.Timestamp | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        bundle: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["activate_time", b"activate_time", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate_time", b"activate_time", "create_time", b"create_time", "leaf_count", b"leaf_count", "log_root", b"log_root", "name", b"name", "receipt_count", b"receipt_count", "root", b"root", "state", b"state", "total", b"total", "transaction", b"transaction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate_time", b"activate_time", "bundle", b"bundle", "create_time", b"create_time", "leaf_count", b"leaf_count", "log_root", b"log_root", "name", b"name", "receipt_count", b"receipt_count", "root", b"root", "state", b"state", "total", b"total", "transaction", b"transaction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -149,7 +149,7 @@ class LedgerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetPayout(self, request, context):
-        """How one answer's fee was divided.  For its payer and its payees.
+        """How one answer's fee is divided by its receipt.  For its payer and its payees.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -41,7 +41,7 @@ class LedgerServiceStub:
     ListPostings: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListPostingsRequest, _ledger_pb2.ListPostingsResponse]
     """An account's journal lines, newest first.  For the account itself."""
     GetPayout: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetPayoutRequest, _ledger_pb2.Payout]
-    """How one answer's fee was divided.  For its payer and its payees."""
+    """How one answer's fee is divided by its receipt.  For its payer and its payees."""
     GetConservation: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetConservationRequest, _ledger_pb2.Conservation]
     """That every unit is accounted for."""
     RelayDeposit: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.RelayDepositRequest, _ledger_pb2.Deposit]
@@ -85,7 +85,7 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     ListPostings: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListPostingsRequest, _ledger_pb2.ListPostingsResponse]  # type: ignore[assignment]
     """An account's journal lines, newest first.  For the account itself."""
     GetPayout: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetPayoutRequest, _ledger_pb2.Payout]  # type: ignore[assignment]
-    """How one answer's fee was divided.  For its payer and its payees."""
+    """How one answer's fee is divided by its receipt.  For its payer and its payees."""
     GetConservation: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetConservationRequest, _ledger_pb2.Conservation]  # type: ignore[assignment]
     """That every unit is accounted for."""
     RelayDeposit: _aio.UnaryUnaryMultiCallable[_ledger_pb2.RelayDepositRequest, _ledger_pb2.Deposit]  # type: ignore[assignment]
@@ -150,7 +150,7 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ledger_pb2.GetPayoutRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.Payout, _abc.Awaitable[_ledger_pb2.Payout]]:
-        """How one answer's fee was divided.  For its payer and its payees."""
+        """How one answer's fee is divided by its receipt.  For its payer and its payees."""
 
     @_abc_1.abstractmethod
     def GetConservation(

@@ -15,6 +15,7 @@ from services.ledger.journal import Journal, Unbalanced
 from services.ledger.store.tables import BALANCE, HEAD, JOURNAL, POSTING, RECEIPT, REJECTED, insert_new
 
 _HEAD_ID = 1
+_AT_ONCE = 10_000  # names in one question: a settlement may pay more than a database takes parameters
 _SUMS: dict[str, Any] = {"credits": bindparam("in"), "debits": bindparam("out")}
 _CHANGE = update(BALANCE).where(BALANCE.c.book == bindparam("name")).values(_SUMS)
 _OPEN = insert(BALANCE).values(book=bindparam("name"), **_SUMS)
@@ -105,10 +106,12 @@ def _move(connection: Connection, journal: Journal) -> None:
 
 def sums(connection: Connection, books: Collection[str]) -> dict[str, Sums]:
     """The sums of those of the books that have postings."""
-    rows = connection.execute(
-        select(BALANCE.c.book, BALANCE.c.credits, BALANCE.c.debits).where(BALANCE.c.book.in_(list(books)))
-    )
-    return {row.book: Sums(row.credits, row.debits) for row in rows}
+    wanted, found = list(books), {}
+    for start in range(0, len(wanted), _AT_ONCE):
+        part = BALANCE.c.book.in_(wanted[start : start + _AT_ONCE])
+        for row in connection.execute(select(BALANCE.c.book, BALANCE.c.credits, BALANCE.c.debits).where(part)):
+            found[row.book] = Sums(row.credits, row.debits)
+    return found
 
 
 def book(connection: Connection, name: str) -> Sums:

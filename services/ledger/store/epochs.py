@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 
 from services.ledger.store.payers import Unredeemed
-from services.ledger.store.tables import ANCHORING, EPOCH, JOURNAL, LEAF, RECEIPT, REDEMPTION, insert_new
+from services.ledger.store.tables import ANCHORING, DOCUMENT, EPOCH, JOURNAL, LEAF, RECEIPT, REDEMPTION, insert_new
 
 
 class State(StrEnum):
@@ -28,7 +28,10 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Epoch:
-    """An epoch as stored.  `root` and `log_root` are hex; `activate_time` is Unix seconds, 0 while unknown."""
+    """An epoch as stored.  `root` and `log_root` are hex; `activate_time` is Unix seconds, 0 while unknown.
+
+    `bundle` is the SHA-256 of its published manifest; None until there is one.
+    """
 
     number: int
     attempt: int
@@ -42,6 +45,7 @@ class Epoch:
     transaction: str = ""
     activate_time: int = 0
     create_time: datetime = _NEVER
+    bundle: str | None = None
 
     @property
     def key(self) -> str:
@@ -85,12 +89,10 @@ def page(connection: Connection, before: int | None, limit: int) -> list[Epoch]:
 
 def open_receipts(connection: Connection) -> list[str]:
     """Digests of the receipts that no epoch settles yet, in the order in which they were journaled."""
-    return _digests(connection, None)
-
-
-def receipts(connection: Connection, number: int) -> list[str]:
-    """Digests of the receipts that an epoch settles, in the order in which they were journaled."""
-    return _digests(connection, number)
+    query = select(RECEIPT.c.sha256).join(JOURNAL, RECEIPT.c.journal == JOURNAL.c.number)
+    # Without its document a receipt was paid as it was booked, by a version before there were settlements.
+    query = query.join(DOCUMENT, DOCUMENT.c.journal == JOURNAL.c.number).where(JOURNAL.c.epoch.is_(None))
+    return list(connection.execute(query.order_by(JOURNAL.c.number)).scalars())
 
 
 def store(connection: Connection, epoch: Epoch, leaves: Mapping[str, int]) -> Epoch:
@@ -114,6 +116,11 @@ def advance(connection: Connection, epoch: Epoch, state: State, **values: Any) -
     found = get(connection, epoch.number)
     assert found is not None
     return found
+
+
+def published(connection: Connection, number: int, bundle: str) -> None:
+    """Its bundle is among the artifacts."""
+    connection.execute(update(EPOCH).where(EPOCH.c.number == number).values(bundle=bundle))
 
 
 def reopen(connection: Connection, number: int) -> None:
@@ -185,12 +192,6 @@ def drop_anchoring(connection: Connection, snapshot: str) -> None:
 def count(connection: Connection) -> int:
     """How many epochs there are."""
     return int(connection.execute(select(func.count()).select_from(EPOCH)).scalar_one())
-
-
-def _digests(connection: Connection, number: int | None) -> list[str]:
-    of_epoch = JOURNAL.c.epoch.is_(None) if number is None else JOURNAL.c.epoch == number
-    query = select(RECEIPT.c.sha256).join(JOURNAL, RECEIPT.c.journal == JOURNAL.c.number).where(of_epoch)
-    return list(connection.execute(query.order_by(JOURNAL.c.number)).scalars())
 
 
 def _in(states: Sequence[State]) -> Select[Any]:

@@ -103,6 +103,26 @@ RECEIPT = Table(
     Column("shares", Text, nullable=False),
     Column("payees", Text, nullable=False),
 )
+# What receipts say, for settling them together: the signed document, and what may be settled with what.
+DOCUMENT = Table(
+    "receipt_document",
+    METADATA,
+    Column("journal", BigInteger, ForeignKey("journal.number"), primary_key=True, autoincrement=False),
+    Column("model", Text, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("placebos", Integer, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+    Index("receipt_document_by_group", "model", "rule", "placebos", "journal"),
+)
+# Which journals a sealing settled: those above one number, through another.  A veto does not undo it.
+SETTLEMENT = Table(
+    "settlement",
+    METADATA,
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("above", BigInteger, nullable=False),
+    Column("through", BigInteger, nullable=False),
+)
 REJECTED = Table(
     "rejected_receipt",
     METADATA,
@@ -114,7 +134,7 @@ REJECTED = Table(
     Column("document", LargeBinary, nullable=False),
     Column("create_time", DateTime(timezone=True), nullable=False),
 )
-# `attempt` grows when a vetoed epoch is sealed again under its number.
+# `attempt` grows when a vetoed epoch is sealed again under its number.  `bundle` is null until it is published.
 EPOCH = Table(
     "epoch",
     METADATA,
@@ -130,6 +150,7 @@ EPOCH = Table(
     Column("activate_time", BigInteger, nullable=False),
     Column("operation", Text, nullable=False),
     Column("create_time", DateTime(timezone=True), nullable=False),
+    Column("bundle", Text),
 )
 LEAF = Table(
     "leaf",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from openledger import canonical, merkle
+from openledger import split
 from openledger.abi import encode_call
-from openledger.artifacts import ArtifactStore
-from openledger.claims import ClaimTree, leaf_hash, verify
+from openledger.claims import leaf_hash, verify
 from openledger.client import ApiError, Wallet, request_id
 from openledger.ledger.v1 import ledger_pb2
+from openledger.split import Rule
 from services.kit.testing import as_wallet
 from services.ledger import calls
 from services.ledger.calls import ClaimLeaf
@@ -57,13 +57,31 @@ async def the_whole_way(world, where, payer):
     sums = await conservation(where)
     assert (sums.fees, sums.difference, sums.trial_balance) == (str(fees), "0", "0")
     assert int(sums.paid) + int(sums.held) == fees
+    data = sum(data_of(found) for found in receipts)
+    assert int(sums.pooled) == data > 0
+    assert {(await balance(where, earner)).earned for earner in EARNERS} == {"0"}
 
     epoch = await close_epoch(where)
+    settled = split.settle([split.Answer(data_of(found), found.evidence) for found in receipts], Rule())
     assert epoch.state == ledger_pb2.EPOCH_STATE_ACTIVE
-    assert (epoch.receipt_count, epoch.total) == (3, sums.paid)
+    assert (epoch.receipt_count, int(epoch.total)) == (3, int(sums.paid) + data - settled[split.UNATTRIBUTED])
+    assert {who.address: int((await balance(where, who)).earned) for who in EARNERS} == {
+        who: amount for who, amount in settled.items() if who != split.UNATTRIBUTED
+    }
+    async with as_wallet(EARNERS[-1], ledger=where) as client:
+        request = ledger_pb2.ListPostingsRequest(account=EARNERS[-1].account)
+        [line] = (await client.call(client.ledger.ListPostings, request)).postings
+    assert (line.kind, line.cause) == ("settlement", receipts[0].model.adapter)
+    assert int(line.amount) == settled[EARNERS[-1].address]
     await check_claims(world, where, epoch)
     after = await conservation(where)
-    assert (after.fees, after.paid, after.difference, after.trial_balance) == (sums.fees, sums.paid, "0", "0")
+    assert (after.fees, after.paid, after.pooled) == (sums.fees, epoch.total, "0")
+    assert (after.difference, after.trial_balance) == ("0", "0")
+
+
+def data_of(found):
+    """What of an answer's fee waits for its epoch's end."""
+    return sum(found.shares.get(who, 0) for who in (split.UNATTRIBUTED, *(earner.address for earner in EARNERS)))
 
 
 async def check_claims(world, where, epoch):
@@ -180,22 +198,3 @@ async def test_a_vetoed_epoch_is_sealed_again_under_its_number(world, payer):
             closed = await operator.wait("ledger", operation, ledger_pb2.Epoch, 20)
         assert (closed.name, closed.state, closed.receipt_count) == ("epochs/1", ledger_pb2.EPOCH_STATE_ACTIVE, 1)
         await claim(where, EARNERS[0])
-
-
-async def test_the_bundle_named_on_chain_gives_both_roots_again(world, where, payer):
-    await pay_in(world, where, payer, OPEN)
-    held = await lease(where, payer, OPEN)
-    receipts = [a_receipt(payer, held.name, OPEN // 9) for _ in range(3)]
-    world.attribution.give(*receipts)
-    await booked(where, payer, receipts)
-    epoch = await close_epoch(where)
-    chain = world.chain()
-    [proposed] = chain.logs("RewardsDistributor", chain.contracts.distributor, "RootProposed", 0, chain.head().number)
-    digest = proposed["fields"]["uri"].removeprefix("sha256:")
-    document = canonical.loads(ArtifactStore(world.folder / "artifacts").get(digest))
-    assert document["receipts"] == [r.digest() for r in receipts]
-    amounts = {account: int(amount) for account, amount in document["leaves"].items()}
-    tree = ClaimTree.build(int(document["chain_id"]), document["distributor"], amounts)
-    assert "0x" + tree.root.hex() == epoch.root == "0x" + proposed["fields"]["root"].hex()
-    log_root = merkle.root([bytes.fromhex(digest) for digest in document["receipts"]])
-    assert "0x" + log_root.hex() == epoch.log_root == "0x" + proposed["fields"]["logRoot"].hex()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openledger import canonical
-from openledger.receipt import Model, Receipt, check_signature, check_split, parse, sign
+from openledger.receipt import Model, Receipt, check_signature, check_split, parse, reread, sign
 from openledger.split import NAT, Evidence, Rule, split_fee
 
 KEY = "0x" + "11" * 32
@@ -74,6 +74,12 @@ def test_a_receipt_is_read_back_as_it_was_signed():
     assert SIGNED.signer == SIGNER
     assert SIGNED.digest() == canonical.sha256(BYTES)
     holds(BYTES)
+
+
+def test_what_was_taken_before_is_read_again_without_looking_at_its_form():
+    data = sign(UNSIGNED, KEY).dumps()
+    assert reread(data) == parse(data)
+    assert reread(json.dumps(json.loads(data)).encode()) == parse(data)
 
 
 def test_signing_again_gives_the_same_bytes():

@@ -32,6 +32,15 @@ def test_what_is_no_receipt_is_rejected_not_raised(document):
     assert (found.reason, found.document) == ("UNREADABLE", document)
 
 
+@pytest.mark.parametrize("adapter", ("a", "adapters/a/revisions/", "adapters/a b/revisions/c", "\0", 7, None, []))
+def test_an_adapter_that_is_no_revision_is_rejected(adapter):
+    document = json.loads(good().dumps())
+    document["model"]["adapter"] = adapter
+    found = admit(canonical.dumps(document), TERMS)
+    assert isinstance(found, Rejected)
+    assert found.reason == "BAD_NAMES"
+
+
 @pytest.mark.parametrize("field", ("payer", "platform", "developer", "lease", "signer", "signature"))
 @pytest.mark.parametrize("value", (7, None, [], {"a": 1}, "x"))
 def test_a_field_of_the_wrong_kind_is_rejected_not_raised(field, value):

@@ -15,17 +15,21 @@ from openledger import split
 from openledger.receipt import Model, Receipt
 from openledger.split import NAT, Evidence, Rule
 from services.kit.errors import Fault
-from services.ledger import journal, settle, spend
+from services.ledger import journal, netting, settle, spend
 from services.ledger.admit import Admitted
 from services.ledger.book import BOOKED, CONFLICT, REPEATED, book
 from services.ledger.journal import Event, Journal, Kind, Unbalanced
 from services.ledger.lease import Times
 from services.ledger.store import books, epochs, payers
+from services.ledger.store.epochs import Epoch, State
 from services.ledger.store.tables import LEASE, METADATA, POSTING
+from tests import second_opinion
 
 ACCOUNTS = tuple("0x" + digit * 40 for digit in "12")
 EARNERS = tuple("0x" + digit * 40 for digit in "abc")
 DEVELOPER, PLATFORM = "0x" + "d" * 40, "0x" + "f" * 40
+MODELS = tuple(f"adapters/{name}/revisions/" + name * 64 for name in "ab")
+AT = "0x" + "9" * 40
 TIMES = Times(lease=100, grace=20, redeem=50)
 SCALES = (1, 7, 10**20)  # small, so that amounts meet; large, so that they do not fit 64 bits
 
@@ -34,15 +38,16 @@ def event(number: int) -> Event:
     return Event(f"0x{number:064x}", f"0x{number:064x}", number)
 
 
-def receipt_of(payer: str, lease: str, fee: int, number: int, developer: str = DEVELOPER) -> Receipt:
-    scores = {who: NAT // (3 + place) for place, who in enumerate(EARNERS)}
-    evidence = Evidence(2 * NAT, NAT, scores, (), dict.fromkeys(EARNERS, 0))
+def receipt_of(payer: str, lease: str, fee: int, number: int, developer: str = DEVELOPER, adapter: str = "") -> Receipt:
+    signs = (1, -1 if number % 3 else 1, 1)  # the second earner's credits go up and down
+    scores = {who: sign * NAT // (3 + place) for place, (who, sign) in enumerate(zip(EARNERS, signs, strict=True))}
+    evidence = Evidence(2 * NAT, NAT, scores, (), dict.fromkeys(EARNERS, NAT // 20))
     return Receipt(
         response=f"responses/{number}",
         trace_sha256="a" * 64,
         payer=f"accounts/{payer}",
         lease=lease,
-        model=Model("base", "b" * 64, "", ""),
+        model=Model("base", "b" * 64, adapter, ""),
         method="test",
         rule=Rule(),
         evidence=evidence,
@@ -54,11 +59,49 @@ def receipt_of(payer: str, lease: str, fee: int, number: int, developer: str = D
     )
 
 
+def data_of(found: Receipt) -> int:
+    return sum(amount for who, amount in found.shares.items() if who in (*EARNERS, split.UNATTRIBUTED))
+
+
 def test_postings_that_do_not_sum_to_zero_are_no_journal():
     with pytest.raises(Unbalanced):
         Journal(Kind.DEPOSIT, "k", "p", "c", {"a": 1, "b": -2})
     with pytest.raises(Unbalanced):
         Journal(Kind.DEPOSIT, "k", "p", "c", {"a": 1, "b": -1, "c": 0})
+
+
+def test_an_answer_pays_at_once_what_does_not_depend_on_others():
+    found = receipt_of(ACCOUNTS[0], "leases/1", 1000, 1, adapter=MODELS[0])
+    postings = journal.inference(found).postings
+    assert postings.keys() == {
+        journal.payer(ACCOUNTS[0]),
+        journal.payable(DEVELOPER),
+        journal.payable(PLATFORM),
+        journal.pool(MODELS[0]),
+        "held:base",
+        "held:stakers",
+    }
+    data = sum(found.shares.get(who, 0) for who in (*EARNERS, split.UNATTRIBUTED))
+    assert postings[journal.pool(MODELS[0])] == data > 0
+
+
+def test_a_settlement_empties_the_pool_to_the_unit():
+    found = journal.settlement("3.2", MODELS[0], {EARNERS[0]: 5, split.UNATTRIBUTED: 7})
+    assert found.key == f"settlement:3.2:{MODELS[0]}"
+    assert found.postings == {journal.payable(EARNERS[0]): 5, "held:unattributed": 7, journal.pool(MODELS[0]): -12}
+
+
+def test_what_is_pooled_is_held_and_is_paid_or_kept_when_it_is_settled():
+    answer = journal.inference(receipt_of(ACCOUNTS[0], "leases/1", 1000, 1, adapter=MODELS[0]))
+    pooled = answer.postings[journal.pool(MODELS[0])]
+    settled = journal.settlement("1.1", MODELS[0], {EARNERS[0]: pooled - 7, split.UNATTRIBUTED: 7})
+
+    def sums(*journals):
+        return journal.conservation((j.kind, book, amount) for j in journals for book, amount in j.postings.items())
+
+    before, after = sums(answer), sums(answer, settled)
+    assert (before.pooled, after.pooled, before.difference, after.difference) == (pooled, 0, 0, 0)
+    assert (after.fees, after.paid) == (before.fees, before.paid + pooled - 7)
 
 
 def test_the_base_models_developer_share_is_held_with_the_base_models():
@@ -90,7 +133,8 @@ class Stories(RuleBasedStateMachine):
         self.engine = create_engine("sqlite://", poolclass=StaticPool)
         METADATA.create_all(self.engine)
         self.now, self.events, self.receipts = 1_000_000, 0, []
-        self.booked, self.sealed = {}, {}
+        self.booked, self.active, self.open = {}, {}, []
+        self.earned = {}
         self.deposited = dict.fromkeys(ACCOUNTS, 0)
 
     def teardown(self):
@@ -145,14 +189,21 @@ class Stories(RuleBasedStateMachine):
         return self.read(lambda c: c.execute(select(LEASE)).all())
 
     @precondition(lambda self: self.leases())
-    @rule(data=st.data(), part=st.sampled_from((0, 7, 30, 60, 100, 110)))
-    def receive(self, data, part):
+    @rule(data=st.data(), part=st.sampled_from((0, 7, 30, 60, 100, 110)), adapter=st.sampled_from(MODELS))
+    def receive(self, data, part, adapter):
         lease = data.draw(st.sampled_from(self.leases()))
-        found = receipt_of(lease.payer, lease.name, lease.amount * part // 100, len(self.receipts))
+        number, fee = len(self.receipts), lease.amount * part // 100
+        found = receipt_of(lease.payer, lease.name, fee, number, adapter=adapter)
         self.receipts.append(found)
         outcome = self.write(lambda c: book(c, Admitted(found, found.digest(), found.dumps()), self.now))
         if outcome == BOOKED:
             self.booked[found.response] = found
+            self.open.append(found)
+            self.earn({PLATFORM: found.shares.get("platform", 0), DEVELOPER: found.shares.get("developer", 0)})
+
+    def earn(self, amounts):
+        for who, amount in amounts.items():
+            self.earned[who] = self.earned.get(who, 0) + amount
 
     @precondition(lambda self: self.booked)
     @rule(data=st.data())
@@ -180,15 +231,57 @@ class Stories(RuleBasedStateMachine):
     def wait(self, seconds):
         self.now += seconds
 
+    def pending(self):
+        return self.read(lambda c: epochs.newest(c, State.SEALED))
+
+    @precondition(lambda self: not self.pending())
     @rule()
     def seal(self):
-        earned, receipts = self.read(lambda c: (books.earned(c, journal.PAYABLE), epochs.open_receipts(c)))
+        last = self.read(epochs.newest)
+        number, attempt = (last.number + 1, 1) if last else (1, 1)
+        if last and last.state is State.VETOED:
+            number, attempt = last.number, last.attempt + 1
+
+        def act(c):
+            netting.net(c, number, attempt)
+            found = settle.seal(1, AT, books.earned(c, journal.PAYABLE), self.active, epochs.open_receipts(c))
+            epochs.store(
+                c, Epoch(number, attempt, State.SEALED, found.root, found.log_root, 1, 1, 1, "o"), found.leaves
+            )
+            return found
+
         try:
-            sealed = settle.seal(1, "0x" + "9" * 40, earned, self.sealed, receipts)
+            sealed = self.write(act)
         except settle.NothingToSettle:
             return
-        assert sealed.total == self.read(lambda c: journal.conservation(books.every_posting(c))).paid
-        self.sealed = sealed.leaves
+        sums = self.read(lambda c: journal.conservation(books.every_posting(c)))
+        assert (sums.pooled, sums.paid) == (0, sealed.total)
+        for model in MODELS:
+            mine = [found for found in self.open if found.model.adapter == model]
+            answers = [(data_of(found), found.unsigned()["evidence"]) for found in mine]
+            self.earn(second_opinion.settled(answers, Rule().to_json()))
+        self.open = []
+
+    @precondition(lambda self: self.pending())
+    @rule()
+    def veto(self):
+        """What was settled stays so; the receipts are open again."""
+        epoch = self.pending()
+        self.write(lambda c: (epochs.advance(c, epoch, State.VETOED), epochs.reopen(c, epoch.number)))
+
+    @precondition(lambda self: self.pending())
+    @rule()
+    def activate(self):
+        epoch = self.pending()
+        self.write(lambda c: epochs.advance(c, epoch, State.ACTIVE))
+        self.active = self.read(lambda c: epochs.leaves(c, epoch.number))
+
+    @invariant()
+    def accounts_have_earned_what_another_implementation_gives_them_and_nothing_twice(self):
+        if not hasattr(self, "engine"):
+            return
+        wanted = {who: amount for who, amount in self.earned.items() if amount and who != split.UNATTRIBUTED}
+        assert self.read(lambda c: books.earned(c, journal.PAYABLE)) == wanted
 
     @invariant()
     def the_books_balance(self):

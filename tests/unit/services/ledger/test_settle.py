@@ -4,9 +4,9 @@ import hashlib
 
 import pytest
 
-from openledger import canonical, merkle
+from openledger import merkle
 from openledger.claims import ClaimTree, verify
-from services.ledger.settle import Decreased, NothingToSettle, bundle, log_root, seal
+from services.ledger.settle import Decreased, NothingToSettle, log_root, seal
 
 CHAIN, AT = 31337, "0x" + "9" * 40
 A, B, C = ("0x" + digit * 40 for digit in "abc")
@@ -38,10 +38,3 @@ def test_nothing_new_is_nothing_to_settle():
 def test_a_root_that_takes_earnings_away_is_never_made(earned):
     with pytest.raises(Decreased, match=A):
         seal(CHAIN, AT, earned, {A: 5}, DIGESTS)
-
-
-def test_the_bundle_is_one_document_whatever_the_order_it_is_made_in():
-    first, second = bundle(CHAIN, AT, 3, {A: 1, B: 2}, DIGESTS), bundle(CHAIN, AT, 3, {B: 2, A: 1}, DIGESTS)
-    assert first == second
-    document = canonical.loads(first)
-    assert (document["epoch"], document["leaves"][B], document["receipts"]) == ("3", "2", DIGESTS)

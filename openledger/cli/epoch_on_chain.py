@@ -1,0 +1,66 @@
+"""Compares an epoch's bundle with what a chain holds: the roots that were proposed, vetoed, and stand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from openledger import abi
+from openledger.cli.rpc import Rpc, RpcError
+from openledger.epoch.bundle import Bundle
+from openledger.epoch.report import NotReached, Wrong
+
+DISTRIBUTOR = "RewardsDistributor"
+
+
+def on_chain(rpc: Rpc, bundle: Bundle) -> str:
+    """What was found, in words.  Raises `Wrong`, or `NotReached` where the chain does not answer."""
+    try:
+        return _compare(rpc, bundle)
+    except RpcError as error:
+        raise NotReached(f"the chain's answer: {error}") from error
+
+
+def _compare(rpc: Rpc, bundle: Bundle) -> str:
+    manifest = bundle.manifest
+    chain_id = int(rpc.call("eth_chainId"), 16)
+    if chain_id != manifest.chain_id:
+        raise Wrong(f"{rpc.url} is chain {chain_id}, the epoch is of chain {manifest.chain_id}")
+    at, number = manifest.distributor, manifest.epoch
+    proposed, vetoes = _logs(rpc, at, "RootProposed", number), _logs(rpc, at, "RootVetoed", number)
+    if len(proposed) <= len(vetoes):
+        raise Wrong(f"no root of epoch {number} stands at {at}: {len(proposed)} proposed, {len(vetoes)} vetoed")
+    last = proposed[-1]
+    for what, there, here in (
+        ("root", last["root"].hex(), manifest.root),
+        ("root over the receipts", last["logRoot"].hex(), manifest.log_root),
+        ("total", last["cumulativeTotal"], manifest.total),
+        ("bundle", last["uri"], f"sha256:{bundle.digest}"),
+    ):
+        if there != here:
+            raise Wrong(f"the {what} on chain is {there}, here it is {here}")
+    if len(manifest.settlements) > len(vetoes) + 1:
+        raise Wrong(f"answers are settled in {len(manifest.settlements)} parts, and {len(vetoes)} roots were vetoed")
+    rest = _before(rpc, bundle)
+    return f"the distributor {at} on chain {chain_id} holds both roots, the total and the name of this bundle{rest}"
+
+
+def _before(rpc: Rpc, bundle: Bundle) -> str:
+    before = bundle.manifest.previous
+    if before is None:
+        return ""
+    older = _logs(rpc, bundle.manifest.distributor, "RootProposed", before.epoch)
+    if not older or older[-1]["root"].hex() != before.root:
+        raise Wrong(f"the root of epoch {before.epoch} on chain is not {before.root}, which is named here")
+    return f", and the root of epoch {before.epoch} that is named here"
+
+
+def _logs(rpc: Rpc, at: str, event: str, epoch: int) -> list[dict[str, Any]]:
+    """The event's fields, oldest first, for that epoch."""
+    topics = ["0x" + abi.event_topic(DISTRIBUTOR, event).hex(), f"0x{epoch:064x}"]
+    query = {"address": at, "fromBlock": "0x0", "toBlock": "latest", "topics": topics}
+    return [
+        abi.decode_event(
+            DISTRIBUTOR, event, [bytes.fromhex(topic[2:]) for topic in log["topics"]], bytes.fromhex(log["data"][2:])
+        )
+        for log in rpc.call("eth_getLogs", query)
+    ]

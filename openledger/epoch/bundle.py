@@ -1,0 +1,158 @@
+"""A bundle on this machine: its manifest, and its tables read in pieces.  Checks form and hashes, not what they say."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
+
+from openledger import canonical
+
+_WHOLE = re.compile(r"(0|[1-9][0-9]{0,77})\Z")
+RECEIPTS, JOURNALS, LEAVES = "receipts.parquet", "journals.parquet", "leaves.parquet"
+_COLUMNS = {
+    RECEIPTS: ("journal", "document"),
+    JOURNALS: ("number", "kind", "key", "payload_sha256", "cause", "postings"),
+    LEAVES: ("account", "before", "cumulative"),
+}
+
+
+class BadBundle(ValueError):
+    """A bundle that cannot be read, or is not what its name says; the text says which, and where."""
+
+
+def whole(text: object) -> int:
+    """A whole number from its one spelling in decimal digits.  Raises `ValueError`."""
+    if not isinstance(text, str) or not _WHOLE.match(text):
+        raise ValueError(f"{str(text)[:70]!r} is not a whole number in plain decimal")
+    return int(text)
+
+
+Whole = Annotated[int, BeforeValidator(whole)]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Address = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-f]{40}$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Settlement(_Part):
+    """Answers that were settled together: those in the journals above one number, through another."""
+
+    name: str
+    above: Whole
+    through: Whole
+
+
+class Terms(_Part):
+    """By which rules, for which platforms and signed by whom the epoch's receipts are."""
+
+    rules: list[dict[str, int]]
+    platforms: list[Address]
+    signers: list[Address]
+
+
+class Previous(_Part):
+    """The epoch that this one follows; `bundle` is empty where it has none of this kind."""
+
+    epoch: Whole
+    root: Digest
+    bundle: Digest | Literal[""]
+
+
+class File(_Part):
+    """A table by its SHA-256."""
+
+    sha256: Digest
+    rows: Whole
+
+
+class Manifest(_Part):
+    """What a bundle says of itself."""
+
+    version: Literal["openledger.epoch.v2"]
+    epoch: Whole
+    chain_id: Whole
+    distributor: Address
+    terms: Terms
+    settlements: list[Settlement]
+    previous: Previous | None
+    files: dict[str, File]
+    root: Digest
+    log_root: Digest
+    total: Whole
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A manifest, its SHA-256, and the folder of artifacts in which its files lie by their names."""
+
+    manifest: Manifest
+    digest: str
+    folder: Path
+
+    def place(self, name: str) -> Path:
+        """Where a table lies."""
+        return artifact(self.folder, self.manifest.files[name].sha256)
+
+    def check(self, name: str) -> None:
+        """Raises `BadBundle` unless the table is there, whole, with the columns and rows that it must have."""
+        wanted, place = self.manifest.files[name], self.place(name)
+        if file_sha256(place) != wanted.sha256:
+            raise BadBundle(f"{name} is not the file that the manifest names: {place} has another SHA-256")
+        try:
+            table = pq.ParquetFile(place)
+        except (pa.ArrowException, OSError) as error:
+            raise BadBundle(f"{name} is no Parquet file: {error}") from error
+        if (found := tuple(table.schema_arrow.names)) != _COLUMNS[name]:
+            raise BadBundle(f"{name} has the columns {', '.join(found)}, not {', '.join(_COLUMNS[name])}")
+        if table.metadata.num_rows != wanted.rows:
+            raise BadBundle(f"{name} has {table.metadata.num_rows} rows, the manifest says {wanted.rows}")
+
+    def rows(self, name: str) -> Iterator[dict[str, Any]]:
+        """A table's rows in order.  Raises `BadBundle` for what cannot be decoded."""
+        try:
+            for piece in pq.ParquetFile(self.place(name)).iter_batches(batch_size=1000):
+                yield from piece.to_pylist()
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise BadBundle(f"{name} cannot be decoded: {error}") from error
+
+
+def open_bundle(folder: Path, digest: str) -> Bundle:
+    """The bundle whose manifest has that SHA-256, in a folder of artifacts.  Raises `BadBundle`."""
+    place = artifact(folder, digest)
+    if file_sha256(place) != digest:
+        raise BadBundle(f"{place} is not the manifest that its name says: it has another SHA-256")
+    try:
+        found = Manifest.model_validate(canonical.loads(place.read_bytes()))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise BadBundle(f"{place} is no manifest of an epoch: {where}: {first['msg']}") from error
+    except (ValueError, RecursionError) as error:
+        raise BadBundle(f"{place} is no manifest of an epoch: {error}") from error
+    if found.files.keys() != _COLUMNS.keys():
+        raise BadBundle(f"the manifest names the files {', '.join(found.files)}, not {', '.join(_COLUMNS)}")
+    return Bundle(found, digest, folder)
+
+
+def artifact(folder: Path, digest: str) -> Path:
+    """Where an artifact lies."""
+    return folder / "sha256" / digest[:2] / digest
+
+
+def file_sha256(place: Path) -> str:
+    """Hex SHA-256 of a file.  Raises `BadBundle` when it cannot be read."""
+    try:
+        with place.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BadBundle(f"{place} cannot be read: {error.strerror}") from error

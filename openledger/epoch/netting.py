@@ -1,0 +1,128 @@
+"""The split of one answer and of many, written a second time from docs/receipts.md and ADR 26.  Pure.
+
+Works on receipts as JSON documents.  Money is whole atomic units; a part of something is a fraction.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+NAT = 2**64
+WHOLE = 10_000
+UNATTRIBUTED = "unattributed"
+ELSEWHERE = frozenset({"base", "developer", "platform", "stakers"})
+"""Share keys of what does not belong to the data."""
+
+_BITS = 256  # of the fixed point in which exp(-g) is computed
+_HALVINGS = 12
+
+
+def largest_remainder(total: int, parts: Mapping[str, Fraction]) -> dict[str, int]:
+    """Whole units of `total` for parts that sum to one; nothing for nothing."""
+    exact = {key: total * part for key, part in parts.items()}
+    given = {key: math.floor(amount) for key, amount in exact.items()}
+    left = total - sum(given.values())
+    for key in sorted(exact, key=lambda k: (given[k] - exact[k], k))[:left]:
+        given[key] += 1
+    return {key: amount for key, amount in given.items() if amount}
+
+
+def base_part(gain: int) -> Fraction:
+    """exp(-gain) to 18 decimals, half to even; `gain` in 2**-64 nat.
+
+    By its series at gain / 2**12, squared back twelve times, in fixed point of 256 bits.
+    """
+    if gain <= 0:
+        return Fraction(1)
+    if gain >= 50 * NAT:
+        return Fraction(0)
+    one = 1 << _BITS
+    small = (gain << (_BITS - 64)) >> _HALVINGS
+    value, term = one, one
+    for n in range(1, 60):
+        term = -term * small // (n << _BITS)
+        value += term
+    for _ in range(_HALVINGS):
+        value = value * value >> _BITS
+    return Fraction(round(Fraction(value * 10**18, one)), 10**18)
+
+
+def provisional(document: Mapping[str, Any]) -> dict[str, int]:
+    """The shares of a receipt, from its other fields.  Raises `ValueError` for what is no such evidence."""
+    rule, evidence = document["rule"], document["evidence"]
+    fee, platform = int(document["fee"]), int(document["platform_fee"])
+    if not 0 <= platform <= fee:
+        raise ValueError(f"a fee of {fee} cannot hold a platform fee of {platform}")
+    developer, stakers = Fraction(rule["developer_bps"], WHOLE), Fraction(rule["stakers_bps"], WHOLE)
+    found = largest_remainder(
+        fee - platform, {"developer": developer, "stakers": stakers, "pool": 1 - developer - stakers}
+    )
+    base = base_part(int(evidence["nll_base"]) - int(evidence["nll_model"]))
+    found |= largest_remainder(found.pop("pool", 0), {"base": base, "data": 1 - base})
+    alone = Net(rule)
+    alone.add(found.pop("data", 0), evidence)
+    found |= alone.settled()
+    return found | ({"platform": platform} if platform else {})
+
+
+class Net:
+    """Credits of answers that are settled together, in 2**-64 atomic units; one for each contributor is held."""
+
+    def __init__(self, rule: Mapping[str, int]) -> None:
+        self._rule, self.money = rule, 0
+        self._credit: dict[str, int] = {}
+        self._error: dict[str, int] = {}
+        self._noise: list[int] = []
+        self._yardstick = 0
+
+    def add(self, money: int, evidence: Mapping[str, Any]) -> None:
+        """Take up an answer: what of its fee belongs to the data, and the evidence as its receipt has it."""
+        scores = {who: int(score) for who, score in evidence["scores"].items()}
+        errors = {who: int(error) for who, error in evidence["errors"].items()}
+        trust = evidence["trust_bps"]
+        if scores.keys() != errors.keys() or min(errors.values(), default=0) < 0 or not 0 <= trust <= WHOLE:
+            raise ValueError("scores, standard errors and trust do not fit together")
+        self.money += money
+        gains = sum(score for score in scores.values() if score > 0)
+        losses = max(gains, -sum(score for score in scores.values() if score < 0))
+        if not gains:
+            return
+        believed = Fraction(money * NAT * trust, WHOLE)
+        up, down = believed / gains, believed / losses
+        for who, score in scores.items():
+            self._credit[who] = self._credit.get(who, 0) + _worth(score, up, down)
+            self._error[who] = self._error.get(who, 0) + _worth(errors[who], up, down)
+        noise = [_worth(int(placebo), up, down) for placebo in evidence["placebos"]]
+        self._noise = [a + b for a, b in zip(self._noise or [0] * len(noise), noise, strict=True)]
+        self._yardstick += _size(noise)
+
+    def settled(self) -> dict[str, int]:
+        """Who gets what of the money, `unattributed` included."""
+        if not self.money:
+            return {}
+        everything = self.money * NAT
+        most = math.floor(Fraction(everything * self._rule["cap_bps"], WHOLE))
+        z, left = Fraction(self._rule["noise_z_milli"], 1000), _size(self._noise)
+        parts: dict[str, Fraction] = {}
+        for who, credit in self._credit.items():
+            error = self._error[who]
+            spread = math.ceil(Fraction(left * error, self._yardstick)) if self._yardstick else error
+            parts[who] = Fraction(max(0, min(most, credit - math.ceil(z * spread))), everything)
+        return largest_remainder(self.money, parts | {UNATTRIBUTED: 1 - sum(parts.values(), Fraction())})
+
+
+def _worth(score: int, up: Fraction, down: Fraction) -> int:
+    per = up if score > 0 else down
+    return score * per.numerator // per.denominator
+
+
+def _size(values: Sequence[int]) -> int:
+    """The smallest whole number not below the root of the mean square."""
+    if not values:
+        return 0
+    square = Fraction(sum(value * value for value in values), len(values))
+    root = math.isqrt(math.floor(square))
+    return root if root * root >= square else root + 1

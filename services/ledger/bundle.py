@@ -1,0 +1,148 @@
+"""An epoch's bundle: all from which a stranger derives its root again, as Parquet files under one manifest.
+
+Receipts as they were signed, the journals of answers and settlements, the leaves with those of the epoch before, the
+terms, and the SHA-256 of the bundle before: docs/epochs.md has them field by field.  The same journals give the same
+bytes.  The manifest's SHA-256 is what the chain names.
+
+A bundle is written from a sealed epoch, which does not change any more, into a folder of its own and from there into
+the artifacts, the manifest last: broken off, it is written again.  `openledger.epoch` checks bundles and shares no
+code with this.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sqlalchemy import Connection
+
+from openledger import canonical
+from openledger.artifacts import ArtifactStore
+from services.kit import logs
+from services.kit.database import Database
+from services.kit.metrics import Metrics
+from services.ledger.chain import Chain
+from services.ledger.store import epochs, settlements
+from services.ledger.store.epochs import Epoch, State
+
+VERSION = "openledger.epoch.v2"
+_PIECE = 5000
+"""Rows written at once: what is held in memory of a million."""
+
+
+def _schema(**fields: pa.DataType) -> pa.Schema:
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in fields.items()])
+
+
+_POSTING = pa.struct([pa.field("book", pa.string(), nullable=False), pa.field("amount", pa.string(), nullable=False)])
+_TEXT, _NUMBER = pa.string(), pa.int64()
+RECEIPTS = _schema(journal=_NUMBER, document=pa.binary())
+JOURNALS = _schema(
+    number=_NUMBER, kind=_TEXT, key=_TEXT, payload_sha256=_TEXT, cause=_TEXT, postings=pa.list_(_POSTING)
+)
+LEAVES = _schema(account=_TEXT, before=_TEXT, cumulative=_TEXT)
+
+
+class Bundles:
+    """Writes bundles into the artifacts.  `work`: a folder for files that are not whole yet, nobody else's."""
+
+    def __init__(
+        self, database: Database, chain: Chain, artifacts: ArtifactStore, metrics: Metrics, work: Path
+    ) -> None:
+        self._database, self._chain, self._artifacts, self._work = database, chain, artifacts, work
+        self._log = logs.logger("ledger")
+        buckets = (0.1, 1, 10, 60, 600, 3600)
+        self._seconds = metrics.histogram("bundle_seconds", "How long writing an epoch's bundle took", buckets=buckets)
+
+    async def publish(self, epoch: Epoch) -> str:
+        """Hex SHA-256 of the epoch's manifest, which is among the artifacts with all its files."""
+        if epoch.bundle and self._artifacts.has(epoch.bundle):
+            return epoch.bundle
+        begun = time.monotonic()
+        digest = await self._database.read(lambda c: self.write(c, epoch))
+        await self._database.write(lambda c: epochs.published(c, epoch.number, digest))
+        self._seconds.observe(time.monotonic() - begun)
+        self._log.info("epoch's bundle published", epoch=epoch.key, bundle=digest)
+        return digest
+
+    def write(self, connection: Connection, epoch: Epoch) -> str:
+        """Write the bundle; returns its manifest's digest."""
+        shutil.rmtree(self._work, ignore_errors=True)
+        self._work.mkdir(parents=True)
+        before = epochs.newest(connection, State.ACTIVE)
+        runs = settlements.of_epoch(connection, epoch.number)
+        # None of an epoch that a version without settlements sealed: its bundle shows no receipts, and does not verify.
+        above, through = (runs[0].above, runs[-1].through) if runs else (0, 0)
+        terms = _Terms()
+        files = {
+            "receipts.parquet": self._file(RECEIPTS, terms.seen(settlements.receipts(connection, above, through))),
+            "journals.parquet": self._file(JOURNALS, _journals(connection, above, through)),
+            "leaves.parquet": self._file(LEAVES, _leaves(connection, epoch, before)),
+        }
+        previous = {"epoch": str(before.number), "root": before.root, "bundle": before.bundle or ""} if before else None
+        manifest = {
+            "version": VERSION,
+            "epoch": str(epoch.number),
+            "chain_id": str(self._chain.chain_id),
+            "distributor": self._chain.contracts.distributor.lower(),
+            "terms": terms.document(),
+            "settlements": [{"name": run.name, "above": str(run.above), "through": str(run.through)} for run in runs],
+            "previous": previous,
+            "files": files,
+            "root": epoch.root,
+            "log_root": epoch.log_root,
+            "total": str(epoch.total),
+        }
+        shutil.rmtree(self._work)
+        return self._artifacts.put(canonical.dumps(manifest))
+
+    def _file(self, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
+        """A table among the artifacts."""
+        place, count, left = self._work / "table", 0, iter(rows)
+        with pq.ParquetWriter(place, schema, compression="zstd", compression_level=3) as writer:
+            while piece := list(islice(left, _PIECE)):
+                writer.write_table(pa.Table.from_pylist(piece, schema))
+                count += len(piece)
+        return {"sha256": self._artifacts.put_file(place), "rows": str(count)}
+
+
+class _Terms:
+    """By which rules, for which platforms and signed by whom the receipts are that were seen."""
+
+    def __init__(self) -> None:
+        self._rules: set[bytes] = set()
+        self._platforms: set[str] = set()
+        self._signers: set[str] = set()
+
+    def seen(self, receipts: Iterable[tuple[int, bytes]]) -> Iterator[dict[str, Any]]:
+        """The receipts' rows."""
+        for number, document in receipts:
+            found = json.loads(document)
+            self._rules.add(canonical.dumps(found["rule"]))
+            self._platforms.add(found["platform"].lower())
+            self._signers.add(found["signer"])
+            yield {"journal": number, "document": document}
+
+    def document(self) -> dict[str, Any]:
+        """As in the manifest."""
+        rules = [json.loads(rule) for rule in sorted(self._rules)]
+        return {"rules": rules, "platforms": sorted(self._platforms), "signers": sorted(self._signers)}
+
+
+def _journals(connection: Connection, above: int, through: int) -> Iterator[dict[str, Any]]:
+    for entry in settlements.entries(connection, above, through):
+        postings = [{"book": book, "amount": str(amount)} for book, amount in entry.postings]
+        yield vars(entry) | {"postings": postings}
+
+
+def _leaves(connection: Connection, epoch: Epoch, before: Epoch | None) -> Iterator[dict[str, Any]]:
+    was = epochs.leaves(connection, before.number) if before else {}
+    for account, cumulative in sorted(epochs.leaves(connection, epoch.number).items()):
+        yield {"account": account, "before": str(was.get(account, 0)), "cumulative": str(cumulative)}

@@ -1,0 +1,130 @@
+"""Receipts' documents and what was settled of them: written in the caller's transaction, read in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from sqlalchemy import Connection, func, insert, select
+
+from openledger import canonical
+from openledger.receipt import Receipt
+from services.ledger.journal import Kind
+from services.ledger.store.tables import DOCUMENT, HEAD, JOURNAL, POSTING, SETTLEMENT
+
+_PIECES = {"yield_per": 1000}
+"""Of a statement, not of the connection: what is written in the same transaction is no cursor."""
+
+
+@dataclass(frozen=True, order=True)
+class Group:
+    """Receipts that are settled together: of one model, by one rule (canonical JSON), with as many placebos."""
+
+    model: str
+    rule: str
+    placebos: int
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """What one sealing settled: the journals above one number, through another."""
+
+    epoch: int
+    attempt: int
+    above: int
+    through: int
+
+    @property
+    def name(self) -> str:
+        """As in the keys of its journals."""
+        return f"{self.epoch}.{self.attempt}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A journal as it is published; postings in the order of their lines."""
+
+    number: int
+    kind: str
+    key: str
+    payload_sha256: str
+    cause: str
+    postings: tuple[tuple[str, int], ...]
+
+
+def keep(connection: Connection, booked: Sequence[tuple[int, Receipt, bytes]]) -> None:
+    """What receipts say: journal's number, receipt, and its document."""
+    rows = [
+        {
+            "journal": number,
+            "model": receipt.model.adapter,
+            "rule": canonical.dumps(receipt.rule.to_json()).decode(),
+            "placebos": len(receipt.evidence.placebos),
+            "document": document,
+        }
+        for number, receipt, document in booked
+    ]
+    connection.execute(insert(DOCUMENT), rows)
+
+
+def last(connection: Connection) -> int:
+    """The newest journal that was there when something was last settled."""
+    return int(connection.execute(select(func.max(SETTLEMENT.c.through))).scalar_one() or 0)
+
+
+def groups(connection: Connection, above: int) -> list[Group]:
+    """What is to be settled of the receipts above that journal, in order."""
+    columns = (DOCUMENT.c.model, DOCUMENT.c.rule, DOCUMENT.c.placebos)
+    rows = connection.execute(select(*columns).where(DOCUMENT.c.journal > above).distinct())
+    return sorted(Group(*row) for row in rows)
+
+
+def documents(connection: Connection, above: int, group: Group) -> Iterator[bytes]:
+    """The group's receipts above that journal."""
+    query = select(DOCUMENT.c.document).where(
+        DOCUMENT.c.journal > above,
+        DOCUMENT.c.model == group.model,
+        DOCUMENT.c.rule == group.rule,
+        DOCUMENT.c.placebos == group.placebos,
+    )
+    return iter(connection.execute(query.order_by(DOCUMENT.c.journal).execution_options(**_PIECES)).scalars())
+
+
+def settled(connection: Connection, epoch: int, attempt: int, above: int) -> Settlement:
+    """Everything above that journal is settled, up to the newest."""
+    through = int(connection.execute(select(HEAD.c.journals)).scalar_one())
+    found = Settlement(epoch, attempt, above, through)
+    connection.execute(insert(SETTLEMENT).values(**vars(found)))
+    return found
+
+
+def of_epoch(connection: Connection, epoch: int) -> list[Settlement]:
+    """An epoch's settlements, one for each time that it was sealed."""
+    query = select(SETTLEMENT).where(SETTLEMENT.c.epoch == epoch).order_by(SETTLEMENT.c.attempt)
+    return [Settlement(*row) for row in connection.execute(query)]
+
+
+def receipts(connection: Connection, above: int, through: int) -> Iterator[tuple[int, bytes]]:
+    """(journal, document) of the receipts in that range, in order."""
+    query = select(DOCUMENT.c.journal, DOCUMENT.c.document).order_by(DOCUMENT.c.journal)
+    query = query.where(DOCUMENT.c.journal > above, DOCUMENT.c.journal <= through)
+    for row in connection.execute(query.execution_options(**_PIECES)):
+        yield row.journal, row.document
+
+
+def entries(connection: Connection, above: int, through: int) -> Iterator[Entry]:
+    """The journals of answers and settlements in that range, in order."""
+    query = (
+        select(JOURNAL.c.number, JOURNAL.c.kind, JOURNAL.c.key, JOURNAL.c.payload_sha256, JOURNAL.c.cause)
+        .add_columns(POSTING.c.book, POSTING.c.amount)
+        .outerjoin(POSTING, POSTING.c.journal == JOURNAL.c.number)  # a free answer's journal has no postings
+        .where(JOURNAL.c.number > above, JOURNAL.c.number <= through)
+        .where(JOURNAL.c.kind.in_([str(Kind.INFERENCE), str(Kind.SETTLEMENT)]))
+        .order_by(JOURNAL.c.number, POSTING.c.line)
+    )
+    rows = connection.execute(query.execution_options(**_PIECES))
+    for _, lines in groupby(rows, key=lambda row: row.number):
+        found = list(lines)
+        first, postings = found[0], tuple((row.book, row.amount) for row in found if row.book is not None)
+        yield Entry(first.number, first.kind, first.key, first.payload_sha256, first.cause, postings)

@@ -1,0 +1,156 @@
+"""What is settled together, and what was: the store of settlements on both databases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import services.ledger
+from openledger import split
+from openledger.client import Wallet
+from openledger.receipt import Model
+from openledger.split import Rule
+from services.kit.database import Database
+from services.ledger import journal, netting
+from services.ledger.journal import Event
+from services.ledger.store import books, epochs, settlements
+from services.ledger.store.books import Payout
+from services.ledger.store.settlements import Settlement
+from tests.ledger_world import EARNERS, a_receipt
+
+PAYER = Wallet("0x" + "07" * 32)
+FEE = 10**18 + 1
+MODELS = tuple(f"adapters/{name}/revisions/" + name * 64 for name in "ab")
+RULES = (Rule(), Rule(noise_z_milli=0))
+
+
+@pytest.fixture
+def database(database_url):
+    database = Database(database_url)
+    database.migrate(Path(services.ledger.__file__).parent / "migrations")
+    yield database
+    database.close()
+
+
+def write(database, act):
+    def locked(connection):
+        books.lock(connection)
+        return act(connection)
+
+    return database.write_now(locked)
+
+
+def keep(c, found, *, document: bool = True):
+    """Journal a receipt, whatever leases say; the money is there."""
+    books.post(c, journal.deposit(Event("0x" + found.digest(), "0x1", 0), PAYER.address, found.fee or 1))
+    number = books.post(c, journal.inference(found))
+    kept = Payout(found.response, found.digest(), PAYER.address, found.fee, found.shares, frozenset(), None)
+    books.keep_receipt(c, number, kept)
+    if document:
+        settlements.keep(c, [(number, found, found.dumps())])
+
+
+def give(database, *receipts):
+    """A deposit and an answer each: the answers' journals have the even numbers."""
+    write(database, lambda c: [keep(c, found) for found in receipts])
+
+
+def answered(model: str = MODELS[0], rule: Rule = RULES[0], placebos: int = 2, fee: int = FEE):
+    plain = a_receipt(PAYER, "leases/1", fee)
+    evidence = replace(plain.evidence, placebos=(split.NAT // 1000,) * placebos)
+    shares = split.split_fee(fee, plain.platform_fee, evidence, rule)
+    at = Model("base", "b" * 64, model, "d" * 64)
+    return a_receipt(PAYER, "leases/1", fee, model=at, rule=rule, evidence=evidence, shares=shares)
+
+
+def data_of(found) -> int:
+    return sum(found.shares.get(who, 0) for who in (split.UNATTRIBUTED, *(e.address for e in EARNERS)))
+
+
+def entries(database):
+    return database.read_now(lambda c: list(settlements.entries(c, 0, 10**6)))
+
+
+def test_groups_are_of_one_model_one_rule_and_as_many_placebos(database):
+    asked = [answered(), answered(MODELS[1]), answered(rule=RULES[1]), answered(placebos=3), answered()]
+    give(database, *asked)
+    found = database.read_now(lambda c: settlements.groups(c, 0))
+    assert found == sorted(found)
+    documents = [database.read_now(lambda c, g=group: list(settlements.documents(c, 0, g))) for group in found]
+    wanted = [[asked[0], asked[4]], [asked[1]], [asked[2]], [asked[3]]]
+    assert sorted(documents) == sorted([receipt.dumps() for receipt in group] for group in wanted)
+    assert database.read_now(lambda c: [g.placebos for g in settlements.groups(c, 6)]) in ([2, 3], [3, 2])
+    assert database.read_now(lambda c: list(settlements.receipts(c, 2, 8))) == [
+        (2 * place, asked[place - 1].dumps()) for place in (2, 3, 4)
+    ]
+
+
+def test_each_group_is_settled_by_itself_and_a_model_has_one_journal(database):
+    asked = [answered(), answered(MODELS[1]), answered(rule=RULES[1]), answered(placebos=3), answered()]
+    give(database, *asked)
+    netted = write(database, lambda c: netting.net(c, 1, 1))
+    assert (netted.models, netted.data) == (2, sum(map(data_of, asked)))
+    wanted = {}
+    for group in ([asked[0], asked[4]], [asked[2]], [asked[3]]):
+        answers = [split.Answer(data_of(found), found.evidence) for found in group]
+        for who, amount in split.settle(answers, group[0].rule).items():
+            wanted[who] = wanted.get(who, 0) + amount
+    first, second = (entry for entry in entries(database) if entry.kind == "settlement")
+    assert [first.key, second.key] == [f"settlement:1.1:{model}" for model in MODELS]
+    pool = journal.pool(MODELS[0])
+    assert dict(first.postings) == {
+        pool: -sum(wanted.values()),
+        **{journal.held(who) if who in split.NAMED else journal.payable(who): a for who, a in wanted.items()},
+    }
+    assert dict(first.postings)[pool] + dict(second.postings)[journal.pool(MODELS[1])] == -netted.data
+    sums = database.read_now(lambda c: journal.conservation(books.every_posting(c)))
+    assert (sums.fees, sums.pooled, sums.difference, sums.trial_balance) == (5 * FEE, 0, 0, 0)
+
+
+def test_what_was_settled_is_not_settled_again(database):
+    give(database, answered(), answered())
+    first = write(database, lambda c: netting.net(c, 1, 1)).settlement
+    again = write(database, lambda c: netting.net(c, 1, 2))
+    assert (first, again.settlement) == (Settlement(1, 1, 0, 5), Settlement(1, 2, 5, 5))
+    assert (again.models, again.data) == (0, 0)
+    give(database, answered())
+    third = write(database, lambda c: netting.net(c, 1, 3))
+    assert (third.settlement, third.models) == (Settlement(1, 3, 5, 8), 1)
+    assert database.read_now(lambda c: settlements.of_epoch(c, 1)) == [first, again.settlement, third.settlement]
+    assert database.read_now(lambda c: settlements.of_epoch(c, 2)) == []
+
+
+def test_a_settlement_that_is_undone_leaves_nothing(database):
+    give(database, answered())
+
+    def act(c):
+        netting.net(c, 1, 1)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write(database, act)
+    assert database.read_now(settlements.last) == 0
+    assert [entry.kind for entry in entries(database)] == ["inference"]
+    assert write(database, lambda c: netting.net(c, 1, 1)).models == 1
+
+
+def test_a_free_answer_is_journaled_and_shown_without_postings(database):
+    give(database, answered(), a_receipt(PAYER, "leases/1", 0, shares={}))
+    write(database, lambda c: netting.net(c, 1, 1))
+    assert [bool(entry.postings) for entry in entries(database)] == [True, False, True]
+    assert all(sum(amount for _, amount in entry.postings) == 0 for entry in entries(database))
+
+
+def test_a_receipt_of_before_there_were_documents_was_paid_as_it_was_booked(database):
+    write(database, lambda c: keep(c, answered(), document=False))
+    assert database.read_now(epochs.open_receipts) == []
+    assert write(database, lambda c: netting.net(c, 1, 1)).models == 0
+
+
+def test_a_settlement_pays_more_accounts_than_a_database_takes_parameters(database):
+    amounts = {f"0x{number:040x}": number for number in range(1, 70_001)}
+    write(database, lambda c: books.post(c, journal.settlement("1.1", MODELS[0], amounts)))
+    assert database.read_now(lambda c: len(books.earned(c, journal.PAYABLE))) == 70_000
+    assert database.read_now(lambda c: books.book(c, journal.payable(f"0x{70_000:040x}"))).balance == 70_000

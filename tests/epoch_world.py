@@ -1,0 +1,140 @@
+"""A ledger's books without the ledger: receipts are journaled, epochs closed, bundles written.  No chain, no gRPC."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import services.ledger
+from openledger import canonical
+from openledger.artifacts import ArtifactStore
+from openledger.client import Wallet
+from openledger.epoch.report import Report
+from openledger.epoch.verify import verify_epoch
+from openledger.receipt import Receipt
+from services.kit.database import Database
+from services.kit.metrics import Metrics
+from services.ledger import journal, netting, settle
+from services.ledger.bundle import Bundles
+from services.ledger.chain import Contracts
+from services.ledger.journal import Event
+from services.ledger.store import books, epochs, settlements
+from services.ledger.store.books import Payout
+from services.ledger.store.epochs import Epoch, State
+
+PAYER = Wallet("0x" + "07" * 32)
+CHAIN_ID, AT = 31337, "0x" + "9" * 40
+
+
+class Somewhere:
+    """All that a bundle says of the chain."""
+
+    chain_id = CHAIN_ID
+    contracts = Contracts(CHAIN_ID, 0, *[AT] * 5)
+
+
+@dataclass
+class Ledger:
+    """Books on a database of their own, and the folder of artifacts."""
+
+    folder: Path
+    url: str = ""
+    database: Database = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.database = Database(self.url or f"sqlite:///{self.folder / 'ledger.db'}")
+        self.database.migrate(Path(services.ledger.__file__).parent / "migrations")
+        self.artifacts = ArtifactStore(self.folder / "artifacts")
+        self.bundles = Bundles(self.database, Somewhere(), self.artifacts, Metrics("ledger"), self.folder / "work")
+
+    def write(self, act: Any) -> Any:
+        def locked(connection: Any) -> Any:
+            books.lock(connection)
+            return act(connection)
+
+        return self.database.write_now(locked)
+
+    def give(self, *receipts: Receipt) -> None:
+        """Journal them, whatever leases say; the money is there."""
+
+        def act(c: Any) -> None:
+            for found in receipts:
+                books.post(c, journal.deposit(Event("0x" + found.digest(), "0x1", 0), PAYER.address, found.fee or 1))
+                number = books.post(c, journal.inference(found))
+                kept = Payout(found.response, found.digest(), PAYER.address, found.fee, found.shares, frozenset(), None)
+                books.keep_receipt(c, number, kept)
+                settlements.keep(c, [(number, found, found.dumps())])
+
+        self.write(act)
+
+    def seal(self) -> Epoch:
+        """Seal what is open, under the next number, or again under a vetoed one's."""
+
+        def act(c: Any) -> Epoch:
+            last, before = epochs.newest(c), epochs.newest(c, State.ACTIVE)
+            number, attempt = (last.number + 1, 1) if last else (1, 1)
+            if last and last.state is State.VETOED:
+                number, attempt = last.number, last.attempt + 1
+            netting.net(c, number, attempt)
+            was, now = epochs.leaves(c, before.number) if before else {}, books.earned(c, journal.PAYABLE)
+            receipts = epochs.open_receipts(c)
+            found = settle.seal(CHAIN_ID, AT, now, was, receipts)
+            sizes = len(receipts), len(found.leaves), found.total
+            return epochs.store(
+                c, Epoch(number, attempt, State.SEALED, found.root, found.log_root, *sizes, "o"), found.leaves
+            )
+
+        return self.write(act)
+
+    def veto(self, epoch: Epoch) -> None:
+        self.write(lambda c: (epochs.advance(c, epoch, State.VETOED), epochs.reopen(c, epoch.number)))
+
+    def activate(self, epoch: Epoch) -> None:
+        self.write(lambda c: epochs.advance(c, epoch, State.ACTIVE))
+
+    def bundle(self, epoch: Epoch) -> str:
+        digest = self.database.read_now(lambda c: self.bundles.write(c, epoch))
+        self.write(lambda c: epochs.published(c, epoch.number, digest))
+        return digest
+
+    def close(self, *receipts: Receipt) -> str:
+        """Journal them, and close the epoch; the digest of its bundle."""
+        self.give(*receipts)
+        epoch = self.seal()
+        digest = self.bundle(epoch)
+        self.activate(epoch)
+        return digest
+
+    def check(self, digest: str, **more: Any) -> Report:
+        return verify_epoch(self.artifacts.root, digest, **more)
+
+    # What forgers do: they change a bundle and name its new bytes, so that no hash gives them away.
+
+    def manifest(self, digest: str) -> dict[str, Any]:
+        return json.loads(self.artifacts.get(digest))
+
+    def forge(self, digest: str, **changes: Any) -> str:
+        """The bundle with another manifest."""
+        return self.artifacts.put(canonical.dumps(self.manifest(digest) | changes))
+
+    def rows(self, digest: str, name: str) -> list[dict[str, Any]]:
+        return pq.read_table(self.artifacts.path(self.manifest(digest)["files"][name]["sha256"])).to_pylist()
+
+    def rewrite(self, digest: str, name: str, rows: Iterable[Mapping[str, Any]], **changes: Any) -> str:
+        """The bundle with another table."""
+        files, found = self.manifest(digest)["files"], list(rows)
+        schema = pq.read_schema(self.artifacts.path(files[name]["sha256"]))
+        place = self.folder / "forged.parquet"
+        pq.write_table(pa.Table.from_pylist(found, schema), place)
+        files[name] = {"sha256": self.artifacts.put_file(place), "rows": str(len(found))}
+        return self.forge(digest, files=files, **changes)
+
+
+def failed(report: Report) -> dict[str, str]:
+    return {check.name: check.words for check in report.failed}

@@ -1,0 +1,153 @@
+"""From answers over a closed epoch to a stranger who derives it again, and compares with the chain."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+from typer.testing import CliRunner
+
+from openledger.cli.main import app
+from openledger.client import ApiError, request_id
+from openledger.ledger.v1 import ledger_pb2
+from services.kit.testing import as_wallet, served
+from services.ledger import calls, settle
+from services.ledger.__main__ import assemble
+from tests import chains
+from tests.ledger_world import (
+    EARNERS,
+    GUARDIAN,
+    OPEN,
+    OPERATOR,
+    SIGNER,
+    a_receipt,
+    booked,
+    claim,
+    close_epoch,
+    eventually,
+    lease,
+    pay_in,
+)
+
+CHECKS = {"files", "terms", "signatures", "shares", "journals", "leaves", "previous", "root", "log_root", "chain"}
+
+
+async def verified(world, bundle: str, *more: str):
+    """Exit status of `openledger verify epoch`, and its checks by name."""
+    arguments = ["verify", "epoch", bundle, "--artifacts", str(world.folder / "artifacts"), "--rpc", world.rpc_url]
+    result = await asyncio.to_thread(CliRunner().invoke, app, [*arguments, "--json", *more])
+    assert result.exit_code in (0, 1), result.output
+    return result.exit_code, {check["name"]: check for check in json.loads(result.stdout)["checks"]}
+
+
+def wrong(checks) -> set[str]:
+    return {name for name, check in checks.items() if not check["ok"]}
+
+
+async def answer(world, where, payer, held, count: int = 3) -> list:
+    receipts = [a_receipt(payer, held.name, OPEN // 20 + number) for number in range(count)]
+    world.attribution.give(*receipts)
+    await booked(where, payer, receipts)
+    return receipts
+
+
+async def test_a_stranger_derives_epochs_from_their_receipts_to_the_roots_on_chain(world, payer, database_url):
+    world.more["database_url"] = database_url
+    assembly = await assemble(world.config())
+    async with served(assembly) as where:
+        await pay_in(world, where, payer, OPEN)
+        held = await lease(where, payer, OPEN)
+        closed = []
+        for count in (3, 2):
+            await answer(world, where, payer, held, count)
+            closed.append(await close_epoch(where))
+        for epoch in closed:
+            status, checks = await verified(world, epoch.bundle, "--signer", SIGNER.address)
+            assert (status, wrong(checks), checks.keys()) == (0, set(), CHECKS)
+        assert "3 receipts" in (await verified(world, closed[0].bundle))[1]["signatures"]["words"]
+        assert "and the root of epoch 1" in checks["chain"]["words"]
+        await claim(where, EARNERS[-1])
+    told = [sample for family in assembly.metrics.registry.collect() for sample in family.samples]
+    counts = {sample.name: sample.value for sample in told if sample.name.endswith("_seconds_count")}
+    assert counts["openledger_ledger_seal_seconds_count"] == counts["openledger_ledger_bundle_seconds_count"] == 2
+
+
+@asynccontextmanager
+async def waiting(world, payer):
+    """A ledger whose roots can be vetoed for a while, with a payer's money in it, and an operator's client."""
+    world.more["challenge_window_seconds"] = 30
+    async with world.run() as where:
+        await pay_in(world, where, payer, OPEN)
+        held = await lease(where, payer, OPEN)
+        async with as_wallet(OPERATOR, ledger=where) as operator:
+            yield where, held, operator
+
+
+async def proposed(world, operator):
+    """The operation of an epoch that is closed now, once its root is on chain; and the epoch."""
+    operation = await operator.call(operator.ledger.CloseEpoch, ledger_pb2.CloseEpochRequest(request_id=request_id()))
+    await eventually(lambda: world.chain().last_epoch() == 1)
+    epoch = await operator.call(operator.ledger.GetEpoch, ledger_pb2.GetEpochRequest(name="epochs/1"))
+    assert epoch.bundle
+    return operation, epoch
+
+
+async def vetoed(world, operator, operation):
+    world.send(GUARDIAN, calls.veto(world.chain().contracts, 1, "a test"))
+    with pytest.raises(ApiError, match="EPOCH_VETOED"):
+        await operator.wait("ledger", operation, ledger_pb2.Epoch, 20)
+
+
+async def test_a_wrong_root_is_found_in_time_to_be_vetoed(world, payer, monkeypatch):
+    """One leaf is raised by one unit; all else that the service says fits that."""
+    async with waiting(world, payer) as (where, held, operator):
+        await answer(world, where, payer, held)
+        with monkeypatch.context() as patched:
+            right = settle.seal
+
+            def raised(chain_id, distributor, earned, *more):
+                who = EARNERS[-1].address
+                return right(chain_id, distributor, {**earned, who: earned[who] + 1}, *more)
+
+            patched.setattr(settle, "seal", raised)
+            operation, epoch = await proposed(world, operator)
+        status, checks = await verified(world, epoch.bundle)
+        assert (status, wrong(checks)) == (1, {"leaves", "previous", "root"})
+        assert EARNERS[-1].address in checks["leaves"]["words"]
+        assert checks["chain"]["ok"]  # it is what the chain holds: that is what makes it worth a veto
+
+        await vetoed(world, operator, operation)
+        assert "stands" in (await verified(world, epoch.bundle))[1]["chain"]["words"]
+        operation, again = await proposed(world, operator)
+        assert int(again.total) == int(epoch.total) - 1
+        status, checks = await verified(world, again.bundle)
+        assert (status, wrong(checks)) == (0, set())
+        # The vetoed bundle is not the one on chain any more.
+        assert "root on chain" in (await verified(world, epoch.bundle))[1]["chain"]["words"]
+        chains.rpc(world.rpc_url, "evm_increaseTime", 31)
+        await operator.wait("ledger", operation, ledger_pb2.Epoch, 20)
+        await claim(where, EARNERS[-1])
+
+
+async def test_answers_that_came_after_a_veto_are_settled_with_the_next_sealing(world, payer):
+    async with waiting(world, payer) as (where, held, operator):
+        await answer(world, where, payer, held, 2)
+        operation, first = await proposed(world, operator)
+        await vetoed(world, operator, operation)
+        await answer(world, where, payer, held, 1)
+        operation, again = await proposed(world, operator)
+        status, checks = await verified(world, again.bundle)
+        assert (status, wrong(checks)) == (0, set())
+        assert "in 2 settlements" in checks["terms"]["words"]
+        assert (first.receipt_count, again.receipt_count) == (2, 3)
+
+
+async def test_what_a_chain_does_not_say_is_not_taken_for_checked(world, where, payer):
+    await pay_in(world, where, payer, OPEN)
+    await answer(world, where, payer, await lease(where, payer, OPEN))
+    bundle = (await close_epoch(where)).bundle
+    status, checks = await verified(world, bundle, "--rpc", "http://127.0.0.1:9")
+    assert (status, checks["chain"]["ok"]) == (1, None)
+    assert "does not answer" in checks["chain"]["words"]
