@@ -21,6 +21,8 @@ from services.factory import inputs, sketches, write
 from services.factory.data import Example
 from services.kit.executor import Report, TaskContext
 
+PRELOAD = inputs.PRELOAD
+
 
 def private_files(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
     """Index what the adapter was trained to say, with whose it is, and sketch every record's gradient.
