@@ -11,47 +11,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sqlalchemy import create_engine, select
 from sqlalchemy.pool import StaticPool
 
-from openledger import split
-from openledger.receipt import Model, Receipt
-from openledger.split import NAT, Evidence, Rule
 from services.kit.errors import Fault
 from services.ledger import journal, settle, spend
 from services.ledger.admit import Admitted
 from services.ledger.book import BOOKED, CONFLICT, REPEATED, book
-from services.ledger.journal import Event, Journal, Kind, Unbalanced
+from services.ledger.journal import Journal, Kind, Unbalanced
 from services.ledger.lease import Times
 from services.ledger.store import books, epochs, payers
 from services.ledger.store.tables import LEASE, METADATA, POSTING
+from tests.books_world import DEVELOPER, EARNERS, PLATFORM, event, receipt_of
 
 ACCOUNTS = tuple("0x" + digit * 40 for digit in "12")
-EARNERS = tuple("0x" + digit * 40 for digit in "abc")
-DEVELOPER, PLATFORM = "0x" + "d" * 40, "0x" + "f" * 40
 TIMES = Times(lease=100, grace=20, redeem=50)
 SCALES = (1, 7, 10**20)  # small, so that amounts meet; large, so that they do not fit 64 bits
-
-
-def event(number: int) -> Event:
-    return Event(f"0x{number:064x}", f"0x{number:064x}", number)
-
-
-def receipt_of(payer: str, lease: str, fee: int, number: int, developer: str = DEVELOPER) -> Receipt:
-    scores = {who: NAT // (3 + place) for place, who in enumerate(EARNERS)}
-    evidence = Evidence(2 * NAT, NAT, scores, (), dict.fromkeys(EARNERS, 0))
-    return Receipt(
-        response=f"responses/{number}",
-        trace_sha256="a" * 64,
-        payer=f"accounts/{payer}",
-        lease=lease,
-        model=Model("base", "b" * 64, "", ""),
-        method="test",
-        rule=Rule(),
-        evidence=evidence,
-        fee=fee,
-        platform_fee=fee // 3,
-        shares=split.split_fee(fee, fee // 3, evidence, Rule()),
-        developer=developer,
-        platform=PLATFORM,
-    )
 
 
 def test_postings_that_do_not_sum_to_zero_are_no_journal():

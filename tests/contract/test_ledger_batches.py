@@ -1,0 +1,149 @@
+"""A page of receipts comes out as if its receipts had been booked one at a time, on both databases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, select
+
+import services.ledger
+from openledger import canonical
+from services.kit.database import Database
+from services.ledger import journal, spend
+from services.ledger.admit import Admitted, Rejected
+from services.ledger.book import book, book_all
+from services.ledger.lease import Lease
+from services.ledger.store import books, payers
+from services.ledger.store.tables import METADATA
+from tests.books_world import event, receipt_of
+
+A, B, STRANGER = ("0x" + digit * 40 for digit in "123")
+NOW = 1_000_000.0
+OPEN = 10**18
+LEASES = (
+    Lease("leases/small", A, 30, 30, 0, 1_000_100, 1_000_100),
+    Lease("leases/large", A, 3 * OPEN, 3 * OPEN, 0, 1_000_100, 1_000_100),
+    Lease("leases/over", A, 2 * OPEN, 2 * OPEN, 0, 999_000, 999_000),
+    Lease("leases/back", A, 2 * OPEN, 7, 0, 1_000_100, 1_000_100, released=True),
+    Lease("leases/other", B, OPEN, OPEN, 0, 1_000_100, 1_000_100),
+)
+TELLING = METADATA.tables
+
+
+@pytest.fixture
+def database(database_url):
+    database = Database(database_url)
+    database.migrate(Path(services.ledger.__file__).parent / "migrations")
+    database.write_now(begin)
+    yield database
+    database.close()
+
+
+def begin(connection: Connection) -> None:
+    books.lock(connection)
+    for number, (who, amount) in enumerate(((A, 4 * OPEN), (B, OPEN))):
+        books.post(connection, journal.deposit(event(number), who, amount))
+        spend.authorise(connection, who, 4 * OPEN, 2_000_000, b"s", NOW)
+    for lease in LEASES:
+        payers.new_lease(connection, lease)
+
+
+def admitted(number: int, payer: str, lease: str, fee: int, variant: int) -> Admitted:
+    found = replace(receipt_of(payer, lease, fee, number), trace_sha256=str(variant) * 64)
+    return Admitted(found, found.digest(), found.dumps())
+
+
+def rejected(number: int) -> Rejected:
+    document = f"document {number}".encode()
+    return Rejected(canonical.sha256(document), f"responses/{number}", f"accounts/{A}", "BAD_NAMES", "no", document)
+
+
+ENTRIES = st.one_of(
+    st.builds(
+        admitted,
+        st.integers(1, 5),
+        st.sampled_from((A, A, B, STRANGER)),
+        st.sampled_from((*(lease.name for lease in LEASES), "leases/unknown")),
+        st.sampled_from((0, 1, 7, 10, 20, OPEN, OPEN // 2, 2 * OPEN)),
+        st.integers(1, 2),
+    ),
+    st.builds(rejected, st.integers(1, 3)),
+)
+
+
+def rolled_back(database: Database, act):
+    """What an act gives and leaves in the tables; nothing of it stays."""
+    with database._writer.connect() as connection:
+        books.lock(connection)
+        given = act(connection)
+        left = {
+            name: sorted(
+                repr({k: v for k, v in row._mapping.items() if k != "create_time"})
+                for row in connection.execute(select(table))
+            )
+            for name, table in TELLING.items()
+        }
+        connection.rollback()
+        return given, left
+
+
+def parted(entries, cuts):
+    places = sorted({0, len(entries), *(cut for cut in cuts if cut < len(entries))})
+    return [entries[start:end] for start, end in pairwise(places)]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(entries=st.lists(ENTRIES, max_size=14), cuts=st.sets(st.integers(1, 13), max_size=2))
+def test_pages_of_any_length_come_out_the_same(database, entries, cuts):
+    singly = rolled_back(database, lambda c: [book(c, entry, NOW) for entry in entries])
+    assert rolled_back(database, lambda c: book_all(c, entries, NOW)) == singly
+    pages = rolled_back(database, lambda c: [o for page in parted(entries, cuts) for o in book_all(c, page, NOW)])
+    assert pages == singly
+
+
+def outcomes(database, *entries):
+    return rolled_back(database, lambda c: book_all(c, entries, NOW))
+
+
+def test_a_page_says_of_each_receipt_what_became_of_it(database):
+    first = admitted(1, A, "leases/small", 20, 1)
+    found, left = outcomes(
+        database,
+        first,
+        first,
+        admitted(1, A, "leases/large", 20, 2),
+        admitted(2, A, "leases/small", 11, 1),
+        admitted(3, A, "leases/small", 10, 1),
+        admitted(4, A, "leases/unknown", 1, 1),
+        admitted(5, B, "leases/large", 1, 1),
+        admitted(6, A, "leases/back", 2 * OPEN, 1),
+        rejected(1),
+        rejected(1),
+    )
+    assert found == [
+        "BOOKED", "REPEATED", "CONFLICT", "LEASE_EXCEEDED", "BOOKED", "UNKNOWN_LEASE", "WRONG_LEASE",
+        "INSUFFICIENT_BALANCE", "BAD_NAMES", "REPEATED",
+    ]  # fmt: skip
+    assert len(left["journal"]) == 2 + 2
+    assert len(left["receipt"]) == 2
+    assert len(left["rejected_receipt"]) == 6
+
+
+def test_a_page_of_nothing_and_a_page_of_the_refused_move_nothing(database):
+    untouched = rolled_back(database, lambda c: [])
+    assert outcomes(database) == untouched
+    found, left = outcomes(database, admitted(1, STRANGER, "leases/large", 1, 1))
+    assert found == ["WRONG_LEASE"]
+    assert {**left, "rejected_receipt": []} == untouched[1]
+
+
+def test_an_answer_that_cost_nothing_is_booked_once(database):
+    free = admitted(1, A, "leases/small", 0, 1)
+    found, left = outcomes(database, free, free)
+    assert found == ["BOOKED", "REPEATED"]
+    assert len(left["posting"]) == 4
