@@ -28,7 +28,7 @@ from services.ledger.store import books
 from services.ledger.store.tables import METADATA
 
 SOURCE = "attribution/receipts"
-PAGE, WAIT_SECONDS, DEADLINE = 1000, 20.0, 40.0
+PAGE, WAIT_SECONDS, DEADLINE = 200, 20.0, 40.0
 AWAY_SECONDS = 1.0
 _AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
