@@ -73,7 +73,7 @@ def payload_of(connection: Connection, key: str) -> str | None:
 
 def payloads(connection: Connection, keys: Iterable[str]) -> dict[str, str]:
     """The payload digests of those of the keys that have a journal."""
-    query = select(JOURNAL.c.key, JOURNAL.c.payload_sha256).where(bulk.among(connection, JOURNAL.c.key, keys))
+    query = select(JOURNAL.c.key, JOURNAL.c.payload_sha256).where(bulk.among(JOURNAL.c.key, keys))
     return {row.key: row.payload_sha256 for row in connection.execute(query)}
 
 
@@ -141,7 +141,7 @@ def _move(connection: Connection, journals: Iterable[Journal]) -> None:
 def sums(connection: Connection, books: Collection[str]) -> dict[str, Sums]:
     """The sums of those of the books that have postings."""
     rows = connection.execute(
-        select(BALANCE.c.book, BALANCE.c.credits, BALANCE.c.debits).where(bulk.among(connection, BALANCE.c.book, books))
+        select(BALANCE.c.book, BALANCE.c.credits, BALANCE.c.debits).where(bulk.among(BALANCE.c.book, books))
     )
     return {row.book: Sums(row.credits, row.debits) for row in rows}
 
@@ -154,7 +154,7 @@ def book(connection: Connection, name: str) -> Sums:
 def earned(connection: Connection, prefix: str) -> dict[str, int]:
     """All that ever went into each book of a prefix, by what follows the prefix."""
     rows = connection.execute(select(BALANCE.c.book, BALANCE.c.credits).where(BALANCE.c.book.startswith(prefix)))
-    return {row.book.removeprefix(prefix): row.credits for row in rows if row.credits}
+    return {name.removeprefix(prefix): into for name, into in rows if into}
 
 
 def every_posting(connection: Connection) -> Iterator[tuple[str, str, int]]:
@@ -219,7 +219,7 @@ def reject(connection: Connection, refused: Sequence[Refused]) -> None:
 
 def rejected(connection: Connection, digests: Iterable[str]) -> set[str]:
     """Those of the digests whose receipts were refused before."""
-    known = bulk.among(connection, REJECTED.c.sha256, digests)
+    known = bulk.among(REJECTED.c.sha256, digests)
     return set(connection.execute(select(REJECTED.c.sha256).where(known)).scalars())
 
 

@@ -12,8 +12,13 @@ from itertools import zip_longest
 from typing import Any
 
 import psycopg
-from sqlalchemy import ARRAY, Column, ColumnElement, Connection, Table, Text, any_, func, literal, select
+from sqlalchemy import ARRAY, Boolean, Column, ColumnElement, Connection, Table, Text, literal
+from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeDecorator
 
 Rows = Sequence[Sequence[Any]]
 
@@ -51,13 +56,39 @@ def change(connection: Connection, table: Table, key: str, columns: Sequence[str
     connection.exec_driver_sql(statement, _for_sqlite(connection, [*found[1:], found[0]], turned))
 
 
-def among(connection: Connection, column: Column[str], values: Iterable[str]) -> ColumnElement[bool]:
+def among(column: Column[str], values: Iterable[str]) -> ColumnElement[bool]:
     """Whether a text column has one of those values, however many: they travel as one parameter."""
-    wanted = list(values)
-    if connection.dialect.name == "postgresql":
-        return column == any_(literal(wanted, ARRAY(Text)))
-    listed = func.json_each(json.dumps(wanted)).table_valued("value")
-    return column.in_(select(listed.c.value))
+    return _Among(column, literal(list(values), _Texts()))
+
+
+class _Texts(TypeDecorator[list[str]]):
+    """An array on PostgreSQL, a JSON list on SQLite."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        return dialect.type_descriptor(ARRAY(Text) if dialect.name == "postgresql" else Text())
+
+    def process_bind_param(self, value: list[str] | None, dialect: Dialect) -> Any:
+        return value if dialect.name == "postgresql" else json.dumps(value)
+
+
+class _Among(FunctionElement[bool]):
+    inherit_cache = True
+    type = Boolean()
+
+
+@compiles(_Among, "postgresql")
+def _any(element: _Among, compiler: SQLCompiler, **more: Any) -> str:
+    column, values = (compiler.process(clause, **more) for clause in element.clauses)
+    return f"{column} = ANY ({values})"
+
+
+@compiles(_Among, "sqlite")
+def _in(element: _Among, compiler: SQLCompiler, **more: Any) -> str:
+    column, values = (compiler.process(clause, **more) for clause in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - our own text
 
 
 def _copy(connection: Connection, statement: str, rows: Rows) -> None:

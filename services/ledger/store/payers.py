@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, insert, or_, select, update
 
 from services.ledger import journal
 from services.ledger.lease import Lease, Payer
@@ -49,7 +49,7 @@ def lock_all(connection: Connection, addresses: Collection[str]) -> dict[str, Pa
     Lock the books first: two who lock several payers would wait for each other.
     """
     wanted = sorted(set(addresses))
-    query = select(PAYER).where(bulk.among(connection, PAYER.c.address, wanted)).order_by(PAYER.c.address)
+    query = select(PAYER).where(bulk.among(PAYER.c.address, wanted)).order_by(PAYER.c.address)
     rows = {row.address: row for row in connection.execute(query.with_for_update())}
     had = books.sums(connection, [journal.payer(address) for address in wanted])
     balances = {address: had.get(journal.payer(address), Sums()).balance for address in wanted}
@@ -135,11 +135,9 @@ def lease(connection: Connection, name: str) -> Lease | None:
 
 def leases(connection: Connection, names: Collection[str], of: Collection[str], now: float) -> list[Lease]:
     """Leases of those names, and all of those payers that reserve something.  Lock the payers first."""
-    named = bulk.among(connection, LEASE.c.name, names)
-    reserving = and_(bulk.among(connection, LEASE.c.payer, of), *_reserving(now))
-    queries = [select(LEASE).where(where) for where in (named, reserving)]
-    found = {row.name: _lease(row) for query in queries for row in connection.execute(query)}
-    return list(found.values())
+    reserving = and_(bulk.among(LEASE.c.payer, of), *_reserving(now))
+    query = select(LEASE).where(or_(bulk.among(LEASE.c.name, names), reserving))
+    return [_lease(row) for row in connection.execute(query)]
 
 
 def open_leases(connection: Connection, payer: str, now: float) -> Sequence[Lease]:
