@@ -6,6 +6,7 @@ Books and their signs: money that came in stands negative in `chain:escrow`; wha
     inference    payer:{address} -fee, and +share in payable:{address} or held:{base|unattributed|stakers}
     claim        payable:{address} -a     chain:claimed +a
     withdrawal   payer:{address} -a       chain:escrow +a
+    void         the contrary of one of the chain's, which the chain took back
 
 A journal is never changed.  Its key says which event it tells of, so that telling twice has one effect.  What this does
 not know: balances, leases, and whether a receipt is true.
@@ -31,6 +32,7 @@ class Kind(StrEnum):
     INFERENCE = "inference"
     CLAIM = "claim"
     WITHDRAWAL = "withdrawal"
+    VOID = "void"
 
 
 class Unbalanced(AssertionError):
@@ -106,6 +108,17 @@ def withdrawal(at: Event, account: str, amount: int, unspent: int) -> Journal:
     covered = min(amount, unspent)
     postings = {payer(account): -covered, SHORTFALL: covered - amount, ESCROW: amount}
     return _of_chain(Kind.WITHDRAWAL, at, {book: value for book, value in postings.items() if value})
+
+
+def void(entry: Journal) -> Journal:
+    """The contrary of an event that is no longer part of the chain.
+
+    It takes from the side of a book that the event added to, so that nobody seems to have earned or claimed what never
+    happened.  A payer that has spent a deposit by then is left with less than nothing, until the deposit comes again.
+    """
+    postings = {book: -amount for book, amount in entry.postings.items()}
+    content = {"void": entry.key, "payload": entry.payload_sha256}
+    return Journal(Kind.VOID, f"{Kind.VOID}:{entry.key}", canonical.digest(content), entry.cause, postings)
 
 
 def inference(receipt: Receipt, digest: str = "") -> Journal:

@@ -147,3 +147,27 @@ def test_an_answer_that_cost_nothing_is_booked_once(database):
     found, left = outcomes(database, free, free)
     assert found == ["BOOKED", "REPEATED"]
     assert len(left["posting"]) == 4
+
+
+@pytest.mark.parametrize("fee", (1, 2**128 - 1))
+def test_the_smallest_and_the_largest_fee_are_booked_to_the_unit(database, fee):
+    def act(connection):
+        books.post(connection, journal.deposit(event(9), STRANGER, fee))
+        spend.authorise(connection, STRANGER, fee, 2_000_000, b"s", NOW)
+        payers.new_lease(connection, Lease("leases/all", STRANGER, fee, fee, 0, 1_000_100, 1_000_100))
+        found = book_all(connection, [admitted(1, STRANGER, "leases/all", fee, 1)], NOW)
+        return found, journal.conservation(books.every_posting(connection)), payers.get(connection, STRANGER)
+
+    (found, sums, payer), _ = rolled_back(database, act)
+    assert found == ["BOOKED"]
+    assert (sums.fees, sums.difference, sums.trial_balance) == (fee, 0, 0)
+    assert (payer.spent, payer.balance) == (fee, 0)
+
+
+def test_an_answer_that_is_charged_again_or_was_never_promised_moves_nothing(database):
+    once = admitted(1, A, "leases/large", 7, 1)
+    strange = (admitted(1, A, "leases/large", 8, 1), admitted(2, A, "leases/unknown", 7, 1))
+    found, left = outcomes(database, once, *strange)
+    assert found == ["BOOKED", "CONFLICT", "UNKNOWN_LEASE"]
+    _, alone = outcomes(database, once)
+    assert {**left, "rejected_receipt": []} == alone

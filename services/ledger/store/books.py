@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, or_, select, update
 
 from services.ledger.journal import PAYER as PAYER_BOOKS
-from services.ledger.journal import Journal, Unbalanced
+from services.ledger.journal import Journal, Kind, Unbalanced
 from services.ledger.store import bulk
 from services.ledger.store.tables import BALANCE, HEAD, JOURNAL, POSTING, RECEIPT, REJECTED, insert_new
 
@@ -24,7 +24,10 @@ _REJECTED = ("sha256", "response", "payer", "reason", "message", "document", "cr
 
 @dataclass(frozen=True)
 class Sums:
-    """A book's postings: what went in, what went out (both positive), in atomic units."""
+    """A book's postings: what went in, what went out (both positive), in atomic units.
+
+    A void lessens what it undoes.
+    """
 
     credits: int = 0
     debits: int = 0
@@ -77,6 +80,16 @@ def payloads(connection: Connection, keys: Iterable[str]) -> dict[str, str]:
     return {row.key: row.payload_sha256 for row in connection.execute(query)}
 
 
+def entry(connection: Connection, key: str) -> Journal | None:
+    """The journal with that key."""
+    head = connection.execute(select(JOURNAL).where(JOURNAL.c.key == key)).first()
+    if head is None:
+        return None
+    rows = connection.execute(select(POSTING.c.book, POSTING.c.amount).where(POSTING.c.journal == head.number))
+    postings = {row.book: row.amount for row in rows}
+    return Journal(Kind(head.kind), head.key, head.payload_sha256, head.cause, postings)
+
+
 def has_cause(connection: Connection, kind: str, cause: str) -> bool:
     """Whether something of that kind was journaled for that cause."""
     query = select(JOURNAL.c.number).where(JOURNAL.c.cause == cause, JOURNAL.c.kind == kind).limit(1)
@@ -92,7 +105,7 @@ def post_all(connection: Connection, journals: Sequence[Journal]) -> int:
     """Write journals and move their balances; returns the number of the first, the others follow without gaps.
 
     Call `lock` first, in the same transaction.  Raises `Unbalanced` when a payer would have less than nothing at the
-    end: whoever calls checks that before.
+    end by anything but a void: whoever calls checks that before.
     """
     first = int(connection.execute(select(HEAD.c.journals).where(HEAD.c.id == _HEAD_ID)).scalar_one()) + 1
     if not journals:
@@ -121,17 +134,21 @@ def post_all(connection: Connection, journals: Sequence[Journal]) -> int:
 def _move(connection: Connection, journals: Iterable[Journal]) -> None:
     """Each book once, however many of the journals touch it."""
     moved: dict[str, tuple[int, int]] = {}
+    spending: set[str] = set()
     for journal in journals:
+        void = journal.kind is Kind.VOID
         for name, amount in journal.postings.items():
             into, out = moved.get(name, (0, 0))
-            moved[name] = (into + amount, out) if amount > 0 else (into, out - amount)
+            moved[name] = (into + amount, out) if (amount > 0) is not void else (into, out - amount)
+            if amount < 0 and not void:
+                spending.add(name)
     before = sums(connection, moved)
     known: list[tuple[str, int, int]] = []
     fresh: list[tuple[str, int, int]] = []
     for name, (into, out) in sorted(moved.items()):
         old = before.get(name, Sums())
         new = Sums(old.credits + into, old.debits + out)
-        if name.startswith(PAYER_BOOKS) and new.balance < 0:
+        if name in spending and name.startswith(PAYER_BOOKS) and new.balance < 0:
             raise Unbalanced(f"{name} would be left with {new.balance}")
         (known if name in before else fresh).append((name, new.credits, new.debits))
     bulk.change(connection, BALANCE, "book", ("credits", "debits"), known)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 from typing import Any
 
-import psycopg
 from sqlalchemy import ARRAY, Boolean, Column, ColumnElement, Connection, Table, Text, literal
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError
@@ -92,6 +91,8 @@ def _in(element: _Among, compiler: SQLCompiler, **more: Any) -> str:
 
 
 def _copy(connection: Connection, statement: str, rows: Rows) -> None:
+    import psycopg  # only where PostgreSQL is
+
     try:
         driver: Any = connection.connection
         with driver.cursor() as cursor, cursor.copy(statement) as copy:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, exists, select
 
+from services.ledger.journal import Kind
 from services.ledger.store import books, bulk
 from services.ledger.store.books import Sums
 from services.ledger.store.tables import BALANCE, JOURNAL, POSTING
@@ -42,13 +43,15 @@ def unbalanced(connection: Connection) -> list[int]:
 
 def wrong(connection: Connection) -> list[Wrong]:
     """The books that do not hold what their postings say, in the order of their names."""
-    query = select(POSTING.c.book, POSTING.c.amount, BALANCE.c.credits, BALANCE.c.debits)
+    query = select(POSTING.c.book, POSTING.c.amount, JOURNAL.c.kind, BALANCE.c.credits, BALANCE.c.debits)
+    query = query.outerjoin(JOURNAL, JOURNAL.c.number == POSTING.c.journal)
     query = query.outerjoin(BALANCE, BALANCE.c.book == POSTING.c.book).order_by(POSTING.c.book)
     found = []
     for name, rows in groupby(_read(connection, query), attrgetter("book")):
         into = out = 0
         for row in rows:
-            into, out = (into + row.amount, out) if row.amount > 0 else (into, out - row.amount)
+            added = (row.amount > 0) is not (row.kind == Kind.VOID)
+            into, out = (into + row.amount, out) if added else (into, out - row.amount)
         held = Sums(row.credits or 0, row.debits or 0)
         if held != (posted := Sums(into, out)):
             found.append(Wrong(name, held, posted))
