@@ -10,7 +10,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 import services.ledger
 from services.kit.database import Database
 from services.ledger import journal
-from services.ledger.store import books
+from services.ledger.store import books, bulk
+from services.ledger.store.tables import BALANCE
 from tests.books_world import event
 
 
@@ -89,3 +90,12 @@ def test_the_database_refuses_to_change_what_was_journaled(database, statement):
     with pytest.raises(IntegrityError):
         raw(database, statement)
     deposit(database, 2)
+
+
+@pytest.mark.parametrize("amount", (1.0, 1.5, "1", True))
+def test_an_amount_that_is_no_int_is_refused_before_it_gets_there(database, amount):
+    rows = [("payable:x", amount, 0)]
+    with pytest.raises(TypeError, match="an amount is an int"):
+        database.write_now(lambda c: bulk.add(c, BALANCE, ("book", "credits", "debits"), rows))
+    with pytest.raises(TypeError, match="an amount is an int"):
+        database.write_now(lambda c: bulk.change(c, BALANCE, "book", ("credits", "debits"), rows))

@@ -19,6 +19,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
+from services.kit.database import Amount
+
 Rows = Sequence[Sequence[Any]]
 
 
@@ -28,6 +30,7 @@ def add(connection: Connection, table: Table, columns: Sequence[str], rows: Rows
         return
     names = ", ".join(f'"{name}"' for name in columns)
     if connection.dialect.name == "postgresql":
+        _must_be_whole([table.c[name] for name in columns], rows)
         _copy(connection, f"COPY {table.name} ({names}) FROM STDIN", rows)
         return
     places = ", ".join("?" * len(columns))
@@ -41,6 +44,7 @@ def change(connection: Connection, table: Table, key: str, columns: Sequence[str
         return
     found = [table.c[name] for name in (key, *columns)]
     if connection.dialect.name == "postgresql":
+        _must_be_whole(found, rows)
         arrays = ", ".join(f"%s::{column.type.compile(connection.dialect)}[]" for column in found)
         names = ", ".join(f'"{column.name}"' for column in found)
         sets = ", ".join(f'"{name}" = new."{name}"' for name in columns)
@@ -88,6 +92,13 @@ def _any(element: _Among, compiler: SQLCompiler, **more: Any) -> str:
 def _in(element: _Among, compiler: SQLCompiler, **more: Any) -> str:
     column, values = (compiler.process(clause, **more) for clause in element.clauses)
     return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - our own text
+
+
+def _must_be_whole(columns: Sequence[Column[Any]], rows: Rows) -> None:
+    """Raises `TypeError` for an amount that is no `int`: PostgreSQL would round it without a word."""
+    for place, column in enumerate(columns):
+        if isinstance(column.type, Amount) and any(type(row[place]) is not int for row in rows):
+            raise TypeError(f"{column.table.name}.{column.name}: an amount is an int")
 
 
 def _copy(connection: Connection, statement: str, rows: Rows) -> None:
