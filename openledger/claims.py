@@ -82,11 +82,10 @@ class ClaimTree:
         named twice (in two letter cases).
         """
         ordered = _ordered(amounts)
-        level = [leaf_hash(chain_id, distributor, account, cumulative) for account, cumulative in ordered.items()]
+        level = _leaves(chain_id, distributor, ordered)
         levels = [level]
         while len(level) > 1:
-            pairs = [parent_hash(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
-            level = pairs + level[len(level) & ~1 :]
+            level = _above(level)
             levels.append(level)
         index = {account: i for i, account in enumerate(ordered)}
         return cls(chain_id, distributor.lower(), ordered, index, levels)
@@ -115,6 +114,25 @@ class ClaimTree:
                 siblings.append(level[sibling])
             position >>= 1
         return siblings
+
+
+def _leaves(chain_id: int, distributor: str, ordered: Mapping[str, int]) -> list[bytes]:
+    """`leaf_hash` of each, with what they share written once: there may be millions."""
+    account, cumulative = next(iter(ordered.items()))
+    leaf_hash(chain_id, distributor, account, cumulative)  # raises for what is wrong with what they share
+    if min(ordered.values()) <= 0 or max(ordered.values()) > UINT128_MAX:
+        return [leaf_hash(chain_id, distributor, *each) for each in ordered.items()]  # raises, and names the entry
+    shared = chain_id.to_bytes(32) + address_bytes(distributor).rjust(32, b"\0") + bytes(12)
+    return [
+        keccak_256(keccak_256(shared + address_bytes(account) + cumulative.to_bytes(32)).digest()).digest()
+        for account, cumulative in ordered.items()
+    ]
+
+
+def _above(level: Sequence[bytes]) -> list[bytes]:
+    """The nodes above a level's: `parent_hash` of its pairs, and the last one itself if it has no sibling."""
+    pairs = zip(level[::2], level[1::2], strict=False)
+    return [keccak_256(a + b if a < b else b + a).digest() for a, b in pairs] + list(level[len(level) & ~1 :])
 
 
 def _ordered(amounts: Mapping[str, int]) -> dict[str, int]:

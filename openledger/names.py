@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _SEGMENT = re.compile(r"[A-Za-z0-9._~-]{1,100}\Z")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}\Z")
@@ -22,6 +23,7 @@ def match(pattern: str, name: str) -> tuple[str, ...]:
     return found
 
 
+@lru_cache(maxsize=2**16)  # the same addresses come again and again, in every receipt
 def address(text: str) -> str:
     """An address in the form used inside names and documents: lower-case.  Raises `ValueError` if it is none."""
     if not _ADDRESS.match(text):
@@ -34,6 +36,7 @@ def account(text: str) -> str:
     return f"accounts/{address(text)}"
 
 
+@lru_cache(maxsize=2**16)
 def account_address(name: str) -> str:
     """The address in `accounts/{address}`."""
     return address(match("accounts/*", name)[0])

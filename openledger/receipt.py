@@ -17,12 +17,11 @@ from eth_account.messages import encode_defunct
 
 from openledger import canonical, names, split
 from openledger.money import parse_atomic
+from openledger.recover import HALF_ORDER, address_of, personal_digest
 
 VERSION = "openledger.receipt.v2"
 
 _SIGNATURE = re.compile(r"0x[0-9a-f]{64}([0-9a-f]{64})(?:1b|1c)\Z")
-_HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
-"""Half the order of secp256k1: of the two signatures s and -s that say the same, the smaller is the one (EIP-2)."""
 
 
 @dataclass(frozen=True)
@@ -117,14 +116,14 @@ def check_signature(receipt: Receipt) -> None:
     A signature has one spelling here: any other would make another document, with another SHA-256, that says the same.
     """
     spelling = _SIGNATURE.match(receipt.signature)
-    if spelling is None or int(spelling[1], 16) > _HALF_ORDER:
+    if spelling is None or int(spelling[1], 16) > HALF_ORDER:
         raise ValueError(
             "the signature is not in its one spelling: 65 bytes r, s, v as lower-case hex, low s, v 27 or 28"
         )
-    try:
-        found = Account.recover_message(_message(receipt), signature=receipt.signature).lower()
-    except Exception as error:  # eth-account raises many kinds for malformed signatures; all mean the same here
-        raise ValueError(f"the signature cannot be read: {error}") from error
+    signed = personal_digest(bytes.fromhex(canonical.digest(receipt.unsigned())))
+    found = address_of(signed, bytes.fromhex(receipt.signature[2:]))
+    if found is None:
+        raise ValueError("the signature cannot be read: no key could have made it")
     if found != receipt.signer:
         raise ValueError(f"signed by {found}, not by {receipt.signer}: the receipt was changed after it was signed")
 

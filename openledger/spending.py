@@ -6,19 +6,18 @@ judge.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from eth_account import Account
 from eth_account.messages import SignableMessage, encode_typed_data
-from eth_keys.exceptions import BadSignature
-from eth_utils.exceptions import ValidationError
 
-from openledger.claims import keccak
+from openledger.claims import address_bytes, keccak
+from openledger.recover import address_of
 
 ESCROW_DOMAIN_NAME = "OpenLedger InferenceEscrow"
 OPEN_DOMAIN_NAME = "OpenLedger"
 DOMAIN_VERSION = "1"
-HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0  # of secp256k1
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +91,35 @@ def sign(message: dict[str, Any], private_key: bytes | str) -> bytes:
 def signer(message: dict[str, Any], signature: bytes) -> str | None:
     """The lower-case address whose key signed the message, or None if no contract would take the signature.
 
-    As strict as the contracts: 65 bytes, v 27 or 28, s in the lower half of the curve's order. What is looser would be
-    accepted here and fail when it is redeemed.
+    What is looser (see `openledger.recover`) would be accepted here and fail when it is redeemed.
     """
-    if len(signature) != 65 or signature[64] not in (27, 28) or int.from_bytes(signature[32:64]) > HALF_ORDER:
-        return None
-    try:
-        return str(Account.recover_message(_signable(message), signature=signature)).lower()
-    except (BadSignature, ValidationError, ValueError):
-        return None
+    return address_of(digest(message), signature)
+
+
+def authorisation_digest(chain_id: int, escrow: str, authorisation: SpendingAuthorisation) -> bytes:
+    """`digest` of `authorisation_message`, without the message: what is checked for every answer must not cost one."""
+    fields = keccak(
+        _AUTHORISATION_TYPE_HASH
+        + address_bytes(authorisation.payer).rjust(32, b"\0")
+        + authorisation.cap.to_bytes(32)
+        + authorisation.deadline.to_bytes(32)
+    )
+    return keccak(b"\x19\x01" + _domain_separator(ESCROW_DOMAIN_NAME, chain_id, escrow) + fields)
+
+
+def authorised_by(chain_id: int, escrow: str, authorisation: SpendingAuthorisation, signature: bytes) -> str | None:
+    """The lower-case address whose key signed the authorisation, or None as in `signer`."""
+    return address_of(authorisation_digest(chain_id, escrow, authorisation), signature)
+
+
+_AUTHORISATION_TYPE_HASH = keccak(b"SpendingAuthorisation(address payer,uint256 cap,uint256 deadline)")
+_DOMAIN_TYPE_HASH = keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
+
+
+@lru_cache(maxsize=64)
+def _domain_separator(name: str, chain_id: int, contract: str) -> bytes:
+    words = (keccak(name.encode()), keccak(DOMAIN_VERSION.encode()), chain_id.to_bytes(32))
+    return keccak(_DOMAIN_TYPE_HASH + b"".join(words) + address_bytes(contract).rjust(32, b"\0"))
 
 
 _DOMAIN_TYPE = [

@@ -69,7 +69,7 @@ class Ledger:
                 number = books.post(c, journal.inference(found))
                 kept = Payout(found.response, found.digest(), PAYER.address, found.fee, found.shares, frozenset(), None)
                 books.keep_receipt(c, number, kept)
-                settlements.keep(c, [(number, found, found.dumps())])
+                settlements.keep(c, [(number, (found, found.dumps()))])
 
         self.write(act)
 

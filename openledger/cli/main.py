@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 
 from openledger.cli import doctor as doctor_checks
+from openledger.cli import money
 from openledger.cli.audit import audit
 from openledger.cli.default_group import DefaultGroup
 from openledger.cli.explain import explain
@@ -42,6 +43,9 @@ app.add_typer(checks, name="verify")
 app.command("audit")(audit)
 app.command("explain")(explain)
 app.add_typer(finetune, name="finetune")
+for command in (money.balance, money.statement, money.deposit, money.claim):
+    app.command()(command)
+app.add_typer(money.epoch, name="epoch")
 
 Folder = Annotated[Path, typer.Option("--data", help="The installation's folder.")]
 FirstPort = Annotated[

@@ -30,8 +30,8 @@ _POOL = 8
 class Amount(TypeDecorator[int]):
     """Money as `int`, exact at any size: NUMERIC(78, 0) on PostgreSQL, decimal text on SQLite.
 
-    SQLite would turn integers past 2**63 into floats without a word, so it never sees one.  Sums are made in Python or
-    on PostgreSQL, never by SQLite.
+    SQLite would turn integers past 2**63 into floats without a word, so it never sees one, and never adds amounts as
+    they are: sums are made in Python, on PostgreSQL, or of pieces that fit.
     """
 
     impl = Text

@@ -31,6 +31,7 @@ from services.ledger.chain import Chain, ChainError, ChainUnavailable
 from services.ledger.chain_follower import ChainFollower
 from services.ledger.chain_rpc import open_chain
 from services.ledger.chain_writer import ChainWriter
+from services.ledger.check import Checks
 from services.ledger.claims_book import ClaimsBook
 from services.ledger.closing import Closing
 from services.ledger.config import LedgerConfig
@@ -87,6 +88,7 @@ async def assemble(config: LedgerConfig) -> Assembly:
         "chain-writer": writer.run,
         "chain-follower": follower.run,
         "settler": settler.run,
+        "checks": Checks(database, metrics, seconds=config.check_seconds).run,
         "anchorings": parts.anchorings.run,
         "registrations": parts.registrations.run,
     }

@@ -1,6 +1,8 @@
-"""Booking a receipt: the one place where an answer's fee leaves its payer.  Runs inside the caller's transaction."""
+"""Booking receipts: the one place where an answer's fee leaves its payer.  Runs inside the caller's transaction."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
@@ -9,59 +11,73 @@ from openledger.split import NAMED
 from services.ledger import journal
 from services.ledger import lease as leases
 from services.ledger.admit import Admitted, Rejected
-from services.ledger.store import books, payers, settlements
-from services.ledger.store.books import Payout
+from services.ledger.store.batch import Batch
+from services.ledger.store.books import Payout, Refused
 
 BOOKED, REPEATED, CONFLICT = "BOOKED", "REPEATED", "CONFLICT"
 
 
 def book(connection: Connection, entry: Admitted | Rejected, now: float) -> str:
-    """Journal a receipt, or keep why not; returns what became of it: BOOKED, REPEATED, or a reason of rejection.
+    """`book_all` for one."""
+    return book_all(connection, [entry], now)[0]
 
-    Call `books.lock` first, in the same transaction.
+
+def book_all(connection: Connection, entries: Sequence[Admitted | Rejected], now: float) -> list[str]:
+    """Journal receipts in their order, or keep why not; returns what became of each: BOOKED, REPEATED, or a reason.
+
+    The same comes out however the receipts are parted into calls.  Call `books.lock` first, in the same transaction.
     """
+    found = [entry.receipt for entry in entries if isinstance(entry, Admitted)]
+    batch = Batch(
+        connection,
+        keys={journal.inference_key(receipt.response) for receipt in found},
+        addresses={names.account_address(receipt.payer) for receipt in found},
+        leases={receipt.lease for receipt in found},
+        digests={entry.sha256 for entry in entries},
+        now=now,
+    )
+    outcomes = [_decide(batch, entry, now) for entry in entries]
+    batch.write()
+    return outcomes
+
+
+def _decide(batch: Batch, entry: Admitted | Rejected, now: float) -> str:
     if isinstance(entry, Rejected):
-        return _reject(connection, entry)
-    known = books.payload_of(connection, journal.inference_key(entry.receipt.response))
+        return _reject(batch, entry)
+    known = batch.payload_of(journal.inference_key(entry.receipt.response))
     if known == entry.sha256:
         return REPEATED
     if known is not None:
-        return _refuse(connection, entry, CONFLICT, f"{entry.receipt.response} was booked by receipt {known} already")
+        return _refuse(batch, entry, CONFLICT, f"{entry.receipt.response} was booked by receipt {known} already")
     try:
-        _book(connection, entry, now)
+        _book(batch, entry, now)
     except leases.Refusal as refusal:
-        return _refuse(connection, entry, refusal.reason, str(refusal))
+        return _refuse(batch, entry, refusal.reason, str(refusal))
     return BOOKED
 
 
-def _book(connection: Connection, entry: Admitted, now: float) -> None:
+def _book(batch: Batch, entry: Admitted, now: float) -> None:
     found = entry.receipt
-    address = names.account_address(found.payer)
-    payer = payers.lock(connection, address)
-    lease = payers.lease(connection, found.lease)
+    payer = batch.payer(names.account_address(found.payer))
+    lease = batch.lease(found.lease)
     if lease is None:
         raise leases.Refusal("UNKNOWN_LEASE", f"there is no {found.lease}")
-    others = [other for other in payers.open_leases(connection, address, now) if other.name != lease.name]
-    charged = leases.charge(payer, lease, others, found.fee, now)
-    payers.save_lease(connection, charged)
-    payers.set_spent(connection, address, payer.spent + found.fee)
-    entered = journal.inference(found)
-    number = books.post(connection, entered)
+    charged = leases.charge(payer, lease, batch.other_leases(lease, payer.address), found.fee, now)
     payees = {names.address(who) for who in (found.platform, found.developer, *found.shares.keys() - NAMED) if who}
-    books.keep_receipt(
-        connection,
-        number,
-        Payout(found.response, entry.sha256, address, found.fee, found.shares, frozenset(payees), None),
+    batch.charge(
+        charged,
+        journal.inference(found, entry.sha256),
+        Payout(found.response, entry.sha256, payer.address, found.fee, found.shares, frozenset(payees), None),
+        (found, entry.document),
     )
-    settlements.keep(connection, [(number, found, entry.document)])
 
 
-def _refuse(connection: Connection, entry: Admitted, reason: str, message: str) -> str:
+def _refuse(batch: Batch, entry: Admitted, reason: str, message: str) -> str:
     found = entry.receipt
-    return _reject(connection, Rejected(entry.sha256, found.response, found.payer, reason, message, entry.document))
+    return _reject(batch, Rejected(entry.sha256, found.response, found.payer, reason, message, entry.document))
 
 
-def _reject(connection: Connection, entry: Rejected) -> str:
+def _reject(batch: Batch, entry: Rejected) -> str:
     payer = entry.payer.removeprefix("accounts/")
-    new = books.reject(connection, entry.sha256, entry.response, payer, entry.reason, entry.message, entry.document)
+    new = batch.reject(Refused(entry.sha256, entry.response, payer, entry.reason, entry.message, entry.document))
     return entry.reason if new else REPEATED

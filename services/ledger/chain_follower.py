@@ -16,10 +16,11 @@ from sqlalchemy import Connection
 from services.kit import logs
 from services.kit.database import Database
 from services.kit.metrics import Metrics
-from services.ledger import journal
+from services.ledger import journal, replay
 from services.ledger.chain import Chain, ChainUnavailable, Claimed, Deposit, NodeRefused, Withdrawal
 from services.ledger.changes import Changes
-from services.ledger.journal import Event, Journal
+from services.ledger.journal import Event
+from services.ledger.replay import Contradiction
 from services.ledger.store import books, payers
 from services.ledger.store import chain as store
 
@@ -30,10 +31,6 @@ ChainEvent = Deposit | Withdrawal | Claimed
 
 class Reorganised(RuntimeError):
     """Blocks that were journaled are no longer part of the chain."""
-
-
-class Contradiction(RuntimeError):
-    """The chain tells of one event in two ways."""
 
 
 class ChainFollower:
@@ -123,21 +120,13 @@ def _journal(connection: Connection, event: ChainEvent) -> None:
     at = Event(event.block_hash, event.tx_hash, event.log_index)
     match event:
         case Deposit():
-            _once(connection, journal.deposit(at, event.payer, event.amount))
+            replay.tell(connection, journal.deposit(at, event.payer, event.amount))
         case Claimed():
-            _once(connection, journal.claim(at, event.account, event.amount))
+            replay.tell(connection, journal.claim(at, event.account, event.amount))
         case Withdrawal(paid=False):
             payers.lock(connection, event.payer)
             payers.set_withdrawing(connection, event.payer, event.amount)
         case Withdrawal():
             payer = payers.lock(connection, event.payer)
-            _once(connection, journal.withdrawal(at, event.payer, event.amount, payer.balance))
+            replay.tell(connection, journal.withdrawal(at, event.payer, event.amount, max(0, payer.balance)))
             payers.set_withdrawing(connection, event.payer, 0)
-
-
-def _once(connection: Connection, entry: Journal) -> None:
-    known = books.payload_of(connection, entry.key)
-    if known is None:
-        books.post(connection, entry)
-    elif known != entry.payload_sha256:
-        raise Contradiction(f"{entry.key} is journaled with another content than the chain tells now")

@@ -70,6 +70,8 @@ class LedgerConfig(ServiceConfig):
     )
     redeem_batch: int = Field(50, ge=1, le=200, description="payers redeemed in one transaction")
 
+    check_seconds: float = Field(3600, gt=0, description="how often every book is compared with its postings")
+
     sign_in_domain: str = Field("openledger.local", min_length=1, max_length=255, pattern=r"^[^\s/?#]+$")
     sign_in_uri: str = Field("https://openledger.local", min_length=1, max_length=500, pattern=r"^\S+$")
     session_seconds: int = Field(900, ge=60, le=86_400)

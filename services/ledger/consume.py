@@ -22,7 +22,7 @@ from services.kit.database import Database
 from services.kit.metrics import Metrics
 from services.ledger import admit
 from services.ledger.admit import Admitted, Rejected, Terms
-from services.ledger.book import BOOKED, CONFLICT, REPEATED, book
+from services.ledger.book import BOOKED, CONFLICT, REPEATED, book_all
 from services.ledger.changes import Changes
 from services.ledger.store import books
 from services.ledger.store.tables import METADATA
@@ -81,13 +81,11 @@ class Receipts:
         return await asyncio.to_thread(partial(admit.admit_all, documents, self._terms))
 
     def _apply(self, connection: Connection, entries: Sequence[Admitted | Rejected]) -> None:
-        outcomes: Counter[str] = Counter()
         books.lock(connection)
-        for entry in entries:
-            outcome = book(connection, entry, time.time())
-            outcomes[outcome] += 1
+        outcomes = book_all(connection, entries, time.time())
+        for entry, outcome in zip(entries, outcomes, strict=True):
             if outcome == CONFLICT:
                 self._log.critical("two receipts for one answer: somebody holds attribution's key", sha256=entry.sha256)
             elif outcome not in (BOOKED, REPEATED):
                 self._log.error("receipt rejected", reason=outcome, sha256=entry.sha256)
-        self._outcomes = outcomes
+        self._outcomes = Counter(outcomes)

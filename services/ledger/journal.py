@@ -8,6 +8,7 @@ Books and their signs: money that came in stands negative in `chain:escrow`; wha
     settlement   pool:{revision} -a      +share in payable:{address} or held:unattributed
     claim        payable:{address} -a     chain:claimed +a
     withdrawal   payer:{address} -a       chain:escrow +a
+    void         the contrary of one of the chain's, which the chain took back
 
 A journal is never changed.  Its key says which event it tells of, so that telling twice has one effect.  What this does
 not know: balances, leases, and whether a receipt is true.
@@ -34,6 +35,7 @@ class Kind(StrEnum):
     SETTLEMENT = "settlement"
     CLAIM = "claim"
     WITHDRAWAL = "withdrawal"
+    VOID = "void"
 
 
 class Unbalanced(AssertionError):
@@ -116,8 +118,22 @@ def withdrawal(at: Event, account: str, amount: int, unspent: int) -> Journal:
     return _of_chain(Kind.WITHDRAWAL, at, {book: value for book, value in postings.items() if value})
 
 
-def inference(receipt: Receipt) -> Journal:
-    """The fee of one answer: final for platform, developer, stakers and base; the data's money waits in its pool."""
+def void(entry: Journal) -> Journal:
+    """The contrary of an event that is no longer part of the chain.
+
+    It takes from the side of a book that the event added to, so that nobody seems to have earned or claimed what never
+    happened.  A payer that has spent a deposit by then is left with less than nothing, until the deposit comes again.
+    """
+    postings = {book: -amount for book, amount in entry.postings.items()}
+    content = {"void": entry.key, "payload": entry.payload_sha256}
+    return Journal(Kind.VOID, f"{Kind.VOID}:{entry.key}", canonical.digest(content), entry.cause, postings)
+
+
+def inference(receipt: Receipt, digest: str = "") -> Journal:
+    """The fee of one answer: final for platform, developer, stakers and base; the data's money waits in its pool.
+
+    `digest`: the receipt's, where it is known already; to compute it takes longer than all of the rest.
+    """
     postings: dict[str, int] = {}
     for key, amount in receipt.shares.items():
         book = _book_of(key, receipt)
@@ -126,7 +142,7 @@ def inference(receipt: Receipt) -> Journal:
     return Journal(
         Kind.INFERENCE,
         inference_key(receipt.response),
-        receipt.digest(),
+        digest or receipt.digest(),
         receipt.response,
         {book: amount for book, amount in postings.items() if amount},
     )

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from openledger import names, spending
 from openledger.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from openledger.money import parse_atomic
+from openledger.recover import address_of
 from openledger.spending import SpendingAuthorisation
 from services.kit import call
 from services.kit.database import Database
@@ -219,12 +220,11 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
 
     def _authorised(self, authorisation: SpendingAuthorisation, signature: bytes) -> bool:
         """As strict as the escrow, which will judge it again: by the payer's key, or by the payer's contract wallet."""
-        message = spending.authorisation_message(
-            self._parts.chain.chain_id, self._parts.chain.contracts.escrow, authorisation
-        )
-        if spending.signer(message, signature) == authorisation.payer:
+        at = self._parts.chain
+        digest = spending.authorisation_digest(at.chain_id, at.contracts.escrow, authorisation)
+        if address_of(digest, signature) == authorisation.payer:
             return True
-        return contract_wallets.accepts(self._parts.chain, authorisation.payer, spending.digest(message), signature)
+        return contract_wallets.accepts(at, authorisation.payer, digest, signature)
 
 
 def _own(account: str) -> str:

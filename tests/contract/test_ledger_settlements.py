@@ -49,7 +49,7 @@ def keep(c, found, *, document: bool = True):
     kept = Payout(found.response, found.digest(), PAYER.address, found.fee, found.shares, frozenset(), None)
     books.keep_receipt(c, number, kept)
     if document:
-        settlements.keep(c, [(number, found, found.dumps())])
+        settlements.keep(c, [(number, (found, found.dumps()))])
 
 
 def give(database, *receipts):

@@ -23,7 +23,7 @@ from services.ledger.lease import Times
 from services.ledger.registries import Split
 from services.ledger.store import books, challenges, epochs, payers, registrations, settlements
 from services.ledger.store import chain as transactions
-from services.ledger.store.books import Payout
+from services.ledger.store.books import Payout, Refused
 from services.ledger.store.epochs import Anchoring, Epoch, State
 from services.ledger.store.payers import Unredeemed
 from services.ledger.store.registrations import Registration
@@ -67,14 +67,19 @@ def answer(database, number: int, digest: str = "d" * 64) -> None:
     def act(c):
         place = books.post(c, inference(number))
         books.keep_receipt(c, place, Payout(f"responses/{number}", digest, A, 10, {B: 10}, frozenset({B}), None))
-        settlements.keep(c, [(place, a_receipt(Wallet.create(), "leases/1", 10), b"document")])
+        settlements.keep(c, [(place, (a_receipt(Wallet.create(), "leases/1", 10), b"document"))])
 
     write(database, act)
 
 
 def test_the_migrated_schema_is_what_the_code_says(database):
+    def compared(found, name, kind, *_):
+        """Alembic knows no constraint of one database alone (`ddl_if`): postings' foreign key is SQLite's."""
+        return database.is_sqlite or kind != "foreign_key_constraint" or found.table.name != "posting"
+
     with database._writer.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+        context = MigrationContext.configure(connection, opts={"include_object": compared})
+        assert compare_metadata(context, METADATA) == []
 
 
 def test_balances_beside_postings_are_exact_at_any_size(database):
@@ -311,12 +316,11 @@ def test_the_place_on_the_chain_moves(database):
         assert database.read_now(lambda c: transactions.followed(c, A)) == (block, f"0x{block}")
 
 
-def test_a_refused_receipt_is_kept_once(database):
+def test_a_refused_receipt_is_found_by_digest_and_by_answer(database):
     name = f"responses/{uuid.uuid4().hex}"
-
-    def keep():
-        return database.write_now(lambda c: books.reject(c, "d" * 64, name, A, "BAD", "why", b"x"))
-
-    assert [keep(), keep()] == [True, False]
+    refused = Refused("d" * 64, name, A, "BAD", "why", b"x")
+    assert database.read_now(lambda c: books.rejected(c, ["d" * 64])) == set()
+    database.write_now(lambda c: books.reject(c, [refused]))
+    assert database.read_now(lambda c: books.rejected(c, ["d" * 64, "e" * 64])) == {"d" * 64}
     assert database.read_now(lambda c: books.rejection(c, name)).reason == "BAD"
     assert database.read_now(lambda c: books.rejection(c, "responses/other")) is None

@@ -287,7 +287,7 @@ class Posting(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     journal: _builtins.str
     kind: _builtins.str
-    """"deposit", "inference", "settlement", "claim", "withdrawal"."""
+    """"deposit", "inference", "settlement", "claim", "withdrawal", "void" of one that the chain took back."""
     book: _builtins.str
     """The account's book: "payer" or "payable"."""
     amount: _builtins.str

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, or_, select, update
 
 from services.ledger.journal import PAYER as PAYER_BOOKS
-from services.ledger.journal import Journal, Unbalanced
+from services.ledger.journal import Journal, Kind, Unbalanced
+from services.ledger.store import bulk
 from services.ledger.store.tables import BALANCE, HEAD, JOURNAL, POSTING, RECEIPT, REJECTED, insert_new
 
 _HEAD_ID = 1
-_AT_ONCE = 10_000  # names in one question: a settlement may pay more than a database takes parameters
-_SUMS: dict[str, Any] = {"credits": bindparam("in"), "debits": bindparam("out")}
-_CHANGE = update(BALANCE).where(BALANCE.c.book == bindparam("name")).values(_SUMS)
-_OPEN = insert(BALANCE).values(book=bindparam("name"), **_SUMS)
+_JOURNAL = ("number", "kind", "key", "payload_sha256", "cause", "create_time")
+_LINE = ("journal", "line", "book", "amount")
+_RECEIPT = ("response", "journal", "sha256", "payer", "fee", "shares", "payees")
+_REJECTED = ("sha256", "response", "payer", "reason", "message", "document", "create_time")
 
 
 @dataclass(frozen=True)
 class Sums:
-    """A book's postings: what went in, what went out (both positive), in atomic units."""
+    """A book's postings: what went in, what went out (both positive), in atomic units.
+
+    A void lessens what it undoes.
+    """
 
     credits: int = 0
     debits: int = 0
@@ -47,6 +51,18 @@ class Payout:
     epoch: int | None
 
 
+@dataclass(frozen=True)
+class Refused:
+    """A receipt that was not booked, and why; `reason` is UPPER_SNAKE."""
+
+    sha256: str
+    response: str
+    payer: str
+    reason: str
+    message: str
+    document: bytes
+
+
 def lock(connection: Connection) -> None:
     """Become the one writer of journals until this transaction ends."""
     insert_new(connection, HEAD, id=_HEAD_ID, journals=0)
@@ -58,6 +74,22 @@ def payload_of(connection: Connection, key: str) -> str | None:
     return connection.execute(select(JOURNAL.c.payload_sha256).where(JOURNAL.c.key == key)).scalar_one_or_none()
 
 
+def payloads(connection: Connection, keys: Iterable[str]) -> dict[str, str]:
+    """The payload digests of those of the keys that have a journal."""
+    query = select(JOURNAL.c.key, JOURNAL.c.payload_sha256).where(bulk.among(JOURNAL.c.key, keys))
+    return {row.key: row.payload_sha256 for row in connection.execute(query)}
+
+
+def entry(connection: Connection, key: str) -> Journal | None:
+    """The journal with that key."""
+    head = connection.execute(select(JOURNAL).where(JOURNAL.c.key == key)).first()
+    if head is None:
+        return None
+    rows = connection.execute(select(POSTING.c.book, POSTING.c.amount).where(POSTING.c.journal == head.number))
+    postings = {row.book: row.amount for row in rows}
+    return Journal(Kind(head.kind), head.key, head.payload_sha256, head.cause, postings)
+
+
 def has_cause(connection: Connection, kind: str, cause: str) -> bool:
     """Whether something of that kind was journaled for that cause."""
     query = select(JOURNAL.c.number).where(JOURNAL.c.cause == cause, JOURNAL.c.kind == kind).limit(1)
@@ -65,53 +97,70 @@ def has_cause(connection: Connection, kind: str, cause: str) -> bool:
 
 
 def post(connection: Connection, journal: Journal) -> int:
-    """Write a journal and move its balances; returns its number.  Call `lock` first, in the same transaction.
+    """Write a journal and move its balances; returns its number.  See `post_all`."""
+    return post_all(connection, [journal])
 
-    Raises `Unbalanced` when a payer would have less than nothing: whoever calls checks that before.
+
+def post_all(connection: Connection, journals: Sequence[Journal]) -> int:
+    """Write journals and move their balances; returns the number of the first, the others follow without gaps.
+
+    Call `lock` first, in the same transaction.  Raises `Unbalanced` when a payer would have less than nothing at the
+    end by anything but a void: whoever calls checks that before.
     """
-    number = int(connection.execute(select(HEAD.c.journals).where(HEAD.c.id == _HEAD_ID)).scalar_one()) + 1
-    connection.execute(update(HEAD).where(HEAD.c.id == _HEAD_ID).values(journals=number))
-    connection.execute(
-        insert(JOURNAL).values(
-            number=number,
-            kind=str(journal.kind),
-            key=journal.key,
-            payload_sha256=journal.payload_sha256,
-            cause=journal.cause,
-            create_time=datetime.now(UTC),
-        )
-    )
-    lines = sorted(journal.postings.items())
-    if lines:
-        rows = [{"journal": number, "line": i, "book": book, "amount": value} for i, (book, value) in enumerate(lines)]
-        connection.execute(insert(POSTING), rows)
-    _move(connection, journal)
-    return number
+    first = int(connection.execute(select(HEAD.c.journals).where(HEAD.c.id == _HEAD_ID)).scalar_one()) + 1
+    if not journals:
+        return first
+    now = datetime.now(UTC)
+    heads = [(n, str(j.kind), j.key, j.payload_sha256, j.cause, now) for n, j in enumerate(journals, first)]
+    lines = [
+        (number, line, book, amount)
+        for number, journal in enumerate(journals, first)
+        for line, (book, amount) in enumerate(sorted(journal.postings.items()))
+    ]
+    if connection.dialect.name == "sqlite":
+        # Its triggers see one row at a time: a journal is weighed when it joins its postings (migration 0003).
+        connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+        bulk.add(connection, POSTING, _LINE, lines)
+        bulk.add(connection, JOURNAL, _JOURNAL, heads)
+    else:
+        bulk.add(connection, JOURNAL, _JOURNAL, heads)
+        bulk.add(connection, POSTING, _LINE, lines)
+    _move(connection, journals)
+    last = first + len(journals) - 1
+    connection.execute(update(HEAD).where(HEAD.c.id == _HEAD_ID).values(journals=last))
+    return first
 
 
-def _move(connection: Connection, journal: Journal) -> None:
-    before = sums(connection, journal.postings.keys())
-    known: list[dict[str, Any]] = []
-    fresh: list[dict[str, Any]] = []
-    for name, amount in sorted(journal.postings.items()):
+def _move(connection: Connection, journals: Iterable[Journal]) -> None:
+    """Each book once, however many of the journals touch it."""
+    moved: dict[str, tuple[int, int]] = {}
+    spending: set[str] = set()
+    for journal in journals:
+        void = journal.kind is Kind.VOID
+        for name, amount in journal.postings.items():
+            into, out = moved.get(name, (0, 0))
+            moved[name] = (into + amount, out) if (amount > 0) is not void else (into, out - amount)
+            if amount < 0 and not void:
+                spending.add(name)
+    before = sums(connection, moved)
+    known: list[tuple[str, int, int]] = []
+    fresh: list[tuple[str, int, int]] = []
+    for name, (into, out) in sorted(moved.items()):
         old = before.get(name, Sums())
-        new = Sums(old.credits + max(0, amount), old.debits + max(0, -amount))
-        if name.startswith(PAYER_BOOKS) and new.balance < 0:
-            raise Unbalanced(f"{journal.key} would leave {name} with {new.balance}")
-        (known if name in before else fresh).append({"name": name, "in": new.credits, "out": new.debits})
-    for statement, rows in ((_CHANGE, known), (_OPEN, fresh)):
-        if rows:
-            connection.execute(statement, rows)
+        new = Sums(old.credits + into, old.debits + out)
+        if name in spending and name.startswith(PAYER_BOOKS) and new.balance < 0:
+            raise Unbalanced(f"{name} would be left with {new.balance}")
+        (known if name in before else fresh).append((name, new.credits, new.debits))
+    bulk.change(connection, BALANCE, "book", ("credits", "debits"), known)
+    bulk.add(connection, BALANCE, ("book", "credits", "debits"), fresh)
 
 
 def sums(connection: Connection, books: Collection[str]) -> dict[str, Sums]:
     """The sums of those of the books that have postings."""
-    wanted, found = list(books), {}
-    for start in range(0, len(wanted), _AT_ONCE):
-        part = BALANCE.c.book.in_(wanted[start : start + _AT_ONCE])
-        for row in connection.execute(select(BALANCE.c.book, BALANCE.c.credits, BALANCE.c.debits).where(part)):
-            found[row.book] = Sums(row.credits, row.debits)
-    return found
+    rows = connection.execute(
+        select(BALANCE.c.book, BALANCE.c.credits, BALANCE.c.debits).where(bulk.among(BALANCE.c.book, books))
+    )
+    return {row.book: Sums(row.credits, row.debits) for row in rows}
 
 
 def book(connection: Connection, name: str) -> Sums:
@@ -122,7 +171,7 @@ def book(connection: Connection, name: str) -> Sums:
 def earned(connection: Connection, prefix: str) -> dict[str, int]:
     """All that ever went into each book of a prefix, by what follows the prefix."""
     rows = connection.execute(select(BALANCE.c.book, BALANCE.c.credits).where(BALANCE.c.book.startswith(prefix)))
-    return {row.book.removeprefix(prefix): row.credits for row in rows if row.credits}
+    return {name.removeprefix(prefix): into for name, into in rows if into}
 
 
 def every_posting(connection: Connection) -> Iterator[tuple[str, str, int]]:
@@ -155,17 +204,18 @@ def lines_of(
 
 def keep_receipt(connection: Connection, number: int, payout: Payout) -> None:
     """What the journal `number` was made of."""
-    connection.execute(
-        insert(RECEIPT).values(
-            response=payout.response,
-            journal=number,
-            sha256=payout.sha256,
-            payer=payout.payer,
-            fee=payout.fee,
-            shares=json.dumps({key: str(amount) for key, amount in payout.shares.items()}),
-            payees=" ".join(sorted(payout.payees)),
-        )
-    )
+    keep_receipts(connection, [(number, payout)])
+
+
+def keep_receipts(connection: Connection, made: Iterable[tuple[int, Payout]]) -> None:
+    """What journals, by their numbers, were made of."""
+    bulk.add(connection, RECEIPT, _RECEIPT, [_receipt(number, payout) for number, payout in made])
+
+
+def _receipt(number: int, payout: Payout) -> tuple[Any, ...]:
+    shares = json.dumps({key: str(amount) for key, amount in payout.shares.items()})
+    payees = " ".join(sorted(payout.payees))
+    return payout.response, number, payout.sha256, payout.payer, payout.fee, shares, payees
 
 
 def payout(connection: Connection, response: str) -> Payout | None:
@@ -178,21 +228,16 @@ def payout(connection: Connection, response: str) -> Payout | None:
     return Payout(row.response, row.sha256, row.payer, row.fee, shares, frozenset(row.payees.split()), row.epoch)
 
 
-def reject(
-    connection: Connection, digest: str, response: str, payer: str, reason: str, message: str, document: bytes
-) -> bool:
-    """Keep a receipt that was refused; says whether it was new."""
-    return insert_new(
-        connection,
-        REJECTED,
-        sha256=digest,
-        response=response,
-        payer=payer,
-        reason=reason,
-        message=message,
-        document=document,
-        create_time=datetime.now(UTC),
-    )
+def reject(connection: Connection, refused: Sequence[Refused]) -> None:
+    """Keep receipts that were refused, none of which `rejected` knows.  Call `lock` first."""
+    now = datetime.now(UTC)
+    bulk.add(connection, REJECTED, _REJECTED, [(*astuple(entry), now) for entry in refused])
+
+
+def rejected(connection: Connection, digests: Iterable[str]) -> set[str]:
+    """Those of the digests whose receipts were refused before."""
+    known = bulk.among(REJECTED.c.sha256, digests)
+    return set(connection.execute(select(REJECTED.c.sha256).where(known)).scalars())
 
 
 def rejection(connection: Connection, response: str) -> Row[Any] | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 
+from services.ledger.store import bulk
 from services.ledger.store.payers import Unredeemed
 from services.ledger.store.tables import ANCHORING, DOCUMENT, EPOCH, JOURNAL, LEAF, RECEIPT, REDEMPTION, insert_new
 
@@ -101,8 +102,8 @@ def store(connection: Connection, epoch: Epoch, leaves: Mapping[str, int]) -> Ep
     connection.execute(delete(EPOCH).where(EPOCH.c.number == epoch.number))
     values: dict[str, Any] = vars(epoch) | {"state": str(epoch.state), "create_time": datetime.now(UTC)}
     connection.execute(insert(EPOCH).values(**values))
-    rows = [{"epoch": epoch.number, "account": who, "cumulative": amount} for who, amount in leaves.items()]
-    connection.execute(insert(LEAF), rows)
+    rows = [(epoch.number, who, amount) for who, amount in leaves.items()]
+    bulk.add(connection, LEAF, ("epoch", "account", "cumulative"), rows)
     mine = select(RECEIPT.c.journal)
     connection.execute(
         update(JOURNAL).where(JOURNAL.c.epoch.is_(None), JOURNAL.c.number.in_(mine)).values(epoch=epoch.number)
@@ -131,7 +132,7 @@ def reopen(connection: Connection, number: int) -> None:
 def leaves(connection: Connection, number: int) -> dict[str, int]:
     """Address to cumulative amount."""
     rows = connection.execute(select(LEAF.c.account, LEAF.c.cumulative).where(LEAF.c.epoch == number))
-    return {row.account: row.cumulative for row in rows}
+    return {account: cumulative for account, cumulative in rows}  # noqa: C416 - rows are no pairs to dict
 
 
 def leaf(connection: Connection, number: int, account: str) -> int:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, insert, or_, select, update
 
 from services.ledger import journal
 from services.ledger.lease import Lease, Payer
-from services.ledger.store import books
+from services.ledger.store import books, bulk
+from services.ledger.store.books import Sums
 from services.ledger.store.tables import LEASE, PAYER, insert_new
 
 
@@ -42,6 +43,21 @@ def lock(connection: Connection, address: str) -> Payer:
     return _payer(connection, row)
 
 
+def lock_all(connection: Connection, addresses: Collection[str]) -> dict[str, Payer]:
+    """Payers by address, locked like `lock`'s; one who never did anything has nothing, and nothing to lock.
+
+    Lock the books first: two who lock several payers would wait for each other.
+    """
+    wanted = sorted(set(addresses))
+    query = select(PAYER).where(bulk.among(PAYER.c.address, wanted)).order_by(PAYER.c.address)
+    rows = {row.address: row for row in connection.execute(query.with_for_update())}
+    had = books.sums(connection, [journal.payer(address) for address in wanted])
+    balances = {address: had.get(journal.payer(address), Sums()).balance for address in wanted}
+    return {
+        who: _with_balance(rows[who], balances[who]) if who in rows else Payer(who, balances[who]) for who in wanted
+    }
+
+
 def get(connection: Connection, address: str) -> Payer:
     """The payer; one who never did anything has nothing."""
     row = connection.execute(select(PAYER).where(PAYER.c.address == address)).first()
@@ -57,7 +73,12 @@ def authorise(connection: Connection, address: str, cap: int, deadline: int, sig
 
 def set_spent(connection: Connection, address: str, spent: int) -> None:
     """Cumulative spending."""
-    _update(connection, address, spent=spent)
+    set_all_spent(connection, [(address, spent)])
+
+
+def set_all_spent(connection: Connection, spent: Sequence[tuple[str, int]]) -> None:
+    """Cumulative spending of payers, by address."""
+    bulk.change(connection, PAYER, "address", ("spent",), spent)
 
 
 def set_withdrawing(connection: Connection, address: str, amount: int) -> None:
@@ -97,7 +118,13 @@ def new_lease(connection: Connection, lease: Lease) -> None:
 
 def save_lease(connection: Connection, lease: Lease) -> None:
     """A lease after a change."""
-    connection.execute(update(LEASE).where(LEASE.c.name == lease.name).values(**_values(lease)))
+    save_leases(connection, [lease])
+
+
+def save_leases(connection: Connection, leases: Iterable[Lease]) -> None:
+    """Leases after a change; what they were given with does not change."""
+    rows = [(lease.name, lease.held, lease.charged, lease.released, lease.settled) for lease in leases]
+    bulk.change(connection, LEASE, "name", ("held", "charged", "released", "settled"), rows)
 
 
 def lease(connection: Connection, name: str) -> Lease | None:
@@ -106,10 +133,21 @@ def lease(connection: Connection, name: str) -> Lease | None:
     return None if row is None else _lease(row)
 
 
+def leases(connection: Connection, names: Collection[str], of: Collection[str], now: float) -> list[Lease]:
+    """Leases of those names, and all of those payers that reserve something.  Lock the payers first."""
+    reserving = and_(bulk.among(LEASE.c.payer, of), *_reserving(now))
+    query = select(LEASE).where(or_(bulk.among(LEASE.c.name, names), reserving))
+    return [_lease(row) for row in connection.execute(query)]
+
+
 def open_leases(connection: Connection, payer: str, now: float) -> Sequence[Lease]:
     """The payer's leases that reserve something."""
-    query = select(LEASE).where(LEASE.c.payer == payer, LEASE.c.settled.is_(False), LEASE.c.reserved_until > int(now))
+    query = select(LEASE).where(LEASE.c.payer == payer, *_reserving(now))
     return [_lease(row) for row in connection.execute(query)]
+
+
+def _reserving(now: float) -> tuple[ColumnElement[bool], ...]:
+    return LEASE.c.settled.is_(False), LEASE.c.reserved_until > int(now)
 
 
 def _update(connection: Connection, address: str, **values: Any) -> None:
@@ -117,7 +155,10 @@ def _update(connection: Connection, address: str, **values: Any) -> None:
 
 
 def _payer(connection: Connection, row: Row[Any]) -> Payer:
-    balance = books.book(connection, journal.payer(row.address)).balance
+    return _with_balance(row, books.book(connection, journal.payer(row.address)).balance)
+
+
+def _with_balance(row: Row[Any], balance: int) -> Payer:
     return Payer(row.address, balance, row.cap, row.deadline, row.spent, row.withdrawing)
 
 

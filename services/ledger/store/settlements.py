@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 
 from sqlalchemy import Connection, func, insert, select
 
 from openledger import canonical
 from openledger.receipt import Receipt
+from openledger.split import Rule
 from services.ledger.journal import Kind
+from services.ledger.store import bulk
 from services.ledger.store.tables import DOCUMENT, HEAD, JOURNAL, POSTING, SETTLEMENT
 
 _PIECES = {"yield_per": 1000}
@@ -53,19 +56,18 @@ class Entry:
     postings: tuple[tuple[str, int], ...]
 
 
-def keep(connection: Connection, booked: Sequence[tuple[int, Receipt, bytes]]) -> None:
-    """What receipts say: journal's number, receipt, and its document."""
+def keep(connection: Connection, booked: Iterable[tuple[int, tuple[Receipt, bytes]]]) -> None:
+    """What receipts say: by the journal's number, a receipt and its document."""
     rows = [
-        {
-            "journal": number,
-            "model": receipt.model.adapter,
-            "rule": canonical.dumps(receipt.rule.to_json()).decode(),
-            "placebos": len(receipt.evidence.placebos),
-            "document": document,
-        }
-        for number, receipt, document in booked
+        (number, receipt.model.adapter, _rule(receipt.rule), len(receipt.evidence.placebos), document)
+        for number, (receipt, document) in booked
     ]
-    connection.execute(insert(DOCUMENT), rows)
+    bulk.add(connection, DOCUMENT, ("journal", "model", "rule", "placebos", "document"), rows)
+
+
+@cache
+def _rule(rule: Rule) -> str:
+    return canonical.dumps(rule.to_json()).decode()
 
 
 def last(connection: Connection) -> int:

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Connection,
     DateTime,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -53,11 +54,13 @@ JOURNAL = Table(
 POSTING = Table(
     "posting",
     METADATA,
-    Column("journal", BigInteger, ForeignKey("journal.number"), primary_key=True, autoincrement=False),
+    Column("journal", BigInteger, primary_key=True, autoincrement=False),
     Column("line", Integer, primary_key=True, autoincrement=False),
     Column("book", Text, nullable=False),
     Column("amount", Amount, nullable=False),
     Index("posting_by_book", "book", "journal", "line"),
+    # PostgreSQL would look each row's journal up: there the trigger that weighs them sees to that, for all at once.
+    ForeignKeyConstraint(["journal"], ["journal.number"]).ddl_if("sqlite"),
 )
 # Sums of each book's postings, kept in the transaction that posts.
 BALANCE = Table(

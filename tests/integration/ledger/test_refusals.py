@@ -32,6 +32,33 @@ from tests.ledger_world import (
 # --- money in
 
 
+async def test_what_is_no_amount_is_refused_wherever_one_is_asked_for(where, payer, client):
+    mine = {"account": payer.account, "request_id": request_id()}
+    async with as_service("openlora", ledger=where) as openlora:
+        asking = (
+            (
+                client,
+                client.ledger.RelayDeposit,
+                ledger_pb2.RelayDepositRequest(permit_signature=b"x", **mine),
+                "amount",
+            ),
+            (
+                client,
+                client.ledger.AuthoriseSpending,
+                ledger_pb2.AuthoriseSpendingRequest(signature=b"x", **mine),
+                "cap",
+            ),
+            (openlora, openlora.ledger.AcquireLease, ledger_pb2.AcquireLeaseRequest(**mine), "amount"),
+        )
+        for caller, method, request, field in asking:
+            for text in ("-1", "1.5", "1e3", "01", "+1", " 1", "0x1", "\uff11", "", str(2**128), str(2**256 - 1)):
+                setattr(request, field, text)
+                error = await refused(caller, method, request)
+                assert (error.reason, field in error.message) == ("INVALID_FIELD", True), (field, text)
+        empty = ledger_pb2.AcquireLeaseRequest(amount=str(2**128 - 1), **mine)
+        assert (await refused(openlora, openlora.ledger.AcquireLease, empty)).reason == "INSUFFICIENT_BALANCE"
+
+
 async def test_a_permit_that_does_not_hold(world, where, payer, client):
     request = await permit(world, where, payer, OPEN)
     request.amount = str(2 * OPEN)

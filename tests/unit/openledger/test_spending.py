@@ -11,10 +11,12 @@ from eth_account import Account
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openledger.recover import HALF_ORDER
 from openledger.spending import (
-    HALF_ORDER,
     SpendingAuthorisation,
+    authorisation_digest,
     authorisation_message,
+    authorised_by,
     digest,
     permit_message,
     sign,
@@ -33,7 +35,9 @@ def test_authorisation_vectors(vector: dict[str, str]) -> None:
     authorisation = SpendingAuthorisation(vector["payer"], int(vector["cap"]), int(vector["deadline"]))
     message = authorisation_message(VECTORS["chain_id"], VECTORS["escrow"], authorisation)
     assert "0x" + digest(message).hex() == vector["digest"]
-    assert signer(message, bytes.fromhex(vector["signature"][2:])) == vector["payer"]
+    signature = bytes.fromhex(vector["signature"][2:])
+    assert signer(message, signature) == vector["payer"]
+    assert authorised_by(VECTORS["chain_id"], VECTORS["escrow"], authorisation, signature) == vector["payer"]
 
 
 @pytest.mark.parametrize("vector", VECTORS["permits"], ids=lambda vector: vector["value"])
@@ -83,6 +87,19 @@ def test_signatures_that_the_contracts_refuse_are_refused_here() -> None:
 @given(st.binary(max_size=70) | st.binary(min_size=64, max_size=64).map(lambda rs: rs + b"\x1b"))
 def test_arbitrary_bytes_are_never_the_payers_signature(signature: bytes) -> None:
     assert signer(authorisation_message(1, ESCROW, AUTHORISATION), signature) != PAYER
+
+
+@given(
+    chain=st.integers(1, 2**256 - 1),
+    escrow=st.binary(min_size=20, max_size=20),
+    payer=st.binary(min_size=20, max_size=20),
+    cap=st.integers(0, 2**256 - 1),
+    deadline=st.integers(0, 2**256 - 1),
+)
+def test_the_short_way_to_an_authorisations_digest_is_the_long_one(chain, escrow, payer, cap, deadline) -> None:
+    authorisation = SpendingAuthorisation("0x" + payer.hex(), cap, deadline)
+    at = "0x" + escrow.hex()
+    assert authorisation_digest(chain, at, authorisation) == digest(authorisation_message(chain, at, authorisation))
 
 
 def test_signing_is_deterministic() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -8,7 +9,7 @@ from openledger import canonical, receipt
 from openledger.client import Wallet
 from openledger.split import Rule
 from services.ledger.admit import Admitted, Rejected, Terms, admit
-from tests.ledger_world import PLATFORM, SIGNER, a_receipt
+from tests.ledger_world import EARNERS, PLATFORM, SIGNER, a_receipt
 
 TERMS = Terms(frozenset({SIGNER.address}), Rule(), PLATFORM.address)
 PAYER = Wallet("0x" + "77" * 32)
@@ -86,3 +87,44 @@ def test_a_signer_who_signs_as_another_is_rejected():
     found = admit(canonical.dumps(document), TERMS)
     assert isinstance(found, Rejected)
     assert found.reason == "BAD_SIGNATURE"
+
+
+NO_AMOUNTS = ("-1", "1.5", "1e3", "1E+3", " 1", "01", "+1", "0x1", "\uff11", "NaN", "", str(2**128), str(2**256 - 1))
+
+
+@pytest.mark.parametrize("amount", (*NO_AMOUNTS, 1, None))
+@pytest.mark.parametrize("place", ("fee", "platform_fee", "shares"))
+def test_what_is_no_amount_is_rejected_with_its_text(place, amount):
+    document = json.loads(good().dumps())
+    document[place] = {**document["shares"], PLATFORM.address: amount} if place == "shares" else amount
+    found = admit(canonical.dumps(document), TERMS)
+    assert isinstance(found, Rejected)
+    assert found.reason == "UNREADABLE"
+    assert "is not an amount" in found.message or not isinstance(amount, str)
+
+
+@pytest.mark.parametrize("fee", (0, 1, 10, 2**128 - 1))
+def test_the_smallest_and_the_largest_fee_are_fees(fee):
+    found = admit(a_receipt(PAYER, "leases/1", fee).dumps(), TERMS)
+    assert isinstance(found, Admitted)
+    assert sum(found.receipt.shares.values()) == fee
+
+
+def test_a_share_for_an_account_twice_is_rejected():
+    plain, earner = good(), EARNERS[0].address
+    mine = f'"{earner}":"{plain.shares[earner]}"'
+    # A reader takes the last of two, or the first: which would be paid is anybody's guess.
+    twice = plain.dumps().replace(b'"shares":{', f'"shares":{{{mine},'.encode())
+    assert twice.count(mine.encode()) == 2
+    assert admit(twice, TERMS).reason == "UNREADABLE"
+    shouted = {"0x" + earner[2:].upper(): plain.shares[earner]}
+    for shares in (plain.shares | shouted, {**plain.shares, earner: 0} | shouted, {**plain.shares, earner: 1}):
+        again = receipt.sign(replace(plain, shares=shares), SIGNER.private_key)
+        assert admit(again.dumps(), TERMS).reason == "WRONG_SPLIT"
+
+
+@pytest.mark.parametrize("share", (0, 1))
+def test_shares_that_add_up_to_nothing_or_to_less_are_rejected(share):
+    plain = good()
+    shares = dict.fromkeys(plain.shares, share)
+    assert admit(receipt.sign(replace(plain, shares=shares), SIGNER.private_key).dumps(), TERMS).reason == "WRONG_SPLIT"

@@ -1,0 +1,65 @@
+"""Signatures a second, on one core: of spending authorisations, and receipts that are admitted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from bench.ledger import booking
+from openledger import receipt, spending
+from openledger.client import Wallet
+from openledger.spending import SpendingAuthorisation
+from openledger.split import Rule
+from services.ledger import admit
+
+CHAIN_ID, ESCROW = 31337, "0x" + "e" * 40
+DIFFERENT = 50
+"""Payers and signatures; each is looked at many times, and nothing of it is remembered."""
+ADMITTED = 20
+"""Receipts are so many times fewer."""
+
+
+def measure(count: int) -> dict[str, float]:
+    """CPU rates, so that others on the machine do not count as much."""
+    signed = [_signed(number) for number in range(1, DIFFERENT + 1)]
+
+    def check(number: int) -> None:
+        authorisation, signature = signed[number % DIFFERENT]
+        if spending.authorised_by(CHAIN_ID, ESCROW, authorisation, signature) != authorisation.payer:
+            raise RuntimeError("a good signature was not taken")
+
+    documents, terms = _receipts()
+
+    def take(number: int) -> None:
+        found = admit.admit(documents[number % DIFFERENT], terms)
+        if isinstance(found, admit.Rejected):
+            raise RuntimeError(  # noqa: TRY004 - not a matter of types
+                f"a good receipt was not admitted: {found.message}"
+            )
+
+    return {
+        "voucher_checks_per_s": _rate(check, count),
+        "receipts_admitted_per_s": _rate(take, count // ADMITTED),
+    }
+
+
+def _signed(number: int) -> tuple[SpendingAuthorisation, bytes]:
+    wallet = Wallet(f"0x{number:064x}")
+    authorisation = SpendingAuthorisation(wallet.address, 10**20 + number, 2**40)
+    message = spending.authorisation_message(CHAIN_ID, ESCROW, authorisation)
+    return authorisation, spending.sign(message, wallet.private_key)
+
+
+def _receipts() -> tuple[list[bytes], admit.Terms]:
+    leases = {f"0x{number:040x}": f"leases/{number}" for number in range(booking.PAYERS)}
+    signer = Wallet("0x" + "5" * 64)
+    plain = [booking.receipt(number, leases).receipt for number in range(DIFFERENT)]
+    documents = [receipt.sign(found, signer.private_key).dumps() for found in plain]
+    return documents, admit.Terms(frozenset({signer.address}), Rule(), plain[0].platform)
+
+
+def _rate(work: Callable[[int], None], count: int) -> float:
+    begun = time.process_time()
+    for number in range(count):
+        work(number)
+    return round(count / (time.process_time() - begun))

@@ -1,0 +1,109 @@
+"""That the books hold what the journals say: looked at all the time by the service, and on demand by an operator.
+
+    python -m services.ledger.check             says what does not agree; exit status 1 if something does not
+    python -m services.ledger.check --rebuild   and makes the books what their postings say
+
+Journals are what happened and are never changed; books are sums of them, kept so that nobody has to add.  Configured as
+the service is.  What it does not know: why they differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from services.kit import logs
+from services.kit.config import load_or_exit
+from services.kit.database import Database
+from services.kit.metrics import Metrics
+from services.ledger.config import LedgerConfig
+from services.ledger.store import books, examine
+from services.ledger.store.examine import Wrong
+
+
+@dataclass(frozen=True)
+class Found:
+    """What does not agree: journals by number, and books."""
+
+    journals: list[int]
+    books: list[Wrong]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything agrees."""
+        return not self.journals and not self.books
+
+
+def check(connection: Connection) -> Found:
+    """Adds every posting there is, in one consistent view of the database."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    return Found(examine.unbalanced(connection), examine.wrong(connection))
+
+
+class Checks:
+    """Checks every `seconds`, for ever; what is found is counted and logged, and stays for an operator to look at."""
+
+    def __init__(self, database: Database, metrics: Metrics, *, seconds: float) -> None:
+        self._database, self._seconds = database, seconds
+        self._log = logs.logger("ledger")
+        self._journals = metrics.gauge("journals_unbalanced", "Journals whose postings do not sum to zero")
+        self._books = metrics.gauge("books_wrong", "Books that do not hold what their postings say")
+
+    async def run(self) -> None:
+        """Check, for ever."""
+        while True:
+            await self.step()
+            await asyncio.sleep(self._seconds)
+
+    async def step(self) -> Found:
+        """Check once."""
+        found = await self._database.read(check)
+        self._journals.set(len(found.journals))
+        self._books.set(len(found.books))
+        if not found.ok:
+            self._log.critical(
+                "the books are wrong", journals=found.journals[:10], books=[one.book for one in found.books[:10]]
+            )
+        return found
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m services.ledger.check", description=__doc__)
+    parser.add_argument("--rebuild", action="store_true", help="make the books what their postings say")
+    options = parser.parse_args(arguments)
+    database = Database(load_or_exit(LedgerConfig).database)
+    try:
+        database.migrate(Path(__file__).parent / "migrations")
+        found = database.read_now(check)
+        if options.rebuild and found.books:
+            database.write_now(_rebuild)
+    finally:
+        database.close()
+    _say(found, rebuilt=options.rebuild)
+    return 0 if found.ok or (options.rebuild and not found.journals) else 1
+
+
+def _rebuild(connection: Connection) -> None:
+    books.lock(connection)
+    examine.rebuild(connection)
+
+
+def _say(found: Found, *, rebuilt: bool) -> None:
+    for number in found.journals:
+        sys.stdout.write(f"journals/{number}: its postings do not sum to zero\n")
+    for one in found.books:
+        now = "; rebuilt" if rebuilt else ""
+        sys.stdout.write(f"{one.book}: holds {one.held.balance}, its postings say {one.posted.balance}{now}\n")
+    if found.ok:
+        sys.stdout.write("Every journal sums to zero, and every book holds what its postings say.\n")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,97 @@
+"""A page of receipts as one change of the books: read at once, decided on one by one in memory, written at once.
+
+Each decision sees what those before it did, so that a page comes out as if its receipts had been booked one at a time.
+What it does not know: how to decide (`services.ledger.book`).  Everything happens in the caller's transaction, whose
+lock of the books (`books.lock`) keeps what was read true until it is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+
+from sqlalchemy import Connection
+
+from openledger.receipt import Receipt
+from services.ledger import journal
+from services.ledger.journal import Journal
+from services.ledger.lease import Lease, Payer
+from services.ledger.store import books, payers, settlements
+from services.ledger.store.books import Payout, Refused
+
+
+class Batch:
+    """What booking some receipts may look at, and what it has decided so far.  `write` makes it so."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        keys: Collection[str],
+        addresses: Collection[str],
+        leases: Collection[str],
+        digests: Collection[str],
+        now: float,
+    ) -> None:
+        """Reads the journals of `keys`, payers with their open leases, leases, and which of `digests` were refused."""
+        self._connection = connection
+        self._payloads = books.payloads(connection, keys)
+        self._rejected = books.rejected(connection, digests)
+        self._payers = payers.lock_all(connection, addresses)
+        self._leases = {found.name: found for found in payers.leases(connection, leases, addresses, now)}
+        self._of: dict[str, set[str]] = {}
+        for found in self._leases.values():
+            self._of.setdefault(found.payer, set()).add(found.name)
+        self._journals: list[Journal] = []
+        self._payouts: list[Payout] = []
+        self._receipts: list[tuple[Receipt, bytes]] = []
+        self._refused: list[Refused] = []
+        self._charged: set[str] = set()
+
+    def payload_of(self, key: str) -> str | None:
+        """The payload digest of the journal with that key."""
+        return self._payloads.get(key)
+
+    def payer(self, address: str) -> Payer:
+        """One of the payers, as the decisions so far leave it."""
+        return self._payers[address]
+
+    def lease(self, name: str) -> Lease | None:
+        """One of the leases, likewise."""
+        return self._leases.get(name)
+
+    def other_leases(self, lease: Lease, payer: str) -> Iterable[Lease]:
+        """The payer's leases that may reserve something, without that one."""
+        return [self._leases[name] for name in self._of.get(payer, ()) if name != lease.name]
+
+    def charge(self, charged: Lease, entry: Journal, payout: Payout, made_of: tuple[Receipt, bytes]) -> None:
+        """Book an answer: its lease as charged, its journal, and the receipt, with its document, that both are of."""
+        payer = self._payers[payout.payer]
+        moved = entry.postings.get(journal.payer(payout.payer), 0)
+        self._payers[payout.payer] = replace(payer, balance=payer.balance + moved, spent=payer.spent + payout.fee)
+        self._leases[charged.name] = charged
+        self._charged.add(charged.name)
+        self._payloads[entry.key] = entry.payload_sha256
+        self._journals.append(entry)
+        self._payouts.append(payout)
+        self._receipts.append(made_of)
+
+    def reject(self, refused: Refused) -> bool:
+        """Keep a receipt that is refused; says whether it is new."""
+        if refused.sha256 in self._rejected:
+            return False
+        self._rejected.add(refused.sha256)
+        self._refused.append(refused)
+        return True
+
+    def write(self) -> None:
+        """Write everything that was decided.  Once."""
+        first = books.post_all(self._connection, self._journals)
+        books.keep_receipts(self._connection, enumerate(self._payouts, first))
+        settlements.keep(self._connection, enumerate(self._receipts, first))
+        books.reject(self._connection, self._refused)
+        payers.save_leases(self._connection, [self._leases[name] for name in sorted(self._charged)])
+        payers.set_all_spent(self._connection, self._spent())
+
+    def _spent(self) -> Sequence[tuple[str, int]]:
+        return [(address, self._payers[address].spent) for address in sorted({p.payer for p in self._payouts})]

@@ -1,0 +1,308 @@
+"""Random stories about money, told to the real store: what a test of conservation does, step by step.
+
+Beside the store runs an account of what must be, kept in plain sums of what was told: it shares no code with the books
+but the postings of journals.  A story ends with every posting added up.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from sqlalchemy import Connection, Engine, create_engine, event, select
+from sqlalchemy.pool import StaticPool
+
+import services.ledger
+from openledger.receipt import Receipt
+from openledger.split import UNATTRIBUTED, Rule
+from services.kit.database import Database
+from services.kit.errors import Fault
+from services.ledger import check, journal, netting, replay, settle, spend
+from services.ledger.admit import Admitted, Rejected
+from services.ledger.book import BOOKED, CONFLICT, REPEATED, book_all
+from services.ledger.journal import Event, Journal
+from services.ledger.lease import Times
+from services.ledger.settle import NothingToSettle
+from services.ledger.store import books, epochs, payers
+from services.ledger.store.epochs import Epoch, State
+from services.ledger.store.tables import BALANCE, METADATA
+from tests import second_opinion
+from tests.books_world import DEVELOPER, EARNERS, MODELS, PLATFORM, data_of, receipt_of
+
+PAYERS = tuple("0x" + digit * 40 for digit in "12")
+OWED = (*EARNERS, DEVELOPER, PLATFORM)
+TIMES = Times(lease=100, grace=20, redeem=50)
+SCALES = (1, 7, 10**20)  # small, so that amounts meet; large, so that they do not fit 64 bits
+SOME = st.integers(0, 1000)
+"""Which of what there is."""
+
+
+class Store:
+    """An empty ledger database in memory, again and again: migrated once, so that its triggers are there."""
+
+    def __init__(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            url = f"sqlite:///{folder}/empty.db"
+            database = Database(url)
+            database.migrate(Path(services.ledger.__file__).parent / "migrations")
+            database.close()
+            self._empty = sqlite3.connect(":memory:", check_same_thread=False)
+            sqlite3.connect(f"{folder}/empty.db").backup(self._empty)
+        self._raw = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+        self._raw.execute("PRAGMA foreign_keys = ON")
+        self.engine = create_engine("sqlite://", creator=lambda: self._raw, poolclass=StaticPool)
+        event.listen(self.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+
+    def clear(self) -> Engine:
+        """Nothing in it."""
+        self._empty.backup(self._raw)
+        return self.engine
+
+
+class PostgresStore:
+    """The same on PostgreSQL, whose superuser may leave the triggers out while it empties the tables."""
+
+    def __init__(self, url: str) -> None:
+        database = Database(url)
+        database.migrate(Path(services.ledger.__file__).parent / "migrations")
+        self.engine = database._writer
+
+    def clear(self) -> Engine:
+        names = ", ".join(f'"{name}"' for name in METADATA.tables)
+        with self.engine.begin() as connection:
+            connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
+            connection.exec_driver_sql(f"TRUNCATE {names}")
+        return self.engine
+
+
+@dataclass
+class Told:
+    """Something that the chain told, and whether it is part of it now."""
+
+    entry: Journal
+    standing: bool = True
+
+
+class Stories(RuleBasedStateMachine):
+    """Deposits, authorisations, leases, pages of receipts, claims, withdrawals, epochs, vetoes, reorganisations."""
+
+    store: Callable[[], Any]
+
+    @initialize(scale=st.sampled_from(SCALES))
+    def begin(self, scale: int) -> None:
+        self.engine = self.store().clear()
+        self.scale, self.now, self.told, self.asked = scale, 1_000_000, [], 0
+        self.booked: dict[str, Admitted] = {}
+        self.open: list[Receipt] = []
+        self.held: Counter[str] = Counter()
+        self.leases: list[str] = []
+
+    def write(self, act: Callable[[Connection], Any]) -> Any:
+        with self.engine.begin() as connection:
+            books.lock(connection)
+            return act(connection)
+
+    def read(self, query: Callable[[Connection], Any]) -> Any:
+        with self.engine.connect() as connection:
+            return query(connection)
+
+    def unless(self, reason: str, act: Callable[[Connection], Any]) -> Any:
+        """Done, or refused for that reason and no other."""
+        try:
+            return self.write(act)
+        except Fault as fault:
+            if fault.reason != reason:
+                raise
+            return None
+
+    def happens(self, make: Callable[[Event], Journal]) -> None:
+        """On the chain, in a block of its own."""
+        number = len(self.told) + 1
+        entry = make(Event(f"0x{number:064x}", f"0x{number:064x}", number))
+        assert self.write(lambda c: replay.tell(c, entry))
+        self.told.append(Told(entry))
+        self.held.update(entry.postings)
+
+    @rule(who=st.sampled_from(PAYERS), tens=st.integers(1, 10))
+    def deposit(self, who: str, tens: int) -> None:
+        self.happens(lambda at: journal.deposit(at, who, 10 * tens * self.scale))
+
+    @rule(who=st.sampled_from(PAYERS), more=st.integers(0, 100), lasts=st.sampled_from((10, 10_000, 10_000)))
+    def authorise(self, who: str, more: int, lasts: int) -> None:
+        cap = self.read(lambda c: payers.get(c, who)).spent + more * self.scale
+        self.unless("CAP_TOO_LOW", lambda c: spend.authorise(c, who, cap, self.now + lasts, b"s", self.now))
+
+    @rule(who=st.sampled_from(PAYERS), units=st.integers(1, 60))
+    def lease(self, who: str, units: int) -> None:
+        amount = units * self.scale
+        found = self.unless("INSUFFICIENT_BALANCE", lambda c: spend.acquire(c, who, amount, TIMES, self.now))
+        if found:
+            self.leases.append(found.name)
+
+    @rule(who=st.sampled_from(PAYERS), units=st.sampled_from((30, 60, 100)))
+    def begin_to_ask(self, who: str, units: int) -> None:
+        """What every payer does first: without it most stories end at the door."""
+        self.deposit(who, 10)
+        self.authorise(who, 100, 10_000)
+        self.lease(who, units)
+
+    @precondition(lambda self: self.leases)
+    @rule(which=SOME, parts=st.lists(st.sampled_from((0, 7, 30, 60, 100, 110)), min_size=1, max_size=4), again=SOME)
+    def receive(self, which: int, parts: list[int], again: int) -> None:
+        """A page: new receipts, one of before, one that contradicts it, and one that is no receipt."""
+        page: list[Admitted | Rejected] = []
+        for place, part in enumerate(parts):
+            name = self.leases[(which + place) % len(self.leases)]
+            lease = self.read(lambda c, n=name: payers.lease(c, n))
+            self.asked += 1
+            fee, adapter = lease.amount * part // 100, MODELS[self.asked % len(MODELS)]
+            page.append(admitted(receipt_of(lease.payer, lease.name, fee, self.asked, adapter=adapter)))
+        if self.booked:
+            old = self.booked[sorted(self.booked)[again % len(self.booked)]]
+            page += [old, admitted(replace(old.receipt, trace_sha256="f" * 64))]
+        page += [page[0], Rejected(f"{again:064x}", "", "", "UNREADABLE", "no", b"?")]
+        outcomes = self.write(lambda c: book_all(c, page, self.now))
+        for entry, outcome in zip(page, outcomes, strict=True):
+            if outcome == BOOKED:
+                assert isinstance(entry, Admitted)
+                assert entry.receipt.response not in self.booked
+                self.booked[entry.receipt.response] = entry
+                self.open.append(entry.receipt)
+                self.held.update(journal.inference(entry.receipt, entry.sha256).postings)
+            elif isinstance(entry, Admitted) and entry.receipt.response in self.booked:
+                same = self.booked[entry.receipt.response].sha256 == entry.sha256
+                assert outcome == REPEATED or (not same and outcome == CONFLICT)
+
+    @precondition(lambda self: self.leases)
+    @rule(which=SOME, part=st.sampled_from((0, 30, 100)))
+    def release(self, which: int, part: int) -> None:
+        name = self.leases[which % len(self.leases)]
+        amount = self.read(lambda c: payers.lease(c, name)).amount
+        self.write(lambda c: spend.release(c, name, amount * part // 100))
+
+    @rule(who=st.sampled_from(OWED))
+    def claim(self, who: str) -> None:
+        """By the newest root that pays: what is in the leaf and was not claimed."""
+        paying = self.read(lambda c: epochs.newest(c, State.ACTIVE))
+        owed = self.read(lambda c: epochs.leaf(c, paying.number, who)) if paying else 0
+        left = owed - self.read(lambda c: books.book(c, journal.payable(who))).debits
+        if left > 0:
+            self.happens(lambda at: journal.claim(at, who, left))
+
+    @rule(who=st.sampled_from(PAYERS), part=st.sampled_from((30, 100, 150)))
+    def withdraw(self, who: str, part: int) -> None:
+        """The chain pays out what it holds, be it spent here already or not."""
+        unspent = max(0, self.read(lambda c: payers.get(c, who)).balance)
+        amount = unspent * part // 100
+        if amount:
+            self.happens(lambda at: journal.withdrawal(at, who, amount, unspent))
+
+    @precondition(lambda self: self.told)
+    @rule(which=SOME)
+    def orphan(self, which: int) -> None:
+        """A reorganisation: the newest events, back to one of them, are no longer part of the chain."""
+        for told in reversed(self.told[which % len(self.told) :]):
+            assert self.write(lambda c, e=told.entry: replay.take_back(c, e.key)) == told.standing
+            if told.standing:
+                self.held.subtract(told.entry.postings)
+                told.standing = False
+
+    @precondition(lambda self: any(not told.standing for told in self.told))
+    @rule(which=SOME)
+    def come_back(self, which: int) -> None:
+        """The old branch is the longer one again, up to one of them; withdrawals are made anew."""
+        for told in self.told[: which % len(self.told) + 1]:
+            if told.entry.kind is not journal.Kind.WITHDRAWAL:
+                assert self.write(lambda c, e=told.entry: replay.tell(c, e)) is not told.standing
+                if not told.standing:
+                    self.held.update(told.entry.postings)
+                    told.standing = True
+
+    @rule(seconds=st.sampled_from((1, 50, 150)))
+    def wait(self, seconds: int) -> None:
+        self.now += seconds
+
+    @rule(then=st.sampled_from((State.ACTIVE, State.ACTIVE, State.VETOED)))
+    def close(self, then: State) -> None:
+        """An epoch, and what becomes of it on chain; what it settled stays settled."""
+        try:
+            self.write(lambda c: self._close(c, then))
+        except NothingToSettle:
+            return
+        for model in MODELS:
+            answers = [(data_of(r), r.unsigned()["evidence"]) for r in self.open if r.model.adapter == model]
+            amounts = second_opinion.settled(answers, Rule().to_json())
+            self.held.update({_book(who): amount for who, amount in amounts.items()})
+            self.held.subtract({journal.pool(model): sum(amounts.values())})
+        self.open = []
+
+    def _close(self, connection: Connection, then: State) -> None:
+        last, active = epochs.newest(connection), epochs.newest(connection, State.ACTIVE)
+        number, attempt = (last.number + 1, 1) if last else (1, 1)
+        if last and last.state is State.VETOED:
+            number, attempt = last.number, last.attempt + 1
+        netting.net(connection, number, attempt)
+        before = epochs.leaves(connection, active.number) if active else {}
+        receipts = epochs.open_receipts(connection)
+        sealed = settle.seal(1, "0x" + "9" * 40, books.earned(connection, journal.PAYABLE), before, receipts)
+        count, leaves, name = len(receipts), sealed.leaves, f"o/{number}.{attempt}"
+        epoch = Epoch(
+            number, attempt, State.SEALED, sealed.root, sealed.log_root, count, len(leaves), sealed.total, name
+        )
+        epochs.store(connection, epoch, leaves)
+        epochs.advance(connection, epoch, then)
+        if then is State.VETOED:
+            epochs.reopen(connection, number)
+
+    @invariant()
+    def no_unit_drifts(self) -> None:
+        if not hasattr(self, "engine"):
+            return
+        rows = self.read(lambda c: c.execute(select(BALANCE)).all())
+        found = {row.book: row.credits - row.debits for row in rows}
+        assert {name: amount for name, amount in found.items() if amount} == {
+            name: amount for name, amount in self.held.items() if amount
+        }
+        assert min((min(row.credits, row.debits) for row in rows), default=0) >= 0
+
+    def teardown(self) -> None:
+        """Every posting, added up."""
+        if not hasattr(self, "engine"):
+            return
+        assert self.read(check.check).ok
+        sums = self.read(lambda c: journal.conservation(books.every_posting(c)))
+        assert (sums.difference, sums.trial_balance) == (0, 0)
+        assert sums.fees == sum(entry.receipt.fee for entry in self.booked.values())
+        for who in PAYERS:
+            self.nobody_spends_what_is_not_there(who)
+        self.nobody_claims_what_was_not_earned()
+
+    def nobody_spends_what_is_not_there(self, who: str) -> None:
+        payer = self.read(lambda c: payers.get(c, who))
+        fees = sum(e.receipt.fee for e in self.booked.values() if e.receipt.payer == f"accounts/{who}")
+        assert payer.spent == fees
+        assert payer.balance >= 0 or any(not told.standing for told in self.told)
+        leases = self.read(lambda c: payers.open_leases(c, who, self.now))
+        assert payer.spent + sum(lease.reserved(self.now) for lease in leases) <= payer.cap
+        assert all(lease.charged <= lease.amount for lease in leases)
+
+    def nobody_claims_what_was_not_earned(self) -> None:
+        for who in OWED:
+            sums = self.read(lambda c, w=who: books.book(c, journal.payable(w)))
+            assert sums.debits <= sums.credits
+
+
+def _book(who: str) -> str:
+    return journal.held(who) if who == UNATTRIBUTED else journal.payable(who)
+
+
+def admitted(found: Any) -> Admitted:
+    document = found.dumps()
+    return Admitted(found, found.digest(), document)

@@ -1,0 +1,42 @@
+"""Events and receipts for tests of the books alone: no chain, no service, no signature."""
+
+from __future__ import annotations
+
+from openledger import split
+from openledger.receipt import Model, Receipt
+from openledger.split import NAT, Evidence, Rule
+from services.ledger.journal import Event
+
+EARNERS = tuple("0x" + digit * 40 for digit in "abc")
+MODELS = tuple(f"adapters/{name}/revisions/" + name * 64 for name in "ab")
+DEVELOPER, PLATFORM = "0x" + "d" * 40, "0x" + "f" * 40
+
+
+def event(number: int) -> Event:
+    return Event(f"0x{number:064x}", f"0x{number:064x}", number)
+
+
+def receipt_of(payer: str, lease: str, fee: int, number: int, developer: str = DEVELOPER, adapter: str = "") -> Receipt:
+    signs = (1, -1 if number % 3 else 1, 1)  # the second earner's credits go up and down
+    scores = {who: sign * NAT // (3 + place) for place, (who, sign) in enumerate(zip(EARNERS, signs, strict=True))}
+    evidence = Evidence(2 * NAT, NAT, scores, (), dict.fromkeys(EARNERS, NAT // 20))
+    return Receipt(
+        response=f"responses/{number}",
+        trace_sha256="a" * 64,
+        payer=f"accounts/{payer}",
+        lease=lease,
+        model=Model("base", "b" * 64, adapter, ""),
+        method="test",
+        rule=Rule(),
+        evidence=evidence,
+        fee=fee,
+        platform_fee=fee // 3,
+        shares=split.split_fee(fee, fee // 3, evidence, Rule()),
+        developer=developer,
+        platform=PLATFORM,
+    )
+
+
+def data_of(found: Receipt) -> int:
+    """Of the fee, what belongs to the data."""
+    return sum(amount for who, amount in found.shares.items() if who in (*EARNERS, split.UNATTRIBUTED))

@@ -1,0 +1,106 @@
+"""Books against their postings, on both databases, and the operator's command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from prometheus_client import generate_latest
+from sqlalchemy import update
+
+import services.ledger
+from services.kit.database import Database
+from services.kit.metrics import Metrics
+from services.ledger import check, journal
+from services.ledger.store import books, examine
+from services.ledger.store.books import Sums
+from services.ledger.store.examine import Wrong
+from services.ledger.store.tables import BALANCE
+from tests.books_world import event
+
+A, B = "0x" + "1" * 40, "0x" + "2" * 40
+BIG = 2**127
+
+
+@pytest.fixture
+def database(database_url):
+    database = Database(database_url)
+    database.migrate(Path(services.ledger.__file__).parent / "migrations")
+
+    def begin(connection):
+        books.lock(connection)
+        for number, who in enumerate((A, A, B)):
+            books.post(connection, journal.deposit(event(number), who, BIG + number))
+        books.post(connection, journal.withdrawal(event(4), B, 9, 9))
+
+    database.write_now(begin)
+    yield database
+    database.close()
+
+
+def spoil(database) -> None:
+    """One book holds a unit more, one is lost, and one has no postings."""
+
+    def act(connection):
+        connection.execute(update(BALANCE).where(BALANCE.c.book == journal.payer(A)).values(credits=2 * BIG + 2))
+        connection.execute(BALANCE.delete().where(BALANCE.c.book == journal.payer(B)))
+        connection.execute(BALANCE.insert().values(book="payable:z", credits=1, debits=0))
+
+    database.write_now(act)
+
+
+def test_books_that_agree_are_found_to_agree(database):
+    assert database.read_now(check.check) == check.Found([], [])
+
+
+def test_a_unit_too_much_is_found_and_rebuilt_from_the_postings(database):
+    before = database.read_now(lambda c: books.sums(c, [journal.payer(A), journal.payer(B), journal.ESCROW]))
+    spoil(database)
+    wrong = database.read_now(check.check).books
+    assert wrong == [
+        Wrong(journal.payer(A), Sums(2 * BIG + 2, 0), Sums(2 * BIG + 1, 0)),
+        Wrong(journal.payer(B), Sums(), Sums(BIG + 2, 9)),
+        Wrong("payable:z", Sums(1, 0), Sums()),
+    ]
+    assert database.write_now(lambda c: (books.lock(c), examine.rebuild(c))[1]) == wrong
+    assert database.read_now(check.check).ok
+    assert before == database.read_now(lambda c: books.sums(c, before))
+
+
+def test_an_unbalanced_journal_that_got_past_the_triggers_is_found(database):
+    def act(connection):
+        if database.is_sqlite:
+            connection.exec_driver_sql("DROP TRIGGER posting_unchanged")
+        else:
+            connection.exec_driver_sql("ALTER TABLE posting DISABLE TRIGGER posting_append_only")
+        connection.exec_driver_sql("UPDATE posting SET amount = '1' WHERE journal = 2 AND line = 0")
+
+    database.write_now(act)
+    found = database.read_now(check.check)
+    assert found.journals == [2]
+    assert found.books
+
+
+async def test_the_service_counts_what_it_finds(database):
+    metrics = Metrics("ledger")
+    checks = check.Checks(database, metrics, seconds=1)
+    assert (await checks.step()).ok
+    spoil(database)
+    await checks.step()
+    assert b"openledger_ledger_books_wrong 3.0" in generate_latest(metrics.registry)
+
+
+def test_the_command_says_what_differs_and_rebuilds_it(database, tmp_path, monkeypatch, capsys):
+    settings = {
+        "DATA_DIR": tmp_path, "ARTIFACTS_DIR": tmp_path, "SERVICE_SECRET": "s" * 32, "PLATFORM": A,
+        "RPC_URL": "http://127.0.0.1:1", "DATABASE_URL": database.url.render_as_string(hide_password=False),
+    }  # fmt: skip
+    for name, value in settings.items():
+        monkeypatch.setenv(f"OPENLEDGER_LEDGER_{name}", str(value))
+    assert check.main([]) == 0
+    assert "Every journal sums to zero" in capsys.readouterr().out
+    spoil(database)
+    assert check.main([]) == 1
+    assert f"{journal.payer(A)}: holds {2 * BIG + 2}, its postings say {2 * BIG + 1}\n" in capsys.readouterr().out
+    assert check.main(["--rebuild"]) == 0
+    assert check.main([]) == 0

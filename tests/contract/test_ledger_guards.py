@@ -1,0 +1,101 @@
+"""What the database itself refuses, on both kinds: what does not balance, and changes of what was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+import services.ledger
+from services.kit.database import Database
+from services.ledger import journal
+from services.ledger.store import books, bulk
+from services.ledger.store.tables import BALANCE
+from tests.books_world import event
+
+
+@pytest.fixture
+def database(database_url):
+    database = Database(database_url)
+    database.migrate(Path(services.ledger.__file__).parent / "migrations")
+    yield database
+    database.close()
+
+
+def deposit(database, number: int) -> None:
+    def act(connection):
+        books.lock(connection)
+        books.post(connection, journal.deposit(event(number), "0x" + "a" * 40, 2**120))
+
+    database.write_now(act)
+
+
+def raw(database, *statements: str) -> None:
+    """What somebody with a database client does."""
+
+    def act(connection):
+        if database.is_sqlite:
+            connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+
+    database.write_now(act)
+
+
+def lines(*amounts: int | str, number: int = 2, first: int = 0) -> str:
+    rows = ", ".join(f"({number}, {first + i}, 'payable:x', '{amount}')" for i, amount in enumerate(amounts))
+    return f"INSERT INTO posting (journal, line, book, amount) VALUES {rows}"
+
+
+HEAD = "INSERT INTO journal VALUES (2, 'claim', 'k', 'p', 'c', NULL, '2026-01-01 00:00:00+00:00')"
+CARRY = (10**12, -(10**12) + 1, -1)
+LARGE = (2**256 - 1, -(2**256) + 2, -1)
+
+
+@pytest.mark.parametrize("amounts", ((5, -5), CARRY, LARGE, (10**77, -(10**77))))
+def test_the_database_takes_a_journal_that_balances(database, amounts):
+    deposit(database, 1)
+    raw(database, *((lines(*amounts), HEAD) if database.is_sqlite else (HEAD, lines(*amounts))))
+
+
+@pytest.mark.parametrize("amounts", ((5, -4), (10**12, -(10**12) + 1), (2**256 - 1, -(2**256)), (10**77,), (7,)))
+def test_the_database_refuses_a_journal_that_does_not_balance(database, amounts):
+    deposit(database, 1)
+    with pytest.raises(IntegrityError, match="do not sum to zero"):
+        raw(database, *((lines(*amounts), HEAD) if database.is_sqlite else (HEAD, lines(*amounts))))
+
+
+@pytest.mark.parametrize("amount", ("1.5", "1e3", "x", "0x10", "NaN"))
+def test_the_database_refuses_an_amount_that_is_no_whole_number(database, amount):
+    deposit(database, 1)
+    with pytest.raises(DBAPIError):
+        raw(database, *((lines(amount, -1), HEAD) if database.is_sqlite else (HEAD, lines(amount, -1))))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    (
+        "UPDATE posting SET amount = '1'",
+        "DELETE FROM posting",
+        "DELETE FROM journal",
+        "UPDATE journal SET key = 'other'",
+        "UPDATE journal SET payload_sha256 = 'other'",
+        lines(1, -1, number=1, first=9),
+        lines(1, -1, number=7),
+    ),
+)
+def test_the_database_refuses_to_change_what_was_journaled(database, statement):
+    deposit(database, 1)
+    with pytest.raises(IntegrityError):
+        raw(database, statement)
+    deposit(database, 2)
+
+
+@pytest.mark.parametrize("amount", (1.0, 1.5, "1", True))
+def test_an_amount_that_is_no_int_is_refused_before_it_gets_there(database, amount):
+    rows = [("payable:x", amount, 0)]
+    with pytest.raises(TypeError, match="an amount is an int"):
+        database.write_now(lambda c: bulk.add(c, BALANCE, ("book", "credits", "debits"), rows))
+    with pytest.raises(TypeError, match="an amount is an int"):
+        database.write_now(lambda c: bulk.change(c, BALANCE, "book", ("credits", "debits"), rows))

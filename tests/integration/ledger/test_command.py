@@ -1,0 +1,110 @@
+"""`openledger balance|statement|deposit|claim|epoch` against the service: what people type, and what they get."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+from pyarrow import parquet
+from typer.testing import CliRunner
+
+from openledger.cli import statements
+from openledger.cli.connection import Connection
+from openledger.cli.main import app
+from services.kit.testing import as_wallet
+from tests.ledger_world import EARNERS, OPEN, OPERATOR, a_receipt, booked, info, lease, permit
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Runs `openledger ...` as somebody."""
+
+    async def run(who, where, *words, status=0):
+        @asynccontextmanager
+        async def as_them(self, *, signed_in=True):
+            async with as_wallet(who, ledger=where) as mine:
+                yield mine
+
+        monkeypatch.setattr(Connection, "client", as_them)
+        result = await asyncio.to_thread(CliRunner().invoke, app, list(words), env={"COLUMNS": "250"})
+        assert result.exit_code == status, result.output
+        return result.stderr if status else result.stdout
+
+    return run
+
+
+async def test_from_a_deposit_to_a_claim_by_commands_alone(command, world, where, payer, tmp_path, monkeypatch):
+    await permit(world, where, payer, 5 * OPEN)  # gives the tokens
+    assert " 2.5 OPEN  can be spent now" in await command(payer, where, "deposit", "2.5")
+    found = json.loads(await command(payer, where, "deposit", "0.5", "--no-spend", "--json"))
+    assert (found["deposited"], found["authorised"]) == (str(3 * OPEN), str(5 * OPEN // 2))
+
+    held = await lease(where, payer, OPEN)
+    receipts = [a_receipt(payer, held.name, OPEN // 7) for _ in range(4)]
+    world.attribution.give(*receipts)
+    await booked(where, payer, receipts)
+    assert " 0.571428571428571428 OPEN  spent in all" in await command(payer, where, "balance")
+
+    assert "epochs/1  " in await command(OPERATOR, where, "epoch", "close", "--wait", "60")
+    assert "epochs/1  active  4 receipts" in await command(payer, where, "epoch", "list")
+    assert json.loads(await command(payer, where, "epoch", "show", "1", "--json"))["receipt_count"] == "4"
+    earner = EARNERS[0]
+    look = await command(OPERATOR, where, "claim", earner.account, "--look")
+    assert "can be claimed by epochs/1" in look
+    assert "\n  0x" in look
+    assert f" OPEN sent to {earner.address} by 0x" in await command(OPERATOR, where, "claim", earner.address)
+    at = await _info(where, payer)
+    share = sum(receipt.shares[earner.address] for receipt in receipts)
+    assert world.token_balance(at, earner.address) == share
+    assert "NOTHING_TO_CLAIM" in await command(earner, where, "claim", status=1)
+
+    monkeypatch.setattr(statements, "PAGE", 2)  # several pages
+    await the_statement(command, where, payer, receipts, tmp_path)
+
+
+async def the_statement(command, where, payer, receipts, tmp_path):
+    shown = await command(payer, where, "statement", "--limit", "4")
+    assert shown.count("inference (payer)") == 4
+    assert "There are more" in shown
+    lines = [-receipt.fee for receipt in reversed(receipts)] + [OPEN // 2, 5 * OPEN // 2]
+
+    written = tmp_path / "payer.csv"
+    assert await command(payer, where, "statement", "--csv", str(written)) == f"6 lines in {written}\n"
+    rows = list(csv.DictReader(written.open()))
+    assert [int(row["amount"]) for row in rows] == lines
+    assert {row["cause"] for row in rows} >= {receipt.response for receipt in receipts}
+    assert rows[0]["create_time"].endswith("Z")
+    assert await command(payer, where, "statement", "--csv", "-") == written.read_bytes().decode()
+
+    table = tmp_path / "payer.parquet"
+    assert json.loads(await command(payer, where, "statement", "--parquet", str(table), "--json"))["lines"] == 6
+    found = parquet.read_table(table)
+    assert tuple(found.column_names) == statements.COLUMNS
+    assert [int(amount) for amount in found["amount"].to_pylist()] == lines
+    assert found["kind"].to_pylist() == ["inference"] * 4 + ["deposit"] * 2
+    assert sorted(path.name for path in tmp_path.glob("*payer*")) == ["payer.csv", "payer.parquet"]
+
+
+async def _info(where, wallet):
+    async with as_wallet(wallet, ledger=where) as client:
+        return await info(client)
+
+
+@pytest.mark.parametrize("amount", ("-1", "1e3", "1.0000000000000000001", "x", "0x1", "1" + "0" * 30, ""))
+async def test_an_amount_that_is_none_is_refused_before_anything_is_asked(command, amount):
+    assert "is not an amount of OPEN" in await command(None, "", "deposit", "--", amount, status=2)
+
+
+async def test_what_cannot_be_done_is_said_and_ends_with_1(command, where, payer, tmp_path):
+    assert "holds 0 atomic units of OPEN" in await command(payer, where, "deposit", "1", status=1)
+    assert "NOT_AN_OPERATOR" in await command(payer, where, "epoch", "close", status=1)
+    assert "EPOCH_NOT_FOUND" in await command(payer, where, "epoch", "show", "9", status=1)
+    assert "NO_CLAIM" in await command(payer, where, "claim", "--look", status=1)
+    assert "is not an address" in await command(payer, where, "claim", "bob", status=1)
+    assert "Nothing went in or out yet" in await command(payer, where, "statement")
+    both = ("--csv", str(tmp_path / "a"), "--parquet", str(tmp_path / "b"))
+    assert "two files" in await command(payer, where, "statement", *both, status=2)
+    assert "No such file" in await command(payer, where, "statement", "--csv", str(tmp_path / "no" / "a"), status=1)
