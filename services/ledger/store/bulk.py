@@ -77,7 +77,7 @@ class _Texts(TypeDecorator[list[str]]):
         return value if dialect.name == "postgresql" else json.dumps(value)
 
 
-class _Among(FunctionElement[bool]):
+class _Among(FunctionElement[Any]):
     inherit_cache = True
     # Not Boolean: SQLAlchemy would write "= 1" after it, and SQLite would then look at every row instead of the index.
     type = NullType()
