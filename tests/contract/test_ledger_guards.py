@@ -1,17 +1,18 @@
-"""What the database itself refuses, on both kinds: what does not balance, and changes of what was written."""
+"""What the database itself refuses, on both kinds, and that many rows are written and found as they should be."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 import services.ledger
 from services.kit.database import Database
 from services.ledger import journal
 from services.ledger.store import books, bulk
-from services.ledger.store.tables import BALANCE
+from services.ledger.store.tables import BALANCE, JOURNAL, LEASE, PAYER, REJECTED
 from tests.books_world import event
 
 
@@ -99,3 +100,21 @@ def test_an_amount_that_is_no_int_is_refused_before_it_gets_there(database, amou
         database.write_now(lambda c: bulk.add(c, BALANCE, ("book", "credits", "debits"), rows))
     with pytest.raises(TypeError, match="an amount is an int"):
         database.write_now(lambda c: bulk.change(c, BALANCE, "book", ("credits", "debits"), rows))
+
+
+@pytest.mark.parametrize("column", (BALANCE.c.book, JOURNAL.c.key, REJECTED.c.sha256, PAYER.c.address, LEASE.c.payer))
+def test_rows_are_found_by_an_index_however_many_are_asked_for(database, column):
+    query = select(column).where(bulk.among(column, ["x", "y"]))
+    written = query.compile(dialect=database._reader.dialect, compile_kwargs={"render_postcompile": True})
+    given = '["x"]' if database.is_sqlite else ["x"]
+
+    def plan(connection):
+        if not database.is_sqlite:
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+            connection.exec_driver_sql("SET LOCAL enable_bitmapscan = off")
+        explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
+        values = (given,) if database.is_sqlite else {next(iter(written.params)): given}
+        return str(connection.exec_driver_sql(explain + str(written), values).all())
+
+    found = database.read_now(plan)
+    assert "SEARCH" in found if database.is_sqlite else "Index" in found, found

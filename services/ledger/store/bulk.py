@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from sqlalchemy import ARRAY, Boolean, Column, ColumnElement, Connection, Table, Text, literal
+from sqlalchemy import ARRAY, Column, ColumnElement, Connection, Table, Text, literal
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import NullType, TypeDecorator
 
 from services.kit.database import Amount
 
@@ -77,9 +77,10 @@ class _Texts(TypeDecorator[list[str]]):
         return value if dialect.name == "postgresql" else json.dumps(value)
 
 
-class _Among(FunctionElement[bool]):
+class _Among(FunctionElement[Any]):
     inherit_cache = True
-    type = Boolean()
+    # Not Boolean: SQLAlchemy would write "= 1" after it, and SQLite would then look at every row instead of the index.
+    type = NullType()
 
 
 @compiles(_Among, "postgresql")

@@ -48,5 +48,5 @@ def test_no_unit_drifts_on_postgresql(postgres_cluster: str) -> None:
             pass
 
         OnPostgresql.store = staticmethod(lambda: store)
-        tell(OnPostgresql, 500)
+        tell(OnPostgresql, 200, STEPS_OF_MANY)
         store.engine.dispose()
