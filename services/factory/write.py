@@ -5,6 +5,7 @@ The same run gives the same bytes; there are no times in them. This module does 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from safetensors.torch import save
 
 from openledger import adapters, canonical
 from openledger.influence import index
+from openledger.influence.lora import Adapter
 from services.factory.data import Example
 from services.factory.training_run import TrainingRun
 
@@ -27,16 +29,21 @@ def folder(
     """Write a run; returns the names of its files, and the contribution index's root in hex."""
     out.mkdir(parents=True, exist_ok=True)
     root = index_file(out, run)
-    tensors = {name: tensor.clone() for name, tensor in run.adapter.tensors.items()}
     contents = (
         canonical.dumps(run.adapter.config.to_json()),
-        save(tensors, metadata={"format": "pt"}),
+        adapter(run.adapter),
         canonical.dumps(metrics),
         canonical.dumps(training(run, held_out)),
     )
     for name, content in zip((name for name in FILES if name != INDEX), contents, strict=True):
         (out / name).write_bytes(content)
     return FILES, root
+
+
+def adapter(trained: Adapter) -> bytes:
+    """Its weights as PEFT's file."""
+    tensors = {name: tensor.clone() for name, tensor in trained.tensors.items()}
+    return save(tensors, metadata={"format": "pt"})
 
 
 def index_file(out: Path, run: TrainingRun) -> str:
@@ -61,14 +68,17 @@ def training(run: TrainingRun, held_out: Sequence[Example]) -> dict[str, Any]:
     """Who was in which step, and what each step showed: enough to train again without somebody.
 
     ``records`` lists what was trained on, in the order that ``batches`` counts; a canary's contributor is "".
-    ``kept_step``: after which step the adapter was taken.
+    ``kept_step``: after which step the adapter was taken. ``losses`` has null for a step without a record. ``sizes``,
+    where records were taken out of the batches and weigh 0: how many each step's loss is a mean over.
     """
+    left_out = run.sizes != list(map(len, run.plan))
     return {
         "version": TRAINING_VERSION,
         "records": [[example.record, example.contributor] for example in run.training],
         "held_out": [[example.record, example.contributor] for example in held_out],
         "batches": run.plan,
-        "losses": run.history.losses,
+        "losses": [loss if math.isfinite(loss) else None for loss in run.history.losses],
         "kept_step": run.done,
         "evaluations": [list(entry) for entry in run.history.evaluations],
+        **({"sizes": run.sizes} if left_out else {}),
     }
