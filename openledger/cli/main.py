@@ -18,6 +18,7 @@ from openledger.cli import doctor as doctor_checks
 from openledger.cli.audit import audit
 from openledger.cli.explain import explain
 from openledger.cli.finetune import app as finetune
+from openledger.cli.unlearn import app as unlearn
 from openledger.cli.verify import verify
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ app.command("verify")(verify)
 app.command("audit")(audit)
 app.command("explain")(explain)
 app.add_typer(finetune, name="finetune")
+app.add_typer(unlearn, name="unlearn")
 
 Folder = Annotated[Path, typer.Option("--data", help="The installation's folder.")]
 FirstPort = Annotated[
