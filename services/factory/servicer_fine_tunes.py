@@ -48,6 +48,9 @@ class FineTuneMethods:
         self, request: pb.EstimateFineTuneRequest, context: grpc.aio.ServicerContext
     ) -> pb.FineTuneEstimate:
         run = run_from(_spec(request), request.run_file, "" if request.run_file else UNNAMED, self._w.precision)
+        if run.replaces is not None:
+            what = f"the run of {run.replaces.revision} taken again"
+            raise precondition("IS_REPLACEMENT", f"it is {what}, and takes what that took: see its fine-tune")
         admitted = await self._w.admission.admit(run)
         async with self._estimates:
             estimate = await self._w.estimator.estimate(admitted)

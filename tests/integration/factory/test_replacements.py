@@ -150,6 +150,8 @@ async def test_a_replacement_is_changed_by_nobody(client, base):
     clone = pb.CloneFineTuneRequest(name=job.name, changes=changes, request_id=request_id())
     await refused(client.call(client.factory.CloneFineTune, clone), "IS_REPLACEMENT", PRECONDITION)
     file = (await client.call(client.factory.ExportFineTune, pb.ExportFineTuneRequest(name=job.name))).content
+    guess = client.call(client.factory.EstimateFineTune, pb.EstimateFineTuneRequest(run_file=file))
+    await refused(guess, "IS_REPLACEMENT", PRECONDITION)
     other = pb.CreateFineTuneRequest(run_file=file.replace("rank: 4", "rank: 2"), request_id=request_id())
     refusal = await refused(client.call(client.factory.CreateFineTune, other), "CANNOT_REPLACE", PRECONDITION)
     assert "leave replaces out" in refusal.message
