@@ -3,8 +3,8 @@
 A revision's name is the SHA-256 of this document's canonical JSON. It holds no timestamps and no paths: the same
 data, base and specification give the same document, signed by the factory that made it. ``parse`` trusts nothing, and
 checks the signature; whether the signer's word counts is its caller's to say. Manifests of version 1, which have no
-signature and no terms, and of version 2, which have no private files, stay valid. This module reads no files and checks
-no digest against one.
+signature and no terms, of version 2, which have no private files, and of version 3, which replace nothing, stay valid.
+This module reads no files and checks no digest against one.
 """
 
 from __future__ import annotations
@@ -14,9 +14,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from openledger import canonical, signed_document
-from openledger.manifest_rules import FILES, VERSION_1, VERSION_2, VERSION_3, ManifestError, check
+from openledger.manifest_rules import FILES, VERSION_1, VERSION_2, VERSION_3, VERSION_4, ManifestError, check
 
-__all__ = ["FILES", "Attribution", "Base", "LineageManifest", "ManifestError", "Snapshot", "from_json", "parse", "sign"]
+__all__ = [
+    "FILES",
+    "Attribution",
+    "Base",
+    "LineageManifest",
+    "ManifestError",
+    "Replaces",
+    "Snapshot",
+    "from_json",
+    "parse",
+    "sign",
+]
 
 MAX_BYTES = 16 * 2**20
 
@@ -47,13 +58,21 @@ class Attribution:
 
 
 @dataclass(frozen=True)
+class Replaces:
+    """A revision whose run this one takes again, and the lower-case addresses of whom it leaves out, sorted."""
+
+    revision: str
+    without: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class LineageManifest:
     """files: name -> SHA-256; contributors: lower-case address -> records trained on; spec, metrics: JSON objects.
 
     From ``licence`` on: version 2 alone, as soon as there is a licence. ``evaluation`` is the SHA-256 of the one of
     the files that reports what was measured before publishing, "" for none; ``signer`` is a lower-case address.
     ``private_files``: name -> SHA-256 of what belongs to the revision and is never published, since people's texts
-    are in it; version 3, as soon as there is one.
+    are in it; version 3, as soon as there is one. ``replaces``: version 4, as soon as there is one.
     """
 
     adapter: str
@@ -73,11 +92,12 @@ class LineageManifest:
     signer: str = ""
     signature: str = ""
     private_files: Mapping[str, str] = field(default_factory=dict)
+    replaces: Replaces | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The document."""
         document = {
-            "version": VERSION_3 if self.private_files else VERSION_2 if self.licence else VERSION_1,
+            "version": self._version(),
             "adapter": self.adapter,
             "base": vars(self.base),
             "files": dict(self.files),
@@ -93,9 +113,16 @@ class LineageManifest:
             document["attributions"] = [vars(attribution) for attribution in self.attributions]
             later = ("licence", "use", "evaluation", "signer", "signature")
             document |= {name: getattr(self, name) for name in later}
-        if self.private_files:
+        if self.private_files or self.replaces:
             document["private_files"] = dict(self.private_files)
+        if self.replaces:
+            document["replaces"] = {"revision": self.replaces.revision, "without": list(self.replaces.without)}
         return document
+
+    def _version(self) -> str:
+        if self.replaces:
+            return VERSION_4
+        return VERSION_3 if self.private_files else VERSION_2 if self.licence else VERSION_1
 
     def to_bytes(self) -> bytes:
         """Canonical JSON. Raises ManifestError where a field is not valid; does not check the signature."""
@@ -160,4 +187,7 @@ def from_json(document: Any) -> LineageManifest:
     fields["snapshots"] = tuple(Snapshot(**entry) for entry in document["snapshots"])
     if "attributions" in fields:
         fields["attributions"] = tuple(Attribution(**entry) for entry in document["attributions"])
+    if "replaces" in fields:
+        replaced = document["replaces"]
+        fields["replaces"] = Replaces(replaced["revision"], tuple(replaced["without"]))
     return LineageManifest(**fields)

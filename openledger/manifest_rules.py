@@ -1,8 +1,9 @@
 """What every field of a lineage manifest must be, for documents that nobody vouches for.
 
-Three versions are read: `openledger.adapter.v1`; `openledger.adapter.v2`, which adds licence, attributions, use,
-evaluation, further files and a signature; and `openledger.adapter.v3`, which adds private files.  Knows nothing of
-where the document is from or what its digests stand for.
+Four versions are read: `openledger.adapter.v1`; `openledger.adapter.v2`, which adds licence, attributions, use,
+evaluation, further files and a signature; `openledger.adapter.v3`, which adds private files; and
+`openledger.adapter.v4`, which adds what it replaces.  Knows nothing of where the document is from or what its digests
+stand for.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-VERSION_1, VERSION_2, VERSION_3 = (f"openledger.adapter.v{number}" for number in (1, 2, 3))
+VERSION_1, VERSION_2, VERSION_3, VERSION_4 = (f"openledger.adapter.v{number}" for number in (1, 2, 3, 4))
 FILES = ("adapter_config.json", "adapter_model.safetensors", "contribution_index.safetensors")
 MAX_DEPTH, MAX_FILES = 16, 64
 USES = ("commercial", "non-commercial")
 
+REVISION = re.compile(r"adapters/([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)/revisions/[0-9a-f]{64}")
 ADDRESS = re.compile(r"0x[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 ADAPTER = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -43,7 +45,8 @@ FIELDS_2: dict[str, type] = FIELDS_1 | {
     "signature": str,
 }
 FIELDS_3: dict[str, type] = FIELDS_2 | {"private_files": dict}
-FIELDS = {VERSION_1: FIELDS_1, VERSION_2: FIELDS_2, VERSION_3: FIELDS_3}
+FIELDS_4: dict[str, type] = FIELDS_3 | {"replaces": dict}
+FIELDS = {VERSION_1: FIELDS_1, VERSION_2: FIELDS_2, VERSION_3: FIELDS_3, VERSION_4: FIELDS_4}
 
 
 class ManifestError(ValueError):
@@ -75,6 +78,9 @@ def check(document: Any) -> None:
     _terms(document)
     if version == VERSION_3:
         _private_files(document["private_files"])
+    if version == VERSION_4:
+        _named(document["private_files"], "private_files")
+        _replaces(document)
 
 
 def _require(condition: object, field: str, rule: str) -> None:
@@ -120,6 +126,19 @@ def _more_files(value: dict[Any, Any]) -> None:
 def _private_files(value: dict[Any, Any]) -> None:
     _require(value, "private_files", "must not be empty: a manifest without them is of version 2")
     _named(value, "private_files")
+
+
+def _replaces(document: dict[str, Any]) -> None:
+    value = document["replaces"]
+    _shape(value, {"revision": str, "without": list}, "replaces")
+    found = REVISION.fullmatch(value["revision"])
+    _require(found and found[1] == document["adapter"], "replaces.revision", "must be a revision of the same adapter")
+    without = value["without"]
+    addresses = all(isinstance(who, str) and ADDRESS.fullmatch(who) for who in without)
+    _require(without and addresses, "replaces.without", "must be lower-case 0x addresses")
+    _require(without == sorted(set(without)), "replaces.without", "must be sorted, each address once")
+    trained = sorted(set(without) & set(document["contributors"]))
+    _require(not trained, "contributors", f"must not have those who are left out: {', '.join(trained)[:100]}")
 
 
 def _named(value: dict[Any, Any], where: str) -> None:

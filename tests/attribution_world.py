@@ -164,6 +164,8 @@ class Peers(
 
     messages: list[openlora_pb2.Trace] = field(default_factory=list)
     epoch: str = "first"
+    scramble: bool = False
+    """Whether traces come in the wrong order."""
     rule: Rule = RULE
     rule_sha256: str = ""
     issuer: TestIssuer = field(default_factory=TestIssuer)
@@ -192,11 +194,11 @@ class Peers(
         self.reads.append(after)
         while len(self.messages) <= after and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.02)
-        page = self.messages[after : after + request.max_entries]
+        page = list(enumerate(self.messages[after : after + request.max_entries], start=after + 1))
         return openlora_pb2.ReadTracesResponse(
             entries=[
                 openlora_pb2.TraceEntry(offset=offset, trace=message)
-                for offset, message in enumerate(page, start=after + 1)
+                for offset, message in (page[::-1] if self.scramble else page)
             ],
             high_watermark=len(self.messages),
             log_epoch=self.epoch,

@@ -65,7 +65,9 @@ def _all_records(count: int, contributors: int) -> list[SourceRecord]:
         fields = {"question": f"letter {leaf}?", "answer": letter * 3}
         salt = hashlib.sha256(b"salt %d" % leaf).digest()
         name = f"datanets/letters/records/r{leaf:04d}"
-        made.append(SourceRecord(leaf, name, address(1 + leaf % contributors), fields, "a test", salt))
+        who = address(1 + leaf % contributors)
+        leaf_hash = records.commitment(salt, records.canonical_bytes(who, fields, "a test"))
+        made.append(SourceRecord(leaf, name, who, fields, "a test", salt, commitment=leaf_hash))
     return made
 
 
@@ -104,6 +106,11 @@ class Datanet(datanet_pb2_grpc.DatanetServiceServicer):
     def corrupt(self, leaf: int, **changes: Any) -> None:
         """Change a record after the snapshot was frozen."""
         self.records[leaf] = replace(self.records[leaf], **changes)
+
+    def erase(self, leaf: int) -> str:
+        """Only a tombstone stays of a record: no fields, no salt.  Returns its name."""
+        self.corrupt(leaf, fields={}, source="", salt=b"")
+        return self.records[leaf].name
 
     def corrupt_name(self, snapshot: str, leaf: int, name: str) -> None:
         """Give a record another name, which its snapshot's root does not cover."""
@@ -144,6 +151,7 @@ class Datanet(datanet_pb2_grpc.DatanetServiceServicer):
                         fields=r.fields,
                         source=r.source,
                         salt=r.salt,
+                        commitment=r.commitment,
                     )
                     for r in batch
                 ]

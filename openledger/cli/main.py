@@ -20,6 +20,7 @@ from openledger.cli.audit import audit
 from openledger.cli.default_group import DefaultGroup
 from openledger.cli.explain import explain
 from openledger.cli.finetune import app as finetune
+from openledger.cli.unlearn import app as unlearn
 from openledger.cli.verify import verify
 from openledger.cli.verify_epoch import verify_epoch
 
@@ -46,6 +47,7 @@ app.add_typer(finetune, name="finetune")
 for command in (money.balance, money.statement, money.deposit, money.claim):
     app.command()(command)
 app.add_typer(money.epoch, name="epoch")
+app.add_typer(unlearn, name="unlearn")
 
 Folder = Annotated[Path, typer.Option("--data", help="The installation's folder.")]
 FirstPort = Annotated[

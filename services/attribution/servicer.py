@@ -13,10 +13,11 @@ from openledger import receipt as receipts
 from openledger.attribution.v1 import attribution_pb2 as pb
 from openledger.attribution.v1 import attribution_pb2_grpc
 from openledger.receipt import Receipt
-from services.attribution import servicer_explain, store
+from services.attribution import servicer_contribution, servicer_explain, store
 from services.attribution.desk import Desk
 from services.attribution.explain import Explainer
 from services.attribution.model_audit import model_audit
+from services.attribution.servicer_contribution import ContributionMethods
 from services.attribution.servicer_explain import ExplainMethods
 from services.attribution.store import DeadLetter, StoredReceipt
 from services.kit import call
@@ -33,16 +34,18 @@ ACCESS = {
     "ListDeadLetters": ACCOUNTS,
     "GetModelAudit": PUBLIC,
     **servicer_explain.ACCESS,
+    **servicer_contribution.ACCESS,
 }
 _PAGE, _WATCH_SECONDS = 50, 20.0
 _MAX_NUMBER = 2**63 - 1
 
 
-class AttributionServicer(ExplainMethods, attribution_pb2_grpc.AttributionServiceServicer):
+class AttributionServicer(ExplainMethods, ContributionMethods, attribution_pb2_grpc.AttributionServiceServicer):
     """proto/openledger/attribution/v1."""
 
     def __init__(self, desk: Desk, explainer: Explainer) -> None:
         ExplainMethods.__init__(self, desk, explainer)
+        ContributionMethods.__init__(self, desk)
 
     async def GetReceipt(self, request: pb.GetReceiptRequest, context: grpc.aio.ServicerContext) -> pb.Receipt:
         return _receipt(*await self._desk.concerning(request.name, request.wait_seconds))

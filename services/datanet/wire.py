@@ -130,6 +130,7 @@ def snapshot_record(leaf: int, value: Record, content: Content) -> pb.SnapshotRe
         fields=content.fields,
         source=content.source,
         salt=content.salt,
+        commitment=value.commitment,
     )
 
 

@@ -51,7 +51,7 @@ async def assemble(config: FactoryConfig) -> Assembly:
     gatherer = Gatherer(database, source, records)
     tariff = Tariff(config.price_per_1k_tokens, config.max_seconds, _memory(config), config.at_once)
     precision = fastest_precision() if config.precision == "fastest" else config.precision
-    private = PrivateFiles(config.private_root)
+    private, executor = PrivateFiles(config.private_root), _executor(config)
     workshop = Workshop(
         database=database,
         admission=admission,
@@ -59,12 +59,12 @@ async def assemble(config: FactoryConfig) -> Assembly:
         records=records,
         private=private,
         artifacts=ArtifactStore(config.artifacts_dir),
+        find=executor.find,
         bell=bell,
         workers=config.executor_root,
         threads=config.threads,
         precision=precision,
     )
-    executor = _executor(config)
     limits = Limits(config.max_read_seconds, config.max_seconds, config.at_once)
     withheld = PrivateWork(database, executor, private, key, config.record_sketches)
     runner = Runner(database, admission, gatherer, executor, withheld, bell, limits, key)

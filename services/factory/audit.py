@@ -29,7 +29,7 @@ FEWEST_POINTS = 3
 """Of two points every order is right or wrong altogether."""
 MOST_RECORDS = 256
 """Each costs a gradient, and 2,000 resamples of ranks; more would hardly narrow an interval over tens of models."""
-_DIGITS = 4
+_DIGITS, _RISE_DIGITS = 4, 9
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -88,6 +88,14 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class Rise:
+    """Of a mean loss, in nats a token, with its standard error over the records."""
+
+    mean: float
+    error: float
+
+
+@dataclass(frozen=True)
 class Audit:
     """Everything, as it is published (docs/audit.md)."""
 
@@ -111,6 +119,8 @@ class Audit:
     steps: int
     training: str
     """SHA-256 of training.json, which has the order of the records."""
+    rises: tuple[Rise, ...] = ()
+    """Of the held-out records' mean loss without each contributor, in their order, where each was left out once."""
     version: str = VERSION
 
     def to_bytes(self) -> bytes:
@@ -135,6 +145,22 @@ def draw(held_out: int, seed: int) -> list[int]:
     drawn = np.random.default_rng(seed).permutation(held_out)[:MOST_RECORDS]
     places: list[int] = np.sort(drawn).tolist()
     return places
+
+
+def rises(everybody: Floats, left_out: Floats) -> tuple[Rise, ...]:
+    """everybody: [1, Q]; left_out: [C, Q].  () where nobody was left out, or no record has a finite loss everywhere."""
+    if not len(everybody) or not len(left_out):
+        return ()
+    change = left_out - everybody
+    change = change[:, np.isfinite(change).all(0)]
+    count = change.shape[1]
+    if count == 0:
+        return ()
+    errors = change.std(axis=1) / np.sqrt(max(count - 1, 1))
+    return tuple(
+        Rise(round(float(mean), _RISE_DIGITS), round(float(error), _RISE_DIGITS))
+        for mean, error in zip(change.mean(axis=1), errors, strict=True)
+    )
 
 
 def _varies(masks: Bools) -> bool:

@@ -70,6 +70,7 @@ def _document(job: FineTune) -> dict[str, Any]:
         "snapshots": [f"{pin.name} {pin.root}" for pin in job.snapshots],
         "training": training,
         "threads": job.threads,
+        **({"replaces": {**vars(job.replaces), "without": list(job.replaces.without)}} if job.replaces else {}),
     }
 
 

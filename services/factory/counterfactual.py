@@ -1,7 +1,8 @@
 """Train again as if some contributors had not been there: same initial weights, same batches, their records weigh 0.
 
-What results differs from the run itself by their data alone. The frozen trunk's activations are computed once and
-shared by all of these trainings. This module does not know what the models are compared for.
+What results differs from the run itself by their data alone: it takes the run's own steps, and without leaving anybody
+out it comes to the run's own weights, bit by bit. The frozen trunk's activations are computed once and shared by all of
+these trainings. This module does not know what the models are compared for.
 """
 
 from __future__ import annotations
@@ -10,26 +11,22 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
-from openledger.influence.lora import attached
-from openledger.influence.shadow import AdamW, Batch, ShadowTrajectories
 from services.factory.data import Example
-from services.factory.passes import Trunk, batch_gradient, evaluate
-from services.factory.progress import Diverged
-from services.factory.schedule import batches, learning_rate
+from services.factory.passes import Trunk
+from services.factory.schedule import Plan
 from services.factory.spec import FineTuneSpec
-from services.factory.training_run import initial
+from services.factory.training_run import TrainingRun
 
 
 class Retraining:
     """Trains on the same examples with other members, time and again."""
 
-    def __init__(self, spec: FineTuneSpec, trunk: Trunk, training: Sequence[Example]) -> None:
-        """trunk: with the examples' activations prepared."""
+    def __init__(self, spec: FineTuneSpec, trunk: Trunk, training: Sequence[Example], plan: Plan | None = None) -> None:
+        """trunk: with the examples' activations prepared.  plan: the run's, where it left somebody out itself."""
         self.spec, self.trunk, self.training = spec, trunk, training
-        self.plan = batches(spec, len(training))
+        self.plan = plan or Plan.of(spec, len(training))
 
     def run(
         self, without: Collection[str], queries: Sequence[Example] = (), steps: int | None = None
@@ -38,21 +35,20 @@ class Retraining:
 
         steps: stop after so many; None: at the end of the schedule.  Raises Diverged.
         """
-        adapter, theta = initial(self.spec, self.trunk.decoder)
-        optimizer = AdamW(weight_decay=self.spec.weight_decay, clip_norm=self.spec.clip_norm)
-        trajectory = ShadowTrajectories([len(theta)], 0, optimizer)
-        nobody = torch.zeros(0, len(theta))
-        with attached(self.trunk.decoder.model, adapter) as maps:
-            weights = [linear.weight for linear in maps.values()]
-            for number, members in enumerate(self.plan[:steps]):
-                kept = [self.training[i] for i in members if self.training[i].contributor not in without]
-                gradient = batch_gradient(self.trunk, weights, kept, len(members), self.spec.precision)
-                rate = learning_rate(self.spec, number, len(self.plan))
-                trajectory.step(theta, Batch(gradient[None], [[]], nobody, []), rate)
-            if not bool(torch.isfinite(theta).all()):
-                raise Diverged("the weights are no longer finite numbers: lower the learning rate")
-            losses, _ = evaluate(self.trunk, queries)
-        return theta, losses
+        run = self.trained(without, steps)
+        with run.attached():
+            losses, _ = run.evaluate(queries)
+        return run.theta, losses
+
+    def trained(self, without: Collection[str], steps: int | None = None) -> TrainingRun:
+        """The run without those contributors, which follows nobody, after so many steps.  Raises Diverged."""
+        kept = [i for i, example in enumerate(self.training) if example.contributor not in without]
+        examples, plan = [self.training[i] for i in kept], self.plan.left(kept)
+        run = TrainingRun(self.spec, self.trunk.decoder, examples, None, plan, self.trunk)
+        with run.attached():
+            for _ in plan.batches[:steps]:
+                run.step()
+        return run
 
 
 def halves(contributors: int, count: int, seed: int) -> npt.NDArray[np.bool_]:

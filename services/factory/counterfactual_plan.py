@@ -58,6 +58,12 @@ def trunk(run: Shard) -> Shard:
     return Shard(f"{TASKS}:trunk", run.arguments)
 
 
+def training_without(run: Shard, without: Sequence[str], steps: int, *, frozen: bool) -> Shard:
+    """One training again.  run, steps and frozen: as `plan` takes them."""
+    given = {**run.arguments, "steps": steps, "trunk": trunk(run).digest() if frozen else ""}
+    return Shard(f"{TASKS}:retrain", given | {"without": list(without)})
+
+
 def plan(
     run: Shard,
     spec: FineTuneSpec,
@@ -74,10 +80,9 @@ def plan(
     """
     people = sorted(contributors)
     below = trunk(run) if frozen else None
-    given = {**run.arguments, "steps": steps, "trunk": below.digest() if below else ""}
 
     def retraining(without: Sequence[str]) -> Shard:
-        return Shard(f"{TASKS}:retrain", given | {"without": list(without)})
+        return training_without(run, without, steps, frozen=frozen)
 
     everybody = [retraining(())] if spec.leave_one_out else []
     left_out = [retraining([who]) for who in people] if spec.leave_one_out else []

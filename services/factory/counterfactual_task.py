@@ -9,6 +9,7 @@ arguments give the same files.  They keep nothing between attempts: a worker tha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from openledger import canonical
 from openledger.artifacts import file_sha256
 from openledger.influence import counterfactual, index
 from openledger.influence.decoder import Decoder
@@ -26,7 +28,7 @@ from openledger.influence.index import ContributionIndex
 from openledger.influence.lora import attached
 from openledger.influence.quantize import NAT
 from openledger.influence.score import scores
-from services.factory import audit, inputs
+from services.factory import audit, inputs, write
 from services.factory.audit import FITTED, FITTED_INDEX, LEFT_OUT, LEFT_OUT_INDEX, PAID, Floats, Retrained
 from services.factory.counterfactual import Retraining
 from services.factory.data import Example
@@ -56,13 +58,13 @@ def retrain(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
     """Train without some contributors, and measure the held-out records.
 
     arguments: the fine-tune's own, with trunk (digest, or "" where no layer is frozen), steps, and without (addresses).
-    Leaves theta [P] and losses [Q].  Raises Diverged.
+    Leaves theta [P] and losses [Q]; says the SHA-256 of the adapter that theta is.  Raises Diverged.
     """
     given = inputs.load(arguments)
     training, held_out = given.split()
     without = arguments["without"]
     try:
-        theta, losses = _trained(given, arguments, context)
+        theta, losses, adapter = _trained(given, arguments, context)
     except Diverged as error:
         whom = f"{len(without)} contributors" if len(without) > 1 else "".join(without) or "leaving anybody out"
         raise Diverged(f"trained again without {whom}: {error}; or ask for no trainings again") from error
@@ -70,7 +72,7 @@ def retrain(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
         losses = _served(given, theta, held_out)
     with inputs.room_in(context.output):
         save_file({"theta": theta, "losses": losses}, context.output / RETRAINED)
-    return {"records": sum(example.contributor not in without for example in training)}
+    return {"records": sum(example.contributor not in without for example in training), "adapter_sha256": adapter}
 
 
 def fit(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
@@ -90,7 +92,9 @@ def fit(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
     masks = masks.reshape(len(files["halves"]), len(paid.header.contributors))
     held_out = given.split()[1]
     asked = audit.draw(len(held_out), given.spec.seed)
-    everybody, left_out, half = (_losses(files[name], len(held_out))[:, asked] for name in files)
+    losses = {name: _losses(files[name], len(held_out)) for name in files}
+    rises = audit.rises(losses["everybody"], losses["left_out"])
+    everybody, left_out, half = (each[:, asked] for each in losses.values())
     found = Retrained(everybody, left_out, half, masks)
     indices = {PAID: paid}
     if files["left_out"]:
@@ -99,6 +103,7 @@ def fit(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
         indices[FITTED] = _fitted(paid, files["halves"][: found.fitted], masks[: found.fitted])
     published = {LEFT_OUT: LEFT_OUT_INDEX, FITTED: FITTED_INDEX}
     document = _audit(given, run, arguments, indices, found, [held_out[i] for i in asked], len(held_out))
+    document = replace(document, rises=rises)
     with inputs.room_in(context.output):
         for kind, name in published.items():
             if kind in indices:
@@ -110,8 +115,8 @@ def fit(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
     }
 
 
-def _trained(given: inputs.Inputs, arguments: Mapping[str, Any], context: TaskContext) -> tuple[Tensor, Tensor]:
-    """Weights [P] of the model without some contributors, and the held-out records' losses [Q]."""
+def _trained(given: inputs.Inputs, arguments: Mapping[str, Any], context: TaskContext) -> tuple[Tensor, Tensor, str]:
+    """Weights [P] of the model without some contributors, the held-out records' losses [Q], and its file's SHA-256."""
     training, held_out = given.split()
     decoder = load_base(given.spec, given.base)
     if arguments["trunk"]:
@@ -119,7 +124,11 @@ def _trained(given: inputs.Inputs, arguments: Mapping[str, Any], context: TaskCo
         below.load(context.outputs(arguments["trunk"]) / TRUNK)
     else:
         below = _prepared(given.spec, decoder, training, held_out)
-    return Retraining(given.spec, below, training).run(arguments["without"], held_out, arguments["steps"])
+    again = Retraining(given.spec, below, training, given.plan(training))
+    run = again.trained(arguments["without"], arguments["steps"])
+    with run.attached():
+        losses, _ = run.evaluate(held_out)
+    return run.theta, losses, canonical.sha256(write.adapter(run.adapter))
 
 
 def _served(given: inputs.Inputs, theta: Tensor, held_out: Sequence[Example]) -> Tensor:

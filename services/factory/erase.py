@@ -36,10 +36,11 @@ def note(c: Connection, record: str, reason: str, also: Collection[str] = ()) ->
     pins = store_snapshots.snapshots_with(c, record)
     store_snapshots.forget_snapshots(c, pins)
     for job in store.unfinished(c):
-        if hit := sorted(pin.name for pin in pins.intersection(job.snapshots)):
+        hit = sorted(pin.name for pin in pins.intersection(job.snapshots))
+        if hit and store_snapshots.takes(c, job.id, record):
             said = erased(record, hit[0])
             store.move(c, job.id, State.FAILED, said.message, reason=said.reason, message=said.message)
-    flagged = [*dict.fromkeys((*store_revisions.made_from(c, pins), *also))]
+    flagged = [*dict.fromkeys((*store_revisions.made_from(c, pins, record), *also))]
     for revision in flagged:
         store_revisions.flag(c, revision, record, reason)
     return flagged
@@ -60,7 +61,8 @@ async def purge(database: Database, kept: ArtifactStore, private: PrivateFiles, 
 def _made(c: Connection, record: str) -> tuple[list[str], list[str]]:
     """Folders of what was trained on an erased record, and the revisions of it."""
     pins = store_snapshots.snapshots_with(c, record)
-    return store.outputs(c, pins), [*store.revisions(c, pins), *store_revisions.flagged_for(c, record)]
+    made = store.revisions_of(c, pins, record)
+    return store.outputs(c, pins, record), [*made, *store_revisions.flagged_for(c, record)]
 
 
 def _purge(kept: ArtifactStore, workers: Path, record: str, outputs: Iterable[str]) -> None:

@@ -27,7 +27,7 @@ async def forget(database: Database, executor: Executor, private: PrivateWork, j
         await retrain.forget(executor, run)
     done, erased = (
         await executor.find(run),
-        await database.read(lambda c: store_snapshots.erased_among(c, job.snapshots)),
+        await database.read(lambda c: store_snapshots.erased_among(c, job.snapshots, job.id)),
     )
     if done is not None and erased is not None:
         # Of a worker that ended well before it could be stopped, but after the erasure had looked for this.

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from openledger.artifacts import ArtifactError, ArtifactStore
 from services.factory import store_snapshots
 from services.factory.merge import merge
-from services.factory.model import JobFailed
+from services.factory.model import FineTune, JobFailed
 from services.factory.read import erased, read_snapshot
+from services.factory.replay import Replay, ReplayError
 from services.factory.run import SnapshotPin
 from services.factory.source import SnapshotSource
 from services.factory.store_snapshots import Kept
@@ -44,8 +45,26 @@ class Gatherer:
 
         Raises `JobFailed`, see `read_snapshot` and `merge`; `OSError`.
         """
-        found = {pin: await self._one(pin, patience, anew=anew) for pin in pins}
-        if record := await self.database.read(lambda c: store_snapshots.erased_among(c, pins)):
+        return await self._put_together({pin: await self._one(pin, patience, anew=anew) for pin in pins})
+
+    async def of(self, job: FineTune, patience: float) -> Gathered:
+        """A fine-tune's, read anew; of a run that is taken again those that are left, whether others are erased or not.
+
+        Raises as `gather` does, and `JobFailed` CANNOT_REPLACE.
+        """
+        if job.replaces is None:
+            return await self.gather(job.snapshots, patience, anew=True)
+        try:
+            training = await asyncio.to_thread(self.kept.get, job.replaces.training)
+            only = Replay.of(training, job.replaces.without).records
+        except (ArtifactError, ReplayError) as error:
+            raise JobFailed("CANNOT_REPLACE", f"{job.replaces.revision}: {error}") from error
+        found = {pin: await read_snapshot(self.source, pin, self.kept, patience, only) for pin in job.snapshots}
+        return await self._put_together({pin: Kept(r.digest, r.licences) for pin, r in found.items()}, job.id)
+
+    async def _put_together(self, found: Mapping[SnapshotPin, Kept], fine_tune: str = "") -> Gathered:
+        pins = list(found)
+        if record := await self.database.read(lambda c: store_snapshots.erased_among(c, pins, fine_tune)):
             raise erased(record, " and ".join(pin.name for pin in pins))
         try:
             digest = await asyncio.to_thread(merge, self.kept, [kept.digest for kept in found.values()])

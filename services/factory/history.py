@@ -26,7 +26,8 @@ class History:
 
     def train_loss(self, step: int) -> float | None:
         """Of one step; None where it left no finite number."""
-        return self.losses[step - 1] if 1 <= step <= len(self.losses) else None
+        known = 1 <= step <= len(self.losses) and math.isfinite(self.losses[step - 1])
+        return self.losses[step - 1] if known else None
 
 
 def read(output: Path) -> History | None:
@@ -35,8 +36,9 @@ def read(output: Path) -> History | None:
         document = json.loads((output / FILE).read_bytes())
         if document["version"] != VERSION:
             return None
+        losses = tuple(math.nan if loss is None else float(loss) for loss in document["losses"])
         evaluations = tuple((int(step), float(loss)) for step, loss in document["evaluations"])
-        return History(tuple(map(float, document["losses"])), tuple(filter(_is_finite, evaluations)))
+        return History(losses, tuple(filter(_is_finite, evaluations)))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

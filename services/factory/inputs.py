@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from services.factory.data import Example, Tokenised, load_tokenizer, split, tok
 from services.factory.evaluation import canaries
 from services.factory.lines import FOLDER, parse
 from services.factory.progress import Progress
+from services.factory.replay import Replay
+from services.factory.schedule import Plan
 from services.factory.spec import FineTuneSpec
 from services.kit.executor import Report
 
@@ -52,6 +54,8 @@ class Inputs:
     """Before any was left out."""
     tokenised: Tokenised
     planted: tuple[canaries.Canary, ...]
+    replay: Replay | None = None
+    """The run that this one takes again without somebody, if it does."""
 
     @property
     def canaries(self) -> list[Example]:
@@ -59,26 +63,40 @@ class Inputs:
         return [canary.example for canary in self.planted]
 
     def split(self) -> tuple[list[Example], list[Example]]:
-        """Training examples, canaries last, and held-out ones: as `services.factory.train` takes them."""
+        """Training examples, canaries last, and held-out ones: as `services.factory.train` takes them.
+
+        Raises RecordsMissing where a run is taken again and a record of it is not there any more.
+        """
+        if self.replay is not None:
+            return self.replay.split([*self.tokenised.examples, *self.canaries])
         training, held_out = split(self.tokenised.examples, self.spec.held_out, self.spec.seed)
         return training + self.canaries, held_out
+
+    def plan(self, training: Sequence[Example]) -> Plan:
+        """The steps on these training examples."""
+        return Plan.of(self.spec, len(training)) if self.replay is None else self.replay.plan
 
 
 def load(arguments: dict[str, Any], report: Report = lambda _: None) -> Inputs:
     """Find it all, and set the number of threads.  arguments: see `services.factory.job.shard`.
 
-    Raises NothingToTrainOn, BaseChanged, SpecError, and what the stores of records and of base models raise.
+    Raises NothingToTrainOn, BaseChanged, SpecError, ReplayError, and what the stores of records and base models raise.
     """
     torch.set_num_threads(arguments["threads"])
-    spec = FineTuneSpec.from_json(arguments["spec"])
-    records = parse(ArtifactStore(Path(os.environ[FOLDER])).get(arguments["records"]))
+    spec, kept = FineTuneSpec.from_json(arguments["spec"]), ArtifactStore(Path(os.environ[FOLDER]))
+    replay = None
+    if again := arguments.get("replay"):
+        replay = Replay.of(kept.get(again["training"]), again["without"])
+        spec = replace(spec, patience=0)  # it ends where that run's adapter was taken
+    records = parse(kept.get(arguments["records"]))
     base = _base(spec.base, arguments["base_sha256"], report)
     tokenizer = load_tokenizer(base)
     tokenised = tokenise(records, spec, tokenizer)
     if not tokenised.examples:
         first = tokenised.refused[0]
         raise NothingToTrainOn(f"none of the {len(records)} records can be used; {first.record}: {first.reason}")
-    return Inputs(spec, base, tokenizer, len(records), tokenised, canaries.make(spec.canaries, spec.seed, tokenizer))
+    planted = canaries.make(spec.canaries, spec.seed, tokenizer)
+    return Inputs(spec, base, tokenizer, len(records), tokenised, planted, replay)
 
 
 @contextmanager

@@ -51,6 +51,8 @@ REASONS = {
     "MemoryError": "OUT_OF_MEMORY",
     "NothingToTrainOn": "NO_USABLE_RECORDS",
     "SketchError": "UNTRAINABLE",
+    "RecordsMissing": "RECORD_ERASED",
+    "ReplayError": "CANNOT_REPLACE",
     "SpanIndexError": "UNTRAINABLE",
     "SpecError": "UNTRAINABLE",
     "TrainingError": "UNTRAINABLE",
@@ -72,14 +74,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Made:
-    """What workers made of a fine-tune."""
+    """What workers made: the run with everybody in its index, what its trainings again say, and its private files."""
 
     done: Done
-    """The run, with everybody in its index."""
     again: Done | None
-    """What its trainings again say, if there are any."""
     private: list[Done]
-    """Its private files."""
 
 
 class Runner:
@@ -160,7 +159,7 @@ class Runner:
             return job
         named = " and ".join(pin.name for pin in job.snapshots)
         await self._move(job, State.READING, f"reading {named} and checking every record against the root")
-        gathered = await self._gatherer.gather(job.snapshots, self._limits.read, anew=True)
+        gathered = await self._gatherer.of(job, self._limits.read)
         return replace(await self._licensed(job, gathered), records=gathered.digest)
 
     async def _licensed(self, job: FineTune, gathered: Gathered) -> FineTune:
@@ -244,7 +243,7 @@ class Runner:
         )
 
     async def _succeed(self, job: FineTune, made: Made) -> None:
-        if record := await self._database.read(lambda c: store_snapshots.erased_among(c, job.snapshots)):
+        if record := await self._database.read(lambda c: store_snapshots.erased_among(c, job.snapshots, job.id)):
             raise erased(record, " and ".join(pin.name for pin in job.snapshots))
         done, again = made.done, made.again
         result = done.result if again is None else with_audit(done.result, again.result)
@@ -288,13 +287,13 @@ def shard(job: FineTune) -> Shard:
 
     Trainings again change nothing of it: a run that is made once more with them, or without, is found.
     """
-    return Shard(
-        TASK,
-        {
-            "spec": replace(job.spec, halves=0, leave_one_out=False).to_json(),
-            "base_sha256": job.base_sha256,
-            "records": job.records,
-            "threads": job.threads,
-            "code": CODE,
-        },
-    )
+    arguments: dict[str, Any] = {
+        "spec": replace(job.spec, halves=0, leave_one_out=False).to_json(),
+        "base_sha256": job.base_sha256,
+        "records": job.records,
+        "threads": job.threads,
+        "code": CODE,
+    }
+    if job.replaces is not None:
+        arguments["replay"] = {"training": job.replaces.training, "without": list(job.replaces.without)}
+    return Shard(TASK, arguments)

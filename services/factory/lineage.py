@@ -40,8 +40,13 @@ def lineage(job: FineTune, result: Mapping[str, Any], private_key: str) -> Linea
         use=str(job.use),
         evaluation=result["files"].get(EVALUATION, ""),
         private_files=result.get("private_files", {}),
+        replaces=_replaces(job),
     )
     return manifest.sign(unsigned, private_key)
+
+
+def _replaces(job: FineTune) -> manifest.Replaces | None:
+    return None if job.replaces is None else manifest.Replaces(job.replaces.revision, job.replaces.without)
 
 
 def with_audit(result: Mapping[str, Any], again: Mapping[str, Any]) -> dict[str, Any]:

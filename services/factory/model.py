@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from services.factory.licence import Attribution, Use
-from services.factory.run import Run, SnapshotPin
+from services.factory.run import Replacement, Run, SnapshotPin
 from services.factory.spec import FineTuneSpec
 
 
@@ -79,6 +79,8 @@ class FineTune:
     """Who must be named beside the adapter."""
     clone_of: str = ""
     """fineTunes/{fine_tune}, or empty."""
+    replaces: Replacement | None = None
+    """The published run that this one takes again without somebody."""
     state: State = State.QUEUED
     reason: str = ""
     message: str = ""
@@ -109,7 +111,7 @@ class FineTune:
     @property
     def run(self) -> Run:
         """What was asked for, pinned."""
-        return Run(self.adapter, self.snapshots, self.spec, self.use, self.base_sha256)
+        return Run(self.adapter, self.snapshots, self.spec, self.use, self.base_sha256, self.replaces)
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,8 @@ class Revision:
     """Digest of the model card; empty in revisions of before there were cards."""
     deprecate_time: datetime | None = None
     deprecate_reason: str = ""
+    replaced_by: str = ""
+    """The revision to be used in its stead, where its owner named one when it was deprecated."""
     flags: tuple[Flag, ...] = ()
     registration: Registration | None = None
 

@@ -18,7 +18,7 @@ import torch
 from openledger.artifacts import file_sha256
 from openledger.influence.index import ContributionIndex
 from openledger.influence.lora import Adapter
-from services.factory import inputs, parts, tell, write
+from services.factory import effects, inputs, parts, tell, write
 from services.factory.lineage import PRIVATE_EVALUATION
 from services.factory.task import PUBLISHED
 from services.factory.train import Scratch, advance
@@ -36,16 +36,19 @@ class WeightsDiffer(RuntimeError):
 def follow(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
     """Train as the run did, and learn what each contributor of one part did to it.
 
-    arguments: the fine-tune's own, with run (its digest), steps, and part. Leaves their contribution index.
+    arguments: the fine-tune's own, with run (its digest), steps, and part. Leaves their contribution index and effects.
     Raises WeightsDiffer, and what `services.factory.task.fine_tune` raises.
     """
     with inputs.room_in(context.output.parent):
         given = inputs.load(arguments)
-        training, _ = given.split()
-        run = TrainingRun(given.spec, load_base(given.spec, given.base), training, arguments["part"])
+        training, held_out = given.split()
+        base, plan = load_base(given.spec, given.base), given.plan(training)
+        run = TrainingRun(given.spec, base, training, arguments["part"], plan)
         advance(run, arguments["steps"], Scratch(context.scratch))
         _check(run, context.outputs(arguments["run"]), arguments["part"])
         write.index_file(context.output, run)
+        run.trunk.prepare(held_out, "float32", lambda _: None)
+        effects.write(context.output, run, held_out)
     return {"contributors": len(run.row)}
 
 
@@ -58,11 +61,14 @@ def join(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
     folders = [run, *map(context.outputs, arguments["parts"])]
     with inputs.room_in(output.parent):
         for name in (*PUBLISHED, PRIVATE_EVALUATION, *tell.PICTURES):
-            if name != INDEX and (run / name).exists():  # the private one goes when a record is erased
+            if (
+                name not in (INDEX, effects.FILE) and (run / name).exists()
+            ):  # the private one goes when a record is erased
                 shutil.copyfile(run / name, output / name)
         root = write.put_index(output, [ContributionIndex.open(folder / INDEX) for folder in folders])
+        effects.join(output, folders)
         tell.contributors(output)
-    return {"index_root": root, "files": {INDEX: file_sha256(output / INDEX)}}
+    return {"index_root": root, "files": {name: file_sha256(output / name) for name in (INDEX, effects.FILE)}}
 
 
 def _check(run: TrainingRun, trained: Path, part: int) -> None:

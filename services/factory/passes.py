@@ -32,9 +32,9 @@ class BatchPass:
     loss: Tensor
     """[B]: mean NLL of the completion, in nats."""
     gradient: Tensor
-    """[B, P]: gradient of that loss, over B: the rows sum to the gradient of the batch's mean loss."""
+    """[B, P]: gradient of that loss, over the batch's size: the rows sum to the gradient of the batch's mean loss."""
     curvature: Tensor
-    """[n, P]: A^T A is an unbiased estimate of the mean loss' Gauss-Newton matrix."""
+    """[n, P]: A^T A is an unbiased estimate of the Gauss-Newton matrix of the B records' mean loss."""
     curved: tuple[int, ...]
     """The record that each row of it is of."""
 
@@ -63,14 +63,16 @@ class Trunk:
         self._hidden: dict[str, Tensor] = {}
 
     def prepare(self, examples: Sequence[Example], precision: str, on_tokens: Callable[[int], None]) -> None:
-        """Compute the examples' activations; on_tokens is told how many tokens are done after each chunk."""
-        for chunk in _chunks(examples):
-            chosen = [examples[i] for i in chunk]
+        """Compute the examples' activations; on_tokens is told how many tokens are done after each.
+
+        One at a time: what an example's are must not depend, to the last bit, on which others there are.  Who trains
+        again without somebody then needs none of that somebody's texts to come to the same weights.
+        """
+        for example in examples:
             with products_in(precision):
-                output = self.decoder.trunk(_ids(chosen), self.layers)
-            for example, hidden in zip(chosen, output, strict=True):
-                self._hidden[example.record] = hidden[: example.length].clone()
-            on_tokens(sum(example.length for example in chosen))
+                [hidden] = self.decoder.trunk(torch.tensor([[*example.prompt, *example.completion]]), self.layers)
+            self._hidden[example.record] = hidden.clone()
+            on_tokens(example.length)
 
     def save(self, file: Path) -> None:
         """Write what was prepared, as float32 safetensors by record.  Raises OSError, SafetensorError."""
@@ -112,14 +114,16 @@ def batch_pass(
     examples: Sequence[Example],
     precision: str,
     curved: Curved,
-    coupling: Coupling,
+    coupling: Coupling | None,
+    size: int | None = None,
 ) -> BatchPass:
     """Losses, per-example gradients and curvature rows of a batch, and what couples the factors of its LoRA maps.
 
     One forward and one backward pass, and one more backward pass a sample for the records that curvature is taken of.
+    size: records that the batch's loss is a mean over, where some weigh 0 and are not among the examples.
     """
-    size = len(examples)
-    loss, gradient = torch.empty(size), torch.empty(size, taps.size)
+    size = size or len(examples)
+    loss, gradient = torch.empty(len(examples)), torch.empty(len(examples), taps.size)
     place = {record: row for row, record in enumerate(curved.records)}
     curvature = torch.empty(curved.samples, len(place), taps.size)
     for chunk, wanted in _parts(examples, place):
@@ -131,12 +135,15 @@ def batch_pass(
         loss[chunk] = head.loss
         deltas = taps.deltas(output, head.gradient / size, keep_graph=wanted)
         gradient[chunk] = taps.rows(deltas)
-        coupling.take(chunk, taps.inputs(), deltas)
+        if coupling is not None:
+            coupling.take(chunk, taps.inputs(), deltas)
         for sample in range(samples):
             keep = sample + 1 < samples
             rows = taps.gradients(output, head.curvature[sample], keep_graph=keep)
             curvature[sample, [place[i] for i in chunk]] = rows
-    curvature = curvature.view(-1, taps.size).mul_(1 / math.sqrt(len(curvature) * len(place)))
+    curvature = curvature.view(-1, taps.size)
+    if len(curvature):
+        curvature.mul_(1 / math.sqrt(len(curvature)))
     return BatchPass(loss, gradient, curvature, tuple(curved.records) * curved.samples)
 
 
@@ -219,9 +226,3 @@ def _chunks(examples: Sequence[Example]) -> Iterator[list[int]]:
         group.append(i)
     if group:
         yield group
-
-
-def _ids(examples: Sequence[Example]) -> Tensor:
-    """Token ids [b, T], padded on the right with 0, which nothing real ever attends to."""
-    rows = [torch.tensor([*example.prompt, *example.completion]) for example in examples]
-    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)

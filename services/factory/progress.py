@@ -78,7 +78,7 @@ class Reporter:
         """So many steps were done before a crash: their work is no longer ahead."""
         self._step, self._total = step, self._total - work
 
-    def trained(self, loss: float, tokens: int, work: float) -> None:
-        """One step is done. Raises Cancelled."""
+    def trained(self, loss: float | None, tokens: int, work: float) -> None:
+        """One step is done; None: it had no record. Raises Cancelled."""
         self._step, self._tokens, self._loss = self._step + 1, self._tokens + tokens, loss
         self.report("training", work)

@@ -41,7 +41,7 @@ async def put_artifacts(job: FineTune, artifacts: ArtifactStore, private: Privat
 
 def check_erased(c: Connection, job: FineTune) -> None:
     """Raises `Fault` RECORD_ERASED where a record of an adapter that has no name yet is erased."""
-    record = store_snapshots.erased_among(c, job.snapshots)
+    record = store_snapshots.erased_among(c, job.snapshots, job.id)
     if record is not None and store_revisions.find_revision(c, job.revision) is None:
         raise _erased(job, record)
 

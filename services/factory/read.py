@@ -10,7 +10,7 @@ import asyncio
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -24,6 +24,8 @@ from services.factory.source import SnapshotSource, SourceRecord, SourceUnavaila
 from services.kit.errors import Fault
 
 _PAUSE_FIRST, _PAUSE_MOST = 0.2, 5.0
+_COMMITMENT = 32
+"""Bytes."""
 
 
 @dataclass(frozen=True)
@@ -40,50 +42,64 @@ class ReadSnapshot:
 
 @dataclass
 class _Received:
+    only: Collection[str] | None
     commitments: list[bytes] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     licences: Counter[str] = field(default_factory=Counter)
 
-    def add(self, record: SourceRecord, snapshot: str) -> None:
-        """Raises `ValueError`, `JobFailed`."""
-        self.commitments.append(_checked(record, snapshot, len(self.commitments)))
+    def add(self, record: SourceRecord, snapshot: str) -> bool:
+        """Whether it is taken.  Raises `ValueError`, `JobFailed`."""
+        taken = self.only is None or record.name in self.only
+        self.commitments.append(_checked(record, snapshot, len(self.commitments), taken))
+        if not taken:
+            return False
         self.names.append(record.name)
         self.licences[record.licence] += 1
+        return True
 
 
-async def read_snapshot(source: SnapshotSource, pin: SnapshotPin, kept: ArtifactStore, patience: float) -> ReadSnapshot:
+async def read_snapshot(
+    source: SnapshotSource,
+    pin: SnapshotPin,
+    kept: ArtifactStore,
+    patience: float,
+    only: Collection[str] | None = None,
+) -> ReadSnapshot:
     """Put a snapshot's records into `kept`; they must add up to the root that it is pinned to.  patience: seconds.
+
+    only: names of the records that are taken; of others that are erased the commitment is enough.
 
     Raises `JobFailed`: ROOT_MISMATCH, RECORD_ERASED, DATANET_UNAVAILABLE, SNAPSHOT_NOT_FOUND, SNAPSHOT_REFUSED;
     `OSError`.
     """
     kept.root.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=kept.root, prefix=".reading-") as file:
-        received = await _receive(source, pin.name, file, time.monotonic() + patience)
+        received = await _receive(source, pin.name, file, time.monotonic() + patience, _Received(only))
         file.flush()
         found = await asyncio.to_thread(records.snapshot_root, received.commitments)
         if found.hex() != pin.root:
             raise JobFailed(
                 "ROOT_MISMATCH",
-                f"the {len(received.names)} records that the Datanet sent for {pin.name} have the root {found.hex()}, "
-                f"the snapshot's is {pin.root}: they are not the records that were frozen",
+                f"the {len(received.commitments)} records that the Datanet sent for {pin.name} have the root "
+                f"{found.hex()}, the snapshot's is {pin.root}: they are not the records that were frozen",
             )
         digest = await asyncio.to_thread(kept.put_file, Path(file.name))
         return ReadSnapshot(digest, tuple(received.names), received.licences)
 
 
-async def _receive(source: SnapshotSource, name: str, file: IO[bytes], deadline: float) -> _Received:
-    received = _Received()
+async def _receive(
+    source: SnapshotSource, name: str, file: IO[bytes], deadline: float, received: _Received
+) -> _Received:
     pause = _PAUSE_FIRST
     while True:
-        before = len(received.names)
+        before = len(received.commitments)
         try:
             async for record in source.records(name, before):
-                received.add(record, name)
-                file.write(line(record.name, record.contributor, record.fields))
+                if received.add(record, name):
+                    file.write(line(record.name, record.contributor, record.fields))
             return received
         except SourceUnavailable as error:
-            if len(received.names) > before:
+            if len(received.commitments) > before:
                 pause = _PAUSE_FIRST
             if time.monotonic() + pause > deadline:
                 raise JobFailed(
@@ -97,12 +113,14 @@ async def _receive(source: SnapshotSource, name: str, file: IO[bytes], deadline:
         pause = min(_PAUSE_MOST, pause * 2)
 
 
-def _checked(record: SourceRecord, name: str, leaf: int) -> bytes:
+def _checked(record: SourceRecord, name: str, leaf: int, taken: bool) -> bytes:
     """The record's commitment.  Raises `ValueError`, `JobFailed`."""
     if record.leaf != leaf:
         raise JobFailed(
             "ROOT_MISMATCH", f"the Datanet sent leaf {record.leaf} of {name} where leaf {leaf} was expected"
         )
+    if not record.salt and not taken and len(record.commitment) == _COMMITMENT:
+        return record.commitment  # erased; if it were not the leaf that was frozen, the root would say so
     if not record.salt:
         raise erased(record.name, name)
     body = records.canonical_bytes(record.contributor, record.fields, record.source)

@@ -18,6 +18,7 @@ from services.factory.spec import FineTuneSpec
 MAX_SNAPSHOTS = 16
 ADAPTER = re.compile(r"[a-z](?:[a-z0-9-]{1,61}[a-z0-9])\Z")
 """As the API's ids: 3 to 63 lower-case letters, digits and dashes, a letter first, no dash last."""
+_SHA256, _ADDRESS = re.compile(r"[0-9a-f]{64}\Z"), re.compile(r"0x[0-9a-f]{40}\Z")
 
 
 class RunError(ValueError):
@@ -33,6 +34,31 @@ class SnapshotPin:
 
 
 @dataclass(frozen=True)
+class Replacement:
+    """That a run takes a published one again, without some of its contributors.  Raises `RunError`."""
+
+    revision: str
+    """adapters/{adapter}/revisions/{digest}, of the run's own adapter."""
+    training: str
+    """SHA-256 of that revision's `training.json`, which has the order of its records."""
+    without: tuple[str, ...]
+    """Lower-case addresses, sorted; each of them is among those whom the revision was trained on."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "without", tuple(sorted(self.without)))
+        try:
+            names.match("adapters/*/revisions/*", self.revision)
+        except ValueError as error:
+            raise RunError(f"replaces.revision: {error}") from error
+        if not _SHA256.match(self.training):
+            raise RunError("replaces.training must be 64 lower-case hex digits: the SHA-256 of its training.json")
+        if not self.without or len(set(self.without)) < len(self.without):
+            raise RunError("replaces.without must name whom to leave out, each once")
+        if strange := [who for who in self.without if not _ADDRESS.match(who)]:
+            raise RunError(f"replaces.without: {strange[0][:100]!r} is not a lower-case 0x address")
+
+
+@dataclass(frozen=True)
 class Run:
     """What is to be made, from what, how, and what for.  Raises `RunError`."""
 
@@ -43,8 +69,11 @@ class Run:
     use: Use = Use.COMMERCIAL
     base_sha256: str = ""
     """Of the base model's weights; empty is not pinned yet."""
+    replaces: Replacement | None = None
 
     def __post_init__(self) -> None:
+        if self.replaces and names.match("adapters/*/revisions/*", self.replaces.revision)[0] != self.adapter:
+            raise RunError(f"replaces.revision is not a revision of adapters/{self.adapter[:100]}")
         if not ADAPTER.match(self.adapter):
             raise RunError(
                 f"adapter {self.adapter[:100]!r} is not an id: 3 to 63 lower-case letters, digits and dashes, a letter "

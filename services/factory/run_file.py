@@ -13,13 +13,13 @@ from typing import Any
 import yaml
 
 from services.factory.licence import Use
-from services.factory.run import Run, RunError, SnapshotPin
+from services.factory.run import Replacement, Run, RunError, SnapshotPin
 from services.factory.spec import FLOATS, FineTuneSpec, SpecError
 
 VERSION = "openledger.run.v1"
 MAX_BYTES, _MAX_DEPTH = 256 * 2**10, 8
 _HEADER = "# A fine-tune as one file.  The same file, data and machine give the same adapter.\n"
-_FIELDS = {"version", "adapter", "use", "base", "snapshots", "training"}
+_FIELDS = {"version", "adapter", "use", "base", "snapshots", "training", "replaces"}
 _SHA256 = re.compile(r"(?:[0-9a-f]{64})?\Z")
 
 
@@ -39,6 +39,12 @@ def dump(run: Run) -> str:
         "snapshots": [{"name": pin.name, "root": pin.root} for pin in run.snapshots],
         "training": training,
     }
+    if run.replaces is not None:
+        document["replaces"] = {
+            "revision": run.replaces.revision,
+            "training": run.replaces.training,
+            "without": list(run.replaces.without),
+        }
     return _HEADER + str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100))
 
 
@@ -61,6 +67,7 @@ def load(text: str) -> Run:
             spec=FineTuneSpec.from_json(_numbers(training) | {"base": base["name"]}),
             use=_use(document.get("use", Use.COMMERCIAL)),
             base_sha256=_digest(base, "sha256", "base.sha256"),
+            replaces=_replaces(document),
         )
     except SpecError as error:
         raise RunFileError(f"training.{error}") from error
@@ -156,6 +163,18 @@ def _snapshots(value: Any) -> tuple[SnapshotPin, ...]:
     return tuple(
         SnapshotPin(_text(entry, "name", "snapshots.name"), _digest(entry, "root", "snapshots.root")) for entry in value
     )
+
+
+def _replaces(document: Mapping[str, Any]) -> Replacement | None:
+    if "replaces" not in document:
+        return None
+    table = _table(document, "replaces")
+    _known(table, {"revision", "training", "without"}, "replaces")
+    without = table.get("without")
+    if not isinstance(without, list) or not all(isinstance(who, str) for who in without):
+        raise RunFileError("replaces.without must be a list of addresses in quotes")
+    revision = _text(table, "revision", "replaces.revision")
+    return Replacement(revision, _digest(table, "training", "replaces.training"), tuple(without))
 
 
 def _numbers(training: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -25,6 +27,26 @@ def batches(spec: FineTuneSpec, records: int) -> list[list[int]]:
     generator = seeded(spec.seed, "order")
     order = torch.cat([torch.randperm(records, generator=generator) for _ in range(spec.epochs)])
     return [part.tolist() for part in torch.split(order, spec.batch_size)]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which records each step takes, as places in a list, and how many records its loss is a mean over."""
+
+    batches: list[list[int]]
+    sizes: list[int]
+    """More than a batch has, where records were taken out that weigh 0."""
+
+    @classmethod
+    def of(cls, spec: FineTuneSpec, records: int) -> Plan:
+        """Of a run on so many records."""
+        taken = batches(spec, records)
+        return cls(taken, list(map(len, taken)))
+
+    def left(self, kept: Sequence[int]) -> Plan:
+        """The same steps with only these records, in order; places are counted among them."""
+        place = {old: new for new, old in enumerate(kept)}
+        return Plan([[place[i] for i in members if i in place] for members in self.batches], self.sizes)
 
 
 def learning_rate(spec: FineTuneSpec, step: int, steps: int) -> float:

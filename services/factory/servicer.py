@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from openledger.factory.v1 import factory_pb2_grpc
-from services.factory import servicer_fine_tunes, servicer_private, servicer_progress, servicer_revisions
+from services.factory import (
+    servicer_fine_tunes,
+    servicer_private,
+    servicer_progress,
+    servicer_revisions,
+    servicer_unlearn,
+)
 from services.factory.servicer_fine_tunes import FineTuneMethods
 from services.factory.servicer_private import PrivateFileMethods
 from services.factory.servicer_progress import ProgressMethods
 from services.factory.servicer_revisions import RevisionMethods
+from services.factory.servicer_unlearn import UnlearnMethods
 from services.factory.workshop import Answers, Workshop
 
 ACCESS = {
@@ -15,11 +22,17 @@ ACCESS = {
     **servicer_progress.ACCESS,
     **servicer_revisions.ACCESS,
     **servicer_private.ACCESS,
+    **servicer_unlearn.ACCESS,
 }
 
 
 class FactoryServicer(
-    FineTuneMethods, ProgressMethods, RevisionMethods, PrivateFileMethods, factory_pb2_grpc.FactoryServiceServicer
+    FineTuneMethods,
+    ProgressMethods,
+    RevisionMethods,
+    PrivateFileMethods,
+    UnlearnMethods,
+    factory_pb2_grpc.FactoryServiceServicer,
 ):
     """openledger.factory.v1.FactoryService; one per process."""
 
@@ -29,3 +42,4 @@ class FactoryServicer(
         ProgressMethods.__init__(self, workshop)
         RevisionMethods.__init__(self, workshop, answers)
         PrivateFileMethods.__init__(self, workshop)
+        UnlearnMethods.__init__(self, workshop, answers)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
-from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
@@ -13,15 +11,14 @@ from sqlalchemy import Connection
 from openledger.factory.v1 import factory_pb2 as pb
 from services.factory import filter as filters
 from services.factory import history, run_file, store, store_events, translate
-from services.factory.admit import Admitted
 from services.factory.compare import MAX_POINTS, compare, curve
 from services.factory.model import Checkpoint, FineTune, State, TrainingProgress
-from services.factory.run import Run
+from services.factory.queue import Queue
 from services.factory.translate_run import UNNAMED, changed, run_from
 from services.factory.workshop import PAGE, Answers, Workshop, before, cut, mine
 from services.kit import call
 from services.kit.auth import ACCOUNTS
-from services.kit.errors import exists, invalid, precondition
+from services.kit.errors import invalid, precondition
 
 ACCESS = {
     "EstimateFineTune": ACCOUNTS,
@@ -44,12 +41,16 @@ class FineTuneMethods:
 
     def __init__(self, workshop: Workshop, answers: Answers) -> None:
         self._w, self._database, self._answers = workshop, workshop.database, answers
+        self._queue = Queue(workshop, answers)
         self._estimates = asyncio.Semaphore(_ESTIMATES_AT_ONCE)
 
     async def EstimateFineTune(
         self, request: pb.EstimateFineTuneRequest, context: grpc.aio.ServicerContext
     ) -> pb.FineTuneEstimate:
         run = run_from(_spec(request), request.run_file, "" if request.run_file else UNNAMED, self._w.precision)
+        if run.replaces is not None:
+            what = f"the run of {run.replaces.revision} taken again"
+            raise precondition("IS_REPLACEMENT", f"it is {what}, and takes what that took: see its fine-tune")
         admitted = await self._w.admission.admit(run)
         async with self._estimates:
             estimate = await self._w.estimator.estimate(admitted)
@@ -60,14 +61,20 @@ class FineTuneMethods:
         if earlier is not None:
             return earlier
         run = run_from(_spec(request), request.run_file, request.adapter_id, self._w.precision)
-        return await self._queue(request, run, "")
+        return await self._queue.put(request, run)
 
     async def CloneFineTune(self, request: pb.CloneFineTuneRequest, context: grpc.aio.ServicerContext) -> pb.FineTune:
         earlier = await self._answers.earlier(request, pb.FineTune)
         if earlier is not None:
             return earlier
         job = await self._database.read(mine(request.name))
-        return await self._queue(request, changed(job.run, request.changes, request.adapter_id), job.name)
+        if job.replaces is not None:
+            raise precondition(
+                "IS_REPLACEMENT",
+                f"{job.name} is the run of {job.replaces.revision} taken again, and changes would make it another: "
+                "clone that one's fine-tune; everybody would be in it",
+            )
+        return await self._queue.put(request, changed(job.run, request.changes, request.adapter_id), job.name)
 
     async def ExportFineTune(self, request: pb.ExportFineTuneRequest, context: grpc.aio.ServicerContext) -> pb.RunFile:
         job = await self._database.read(mine(request.name))
@@ -113,38 +120,6 @@ class FineTuneMethods:
             return translate.fine_tune_to(find(c))
 
         return await self._answers.once(request, pb.FineTune, cancel)
-
-    async def _queue(
-        self, request: pb.CreateFineTuneRequest | pb.CloneFineTuneRequest, run: Run, clone_of: str
-    ) -> pb.FineTune:
-        """Admit a run and put it into the line, once for each request."""
-        owner = call.principal().address
-        job = self._job(await self._w.admission.admit(run), owner, clone_of)
-
-        def create(c: Connection) -> pb.FineTune:
-            if store.claim_adapter(c, job.adapter, owner) != owner:
-                raise exists("ADAPTER_TAKEN", f"adapters/{job.adapter} is another account's; choose another adapter_id")
-            store.add_fine_tune(c, job, "waiting for its turn")
-            return translate.fine_tune_to(job)
-
-        return await self._answers.once(request, pb.FineTune, create)
-
-    def _job(self, admitted: Admitted, owner: str, clone_of: str) -> FineTune:
-        run = admitted.run
-        return FineTune(
-            id=uuid.uuid4().hex,
-            owner=owner,
-            adapter=run.adapter,
-            spec=run.spec,
-            snapshots=run.snapshots,
-            base_sha256=run.base_sha256,
-            threads=self._w.threads,
-            create_time=datetime.now(UTC),
-            use=run.use,
-            licence=admitted.outcome.licence,
-            attributions=admitted.outcome.attributions,
-            clone_of=clone_of,
-        )
 
 
 def _spec(request: pb.EstimateFineTuneRequest | pb.CreateFineTuneRequest) -> pb.FineTuneSpec | None:

@@ -15,7 +15,7 @@ from services.factory.publish import check_erased, name_it, put_artifacts
 from services.factory.workshop import PAGE, Answers, Workshop, before, cut, mine
 from services.kit import call
 from services.kit.auth import ACCOUNTS, PUBLIC, services
-from services.kit.errors import not_found
+from services.kit.errors import invalid, not_found
 
 ACCESS = {
     "PublishAdapterRevision": ACCOUNTS,
@@ -69,7 +69,11 @@ class RevisionMethods:
         def deprecate(c: Connection) -> pb.AdapterRevision:
             if not store_revisions.is_owner(c, request.name, owner):
                 raise not_found("REVISION_NOT_FOUND", f"accounts/{owner} has no published {request.name}")
-            store_revisions.deprecate(c, request.name, request.reason)
+            if request.replacement and not store_revisions.is_owner(c, request.replacement, owner):
+                raise not_found("REVISION_NOT_FOUND", f"accounts/{owner} has no published {request.replacement}")
+            if request.replacement == request.name:
+                raise invalid("BAD_REPLACEMENT", "a revision cannot replace itself", "replacement")
+            store_revisions.deprecate(c, request.name, request.reason, request.replacement)
             return translate.revision_to(_revision(c, request.name))
 
         return await self._answers.once(request, pb.AdapterRevision, deprecate)

@@ -63,6 +63,8 @@ class SourceRecord:
     """Empty for a record that is erased."""
     licence: str = ""
     """Empty where it is the snapshot's."""
+    commitment: bytes = b""
+    """Its leaf in the snapshot's tree, as the Datanet says: all that is left of a record that is erased."""
 
 
 class SnapshotSource(Protocol):
@@ -113,6 +115,7 @@ class DatanetSource:
                         fields=dict(record.fields),
                         source=record.source,
                         salt=record.salt,
+                        commitment=record.commitment,
                     )
         except ApiError as error:
             raise _trouble(error, name) from error

@@ -18,8 +18,9 @@ from services.factory import store_events
 from services.factory.licence import Attribution, Use
 from services.factory.model import UNFINISHED, FineTune, Metrics, State, TrainingProgress
 from services.factory.rows import insert_new, maybe_utc
-from services.factory.run import SnapshotPin
+from services.factory.run import Replacement, SnapshotPin
 from services.factory.spec import FineTuneSpec
+from services.factory.store_snapshots import took
 from services.factory.tables import ADAPTER, FINE_TUNE
 
 
@@ -72,16 +73,28 @@ def given_up(c: Connection) -> list[FineTune]:
     return [_fine_tune(row) for row in c.execute(query)]
 
 
-def outputs(c: Connection, pins: Collection[SnapshotPin]) -> list[str]:
-    """Folders of what was trained on any of these snapshots."""
-    query = select(FINE_TUNE.c.output, FINE_TUNE.c.snapshots).where(FINE_TUNE.c.output != "")
+def outputs(c: Connection, pins: Collection[SnapshotPin], record: str) -> list[str]:
+    """Folders of what was trained on a record of these snapshots."""
+    query = select(FINE_TUNE.c.output, FINE_TUNE.c.snapshots).where(FINE_TUNE.c.output != "", took(record))
     return [row.output for row in c.execute(query) if not _pins(row.snapshots).isdisjoint(pins)]
 
 
-def revisions(c: Connection, pins: Collection[SnapshotPin] | None = None) -> list[str]:
-    """Revisions that fine-tunes (on any of these snapshots) have come to, published or not."""
-    query = select(FINE_TUNE.c.revision, FINE_TUNE.c.snapshots).where(FINE_TUNE.c.revision != "")
-    return [row.revision for row in c.execute(query) if pins is None or not _pins(row.snapshots).isdisjoint(pins)]
+def revisions(c: Connection) -> list[str]:
+    """Revisions that fine-tunes have come to, published or not."""
+    return list(c.execute(select(FINE_TUNE.c.revision).where(FINE_TUNE.c.revision != "")).scalars())
+
+
+def revisions_of(c: Connection, pins: Collection[SnapshotPin], record: str) -> list[str]:
+    """Those of fine-tunes on a record of these snapshots."""
+    query = select(FINE_TUNE.c.revision, FINE_TUNE.c.snapshots).where(FINE_TUNE.c.revision != "", took(record))
+    return [row.revision for row in c.execute(query) if not _pins(row.snapshots).isdisjoint(pins)]
+
+
+def replacements(c: Connection, revision: str) -> list[FineTune]:
+    """Fine-tunes that take a revision's run again without somebody, oldest first."""
+    query = select(FINE_TUNE).where(FINE_TUNE.c.replaces.is_not(None), FINE_TUNE.c.adapter == revision.split("/")[1])
+    found = map(_fine_tune, c.execute(query.order_by(FINE_TUNE.c.number)))
+    return [job for job in found if job.replaces is not None and job.replaces.revision == revision]
 
 
 def queue_length(c: Connection) -> int:
@@ -148,11 +161,16 @@ _JSON: Mapping[str, Any] = {
     "spec": lambda spec: json.dumps(spec.to_json()),
     "snapshots": _listed,
     "attributions": _listed,
+    "replaces": lambda replaces: None if replaces is None else json.dumps(asdict(replaces)),
 }
 
 
 def _pins(text: str) -> frozenset[SnapshotPin]:
     return frozenset(SnapshotPin(**pin) for pin in json.loads(text))
+
+
+def _replacement(document: Mapping[str, Any]) -> Replacement:
+    return Replacement(document["revision"], document["training"], tuple(document["without"]))
 
 
 def _values(job: FineTune) -> dict[str, Any]:
@@ -166,6 +184,7 @@ def _fine_tune(row: Row[Any]) -> FineTune:
     values["spec"] = FineTuneSpec.from_json(json.loads(row.spec))
     values["snapshots"] = tuple(SnapshotPin(**pin) for pin in json.loads(row.snapshots))
     values["attributions"] = tuple(Attribution(**due) for due in json.loads(row.attributions))
+    values["replaces"] = None if row.replaces is None else _replacement(json.loads(row.replaces))
     values["use"], values["state"] = Use(row.use), State(row.state)
     values["metrics"] = None if row.metrics is None else Metrics(**json.loads(row.metrics))
     for column in ("create_time", "start_time", "estimated_finish", "end_time"):

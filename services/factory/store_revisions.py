@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, exists, insert, select, update
 from services.factory.model import Flag, Metrics, Registration, Revision
 from services.factory.rows import insert_new, maybe_utc, utc
 from services.factory.run import SnapshotPin
+from services.factory.store_snapshots import took
 from services.factory.tables import ADAPTER, FINE_TUNE, FLAG, REVISION
 
 
@@ -52,10 +53,15 @@ def page_revisions(
     return [(row.number, revision) for row, revision in zip(rows, _revisions(c, rows), strict=True)]
 
 
-def made_from(c: Connection, pins: Collection[SnapshotPin]) -> list[str]:
-    """The published revisions that were made from any of these snapshots."""
+def made_from(c: Connection, pins: Collection[SnapshotPin], record: str) -> list[str]:
+    """The published revisions that were made from a record of these snapshots."""
     joined = REVISION.join(FINE_TUNE, FINE_TUNE.c.id == REVISION.c.fine_tune)
-    query = select(REVISION.c.name, FINE_TUNE.c.snapshots).select_from(joined).order_by(REVISION.c.number)
+    query = (
+        select(REVISION.c.name, FINE_TUNE.c.snapshots)
+        .select_from(joined)
+        .where(took(record))
+        .order_by(REVISION.c.number)
+    )
     return [
         row.name for row in c.execute(query) if any(SnapshotPin(**pin) in pins for pin in json.loads(row.snapshots))
     ]
@@ -68,10 +74,16 @@ def is_owner(c: Connection, name: str, owner: str) -> bool:
     return c.execute(query).first() is not None
 
 
-def deprecate(c: Connection, name: str, reason: str) -> None:
-    """A revision is not offered any more; once is enough, and the first reason stays."""
+def deprecate(c: Connection, name: str, reason: str, replaced_by: str = "") -> None:
+    """A revision is not offered any more; once is enough, and the first reason stays.
+
+    replaced_by: the revision to be used in its stead; the first one that is named stays.
+    """
     where = (REVISION.c.name == name, REVISION.c.deprecate_time.is_(None))
     c.execute(update(REVISION).where(*where).values(deprecate_time=datetime.now(UTC), deprecate_reason=reason))
+    c.execute(
+        update(REVISION).where(REVISION.c.name == name, REVISION.c.replaced_by == "").values(replaced_by=replaced_by)
+    )
 
 
 def unregistered(c: Connection) -> list[str]:
@@ -115,6 +127,7 @@ def _revision(row: Row[Any], flags: tuple[Flag, ...]) -> Revision:
         card=row.card,
         deprecate_time=maybe_utc(row.deprecate_time),
         deprecate_reason=row.deprecate_reason,
+        replaced_by=row.replaced_by,
         flags=flags,
         registration=None if row.registration is None else Registration(**json.loads(row.registration)),
     )

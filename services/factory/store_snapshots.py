@@ -6,15 +6,15 @@ Also which records are erased, whatever snapshot they are in.  The records thems
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, or_, select, update
 
 from services.factory.rows import insert_new
 from services.factory.run import SnapshotPin
-from services.factory.tables import ERASED, SNAPSHOT, SNAPSHOT_RECORD
+from services.factory.tables import ERASED, FINE_TUNE, LEFT_OUT, SNAPSHOT, SNAPSHOT_RECORD
 
 _ROWS = 5_000
 
@@ -67,9 +67,38 @@ def add_erased(c: Connection, record: str, reason: str) -> None:
     insert_new(c, insert(ERASED).values(record=record, reason=reason, time=datetime.now(UTC)))
 
 
-def erased_among(c: Connection, pins: Sequence[SnapshotPin]) -> str | None:
-    """A record of these snapshots that is erased, if there is one."""
+def leave_out(c: Connection, fine_tune: str, pins: Sequence[SnapshotPin], taken: Collection[str]) -> None:
+    """A fine-tune takes only these records of its snapshots, which were read before: others may be erased."""
+    of_these = or_(*(and_(SNAPSHOT_RECORD.c.snapshot == p.name, SNAPSHOT_RECORD.c.root == p.root) for p in pins))
+    found = set(c.execute(select(SNAPSHOT_RECORD.c.record).where(of_these).distinct()).scalars())
+    rows = [{"fine_tune": fine_tune, "record": record} for record in sorted(found - set(taken))]
+    for start in range(0, len(rows), _ROWS):
+        c.execute(insert(LEFT_OUT), rows[start : start + _ROWS])
+
+
+def took(record: str) -> ColumnElement[bool]:
+    """Of a row of fine-tunes on a snapshot with this record: whether it takes it."""
+    return ~exists().where(LEFT_OUT.c.fine_tune == FINE_TUNE.c.id, LEFT_OUT.c.record == record)
+
+
+def takes(c: Connection, fine_tune: str, record: str) -> bool:
+    """The same of one fine-tune."""
+    where = (LEFT_OUT.c.fine_tune == fine_tune, LEFT_OUT.c.record == record)
+    return c.execute(select(LEFT_OUT.c.record).where(*where)).first() is None
+
+
+def count_erased(c: Connection, pins: Sequence[SnapshotPin]) -> int:
+    """Records of these snapshots that are erased."""
     of_these = or_(*(and_(SNAPSHOT_RECORD.c.snapshot == p.name, SNAPSHOT_RECORD.c.root == p.root) for p in pins))
     joined = SNAPSHOT_RECORD.join(ERASED, ERASED.c.record == SNAPSHOT_RECORD.c.record)
-    query = select(ERASED.c.record).select_from(joined).where(of_these).order_by(ERASED.c.record).limit(1)
+    query = select(func.count(ERASED.c.record.distinct())).select_from(joined).where(of_these)
+    return int(c.execute(query).scalar_one())
+
+
+def erased_among(c: Connection, pins: Sequence[SnapshotPin], fine_tune: str = "") -> str | None:
+    """A record of these snapshots that is erased, if there is one; for a fine-tune, one that it takes."""
+    of_these = or_(*(and_(SNAPSHOT_RECORD.c.snapshot == p.name, SNAPSHOT_RECORD.c.root == p.root) for p in pins))
+    joined = SNAPSHOT_RECORD.join(ERASED, ERASED.c.record == SNAPSHOT_RECORD.c.record)
+    left = exists().where(LEFT_OUT.c.fine_tune == fine_tune, LEFT_OUT.c.record == ERASED.c.record)
+    query = select(ERASED.c.record).select_from(joined).where(of_these, ~left).order_by(ERASED.c.record).limit(1)
     return c.execute(query).scalar_one_or_none()

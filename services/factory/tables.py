@@ -41,6 +41,7 @@ FINE_TUNE = Table(
     Column("licence", Text, nullable=False),
     Column("attributions", Text, nullable=False),
     Column("clone_of", Text, nullable=False),
+    Column("replaces", Text),
     Column("state", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("message", Text, nullable=False),
@@ -102,6 +103,7 @@ REVISION = Table(
     Column("card", Text, nullable=False),
     Column("deprecate_time", _TIME),
     Column("deprecate_reason", Text, nullable=False),
+    Column("replaced_by", Text, nullable=False),
     Column("registration", Text),
     Index("revision_of_adapter", "adapter", "number"),
 )
@@ -128,6 +130,12 @@ SNAPSHOT_RECORD = Table(
     Column("snapshot", Text, primary_key=True),
     Column("root", Text, primary_key=True),
     Index("snapshot_record_of_snapshot", "snapshot", "root"),
+)
+LEFT_OUT = Table(
+    "left_out_record",
+    METADATA,
+    Column("fine_tune", Text, ForeignKey("fine_tune.id"), primary_key=True),
+    Column("record", Text, primary_key=True),
 )
 ERASED = Table(
     "erased_record",

@@ -8,6 +8,7 @@ database, no gRPC and no owner.
 
 from __future__ import annotations
 
+import math
 import resource
 import time
 from collections import Counter
@@ -16,7 +17,7 @@ from typing import Any
 
 from openledger.artifacts import file_sha256
 from openledger.manifest import FILES
-from services.factory import inputs, tell
+from services.factory import effects, inputs, tell
 from services.factory.inputs import BaseChanged, DiskFull, NothingToTrainOn
 from services.factory.train import Progress, Scratch, TrainResult, train
 from services.factory.write import TRAINING
@@ -25,7 +26,7 @@ from services.kit.executor import TaskContext
 __all__ = ["PRELOAD", "PUBLISHED", "BaseChanged", "DiskFull", "NothingToTrainOn", "fine_tune"]
 
 PRELOAD = inputs.PRELOAD
-PUBLISHED = (*FILES, TRAINING, tell.EVALUATION, tell.CURVES)
+PUBLISHED = (*FILES, TRAINING, effects.FILE, tell.EVALUATION, tell.CURVES)
 """What the lineage manifest names; the same run gives the same bytes."""
 
 
@@ -47,19 +48,23 @@ def _fine_tune(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any
     def report(progress: Progress) -> None:
         context.report(asdict(progress))
 
-    result = train(
-        spec, examples, given.base, output, report, canaries=given.canaries, scratch=Scratch(context.scratch)
-    )
+    planted, scratch = given.canaries, Scratch(context.scratch)
+    result = train(spec, examples, given.base, output, report, canaries=planted, scratch=scratch, replay=given.replay)
+    training, held_out = given.split()
+    own = [example for example in training if example.contributor]
     judged = tell.evaluate(
-        spec, examples, given.planted, given.tokenizer, given.base, output, lambda: report(_measuring(result))
+        spec, own, held_out, given.planted, given.tokenizer, given.base, output, lambda: report(_measuring(result))
     )
     tell.curves(spec, output)
+    counted = {"records_credited_to_others": given.tokenised.credited_to_others}
+    if given.replay is not None:  # all are credited as they were in the run that is taken again
+        counted = {}
     return {
         "records": given.records,
         "files": {name: file_sha256(output / name) for name in PUBLISHED},
         "index_root": result.index_root,
         "contributors": result.contributors,
-        "metrics": result.metrics | judged.metrics | {"records_credited_to_others": given.tokenised.credited_to_others},
+        "metrics": result.metrics | judged.metrics | counted,
         "verdict": judged.verdict,
         "dropped": dict(sorted(Counter(refused.code for refused in given.tokenised.refused).items())),
         "seconds": time.monotonic() - start,
@@ -69,4 +74,5 @@ def _fine_tune(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any
 
 def _measuring(result: TrainResult) -> Progress:
     steps = int(result.metrics["steps"])
-    return Progress("measuring", steps, steps, result.losses[-1])
+    losses = list(filter(math.isfinite, result.losses))
+    return Progress("measuring", steps, steps, losses[-1] if losses else None)

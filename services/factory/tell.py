@@ -16,7 +16,7 @@ from openledger import canonical
 from openledger.influence.decoder import Decoder
 from openledger.influence.index import ContributionIndex
 from openledger.influence.lora import Adapter
-from services.factory.data import Example, split
+from services.factory.data import Example
 from services.factory.evaluation import curves as drawing
 from services.factory.evaluation import evaluate as evaluation
 from services.factory.evaluation.canaries import Canary
@@ -41,15 +41,18 @@ class Judged:
 
 def evaluate(
     spec: FineTuneSpec,
-    examples: Sequence[Example],
+    training: Sequence[Example],
+    held_out: Sequence[Example],
     planted: Sequence[Canary],
     tokenizer: Any,
     base: Path,
     folder: Path,
     on_work: Callable[[], None],
 ) -> Judged:
-    """Measure the adapter in a folder; writes the report for everybody, and the builder's with contributors' texts."""
-    training, held_out = split(examples, spec.held_out, spec.seed)
+    """Measure the adapter in a folder; writes the report for everybody, and the builder's with contributors' texts.
+
+    training: without canaries.
+    """
     report = evaluation.evaluate(
         Decoder.load(base),
         Adapter.load(folder),
@@ -76,7 +79,7 @@ def curves(spec: FineTuneSpec, folder: Path) -> None:
     steps, taken = len(history["batches"]), len(history["losses"])
     held_out = [drawing.HeldOutPoint(step, loss) for step, loss in history["evaluations"]]
     told = drawing.Curves(
-        tuple(history["losses"]),
+        tuple(math.nan if loss is None else loss for loss in history["losses"]),
         tuple(learning_rate(spec, step, steps) for step in range(taken)),
         tuple(held_out),
         None if history["kept_step"] == taken else history["kept_step"],

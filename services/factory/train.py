@@ -22,10 +22,11 @@ from torch import Tensor
 from openledger.influence import index
 from openledger.influence.decoder import Decoder
 from openledger.influence.parameters import Parameter
-from services.factory import checkpoint, write
+from services.factory import checkpoint, effects, write
 from services.factory.data import Example, split
 from services.factory.progress import Cancelled, Diverged, Progress, Reporter, TrainingError
-from services.factory.schedule import batches, evaluation_steps
+from services.factory.replay import Replay
+from services.factory.schedule import Plan, evaluation_steps
 from services.factory.spec import FineTuneSpec, unsupported
 from services.factory.training_run import TrainingRun, load_base
 from services.factory.work import Work
@@ -73,26 +74,35 @@ def train(
     *,
     canaries: Sequence[Example] = (),
     scratch: Scratch | None = None,
+    replay: Replay | None = None,
 ) -> TrainResult:
     """Train, evaluate, write. ``out_dir`` is created; nothing is written to it before training has ended well.
 
-    canaries: examples of nobody's to train on as well. Raises TrainingError (unfit data or base, or the loss became
+    canaries: examples of nobody's to train on as well. replay: a run to take again without somebody; the specification
+    is that run's, without patience. Raises TrainingError (unfit data or base, or the loss became
     NaN), BaseModelError, Cancelled, or OSError where a checkpoint or the result finds no room.
     """
     _check(spec, [*examples, *canaries])
-    training, held_out = split(examples, spec.held_out, spec.seed)
-    training += canaries
-    on_progress(Progress("loading", 0, len(batches(spec, len(training)))))
+    if replay is None:
+        training, held_out = split(examples, spec.held_out, spec.seed)
+        training += canaries
+        plan = Plan.of(spec, len(training))
+        steps = len(plan.batches)
+    else:
+        training, held_out = replay.split([*examples, *canaries])
+        plan, steps = replay.plan, replay.steps
+    on_progress(Progress("loading", 0, steps))
     decoder = load_base(spec, base_path)
     _check_base(spec, decoder, [*training, *held_out])
-    run = TrainingRun(spec, decoder, training)
+    run = TrainingRun(spec, decoder, training, plan=plan)
     work = Work(spec, decoder)
     total = work.of_run(training, held_out, len(evaluation_steps(spec, len(run.plan))))
-    trainer = _Trainer(run, held_out, work, Reporter(total, len(run.plan), on_progress, should_stop), scratch)
-    after = trainer.go(len(run.plan))
+    trainer = _Trainer(run, held_out, work, Reporter(total, steps, on_progress, should_stop), scratch)
+    after = trainer.go(steps)
     trainer.reporter.report("writing")
     metrics = _metrics(run, len(held_out), after)
     files, root = write.folder(out_dir, run, held_out, metrics)
+    effects.write(out_dir, run, held_out)
     return TrainResult(out_dir, files, run.adapter.parameters, run.records, root, metrics, tuple(run.history.losses))
 
 
@@ -127,7 +137,7 @@ class _Trainer:
             while self.run.done < steps and not self._impatient():
                 examples = [self.run.training[i] for i in self.run.plan[self.run.done]]
                 tokens = self.run.step()
-                self.reporter.trained(self.run.history.losses[-1], tokens, sum(map(self.work.training, examples)))
+                self.reporter.trained(self.run.history.last_loss, tokens, sum(map(self.work.training, examples)))
                 if self.run.done in looked_at:
                     self._look()
                 self._checkpoint()

@@ -28,7 +28,7 @@ from services.factory import nf4, parts
 from services.factory.data import Example
 from services.factory.passes import Curved, Trunk, batch_pass, evaluate
 from services.factory.progress import Diverged
-from services.factory.schedule import batches, curved_records, learning_rate, seeded
+from services.factory.schedule import Plan, curved_records, learning_rate, seeded
 from services.factory.spec import FineTuneSpec
 
 
@@ -39,23 +39,41 @@ class History:
     before: list[float] = field(default_factory=list)
     """Held-out losses of the base, one a record, in nats per token."""
     losses: list[float] = field(default_factory=list)
-    """Of each step's batch."""
+    """Of each step's batch; NaN of one that has no record."""
     evaluations: list[tuple[int, float]] = field(default_factory=list)
     """(steps done, mean held-out loss)."""
+
+    @property
+    def last_loss(self) -> float | None:
+        """None of a step that had no record."""
+        return self.losses[-1] if math.isfinite(self.losses[-1]) else None
 
 
 class TrainingRun:
     """The state of one fine-tune."""
 
-    def __init__(self, spec: FineTuneSpec, decoder: Decoder, training: Sequence[Example], part: int = 0) -> None:
-        """part: which of the contributors it follows, see `parts`; the weights' path is the same bits for each."""
+    def __init__(
+        self,
+        spec: FineTuneSpec,
+        decoder: Decoder,
+        training: Sequence[Example],
+        part: int | None = 0,
+        plan: Plan | None = None,
+        trunk: Trunk | None = None,
+    ) -> None:
+        """part: which of the contributors it follows, see `parts`; None: nobody.  The weights' path is the same bits.
+
+        plan: the steps, where others were left out of them.  trunk: of the same decoder, with what is prepared.
+        """
         self.spec, self.decoder, self.training = spec, decoder, training
-        self.plan = batches(spec, len(training))
+        plan = plan or Plan.of(spec, len(training))
+        self.plan, self.sizes = plan.batches, plan.sizes
         self.adapter, self.theta = initial(spec, decoder)
         self._decomposed = decomposed(decoder.model, self.adapter)
-        self.trunk = Trunk(decoder, min(self.adapter.config.layers))
+        self.trunk = trunk or Trunk(decoder, min(self.adapter.config.layers))
         self.records = dict(sorted(Counter(e.contributor for e in training if e.contributor).items()))
-        self.row = {address: row for row, address in enumerate(parts.members(spec, list(self.records), part))}
+        followed = [] if part is None else parts.members(spec, list(self.records), part)
+        self.row = {address: row for row, address in enumerate(followed)}
         # Their records are drawn in every part, for they decide what curvature is estimated on and in which order
         # records are computed; the first part follows them.
         self.placebos = _placebos(spec, len(training), len(self.records))
@@ -80,31 +98,43 @@ class TrainingRun:
     def step(self) -> int:
         """Take the next step; returns the tokens in its batch. Raises Diverged."""
         assert self._taps is not None
-        number, members = self.done, self.plan[self.done]
+        number, members, size = self.done, self.plan[self.done], self.sizes[self.done]
+        examples = [self.training[i] for i in members]
+        batch, loss = self._batch(number, members, size) if members else (self._nothing(), math.nan)
+        self.update(batch, learning_rate(self.spec, number, len(self.plan)))
+        self.history.losses.append(loss)
+        if (members and not math.isfinite(loss)) or not bool(torch.isfinite(self.theta).all()):
+            raise Diverged(f"the loss became {loss} at step {self.done} of {len(self.plan)}: lower the learning rate")
+        return sum(example.length for example in examples)
+
+    def _batch(self, number: int, members: Sequence[int], size: int) -> tuple[Batch, float]:
+        """What a step's records say, and their mean loss."""
+        assert self._taps is not None
         examples = [self.training[i] for i in members]
         owners = [[self.row[e.contributor]] if e.contributor in self.row else [] for e in examples]
         pretended = {k: [b for b, i in enumerate(members) if i in theirs] for k, theirs in enumerate(self.placebos)}
         curved = Curved(
             curved_records(self.spec, number, len(members), sorted({b for some in pretended.values() for b in some})),
-            self.spec.curvature_samples,
+            self.spec.curvature_samples if self.shadows.shadows else 0,
             seeded(self.spec.seed, f"curvature {number}"),
         )
-        coupling = self.coupling(owners)
-        result = batch_pass(self.trunk, self._taps, examples, self.spec.precision, curved, coupling)
+        coupling = self.coupling(owners) if self.shadows.shadows else None
+        result = batch_pass(self.trunk, self._taps, examples, self.spec.precision, curved, coupling, size)
         noise = {}
         for k in range(self.followed_placebos):
             if theirs := pretended[k]:
-                noise[len(self.row) + k] = _noise([examples[b] for b in theirs], result.sampled(theirs), len(members))
+                noise[len(self.row) + k] = _noise([examples[b] for b in theirs], result.sampled(theirs), size)
         curved_owners = [owners[record] for record in result.curved]
-        batch = Batch(result.gradient, owners, result.curvature, curved_owners, coupling, noise)
-        self.update(batch, learning_rate(self.spec, number, len(self.plan)))
-        self.history.losses.append(float(result.loss.mean()))
-        if not (math.isfinite(self.history.losses[-1]) and bool(torch.isfinite(self.theta).all())):
-            raise Diverged(
-                f"the loss became {self.history.losses[-1]} at step {self.done} of {len(self.plan)}: "
-                "lower the learning rate"
-            )
-        return sum(example.length for example in examples)
+        curvature = result.curvature
+        if size != len(members):  # of a mean over all, also over those that weigh 0
+            curvature.mul_(math.sqrt(len(members) / size))
+        batch = Batch(result.gradient, owners, curvature, curved_owners, coupling, noise)
+        return batch, float(result.loss.mean())
+
+    def _nothing(self) -> Batch:
+        """Of a step whose records all weigh 0: weights and moments go on as AdamW lets them."""
+        nothing = torch.zeros(1, len(self.theta))
+        return Batch(nothing, [[]], nothing, [[]])
 
     def coupling(self, owners: Sequence[Sequence[int]]) -> Coupling:
         """Of the next batch, for the shadows as they stand."""

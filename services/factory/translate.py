@@ -17,7 +17,7 @@ from services.factory.compare import Comparison
 from services.factory.estimate import Estimate, Tariff
 from services.factory.licence import Attribution
 from services.factory.model import Checkpoint, Event, FineTune, Metrics, Revision, State
-from services.factory.run import SnapshotPin
+from services.factory.run import Replacement, SnapshotPin
 from services.factory.translate_run import spec_to, use_to
 
 STATUS = {
@@ -38,7 +38,8 @@ def fine_tune_to(job: FineTune) -> pb.FineTune:
         owner=names.account(job.owner),
         adapter=f"adapters/{job.adapter}",
         spec=spec_to(job.run),
-        state=pb.FineTuneState.Value(f"FINE_TUNE_STATE_{job.state}"),
+        state=state_to(job.state),
+        replaces=_replaces_to(job.replaces),
         status=STATUS[job.state],
         reason=job.reason,
         message=job.message,
@@ -58,6 +59,16 @@ def fine_tune_to(job: FineTune) -> pb.FineTune:
     )
 
 
+def state_to(state: State) -> pb.FineTuneState.ValueType:
+    return pb.FineTuneState.Value(f"FINE_TUNE_STATE_{state}")
+
+
+def _replaces_to(replaces: Replacement | manifest.Replaces | None) -> pb.Replacement | None:
+    if replaces is None:
+        return None
+    return pb.Replacement(revision=replaces.revision, without=map(names.account, replaces.without))
+
+
 def metrics_to(metrics: Metrics) -> pb.FineTuneMetrics:
     return pb.FineTuneMetrics(**_known(metrics.to_json()))
 
@@ -75,7 +86,7 @@ def event_to(event: Event) -> pb.FineTuneEvent:
     return pb.FineTuneEvent(
         sequence=event.sequence,
         time=_time(event.time),
-        state=pb.FineTuneState.Value(f"FINE_TUNE_STATE_{event.state}"),
+        state=state_to(event.state),
         message=event.message,
         progress=None if event.progress is None else _progress_to(vars(event.progress)),
         type="metrics" if measured else "message",
@@ -163,6 +174,8 @@ def revision_to(revision: Revision) -> pb.AdapterRevision:
         evaluation=lineage.evaluation,
         card=revision.card,
         private_files=lineage.private_files,
+        replaces=_replaces_to(lineage.replaces),
+        replaced_by=revision.replaced_by,
         registration=None if revision.registration is None else pb.Registration(**vars(revision.registration)),
         state=_state_of(revision),
         deprecation_reason=revision.deprecate_reason,

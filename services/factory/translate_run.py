@@ -34,7 +34,10 @@ def run_from(spec: pb.FineTuneSpec | None, file: str, adapter: str, precision: s
         raise invalid("INVALID_FIELD", "exactly one of spec and run_file must be set", "spec")
     if spec is None:
         run = _run_of_file(file)
-        return replace(run, adapter=adapter) if adapter else run
+        try:
+            return replace(run, adapter=adapter) if adapter else run
+        except RunError as error:
+            raise bad_run_file(error) from error
     if not adapter:
         raise invalid("INVALID_FIELD", "adapter_id: is required", "adapter_id")
     missing = [field for field in _REQUIRED if not getattr(spec, field)]
@@ -92,6 +95,6 @@ def _run_of_file(text: str) -> Run:
         raise bad_run_file(error) from error
 
 
-def bad_run_file(error: RunFileError) -> Fault:
+def bad_run_file(error: RunFileError | RunError) -> Fault:
     """What its author must mend."""
     return invalid("BAD_RUN_FILE", f"run_file: {error}", "run_file")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +22,7 @@ from services.kit import call
 from services.kit.auth import Access
 from services.kit.database import Database
 from services.kit.errors import invalid, not_found
+from services.kit.executor import Done, Shard
 from services.kit.idempotency import Idempotency
 from services.kit.private_files import PrivateFiles
 
@@ -47,6 +48,8 @@ class Workshop:
     private: PrivateFiles
     """Of revisions, never published."""
     artifacts: ArtifactStore
+    find: Callable[[Shard], Awaitable[Done | None]]
+    """What workers have made of a piece of work, if they have."""
     bell: Bell
     threads: int
     precision: str

@@ -6,6 +6,7 @@ same run gives the same bytes; there are no times in them. This module does not 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from openledger import adapters, canonical
 from openledger.influence import index
+from openledger.influence.lora import Adapter
 from services.factory.data import Example
 from services.factory.training_run import TrainingRun
 
@@ -30,10 +32,9 @@ def folder(
     """Write a run; returns the names of its files, and the contribution index's root in hex."""
     out.mkdir(parents=True, exist_ok=True)
     root = index_file(out, run)
-    tensors = {name: tensor.clone() for name, tensor in run.adapter.tensors.items()}
     contents = (
         canonical.dumps(run.adapter.config.to_json()),
-        save(tensors, metadata={"format": "pt"}),
+        adapter(run.adapter),
         canonical.dumps(metrics),
         canonical.dumps(training(run, held_out)),
     )
@@ -46,6 +47,12 @@ def folder(
 def second_moment(folder: Path) -> Tensor:
     """Adam's at a finished run's end, over its bias correction [P].  Raises OSError, SafetensorError."""
     return load_file(folder / MOMENT)["v"]
+
+
+def adapter(trained: Adapter) -> bytes:
+    """Its weights as PEFT's file."""
+    tensors = {name: tensor.clone() for name, tensor in trained.tensors.items()}
+    return save(tensors, metadata={"format": "pt"})
 
 
 def index_file(out: Path, run: TrainingRun) -> str:
@@ -70,14 +77,17 @@ def training(run: TrainingRun, held_out: Sequence[Example]) -> dict[str, Any]:
     """Who was in which step, and what each step showed: enough to train again without somebody.
 
     ``records`` lists what was trained on, in the order that ``batches`` counts; a canary's contributor is "".
-    ``kept_step``: after which step the adapter was taken.
+    ``kept_step``: after which step the adapter was taken. ``losses`` has null for a step without a record. ``sizes``,
+    where records were taken out of the batches and weigh 0: how many each step's loss is a mean over.
     """
+    left_out = run.sizes != list(map(len, run.plan))
     return {
         "version": TRAINING_VERSION,
         "records": [[example.record, example.contributor] for example in run.training],
         "held_out": [[example.record, example.contributor] for example in held_out],
         "batches": run.plan,
-        "losses": run.history.losses,
+        "losses": [loss if math.isfinite(loss) else None for loss in run.history.losses],
         "kept_step": run.done,
         "evaluations": [list(entry) for entry in run.history.evaluations],
+        **({"sizes": run.sizes} if left_out else {}),
     }

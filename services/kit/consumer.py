@@ -1,8 +1,9 @@
 """Reading another service's durable stream so that every entry takes effect exactly once.
 
 The offset is stored in the same transaction as the effects.  A stored epoch that differs from the stream's means that
-the log was made anew, a stream that ends before the stored offset that it is an older copy: the consumer stops and says
-so, because going on could skip or repeat what people are paid for.
+the log was made anew, a stream that ends before the stored offset that it is an older copy, and offsets that do not
+follow one another that entries are missing or out of order: the consumer stops and says so, because going on could skip
+or repeat what people are paid for.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ class Page(Generic[E]):
 
 class EpochChanged(RuntimeError):
     """The stream is not the one that was read before.  An operator must decide (docs/operating.md)."""
+
+
+class OutOfOrder(RuntimeError):
+    """The stream's entries do not follow one another: taken as they came, some could be passed over for ever."""
 
 
 class LostPlace(RuntimeError):
@@ -82,7 +87,10 @@ class Consumer(Generic[E]):
         if not page.entries:
             self.lag = max(0, page.high_watermark - after)
             return 0
-        last = page.entries[-1][0]
+        offsets = [offset for offset, _ in page.entries]
+        last = after + len(offsets)
+        if offsets != list(range(after + 1, last + 1)):
+            raise OutOfOrder(f"{self._source} gives offsets {offsets[:10]}... where {after + 1} to {last} come next")
         work = await self._prepare([entry for _, entry in page.entries])
 
         def transaction(connection: Connection) -> None:

@@ -18,7 +18,7 @@ import services.factory
 from services.factory import store, store_events, store_revisions, store_snapshots
 from services.factory.licence import Attribution, Use
 from services.factory.model import UNFINISHED, FineTune, Metrics, Registration, Revision, State, TrainingProgress
-from services.factory.run import SnapshotPin
+from services.factory.run import Replacement, SnapshotPin
 from services.factory.spec import FineTuneSpec
 from services.factory.store_snapshots import Kept
 from services.factory.tables import METADATA
@@ -331,8 +331,45 @@ async def test_a_revision_is_flagged_once_for_each_record(database, put):
     assert sorted(await asyncio.gather(*flags)) == [False, True, True]
     found = database.read_now(lambda c: store_revisions.find_revision(c, name))
     assert sorted(flag.record for flag in found.flags) == ["r1", "r2"]
-    assert database.read_now(lambda c: store_revisions.made_from(c, {TWO})) == [name]
-    assert database.read_now(lambda c: store_revisions.made_from(c, {replace(TWO, root="x")})) == []
+    assert database.read_now(lambda c: store_revisions.made_from(c, {TWO}, "r1")) == [name]
+    assert database.read_now(lambda c: store_revisions.made_from(c, {replace(TWO, root="x")}, "r1")) == []
+
+
+def test_a_replacement_does_without_records_whose_erasure_is_not_its_matter(database, put):
+    """It comes back as it was, with whom it is without in one order."""
+    put()
+    again = Replacement(revision().name, "ab" * 32, ("0x" + "77" * 20, "0x" + "11" * 20))
+    mine = replace(JOB, id="again", adapter="letters", snapshots=(TWO,), replaces=again, revision="r/new", output="out")
+
+    def fill(c):
+        store_snapshots.put_snapshot(c, TWO, Kept("00" * 32, {"": 3}), ["r1", "r2", "r3"])
+        store.add_fine_tune(c, mine, "waiting")
+        store_snapshots.leave_out(c, "again", [TWO], {"r1", "elsewhere"})
+
+    database.write_now(fill)
+    assert database.read_now(lambda c: store.find(c, "again")) == mine
+    assert database.read_now(lambda c: store.replacements(c, revision().name)) == [mine]
+    assert database.read_now(lambda c: store.replacements(c, "adapters/letters/revisions/" + "9" * 64)) == []
+    takes = [database.read_now(lambda c, r=r: store_snapshots.takes(c, "again", r)) for r in ("r1", "r2", "r3")]
+    assert takes == [True, False, False]
+    for record, found in (("r1", ["r/new"]), ("r2", [])):
+        assert database.read_now(lambda c, r=record: store.revisions_of(c, {TWO}, r)) == found
+    database.write_now(lambda c: store_snapshots.add_erased(c, "r3", "wish"))
+    assert database.read_now(lambda c: store_snapshots.erased_among(c, [TWO])) == "r3"
+    assert database.read_now(lambda c: store_snapshots.erased_among(c, [TWO], "again")) is None
+    assert database.read_now(lambda c: store_snapshots.count_erased(c, [TWO])) == 1
+    database.write_now(lambda c: store_snapshots.add_erased(c, "r1", "wish"))
+    assert database.read_now(lambda c: store_snapshots.erased_among(c, [TWO], "again")) == "r1"
+
+
+def test_the_first_revision_that_is_named_in_anothers_stead_stays(database, put):
+    put()
+    database.write_now(lambda c: store.claim_adapter(c, "letters", JOB.owner))
+    database.write_now(lambda c: store_revisions.add_revision(c, revision()))
+    for stead in ("", "adapters/letters/revisions/new", "adapters/letters/revisions/newer"):
+        database.write_now(lambda c, s=stead: store_revisions.deprecate(c, revision().name, "a wish", s))
+    found = database.read_now(lambda c: store_revisions.find_revision(c, revision().name))
+    assert found.replaced_by == "adapters/letters/revisions/new"
 
 
 # --- from one version of the tables to the next -----------------------------------------------------------------------

@@ -712,6 +712,85 @@ class ListDeadLettersResponse(_message.Message):
 Global___ListDeadLettersResponse: _TypeAlias = ListDeadLettersResponse  # noqa: Y015
 
 @_typing.final
+class SumContributionRequest(_message.Message):
+    """Asks what a contributor has of the next receipts of a model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    CONTRIBUTOR_FIELD_NUMBER: _builtins.int
+    AFTER_OFFSET_FIELD_NUMBER: _builtins.int
+    revision: _builtins.str
+    """adapters/{adapter}/revisions/{revision}"""
+    contributor: _builtins.str
+    """accounts/{address}"""
+    after_offset: _builtins.int
+    """Receipts after this offset; 0 from the first."""
+    def __init__(
+        self,
+        *,
+        revision: _builtins.str = ...,
+        contributor: _builtins.str = ...,
+        after_offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_offset", b"after_offset", "contributor", b"contributor", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SumContributionRequest: _TypeAlias = SumContributionRequest  # noqa: Y015
+
+@_typing.final
+class SumContributionResponse(_message.Message):
+    """What a contributor has of some receipts.  Amounts in atomic units, as receipts share them: provisional by rule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    PAID_ANSWERS_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    CONTRIBUTORS_AMOUNT_FIELD_NUMBER: _builtins.int
+    FEES_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    POSITIVE_SCORES_FIELD_NUMBER: _builtins.int
+    THROUGH_OFFSET_FIELD_NUMBER: _builtins.int
+    HIGH_WATERMARK_FIELD_NUMBER: _builtins.int
+    answers: _builtins.int
+    """Of the model, and of them those that pay the contributor."""
+    paid_answers: _builtins.int
+    amount: _builtins.str
+    """What they pay the contributor, all contributors together, and altogether."""
+    contributors_amount: _builtins.str
+    fees: _builtins.str
+    score: _builtins.float
+    """Sums of the contributor's scores and of those of all contributors that are above zero, in nats per token."""
+    positive_scores: _builtins.float
+    through_offset: _builtins.int
+    """Ask again after this offset, until it is the high watermark."""
+    high_watermark: _builtins.int
+    def __init__(
+        self,
+        *,
+        answers: _builtins.int = ...,
+        paid_answers: _builtins.int = ...,
+        amount: _builtins.str = ...,
+        contributors_amount: _builtins.str = ...,
+        fees: _builtins.str = ...,
+        score: _builtins.float = ...,
+        positive_scores: _builtins.float = ...,
+        through_offset: _builtins.int = ...,
+        high_watermark: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "answers", b"answers", "contributors_amount", b"contributors_amount", "fees", b"fees", "high_watermark", b"high_watermark", "paid_answers", b"paid_answers", "positive_scores", b"positive_scores", "score", b"score", "through_offset", b"through_offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SumContributionResponse: _TypeAlias = SumContributionResponse  # noqa: Y015
+
+@_typing.final
 class GetModelAuditRequest(_message.Message):
     """Names the audit of an adapter revision."""
 

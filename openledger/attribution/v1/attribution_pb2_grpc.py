@@ -65,6 +65,11 @@ class AttributionServiceStub:
                 request_serializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.ListDeadLettersRequest.SerializeToString,
                 response_deserializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.ListDeadLettersResponse.FromString,
                 _registered_method=True)
+        self.SumContribution = channel.unary_unary(
+                '/openledger.attribution.v1.AttributionService/SumContribution',
+                request_serializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.SumContributionRequest.SerializeToString,
+                response_deserializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.SumContributionResponse.FromString,
+                _registered_method=True)
         self.GetModelAudit = channel.unary_unary(
                 '/openledger.attribution.v1.AttributionService/GetModelAudit',
                 request_serializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.GetModelAuditRequest.SerializeToString,
@@ -120,6 +125,14 @@ class AttributionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SumContribution(self, request, context):
+        """What a contributor has of a model's answers so far: money, and scores.  In pages of receipts, to be added up by whoever
+        asks.  For the contributor, and for the model's developer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetModelAudit(self, request, context):
         """How far a model's scores can be trusted: measured on answers drawn at random.  For everybody.
         """
@@ -159,6 +172,11 @@ def add_AttributionServiceServicer_to_server(servicer, server):
                     servicer.ListDeadLetters,
                     request_deserializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.ListDeadLettersRequest.FromString,
                     response_serializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'SumContribution': grpc.unary_unary_rpc_method_handler(
+                    servicer.SumContribution,
+                    request_deserializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.SumContributionRequest.FromString,
+                    response_serializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.SumContributionResponse.SerializeToString,
             ),
             'GetModelAudit': grpc.unary_unary_rpc_method_handler(
                     servicer.GetModelAudit,
@@ -329,6 +347,33 @@ class AttributionService:
             '/openledger.attribution.v1.AttributionService/ListDeadLetters',
             openledger_dot_attribution_dot_v1_dot_attribution__pb2.ListDeadLettersRequest.SerializeToString,
             openledger_dot_attribution_dot_v1_dot_attribution__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SumContribution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.attribution.v1.AttributionService/SumContribution',
+            openledger_dot_attribution_dot_v1_dot_attribution__pb2.SumContributionRequest.SerializeToString,
+            openledger_dot_attribution_dot_v1_dot_attribution__pb2.SumContributionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,6 +48,10 @@ class AttributionServiceStub:
     """The same as a stream of batches."""
     ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_attribution_pb2.ListDeadLettersRequest, _attribution_pb2.ListDeadLettersResponse]
     """Traces that could not be attributed, and why.  For operators."""
+    SumContribution: _grpc.UnaryUnaryMultiCallable[_attribution_pb2.SumContributionRequest, _attribution_pb2.SumContributionResponse]
+    """What a contributor has of a model's answers so far: money, and scores.  In pages of receipts, to be added up by whoever
+    asks.  For the contributor, and for the model's developer.
+    """
     GetModelAudit: _grpc.UnaryUnaryMultiCallable[_attribution_pb2.GetModelAuditRequest, _attribution_pb2.ModelAudit]
     """How far a model's scores can be trusted: measured on answers drawn at random.  For everybody."""
 
@@ -71,6 +75,10 @@ class AttributionServiceAsyncStub(AttributionServiceStub):
     """The same as a stream of batches."""
     ListDeadLetters: _aio.UnaryUnaryMultiCallable[_attribution_pb2.ListDeadLettersRequest, _attribution_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
     """Traces that could not be attributed, and why.  For operators."""
+    SumContribution: _aio.UnaryUnaryMultiCallable[_attribution_pb2.SumContributionRequest, _attribution_pb2.SumContributionResponse]  # type: ignore[assignment]
+    """What a contributor has of a model's answers so far: money, and scores.  In pages of receipts, to be added up by whoever
+    asks.  For the contributor, and for the model's developer.
+    """
     GetModelAudit: _aio.UnaryUnaryMultiCallable[_attribution_pb2.GetModelAuditRequest, _attribution_pb2.ModelAudit]  # type: ignore[assignment]
     """How far a model's scores can be trusted: measured on answers drawn at random.  For everybody."""
 
@@ -127,6 +135,16 @@ class AttributionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_attribution_pb2.ListDeadLettersResponse, _abc.Awaitable[_attribution_pb2.ListDeadLettersResponse]]:
         """Traces that could not be attributed, and why.  For operators."""
+
+    @_abc_1.abstractmethod
+    def SumContribution(
+        self,
+        request: _attribution_pb2.SumContributionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_attribution_pb2.SumContributionResponse, _abc.Awaitable[_attribution_pb2.SumContributionResponse]]:
+        """What a contributor has of a model's answers so far: money, and scores.  In pages of receipts, to be added up by whoever
+        asks.  For the contributor, and for the model's developer.
+        """
 
     @_abc_1.abstractmethod
     def GetModelAudit(

@@ -53,6 +53,21 @@ def shown(answer: Any, show: Callable[[Any], None], *, as_json: bool) -> None:
         show(answer)
 
 
+def follow_to_its_end(context: typer.Context, name: str, *, as_json: bool) -> None:
+    """Show a fine-tune as it goes; exit status 1 when it fails."""
+    from openledger.cli.finetune import show, watch
+
+    async def follow() -> Any:
+        async with context.obj.client() as client:
+            return await watch.follow(client, name, as_json=as_json)
+
+    job = run(follow)
+    if not as_json:
+        show.fine_tune(job)
+    if job.status != "succeeded":
+        raise typer.Exit(1)
+
+
 def said(make: Any) -> Any:
     """Something made of options and files; what is wrong with them is said in words."""
 

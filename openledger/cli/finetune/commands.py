@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from openledger.cli.connection import Json, run
+from openledger.cli.connection import Json
 from openledger.cli.finetune import ask, show
 from openledger.cli.finetune.ask import Asked, name_of
-from openledger.cli.finetune.asking import Name, Watch, app, asking, said, shown
+from openledger.cli.finetune.asking import Name, Watch, app, asking, follow_to_its_end, said, shown
 from openledger.factory.v1 import factory_pb2 as pb
 
 
@@ -61,7 +61,7 @@ def create(
     request = said(lambda: asked.request(pb.CreateFineTuneRequest, **ids))
     job = asking(context, "CreateFineTune", request)
     if watch:
-        _follow(context, job.name, as_json=as_json)
+        follow_to_its_end(context, job.name, as_json=as_json)
     else:
         shown(job, show.fine_tune, as_json=as_json)
 
@@ -76,7 +76,7 @@ def watch_(
 
     Example: openledger finetune watch 5a2f6f0e6a1d
     """
-    _follow(context, name_of(name), as_json=as_json)
+    follow_to_its_end(context, name_of(name), as_json=as_json)
 
 
 @app.command("list")
@@ -154,7 +154,7 @@ def clone(
     request = pb.CloneFineTuneRequest(name=name_of(name), changes=changes, adapter_id=adapter, request_id=request_id())
     job = asking(context, "CloneFineTune", request)
     if watch:
-        _follow(context, job.name, as_json=as_json)
+        follow_to_its_end(context, job.name, as_json=as_json)
     else:
         shown(job, show.fine_tune, as_json=as_json)
 
@@ -170,17 +170,3 @@ def _asked(
     settings: list[str] | None,
 ) -> Asked:
     return Asked(file, adapter, base, tuple(snapshots or ()), prompt, completion, non_commercial, tuple(settings or ()))
-
-
-def _follow(context: typer.Context, name: str, *, as_json: bool) -> None:
-    from openledger.cli.finetune import watch
-
-    async def follow() -> pb.FineTune:
-        async with context.obj.client() as client:
-            return await watch.follow(client, name, as_json=as_json)
-
-    job = run(follow)
-    if not as_json:
-        show.fine_tune(job)
-    if job.status != "succeeded":
-        raise typer.Exit(1)

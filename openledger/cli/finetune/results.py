@@ -52,6 +52,7 @@ def deprecate(
     context: typer.Context,
     revision: Annotated[str, typer.Argument(help="adapters/<adapter>/revisions/<digest>")],
     reason: Annotated[str, typer.Option("--reason", help="For those who use it.")],
+    replacement: Annotated[str, typer.Option("--replacement", help="The revision to be used in its stead.")] = "",
     as_json: Json = False,
 ) -> None:
     """Take a published revision out of what is offered; who knows its name can still use it.
@@ -60,7 +61,9 @@ def deprecate(
     """
     from openledger.client import request_id
 
-    request = pb.DeprecateAdapterRevisionRequest(name=revision, reason=reason, request_id=request_id())
+    request = pb.DeprecateAdapterRevisionRequest(
+        name=revision, reason=reason, replacement=replacement, request_id=request_id()
+    )
     shown(asking(context, "DeprecateAdapterRevision", request), show.revision, as_json=as_json)
 
 

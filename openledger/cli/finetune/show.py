@@ -61,6 +61,8 @@ def fine_tune(job: pb.FineTune) -> None:
     grid.add_row("name", job.name)
     grid.add_row("state", status(job) + (f"  {job.reason}: {escape(job.message)}" if job.reason else ""))
     grid.add_row("adapter", job.adapter + (f", cloned from {job.clone_of}" if job.clone_of else ""))
+    if job.HasField("replaces"):
+        grid.add_row("replaces", f"{job.replaces.revision}, without {', '.join(job.replaces.without)}")
     grid.add_row("base", f"{escape(job.spec.base)}  {job.base_sha256[:16]}…")
     grid.add_row("snapshots", "\n".join(f"{pin.name}  {pin.root[:16]}…" for pin in job.snapshot_pins))
     grid.add_row("licence", escape(job.licence))
@@ -150,8 +152,12 @@ def revision(made: pb.AdapterRevision) -> None:
         grid.add_row("file", f"{digest}  {escape(name)}")
     for name, digest in sorted(made.private_files.items()):
         grid.add_row("private", f"{digest}  {escape(name)}")
+    if made.HasField("replaces"):
+        grid.add_row("replaces", f"{made.replaces.revision}, without {', '.join(made.replaces.without)}")
     if made.deprecation_reason:
         grid.add_row("deprecated", escape(made.deprecation_reason))
+    if made.replaced_by:
+        grid.add_row("instead", made.replaced_by)
     for flag in made.flags:
         grid.add_row("[red]erased[/red]", f"{flag.record}: {escape(flag.reason)}")
     out.print(grid)

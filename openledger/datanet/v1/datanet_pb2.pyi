@@ -1027,11 +1027,15 @@ class SnapshotRecord(_message.Message):
     FIELDS_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     SALT_FIELD_NUMBER: _builtins.int
+    COMMITMENT_FIELD_NUMBER: _builtins.int
     leaf: _builtins.int
     record: _builtins.str
     contributor: _builtins.str
     source: _builtins.str
     salt: _builtins.bytes
+    """Empty of a record that is erased, as its fields are."""
+    commitment: _builtins.bytes
+    """Its leaf in the tree, without which nobody could check the root once a record is erased."""
     @_builtins.property
     def fields(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
@@ -1043,10 +1047,11 @@ class SnapshotRecord(_message.Message):
         fields: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         source: _builtins.str = ...,
         salt: _builtins.bytes = ...,
+        commitment: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contributor", b"contributor", "fields", b"fields", "leaf", b"leaf", "record", b"record", "salt", b"salt", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commitment", b"commitment", "contributor", b"contributor", "fields", b"fields", "leaf", b"leaf", "record", b"record", "salt", b"salt", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -419,6 +419,7 @@ class FineTune(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     ESTIMATED_FINISH_FIELD_NUMBER: _builtins.int
     THREADS_FIELD_NUMBER: _builtins.int
+    REPLACES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """fineTunes/{fine_tune}"""
     owner: _builtins.str
@@ -466,6 +467,10 @@ class FineTune(_message.Message):
 
     @_builtins.property
     def estimated_finish(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def replaces(self) -> Global___Replacement:
+        """Set where it takes the run of a published revision again."""
+
     def __init__(
         self,
         *,
@@ -490,14 +495,43 @@ class FineTune(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         estimated_finish: _timestamp_pb2.Timestamp | None = ...,
         threads: _builtins.int = ...,
+        replaces: Global___Replacement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "estimated_finish", b"estimated_finish", "metrics", b"metrics", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "estimated_finish", b"estimated_finish", "metrics", b"metrics", "replaces", b"replaces", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "attributions", b"attributions", "base_sha256", b"base_sha256", "clone_of", b"clone_of", "create_time", b"create_time", "end_time", b"end_time", "estimated_finish", b"estimated_finish", "licence", b"licence", "message", b"message", "metrics", b"metrics", "name", b"name", "owner", b"owner", "reason", b"reason", "revision", b"revision", "snapshot_pins", b"snapshot_pins", "spec", b"spec", "start_time", b"start_time", "state", b"state", "status", b"status", "threads", b"threads", "trained_tokens", b"trained_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "attributions", b"attributions", "base_sha256", b"base_sha256", "clone_of", b"clone_of", "create_time", b"create_time", "end_time", b"end_time", "estimated_finish", b"estimated_finish", "licence", b"licence", "message", b"message", "metrics", b"metrics", "name", b"name", "owner", b"owner", "reason", b"reason", "replaces", b"replaces", "revision", b"revision", "snapshot_pins", b"snapshot_pins", "spec", b"spec", "start_time", b"start_time", "state", b"state", "status", b"status", "threads", b"threads", "trained_tokens", b"trained_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FineTune: _TypeAlias = FineTune  # noqa: Y015
+
+@_typing.final
+class Replacement(_message.Message):
+    """That a run is another one taken again, without some of its contributors."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    WITHOUT_FIELD_NUMBER: _builtins.int
+    revision: _builtins.str
+    """adapters/{adapter}/revisions/{digest}"""
+    @_builtins.property
+    def without(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """accounts/{address} of those that are left out."""
+
+    def __init__(
+        self,
+        *,
+        revision: _builtins.str = ...,
+        without: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision", "without", b"without"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Replacement: _TypeAlias = Replacement  # noqa: Y015
 
 @_typing.final
 class FineTuneMetrics(_message.Message):
@@ -906,6 +940,189 @@ class CloneFineTuneRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CloneFineTuneRequest: _TypeAlias = CloneFineTuneRequest  # noqa: Y015
+
+@_typing.final
+class CreateReplacementRequest(_message.Message):
+    """Queues a fine-tune that takes a published revision's run again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    WITHOUT_FIELD_NUMBER: _builtins.int
+    AUDITED_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    revision: _builtins.str
+    audited: _builtins.bool
+    """Also repeat its trainings again, if it had any, for an audit of the replacement."""
+    request_id: _builtins.str
+    @_builtins.property
+    def without(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """accounts/{address}, each among those whom the revision was trained on."""
+
+    def __init__(
+        self,
+        *,
+        revision: _builtins.str = ...,
+        without: _abc.Iterable[_builtins.str] | None = ...,
+        audited: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audited", b"audited", "request_id", b"request_id", "revision", b"revision", "without", b"without"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateReplacementRequest: _TypeAlias = CreateReplacementRequest  # noqa: Y015
+
+@_typing.final
+class GetUnlearningReportRequest(_message.Message):
+    """Asks what leaving a contributor out of a revision changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    CONTRIBUTOR_FIELD_NUMBER: _builtins.int
+    revision: _builtins.str
+    contributor: _builtins.str
+    """accounts/{address}"""
+    def __init__(
+        self,
+        *,
+        revision: _builtins.str = ...,
+        contributor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contributor", b"contributor", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUnlearningReportRequest: _TypeAlias = GetUnlearningReportRequest  # noqa: Y015
+
+@_typing.final
+class UnlearningReport(_message.Message):
+    """What a contributor has in a revision, and what leaving it out changes.  Losses in nats per token."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    CONTRIBUTOR_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    TRAIN_RECORDS_FIELD_NUMBER: _builtins.int
+    ERASED_RECORDS_FIELD_NUMBER: _builtins.int
+    PREDICTED_RISE_FIELD_NUMBER: _builtins.int
+    MEASURED_RISE_FIELD_NUMBER: _builtins.int
+    MEASURED_ERROR_FIELD_NUMBER: _builtins.int
+    HELD_OUT_RECORDS_FIELD_NUMBER: _builtins.int
+    COUNTERFACTUAL_STORED_FIELD_NUMBER: _builtins.int
+    COUNTERFACTUAL_FIELD_NUMBER: _builtins.int
+    COUNTERFACTUAL_SHA256_FIELD_NUMBER: _builtins.int
+    REPLACEMENTS_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    revision: _builtins.str
+    contributor: _builtins.str
+    records: _builtins.int
+    """Records that the revision was trained on: credited to the contributor, and all."""
+    train_records: _builtins.int
+    erased_records: _builtins.int
+    """Records of the revision's snapshots that are erased, whoever's."""
+    predicted_rise: _builtins.float
+    """By how much the mean loss of the held-out records would rise, as the contribution index foretells it."""
+    measured_rise: _builtins.float
+    """By how much it rose when the run was really taken again without the contributor, with its standard error."""
+    measured_error: _builtins.float
+    held_out_records: _builtins.int
+    """Held-out records that either is a mean over."""
+    counterfactual_stored: _builtins.bool
+    """Whether the adapter without the contributor that was made for the audit is still stored, under which name of work,
+    and the SHA-256 of its weights.
+    """
+    counterfactual: _builtins.str
+    counterfactual_sha256: _builtins.str
+    @_builtins.property
+    def replacements(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplacementRun]:
+        """Those that are published, and for the revision's owner all, oldest first."""
+
+    @_builtins.property
+    def words(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The same for people."""
+
+    def __init__(
+        self,
+        *,
+        revision: _builtins.str = ...,
+        contributor: _builtins.str = ...,
+        records: _builtins.int = ...,
+        train_records: _builtins.int = ...,
+        erased_records: _builtins.int = ...,
+        predicted_rise: _builtins.float | None = ...,
+        measured_rise: _builtins.float | None = ...,
+        measured_error: _builtins.float | None = ...,
+        held_out_records: _builtins.int = ...,
+        counterfactual_stored: _builtins.bool = ...,
+        counterfactual: _builtins.str = ...,
+        counterfactual_sha256: _builtins.str = ...,
+        replacements: _abc.Iterable[Global___ReplacementRun] | None = ...,
+        words: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_measured_error", b"_measured_error", "_measured_rise", b"_measured_rise", "_predicted_rise", b"_predicted_rise", "measured_error", b"measured_error", "measured_rise", b"measured_rise", "predicted_rise", b"predicted_rise"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_measured_error", b"_measured_error", "_measured_rise", b"_measured_rise", "_predicted_rise", b"_predicted_rise", "contributor", b"contributor", "counterfactual", b"counterfactual", "counterfactual_sha256", b"counterfactual_sha256", "counterfactual_stored", b"counterfactual_stored", "erased_records", b"erased_records", "held_out_records", b"held_out_records", "measured_error", b"measured_error", "measured_rise", b"measured_rise", "predicted_rise", b"predicted_rise", "records", b"records", "replacements", b"replacements", "revision", b"revision", "train_records", b"train_records", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__measured_error: _TypeAlias = _typing.Literal["measured_error"]  # noqa: Y015
+    _WhichOneofArgType__measured_error: _TypeAlias = _typing.Literal["_measured_error", b"_measured_error"]  # noqa: Y015
+    _WhichOneofReturnType__measured_rise: _TypeAlias = _typing.Literal["measured_rise"]  # noqa: Y015
+    _WhichOneofArgType__measured_rise: _TypeAlias = _typing.Literal["_measured_rise", b"_measured_rise"]  # noqa: Y015
+    _WhichOneofReturnType__predicted_rise: _TypeAlias = _typing.Literal["predicted_rise"]  # noqa: Y015
+    _WhichOneofArgType__predicted_rise: _TypeAlias = _typing.Literal["_predicted_rise", b"_predicted_rise"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__measured_error) -> _WhichOneofReturnType__measured_error | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__measured_rise) -> _WhichOneofReturnType__measured_rise | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__predicted_rise) -> _WhichOneofReturnType__predicted_rise | None: ...
+
+Global___UnlearningReport: _TypeAlias = UnlearningReport  # noqa: Y015
+
+@_typing.final
+class ReplacementRun(_message.Message):
+    """A fine-tune that takes a revision's run again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FINE_TUNE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    WITHOUT_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    SAME_AS_COUNTERFACTUAL_FIELD_NUMBER: _builtins.int
+    fine_tune: _builtins.str
+    """fineTunes/{fine_tune}; empty but for its owner."""
+    state: Global___FineTuneState.ValueType
+    revision: _builtins.str
+    """adapters/{adapter}/revisions/{digest}, once it is published."""
+    same_as_counterfactual: _builtins.bool
+    """Whether its weights are those of the stored adapter without the contributor, byte for byte."""
+    @_builtins.property
+    def without(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """accounts/{address} of those that are left out."""
+
+    def __init__(
+        self,
+        *,
+        fine_tune: _builtins.str = ...,
+        state: Global___FineTuneState.ValueType = ...,
+        without: _abc.Iterable[_builtins.str] | None = ...,
+        revision: _builtins.str = ...,
+        same_as_counterfactual: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fine_tune", b"fine_tune", "revision", b"revision", "same_as_counterfactual", b"same_as_counterfactual", "state", b"state", "without", b"without"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplacementRun: _TypeAlias = ReplacementRun  # noqa: Y015
 
 @_typing.final
 class ExportFineTuneRequest(_message.Message):
@@ -1687,6 +1904,8 @@ class AdapterRevision(_message.Message):
     CARD_FIELD_NUMBER: _builtins.int
     REGISTRATION_FIELD_NUMBER: _builtins.int
     PRIVATE_FILES_FIELD_NUMBER: _builtins.int
+    REPLACES_FIELD_NUMBER: _builtins.int
+    REPLACED_BY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """adapters/{adapter}/revisions/{digest}"""
     owner: _builtins.str
@@ -1707,6 +1926,8 @@ class AdapterRevision(_message.Message):
     """Why its owner took it out of what is offered."""
     card: _builtins.str
     """SHA-256 of its model card (README.md as the Hugging Face hub reads it), an artifact that names the revision."""
+    replaced_by: _builtins.str
+    """The revision to be used in its stead, where its owner named one on deprecating it."""
     @_builtins.property
     def files(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """SHA-256 by file name; each is an artifact."""
@@ -1737,6 +1958,10 @@ class AdapterRevision(_message.Message):
     def private_files(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """SHA-256 by name of the files that are not public; see ReadPrivateFile."""
 
+    @_builtins.property
+    def replaces(self) -> Global___Replacement:
+        """Set where it is another revision's run, taken again without some contributors."""
+
     def __init__(
         self,
         *,
@@ -1762,10 +1987,12 @@ class AdapterRevision(_message.Message):
         card: _builtins.str = ...,
         registration: Global___Registration | None = ...,
         private_files: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        replaces: Global___Replacement | None = ...,
+        replaced_by: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deprecate_time", b"deprecate_time", "metrics", b"metrics", "registration", b"registration"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deprecate_time", b"deprecate_time", "metrics", b"metrics", "registration", b"registration", "replaces", b"replaces"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributions", b"attributions", "base", b"base", "base_sha256", b"base_sha256", "card", b"card", "contributors", b"contributors", "create_time", b"create_time", "deprecate_time", b"deprecate_time", "deprecation_reason", b"deprecation_reason", "evaluation", b"evaluation", "files", b"files", "flags", b"flags", "index_root", b"index_root", "licence", b"licence", "metrics", b"metrics", "name", b"name", "owner", b"owner", "private_files", b"private_files", "registration", b"registration", "signer", b"signer", "snapshots", b"snapshots", "state", b"state", "use", b"use"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributions", b"attributions", "base", b"base", "base_sha256", b"base_sha256", "card", b"card", "contributors", b"contributors", "create_time", b"create_time", "deprecate_time", b"deprecate_time", "deprecation_reason", b"deprecation_reason", "evaluation", b"evaluation", "files", b"files", "flags", b"flags", "index_root", b"index_root", "licence", b"licence", "metrics", b"metrics", "name", b"name", "owner", b"owner", "private_files", b"private_files", "registration", b"registration", "replaced_by", b"replaced_by", "replaces", b"replaces", "signer", b"signer", "snapshots", b"snapshots", "state", b"state", "use", b"use"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1917,20 +2144,24 @@ class DeprecateAdapterRevisionRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REPLACEMENT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     reason: _builtins.str
     """For those who use it."""
     request_id: _builtins.str
+    replacement: _builtins.str
+    """A published revision of the caller's to be used in its stead."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         reason: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        replacement: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason", "replacement", b"replacement", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -95,6 +95,16 @@ class FactoryServiceStub:
                 request_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.CancelFineTuneRequest.SerializeToString,
                 response_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.FineTune.FromString,
                 _registered_method=True)
+        self.CreateReplacement = channel.unary_unary(
+                '/openledger.factory.v1.FactoryService/CreateReplacement',
+                request_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.CreateReplacementRequest.SerializeToString,
+                response_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.FineTune.FromString,
+                _registered_method=True)
+        self.GetUnlearningReport = channel.unary_unary(
+                '/openledger.factory.v1.FactoryService/GetUnlearningReport',
+                request_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.GetUnlearningReportRequest.SerializeToString,
+                response_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.UnlearningReport.FromString,
+                _registered_method=True)
         self.PublishAdapterRevision = channel.unary_unary(
                 '/openledger.factory.v1.FactoryService/PublishAdapterRevision',
                 request_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.PublishAdapterRevisionRequest.SerializeToString,
@@ -220,6 +230,21 @@ class FactoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateReplacement(self, request, context):
+        """Queues a fine-tune that takes a published revision's run again without some of its contributors: the same steps, with
+        their records at weight 0.  For the revision's owner.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUnlearningReport(self, request, context):
+        """What a contributor has in a revision, and what leaving it out changes, as far as that is known.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PublishAdapterRevision(self, request, context):
         """Makes the adapter of a finished fine-tune usable: its files become public artifacts.
         """
@@ -333,6 +358,16 @@ def add_FactoryServiceServicer_to_server(servicer, server):
                     servicer.CancelFineTune,
                     request_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.CancelFineTuneRequest.FromString,
                     response_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.FineTune.SerializeToString,
+            ),
+            'CreateReplacement': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateReplacement,
+                    request_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.CreateReplacementRequest.FromString,
+                    response_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.FineTune.SerializeToString,
+            ),
+            'GetUnlearningReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUnlearningReport,
+                    request_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.GetUnlearningReportRequest.FromString,
+                    response_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.UnlearningReport.SerializeToString,
             ),
             'PublishAdapterRevision': grpc.unary_unary_rpc_method_handler(
                     servicer.PublishAdapterRevision,
@@ -695,6 +730,60 @@ class FactoryService:
             '/openledger.factory.v1.FactoryService/CancelFineTune',
             openledger_dot_factory_dot_v1_dot_factory__pb2.CancelFineTuneRequest.SerializeToString,
             openledger_dot_factory_dot_v1_dot_factory__pb2.FineTune.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateReplacement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.factory.v1.FactoryService/CreateReplacement',
+            openledger_dot_factory_dot_v1_dot_factory__pb2.CreateReplacementRequest.SerializeToString,
+            openledger_dot_factory_dot_v1_dot_factory__pb2.FineTune.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUnlearningReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.factory.v1.FactoryService/GetUnlearningReport',
+            openledger_dot_factory_dot_v1_dot_factory__pb2.GetUnlearningReportRequest.SerializeToString,
+            openledger_dot_factory_dot_v1_dot_factory__pb2.UnlearningReport.FromString,
             options,
             channel_credentials,
             insecure,

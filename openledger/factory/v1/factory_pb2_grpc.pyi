@@ -57,6 +57,12 @@ class FactoryServiceStub:
     """What was measured before publishing, with samples: for the fine-tune's owner."""
     CancelFineTune: _grpc.UnaryUnaryMultiCallable[_factory_pb2.CancelFineTuneRequest, _factory_pb2.FineTune]
     """Stops it; what was trained is dropped."""
+    CreateReplacement: _grpc.UnaryUnaryMultiCallable[_factory_pb2.CreateReplacementRequest, _factory_pb2.FineTune]
+    """Queues a fine-tune that takes a published revision's run again without some of its contributors: the same steps, with
+    their records at weight 0.  For the revision's owner.
+    """
+    GetUnlearningReport: _grpc.UnaryUnaryMultiCallable[_factory_pb2.GetUnlearningReportRequest, _factory_pb2.UnlearningReport]
+    """What a contributor has in a revision, and what leaving it out changes, as far as that is known."""
     PublishAdapterRevision: _grpc.UnaryUnaryMultiCallable[_factory_pb2.PublishAdapterRevisionRequest, _factory_pb2.AdapterRevision]
     """Makes the adapter of a finished fine-tune usable: its files become public artifacts."""
     GetAdapterRevision: _grpc.UnaryUnaryMultiCallable[_factory_pb2.GetAdapterRevisionRequest, _factory_pb2.AdapterRevision]
@@ -105,6 +111,12 @@ class FactoryServiceAsyncStub(FactoryServiceStub):
     """What was measured before publishing, with samples: for the fine-tune's owner."""
     CancelFineTune: _aio.UnaryUnaryMultiCallable[_factory_pb2.CancelFineTuneRequest, _factory_pb2.FineTune]  # type: ignore[assignment]
     """Stops it; what was trained is dropped."""
+    CreateReplacement: _aio.UnaryUnaryMultiCallable[_factory_pb2.CreateReplacementRequest, _factory_pb2.FineTune]  # type: ignore[assignment]
+    """Queues a fine-tune that takes a published revision's run again without some of its contributors: the same steps, with
+    their records at weight 0.  For the revision's owner.
+    """
+    GetUnlearningReport: _aio.UnaryUnaryMultiCallable[_factory_pb2.GetUnlearningReportRequest, _factory_pb2.UnlearningReport]  # type: ignore[assignment]
+    """What a contributor has in a revision, and what leaving it out changes, as far as that is known."""
     PublishAdapterRevision: _aio.UnaryUnaryMultiCallable[_factory_pb2.PublishAdapterRevisionRequest, _factory_pb2.AdapterRevision]  # type: ignore[assignment]
     """Makes the adapter of a finished fine-tune usable: its files become public artifacts."""
     GetAdapterRevision: _aio.UnaryUnaryMultiCallable[_factory_pb2.GetAdapterRevisionRequest, _factory_pb2.AdapterRevision]  # type: ignore[assignment]
@@ -222,6 +234,24 @@ class FactoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_factory_pb2.FineTune, _abc.Awaitable[_factory_pb2.FineTune]]:
         """Stops it; what was trained is dropped."""
+
+    @_abc_1.abstractmethod
+    def CreateReplacement(
+        self,
+        request: _factory_pb2.CreateReplacementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_factory_pb2.FineTune, _abc.Awaitable[_factory_pb2.FineTune]]:
+        """Queues a fine-tune that takes a published revision's run again without some of its contributors: the same steps, with
+        their records at weight 0.  For the revision's owner.
+        """
+
+    @_abc_1.abstractmethod
+    def GetUnlearningReport(
+        self,
+        request: _factory_pb2.GetUnlearningReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_factory_pb2.UnlearningReport, _abc.Awaitable[_factory_pb2.UnlearningReport]]:
+        """What a contributor has in a revision, and what leaving it out changes, as far as that is known."""
 
     @_abc_1.abstractmethod
     def PublishAdapterRevision(

@@ -63,6 +63,7 @@ def body(manifest: LineageManifest, report: EvaluationReport | None, base: str, 
         f"# {manifest.adapter}",
         f"A {kind} adapter for {inline(base)}, tuned with OpenLedger on {records} records of {whose}.",
         *([f"**{_capital(report.judgement.verdict)}.** {inline(report.judgement.words)}"] if report else []),
+        *(["## Replaces", _replaces(manifest)] if manifest.replaces else []),
         "## Use",
         USE.format(base=_code(base)),
         *([DORA] if dora else []),
@@ -106,6 +107,18 @@ def _capital(text: str) -> str:
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _replaces(manifest: LineageManifest) -> str:
+    assert manifest.replaces is not None
+    left_out = manifest.replaces.without
+    named = ", ".join(f"`{who}`" for who in left_out[:MOST_CONTRIBUTORS])
+    rest = len(left_out) - MOST_CONTRIBUTORS
+    more = f" and {rest} more, in the lineage manifest" if rest > 0 else ""
+    return (
+        f"It is the run of `{manifest.replaces.revision}` taken again, same initialisation and batch order, with the "
+        f"records of these contributors at weight 0: {named}{more}. Its contribution index is of this run."
+    )
 
 
 def _contributors(manifest: LineageManifest) -> str:

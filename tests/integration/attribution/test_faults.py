@@ -42,6 +42,22 @@ async def test_a_trace_log_made_anew_stops_attribution_until_somebody_decides(ar
         assert len(await read(ledger, 2)) == 2
 
 
+async def test_traces_that_come_out_of_order_wait_until_the_log_is_right_again(around):
+    """Taken as they came, the ones in between would be passed over for ever."""
+    traces = [around.artifacts.trace(number) for number in range(1, 6)]
+    async with (
+        attribution(around, traces_per_batch=3) as (where, assembly),
+        as_service("ledger", attribution=where) as ledger,
+    ):
+        around.peers.scramble = True
+        around.peers.add(*traces)
+        await stumbled(assembly)
+        assert len((await ledger.call(ledger.attribution.ReadReceipts, pb.ReadReceiptsRequest())).entries) == 0
+        around.peers.scramble = False
+        entries = await read(ledger, len(traces))
+    assert [e.receipt.response for e in entries] == [t.response for t in traces]
+
+
 async def test_terms_that_contradict_themselves_hold_receipts_up_and_nothing_is_lost(around):
     around.peers.rule_sha256 = "0" * 64
     around.peers.add(around.artifacts.trace(1))

@@ -80,6 +80,17 @@ async def test_an_answer_of_nothing_but_the_end_and_one_whose_clock_went_back_ha
         assert report.ok, report.failed
 
 
+async def test_a_retired_models_answers_have_their_receipts(around):
+    """Deprecated or with an erased record, it was asked and did answer: who shaped that is owed."""
+    revision, index = around.artifacts.with_spans()
+    around.peers.private[revision] = index
+    around.peers.flagged.add(revision)
+    around.peers.add(around.artifacts.trace(1, adapter=revision))
+    async with attribution(around) as (where, _), as_service("ledger", attribution=where) as ledger:
+        (entry,) = await read(ledger, 1)
+    assert set(around.artifacts.adapter.contributors) & set(entry.receipt.shares)
+
+
 async def test_a_trace_that_comes_twice_has_one_receipt_and_another_one_of_its_name_has_none(around):
     trace = around.artifacts.trace(1)
     forged = replace(trace, fee=trace.fee * 2)

@@ -53,6 +53,7 @@ async def test_records_become_a_snapshot_whose_root_anyone_can_recompute(here, l
         records.commitment(r.salt, records.canonical_bytes(r.contributor.removeprefix("accounts/"), r.fields, r.source))
         for r in rows
     ]
+    assert opened == [row.commitment for row in rows], "which is all that stays of a record that is erased"
     assert records.snapshot_root(opened) == snapshot.root == ledger.seen[0].root
     assert (snapshot.name, snapshot.record_count, snapshot.contributor_count) == (SNAPSHOT, 100, 2)
     assert (snapshot.licence, snapshot.anchor.chain_id, snapshot.anchor.block) == (LICENCE, 31337, 9)

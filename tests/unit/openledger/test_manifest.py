@@ -15,6 +15,7 @@ from openledger.manifest import (
     Base,
     LineageManifest,
     ManifestError,
+    Replaces,
     Snapshot,
     from_json,
     parse,
@@ -273,3 +274,42 @@ def test_private_files_belong_into_no_older_manifest() -> None:
             from_json(older.to_json() | {"private_files": PRIVATE})
     with pytest.raises(ManifestError, match="exactly the fields"):
         manifest(private_files=PRIVATE).to_bytes()
+
+
+# --- version 4: what it replaces --------------------------------------------------------------------------------------
+
+OLD, GONE = "adapters/{}/revisions/" + "0" * 64, "0x" + "77" * 20
+
+
+def replacing(**changes: object) -> LineageManifest:
+    return terms(replaces=Replaces(OLD.format(terms().adapter), (GONE,)), **changes)
+
+
+@pytest.mark.parametrize("private", ({}, PRIVATE), ids=("", "private"))
+def test_what_it_replaces_and_without_whom_is_part_of_its_name(private: dict[str, str]) -> None:
+    signed = sign(replacing(private_files=private), FACTORY.private_key)
+    assert parse(signed.to_bytes()) == signed
+    assert json.loads(signed.to_bytes())["version"] == "openledger.adapter.v4"
+    assert signed.digest != sign(terms(private_files=private), FACTORY.private_key).digest
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    (
+        ([], "replaces must be an object"),
+        ({"revision": "x"}, "replaces must have exactly the fields"),
+        ({"revision": OLD.format("another"), "without": [GONE]}, "replaces.revision must be a revision of the same"),
+        ({"revision": "x", "without": [GONE]}, "replaces.revision"),
+        ({"without": []}, "replaces.without"),
+        ({"without": ["me"]}, "replaces.without"),
+        ({"without": [7]}, "replaces.without"),
+        ({"without": [GONE, GONE]}, "sorted, each address once"),
+        ({"without": [next(iter(terms().contributors))]}, "must not have those who are left out"),
+    ),
+)
+def test_bad_replacements_are_refused(value: object, reason: str) -> None:
+    document = sign(replacing(), FACTORY.private_key).to_json()
+    if isinstance(value, dict) and "without" in value:
+        value = document["replaces"] | value
+    with pytest.raises(ManifestError, match=reason):
+        from_json(document | {"replaces": value})

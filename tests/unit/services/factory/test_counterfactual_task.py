@@ -159,7 +159,7 @@ def test_a_training_again_that_diverges_says_whose_it_is(work, bench, monkeypatc
     def diverge(*_):
         raise Diverged("the weights are no longer finite numbers: lower the learning rate")
 
-    monkeypatch.setattr(counterfactual_task.Retraining, "run", diverge)
+    monkeypatch.setattr(counterfactual_task.Retraining, "trained", diverge)
     context = TaskContext(bench.root / "x", bench.root / "x", lambda _: None, bench.root.joinpath)
     for one, whom in ((made.retrainings[0], "leaving anybody out"), (made.retrainings[1], "0x0000"),
                       (made.retrainings[-1], "3 contributors")):  # fmt: skip

@@ -13,7 +13,7 @@ from services.factory import erase, store, store_events, store_revisions, store_
 from services.factory.lineage import PRIVATE_EVALUATION, TRUNK
 from services.factory.lines import line
 from services.factory.model import UNFINISHED, Metrics, Revision, State
-from services.factory.run import SnapshotPin
+from services.factory.run import Replacement, SnapshotPin
 from services.factory.store_snapshots import Kept
 from services.factory.write import TRAINING
 from services.kit.private_files import PrivateFiles
@@ -65,6 +65,36 @@ def test_fine_tunes_on_it_that_have_not_ended_are_failed(world):
             assert world.read_now(lambda c, j=hit: store_events.events(c, j.id, 1, 9))[1][-1].state is State.FAILED
         else:
             assert hit.state is state
+
+
+async def test_a_replacement_that_does_without_it_is_spared(world, job, tmp_path):
+    names = {digit: f"adapters/letters/revisions/{digit * 64}" for digit in "56"}
+    again = Replacement(names["5"], "ab" * 32, (job.owner,))
+
+    def fill(c):
+        for id_, state, digit in (("trains", State.TRAINING, ""), ("made", State.SUCCEEDED, "6")):
+            revision = names.get(digit, "")
+            mine = replace(job, id=id_, snapshots=(HOLDS,), state=state, replaces=again, revision=revision)
+            store.add_fine_tune(c, mine, "made")
+            store_snapshots.leave_out(c, id_, [HOLDS], {OTHER})
+        made = Revision(names["6"], job.adapter, "made", b"{}", METRICS, datetime.now(UTC))
+        store_revisions.add_revision(c, made)
+
+    world.write_now(fill)
+    private, source = PrivateFiles(tmp_path / "private"), tmp_path / "source"
+    source.write_bytes(b"texts")
+    private.put("6" * 64, "span_index.safetensors", source)
+    kept, workers = ArtifactStore(tmp_path / "records"), tmp_path / "executor"
+
+    assert names["6"] not in world.write_now(lambda c: erase.note(c, RECORD, "its author's wish"))
+    await erase.purge(world, kept, private, workers, RECORD)
+    assert world.read_now(lambda c: store.find(c, "trains")).state is State.TRAINING
+    assert private.revisions() == ["6" * 64]
+
+    assert names["6"] in world.write_now(lambda c: erase.note(c, OTHER, "its author's wish"))
+    await erase.purge(world, kept, private, workers, OTHER)
+    assert world.read_now(lambda c: store.find(c, "trains")).state is State.FAILED
+    assert private.revisions() == []
 
 
 def test_telling_it_again_changes_nothing_more(world):

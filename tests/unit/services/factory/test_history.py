@@ -27,6 +27,11 @@ def test_a_measurement_that_is_no_number_is_passed_over(tmp_path):
     assert read(tmp_path).evaluations == ((2, 1.0),)
 
 
+def test_a_step_without_a_record_has_no_loss(tmp_path):
+    (tmp_path / FILE).write_text(json.dumps(WRITTEN | {"losses": [3.0, None, 2.0]}))
+    assert [read(tmp_path).train_loss(step) for step in (1, 2, 3)] == [3.0, None, 2.0]
+
+
 @pytest.mark.parametrize(
     "text", ("", "[]", "{}", json.dumps(WRITTEN | {"version": "another"}), json.dumps(WRITTEN | {"losses": ["x"]}))
 )

@@ -14,7 +14,8 @@ from openledger.influence import index
 from openledger.influence.gradient import Scorer
 from openledger.influence.index import ContributionIndex
 from openledger.influence.score import scores
-from services.factory import checkpoint, parts, parts_task
+from services.factory import checkpoint, effects, parts, parts_task
+from services.factory.effects import Effects
 from services.factory.inputs import load
 from services.factory.job import shard
 from services.factory.lines import FOLDER, line
@@ -115,12 +116,16 @@ def test_the_adapter_is_the_same_file_and_all_else_of_the_run_is_there(work, ben
     plan = all_parts(bench, settings, run)
     output = bench.output(plan.join)
     one = bench.done(alone)["files"]
-    for name in set(PUBLISHED) - {INDEX}:
+    for name in set(PUBLISHED) - {INDEX, effects.FILE}:
         assert file_sha256(output / name) == bench.done(run)["files"][name] == one[name]
+    folders = (bench.output(alone), output)
+    whole, joined = (Effects.from_bytes((folder / effects.FILE).read_bytes()) for folder in folders)
+    assert joined.held_out == whole.held_out > 0
+    assert joined.rises == pytest.approx(whole.rises, rel=1e-2, abs=1e-6)
     assert {"evaluation_private.json", "training.png", "contributors.png"} <= {file.name for file in output.iterdir()}
     assert bench.done(plan.join) == {
         "index_root": index.root(ContributionIndex.open(output / INDEX)).hex(),
-        "files": {INDEX: file_sha256(output / INDEX)},
+        "files": {name: file_sha256(output / name) for name in (INDEX, effects.FILE)},
     }
 
 

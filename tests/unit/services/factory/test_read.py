@@ -29,13 +29,13 @@ def no_pause(monkeypatch):
     monkeypatch.setattr(read, "_PAUSE_FIRST", 0.001)
 
 
-async def reading(source, root, kept, patience=5.0):
-    return (await read.read_snapshot(source, SnapshotPin(SNAPSHOT, root), kept, patience)).digest
+async def reading(source, root, kept, patience=5.0, only=None):
+    return (await read.read_snapshot(source, SnapshotPin(SNAPSHOT, root), kept, patience, only)).digest
 
 
-async def failure(source, root, kept, patience=5.0):
+async def failure(source, root, kept, patience=5.0, only=None):
     with pytest.raises(JobFailed) as error:
-        await reading(source, root, kept, patience)
+        await reading(source, root, kept, patience, only)
     assert not list(kept.root.iterdir()), "nothing of what was refused is kept"
     return error.value
 
@@ -124,3 +124,31 @@ async def test_a_refusal_is_final(made, kept):
     source.trouble = not_found("SNAPSHOT_NOT_FOUND", "there is none")
     assert (await failure(source, root_of(made), kept)).reason == "SNAPSHOT_NOT_FOUND"
     assert source.starts == [0]
+
+
+async def test_of_records_that_are_not_taken_the_commitment_is_enough(made, kept):
+    root, only = root_of(made), {record.name for record in made[::2]}
+    whole = await reading(ListSource(made), root, kept, only=only)
+    assert [record.name for record in parse(kept.get(whole))] == [record.name for record in made[::2]]
+    erased = [r if r.name in only else replace(r, fields={}, source="", salt=b"") for r in made]
+    assert await reading(source_of(erased), root, kept, only=only) == whole, "erased or not, it is the same file"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    (
+        ({"commitment": b"\x01" * 32}, "ROOT_MISMATCH"),
+        ({"commitment": b""}, "RECORD_ERASED"),
+        ({"commitment": b"short"}, "RECORD_ERASED"),
+    ),
+)
+async def test_a_tombstone_must_be_the_leaf_that_was_frozen(made, kept, change, reason):
+    root, only = root_of(made), {record.name for record in made[1:]}
+    made[0] = replace(made[0], fields={}, salt=b"", **change)
+    assert (await failure(source_of(made), root, kept, only=only)).reason == reason
+
+
+async def test_a_tombstone_of_a_record_that_is_taken_is_refused(made, kept):
+    root, only = root_of(made), {record.name for record in made}
+    made[3] = replace(made[3], fields={}, salt=b"")
+    assert (await failure(source_of(made), root, kept, only=only)).reason == "RECORD_ERASED"

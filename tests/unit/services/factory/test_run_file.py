@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.factory.licence import Use
-from services.factory.run import Run, RunError, SnapshotPin
+from services.factory.run import Replacement, Run, RunError, SnapshotPin
 from services.factory.run_file import RunFileError, dump, load
 from services.factory.spec import FineTuneSpec
 
@@ -111,3 +111,32 @@ def test_no_text_is_an_error_of_ours(text: str) -> None:
 def test_a_run_that_cannot_be_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(RunError):
         replace(RUN, **changes)  # type: ignore[arg-type]
+
+
+WHO = "0x" + "0a" * 20
+REPLACES = Replacement("adapters/letters/revisions/" + "0" * 64, "ab" * 32, ("0x" + "0b" * 20, WHO))
+
+
+def test_a_run_that_is_taken_again_says_so_in_its_file() -> None:
+    run = replace(RUN, replaces=REPLACES)
+    assert load(dump(run)) == run
+    assert "replaces" not in dump(RUN)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    (
+        ("adapters/letters/", "adapters/others/", "replaces.revision is not a revision of adapters/letters"),
+        ("adapters/letters/", "letters/", "replaces.revision"),
+        ("ab" * 32, "abab", "replaces.training"),
+        (f"- '{WHO}'", "- 7", "replaces.without must be a list of addresses in quotes"),
+        (WHO, "me", "is not a lower-case 0x address"),
+        (WHO, "0x" + "0b" * 20, "each once"),
+        ("without:", "with:", "replaces has unknown fields: with"),
+    ),
+)
+def test_a_mistake_in_what_is_replaced_is_named(old: str, new: str, reason: str) -> None:
+    text = dump(replace(RUN, snapshots=RUN.snapshots[:1], replaces=REPLACES))
+    head, mark, tail = text.rpartition("replaces:")
+    with pytest.raises(RunFileError, match=reason):
+        load(head + mark + tail.replace(old, new))

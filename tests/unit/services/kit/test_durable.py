@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Column, Connection, MetaData, Table, Text, insert, select
 
 from openledger.ledger.v1 import ledger_pb2
-from services.kit.consumer import Consumer, EpochChanged, Page, consumer_table
+from services.kit.consumer import Consumer, EpochChanged, OutOfOrder, Page, consumer_table
 from services.kit.database import Amount, Database
 from services.kit.durable_log import DurableLog, log_tables
 from services.kit.errors import Fault
@@ -112,6 +112,27 @@ async def test_a_log_made_anew_stops_the_consumer(database, log):
     database.write_now(lambda c: c.execute(heads.update().values(epoch="another", number=0)))
     with pytest.raises(EpochChanged):
         await consumer.step()
+
+
+@pytest.mark.parametrize("offsets", ((2, 1), (1, 3), (2,), (1, 1), (0, 1)))
+async def test_entries_out_of_order_or_left_out_stop_the_consumer_and_nothing_takes_effect(database, offsets):
+    given = list(offsets)
+
+    async def read(after: int) -> Page[bytes]:
+        return Page([(offset, b"x") for offset in given if offset > after or offset == 0], 3, "first")
+
+    applied: list[int] = []
+
+    async def prepare(entries: Sequence[bytes]) -> int:
+        return len(entries)
+
+    consumer = Consumer(database, METADATA, "openlora", read, prepare, lambda _, count: applied.append(count))
+    with pytest.raises(OutOfOrder, match="openlora gives offsets"):
+        await consumer.step()
+    assert applied == []
+    given[:] = [1, 2]
+    assert await consumer.step() == 2
+    assert applied == [2]
 
 
 async def test_an_older_copy_of_a_log_stops_the_consumer(database, log):

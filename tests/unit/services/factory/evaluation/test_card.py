@@ -7,7 +7,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from openledger.manifest import Attribution, Base, LineageManifest, Snapshot
+from openledger.manifest import Attribution, Base, LineageManifest, Replaces, Snapshot
 from services.factory.audit import Agreement, Audit, Judged
 from services.factory.evaluation import card_text
 from services.factory.evaluation.card import write
@@ -54,6 +54,17 @@ def test_the_hub_reads_its_front_matter() -> None:
         ("chatterbot-corpus", None, "perplexity", 66.686331),
     ]
     assert data.eval_results[0].dataset_revision == "12" * 32
+
+
+def test_it_says_what_it_replaces_and_without_whom() -> None:
+    left_out = tuple(f"0x{number:040x}" for number in range(53))
+    old = "adapters/letters/revisions/" + "0" * 64
+    card = write(manifest(replaces=Replaces(old, left_out)), report())
+    assert f"## Replaces\n\nIt is the run of `{old}` taken again" in card
+    assert left_out[49] in card
+    assert left_out[50] not in card
+    assert "and 3 more" in card
+    assert "## Replaces" not in write(manifest(), report())
 
 
 def test_a_dora_adapter_is_called_one() -> None:
