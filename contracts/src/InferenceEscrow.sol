@@ -16,8 +16,8 @@ import {RewardsDistributor} from "./RewardsDistributor.sol";
 /// were given. That is what receipts and the published log are for.
 ///
 /// What holds at all times: token balance >= sum over payers of (deposited - spent), equal but for tokens that
-/// somebody sends here unasked. The token must deliver what it is told to (no fee on transfer), as OPEN does. A payer
-/// with code, EIP-7702 accounts included, is asked by ERC-1271.
+/// somebody sends here unasked. The token must deliver what it is told to, as OPEN does: a deposit of which a part does
+/// not arrive is refused. A payer with code, EIP-7702 accounts included, is asked by ERC-1271.
 contract InferenceEscrow is EIP712 {
     using SafeERC20 for IERC20;
 
@@ -63,6 +63,7 @@ contract InferenceEscrow is EIP712 {
     error ZeroAddress();
     error ZeroAmount();
     error TokenMismatch();
+    error DepositIncomplete(uint256 received, uint128 amount);
     error NotOperator(address caller);
     error AuthorisationExpired(address payer, uint256 deadline);
     error InvalidSignature(address payer);
@@ -163,7 +164,10 @@ contract InferenceEscrow is EIP712 {
         uint128 total = accounts[payer].deposited + amount;
         accounts[payer].deposited = total;
         emit Deposited(payer, amount, total);
+        uint256 before = token.balanceOf(address(this));
         token.safeTransferFrom(from, address(this), amount);
+        uint256 received = token.balanceOf(address(this)) - before;
+        if (received != amount) revert DepositIncomplete(received, amount);
     }
 
     function _redeem(Redemption calldata r) private returns (uint128 increase) {

@@ -5,20 +5,7 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import {InferenceEscrow} from "../src/InferenceEscrow.sol";
 import {OpenToken} from "../src/OpenToken.sol";
-import {Base} from "./Base.sol";
-
-/// @dev A wallet contract that accepts what it was told to (ERC-1271).
-contract Wallet {
-    bytes32 private _accepted;
-
-    function accept(bytes32 digest) external {
-        _accepted = digest;
-    }
-
-    function isValidSignature(bytes32 digest, bytes calldata) external view returns (bytes4) {
-        return digest == _accepted ? this.isValidSignature.selector : bytes4(0);
-    }
-}
+import {Base, Wallet} from "./Base.sol";
 
 contract InferenceEscrowTest is Base {
     uint256 internal constant KEY = 0xB0B;
