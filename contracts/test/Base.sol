@@ -154,12 +154,13 @@ abstract contract Base {
         vm.warp(block.timestamp + duration);
     }
 
+    /// @dev The message is made only where it is needed: invariants compare millions of times.
     function eq(uint256 a, uint256 b) internal pure {
-        require(a == b, string.concat(vm.toString(a), " != ", vm.toString(b)));
+        if (a != b) revert(string.concat(vm.toString(a), " != ", vm.toString(b)));
     }
 
     function eq(bytes32 a, bytes32 b) internal pure {
-        require(a == b, string.concat(vm.toString(uint256(a)), " != ", vm.toString(uint256(b))));
+        eq(uint256(a), uint256(b));
     }
 
     function eq(address a, address b) internal pure {
