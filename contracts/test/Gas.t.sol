@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
+import {IEpochRoots} from "../src/IEpochRoots.sol";
 import {InferenceEscrow} from "../src/InferenceEscrow.sol";
 import {ModelRegistry} from "../src/ModelRegistry.sol";
 import {RewardsDistributor} from "../src/RewardsDistributor.sol";
@@ -58,22 +59,80 @@ contract GasTest is Base {
         record("claim_depth20");
     }
 
+    /// A claim by signature, with a fee for the relayer, who has OPEN already.
+    function test_claimWithSig() public {
+        fund(1000 * OPEN);
+        give(address(this), OPEN);
+        for (uint64 epoch = 1; epoch <= 2; ++epoch) {
+            (bytes32 root, bytes32[] memory proof) = deep(vm.addr(0xA), epoch * OPEN);
+            propose(epoch, root, 500 * OPEN);
+            pass(WINDOW);
+            RewardsDistributor.SignedClaim memory c = signedClaim(0xA, address(0x5AFE), epoch * OPEN, OPEN, proof);
+            distributor.claimWithSig(c, epoch, OPEN / 100);
+            if (epoch == 2) record("claim_with_sig_depth20");
+        }
+    }
+
+    /// Fifty accounts anywhere in a tree of a million: nearly all of their proofs' nodes are distinct.
     function test_claimManyOfFifty() public {
         fund(1000 * OPEN);
         for (uint64 epoch = 1; epoch <= 2; ++epoch) {
             bytes32[] memory leaves = new bytes32[](64);
             for (uint160 i = 0; i < 64; ++i) {
-                leaves[i] = distributor.leafOf(address(0x1000 + i), epoch * OPEN);
+                leaves[i] = branch(distributor.leafOf(address(0x1000 + i), epoch * OPEN), i);
             }
             propose(epoch, Merkle.root(leaves), 500 * OPEN);
             pass(WINDOW);
             RewardsDistributor.Claim[] memory claims = new RewardsDistributor.Claim[](50);
             for (uint160 i = 0; i < 50; ++i) {
-                claims[i] = RewardsDistributor.Claim(address(0x1000 + i), epoch * OPEN, Merkle.proof(leaves, i));
+                bytes32[] memory proof = lengthened(Merkle.proof(leaves, i), i);
+                claims[i] = RewardsDistributor.Claim(address(0x1000 + i), epoch * OPEN, proof);
             }
             distributor.claimMany(epoch, claims);
-            record(epoch == 1 ? "claim_many_50_first_depth6" : "claim_many_50_depth6");
+            record(epoch == 1 ? "claim_many_50_first_depth20" : "claim_many_50_depth20");
         }
+    }
+
+    /// @dev The node DEPTH - 6 levels above a leaf, with siblings of its own.
+    function branch(bytes32 node, uint160 i) internal pure returns (bytes32) {
+        for (uint256 level = 6; level < DEPTH; ++level) {
+            node = Merkle.parent(node, keccak256(abi.encode(i, level)));
+        }
+        return node;
+    }
+
+    /// @dev A proof from that node on, begun at the leaf.
+    function lengthened(bytes32[] memory upper, uint160 i) internal pure returns (bytes32[] memory proof) {
+        proof = new bytes32[](DEPTH);
+        for (uint256 level = 6; level < DEPTH; ++level) {
+            proof[level - 6] = keccak256(abi.encode(i, level));
+        }
+        for (uint256 level = 0; level < 6; ++level) {
+            proof[DEPTH - 6 + level] = upper[level];
+        }
+    }
+
+    function test_challenge() public {
+        fund(1000 * OPEN);
+        (bytes32 first, bytes32[] memory proof) = deep(address(0xA), 3);
+        (bytes32 second,) = deep(address(0xA), 2);
+        propose(1, first, 500);
+        pass(WINDOW);
+        give(address(this), BOND);
+        token.approve(address(distributor), BOND);
+        propose(2, second, 500);
+        distributor.challenge(2, second, URI);
+        record("challenge_first");
+        distributor.proveDecrease(address(0xA), IEpochRoots.Leaf(1, 3, proof), IEpochRoots.Leaf(2, 2, proof));
+        record("prove_decrease_depth20");
+        distributor.takeBond(address(this));
+        record("take_bond");
+        token.approve(address(distributor), BOND);
+        propose(2, second, 500);
+        distributor.challenge(2, second, URI);
+        vm.prank(ARBITER);
+        distributor.resolve(2, second, true);
+        record("resolve");
     }
 
     function test_depositAndRedeem() public {

@@ -2,23 +2,11 @@
 pragma solidity 0.8.30;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {ERC3009} from "@openzeppelin/contracts/token/ERC20/extensions/draft-ERC3009.sol";
 import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import {InferenceEscrow} from "../src/InferenceEscrow.sol";
 import {OpenToken} from "../src/OpenToken.sol";
-import {Base} from "./Base.sol";
-
-/// @dev A wallet contract that accepts what it was told to (ERC-1271).
-contract Wallet {
-    bytes32 private _accepted;
-
-    function accept(bytes32 digest) external {
-        _accepted = digest;
-    }
-
-    function isValidSignature(bytes32 digest, bytes calldata) external view returns (bytes4) {
-        return digest == _accepted ? this.isValidSignature.selector : bytes4(0);
-    }
-}
+import {Base, Wallet} from "./Base.sol";
 
 contract InferenceEscrowTest is Base {
     uint256 internal constant KEY = 0xB0B;
@@ -121,6 +109,60 @@ contract InferenceEscrowTest is Base {
             abi.encodeWithSelector(IERC20Errors.ERC20InsufficientAllowance.selector, address(escrow), 0, 2 * OPEN)
         );
         escrow.depositWithPermit(payer, 2 * OPEN, deadline, v, r, s);
+    }
+
+    // --- deposits by signed transfer (ERC-3009)
+
+    function authorisation(uint256 key, string memory kind, uint128 amount)
+        internal
+        view
+        returns (InferenceEscrow.TransferAuthorisation memory a)
+    {
+        string memory fields =
+            "(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)";
+        bytes32 typehash = keccak256(bytes(string.concat(kind, fields)));
+        a.validBefore = deadline;
+        a.nonce = keccak256("any 32 bytes");
+        bytes32 structHash =
+            keccak256(abi.encode(typehash, payer, address(escrow), amount, a.validAfter, a.validBefore, a.nonce));
+        (a.v, a.r, a.s) = vm.sign(key, keccak256(abi.encodePacked("\x19\x01", token.DOMAIN_SEPARATOR(), structHash)));
+    }
+
+    function test_aRelayerDepositsBySignedTransferOnce() public {
+        InferenceEscrow.TransferAuthorisation memory a = authorisation(KEY, "ReceiveWithAuthorization", OPEN);
+        vm.expectEmit(true, true, true, true, address(escrow));
+        emit InferenceEscrow.Deposited(payer, OPEN, OPEN);
+        escrow.depositWithAuthorization(payer, OPEN, a);
+        eq(escrow.balanceOf(payer), OPEN);
+        eq(token.balanceOf(address(escrow)), OPEN);
+        vm.expectRevert(abi.encodeWithSelector(ERC3009.ERC3009UsedAuthorization.selector, payer, a.nonce));
+        escrow.depositWithAuthorization(payer, OPEN, a);
+    }
+
+    function test_nobodyDepositsWhatWasNotSignedSo() public {
+        bytes memory invalid = abi.encodeWithSelector(ERC3009.ERC3009InvalidSignature.selector);
+        InferenceEscrow.TransferAuthorisation memory a = authorisation(KEY, "ReceiveWithAuthorization", OPEN);
+        vm.expectRevert(invalid);
+        escrow.depositWithAuthorization(payer, 2 * OPEN, a);
+        a = authorisation(KEY + 1, "ReceiveWithAuthorization", OPEN);
+        vm.expectRevert(invalid);
+        escrow.depositWithAuthorization(payer, OPEN, a);
+        a = authorisation(KEY, "TransferWithAuthorization", OPEN);
+        vm.expectRevert(invalid);
+        escrow.depositWithAuthorization(payer, OPEN, a);
+        a = authorisation(KEY, "ReceiveWithAuthorization", 0);
+        vm.expectRevert(abi.encodeWithSelector(InferenceEscrow.ZeroAmount.selector));
+        escrow.depositWithAuthorization(payer, 0, a);
+    }
+
+    /// The signed transfer cannot be taken away from the escrow and brought in uncredited.
+    function test_aSignedTransferToTheEscrowIsTheEscrowsAlone() public {
+        InferenceEscrow.TransferAuthorisation memory a = authorisation(KEY, "ReceiveWithAuthorization", OPEN);
+        vm.expectRevert(abi.encodeWithSelector(IERC20Errors.ERC20InvalidReceiver.selector, address(escrow)));
+        token.receiveWithAuthorization(payer, address(escrow), OPEN, 0, deadline, a.nonce, a.v, a.r, a.s);
+        vm.warp(deadline);
+        vm.expectRevert(abi.encodeWithSelector(ERC3009.ERC3009InvalidAuthorizationTime.selector, 0, deadline));
+        escrow.depositWithAuthorization(payer, OPEN, a);
     }
 
     // --- redemption

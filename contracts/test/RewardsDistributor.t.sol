@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {IEpochRoots} from "../src/IEpochRoots.sol";
 import {RewardsDistributor} from "../src/RewardsDistributor.sol";
 import {Base, Merkle} from "./Base.sol";
 
@@ -26,13 +28,32 @@ contract RewardsDistributorTest is Base {
 
     // --- deployment and funding
 
-    function test_rolesAndWindowAreRequired() public {
-        refuse(abi.encodeWithSelector(RewardsDistributor.ZeroAddress.selector));
-        new RewardsDistributor(token, address(0), GUARDIAN, WINDOW);
-        refuse(abi.encodeWithSelector(RewardsDistributor.ZeroAddress.selector));
-        new RewardsDistributor(token, PROPOSER, address(0), WINDOW);
-        refuse(abi.encodeWithSelector(RewardsDistributor.WindowTooShort.selector, 0, 1));
-        new RewardsDistributor(token, PROPOSER, GUARDIAN, 0);
+    function made(IEpochRoots.Terms memory t, bytes memory reason) internal {
+        refuse(reason);
+        new RewardsDistributor(token, t);
+    }
+
+    function test_rolesWindowsBondAndCapAreRequired() public {
+        bytes memory nobody = abi.encodeWithSelector(IEpochRoots.ZeroAddress.selector);
+        refuse(nobody);
+        new RewardsDistributor(IERC20(address(0)), terms());
+        IEpochRoots.Terms memory t = terms();
+        (t.proposer, t.guardian) = (address(0), GUARDIAN);
+        made(t, nobody);
+        (t.proposer, t.guardian) = (PROPOSER, address(0));
+        made(t, nobody);
+        (t.guardian, t.arbiter) = (GUARDIAN, address(0));
+        made(t, nobody);
+        (t.arbiter, t.challengeWindow) = (ARBITER, 0);
+        made(t, abi.encodeWithSelector(IEpochRoots.WindowTooShort.selector, 0, 1));
+        (t.challengeWindow, t.verdictWindow) = (1, 0);
+        made(t, abi.encodeWithSelector(IEpochRoots.WindowTooShort.selector, 0, 1));
+        (t.verdictWindow, t.challengeBond) = (1, 0);
+        made(t, abi.encodeWithSelector(IEpochRoots.ZeroAmount.selector));
+        (t.challengeBond, t.maxEpochIncrease) = (1, 0);
+        made(t, abi.encodeWithSelector(IEpochRoots.ZeroAmount.selector));
+        t.maxEpochIncrease = 1;
+        eq(new RewardsDistributor(token, t).maxEpochIncrease(), 1);
     }
 
     function test_fundingCountsWhatArrived() public {
@@ -45,34 +66,49 @@ contract RewardsDistributorTest is Base {
     // --- proposing
 
     function test_onlyTheProposerProposes() public {
-        refuse(abi.encodeWithSelector(RewardsDistributor.NotProposer.selector, address(this)));
+        refuse(abi.encodeWithSelector(IEpochRoots.NotProposer.selector, address(this)));
         distributor.proposeRoot(1, keccak256("r"), 0, 0, 0, "");
     }
 
     function test_epochsAreSequential() public {
-        refuse(abi.encodeWithSelector(RewardsDistributor.EpochOutOfOrder.selector, 1, 2));
+        refuse(abi.encodeWithSelector(IEpochRoots.EpochOutOfOrder.selector, 1, 2));
         propose(2, keccak256("r"), 0);
         propose(1, keccak256("r"), 0);
-        refuse(abi.encodeWithSelector(RewardsDistributor.EpochOutOfOrder.selector, 2, 1));
+        refuse(abi.encodeWithSelector(IEpochRoots.EpochOutOfOrder.selector, 2, 1));
         propose(1, keccak256("r"), 0);
     }
 
     function test_rootMustBeSolventMonotoneAndNotEmpty() public {
         fund(100);
-        refuse(abi.encodeWithSelector(RewardsDistributor.EmptyRoot.selector));
+        refuse(abi.encodeWithSelector(IEpochRoots.EmptyRoot.selector));
         propose(1, bytes32(0), 1);
-        refuse(abi.encodeWithSelector(RewardsDistributor.Insolvent.selector, 101, 100));
+        refuse(abi.encodeWithSelector(IEpochRoots.Insolvent.selector, 101, 100));
         propose(1, keccak256("r"), 101);
         propose(1, keccak256("r"), 100);
-        refuse(abi.encodeWithSelector(RewardsDistributor.TotalDecreased.selector, 100, 99));
+        refuse(abi.encodeWithSelector(IEpochRoots.TotalDecreased.selector, 100, 99));
         propose(2, keccak256("r"), 99);
+    }
+
+    /// The cap is on what each root adds, pending ones before it included; not on what was promised before.
+    function test_noRootAddsMoreThanTheCap() public {
+        IEpochRoots.Terms memory t = terms();
+        t.maxEpochIncrease = 100;
+        distributor = new RewardsDistributor(token, t);
+        fund(1000);
+        refuse(abi.encodeWithSelector(IEpochRoots.IncreaseTooLarge.selector, 101, 100));
+        propose(1, keccak256("r"), 101);
+        propose(1, keccak256("r"), 100);
+        refuse(abi.encodeWithSelector(IEpochRoots.IncreaseTooLarge.selector, 101, 100));
+        propose(2, keccak256("r"), 201);
+        propose(2, keccak256("r"), 200);
+        eq(distributor.epochOf(2).cumulativeTotal, 200);
     }
 
     function test_noMoreThanMaxPendingRootsWait() public {
         for (uint64 epoch = 1; epoch <= distributor.MAX_PENDING(); ++epoch) {
             propose(epoch, keccak256("r"), 0);
         }
-        refuse(abi.encodeWithSelector(RewardsDistributor.TooManyPending.selector, 5));
+        refuse(abi.encodeWithSelector(IEpochRoots.TooManyPending.selector, 5));
         propose(5, keccak256("r"), 0);
         pass(WINDOW);
         propose(5, keccak256("r"), 0);
@@ -82,20 +118,20 @@ contract RewardsDistributorTest is Base {
     function test_proposalIsReadBack() public {
         fund(9);
         vm.expectEmit(true, true, true, true, address(distributor));
-        emit RewardsDistributor.RootProposed(
+        emit IEpochRoots.RootProposed(
             1, keccak256("r"), keccak256("l"), 9, 3, uint64(block.timestamp) + WINDOW, "sha256:00"
         );
         vm.prank(PROPOSER);
         distributor.proposeRoot(1, keccak256("r"), keccak256("l"), 9, 3, "sha256:00");
-        RewardsDistributor.Epoch memory e = distributor.epochOf(1);
+        IEpochRoots.Epoch memory e = distributor.epochOf(1);
         eq(e.root, keccak256("r"));
         eq(e.logRoot, keccak256("l"));
         eq(e.cumulativeTotal, 9);
         eq(e.leafCount, 3);
         eq(e.activeAt, block.timestamp + WINDOW);
-        refuse(abi.encodeWithSelector(RewardsDistributor.EpochUnknown.selector, 2));
+        refuse(abi.encodeWithSelector(IEpochRoots.EpochUnknown.selector, 2));
         distributor.epochOf(2);
-        refuse(abi.encodeWithSelector(RewardsDistributor.EpochUnknown.selector, 0));
+        refuse(abi.encodeWithSelector(IEpochRoots.EpochUnknown.selector, 0));
         distributor.epochOf(0);
     }
 
@@ -103,13 +139,13 @@ contract RewardsDistributorTest is Base {
 
     function test_onlyTheGuardianVetoesAndOnlyBeforeActivation() public {
         propose(1, keccak256("r"), 0);
-        refuse(abi.encodeWithSelector(RewardsDistributor.NotGuardian.selector, address(this)));
+        refuse(abi.encodeWithSelector(IEpochRoots.NotGuardian.selector, address(this)));
         distributor.veto(1, "");
-        refuse(abi.encodeWithSelector(RewardsDistributor.EpochUnknown.selector, 2));
+        refuse(abi.encodeWithSelector(IEpochRoots.EpochUnknown.selector, 2));
         vm.prank(GUARDIAN);
         distributor.veto(2, "");
         pass(WINDOW);
-        refuse(abi.encodeWithSelector(RewardsDistributor.EpochActive.selector, 1));
+        refuse(abi.encodeWithSelector(IEpochRoots.EpochActive.selector, 1));
         vm.prank(GUARDIAN);
         distributor.veto(1, "");
     }
@@ -123,7 +159,7 @@ contract RewardsDistributorTest is Base {
         distributor.veto(2, "wrong sum");
         eq(distributor.lastEpoch(), 1);
         eq(distributor.activeEpoch(), 1);
-        refuse(abi.encodeWithSelector(RewardsDistributor.EpochUnknown.selector, 2));
+        refuse(abi.encodeWithSelector(IEpochRoots.EpochUnknown.selector, 2));
         distributor.epochOf(2);
         propose(2, keccak256("better"), 0);
         eq(distributor.epochOf(2).root, keccak256("better"));
@@ -144,7 +180,7 @@ contract RewardsDistributorTest is Base {
         for (epoch = 17; epoch <= 20; ++epoch) {
             eq(distributor.epochOf(epoch).root, keccak256(abi.encode(epoch)));
         }
-        refuse(abi.encodeWithSelector(RewardsDistributor.EpochUnknown.selector, 16));
+        refuse(abi.encodeWithSelector(IEpochRoots.EpochUnknown.selector, 16));
         distributor.epochOf(16);
     }
 
@@ -154,7 +190,7 @@ contract RewardsDistributorTest is Base {
         fund(100);
         (bytes32 root, bytes32[] memory proofA,) = pair(30, 70);
         propose(1, root, 100);
-        refuse(abi.encodeWithSelector(RewardsDistributor.EpochPending.selector, 1, uint64(block.timestamp) + WINDOW));
+        refuse(abi.encodeWithSelector(IEpochRoots.EpochPending.selector, 1, uint64(block.timestamp) + WINDOW));
         distributor.claim(ALICE, 30, 1, proofA);
         pass(WINDOW);
         vm.expectEmit(true, true, true, true, address(distributor));
@@ -171,11 +207,11 @@ contract RewardsDistributorTest is Base {
         (bytes32 root, bytes32[] memory proofA, bytes32[] memory proofB) = pair(30, 70);
         propose(1, root, 100);
         pass(WINDOW);
-        refuse(abi.encodeWithSelector(RewardsDistributor.InvalidProof.selector, ALICE));
+        refuse(abi.encodeWithSelector(IEpochRoots.InvalidProof.selector, ALICE));
         distributor.claim(ALICE, 30, 1, proofB);
-        refuse(abi.encodeWithSelector(RewardsDistributor.InvalidProof.selector, ALICE));
+        refuse(abi.encodeWithSelector(IEpochRoots.InvalidProof.selector, ALICE));
         distributor.claim(ALICE, 31, 1, proofA);
-        refuse(abi.encodeWithSelector(RewardsDistributor.InvalidProof.selector, BOB));
+        refuse(abi.encodeWithSelector(IEpochRoots.InvalidProof.selector, BOB));
         distributor.claim(BOB, 30, 1, proofA);
     }
 
@@ -216,7 +252,7 @@ contract RewardsDistributorTest is Base {
             propose(epoch, root, 60);
             pass(WINDOW);
         }
-        refuse(abi.encodeWithSelector(RewardsDistributor.EpochUnknown.selector, 1));
+        refuse(abi.encodeWithSelector(IEpochRoots.EpochUnknown.selector, 1));
         distributor.claim(ALICE, 10, 1, proofA);
     }
 

@@ -51,6 +51,8 @@ contract VectorsTest is Base {
         vm.etch(address(at), address(escrow).code);
         OpenToken coin = OpenToken(vm.parseJsonAddress(json, ".token"));
         vm.etch(address(coin), address(token).code);
+        RewardsDistributor payout = RewardsDistributor(vm.parseJsonAddress(json, ".distributor"));
+        vm.etch(address(payout), address(distributor).code);
         for (uint256 i = 0; i < 3; ++i) {
             address payer = vm.parseJsonAddress(json, _at(".authorisations", i, ".payer"));
             bytes32 digest = at.authorisationDigest(
@@ -61,7 +63,21 @@ contract VectorsTest is Base {
             eq(digest, vm.parseJsonBytes32(json, _at(".authorisations", i, ".digest")));
             eq(ECDSA.recover(digest, vm.parseJsonBytes(json, _at(".authorisations", i, ".signature"))), payer);
             _permit(json, i, coin, address(at));
+            _claim(json, _at(".claims", i, ""), payout);
         }
+    }
+
+    function _claim(string memory json, string memory at, RewardsDistributor payout) private view {
+        address account = vm.parseJsonAddress(json, string.concat(at, ".account"));
+        bytes32 digest = payout.claimDigest(
+            account,
+            vm.parseJsonAddress(json, string.concat(at, ".to")),
+            vm.parseJsonUint(json, string.concat(at, ".cumulative")),
+            vm.parseJsonUint(json, string.concat(at, ".max_fee")),
+            vm.parseJsonUint(json, string.concat(at, ".deadline"))
+        );
+        eq(digest, vm.parseJsonBytes32(json, string.concat(at, ".digest")));
+        eq(ECDSA.recover(digest, vm.parseJsonBytes(json, string.concat(at, ".signature"))), account);
     }
 
     function _permit(string memory json, uint256 i, OpenToken coin, address spender) private {

@@ -1,4 +1,4 @@
-"""Writes the test vectors that Solidity and Python must agree on: claim trees, and what payers sign.
+"""Writes the test vectors that Solidity and Python must agree on: claim trees, and what payers and earners sign.
 
     python -m contracts.vectors.generate [--check]
 
@@ -46,11 +46,11 @@ def _tree(size: int) -> dict[str, Any]:
 
 
 def signatures() -> dict[str, Any]:
-    """Spending authorisations and permits with their digests and signatures."""
+    """Spending authorisations, permits and claims to be paid elsewhere, with their digests and signatures."""
     payers = [(number, Account.from_key(number.to_bytes(32)).address.lower()) for number in (1, 2, 3)]
     amounts = (1, 25 * 10**18, 2**128 - 1)
     deadline = 2_000_000_000
-    authorisations, permits = [], []
+    authorisations, permits, claimed = [], [], []
     for (number, payer), amount in zip(payers, amounts, strict=True):
         message = spending.authorisation_message(
             CHAIN_ID, ESCROW, spending.SpendingAuthorisation(payer, amount, deadline)
@@ -61,13 +61,27 @@ def signatures() -> dict[str, Any]:
             CHAIN_ID, COIN, owner=payer, spender=ESCROW, value=amount, nonce=0, deadline=deadline
         )
         permits.append({"owner": payer, "value": str(amount), "deadline": str(deadline), **_signed(permit, number)})
+        claimed.append(_claim(number, spending.SignedClaim(payer, ESCROW, amount, amount // 10, deadline)))
     return {
         "chain_id": CHAIN_ID,
         "escrow": ESCROW,
         "token": COIN,
+        "distributor": DISTRIBUTOR,
         "authorisations": authorisations,
         "permits": permits,
+        "claims": claimed,
     }
+
+
+def _claim(number: int, claim: spending.SignedClaim) -> dict[str, str]:
+    fields = {
+        "account": claim.account,
+        "to": claim.to,
+        "cumulative": str(claim.cumulative),
+        "max_fee": str(claim.max_fee),
+        "deadline": str(claim.deadline),
+    }
+    return fields | _signed(spending.claim_message(CHAIN_ID, DISTRIBUTOR, claim), number)
 
 
 def _signed(message: dict[str, Any], number: int) -> dict[str, str]:

@@ -153,9 +153,13 @@ def _chain(config: LedgerConfig, account: LocalAccount) -> tuple[Chain, int]:
         cap=config.supply,
         proposer=sender,
         guardian=config.guardian or sender,
+        arbiter=config.arbiter or config.guardian or sender,
         operator=sender,
         committer=sender,
         challenge_window=config.challenge_window_seconds,
+        verdict_window=config.verdict_seconds,
+        challenge_bond=config.challenge_bond,
+        max_epoch_increase=config.max_epoch_increase,
         withdraw_delay=config.withdraw_delay_seconds,
         split_delay=config.split_delay_seconds,
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from openledger.abi import datanet_key, encode_call
-from openledger.spending import SpendingAuthorisation
+from openledger.spending import SignedClaim, SpendingAuthorisation
 from services.ledger.chain import Call, Contracts
 from services.ledger.registries import Lineage, Split
 
@@ -50,6 +50,11 @@ def redeem(at: Contracts, redemptions: Sequence[Redemption]) -> Call:
     return Call(at.escrow, encode_call("InferenceEscrow", "redeem", lines))
 
 
+def fund(at: Contracts, amount: int) -> Call:
+    """Adds the sender's OPEN (approved before) to what the distributor may pay out."""
+    return Call(at.distributor, encode_call("RewardsDistributor", "fund", amount))
+
+
 def propose_root(
     at: Contracts, epoch: int, root: bytes, log_root: bytes, cumulative_total: int, leaf_count: int, uri: str
 ) -> Call:
@@ -63,10 +68,41 @@ def veto(at: Contracts, epoch: int, reason: str) -> Call:
     return Call(at.distributor, encode_call("RewardsDistributor", "veto", epoch, reason))
 
 
+def challenge(at: Contracts, epoch: int, root: bytes, evidence: str) -> Call:
+    """Freezes a pending root. For anybody who approved the bond; `evidence`: where it says what is wrong."""
+    return Call(at.distributor, encode_call("RewardsDistributor", "challenge", epoch, root, evidence))
+
+
+def resolve(at: Contracts, epoch: int, root: bytes, *, valid: bool) -> Call:
+    """The verdict on a challenged root. For the arbiter."""
+    return Call(at.distributor, encode_call("RewardsDistributor", "resolve", epoch, root, valid))
+
+
+def prove_decrease(at: Contracts, earlier: int, earlier_leaf: ClaimLeaf, later: int, later_leaf: ClaimLeaf) -> Call:
+    """Strikes out the pending root `later`, in which an account has less than in `earlier`. For anybody."""
+    lines = [
+        (epoch, leaf.cumulative, list(leaf.proof)) for epoch, leaf in ((earlier, earlier_leaf), (later, later_leaf))
+    ]
+    return Call(at.distributor, encode_call("RewardsDistributor", "proveDecrease", later_leaf.account, *lines))
+
+
+def take_bond(at: Contracts, to: str) -> Call:
+    """Pays the sender's returned bonds to an address."""
+    return Call(at.distributor, encode_call("RewardsDistributor", "takeBond", to))
+
+
 def claim(at: Contracts, epoch: int, leaf: ClaimLeaf) -> Call:
     """Pays one account. Fails if there is nothing left to pay."""
     arguments = (leaf.account, leaf.cumulative, epoch, list(leaf.proof))
     return Call(at.distributor, encode_call("RewardsDistributor", "claim", *arguments))
+
+
+def claim_with_sig(
+    at: Contracts, epoch: int, signed: SignedClaim, proof: Sequence[bytes], signature: bytes, fee: int
+) -> Call:
+    """Pays one account where it signed for, less `fee` for the sender. For anybody."""
+    terms = (signed.account, signed.to, signed.cumulative, signed.max_fee, signed.deadline, list(proof), signature)
+    return Call(at.distributor, encode_call("RewardsDistributor", "claimWithSig", terms, epoch, fee))
 
 
 def claim_many(at: Contracts, epoch: int, leaves: Sequence[ClaimLeaf]) -> Call:

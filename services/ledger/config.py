@@ -50,8 +50,16 @@ class LedgerConfig(ServiceConfig):
     )
     treasury: OptionalAddress = Field("", description="gets all OPEN of a deployment; empty: the sender")
     guardian: OptionalAddress = Field("", description="can veto roots; empty: the sender")
+    arbiter: OptionalAddress = Field("", description="decides challenges of roots; empty: the guardian")
     supply: int = Field(1_000_000_000 * OPEN, ge=1, le=MAX_AMOUNT, description="OPEN minted by a deployment")
-    challenge_window_seconds: int = Field(86_400, ge=1, le=2**31, description="in which a proposed root can be vetoed")
+    challenge_window_seconds: int = Field(
+        86_400, ge=1, le=2**31, description="in which a proposed root can be vetoed and challenged"
+    )
+    verdict_seconds: int = Field(7 * 86_400, ge=1, le=2**31, description="in which the arbiter decides a challenge")
+    challenge_bond: int = Field(1_000 * OPEN, ge=1, le=MAX_AMOUNT, description="put at stake by whoever challenges")
+    max_epoch_increase: int = Field(
+        10_000_000 * OPEN, ge=1, le=MAX_AMOUNT, description="the most that one root may add to what is promised"
+    )
     withdraw_delay_seconds: int = Field(7 * 86_400, ge=0, le=2**31, description="from asking to getting it")
     split_delay_seconds: int = Field(
         7 * 86_400, ge=1, le=2**31, description="from announcing another split of a revision to making the change"

@@ -31,8 +31,8 @@ NAMES = {
     "registry": "DatanetRegistry",
     "models": "ModelRegistry",
 }
-_LATER_TERMS = frozenset({"split_delay"})
-"""Of contracts that older deployments lack; their files say nothing of them until such a contract is planned."""
+_LATER_TERMS = frozenset({"split_delay", "arbiter", "verdict_window", "challenge_bond", "max_epoch_increase"})
+"""Of contracts, or versions of them, that older deployments lack; their files say nothing of them."""
 
 
 class DeploymentMismatch(ChainError):
@@ -43,7 +43,7 @@ class DeploymentMismatch(ChainError):
 class Terms:
     """What the contracts are made with; none of it can be changed afterwards.
 
-    Roles are addresses. supply, cap: atomic units. challenge_window, withdraw_delay, split_delay: seconds.
+    Roles are addresses. supply, cap, challenge_bond, max_epoch_increase: atomic units. Windows and delays: seconds.
     """
 
     treasury: str
@@ -51,9 +51,13 @@ class Terms:
     cap: int
     proposer: str
     guardian: str
+    arbiter: str
     operator: str
     committer: str
     challenge_window: int
+    verdict_window: int
+    challenge_bond: int
+    max_epoch_increase: int
     withdraw_delay: int
     split_delay: int
 
@@ -83,7 +87,7 @@ def _arguments(key: str, record: "_Record", terms: Terms) -> tuple[Any, ...]:
         case "token":
             return terms.treasury, terms.supply, terms.cap
         case "distributor":
-            return record.address("token"), terms.proposer, terms.guardian, terms.challenge_window
+            return record.address("token"), _distributor_terms(terms)
         case "escrow":
             return record.address("token"), record.address("distributor"), terms.operator, terms.withdraw_delay
         case "registry":
@@ -91,6 +95,12 @@ def _arguments(key: str, record: "_Record", terms: Terms) -> tuple[Any, ...]:
         case "models":
             return terms.committer, record.address("registry"), terms.split_delay
     raise KeyError(key)
+
+
+def _distributor_terms(terms: Terms) -> tuple[Any, ...]:
+    """The contract's struct of that name."""
+    roles = (terms.proposer, terms.guardian, terms.arbiter)
+    return (*roles, terms.challenge_window, terms.verdict_window, terms.challenge_bond, terms.max_epoch_increase)
 
 
 def _ensure(
@@ -136,13 +146,20 @@ def _verify(node: Node, contracts: Contracts, terms: Terms) -> None:
     for key, name in NAMES.items():
         at = getattr(contracts, key)
         if not artifact(name).matches(node.code(at)):
-            raise DeploymentMismatch(f"the code at {at} is not this version's {name}")
+            raise DeploymentMismatch(
+                f"the code at {at} is not this version's {name}: contracts are never changed in place, so name a "
+                "deployment file of this version's own; what the old ones owe is still claimed from them"
+            )
     wiring: dict[tuple[str, str], Any] = {
         ("token", "cap"): terms.cap,
         ("distributor", "token"): contracts.token,
         ("distributor", "proposer"): terms.proposer,
         ("distributor", "guardian"): terms.guardian,
+        ("distributor", "arbiter"): terms.arbiter,
         ("distributor", "challengeWindow"): terms.challenge_window,
+        ("distributor", "verdictWindow"): terms.verdict_window,
+        ("distributor", "challengeBond"): terms.challenge_bond,
+        ("distributor", "maxEpochIncrease"): terms.max_epoch_increase,
         ("escrow", "token"): contracts.token,
         ("escrow", "distributor"): contracts.distributor,
         ("escrow", "operator"): terms.operator,

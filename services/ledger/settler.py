@@ -186,10 +186,11 @@ class Settler:
         self._log.info("epoch", number=epoch.number, state=str(state))
 
     async def _vetoed(self, epoch: Epoch) -> bool:
-        """The guardian struck the root out: its receipts wait for the next sealing, under the same number."""
+        """The root was struck out: its receipts wait for the next sealing, under the same number."""
         fault: Fault = precondition(
             "EPOCH_VETOED",
-            f"the guardian vetoed the root of epochs/{epoch.number}; find out why, then close the epoch again",
+            f"the root of epochs/{epoch.number} was struck out: vetoed, or challenged with success; find out why, then "
+            "close the epoch again",
             epoch=f"epochs/{epoch.number}",
         )
 

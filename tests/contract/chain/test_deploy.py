@@ -158,6 +158,36 @@ def test_other_terms_are_refused(node: Node, tmp_path: Path) -> None:
         deploy(node, OPERATOR, replace(TERMS, challenge_window=2), tmp_path / "contracts.json")
 
 
+def test_contracts_of_another_version_are_refused(node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "contracts.json"
+    deploy(node, OPERATOR, TERMS, path)
+    content = json.loads(path.read_text())
+    for later in ("arbiter", "verdict_window", "challenge_bond", "max_epoch_increase"):
+        del content["terms"][later]
+    path.write_text(json.dumps(content))
+    assert deploy(node, OPERATOR, TERMS, path)
+    code = Node.code
+    monkeypatch.setattr(Node, "code", lambda self, address: code(self, address)[:-1])
+    with pytest.raises(DeploymentMismatch, match="not this version's OpenToken: contracts are never changed in place"):
+        deploy(node, OPERATOR, TERMS, path)
+
+
+@pytest.mark.parametrize(
+    ("term", "value"),
+    (("arbiter", OPERATOR.address), ("verdict_window", 61), ("challenge_bond", 1), ("max_epoch_increase", 1)),
+)
+def test_terms_that_the_file_does_not_state_are_read_from_the_chain(
+    node: Node, tmp_path: Path, term: str, value: object
+) -> None:
+    path = tmp_path / "contracts.json"
+    deploy(node, OPERATOR, TERMS, path)
+    content = json.loads(path.read_text())
+    del content["terms"][term]
+    path.write_text(json.dumps(content))
+    with pytest.raises(DeploymentMismatch, match=r"RewardsDistributor\.\w+ is "):
+        deploy(node, OPERATOR, replace(TERMS, **{term: value}), path)
+
+
 def test_a_file_that_lies_is_found_out(node: Node, tmp_path: Path) -> None:
     path = tmp_path / "contracts.json"
     deploy(node, OPERATOR, TERMS, path)

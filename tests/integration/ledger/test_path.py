@@ -36,6 +36,8 @@ from tests.ledger_world import (
     until,
 )
 
+CHALLENGER = Wallet("0x" + "07" * 32)
+
 
 async def test_from_a_deposit_to_money_in_the_hands_of_those_who_earned_it(world, payer, database_url):
     world.more["database_url"] = database_url
@@ -171,8 +173,26 @@ async def test_who_takes_money_back_pays_for_what_was_spent_first(world, where, 
     assert (sums.fees, sums.difference, sums.trial_balance) == (str(OPEN // 5), "0", "0")
 
 
-async def test_a_vetoed_epoch_is_sealed_again_under_its_number(world, payer):
-    world.more["challenge_window_seconds"] = 30
+def veto(world, chain) -> None:
+    world.send(GUARDIAN, calls.veto(chain.contracts, 1, "a test"))
+
+
+def challenge(world, chain) -> None:
+    """A stranger's challenge, which the guardian, who is the arbiter too, finds right when the window is long over."""
+    at = chain.contracts
+    root = chain.epoch(1).root
+    world.give_tokens(chain, CHALLENGER, OPEN)
+    world.send(CHALLENGER, calls.approve(at, at.distributor, OPEN))
+    world.send(CHALLENGER, calls.challenge(at, 1, root, "a test"))
+    chains.rpc(world.rpc_url, "evm_increaseTime", 31)
+    assert chain.active_epoch() == 0
+    world.send(GUARDIAN, calls.resolve(at, 1, root, valid=False))
+    world.send(CHALLENGER, calls.take_bond(at, CHALLENGER.address))
+
+
+@pytest.mark.parametrize("struck", (veto, challenge))
+async def test_an_epoch_whose_root_is_struck_is_sealed_again_under_its_number(world, payer, struck):
+    world.more |= {"challenge_window_seconds": 30, "challenge_bond": OPEN}
     async with world.run() as where:
         await pay_in(world, where, payer, OPEN)
         held = await lease(where, payer, OPEN)
@@ -186,7 +206,7 @@ async def test_a_vetoed_epoch_is_sealed_again_under_its_number(world, payer):
             again = ledger_pb2.CloseEpochRequest(request_id=request_id())
             with pytest.raises(ApiError, match="EPOCH_IN_PROGRESS"):
                 await operator.call(operator.ledger.CloseEpoch, again)
-            world.send(GUARDIAN, calls.veto(chain.contracts, 1, "a test"))
+            struck(world, chain)
             with pytest.raises(ApiError, match="EPOCH_VETOED"):
                 await operator.wait("ledger", operation, ledger_pb2.Epoch, 20)
             epoch = await operator.call(operator.ledger.GetEpoch, ledger_pb2.GetEpochRequest(name="epochs/1"))

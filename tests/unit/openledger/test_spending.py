@@ -1,4 +1,4 @@
-"""What payers sign: the vectors shared with Solidity, and that every field counts."""
+"""What payers and earners sign: the vectors shared with Solidity, and that every field counts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from openledger.recover import HALF_ORDER
 from openledger.spending import (
+    SignedClaim,
     SpendingAuthorisation,
     authorisation_digest,
     authorisation_message,
     authorised_by,
+    claim_message,
     digest,
     permit_message,
     sign,
@@ -55,6 +57,16 @@ def test_permit_vectors(vector: dict[str, str]) -> None:
     assert signer(message, bytes.fromhex(vector["signature"][2:])) == vector["owner"]
 
 
+@pytest.mark.parametrize("vector", VECTORS["claims"], ids=lambda vector: vector["cumulative"])
+def test_claim_vectors(vector: dict[str, str]) -> None:
+    numbers = (int(vector[field]) for field in ("cumulative", "max_fee", "deadline"))
+    message = claim_message(
+        VECTORS["chain_id"], VECTORS["distributor"], SignedClaim(vector["account"], vector["to"], *numbers)
+    )
+    assert "0x" + digest(message).hex() == vector["digest"]
+    assert signer(message, bytes.fromhex(vector["signature"][2:])) == vector["account"]
+
+
 @pytest.mark.parametrize(
     "other",
     (
@@ -68,6 +80,28 @@ def test_permit_vectors(vector: dict[str, str]) -> None:
 )
 def test_every_field_is_signed(other: dict[str, object]) -> None:
     message = authorisation_message(1, ESCROW, AUTHORISATION)
+    assert signer(message, sign(message, KEY)) == PAYER
+    assert signer(other, sign(message, KEY)) != PAYER
+
+
+CLAIM = SignedClaim(PAYER, ESCROW, 5, 1, 2_000_000_000)
+
+
+@pytest.mark.parametrize(
+    "other",
+    (
+        claim_message(2, ESCROW, CLAIM),
+        claim_message(1, OTHER, CLAIM),
+        claim_message(1, ESCROW, replace(CLAIM, account=OTHER)),
+        claim_message(1, ESCROW, replace(CLAIM, to=OTHER)),
+        claim_message(1, ESCROW, replace(CLAIM, cumulative=6)),
+        claim_message(1, ESCROW, replace(CLAIM, max_fee=2)),
+        claim_message(1, ESCROW, replace(CLAIM, deadline=CLAIM.deadline + 1)),
+    ),
+    ids=("chain", "distributor", "account", "to", "cumulative", "max_fee", "deadline"),
+)
+def test_every_field_of_a_claim_is_signed(other: dict[str, object]) -> None:
+    message = claim_message(1, ESCROW, CLAIM)
     assert signer(message, sign(message, KEY)) == PAYER
     assert signer(other, sign(message, KEY)) != PAYER
 
