@@ -36,8 +36,8 @@ test-fast: setup-dev  ## unit tests that take no more than seconds
 	$(BIN)/pytest tests/unit -m "not slow" $(ARGS)
 
 test-long: setup-dev  ## crash tests: kill -9 at many points, and whatever else takes minutes
-	$(BIN)/pytest tests/crash --timeout=1800 $(ARGS)
-	$(BIN)/pytest tests/unit tests/contract tests/integration -m long --timeout=600 $(ARGS)
+	$(BIN)/pytest $(PARALLEL) --durations=10 --timeout=1800 tests/crash $(ARGS)
+	$(BIN)/pytest $(PARALLEL) --durations=10 --timeout=900 -m long tests/unit tests/contract tests/integration $(ARGS)
 
 lint: setup-dev  ## style, types, import rules, protos
 	$(BIN)/ruff check .

@@ -39,4 +39,5 @@ def receipt_of(payer: str, lease: str, fee: int, number: int, developer: str = D
 
 def data_of(found: Receipt) -> int:
     """Of the fee, what belongs to the data."""
-    return sum(amount for who, amount in found.shares.items() if who in (*EARNERS, split.UNATTRIBUTED))
+    final = split.NAMED - {split.UNATTRIBUTED}
+    return sum(amount for key, amount in found.shares.items() if key not in final)

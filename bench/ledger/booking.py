@@ -20,7 +20,9 @@ from services.ledger.journal import Event
 from services.ledger.lease import Times
 from services.ledger.store import books
 
-PAYERS, EARNERS, POSTINGS = 50, 20_000, 8
+PAYERS, EARNERS = 50, 20_000
+POSTINGS = 6
+"""Of an answer: payer, the pool of its model, developer, platform, stakers, and the base model."""
 ALONE = 50
 """Receipts are booked one by one so many times fewer."""
 
@@ -45,6 +47,7 @@ def measure(database: Database, count: int, batch: int) -> dict[str, Any]:
         "database": "sqlite" if database.is_sqlite else "postgresql",
         "batch": batch,
         "receipts": count,
+        "receipts_per_s": round(count / sum(seconds)),
         "postings_per_s": round(POSTINGS * count / sum(seconds)),
         "cpu_us_a_receipt": round(cpu / count * 1e6, 1),
         "batch_p50_ms": round(statistics.median(seconds) * 1e3, 2),

@@ -18,7 +18,8 @@ from services.ledger.journal import Event
 from services.ledger.store import books, epochs, settlements
 from services.ledger.store.books import Payout
 from services.ledger.store.settlements import Settlement
-from tests.ledger_world import EARNERS, a_receipt
+from tests.books_world import data_of
+from tests.ledger_world import a_receipt
 
 PAYER = Wallet("0x" + "07" * 32)
 FEE = 10**18 + 1
@@ -63,10 +64,6 @@ def answered(model: str = MODELS[0], rule: Rule = RULES[0], placebos: int = 2, f
     shares = split.split_fee(fee, plain.platform_fee, evidence, rule)
     at = Model("base", "b" * 64, model, "d" * 64)
     return a_receipt(PAYER, "leases/1", fee, model=at, rule=rule, evidence=evidence, shares=shares)
-
-
-def data_of(found) -> int:
-    return sum(found.shares.get(who, 0) for who in (split.UNATTRIBUTED, *(e.address for e in EARNERS)))
 
 
 def entries(database):

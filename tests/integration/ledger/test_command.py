@@ -11,10 +11,12 @@ import pytest
 from pyarrow import parquet
 from typer.testing import CliRunner
 
+from openledger import split
 from openledger.cli import statements
 from openledger.cli.connection import Connection
 from openledger.cli.main import app
 from services.kit.testing import as_wallet
+from tests.books_world import data_of
 from tests.ledger_world import EARNERS, OPEN, OPERATOR, a_receipt, booked, info, lease, permit
 
 
@@ -57,7 +59,8 @@ async def test_from_a_deposit_to_a_claim_by_commands_alone(command, world, where
     assert "\n  0x" in look
     assert f" OPEN sent to {earner.address} by 0x" in await command(OPERATOR, where, "claim", earner.address)
     at = await _info(where, payer)
-    share = sum(receipt.shares[earner.address] for receipt in receipts)
+    settled = split.settle([split.Answer(data_of(found), found.evidence) for found in receipts], split.Rule())
+    share = settled[earner.address]
     assert world.token_balance(at, earner.address) == share
     assert "NOTHING_TO_CLAIM" in await command(earner, where, "claim", status=1)
 

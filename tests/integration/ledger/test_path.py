@@ -15,6 +15,7 @@ from services.ledger import calls
 from services.ledger.calls import ClaimLeaf
 from services.ledger.chain import Call
 from tests import chains
+from tests.books_world import data_of
 from tests.ledger_world import (
     DEVELOPER,
     EARNERS,
@@ -79,11 +80,6 @@ async def the_whole_way(world, where, payer):
     after = await conservation(where)
     assert (after.fees, after.paid, after.pooled) == (sums.fees, epoch.total, "0")
     assert (after.difference, after.trial_balance) == ("0", "0")
-
-
-def data_of(found):
-    """What of an answer's fee waits for its epoch's end."""
-    return sum(found.shares.get(who, 0) for who in (split.UNATTRIBUTED, *(earner.address for earner in EARNERS)))
 
 
 async def check_claims(world, where, epoch):

@@ -11,7 +11,7 @@ def test_a_batch_is_booked_and_counted() -> None:
         row = booking.measure(database, 40, 20)
     assert (row["database"], row["batch"], row["receipts"]) == ("sqlite", 20, 40)
     assert row["postings_per_s"] > 0
-    assert ledger.figures([row]) == {"postings_per_s_sqlite_20": row["postings_per_s"]}
+    assert ledger.figures([row]) == {f"{key}_sqlite_20": row[key] for key in ("receipts_per_s", "postings_per_s")}
 
 
 def test_an_epoch_is_sealed_and_proved() -> None:
