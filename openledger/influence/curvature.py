@@ -30,15 +30,16 @@ class HeadPass:
     """[S, N, H]"""
 
 
-def token_losses(hidden: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
-    """The losses of `head_pass` alone, in nats [N] and bit for bit: the half that needs no second matrix product."""
+def token_losses(hidden: Tensor, targets: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """`loss` and `correct` of `head_pass` alone, bit for bit: the half that needs no second matrix product."""
     with torch.no_grad():
-        loss = torch.empty(len(hidden))
+        loss, correct = torch.empty(len(hidden)), torch.empty(len(hidden), dtype=torch.bool)
         for start in range(0, len(hidden), ROWS):
             part = slice(start, start + ROWS)
             logp = torch.log_softmax(hidden[part] @ weight.T, dim=-1)
-            loss[part] = -logp.gather(1, targets[part, None])[:, 0]
-    return loss
+            true = logp.gather(1, targets[part, None])[:, 0]
+            loss[part], correct[part] = -true, true == logp.amax(dim=-1)  # a fraction of what argmax takes
+    return loss, correct
 
 
 def head_pass(
@@ -64,7 +65,7 @@ def head_pass(
             logp = torch.log_softmax(h @ weight.T, dim=-1)
             true = logp.gather(1, y[:, None])[:, 0]
             loss[part] = -true
-            correct[part] = true == logp.amax(dim=-1)  # a fraction of what argmax takes
+            correct[part] = true == logp.amax(dim=-1)
             p = logp.exp_()
             mean = p @ weight
             gradient[part] = mean - weight[y]

@@ -142,7 +142,7 @@ class Scorer:
         """Mean NLL of the last ``answer`` tokens (float64 scalar), from the first ``layers`` layers' output."""
         with torch.no_grad():
             hidden = self._decoder.upper(trunk, layers)[0, -answer - 1 : -1]
-            return token_losses(hidden, ids[0, -answer:], self._decoder.head.weight).double().mean()
+            return token_losses(hidden, ids[0, -answer:], self._decoder.head.weight)[0].double().mean()
 
     def _loss(self, hidden: Tensor, ids: Tensor, answer: int) -> tuple[Tensor, Tensor]:
         """Mean NLL of the last ``answer`` tokens (float64 scalar), and its gradient in ``hidden`` [1, T, H]."""

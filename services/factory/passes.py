@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from openledger.influence.coupling import Coupling
-from openledger.influence.curvature import head_pass
+from openledger.influence.curvature import head_pass, token_losses
 from openledger.influence.decoder import Decoder
 from openledger.influence.per_example import PerExampleGradients
 from services.factory.data import Example
@@ -103,8 +103,10 @@ def evaluate(trunk: Trunk, examples: Sequence[Example]) -> tuple[Tensor, Tensor]
     with torch.no_grad():
         for chunk in _chunks(examples):
             chosen = [examples[i] for i in chunk]
-            head = _head(trunk, trunk.decoder.upper(trunk.padded(chosen), trunk.layers), chosen)
-            loss[chunk], accuracy[chunk] = head.loss, head.accuracy
+            output = trunk.decoder.upper(trunk.padded(chosen), trunk.layers)
+            rows, columns, targets, counts = _positions(chosen)
+            losses, correct = token_losses(output[rows, columns], targets, trunk.decoder.head.weight)
+            loss[chunk], accuracy[chunk] = _means(losses, counts), _means(correct.float(), counts)
     return loss, accuracy
 
 
@@ -182,10 +184,9 @@ def _parts(examples: Sequence[Example], curved: Mapping[int, int]) -> Iterator[t
 
 @dataclass(frozen=True, eq=False)
 class _Head:
-    """Loss and accuracy [b] of a chunk, and the cotangents at the decoder's output of loss and of curvature."""
+    """Loss [b] of a chunk, and the cotangents at the decoder's output of loss and of curvature."""
 
     loss: Tensor
-    accuracy: Tensor
     gradient: Tensor
     """[b, T, width]"""
     curvature: Tensor
@@ -199,21 +200,28 @@ def _head(
     generator: torch.Generator | None = None,
     samples: int = 0,
 ) -> _Head:
-    counts = torch.tensor([len(example.completion) for example in examples])
-    rows = torch.repeat_interleave(torch.arange(len(examples)), counts)
-    columns = torch.cat([torch.arange(len(e.prompt) - 1, e.length - 1) for e in examples])
-    targets = torch.tensor([token for example in examples for token in example.completion])
+    rows, columns, targets, counts = _positions(examples)
     weight = trunk.decoder.head.weight
     result = head_pass(output.detach()[rows, columns], targets, weight, generator, samples)
     true, sampled = torch.zeros(output.shape), torch.zeros(samples, *output.shape)
-    share = 1.0 / counts[rows, None]
+    share = 1.0 / torch.tensor(counts)[rows, None]
     true[rows, columns] = result.gradient * share
     sampled[:, rows, columns] = result.curvature * share.sqrt()
-    loss, accuracy = (
-        torch.stack([part.mean() for part in torch.split(values, counts.tolist())])
-        for values in (result.loss, result.correct.float())
-    )
-    return _Head(loss, accuracy, true, sampled)
+    return _Head(_means(result.loss, counts), true, sampled)
+
+
+def _positions(examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor, list[int]]:
+    """Of a chunk's N completion tokens: row and column that predict each, which it is [N]; how many each record has."""
+    counts = [len(example.completion) for example in examples]
+    rows = torch.repeat_interleave(torch.arange(len(examples)), torch.tensor(counts))
+    columns = torch.cat([torch.arange(len(e.prompt) - 1, e.length - 1) for e in examples])
+    targets = torch.tensor([token for example in examples for token in example.completion])
+    return rows, columns, targets, counts
+
+
+def _means(values: Tensor, counts: Sequence[int]) -> Tensor:
+    """Of each record's tokens: [N] -> [b]."""
+    return torch.stack([part.mean() for part in torch.split(values, list(counts))])
 
 
 def _chunks(examples: Sequence[Example]) -> Iterator[list[int]]:

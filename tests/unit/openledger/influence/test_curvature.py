@@ -26,7 +26,10 @@ def test_loss_and_gradient_equal_autograd_also_across_row_blocks() -> None:
 
 def test_losses_alone_are_those_of_the_whole_pass_bit_for_bit() -> None:
     setting_of = setting(ROWS + 7, 50, 8)
-    assert torch.equal(token_losses(*setting_of), head_pass(*setting_of).loss)
+    loss, correct = token_losses(*setting_of)
+    whole = head_pass(*setting_of)
+    assert torch.equal(loss, whole.loss)
+    assert torch.equal(correct, whole.correct)
 
 
 def test_curvature_rows_estimate_the_gauss_newton_matrix_without_bias() -> None:
