@@ -98,7 +98,17 @@ def serve(control: socket.socket) -> int:
             control.close()
             return _work(handles[0], server)
         os.close(handles[0])
+        _lead(pid)
         control.sendall(b"%d\n" % pid)
+
+
+def _lead(pid: int) -> None:
+    """Make a worker a group with all that it will start, so that they end together: `executor_worker.end`.
+
+    Done on both sides of the fork: whoever is told of the worker may end it before it has run.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        os.setpgid(pid, pid)
 
 
 def _status(pid: int) -> bytes:
@@ -117,7 +127,7 @@ def _preload(module: str) -> None:
 
 
 def _work(handle: int, server: int) -> int:
-    os.setsid()  # whoever ends the worker ends with it all that it has started
+    _lead(0)
     os.dup2(handle, 0)
     os.dup2(handle, 1)
     os.close(handle)

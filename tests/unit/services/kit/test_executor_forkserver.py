@@ -15,7 +15,7 @@ import pytest
 from services.kit.executor import Shard
 from services.kit.executor_folder import ShardFolder
 from services.kit.executor_forkserver import ForkServer
-from services.kit.executor_worker import Order
+from services.kit.executor_worker import Order, end
 from tests.executor_world import alive, task
 
 
@@ -70,6 +70,14 @@ def test_a_worker_that_was_killed_is_known_by_its_signal(server):
     os.kill(pid, signal.SIGKILL)
     assert said(line) == []
     assert server.wait(pid) == -signal.SIGKILL
+
+
+def test_a_worker_can_be_ended_before_it_has_run(server):
+    for _ in range(50):
+        pid, line = server.fork("json")
+        end(pid)
+        line.close()
+        assert server.wait(pid) == -signal.SIGKILL
 
 
 def test_nothing_is_known_of_somebody_elses_process(server):
