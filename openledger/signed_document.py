@@ -2,6 +2,9 @@
 
 The document names its signer in the field `signer`, and is one with its signature: its SHA-256 covers both.  Knows
 nothing of what documents mean, nor whose word counts.
+
+The ledger reads signatures by `openledger.recover`; what verifies its epochs reads them here, by eth-account.  That the
+two share no code is the point, and an import rule holds it.
 """
 
 from __future__ import annotations

@@ -139,7 +139,8 @@ def _show_answer(screen: Screen, answer: dict[str, Any]) -> None:
     named, more = people[:SHOWN], people[SHOWN:]
     rows = [(short(key), amount) for key, amount in named]
     if more:
-        rows.append((f"{len(more)} more contributors", sum(amount for _, amount in more)))
+        label = "1 more contributor" if len(more) == 1 else f"{len(more)} more contributors"
+        rows.append((label, sum(amount for _, amount in more)))
     rows += [(key, shares[key]) for key in sorted(shares) if not key.startswith("0x")]
     table = Table(show_header=False, box=None, padding=(0, 1))
     for who, amount in rows:
