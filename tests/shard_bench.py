@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from services.factory import counterfactual_task, parts_task, task
+from services.factory import counterfactual_task, parts_task, task, trunk_task
 from services.factory.counterfactual_plan import Plan, plan
 from services.factory.spec import FineTuneSpec
 from services.kit.executor import Shard, TaskContext
@@ -15,7 +15,7 @@ WORK = {
     "fine_tune": task.fine_tune,
     "follow": parts_task.follow,
     "join": parts_task.join,
-    "trunk": counterfactual_task.trunk,
+    "trunk": trunk_task.trunk,
     "retrain": counterfactual_task.retrain,
     "fit": counterfactual_task.fit,
 }
@@ -43,10 +43,12 @@ class Bench:
     def output(self, shard: Shard) -> Path:
         return self.root / shard.digest()
 
-    def all(self, run: Shard, spec: FineTuneSpec, *, frozen: bool = True) -> Plan:
-        """Everything from the run to the fit."""
+    def all(self, run: Shard, spec: FineTuneSpec) -> Plan:
+        """Everything from the trunk to the fit."""
+        if below := trunk_task.shard(run.arguments):
+            self.done(below)
         done = self.done(run)
-        made = plan(run, spec, list(done["contributors"]), done["metrics"]["steps"], frozen=frozen)
-        for one in (*([made.trunk] if made.trunk else ()), *made.retrainings, made.fit):
+        made = plan(run, spec, list(done["contributors"]), done["metrics"]["steps"])
+        for one in (*made.retrainings, made.fit):
             self.done(one)
         return made

@@ -1,6 +1,6 @@
 """Which trainings again a fine-tune asks for, as shards of work that name each other by digest.
 
-    run -> trunk -> one shard for each training again -> fit
+    run -> one shard for each training again -> fit, all on one trunk
 
 A training again is named by what it is made from and by who is left out, not by how many others there are: whoever
 asks for more of them later finds these.  This module neither trains nor runs anything.
@@ -15,6 +15,7 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
+from services.factory import trunk_task
 from services.factory.counterfactual import halves
 from services.factory.spec import FineTuneSpec
 from services.kit.executor import Shard
@@ -53,15 +54,9 @@ def check(spec: FineTuneSpec, contributors: int) -> None:
         )
 
 
-def trunk(run: Shard) -> Shard:
-    """The frozen layers' output for every example of a run."""
-    return Shard(f"{TASKS}:trunk", run.arguments)
-
-
-def training_without(run: Shard, without: Sequence[str], steps: int, *, frozen: bool) -> Shard:
-    """One training again.  run, steps and frozen: as `plan` takes them."""
-    given = {**run.arguments, "steps": steps, "trunk": trunk(run).digest() if frozen else ""}
-    return Shard(f"{TASKS}:retrain", given | {"without": list(without)})
+def training_without(run: Shard, without: Sequence[str], steps: int) -> Shard:
+    """One training again.  run and steps: as `plan` takes them."""
+    return Shard(f"{TASKS}:retrain", {**run.arguments, "steps": steps, "without": list(without)})
 
 
 def plan(
@@ -69,20 +64,17 @@ def plan(
     spec: FineTuneSpec,
     contributors: Sequence[str],
     steps: int,
-    *,
-    frozen: bool,
     indexed: Shard | None = None,
 ) -> Plan:
     """run: the fine-tune's own shard, finished; steps: after which its adapter was taken.
 
-    contributors: addresses that it was trained on.  frozen: whether there are layers below the adapter's.
+    contributors: addresses that it was trained on.
     indexed: the shard with everybody's contribution index, where that is not the run's (`parts`).
     """
     people = sorted(contributors)
-    below = trunk(run) if frozen else None
 
     def retraining(without: Sequence[str]) -> Shard:
-        return training_without(run, without, steps, frozen=frozen)
+        return training_without(run, without, steps)
 
     everybody = [retraining(())] if spec.leave_one_out else []
     left_out = [retraining([who]) for who in people] if spec.leave_one_out else []
@@ -100,7 +92,7 @@ def plan(
             **{name: [shard.digest() for shard in shards] for name, shards in names.items()},
         },
     )
-    return Plan(below, (*everybody, *left_out, *half), fit)
+    return Plan(trunk_task.shard(run.arguments), (*everybody, *left_out, *half), fit)
 
 
 def draw(contributors: int, count: int, seed: int) -> npt.NDArray[np.bool_]:

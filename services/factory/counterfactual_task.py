@@ -1,6 +1,6 @@
 """The trainings again of one fine-tune, each in a worker of its own, and what is learnt from all of them.
 
-    run by an executor as "services.factory.counterfactual_task:trunk", ":retrain" and ":fit"
+    run by an executor as "services.factory.counterfactual_task:retrain" and ":fit"
 
 Plain functions of their arguments, which name every input by digest (`services.factory.counterfactual_plan`): the same
 arguments give the same files.  They keep nothing between attempts: a worker that dies costs its own shard.
@@ -28,14 +28,12 @@ from openledger.influence.index import ContributionIndex
 from openledger.influence.lora import attached
 from openledger.influence.quantize import NAT
 from openledger.influence.score import scores
-from services.factory import audit, inputs, write
+from services.factory import audit, inputs, trunk_task, write
 from services.factory.audit import FITTED, FITTED_INDEX, LEFT_OUT, LEFT_OUT_INDEX, PAID, Floats, Retrained
 from services.factory.counterfactual import Retraining
 from services.factory.data import Example
-from services.factory.lineage import TRUNK
 from services.factory.passes import Trunk, evaluate
 from services.factory.progress import Diverged
-from services.factory.spec import FineTuneSpec
 from services.factory.training_run import initial, load_base
 from services.factory.write import INDEX, TRAINING
 from services.kit.executor import TaskContext
@@ -44,20 +42,10 @@ PRELOAD = inputs.PRELOAD
 RETRAINED = "retrained.safetensors"
 
 
-def trunk(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
-    """The frozen layers' output for every example, training and held out.  arguments: the fine-tune's own."""
-    given = inputs.load(arguments)
-    training, held_out = given.split()
-    made = _prepared(given.spec, load_base(given.spec, given.base), training, held_out)
-    with inputs.room_in(context.output):
-        made.save(context.output / TRUNK)
-    return {"records": len(training) + len(held_out)}
-
-
 def retrain(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
     """Train without some contributors, and measure the held-out records.
 
-    arguments: the fine-tune's own, with trunk (digest, or "" where no layer is frozen), steps, and without (addresses).
+    arguments: the fine-tune's own, with steps and without (addresses).
     Leaves theta [P] and losses [Q]; says the SHA-256 of the adapter that theta is.  Raises Diverged.
     """
     given = inputs.load(arguments)
@@ -119,11 +107,11 @@ def _trained(given: inputs.Inputs, arguments: Mapping[str, Any], context: TaskCo
     """Weights [P] of the model without some contributors, the held-out records' losses [Q], and its file's SHA-256."""
     training, held_out = given.split()
     decoder = load_base(given.spec, given.base)
-    if arguments["trunk"]:
+    if file := trunk_task.found(arguments, context):
         below = Trunk(decoder, decoder.layers - given.spec.layers)
-        below.load(context.outputs(arguments["trunk"]) / TRUNK)
+        below.load(file, [*training, *held_out])
     else:
-        below = _prepared(given.spec, decoder, training, held_out)
+        below = trunk_task.prepared(given.spec, decoder, training, held_out)
     again = Retraining(given.spec, below, training, given.plan(training))
     run = again.trained(arguments["without"], arguments["steps"])
     with run.attached():
@@ -136,16 +124,9 @@ def _served(given: inputs.Inputs, theta: Tensor, held_out: Sequence[Example]) ->
     decoder = Decoder.load(given.base)
     adapter, weights = initial(given.spec, decoder)
     weights.copy_(theta)
-    below = _prepared(given.spec, decoder, (), held_out)
+    below = trunk_task.prepared(given.spec, decoder, (), held_out)
     with attached(decoder.model, adapter):
         return evaluate(below, held_out)[0]
-
-
-def _prepared(spec: FineTuneSpec, decoder: Decoder, training: Sequence[Example], held_out: Sequence[Example]) -> Trunk:
-    made = Trunk(decoder, decoder.layers - spec.layers if spec.layers else 0)
-    made.prepare(training, spec.precision, lambda _: None)
-    made.prepare(held_out, "float32", lambda _: None)
-    return made
 
 
 def _losses(files: Sequence[Path], queries: int) -> Floats:

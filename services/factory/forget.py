@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from services.factory import follow, retrain, store, store_snapshots
+from services.factory import follow, store, store_snapshots, trunk_task
 from services.factory.lineage import PRIVATE_EVALUATION
 from services.factory.model import FineTune, State
 from services.factory.private_work import PrivateWork
@@ -23,8 +23,8 @@ async def forget(database: Database, executor: Executor, private: PrivateWork, j
         return
     await private.drop(run)
     await follow.forget(executor, run, job.spec)
-    if job.spec.trained_again:
-        await retrain.forget(executor, run)
+    if below := trunk_task.shard(run.arguments):
+        await executor.remove(below)
     done, erased = (
         await executor.find(run),
         await database.read(lambda c: store_snapshots.erased_among(c, job.snapshots, job.id)),

@@ -18,7 +18,16 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from openledger.manifest import ManifestError
-from services.factory import counterfactual_plan, follow, history, retrain, store, store_events, store_snapshots
+from services.factory import (
+    counterfactual_plan,
+    follow,
+    history,
+    retrain,
+    store,
+    store_events,
+    store_snapshots,
+    trunk_task,
+)
 from services.factory.admit import Admission
 from services.factory.bell import Bell, rung
 from services.factory.counterfactual_plan import TooFewContributors
@@ -198,8 +207,11 @@ class Runner:
 
     async def _attempts(self, job: FineTune, tell: Report) -> Done:
         work = shard(job)
+        below = trunk_task.shard(work.arguments)
         while True:
             try:
+                if below is not None and await self._executor.find(work) is None:
+                    await self._executor.run(below, tell)
                 return await self._executor.run(work, tell)
             except TaskFailed as failure:
                 await self._died(job, failure)
@@ -217,7 +229,10 @@ class Runner:
             again = None
             if job.spec.trained_again:
                 again = await retrain.retrain(executor, run, job.spec, done, tell, at_once, indexed)
-            return Made(done, again, await self._private.make(run, tell))
+            private = await self._private.make(run, tell)
+            if below := trunk_task.shard(run.arguments):
+                await executor.remove(below)
+            return Made(done, again, private)
         except TaskFailed as failure:
             if failure.kind == WORKER_DIED:
                 said = f"{MAX_DEATHS} workers died over one further training, most likely of too little memory"

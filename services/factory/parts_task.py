@@ -18,7 +18,7 @@ import torch
 from openledger.artifacts import file_sha256
 from openledger.influence.index import ContributionIndex
 from openledger.influence.lora import Adapter
-from services.factory import effects, inputs, parts, tell, write
+from services.factory import effects, inputs, parts, tell, trunk_task, write
 from services.factory.lineage import PRIVATE_EVALUATION
 from services.factory.task import PUBLISHED
 from services.factory.train import Scratch, advance
@@ -44,10 +44,14 @@ def follow(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
         training, held_out = given.split()
         base, plan = load_base(given.spec, given.base), given.plan(training)
         run = TrainingRun(given.spec, base, training, arguments["part"], plan)
-        advance(run, arguments["steps"], Scratch(context.scratch))
+        below = trunk_task.found(arguments, context)
+        advance(run, arguments["steps"], Scratch(context.scratch), below)
         _check(run, context.outputs(arguments["run"]), arguments["part"])
         write.index_file(context.output, run)
-        run.trunk.prepare(held_out, "float32", lambda _: None)
+        if below is None:
+            run.trunk.prepare(held_out, "float32", lambda _: None)
+        else:
+            run.trunk.load(below, held_out)
         effects.write(context.output, run, held_out)
     return {"contributors": len(run.row)}
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from openledger.influence.coupling import Coupling
@@ -78,9 +79,10 @@ class Trunk:
         """Write what was prepared, as float32 safetensors by record.  Raises OSError, SafetensorError."""
         save_file(self._hidden, file)
 
-    def load(self, file: Path) -> None:
+    def load(self, file: Path, examples: Sequence[Example]) -> None:
         """Take up what another one of the same base and layers has saved, instead of preparing it."""
-        self._hidden |= load_file(file)
+        with safe_open(file, framework="pt") as saved:
+            self._hidden |= {example.record: saved.get_tensor(example.record) for example in examples}
 
     def padded(self, examples: Sequence[Example]) -> Tensor:
         return torch.nn.utils.rnn.pad_sequence([self._hidden[e.record] for e in examples], batch_first=True)

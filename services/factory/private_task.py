@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from openledger.adapters import RECORD_SKETCHES, SPAN_INDEX
@@ -17,7 +18,7 @@ from openledger.artifacts import file_sha256
 from openledger.influence.decoder import Decoder
 from openledger.influence.lora import Adapter
 from openledger.spans.build import Document, build
-from services.factory import inputs, sketches, write
+from services.factory import inputs, sketches, trunk_task, write
 from services.factory.data import Example
 from services.kit.executor import Report, TaskContext
 
@@ -40,11 +41,18 @@ def private_files(arguments: dict[str, Any], context: TaskContext) -> dict[str, 
         if (run / write.MOMENT).exists():
             # On the base as it is, whatever the run trained on: as answers are measured.
             moment = write.second_moment(run).numpy()
-            end = sketches.End(Decoder.load(given.base), Adapter.load(run), moment, training)
+            below = _trunk(given, arguments, context)
+            end = sketches.End(Decoder.load(given.base), Adapter.load(run), moment, training, below)
             file, rows = context.output / RECORD_SKETCHES, context.scratch / "rows"
             sketches.write(file, end, salts[RECORD_SKETCHES], rows, _progress(context.report), arguments["kind"])
     files = {file.name: file_sha256(file) for file in sorted(context.output.iterdir())}
     return {"files": files, "seconds": time.monotonic() - start}
+
+
+def _trunk(given: inputs.Inputs, arguments: dict[str, Any], context: TaskContext) -> Path | None:
+    """The run's own activations, where it trained on the base as it is."""
+    as_it_is = given.spec.precision == "float32" and given.spec.quantise == "none"
+    return trunk_task.found(arguments, context) if as_it_is else None
 
 
 def _span_index(training: Sequence[Example], salt: bytes) -> bytes:

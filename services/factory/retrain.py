@@ -7,13 +7,11 @@ reports are.  This module knows no database, and not what the trainings do.
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import time
 from collections.abc import Callable
 from typing import Any
 
-from openledger.influence.adapter_config import AdapterConfig
 from services.factory import counterfactual_plan as plans
 from services.factory import parts
 from services.factory.counterfactual_plan import Plan
@@ -37,14 +35,7 @@ async def retrain(
     Raises `TooFewContributors`, `TaskFailed`.
     """
     plan = await asyncio.to_thread(_plan, run, spec, done, indexed)
-    found = await executor.find(plan.fit) or await _make(executor, plan, tell, at_once)
-    await forget(executor, run)
-    return found
-
-
-async def forget(executor: Executor, run: Shard) -> None:
-    """Take away what must not stay when a fine-tune has ended: what people wrote can be read from activations."""
-    await executor.remove(plans.trunk(run))
+    return await executor.find(plan.fit) or await _make(executor, plan, tell, at_once)
 
 
 async def _make(executor: Executor, plan: Plan, tell: Report, at_once: int) -> Done:
@@ -83,8 +74,7 @@ def foretold(tell: Report, spec: FineTuneSpec, people: int, at_once: int) -> Rep
 def _plan(run: Shard, spec: FineTuneSpec, done: Done, indexed: Shard | None) -> Plan:
     people, steps = done.result["contributors"], done.result["metrics"]["steps"]
     plans.check(spec, len(people))
-    config = AdapterConfig.from_json(json.loads((done.output / "adapter_config.json").read_bytes()))
-    return plans.plan(run, spec, list(people), steps, frozen=min(config.layers) > 0, indexed=indexed)
+    return plans.plan(run, spec, list(people), steps, indexed)
 
 
 def _progress(tell: Report, known: int) -> Callable[[int, int], None]:

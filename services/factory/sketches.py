@@ -43,6 +43,8 @@ class End:
     adapter: Adapter
     second_moment: npt.NDArray[np.float32]
     training: Sequence[Example]
+    below: Path | None = None
+    """The trunk's activations for them, if they were kept."""
 
 
 def write(
@@ -83,7 +85,10 @@ def _sketch(
             group = places[start : start + size]
             examples = [end.training[place] for place in group]
             trunk = Trunk(end.decoder, layers)
-            trunk.prepare(examples, "float32", lambda _: None)
+            if end.below is None:
+                trunk.prepare(examples, "float32", lambda _: None)
+            else:
+                trunk.load(end.below, examples)
             rows = Rows.of(header, metric, group, gradients(trunk, taps, examples).numpy())
             out.write(_packed(rows))
             out.flush()

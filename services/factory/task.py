@@ -17,7 +17,7 @@ from typing import Any
 
 from openledger.artifacts import file_sha256
 from openledger.manifest import FILES
-from services.factory import effects, inputs, tell
+from services.factory import effects, inputs, tell, trunk_task
 from services.factory.inputs import BaseChanged, DiskFull, NothingToTrainOn
 from services.factory.train import Progress, Scratch, TrainResult, train
 from services.factory.write import TRAINING
@@ -48,8 +48,17 @@ def _fine_tune(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any
     def report(progress: Progress) -> None:
         context.report(asdict(progress))
 
-    planted, scratch = given.canaries, Scratch(context.scratch)
-    result = train(spec, examples, given.base, output, report, canaries=planted, scratch=scratch, replay=given.replay)
+    result = train(
+        spec,
+        examples,
+        given.base,
+        output,
+        report,
+        canaries=given.canaries,
+        scratch=Scratch(context.scratch),
+        replay=given.replay,
+        below=trunk_task.found(arguments, context),
+    )
     training, held_out = given.split()
     own = [example for example in training if example.contributor]
     judged = tell.evaluate(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from openledger.influence import index
-from openledger.influence.decoder import Decoder
 from openledger.influence.parameters import Parameter
-from services.factory import checkpoint, effects, write
+from services.factory import checkpoint, effects, trainable, write
 from services.factory.data import Example, split
 from services.factory.progress import Cancelled, Diverged, Progress, Reporter, TrainingError
 from services.factory.replay import Replay
 from services.factory.schedule import Plan, evaluation_steps
-from services.factory.spec import FineTuneSpec, unsupported
+from services.factory.spec import FineTuneSpec
 from services.factory.training_run import TrainingRun, load_base
 from services.factory.work import Work
 
@@ -75,14 +72,16 @@ def train(
     canaries: Sequence[Example] = (),
     scratch: Scratch | None = None,
     replay: Replay | None = None,
+    below: Path | None = None,
 ) -> TrainResult:
     """Train, evaluate, write. ``out_dir`` is created; nothing is written to it before training has ended well.
 
     canaries: examples of nobody's to train on as well. replay: a run to take again without somebody; the specification
-    is that run's, without patience. Raises TrainingError (unfit data or base, or the loss became
-    NaN), BaseModelError, Cancelled, or OSError where a checkpoint or the result finds no room.
+    is that run's, without patience. below: a file of the trunk's activations (`Trunk.save`), to save computing them.
+    Raises TrainingError (unfit data or base, or the loss became NaN), BaseModelError, Cancelled, or OSError where a
+    checkpoint or the result finds no room.
     """
-    _check(spec, [*examples, *canaries])
+    trainable.check(spec, [*examples, *canaries])
     if replay is None:
         training, held_out = split(examples, spec.held_out, spec.seed)
         training += canaries
@@ -93,11 +92,11 @@ def train(
         plan, steps = replay.plan, replay.steps
     on_progress(Progress("loading", 0, steps))
     decoder = load_base(spec, base_path)
-    _check_base(spec, decoder, [*training, *held_out])
+    trainable.check_base(spec, decoder, [*training, *held_out])
     run = TrainingRun(spec, decoder, training, plan=plan)
     work = Work(spec, decoder)
     total = work.of_run(training, held_out, len(evaluation_steps(spec, len(run.plan))))
-    trainer = _Trainer(run, held_out, work, Reporter(total, steps, on_progress, should_stop), scratch)
+    trainer = _Trainer(run, held_out, work, Reporter(total, steps, on_progress, should_stop), scratch, below)
     after = trainer.go(steps)
     trainer.reporter.report("writing")
     metrics = _metrics(run, len(held_out), after)
@@ -106,20 +105,30 @@ def train(
     return TrainResult(out_dir, files, run.adapter.parameters, run.records, root, metrics, tuple(run.history.losses))
 
 
-def advance(run: TrainingRun, steps: int, scratch: Scratch) -> None:
-    """Take a run to the step after which it is known to end, measuring nothing.  Raises Diverged, OSError."""
+def advance(run: TrainingRun, steps: int, scratch: Scratch, below: Path | None) -> None:
+    """Take a run to the step after which it is known to end, measuring nothing.  Raises Diverged, OSError.
+
+    below: as `train` takes it.
+    """
     work = Work(run.spec, run.decoder)
     reporter = Reporter(work.of_run(run.training, (), 0), steps, lambda _: None, lambda: False)
-    _Trainer(run, (), work, reporter, scratch).go(steps)
+    _Trainer(run, (), work, reporter, scratch, below).go(steps)
 
 
 class _Trainer:
     """Takes a run from wherever it stands to its end."""
 
     def __init__(
-        self, run: TrainingRun, held_out: Sequence[Example], work: Work, reporter: Reporter, scratch: Scratch | None
+        self,
+        run: TrainingRun,
+        held_out: Sequence[Example],
+        work: Work,
+        reporter: Reporter,
+        scratch: Scratch | None,
+        below: Path | None,
     ) -> None:
-        self.run, self.held_out, self.work, self.reporter, self.scratch = run, held_out, work, reporter, scratch
+        self.run, self.held_out, self.work, self.reporter = run, held_out, work, reporter
+        self.scratch, self.below = scratch, below
         self._best: dict[str, Tensor] = {}
         self._written, self._took = time.monotonic(), 0.0
 
@@ -145,6 +154,11 @@ class _Trainer:
 
     def _prepare(self) -> None:
         run, trunk_work = self.run, self.work.trunk_layers
+        if self.below is not None:
+            run.trunk.load(self.below, [*run.training, *self.held_out])
+            tokens = sum(example.length for example in (*run.training, *self.held_out))
+            self.reporter.resumed(0, tokens * trunk_work)
+            return
         for examples, precision in ((run.training, run.spec.precision), (self.held_out, "float32")):
             run.trunk.prepare(examples, precision, lambda n: self.reporter.report("preparing", n * trunk_work))
 
@@ -200,31 +214,6 @@ class _Trainer:
         self.run.restore(tensors, numbers)
         done = [self.run.training[i] for members in self.run.plan[: self.run.done] for i in members]
         self.reporter.resumed(self.run.done, sum(map(self.work.training, done)))
-
-
-def _check(spec: FineTuneSpec, examples: Sequence[Example]) -> None:
-    if reason := unsupported(spec):
-        raise TrainingError(reason)
-    if not any(example.contributor for example in examples):
-        raise TrainingError("there is no record to train on")
-    names = Counter(example.record for example in examples)
-    if len(names) < len(examples):
-        raise TrainingError(f"the record {names.most_common(1)[0][0]} occurs more than once")
-    for example in examples:
-        if example.contributor and not index.ADDRESS.fullmatch(example.contributor):
-            raise TrainingError(f"record {example.record}: {example.contributor!r} is not a lower-case 0x address")
-        if not example.prompt or not example.completion:
-            raise TrainingError(f"record {example.record} has an empty prompt or completion")
-
-
-def _check_base(spec: FineTuneSpec, decoder: Decoder, examples: Sequence[Example]) -> None:
-    if spec.layers > decoder.layers:
-        raise TrainingError(f"the base model has {decoder.layers} layers, the specification asks for {spec.layers}")
-    for example in examples:
-        if example.length > decoder.context:
-            raise TrainingError(f"record {example.record} is longer than the base model's context of {decoder.context}")
-        if not all(0 <= token < decoder.vocabulary for token in (*example.prompt, *example.completion)):
-            raise TrainingError(f"record {example.record} holds a token that the base model does not have")
 
 
 def _metrics(run: TrainingRun, held_out: int, after: Tensor) -> dict[str, int | float]:

@@ -6,13 +6,11 @@ A replacement is the revision's own run taken again, same initialisation and bat
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from openledger import manifest
 from openledger.artifacts import ArtifactError, ArtifactStore
-from openledger.influence.adapter_config import AdapterConfig
 from openledger.manifest import LineageManifest
 from services.factory import audit, counterfactual_plan, effects
 from services.factory.audit import Audit, Rise
@@ -27,7 +25,7 @@ from services.factory.write import TRAINING
 from services.kit.errors import Fault, invalid, not_found, precondition
 from services.kit.executor import Done, Shard
 
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ async def known(
         held_out=foretold.held_out if foretold else 0,
         predicted_rise=foretold.rises.get(contributor) if foretold else None,
         measured_rise=_measured(lineage, contributor, artifacts),
-        counterfactual=await _stored(lineage, job, contributor, artifacts, find),
+        counterfactual=await _stored(lineage, job, contributor, find),
     )
 
 
@@ -176,11 +174,8 @@ async def _stored(
     lineage: LineageManifest,
     job: FineTune,
     contributor: str,
-    artifacts: ArtifactStore,
     find: Callable[[Shard], Awaitable[Done | None]],
 ) -> Counterfactual | None:
-    config = AdapterConfig.from_json(json.loads(artifacts.get(lineage.files[CONFIG])))
-    steps, frozen = int(lineage.metrics["steps"]), min(config.layers) > 0
-    again = counterfactual_plan.training_without(shard(job), [contributor], steps, frozen=frozen)
+    again = counterfactual_plan.training_without(shard(job), [contributor], int(lineage.metrics["steps"]))
     done = await find(again)
     return None if done is None else Counterfactual(again.digest(), done.result.get("adapter_sha256", ""))

@@ -17,7 +17,6 @@ import pytest
 from openledger import base_models
 from openledger.artifacts import ArtifactStore
 from services.factory import parts
-from services.factory.counterfactual_plan import trunk
 from services.factory.follow import follow
 from services.factory.job import shard
 from services.factory.lines import FOLDER, line
@@ -143,8 +142,8 @@ async def test_a_killed_worker_and_a_new_service_cost_what_was_not_finished_and_
     os.kill(pid, signal.SIGKILL)
     await eventually(lambda: not alive(pid))
     made = await going
-    after, below = finished(root), trunk(run).digest()
-    assert {name: after.get(name) for name in before} == before | {below: None}, "nothing but activations is gone"
+    after = finished(root)
+    assert {name: after.get(name) for name in before} == before, "nothing is made again"
     assert digest in after
     assert {file.name: file.read_bytes() for file in made.output.iterdir() if file.name != "result.json"} == expected
     counted = [said["step"] for said in told if said["phase"].endswith("done")]

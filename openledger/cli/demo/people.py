@@ -25,8 +25,9 @@ from openledger.openlora.v1 import openlora_pb2
 DATANET_ID, ADAPTER_ID = "rare-disease-terms", "rare-disease-terms"
 DATANET = f"datanets/{DATANET_ID}"
 QUESTION = 'What does the clinical term "{term}" mean?'
-EPOCHS, QUICK_EPOCHS, PLACEBOS = 5, 2, 8
-"""Long enough for answers that sound like definitions; enough noise rows for a steady yardstick."""
+EPOCHS, QUICK_EPOCHS, PLACEBOS, SAMPLES = 5, 1, 8, 2
+"""Long enough for answers that sound like definitions; enough noise rows for a steady yardstick; curvature from so many
+sampled labels that attributing costs no more than plain training (`bench train`), within .01 of the LDS with more."""
 _DAY = 86_400
 
 PASSING = frozenset({"UNREACHABLE", "IN_PROGRESS", "ENGINE_UNAVAILABLE", "LEDGER_UNAVAILABLE", "IDENTITY_UNAVAILABLE"})
@@ -101,8 +102,9 @@ async def start_tuning(client: Client, state: State, base: str, snapshot: str, e
         prompt_template=QUESTION,
         completion_template="{definition}",
         epochs=epochs,
-        evaluations=4,
+        evaluations=3,
         placebos=PLACEBOS,
+        curvature_samples=SAMPLES,
     )
     request = factory_pb2.CreateFineTuneRequest(
         spec=spec, adapter_id=ADAPTER_ID, request_id=state.request_id(f"tune/{snapshot}/{epochs}", once=True)

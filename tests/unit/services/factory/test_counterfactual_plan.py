@@ -5,16 +5,17 @@ from dataclasses import replace
 import pytest
 
 from services.factory import counterfactual_plan as plans
-from services.factory.counterfactual_plan import TooFewContributors, check, draw, plan, tokens, trainings, trunk
+from services.factory import trunk_task
+from services.factory.counterfactual_plan import TooFewContributors, check, draw, plan, tokens, trainings
 from services.factory.spec import FineTuneSpec
 from services.kit.executor import Shard
 
-RUN = Shard("services.factory.task:fine_tune", {"spec": {}, "records": "aa" * 32})
+RUN = Shard("services.factory.task:fine_tune", {"spec": FineTuneSpec().to_json(), "records": "aa" * 32})
 PEOPLE = ("0xd", "0xb", "0xa", "0xc", "0xe")
 
 
-def of(spec, people=PEOPLE, steps=7, *, frozen=True, run=RUN):
-    return plan(run, spec, people, steps, frozen=frozen)
+def of(spec, people=PEOPLE, steps=7, run=RUN):
+    return plan(run, spec, people, steps)
 
 
 def test_everybody_each_one_left_out_and_halves_are_trained_again():
@@ -38,7 +39,7 @@ def test_only_what_is_asked_for_is_trained():
 def test_who_asks_for_more_later_finds_what_was_made():
     few, more = of(FineTuneSpec(halves=4)), of(FineTuneSpec(halves=8, leave_one_out=True))
     assert few.retrainings == more.retrainings[-8:-4]
-    assert few.trunk == more.trunk == trunk(RUN)
+    assert few.trunk == more.trunk == trunk_task.shard(RUN.arguments)
     assert few.fit.digest() != more.fit.digest()
 
 
@@ -48,16 +49,14 @@ def test_whatever_decides_a_training_again_names_it():
     assert first == of(spec, PEOPLE[::-1]).retrainings[1].digest(), "the order of the people is none of it"
     others = {
         of(spec, steps=6).retrainings[1].digest(),
-        of(spec, frozen=False).retrainings[1].digest(),
         of(spec, run=replace(RUN, arguments=RUN.arguments | {"records": "bb" * 32})).retrainings[1].digest(),
     }
-    assert len({first, *others}) == 4
+    assert len({first, *others}) == 3
 
 
 def test_where_every_layer_is_adapted_nothing_is_computed_once():
-    made = of(FineTuneSpec(leave_one_out=True), frozen=False)
-    assert made.trunk is None
-    assert {shard.arguments["trunk"] for shard in made.retrainings} == {""}
+    every = FineTuneSpec(leave_one_out=True, layers=0)
+    assert of(every, run=replace(RUN, arguments={"spec": every.to_json()})).trunk is None
 
 
 def test_halves_are_all_different_however_many_are_asked_for():

@@ -94,21 +94,21 @@ def test_the_same_run_gives_the_same_bytes(work, bench, tmp_path):
     assert bench.done(first.fit)["files"] == again.done(second.fit)["files"]
 
 
-def test_activations_that_were_computed_once_give_the_models_that_each_would_give_itself(work, bench):
+def test_activations_that_were_computed_once_give_the_models_that_each_would_give_itself(work, bench, tmp_path):
     spec, run = work()
     made = bench.all(run, spec)
     shared = load_file(bench.output(made.trunk) / TRUNK)
     assert len(shared) == 36, "training and held-out"
-    alone = replace(made.retrainings[1], arguments=made.retrainings[1].arguments | {"trunk": ""})
-    bench.done(alone)
-    one, other = (load_file(bench.output(each) / "retrained.safetensors") for each in (made.retrainings[1], alone))
+    alone = Bench(tmp_path)
+    alone.done(made.retrainings[1])
+    one, other = (load_file(each.output(made.retrainings[1]) / "retrained.safetensors") for each in (bench, alone))
     assert np.array_equal(one["theta"], other["theta"])
     assert np.array_equal(one["losses"], other["losses"])
 
 
 def test_where_every_layer_is_adapted_there_is_no_trunk(work, bench):
     spec, run = work(layers=0, halves=0, epochs=1)
-    made = bench.all(run, spec, frozen=False)
+    made = bench.all(run, spec)
     assert made.trunk is None
     assert sorted(file.name for file in bench.output(made.fit).iterdir()) == [FILE, LEFT_OUT_INDEX]
     assert Audit.from_bytes((bench.output(made.fit) / FILE).read_bytes()).repeat < 1e-3

@@ -159,12 +159,12 @@ def test_a_part_that_was_killed_goes_on_from_its_checkpoint_with_the_same_bytes(
     settings, run = work()
     plan = all_parts(bench, settings, run)
     started = followed(run, 1)
-    advance(started, 3, Scratch(tmp_path, 0.0))
+    advance(started, 3, Scratch(tmp_path, 0.0), None)
     assert checkpoint.load(tmp_path)[1]["steps"] == 3
     resumed = followed(run, 1)
     counted, step = [], TrainingRun.step
     monkeypatch.setattr(TrainingRun, "step", lambda self: counted.append(self.done) or step(self))
-    advance(resumed, plan.parts[0].arguments["steps"], Scratch(tmp_path, 0.0))
+    advance(resumed, plan.parts[0].arguments["steps"], Scratch(tmp_path, 0.0), None)
     assert counted == list(range(3, len(resumed.plan)))
     (tmp_path / "out").mkdir()
     parts_task.write.index_file(tmp_path / "out", resumed)

@@ -65,7 +65,7 @@ def bench(tmp_path_factory):
 def taken_again(work, bench, without=(WHO,), **changes):
     """The run, all its trainings again, and the run taken again without somebody."""
     spec, run = work(**changes)
-    made = bench.all(run, spec, frozen=changes.get("layers") != 0)
+    made = bench.all(run, spec)
     training = (bench.output(run) / write.TRAINING).read_bytes()
     _, again = work(without, training, **changes)
     bench.done(again)

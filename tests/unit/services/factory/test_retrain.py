@@ -1,18 +1,17 @@
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 
 import pytest
 
-from openledger.influence.adapter_config import AdapterConfig
 from services.factory import retrain as again
-from services.factory.counterfactual_plan import TooFewContributors, trunk
+from services.factory.counterfactual_plan import TooFewContributors
 from services.factory.lines import line
 from services.factory.retrain import contributors, foretold, retrain
 from services.factory.spec import FineTuneSpec
 from services.kit.executor import Done, Shard
 
-RUN = Shard("services.factory.task:fine_tune", {"records": "aa" * 32})
+RUN = Shard("services.factory.task:fine_tune", {"spec": FineTuneSpec().to_json(), "records": "aa" * 32})
 SPEC = FineTuneSpec(leave_one_out=True)
 PEOPLE = {f"0x{i:040x}": 3 for i in range(4)}
 
@@ -40,9 +39,7 @@ def executor(tmp_path):
     return Executor(tmp_path)
 
 
-def trained(folder, layers=(2, 3), people=PEOPLE):
-    config = AdapterConfig("tiny", 4, 8, ("q_proj",), layers)
-    (folder / "adapter_config.json").write_text(json.dumps(config.to_json()))
+def trained(folder, people=PEOPLE):
     return Done(folder, {"contributors": people, "metrics": {"steps": 9}})
 
 
@@ -51,7 +48,6 @@ async def test_everything_is_made_once_and_counted(executor, tmp_path):
     done = await retrain(executor, RUN, SPEC, trained(tmp_path), told.append, 2)
     assert done.result == {"task": "fit"}
     assert executor.ran == ["trunk", *["retrain"] * 5, "fit"]
-    assert trunk(RUN).digest() not in executor.made, "activations are not kept"
     assert [(said["step"], said["steps"]) for said in told] == [(0, 5), *((k, 5) for k in range(6)), (5, 5)]
     assert told[3]["phase"] == "training again without some contributors: 2 of 5 done"
     assert told[3]["seconds_left"] >= 0
@@ -76,7 +72,9 @@ def test_time_is_judged_by_what_is_made_now(monkeypatch):
 
 
 async def test_an_adapter_on_every_layer_has_no_trunk(executor, tmp_path):
-    await retrain(executor, RUN, SPEC, trained(tmp_path, layers=(0, 1)), lambda _: None, 1)
+    every = replace(SPEC, layers=0)
+    run = replace(RUN, arguments={"spec": every.to_json()})
+    await retrain(executor, run, every, trained(tmp_path), lambda _: None, 1)
     assert "trunk" not in executor.ran
 
 

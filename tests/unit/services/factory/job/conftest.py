@@ -14,7 +14,7 @@ from openledger import manifest
 from openledger.adapters import SPAN_INDEX
 from openledger.artifacts import ArtifactStore
 from openledger.influence.adapter_config import AdapterConfig
-from services.factory import store, store_events
+from services.factory import store, store_events, trunk_task
 from services.factory.admit import Admission
 from services.factory.bell import Bell
 from services.factory.gather import Gatherer
@@ -46,11 +46,14 @@ class Script:
 
     def __init__(self, folder, steps):
         self.folder, self.steps, self.shards, self.discarded, self.stopped = folder, list(steps), [], [], 0
-        self.removed, self.found, self.finished = [], None, {}
+        self.removed, self.found, self.finished, self.trunks = [], None, {}, []
         self.hanging, self.stopping, self.may_stop = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.may_stop.set()
 
     async def run(self, shard, report):
+        if shard.task == trunk_task.TASK:
+            self.trunks.append(shard)
+            return Done(self.folder, {})
         if shard.task == PRIVATE:
             (self.folder / SPAN_INDEX).write_bytes(b"texts")
             return Done(self.folder, {"files": {SPAN_INDEX: hashlib.sha256(b"texts").hexdigest()}})

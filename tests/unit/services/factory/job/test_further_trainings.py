@@ -20,17 +20,14 @@ from tests.unit.services.factory.job.conftest import ENDED, FITTED, HANG, RESULT
 
 async def test_trainings_again_follow_the_run_and_their_files_are_named_beside_its_own(database, audited, work):
     audited("a")
-    async with work(RESULT | TRAINED, {}, {}, {}, {}, FITTED) as script:
+    async with work(RESULT | TRAINED, {}, {}, {}, FITTED) as script:
         done = await at(database, "a", ENDED)
-        async with asyncio.timeout(100):
-            while not script.removed:
-                await asyncio.sleep(0.01)
-    assert tasks(script) == ["fine_tune", "trunk", "retrain", "retrain", "retrain", "fit"]
+    assert tasks(script) == ["fine_tune", "retrain", "retrain", "retrain", "fit"]
     made = manifest.parse(done.manifest)
     assert made.files == RESULT["files"] | FITTED["files"]
     assert made.spec["leave_one_out"] is True
     assert (done.metrics.audit, done.audit_output) == (FITTED["words"], str(script.folder))
-    assert script.removed == [script.shards[1]], "activations are not kept"
+    assert script.removed[0] == script.trunks[0], "activations are not kept"
     told = [message for _, message in said(database, "a")]
     assert [m for m in told if m.startswith("training again without some contributors")][-1].endswith("3 of 3 done")
     assert told.index(event_log.PHASES["trunk"]) < told.index(event_log.PHASES["fit"])
@@ -84,37 +81,37 @@ async def test_too_few_of_those_whose_records_could_be_used_are_told_after_the_r
 async def test_a_training_again_that_fails_fails_the_fine_tune_with_its_reason(database, audited, work, kind, reason):
     audited("a", "b")
     fails = TaskFailed(kind, "trained again without 0xa: what the task said")
-    async with work(RESULT | TRAINED, {}, {}, fails, RESULT | TRAINED) as script:
+    async with work(RESULT | TRAINED, {}, fails, RESULT | TRAINED) as script:
         failed = await at(database, "a", ENDED)
         assert (await at(database, "b", ENDED)).state is State.FAILED, "it has no files in this script"
     assert (failed.state, failed.reason, failed.manifest) == (State.FAILED, reason, b"")
     assert failed.message == "trained again without 0xa: what the task said"
-    assert tasks(script)[:4] == ["fine_tune", "trunk", "retrain", "retrain"]
+    assert tasks(script)[:3] == ["fine_tune", "retrain", "retrain"]
 
 
 async def test_a_dead_worker_repeats_its_own_training_again_alone(database, audited, work):
     audited("a")
     died = TaskFailed("WorkerDied", "status -9")
-    async with work(RESULT | TRAINED, {}, {}, died, {}, {}, FITTED) as script:
+    async with work(RESULT | TRAINED, {}, died, {}, {}, FITTED) as script:
         done = await at(database, "a", ENDED)
     assert done.state is State.SUCCEEDED
     digests = [shard.digest() for shard in script.shards]
-    assert tasks(script) == ["fine_tune", "trunk", "retrain", "retrain", "retrain", "retrain", "fit"]
-    assert digests[3] == digests[4]
-    assert len(set(digests)) == 6
+    assert tasks(script) == ["fine_tune", "retrain", "retrain", "retrain", "retrain", "fit"]
+    assert digests[2] == digests[3]
+    assert len(set(digests)) == 5
 
 
 async def test_a_training_again_that_kills_its_workers_is_given_up(database, audited, work):
     audited("a")
     died = TaskFailed("WorkerDied", "status -9")
-    async with work(RESULT | TRAINED, {}, died, died, died):
+    async with work(RESULT | TRAINED, died, died, died):
         failed = await at(database, "a", ENDED)
     assert (failed.state, failed.reason) == (State.FAILED, "WORKER_DIED")
 
 
 async def test_trainings_again_count_in_the_time_that_a_fine_tune_may_take(database, audited, work):
     audited("a")
-    async with work(RESULT | TRAINED, {}, HANG, limits=Limits(100, 2)) as script:
+    async with work(RESULT | TRAINED, HANG, limits=Limits(100, 2)) as script:
         failed = await at(database, "a", ENDED)
     assert (failed.reason, script.stopped) == ("OUT_OF_TIME", 1)
     assert "fewer trainings again" in failed.message
@@ -122,9 +119,9 @@ async def test_trainings_again_count_in_the_time_that_a_fine_tune_may_take(datab
 
 async def test_a_cancelled_training_again_is_stopped_and_leaves_no_activations(database, audited, work):
     audited("a")
-    async with work(RESULT | TRAINED, {}, {}, HANG) as script:
+    async with work(RESULT | TRAINED, {}, HANG) as script:
         async with asyncio.timeout(100):
-            while len(script.shards) < 4:
+            while len(script.shards) < 3:
                 await asyncio.sleep(0.01)
         await database.write(lambda c: store.move(c, "a", State.CANCELLED, "cancelled"))
         script.bell.ring()
@@ -133,7 +130,7 @@ async def test_a_cancelled_training_again_is_stopped_and_leaves_no_activations(d
                 await asyncio.sleep(0.01)
     assert script.stopped == 1
     assert said(database, "a")[-1] == (State.CANCELLED, "cancelled")
-    assert script.removed == [script.shards[1]]
+    assert script.removed == [script.trunks[0]]
     cancelled = database.read_now(lambda c: store.find(c, "a"))
     assert (cancelled.manifest, cancelled.audit_output) == (b"", "")
 
@@ -151,16 +148,16 @@ async def test_further_parts_follow_the_run_and_their_index_is_the_one_that_is_n
     made = manifest.parse(done.manifest)
     assert made.files == RESULT["files"] | JOINED["files"]
     assert (made.index_root, made.spec["contributors_at_once"]) == (JOINED["index_root"], 1)
-    assert script.removed == [script.shards[1]], "its rows are in the joined index"
+    assert script.removed[0] == script.shards[1], "its rows are in the joined index"
     assert "following contributors: 2 of 2 parts done" in [message for _, message in said(database, "a")]
 
 
 async def test_trainings_again_come_after_the_parts_and_read_the_joined_index(database, audited, work):
     audited("a", contributors_at_once=1)
-    async with work(RESULT, {}, JOINED, {}, {}, {}, {}, FITTED) as script:
+    async with work(RESULT, {}, JOINED, {}, {}, {}, FITTED) as script:
         done = await at(database, "a", ENDED)
     assert done.state is State.SUCCEEDED
-    assert tasks(script) == ["fine_tune", "follow", "join", "trunk", "retrain", "retrain", "retrain", "fit"]
+    assert tasks(script) == ["fine_tune", "follow", "join", "retrain", "retrain", "retrain", "fit"]
     assert script.shards[-1].arguments["run"] == script.shards[2].digest()
 
 
