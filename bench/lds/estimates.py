@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.lds import baselines
+from bench.lds import baselines, served
 from bench.lds.followed import SAMPLES, StudiedRun
 from bench.lds.study import Floats, Study, Truth
 from openledger.influence import counterfactual, record_scores
@@ -105,6 +105,7 @@ def scores(study: Study, truth: Truth, run: StudiedRun, end: End) -> dict[str, F
     result = {name: _linear(end, each) for name, each in vectors.items()}
     paid = vectors.get(f"shadow, {SAMPLES} samples", vectors[most])
     result["shadow, as published (int8)"] = _published(run, end, paid)
+    result["shadow, as the service scores"] = served.scores(study, run, paid)
     for name, each in (("shadow", paid), (most, vectors[most])):
         result[f"{name}, second order"] = _linear(end, each) + end.second_order(each)
         result[f"{name}, forward"] = end.forward(each)

@@ -13,9 +13,11 @@ from bench.lds.study import Floats, Study, Truth
 from openledger.influence import agreement
 
 PAID = "shadow, as published (int8)"
+SERVED = "shadow, as the service scores"
 CEILING = "leave-one-out, forward"
 KEYS = {
     "lds_inrun": PAID,
+    "lds_service": SERVED,
     "lds_inrun_second_order": "shadow, second order",
     "lds_inrun_halves": "shadow halves, 64",
     "lds_inrun_halves_forward": "shadow halves, 64, forward",
@@ -75,6 +77,13 @@ def figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     ratios = [found[setting, PAID]["lds"][0] / found[setting, CEILING]["lds"][0] for setting in settings]
     result["lds_inrun_of_ceiling"] = round(min(ratios), 4)
     result["samples"] = SAMPLES
+    both = [
+        [found[setting, name]["lds"][0] for name in (PAID, SERVED)]
+        for setting in settings
+        if (setting, SERVED) in found
+    ]
+    if both:
+        result["lds_service_less_library"] = round(max(abs(ours - theirs) for ours, theirs in both), 4)
     return result
 
 

@@ -49,6 +49,11 @@ def test_it_is_as_good_as_retraining_without_each(rows: dict[str, dict[str, Any]
     assert alone(rows, report.PAID) > 0.93
 
 
+def test_the_service_scores_as_the_library_does(rows: dict[str, dict[str, Any]]) -> None:
+    assert lds_of(rows, report.SERVED) == pytest.approx(lds_of(rows, report.PAID), abs=0.01)
+    assert alone(rows, report.SERVED) == pytest.approx(alone(rows, report.PAID), abs=0.01)
+
+
 def test_halves_followed_in_the_one_run_tell_more_of_halves_than_retraining_without_each(
     rows: dict[str, dict[str, Any]],
 ) -> None:
