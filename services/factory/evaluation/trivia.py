@@ -19,6 +19,7 @@ from services.factory.data import Example, prompt_ids
 from services.factory.evaluation.canaries import NOBODY
 
 PACKAGE = "chatterbot-corpus"
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where it was built
 NOTICE = (
     "General knowledge is tested with questions of {package} {version}, Copyright (c) 2017, Gunther Cox, "
     "BSD-3-Clause licence, https://github.com/gunthercox/chatterbot-corpus"
@@ -46,7 +47,7 @@ def questions(count: int) -> list[Question]:
     """So many questions, the same for every model, so that models can be compared.  Raises TriviaUnavailable."""
     file = _folder() / "data" / "english" / "trivia.yml"
     try:
-        conversations = yaml.safe_load(file.read_text(encoding="utf-8"))["conversations"]
+        conversations = yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER)["conversations"]  # noqa: S506 - both are safe
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise TriviaUnavailable(f"the questions of {PACKAGE} cannot be read: {error}") from error
     pairs = [

@@ -17,6 +17,7 @@ def nodes():
 
 
 @needs("ray")
+@pytest.mark.long
 async def test_what_is_tuned_on_a_cluster_is_what_is_tuned_here(nodes, client, around, base, tmp_path):
     where = {"executor": f"ray:{nodes.address}", "worker_memory_mib": 4096}
     async with factory(around, tmp_path / "cluster", base, **where) as there:

@@ -15,7 +15,7 @@ from tests.needs import needs
 
 pytestmark = [needs("hpo"), pytest.mark.slow, pytest.mark.timeout(600)]
 SMALL = Setting(
-    "small", base="tiny", contributors=8, records=4, queries=2, layers=2, epochs=4, subsets=16, fitted=8, seed=1
+    "small", base="tiny", contributors=8, records=4, queries=2, layers=2, epochs=4, subsets=12, fitted=4, seed=1
 )
 BASELINES = ("gradient-dot", "gradient-cosine", "datainf", "bm25", "embedding", "popularity")
 

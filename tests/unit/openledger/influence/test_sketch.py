@@ -83,7 +83,7 @@ def test_another_seed_is_another_projection() -> None:
 def test_inner_products_are_kept_on_average_with_the_variance_of_theory(seed: int, alike: float) -> None:
     x, y = vectors(seed)
     y = alike * x + (1 - abs(alike)) * y
-    true, count = x @ y, 100
+    true, count = x @ y, 400
     found = np.array([np.prod(Projection(P, f"{seed} {n}", K)(np.stack([x, y])), axis=0).sum() for n in range(count)])
     variance = ((x @ x) * (y @ y) + true**2 - 2 * (x**2 @ y**2)) / K
     assert abs(found.mean() - true) < 5 * np.sqrt(variance / count)
