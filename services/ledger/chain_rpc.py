@@ -22,6 +22,7 @@ from services.ledger.chain import (
     Deposit,
     Epoch,
     NodeRefused,
+    Strike,
     Withdrawal,
 )
 from services.ledger.chain_node import TIMEOUT_SECONDS, Node
@@ -50,7 +51,7 @@ class RpcChain(Node):
     """A node, and the contracts read through it: implements `services.ledger.chain.Chain`."""
 
     def __init__(self, node: Node, contracts: Contracts) -> None:
-        super().__init__(node.web3, node.chain_id, node.session)
+        super().__init__(node.web3, node.chain_id, node.session, node.genesis)
         self.contracts = contracts
 
     def deposits(self, from_block: int, to_block: int | None = None) -> Iterator[Deposit]:
@@ -71,6 +72,12 @@ class RpcChain(Node):
         for log in self.logs("RewardsDistributor", at, "Claimed", from_block, self._last(to_block)):
             fields = log["fields"]
             yield Claimed(fields["account"], fields["epoch"], fields["amount"], fields["cumulative"], *_place(log))
+
+    def strikes(self, from_block: int, to_block: int | None = None) -> Iterator[Strike]:
+        at = self.contracts.distributor
+        for log in self.logs("RewardsDistributor", at, "RootsStruck", from_block, self._last(to_block)):
+            first, last = log["fields"].values()
+            yield Strike(first, last, log["blockNumber"])
 
     def accepts_signature(self, contract: str, digest: bytes, signature: bytes) -> bool:
         try:

@@ -92,6 +92,17 @@ def set_redeemed(connection: Connection, address: str, redeemed: int) -> None:
     _update(connection, address, redeemed=max(known, redeemed))
 
 
+def redeemed(connection: Connection) -> dict[str, int]:
+    """Payers of whom the chain has taken something, and how much, as far as is known here."""
+    query = select(PAYER.c.address, PAYER.c.redeemed).where(PAYER.c.redeemed != 0)
+    return {row.address: row.redeemed for row in connection.execute(query)}
+
+
+def take_back_redeemed(connection: Connection, address: str, redeemed: int) -> None:
+    """The chain undid redemptions: that much is left of them."""
+    _update(connection, address, redeemed=redeemed)
+
+
 def unredeemed(connection: Connection) -> list[Unredeemed]:
     """Payers who spent what was not redeemed yet, in the order of their addresses."""
     # Amounts have one spelling each, so that "differs" means the same in text and in numbers.

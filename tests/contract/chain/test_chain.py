@@ -22,10 +22,10 @@ from services.ledger.chain import (
     Receipt,
     TransactionRejected,
     WrongChain,
-    sign,
 )
 from services.ledger.chain_node import Node
 from services.ledger.chain_rpc import RpcChain
+from services.ledger.signing import sign
 from tests.chains import CHAIN_ID, EARNERS, OPEN, OPERATOR, PAYER, STRANGER, mined, send
 
 FAR = 4_000_000_000  # Unix seconds
