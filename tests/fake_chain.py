@@ -40,7 +40,7 @@ class FakeChain:
         self.base = 1
         self.foreign = 0
         self.after_broadcast = lambda: None
-        self.events: dict[str, list] = {"deposits": [], "withdrawals": [], "claims": []}
+        self.events: dict[str, list] = {"deposits": [], "withdrawals": [], "redemptions": [], "claims": []}
         self.forks = 0
 
     def _hash(self, number: int, fork: int) -> str:
@@ -120,6 +120,9 @@ class FakeChain:
 
     def withdrawals(self, from_block: int, to_block: int | None = None) -> list:
         return self._events("withdrawals", from_block, to_block)
+
+    def redemptions(self, from_block: int, to_block: int | None = None) -> list:
+        return self._events("redemptions", from_block, to_block)
 
     def claims(self, from_block: int, to_block: int | None = None) -> list:
         return self._events("claims", from_block, to_block)

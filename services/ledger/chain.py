@@ -129,6 +129,19 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
+class Redeemed:
+    """A redemption event: what was taken of a payer's deposits, and all that ever was after it."""
+
+    payer: str
+    amount: int
+    cumulative: int
+    block_number: int
+    block_hash: str
+    tx_hash: str
+    log_index: int
+
+
+@dataclass(frozen=True, slots=True)
 class Strike:
     """Pending roots of a range of epochs, both ends included, that were struck out."""
 
@@ -168,9 +181,7 @@ class Chain(Protocol):
     chain_id: int
     contracts: Contracts
 
-    def close(self) -> None:
-        """Lets go of the node."""
-        ...
+    def close(self) -> None: ...
 
     def check(self) -> None:
         """That the node still serves this chain: by its id, and by its first block.  Raises WrongChain."""
@@ -221,6 +232,10 @@ class Chain(Protocol):
 
     def withdrawals(self, from_block: int, to_block: int | None = None) -> Iterable[Withdrawal]:
         """Withdrawal events, as `deposits`."""
+        ...
+
+    def redemptions(self, from_block: int, to_block: int | None = None) -> Iterable[Redeemed]:
+        """Redemption events, as `deposits`."""
         ...
 
     def claims(self, from_block: int, to_block: int | None = None) -> Iterable[Claimed]:

@@ -1,4 +1,4 @@
-"""Reads what happened on the chain and journals it: deposits, withdrawals and claims, each once.
+"""Reads what happened on the chain and journals it: deposits, withdrawals and claims, each once; and what was redeemed.
 
 The newest block whose events are journaled is stored in the same transaction as the journals.  Only blocks with enough
 confirmations are read.  Where the chain has left a block that was read, it goes back to the newest one that stands:
@@ -14,6 +14,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -21,19 +22,20 @@ from services.kit import logs
 from services.kit.database import Database
 from services.kit.metrics import Metrics
 from services.ledger import journal, replay
-from services.ledger.chain import Chain, ChainError, Claimed, Deposit, Withdrawal
+from services.ledger.chain import Chain, ChainError, Claimed, Deposit, Redeemed, Withdrawal
 from services.ledger.changes import Changes
-from services.ledger.journal import Event
+from services.ledger.journal import Event, Journal, Kind
 from services.ledger.pen import Pen
-from services.ledger.store import books, events, payers
+from services.ledger.store import books, epochs, events, payers
 from services.ledger.store import chain as store
+from services.ledger.store.epochs import UNDONE
 from services.ledger.store.events import Told
 
 BLOCKS = 2_000  # at a time
 PLACES = 50  # looked at on one reading of the database
 AHEAD_SECONDS = 60
 
-ChainEvent = Deposit | Withdrawal | Claimed
+ChainEvent = Deposit | Withdrawal | Redeemed | Claimed
 Place = tuple[int, str]
 
 
@@ -147,7 +149,7 @@ class ChainFollower:
         end = self._chain.block(min(newest, first + BLOCKS - 1))
         if end is None:
             return None
-        sources = (self._chain.deposits, self._chain.withdrawals, self._chain.claims)
+        sources = (self._chain.deposits, self._chain.withdrawals, self._chain.redemptions, self._chain.claims)
         found: list[ChainEvent] = [event for source in sources for event in source(first, end.number)]
         # Looked at after the events: they are of the chain that holds what was journaled, or nothing is.
         places = {(event.block_number, event.block_hash) for event in found} | {(end.number, end.hash)}
@@ -165,6 +167,9 @@ class ChainFollower:
         for account in sorted({told.account for told in gone if told.withdrawing is not None}):
             payers.lock(connection, account)
             payers.set_withdrawing(connection, account, events.withdrawing(connection, account))
+        for account in sorted({told.account for told in gone if told.redeemed is not None}):
+            payers.lock(connection, account)
+            _set_redeemed(connection, account)
         if left.stands:
             store.follow(connection, escrow, *left.stands)
         else:
@@ -201,10 +206,14 @@ def _journal(connection: Connection, event: ChainEvent) -> None:
             _tell(connection, event, event.payer, journal.deposit(at, event.payer, event.amount))
         case Claimed():
             _tell(connection, event, event.account, journal.claim(at, event.account, event.amount))
+        case Redeemed():
+            events.keep(connection, _told(event, event.payer, redeemed=event.cumulative))
+            payers.lock(connection, event.payer)
+            payers.set_redeemed(connection, event.payer, events.redeemed(connection, event.payer))
         case Withdrawal(paid=False):
-            if events.keep(connection, _told(event, event.payer, None, event.amount)):
-                payers.lock(connection, event.payer)
-                payers.set_withdrawing(connection, event.payer, event.amount)
+            events.keep(connection, _told(event, event.payer, withdrawing=event.amount))
+            payers.lock(connection, event.payer)
+            payers.set_withdrawing(connection, event.payer, events.withdrawing(connection, event.payer))
         case Withdrawal():
             payer = payers.lock(connection, event.payer)
             entry = journal.withdrawal(at, event.payer, event.amount, max(0, payer.balance))
@@ -212,14 +221,19 @@ def _journal(connection: Connection, event: ChainEvent) -> None:
             payers.set_withdrawing(connection, event.payer, events.withdrawing(connection, event.payer))
 
 
-def _tell(
-    connection: Connection, event: ChainEvent, account: str, entry: journal.Journal, withdrawing: int | None = None
-) -> None:
+def _tell(connection: Connection, event: ChainEvent, account: str, entry: Journal, **more: int) -> None:
     # How a withdrawal was covered is known from the first telling; told again, its payer may have another balance.
-    if withdrawing is None or not replay.stands(connection, entry.key):
+    if entry.kind is not Kind.WITHDRAWAL or not replay.stands(connection, entry.key):
         replay.tell(connection, entry)
-    events.keep(connection, _told(event, account, entry.key, withdrawing))
+    events.keep(connection, _told(event, account, journal=entry.key, **more))
 
 
-def _told(event: ChainEvent, account: str, key: str | None, withdrawing: int | None) -> Told:
-    return Told(event.block_number, event.log_index, event.block_hash, key, account, withdrawing)
+def _told(event: ChainEvent, account: str, **more: Any) -> Told:
+    return Told(event.block_number, event.log_index, event.block_hash, account, **more)
+
+
+def _set_redeemed(connection: Connection, account: str) -> None:
+    """Redemptions went: they are made again, each on its own, if an epoch's root needs them."""
+    payers.set_redeemed(connection, account, events.redeemed(connection, account))
+    if line := payers.unredeemed_of(connection, account):
+        epochs.plan_again(connection, UNDONE, line)

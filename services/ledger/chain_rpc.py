@@ -22,6 +22,7 @@ from services.ledger.chain import (
     Deposit,
     Epoch,
     NodeRefused,
+    Redeemed,
     Strike,
     Withdrawal,
 )
@@ -66,6 +67,11 @@ class RpcChain(Node):
             for log in self._escrow_logs(event, from_block, to_block)
         ]
         yield from sorted(found, key=lambda event: (event.block_number, event.log_index))
+
+    def redemptions(self, from_block: int, to_block: int | None = None) -> Iterator[Redeemed]:
+        for log in self._escrow_logs("Redeemed", from_block, to_block):
+            fields = log["fields"]
+            yield Redeemed(fields["payer"], fields["amount"], fields["cumulativeSpent"], *_place(log))
 
     def claims(self, from_block: int, to_block: int | None = None) -> Iterator[Claimed]:
         at = self.contracts.distributor

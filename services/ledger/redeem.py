@@ -1,7 +1,8 @@
 """Moves what payers have spent from the escrow to the distributor: by epochs, and before a payer takes money out.
 
-A redemption is cumulative, so that none of them takes anything twice.  The chain may take one back: then what we knew
-of it is made what the chain says, and it is tried again.  What it does not know: epochs' roots (`settler`).
+A redemption is cumulative, so that none of them takes anything twice.  That something was redeemed is known from the
+chain's events (`chain_follower`), which may be taken back: then it is tried again.  What it does not know: epochs'
+roots (`settler`).
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from services.ledger.calls import Redemption
 from services.ledger.chain import Chain
 from services.ledger.chain_writer import ChainWriter
 from services.ledger.pen import Pen
-from services.ledger.store import books, epochs, payers
 from services.ledger.store import chain as sent_store
+from services.ledger.store import epochs, payers
 from services.ledger.store.chain import State as Sent
 from services.ledger.store.chain import Transaction
-from services.ledger.store.epochs import Epoch
+from services.ledger.store.epochs import UNDONE, Epoch
 from services.ledger.store.payers import Unredeemed
 
 T = TypeVar("T")
@@ -56,10 +57,10 @@ class Redeemer:
 
     async def late(self, epoch: Epoch) -> None:
         """What the epoch's payers still owe: could not be redeemed when it was due, or was, and the chain undid it."""
-        undone = await self._undone()
 
         def owing(connection: Connection) -> list[Unredeemed]:
-            wanted = undone | {line.payer for line in epochs.redemptions(connection, late_batch(epoch))}
+            batches = late_batch(epoch), UNDONE
+            wanted = {line.payer for batch in batches for line in epochs.redemptions(connection, batch)}
             return [line for line in payers.unredeemed(connection) if line.payer in wanted]
 
         await self._alone(await self._database.read(owing))
@@ -73,9 +74,7 @@ class Redeemer:
         for line in lines:
             signed = canonical.sha256(line.signature)[:16]
             deposited = await self._ask(lambda who=line.payer: self._chain.balance(who) + self._chain.spent(who))  # type: ignore[misc]
-            transaction = await self._sent(f"redeem:alone/{line.payer}/{line.spent}/{signed}/{deposited}", [line])
-            if transaction is not None and transaction.state is Sent.FINAL:
-                await self._write(lambda c, line=line: _redeemed(c, [line]))  # type: ignore[misc]
+            await self._sent(f"redeem:alone/{line.payer}/{line.spent}/{signed}/{deposited}", [line])
 
     async def _batch(self, epoch: Epoch, batch: str) -> bool:
         """Redeem a batch's lines; says whether all that can be done was done."""
@@ -84,21 +83,19 @@ class Redeemer:
         if whole is None:
             return False
         if whole.state is Sent.FINAL:
-            await self._write(lambda c: _finish(c, epoch, batch, lines, []))
+            await self._write(lambda c: _finish(c, epoch, batch, []))
             return True
         # All or nothing: one line that cannot be redeemed must not keep the others.
-        good, bad = [], []
+        bad = []
         for line in lines:
             alone = await self._sent(f"redeem:{batch}/{line.payer}", [line])
             if alone is None:
                 return False
-            if alone.state is Sent.FINAL:
-                good.append(line)
-            else:
+            if alone.state is Sent.FAILED:
                 bad.append(line)
                 self._unredeemable.inc()
                 self._log.error("spending cannot be redeemed", payer=line.payer, spent=line.spent, error=alone.error)
-        await self._write(lambda c: _finish(c, epoch, batch, good, bad))
+        await self._write(lambda c: _finish(c, epoch, batch, bad))
         return True
 
     async def _sent(self, key: str, lines: Sequence[Unredeemed]) -> Transaction | None:
@@ -109,20 +106,8 @@ class Redeemer:
             return await self._writer.wait(key, self._poll)
         return transaction
 
-    async def _undone(self) -> set[str]:
-        """Payers of whom the chain has taken less than we knew, which we then know too."""
-        known = await self._database.read(payers.redeemed)
-        taken = {who: await self._ask(lambda who=who: self._chain.spent(who)) for who in known}  # type: ignore[misc]
-        less = {who: amount for who, amount in taken.items() if amount < known[who]}
-        if less:
-            self._log.error("the chain took redemptions back", payers=sorted(less)[:10])
-            await self._write(lambda c: _taken_back(c, less))
-        return set(less)
-
     async def _write(self, change: Callable[[Connection], None]) -> None:
         def write(connection: Connection) -> None:
-            # Whoever locks several payers locks the books first: so nobody waits for somebody who waits for them.
-            books.lock(connection)
             self._pen.check(connection)
             change(connection)
 
@@ -141,23 +126,8 @@ def _redemption(line: Unredeemed) -> Redemption:
     return Redemption(SpendingAuthorisation(line.payer, line.cap, line.deadline), line.spent, line.signature)
 
 
-def _finish(
-    connection: Connection, epoch: Epoch, batch: str, good: Sequence[Unredeemed], bad: Sequence[Unredeemed]
-) -> None:
+def _finish(connection: Connection, epoch: Epoch, batch: str, bad: Sequence[Unredeemed]) -> None:
     """A batch has run its course; what could not be redeemed is remembered for `late`."""
-    _redeemed(connection, good)
     epochs.drop_batch(connection, batch)
     if bad:
         epochs.plan_redemption(connection, late_batch(epoch), bad)
-
-
-def _redeemed(connection: Connection, lines: Sequence[Unredeemed]) -> None:
-    for line in lines:
-        payers.lock(connection, line.payer)
-        payers.set_redeemed(connection, line.payer, line.spent)
-
-
-def _taken_back(connection: Connection, less: dict[str, int]) -> None:
-    for who, amount in sorted(less.items()):
-        payers.lock(connection, who)
-        payers.take_back_redeemed(connection, who, amount)

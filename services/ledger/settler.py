@@ -29,7 +29,7 @@ from services.ledger.store import chain as sent_store
 from services.ledger.store import epochs
 from services.ledger.store.chain import State as Sent
 from services.ledger.store.chain import Transaction
-from services.ledger.store.epochs import Epoch, State
+from services.ledger.store.epochs import UNDONE, Epoch, State
 
 T = TypeVar("T")
 
@@ -179,7 +179,8 @@ class Settler:
             now = epochs.advance(connection, epoch, state, transaction=sent.hash if sent else "", **values)
             self._operations.report(connection, epoch.operation, wire.epoch(now))
             if state is not State.SEALED:
-                epochs.drop_batch(connection, late_batch(epoch))
+                for batch in (late_batch(epoch), UNDONE):
+                    epochs.drop_batch(connection, batch)
             if state is State.ACTIVE:
                 self._operations.finish(connection, epoch.operation, wire.epoch(now))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Column, Connection, delete, select
 
 from services.ledger.journal import PAYER
 from services.ledger.store.tables import BALANCE, EVENT, FOLLOWED, insert_new
@@ -14,15 +15,17 @@ from services.ledger.store.tables import BALANCE, EVENT, FOLLOWED, insert_new
 class Told:
     """An event.  `journal` is its key, None where it moved nothing.
 
-    `withdrawing` is what its account is asking back after it; None where it says nothing of that.
+    `withdrawing` and `redeemed` are what its account is asking back, and what was taken of its deposits in all, after
+    it; None where it says nothing of that.
     """
 
     block: int
     log_index: int
     block_hash: str
-    journal: str | None
     account: str
-    withdrawing: int | None
+    journal: str | None = None
+    withdrawing: int | None = None
+    redeemed: int | None = None
 
 
 def keep(connection: Connection, told: Told) -> bool:
@@ -42,7 +45,7 @@ def after(connection: Connection, block: int) -> list[Told]:
     """The events of later blocks, newest first."""
     query = select(EVENT).where(EVENT.c.block > block).order_by(EVENT.c.block.desc(), EVENT.c.log_index.desc())
     return [
-        Told(row.block, row.log_index, row.block_hash, row.journal, row.account, row.withdrawing)
+        Told(row.block, row.log_index, row.block_hash, row.account, row.journal, row.withdrawing, row.redeemed)
         for row in connection.execute(query)
     ]
 
@@ -54,9 +57,12 @@ def forget_after(connection: Connection, block: int) -> None:
 
 def withdrawing(connection: Connection, account: str) -> int:
     """What the account is asking back."""
-    query = select(EVENT.c.withdrawing).where(EVENT.c.account == account, EVENT.c.withdrawing.is_not(None))
-    newest = query.order_by(EVENT.c.block.desc(), EVENT.c.log_index.desc()).limit(1)
-    return int(connection.execute(newest).scalar_one_or_none() or 0)
+    return _newest(connection, account, EVENT.c.withdrawing)
+
+
+def redeemed(connection: Connection, account: str) -> int:
+    """What was taken of the account's deposits in all."""
+    return _newest(connection, account, EVENT.c.redeemed)
 
 
 def forget_place(connection: Connection, contract: str) -> None:
@@ -69,3 +75,9 @@ def debts(connection: Connection) -> dict[str, int]:
     query = select(BALANCE.c.book, BALANCE.c.credits, BALANCE.c.debits).where(BALANCE.c.book.startswith(PAYER))
     rows = connection.execute(query)
     return {name.removeprefix(PAYER): out - into for name, into, out in rows if out > into}
+
+
+def _newest(connection: Connection, account: str, column: Column[Any]) -> int:
+    query = select(column).where(EVENT.c.account == account, column.is_not(None))
+    newest = query.order_by(EVENT.c.block.desc(), EVENT.c.log_index.desc()).limit(1)
+    return int(connection.execute(newest).scalar_one_or_none() or 0)

@@ -256,6 +256,7 @@ EVENT = Table(
     Column("journal", Text),
     Column("account", Text, nullable=False),
     Column("withdrawing", Amount),
+    Column("redeemed", Amount),
     Index("chain_event_by_account", "account", "block", "log_index"),
 )
 CHALLENGE = Table(

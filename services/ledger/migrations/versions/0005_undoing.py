@@ -42,6 +42,7 @@ def upgrade() -> None:
         sa.Column("journal", sa.Text),
         sa.Column("account", sa.Text, nullable=False),
         sa.Column("withdrawing", Amount),
+        sa.Column("redeemed", Amount),
     )
     op.create_index("chain_event_by_account", "chain_event", ["account", "block", "log_index"])
     op.execute("DELETE FROM followed")
