@@ -28,7 +28,7 @@ from services.kit.errors import Fault
 from services.kit.idempotency import Idempotency
 from services.kit.metrics import Metrics
 from services.kit.operations import Operations
-from services.ledger import calls, check, journal, spend
+from services.ledger import calls, spend
 from services.ledger.admit import Admitted
 from services.ledger.book import book_all
 from services.ledger.bundle import Bundles
@@ -48,8 +48,9 @@ from services.ledger.signing import Patience, sign
 from services.ledger.store import books, epochs, events, payers
 from services.ledger.store import chain as sent
 from services.ledger.store.epochs import State
-from services.ledger.store.tables import METADATA, TRANSACTION
-from tests.chains import CHAIN_ID, OPEN, OPERATOR, STRANGER, TERMS, rpc, send
+from services.ledger.store.tables import METADATA
+from tests.chains import CHAIN_ID, OPEN, OPERATOR, STRANGER, TERMS, send
+from tests.ledger_and_chain import Agreement
 from tests.ledger_world import EARNERS, a_receipt
 
 FAR = 4_000_000_000
@@ -129,7 +130,7 @@ class World:
         send(self.chain, calls.approve(ledger.at, ledger.at.escrow, 10**6 * OPEN), STRANGER)
         send(self.chain, calls.approve(ledger.at, ledger.at.distributor, 10**5 * OPEN), STRANGER)
         for payer in self.payers:
-            rpc(ledger.url, "anvil_setBalance", payer.address, hex(10**20))
+            self.rpc("anvil_setBalance", payer.address, hex(10**20))
             self._authorise(payer)
         self.mine()
         self.floor = self.chain.head().number
@@ -144,9 +145,14 @@ class World:
 
         self.ledger.write(act)
 
+    def rpc(self, method: str, *params: Any) -> Any:
+        answer = self.chain.web3.provider.make_request(method, list(params))  # type: ignore[arg-type]
+        assert "error" not in answer, answer
+        return answer["result"]
+
     def mine(self) -> None:
-        rpc(self.ledger.url, "evm_increaseTime", 2)
-        rpc(self.ledger.url, "evm_mine")
+        self.rpc("evm_increaseTime", 2)
+        self.rpc("evm_mine")
 
     def others(self, account: LocalAccount, call: Call) -> None:
         """A transaction that is none of the ledger's, whether it succeeds or not."""
@@ -238,15 +244,15 @@ class World:
         mine = OPERATOR.address.lower()
         gone: dict[str, list[str]] = {}
         for number in range(head - depth + 1, head + 1):
-            for tx in rpc(self.ledger.url, "eth_getBlockByNumber", hex(number), True)["transactions"]:
+            for tx in self.rpc("eth_getBlockByNumber", hex(number), True)["transactions"]:
                 if tx["from"] != mine:
-                    raw = rpc(self.ledger.url, "eth_getRawTransactionByHash", tx["hash"])
+                    raw = self.rpc("eth_getRawTransactionByHash", tx["hash"])
                     gone.setdefault(tx["from"], []).append(raw)
         back = [(raw, place) for raws in gone.values() for place, raw in enumerate(raws[: self._some(raws)])]
         pairs = sorted(
             ([raw, min(place + self.draw.randrange(2), depth - 1)] for raw, place in back), key=lambda p: p[1]
         )
-        rpc(self.ledger.url, "anvil_reorg", depth, pairs)
+        self.rpc("anvil_reorg", depth, pairs)
         return depth
 
     def _some(self, raws: list[str]) -> int:
@@ -278,64 +284,12 @@ class World:
             self.others(STRANGER, calls.fund(self.ledger.at, missing))
 
     def agree(self) -> None:
-        """The ledger equals the chain."""
-        ledger, chain, at = self.ledger, self.chain, self.ledger.at
-        deep = chain.head().number - ledger.confirmations
-        sources = chain.deposits, chain.withdrawals, chain.redemptions, chain.claims
-        told = [event for source in sources for event in source(at.block, deep)]
-        noted = ledger.read(lambda c: events.after(c, -1))
-        assert {(e.block, e.log_index, e.block_hash) for e in noted} == {
-            (e.block_number, e.log_index, e.block_hash) for e in told
-        }
-        came = sum(e.amount for e in chain.deposits(at.block, deep))
-        went = sum(e.amount for e in chain.withdrawals(at.block, deep) if e.paid)
-        assert ledger.balance(journal.ESCROW) == went - came
-        lost = ledger.balance(journal.SHORTFALL)
-        has = {p.address: ledger.balance(journal.payer(p.address)) for p in self.payers}
-        assert sum(has.values()) == came - went - self.fees.total() - lost
-        for payer in self.payers:
-            who = payer.address
-            here = ledger.read(lambda c, w=who: payers.get(c, w))
-            if not lost:
-                assert here.balance == chain.balance(who) + chain.spent(who) - self.fees[who]
-            assert here.spent == self.fees[who]
-            asked, _ = chain.read("InferenceEscrow", at.escrow, "withdrawals", who)
-            assert here.withdrawing == asked
-            owed = {line.payer for line in ledger.read(payers.unredeemed)}
-            assert (who in owed) == (chain.spent(who) != self.fees[who])
-        assert ledger.balance(journal.CLAIMED) == chain.total_claimed()
-        for earner in EARNERS:
-            paid = ledger.read(lambda c, e=earner: books.book(c, journal.payable(e.address))).debits
-            assert paid == chain.claimed(earner.address)
-        self._roots_agree()
-        self._nonces_agree()
-        assert ledger.read(check.check).ok
-        sums = ledger.read(lambda c: journal.conservation(books.every_posting(c)))
-        assert (sums.difference, sums.trial_balance, sums.fees) == (0, 0, self.fees.total())
-        debts = {who: -amount for who, amount in has.items() if amount < 0}
-        assert ledger.read(events.debts) == debts
+        """The ledger equals the chain, and says who owes."""
+        ledger = self.ledger
+        fees = {payer.address: self.fees[payer.address] for payer in self.payers}
+        Agreement(ledger.database, self.chain, OPERATOR.address, fees, ledger.confirmations).everything()
+        debts = ledger.read(events.debts)
         assert ledger.follower._debts._value.get() == float(sum(debts.values()))
-
-    def _roots_agree(self) -> None:
-        newest = self.ledger.read(lambda c: epochs.newest(c, State.ACTIVE))
-        assert self.chain.last_epoch() == (newest.number if newest else 0)
-        for epoch in self.ledger.read(lambda c: epochs.page(c, None, 3)):
-            found = self.chain.epoch(epoch.number)
-            assert found is not None
-            assert (found.root.hex(), found.cumulative_total) == (epoch.root, epoch.total)
-
-    def _nonces_agree(self) -> None:
-        """Each nonce is used once, none is left out, and each transaction is where it is noted."""
-        rows = self.ledger.read(lambda c: c.execute(TRANSACTION.select()).all())
-        used = sorted(row.nonce for row in rows if row.nonce is not None)
-        assert len(used) == len(set(used))
-        if used:
-            assert self.chain.nonce(OPERATOR.address) == max(used) + 1
-        for row in rows:
-            if row.block is not None:
-                receipt = self.chain.receipt(row.hash)
-                assert receipt is not None
-                assert (receipt.block_hash, receipt.succeeded) == (row.block_hash, row.state == "final")
 
 
 def _key(wallet: Wallet) -> LocalAccount:
