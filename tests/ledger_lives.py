@@ -3,9 +3,9 @@
     python -m tests.ledger_lives
 
 imports all that the service needs once and forks a life for each line on stdin, so that a start costs what the service
-itself does.  A line is {"environment": {...}, "point": name or null, "nth": number}; what is written is the life's own
-ready line, and {"pid": ...} and {"over": status} around it.  A point is a place in the code: the process is killed
-there by itself, before or after its database transaction was committed.
+itself does.  A line is {"environment": {...}, "point": name or null, "nth": number, "how": signal}; what is written is
+the life's own ready line, and {"pid": ...} and {"over": status} around it.  A point is a place in the code: there the
+process sends itself a signal, SIGKILL or another, before or after its database transaction was committed.
 """
 
 from __future__ import annotations
@@ -65,14 +65,17 @@ class Lives:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._process is not None
-        self._process.kill()
+        if self._process.returncode is None:
+            self._process.kill()
         await self._process.wait()
 
-    async def begin(self, environment: dict[str, str], point: str | None = None, nth: int = 1) -> int:
+    async def begin(
+        self, environment: dict[str, str], point: str | None = None, nth: int = 1, how: int = signal.SIGKILL
+    ) -> int:
         """The pid of a new life."""
         assert self._process is not None
         assert self._process.stdin is not None
-        line = json.dumps({"environment": environment, "point": point, "nth": nth})
+        line = json.dumps({"environment": environment, "point": point, "nth": nth, "how": int(how)})
         self._process.stdin.write(line.encode() + b"\n")
         return int((await self._line())["pid"])
 
@@ -93,8 +96,8 @@ class Lives:
         return dict(json.loads(await asyncio.wait_for(self._process.stdout.readline(), 60)))
 
 
-def arm(point: str, nth: int) -> None:
-    """This process is killed when it comes there for the nth time."""
+def arm(point: str, nth: int, how: int) -> None:
+    """This process gets that signal when it comes there for the nth time."""
     module_name, name, when = POINTS[point]
     owner: Any = importlib.import_module(module_name)
     *path, last = name.split(".")
@@ -109,27 +112,28 @@ def arm(point: str, nth: int) -> None:
     def killed(*arguments: Any, **named: Any) -> Any:
         now = reached()
         if now and when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), how)
         result = real(*arguments, **named)
         if now and when == "within":
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), how)
         here.reached = now or getattr(here, "reached", False)
         return result
 
     setattr(owner, last, killed)
     if when == "committed":
-        _after_commit(lambda: getattr(here, "reached", False))
+        _after_commit(here, how)
 
 
-def _after_commit(reached: Callable[[], bool]) -> None:
+def _after_commit(here: threading.local, how: int) -> None:
     from services.kit.database import Database
 
     real = Database._transact
 
     def transact(database: Any, transaction: Any) -> Any:
         result = real(database, transaction)
-        if reached():
-            os.kill(os.getpid(), signal.SIGKILL)
+        if getattr(here, "reached", False):
+            here.reached = False
+            os.kill(os.getpid(), how)
         return result
 
     Database._transact = transact  # type: ignore[method-assign]
@@ -144,7 +148,7 @@ def _live(order: dict[str, Any]) -> int:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.environ.update(order["environment"])
     if order["point"]:
-        arm(order["point"], order["nth"])
+        arm(order["point"], order["nth"], order["how"])
     return main(load_or_exit(LedgerConfig), assemble)
 
 

@@ -12,6 +12,8 @@ from sqlalchemy import Connection, Row, func, select, update
 
 from services.ledger.store.tables import SENDER, insert_new
 
+PAUSE_MILLISECONDS = 5_000
+
 
 class LostPen(RuntimeError):
     """Another process sends for this account now; this one must not."""
@@ -59,6 +61,9 @@ def take_nonce(connection: Connection, address: str, fence: int, at_least: int) 
 
 
 def _locked(connection: Connection, address: str, *, read: bool = False) -> Row[tuple[object, ...]]:
+    if connection.dialect.name == "postgresql":
+        # Who is paused in the midst of this transaction must not keep the row from the others until it goes on.
+        connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {PAUSE_MILLISECONDS}")
     return connection.execute(select(SENDER).where(SENDER.c.address == address).with_for_update(read=read)).one()
 
 
