@@ -14,7 +14,8 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from services.ledger.chain import Call
 from services.ledger.signing import SignedTransaction
-from services.ledger.store.tables import ATTEMPT, FOLLOWED, SENDER, TRANSACTION, insert_new
+from services.ledger.store import sender as sender_store
+from services.ledger.store.tables import ATTEMPT, FOLLOWED, TRANSACTION, insert_new
 
 
 class State(StrEnum):
@@ -63,7 +64,7 @@ class Transaction:
 def plan(connection: Connection, key: str, call: Call, *, again: bool = False) -> Transaction:
     """The transaction of that key, planned if there is none; `again`: also if the last try failed."""
     # One plans at a time: two at once would give their transactions one number, or one key two transactions.
-    connection.execute(select(SENDER.c.address).order_by(SENDER.c.address).with_for_update())
+    sender_store.lock_all(connection)
     found = get(connection, key)
     if found is not None and not (again and found.state is State.FAILED):
         return found
