@@ -49,8 +49,11 @@ class Stuck:
         if key not in self._said:
             self._log.error("gas costs more than OPENLEDGER_LEDGER_MAX_FEE_GWEI allows", key=key, base=price.base)
 
-    def better(self, transaction: Transaction) -> tuple[int, Fees] | None:
-        """Gas and a better offer for what waits too long, if there is one below the cap."""
+    def better(self, transaction: Transaction, *, refused: bool) -> tuple[int, Fees] | None:
+        """Gas and a better offer for what waits too long, if there is one below the cap.
+
+        `refused`: the node does not even let it wait; where that is not for its offer, a better one would not help.
+        """
         assert transaction.raw is not None
         now, head = time.monotonic(), self._chain.head().number
         since, block = self._waiting.setdefault(transaction.hash, (now, head))
@@ -58,6 +61,8 @@ class Stuck:
             return None
         gas, old = signed_terms(transaction.raw)
         price = self._chain.price()
+        if refused and price.base <= old.max_fee:
+            return None
         fees = better(old, price, self._patience.max_fee)
         if fees is None:
             self.priced_out(transaction.key, price)

@@ -97,8 +97,7 @@ class ChainWriter:
             try:
                 await self._move(transaction)
             except NodeRefused as error:
-                # An offer too low, an account without ether: the bytes stay, and are offered again.
-                self._log.error("the node refuses a transaction", key=transaction.key, error=str(error))
+                self._log.error("the node refuses a question", key=transaction.key, error=str(error))
         await self._gaps.close(pending)
 
     async def _take_back(self) -> None:
@@ -170,14 +169,19 @@ class ChainWriter:
         assert raw is not None
         attempts = await self._database.read(lambda c: store.attempts(c, self._address, nonce))
         found = await self._ask(lambda: self._receipt(attempts))
+        refused = False
         if found is None:
             try:
                 await self._ask(lambda: self._chain.broadcast(raw))
             except NonceTooLow:
                 return await self._doubt(transaction)
+            except NodeRefused as error:
+                # An offer too low, an account without ether: the bytes stay, and are offered again.
+                self._log.error("the node refuses a transaction", key=transaction.key, error=str(error))
+                refused = True
             found = await self._ask(lambda: self._receipt(attempts))
         if found is None:
-            return await self._hurry(transaction)
+            return await self._hurry(transaction, refused=refused)
         return await self._mined(transaction, *found)
 
     def _receipt(self, attempts: list[Attempt]) -> tuple[Attempt, Receipt] | None:
@@ -199,9 +203,9 @@ class ChainWriter:
         self._log.error("another transaction took the nonce", key=transaction.key, nonce=transaction.nonce)
         return await self._changed(transaction, lambda c: store.unsigned(c, transaction))
 
-    async def _hurry(self, transaction: Transaction) -> Transaction:
+    async def _hurry(self, transaction: Transaction, *, refused: bool) -> Transaction:
         """Another offer for what has waited too long."""
-        terms = await self._ask(lambda: self._stuck.better(transaction))
+        terms = await self._ask(lambda: self._stuck.better(transaction, refused=refused))
         nonce = transaction.nonce
         if terms is None or nonce is None:
             return transaction
