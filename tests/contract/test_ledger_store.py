@@ -30,7 +30,9 @@ from services.ledger.store.payers import Unredeemed
 from services.ledger.store.registrations import Registration
 from services.ledger.store.sender import LostPen
 from services.ledger.store.tables import METADATA
+from tests import postgres
 from tests.ledger_world import a_receipt
+from tests.needs import needs
 
 A, B = "0x" + "a" * 40, "0x" + "b" * 40
 BIG = 2**120
@@ -142,7 +144,7 @@ async def test_leases_of_many_at_once_never_promise_more_than_there_is(database,
     assert sum(lease.held for lease in database.read_now(lambda c: payers.open_leases(c, A, 1000.0))) == 90
 
 
-def test_payers_are_redeemed_once_and_never_backwards(database):
+def test_what_payers_spent_is_unredeemed_until_the_chain_has_it_all(database):
     def spent(c, amount, redeemed):
         payers.lock(c, A)
         payers.set_spent(c, A, amount)
@@ -155,8 +157,10 @@ def test_payers_are_redeemed_once_and_never_backwards(database):
     database.write_now(lambda c: payers.set_withdrawing(c, A, 1))
     assert [line.payer for line in database.read_now(payers.leaving)] == [A]
     database.write_now(lambda c: payers.set_redeemed(c, A, BIG))
-    database.write_now(lambda c: payers.set_redeemed(c, A, 5))
     assert database.read_now(payers.unredeemed) == database.read_now(payers.leaving) == []
+    assert database.read_now(lambda c: payers.unredeemed_of(c, A)) is None
+    database.write_now(lambda c: payers.set_redeemed(c, A, 5))  # the chain took a redemption back
+    assert database.read_now(lambda c: payers.unredeemed_of(c, A)).spent == BIG
 
 
 def test_a_lease_is_kept_as_it_is(database):
@@ -293,6 +297,17 @@ def test_the_pen_is_lent_for_a_time_and_given_back(database):
     time.sleep(0.25)
     database.write_now(lambda c: sender.check_pen(c, A, first + 1))  # over, and nobody took it: no harm
     assert take("one") == first + 2
+
+
+@needs("postgresql")
+def test_the_pen_goes_by_the_databases_clock_and_not_by_a_process(postgres_cluster, monkeypatch):
+    with postgres.fresh_database(postgres_cluster) as url:
+        database = Database(url)
+        database.migrate(Path(services.ledger.__file__).parent / "migrations")
+        assert database.write_now(lambda c: sender.take_pen(c, A, "one", 60))
+        monkeypatch.setattr(time, "time", lambda: 4e9)  # a process whose clock is years ahead
+        assert database.write_now(lambda c: sender.take_pen(c, A, "two", 60)) is None
+        database.close()
 
 
 async def test_transactions_that_are_planned_at_once_are_all_planned(database):

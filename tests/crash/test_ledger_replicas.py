@@ -29,8 +29,6 @@ from tests.ports import six_free_ports
 
 SEED = int(os.environ.get("OPENLEDGER_SEED", "1"))
 PEN_SECONDS = 2
-
-
 POINTS = (
     "broadcast: before", "sign: before the commit", "sign: after the commit", "mined: before the commit",
     "final: after the commit", "advance: before the commit", "follow: before the commit", None, None,

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import pytest
 
 from services.kit.database import Database
 from services.kit.metrics import Metrics
 from services.ledger import journal
-from services.ledger.chain import Claimed, Deposit, Withdrawal, WrongChain
+from services.ledger.chain import Claimed, Deposit, Redeemed, Withdrawal, WrongChain
 from services.ledger.chain_follower import ChainFollower
 from services.ledger.pen import Pen
-from services.ledger.store import books, events, payers
+from services.ledger.store import books, epochs, events, payers
+from services.ledger.store.epochs import UNDONE
+from services.ledger.store.sender import LostPen
 from services.ledger.store.tables import METADATA
 from tests.fake_chain import FakeChain
 
@@ -39,7 +44,7 @@ def happens(chain, make, *values) -> None:
     chain.mine()
     number = chain.blocks[-1].number
     event = make(*values, number, "", f"0x{number:064x}", 0)
-    name = {Deposit: "deposits", Withdrawal: "withdrawals", Claimed: "claims"}[make]
+    name = {Deposit: "deposits", Withdrawal: "withdrawals", Redeemed: "redemptions", Claimed: "claims"}[make]
     chain.events[name].append(event)
 
 
@@ -312,3 +317,43 @@ async def test_blocks_without_events_are_read_once(database, chain):
     follower = follower_on(database, chain)
     assert await follower.step() == 5
     assert await follower.step() == 0
+
+
+async def test_a_chain_whose_time_is_ahead_of_ours_is_shown(database, chain):
+    follower = follower_on(database, chain)
+    await follower.step()
+    assert follower._ahead._value.get() == 0
+    chain.blocks.append(replace(chain.blocks[-1], number=1, timestamp=int(time.time()) + 3600))
+    await follower.step()
+    assert 3590 < follower._ahead._value.get() <= 3600
+
+
+async def test_what_was_redeemed_is_what_the_standing_chain_says(database, chain):
+    follower = follower_on(database, chain)
+    happens(chain, Deposit, A, 100, 100)
+    await everything(follower)
+    spend(database, A, 80)
+    database.write_now(lambda c: (payers.lock(c, A), payers.set_spent(c, A, 80)))
+    happens(chain, Redeemed, A, 30, 30)
+    happens(chain, Redeemed, A, 50, 80)
+    await everything(follower)
+    assert database.read_now(lambda c: payers.unredeemed_of(c, A)) is None
+    for left, undone in ((2, 1), (1, 0)):
+        chain.undo(len(chain.blocks) - left - 1)
+        chain.drop("redemptions")
+        chain.mine()
+        await catch_up(follower)
+        assert database.read_now(payers.unredeemed)
+        assert [line.payer for line in database.read_now(lambda c: epochs.redemptions(c, UNDONE))] == [A]
+        assert database.read_now(lambda c: events.redeemed(c, A)) == 30 * undone
+
+
+async def test_one_whose_turn_is_over_journals_nothing(database, chain):
+    old = follower_on(database, chain)
+    happens(chain, Deposit, A, 100, 100)
+    newer = follower_on(database, chain)
+    with pytest.raises(LostPen):
+        await old.step()
+    assert balance(database, journal.payer(A)) == 0
+    await everything(newer)
+    assert balance(database, journal.payer(A)) == 100
