@@ -50,9 +50,9 @@ class Agreement:
         sources = chain.deposits, chain.withdrawals, chain.redemptions, chain.claims
         told = [event for source in sources for event in source(start, deep)]
         noted = self._read(lambda c: events.after(c, -1))
-        assert {(e.block, e.log_index, e.block_hash) for e in noted} == {
-            (e.block_number, e.log_index, e.block_hash) for e in told
-        }
+        here = {(e.block, e.log_index, e.block_hash) for e in noted}
+        there = {(e.block_number, e.log_index, e.block_hash) for e in told}
+        assert here == there, (here - there, there - here, chain.head())
         came = sum(event.amount for event in told if isinstance(event, Deposit))
         went = sum(event.amount for event in told if isinstance(event, Withdrawal) and event.paid)
         assert self._balance(journal.ESCROW) == went - came

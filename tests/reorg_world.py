@@ -49,7 +49,7 @@ from services.ledger.store import books, epochs, events, payers
 from services.ledger.store import chain as sent
 from services.ledger.store.epochs import State
 from services.ledger.store.tables import METADATA
-from tests.chains import CHAIN_ID, OPEN, OPERATOR, STRANGER, TERMS, send
+from tests.chains import CHAIN_ID, OPEN, OPERATOR, STRANGER, TERMS, mined, send
 from tests.ledger_and_chain import Agreement
 from tests.ledger_world import EARNERS, a_receipt
 
@@ -158,7 +158,7 @@ class World:
         """A transaction that is none of the ledger's, whether it succeeds or not."""
         nonce = self.chain.nonce(account.address)
         signed = sign(account, call, chain_id=CHAIN_ID, nonce=nonce, gas=GAS, fees=self.chain.fees())
-        self.chain.broadcast(signed.raw)
+        mined(self.chain, self.chain.broadcast(signed.raw))
 
     # --- what happens
 
@@ -271,6 +271,7 @@ class World:
             read = place and place[0] == self.chain.head().number - self.ledger.confirmations
             # What is in blocks that do not count yet is seen by who asks the contracts, and by nobody who follows.
             empty = not self.rpc("eth_getBlockByNumber", "latest", False)["transactions"]
+            empty = empty and int(self.rpc("txpool_status")["pending"], 16) == 0
             if not moving and not waits and empty and read and place[1] == self.chain.block(place[0]).hash:
                 return
             if waits and waits.state is State.SEALED and number > 20 and not moving:
