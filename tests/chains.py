@@ -19,9 +19,10 @@ import requests
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
-from services.ledger.chain import Call, Receipt, sign
+from services.ledger.chain import Call, Receipt
 from services.ledger.chain_node import Node
 from services.ledger.deploy import Terms
+from services.ledger.signing import sign
 from tests.needs import ROOT
 
 CHAIN_ID = 31337

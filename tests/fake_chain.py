@@ -13,11 +13,13 @@ from services.ledger.chain import (
     CallReverted,
     ChainUnavailable,
     Contracts,
-    Fees,
     NodeRefused,
     NonceTooLow,
+    Price,
     Receipt,
+    WrongChain,
 )
+from services.ledger.signing import signed_terms
 
 AT = Contracts(1, 1, *("0x" + digit * 40 for digit in "56789"))
 
@@ -34,8 +36,11 @@ class FakeChain:
         self.sent: list[bytes] = []
         self.waiting: list[bytes] = []
         self.holding = self.reverting = self.failing = self.deaf = self.refusing = False
+        self.another = self.forgetful = False
+        self.base = 1
+        self.foreign = 0
         self.after_broadcast = lambda: None
-        self.events: dict[str, list] = {"deposits": [], "withdrawals": [], "claims": []}
+        self.events: dict[str, list] = {"deposits": [], "withdrawals": [], "redemptions": [], "claims": []}
         self.forks = 0
 
     def _hash(self, number: int, fork: int) -> str:
@@ -47,11 +52,15 @@ class FakeChain:
             raise CallReverted("Nope", (), "reverted")
         return 100_000
 
-    def fees(self) -> Fees:
-        return Fees(2, 1)
+    def check(self) -> None:
+        if self.another:
+            raise WrongChain("the node serves chain 5, but 1 is configured")
 
-    def nonce(self, address: str, *, pending: bool = False) -> int:
-        return len(self.mined)
+    def price(self) -> Price:
+        return Price(self.base, 1)
+
+    def nonce(self, address: str, *, pending: bool = False, block: int | None = None) -> int:
+        return self.foreign + sum(1 for r in self.mined.values() if block is None or r.block_number <= block)
 
     def broadcast(self, raw: bytes) -> str:
         self._answer()
@@ -60,9 +69,10 @@ class FakeChain:
         digest = "0x" + keccak(raw).hex()
         self.sent.append(raw)
         if digest not in self.mined:
-            if self._nonce_of(raw) < len(self.mined):
+            if self._nonce_of(raw) < self.nonce(""):
                 raise NonceTooLow("nonce too low")
-            if self.holding:
+            early = self._nonce_of(raw) > self.nonce("")
+            if self.holding or early or signed_terms(raw)[1].max_fee < self.base:
                 self.waiting.append(raw)
             else:
                 self.mine(raw)
@@ -94,13 +104,15 @@ class FakeChain:
 
     def receipt(self, tx_hash: str) -> Receipt | None:
         self._answer()
-        return self.mined.get(tx_hash)
+        return None if self.forgetful else self.mined.get(tx_hash)
 
     def head(self) -> Block:
         self._answer()
         return self.blocks[-1]
 
     def block(self, number: int) -> Block | None:
+        if self.another:
+            return Block(number, self._hash(number, -1), "", 0)
         return self.blocks[number] if number < len(self.blocks) else None
 
     def deposits(self, from_block: int, to_block: int | None = None) -> list:
@@ -109,8 +121,15 @@ class FakeChain:
     def withdrawals(self, from_block: int, to_block: int | None = None) -> list:
         return self._events("withdrawals", from_block, to_block)
 
+    def redemptions(self, from_block: int, to_block: int | None = None) -> list:
+        return self._events("redemptions", from_block, to_block)
+
     def claims(self, from_block: int, to_block: int | None = None) -> list:
         return self._events("claims", from_block, to_block)
+
+    def drop(self, kind: str) -> None:
+        """Events of blocks that are gone never were."""
+        self.events[kind] = [event for event in self.events[kind] if event.block_number < len(self.blocks)]
 
     def _events(self, kind: str, first: int, last: int | None) -> list:
         end = len(self.blocks) - 1 if last is None else last

@@ -26,10 +26,11 @@ from openledger.receipt import Receipt as Answer
 from openledger.split import NAT, Evidence, Rule
 from services.kit.testing import as_service, as_wallet, served, settings
 from services.ledger.__main__ import assemble
-from services.ledger.chain import Call, Contracts, Receipt, sign
+from services.ledger.chain import Call, Contracts, Receipt
 from services.ledger.chain_node import Node
 from services.ledger.chain_rpc import RpcChain
 from services.ledger.config import LedgerConfig
+from services.ledger.signing import sign
 
 OPEN = 10**18
 OPERATOR = Wallet("0x" + "01" * 32)

@@ -72,6 +72,7 @@ class Database:
         else:
             psycopg = self.url.set(drivername="postgresql+psycopg")
             self._writer = create_engine(psycopg, pool_size=pool, max_overflow=0, pool_pre_ping=True)
+            event.listen(self._writer, "connect", _bound_pauses)
             self._reader = self._writer
         self._write_threads = ThreadPoolExecutor(1 if self.is_sqlite else pool, "db-write")
         self._read_threads = ThreadPoolExecutor(pool, "db-read")
@@ -128,6 +129,12 @@ class Database:
         self._read_threads.shutdown()
         self._writer.dispose()
         self._reader.dispose()
+
+
+def _bound_pauses(connection: Any, _: Any) -> None:
+    """A process that is paused in the midst of a transaction holds its locks no longer than this."""
+    connection.execute("SET idle_in_transaction_session_timeout = '60s'")
+    connection.commit()
 
 
 def _sqlite_engine(url: str, begin: str, pool: int) -> Engine:

@@ -39,6 +39,7 @@ from services.ledger.consume import Receipts
 from services.ledger.deploy import Terms
 from services.ledger.errands import Errands
 from services.ledger.identity_servicer import IdentityServicer
+from services.ledger.pen import Pen, holder
 from services.ledger.register import Registrations
 from services.ledger.relay import Relay
 from services.ledger.reports import Reports
@@ -71,29 +72,33 @@ async def assemble(config: LedgerConfig) -> Assembly:
     database.migrate(Path(__file__).parent / "migrations")
     _check_place(database, last_epoch)
     confirmations, poll = config.confirmations, config.poll_seconds
-    writer = ChainWriter(database, chain, account, metrics, confirmations=confirmations, poll_seconds=poll)
-    writer.open()
-    follower = ChainFollower(database, chain, metrics, confirmations=confirmations, poll_seconds=poll)
+    name, turn = holder(config.data_dir), config.pen_seconds
+    pen = Pen(database, account.address.lower(), name, metrics, seconds=turn)
+    pen.take()
+    how: Any = {"confirmations": confirmations, "poll_seconds": poll}
+    writer = ChainWriter(database, chain, account, pen, metrics, patience=config.patience, **how)
+    follower = ChainFollower(database, chain, pen, metrics, **how)
     operations = Operations(database, METADATA, config.service)
     bundles = Bundles(database, chain, ArtifactStore(config.artifacts_dir), metrics, config.data_dir / "bundle")
-    settler = Settler(database, chain, writer, operations, bundles, metrics, poll_seconds=poll)
+    settler = Settler(database, chain, writer, pen, operations, bundles, metrics, **how)
     errands = (
-        Errands(database, writer, operations, Anchors(chain), poll_seconds=poll),
-        Errands(database, writer, operations, Registrations(chain), poll_seconds=poll),
+        Errands(database, writer, pen, operations, Anchors(chain), poll_seconds=poll),
+        Errands(database, writer, pen, operations, Registrations(chain), poll_seconds=poll),
     )
     client, receipts = _receipts(config, database, metrics)
     closing = Closing(database, chain, settler, operations, Idempotency(METADATA), metrics, batch=config.redeem_batch)
     parts = _parts(config, database, chain, writer, follower, closing, errands, receipts)
     background: dict[str, Callable[[], Awaitable[None]]] = {
-        "chain-writer": writer.run,
-        "chain-follower": follower.run,
-        "settler": settler.run,
+        "pen": pen.run,
+        "chain-writer": pen.only(writer.run),
+        "chain-follower": pen.only(follower.run),
+        "settler": pen.only(settler.run),
         "checks": Checks(database, metrics, seconds=config.check_seconds).run,
-        "anchorings": parts.anchorings.run,
-        "registrations": parts.registrations.run,
+        "anchorings": pen.only(parts.anchorings.run),
+        "registrations": pen.only(parts.registrations.run),
     }
     if receipts is not None:
-        background["receipts"] = receipts.run
+        background["receipts"] = pen.only(receipts.run)
     return Assembly(
         config=config,
         services=_services(LedgerServicer(parts), _identity(config, database, chain, issuer), operations),
@@ -101,7 +106,12 @@ async def assemble(config: LedgerConfig) -> Assembly:
         authenticator=_authenticator(config, issuer),
         metrics=metrics,
         background=background,
-        close=[*([partial(client.__aexit__, None, None, None)] if client else []), database.close, chain.close],
+        close=[
+            *([partial(client.__aexit__, None, None, None)] if client else []),
+            pen.drop,
+            database.close,
+            chain.close,
+        ],
     )
 
 

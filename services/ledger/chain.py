@@ -1,19 +1,16 @@
 """The port to the chain: what the ledger asks of it, and the values that pass.
 
 `services/ledger/chain_rpc.py` is the implementation, over JSON-RPC; any EVM chain will do. What the port does not know:
-which transactions to send, and their life from planned to final (the chain writer's). It only signs without sending,
-sends without remembering, and reads.
+which transactions to send, and their life from planned to final (the chain writer's). It only sends without
+remembering, and reads; `services/ledger/signing.py` signs.
 
 Addresses are lower-case 0x hex, hashes 0x hex, amounts atomic units, times Unix seconds.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-from eth_account.signers.local import LocalAccount
-
-from openledger.claims import address_bytes
 from services.ledger.registries import Revision, Snapshot
 
 GAS_MARGIN = 1.2  # on estimates: state may change between estimate and block
@@ -62,20 +59,11 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Fees:
-    """What the sender offers, in wei a unit of gas."""
+class Price:
+    """What gas costs in the next block, in wei a unit: `base` whoever asks, `tip` to be taken in soon."""
 
-    max_fee: int
-    priority_fee: int
-
-
-@dataclass(frozen=True, slots=True)
-class SignedTransaction:
-    """A transaction ready to send. Keep `raw` before the first `broadcast`: it is what a restart sends again."""
-
-    raw: bytes
-    hash: str
-    nonce: int
+    base: int
+    tip: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +129,28 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
+class Redeemed:
+    """A redemption event: what was taken of a payer's deposits, and all that ever was after it."""
+
+    payer: str
+    amount: int
+    cumulative: int
+    block_number: int
+    block_hash: str
+    tx_hash: str
+    log_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """Pending roots of a range of epochs, both ends included, that were struck out."""
+
+    first: int
+    last: int
+    block_number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Epoch:
     """An epoch's root as the distributor holds it. Claimable from `active_at` on."""
 
@@ -171,16 +181,18 @@ class Chain(Protocol):
     chain_id: int
     contracts: Contracts
 
-    def close(self) -> None:
-        """Lets go of the node."""
+    def close(self) -> None: ...
+
+    def check(self) -> None:
+        """That the node still serves this chain: by its id, and by its first block.  Raises WrongChain."""
         ...
 
-    def nonce(self, address: str, *, pending: bool = False) -> int:
-        """The next nonce: of mined transactions, or with `pending` also of those that wait."""
+    def nonce(self, address: str, *, pending: bool = False, block: int | None = None) -> int:
+        """The next nonce: of transactions mined up to `block`, or now; with `pending` also of those that wait."""
         ...
 
-    def fees(self) -> Fees:
-        """An offer that holds through several full blocks."""
+    def price(self) -> Price:
+        """What gas costs."""
         ...
 
     def estimate(self, sender: str, call: Call) -> int:
@@ -222,8 +234,16 @@ class Chain(Protocol):
         """Withdrawal events, as `deposits`."""
         ...
 
+    def redemptions(self, from_block: int, to_block: int | None = None) -> Iterable[Redeemed]:
+        """Redemption events, as `deposits`."""
+        ...
+
     def claims(self, from_block: int, to_block: int | None = None) -> Iterable[Claimed]:
         """Claim events, as `deposits`."""
+        ...
+
+    def strikes(self, from_block: int, to_block: int | None = None) -> Iterable[Strike]:
+        """Roots that were struck out, as `deposits`."""
         ...
 
     def accepts_signature(self, contract: str, digest: bytes, signature: bytes) -> bool:
@@ -277,21 +297,3 @@ class Chain(Protocol):
     def revision(self, digest: bytes) -> Revision | None:
         """The adapter revision registered under its manifest's SHA-256, or None."""
         ...
-
-
-def sign(account: LocalAccount, call: Call, *, chain_id: int, nonce: int, gas: int, fees: Fees) -> SignedTransaction:
-    """Signs a transaction (EIP-1559) without sending it. Pure and deterministic: the same input, the same bytes."""
-    fields: dict[str, Any] = {
-        "type": 2,
-        "chainId": chain_id,
-        "nonce": nonce,
-        "gas": gas,
-        "maxFeePerGas": fees.max_fee,
-        "maxPriorityFeePerGas": fees.priority_fee,
-        "value": call.value,
-        "data": call.data,
-    }
-    if call.to is not None:
-        fields["to"] = address_bytes(call.to)
-    signed = account.sign_transaction(fields)
-    return SignedTransaction(bytes(signed.raw_transaction), "0x" + bytes(signed.hash).hex(), nonce)

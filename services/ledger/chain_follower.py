@@ -1,15 +1,20 @@
-"""Reads what happened on the chain and journals it: deposits, withdrawals and claims, each once.
+"""Reads what happened on the chain and journals it: deposits, withdrawals and claims, each once; and what was redeemed.
 
 The newest block whose events are journaled is stored in the same transaction as the journals.  Only blocks with enough
-confirmations are read.  What it does not know: how to undo a journal.  A block that was read and is gone, deeper than
-the confirmations, stops it with an error for an operator, because money that was credited may have been spent.
+confirmations are read.  Where the chain has left a block that was read, it goes back to the newest one that stands:
+what was journaled of those that went is voided by journals of its own, and what the chain holds now is read again.
+Money that was spent by then leaves its payer with less than nothing: a debt, shown and never hidden.  What it does
+not know: which of two chains is the right one.  It goes by what the node shows, once that shows another block where
+one was; that there is none yet says that the node is behind, and nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import time
+from dataclasses import dataclass
 from operator import attrgetter
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -17,33 +22,57 @@ from services.kit import logs
 from services.kit.database import Database
 from services.kit.metrics import Metrics
 from services.ledger import journal, replay
-from services.ledger.chain import Chain, ChainUnavailable, Claimed, Deposit, NodeRefused, Withdrawal
+from services.ledger.chain import Chain, ChainError, Claimed, Deposit, Redeemed, Withdrawal
 from services.ledger.changes import Changes
-from services.ledger.journal import Event
-from services.ledger.replay import Contradiction
-from services.ledger.store import books, payers
+from services.ledger.journal import Event, Journal, Kind
+from services.ledger.pen import Pen
+from services.ledger.store import books, epochs, events, payers
 from services.ledger.store import chain as store
+from services.ledger.store.epochs import UNDONE
+from services.ledger.store.events import Told
 
 BLOCKS = 2_000  # at a time
+PLACES = 50  # looked at on one reading of the database
+AHEAD_SECONDS = 60
 
-ChainEvent = Deposit | Withdrawal | Claimed
+ChainEvent = Deposit | Withdrawal | Redeemed | Claimed
+Place = tuple[int, str]
 
 
-class Reorganised(RuntimeError):
-    """Blocks that were journaled are no longer part of the chain."""
+@dataclass(frozen=True)
+class Read:
+    """Blocks that were read, both ends included, and their events in order."""
+
+    first: int
+    last: int
+    last_hash: str
+    events: list[ChainEvent]
+
+
+@dataclass(frozen=True)
+class Left:
+    """The chain left what was journaled: the newest place that stands, None where nothing does."""
+
+    stands: Place | None
 
 
 class ChainFollower:
-    """Follows one set of contracts.  Run `run` for ever; `journaled` tells of news."""
+    """Follows one set of contracts, while this process has the pen.  Run `run` for ever; `journaled` tells of news."""
 
     def __init__(
-        self, database: Database, chain: Chain, metrics: Metrics, *, confirmations: int, poll_seconds: float
+        self, database: Database, chain: Chain, pen: Pen, metrics: Metrics, *, confirmations: int, poll_seconds: float
     ) -> None:
-        self._database, self._chain = database, chain
+        self._database, self._chain, self._pen = database, chain, pen
         self._confirmations, self._poll = confirmations, poll_seconds
         self._wanted, self.journaled = Changes(), Changes()
+        self._owed: dict[str, int] = {}
         self._log = logs.logger("ledger")
         self._behind = metrics.gauge("chain_behind_blocks", "Blocks with enough confirmations that were not read yet")
+        self._node_behind = metrics.gauge("node_behind_blocks", "Blocks that were read and that the node lacks now")
+        self._ahead = metrics.gauge("chain_ahead_seconds", "By how much the newest block's time is after this clock's")
+        self._left = metrics.counter("reorganisations_total", "Times that the chain left what was journaled")
+        self._voided = metrics.counter("voided_total", "Journals of the chain's that it took back")
+        self._debts = metrics.gauge("payer_debt_open", "Atomic units spent that the chain then took back")
 
     def wake(self) -> None:
         """Something is expected on the chain."""
@@ -51,82 +80,160 @@ class ChainFollower:
 
     async def run(self) -> None:
         """Follow, for ever."""
+        await self._tell_debts()
         while True:
             try:
                 while await self.step():
                     pass
-            except (ChainUnavailable, NodeRefused) as error:
+            except ChainError as error:
                 self._log.warning("the chain cannot be read", error=str(error))
             await self._wanted.next(self._poll)
 
     async def step(self) -> int:
-        """Read and journal some blocks; returns how many."""
+        """Read and journal some blocks, or take back what is gone; returns how many were read."""
         escrow = self._chain.contracts.escrow
         place = await self._database.read(lambda c: store.followed(c, escrow))
-        read = await asyncio.to_thread(self._read, place)
-        if read is None:
+        found = await self._look(place)
+        if found is None:
             return 0
-        first, last, last_hash, events = read
 
-        def write(connection: Connection) -> None:
+        def write(connection: Connection) -> int:
             books.lock(connection)
+            self._pen.check(connection)
             if store.followed(connection, escrow) != place:
-                raise Contradiction("another process follows the chain into the same database: stop one of them")
-            for event in events:
-                _journal(connection, event)
-            store.follow(connection, escrow, last, last_hash)
+                return 0  # this process's turn was over in between, and another's after it
+            return self._take_back(connection, found) if isinstance(found, Left) else _take(connection, escrow, found)
 
-        await self._database.write(write)
+        read = await self._database.write(write)
+        if isinstance(found, Left) or self._owed:
+            await self._tell_debts()
         self.journaled.tell()
-        return last - first + 1
+        return read
 
-    def _read(self, place: tuple[int, str] | None) -> tuple[int, int, str, list[ChainEvent]] | None:
-        """First block, last block and its hash, and the events in between in order; None when there is nothing new."""
-        if place is not None:
-            self._must_stand(place)
+    async def _look(self, place: Place | None) -> Read | Left | None:
+        """What there is to write, if anything."""
+        head = await asyncio.to_thread(self._chain.head)
+        self._ahead.set(max(0, head.timestamp - int(time.time())))
+        if place is not None and not await asyncio.to_thread(self._stands, place):
+            self._node_behind.set(max(0, place[0] - head.number))
+            return await self._fork(place, head.number)
+        self._node_behind.set(0)
+        return await asyncio.to_thread(self._read, place, head.number)
+
+    def _stands(self, place: Place) -> bool:
+        seen = self._chain.block(place[0])
+        return seen is not None and seen.hash == place[1]
+
+    async def _fork(self, place: Place, head: int) -> Left | None:
+        """Where the chain went another way; None while the node shows nothing else in any journaled block's place."""
+        up_to, left = head, place[0] <= head
+        while places := await self._database.read(lambda c, n=up_to: events.places(c, n, PLACES)):  # type: ignore[misc]
+            for known in places:
+                if await asyncio.to_thread(self._stands, known):
+                    return await self._sure(known) if left else None
+                left, up_to = True, known[0] - 1
+        return await self._sure(None) if left else None
+
+    async def _sure(self, stands: Place | None) -> Left:
+        """Before anything is taken back: it is the chain that it was, by its first block."""
+        await asyncio.to_thread(self._chain.check)
+        return Left(stands)
+
+    def _read(self, place: Place | None, head: int) -> Read | None:
+        """The next blocks and their events; None when there is nothing new, or when it changed while it was read."""
         first = place[0] + 1 if place else self._chain.contracts.block
-        newest = self._chain.head().number - self._confirmations
+        newest = head - self._confirmations
         self._behind.set(max(0, newest - first + 1))
         if newest < first:
             return None
         end = self._chain.block(min(newest, first + BLOCKS - 1))
         if end is None:
             return None
-        sources: tuple[Iterable[ChainEvent], ...] = (
-            self._chain.deposits(first, end.number),
-            self._chain.withdrawals(first, end.number),
-            self._chain.claims(first, end.number),
-        )
-        events = [event for source in sources for event in source]
-        # Seen again after the events: they are of the chain that still holds what was journaled, or nothing is.
-        if place is not None:
-            self._must_stand(place)
-        if self._chain.block(end.number) != end:
+        sources = (self._chain.deposits, self._chain.withdrawals, self._chain.redemptions, self._chain.claims)
+        found: list[ChainEvent] = [event for source in sources for event in source(first, end.number)]
+        # Looked at after the events: they are of the chain that holds what was journaled, or nothing is.
+        places = {(event.block_number, event.block_hash) for event in found} | {(end.number, end.hash)}
+        if not all(self._stands(seen) for seen in (places | {place} if place else places)):
             return None
-        return first, end.number, end.hash, sorted(events, key=attrgetter("block_number", "log_index"))
+        return Read(first, end.number, end.hash, sorted(found, key=attrgetter("block_number", "log_index")))
 
-    def _must_stand(self, place: tuple[int, str]) -> None:
-        """Raises `Reorganised` unless the newest journaled block is still part of the chain."""
-        number, digest = place
-        seen = self._chain.block(number)
-        if seen is None or seen.hash != digest:
-            raise Reorganised(
-                f"block {number} was journaled as {digest} and is now {seen.hash if seen else 'gone'}: compare the "
-                "deposits on chain with the journal, then restore the database from before that block"
+    def _take_back(self, connection: Connection, left: Left) -> int:
+        """Void what is gone, the newest first; returns 0: nothing was read."""
+        escrow = self._chain.contracts.escrow
+        stands = left.stands[0] if left.stands else -1
+        gone = events.after(connection, stands)
+        voided = sum(replay.take_back(connection, told.journal) for told in gone if told.journal)
+        events.forget_after(connection, stands)
+        for account in sorted({told.account for told in gone if told.withdrawing is not None}):
+            payers.lock(connection, account)
+            payers.set_withdrawing(connection, account, events.withdrawing(connection, account))
+        for account in sorted({told.account for told in gone if told.redeemed is not None}):
+            payers.lock(connection, account)
+            _set_redeemed(connection, account)
+        if left.stands:
+            store.follow(connection, escrow, *left.stands)
+        else:
+            events.forget_place(connection, escrow)
+        self._left.inc()
+        self._voided.inc(voided)
+        self._log.error("the chain took back what was journaled", after_block=stands, journals=voided)
+        return 0
+
+    async def _tell_debts(self) -> None:
+        """Who owes now, for everybody to see."""
+        owed = await self._database.read(events.debts)
+        self._debts.set(sum(owed.values()))
+        if owed and owed != self._owed:
+            self._log.error(
+                "payers spent what the chain took back; it is theirs to bring in again",
+                payers={who: str(amount) for who, amount in sorted(owed.items())[:10]},
             )
+        self._owed = owed
+
+
+def _take(connection: Connection, escrow: str, read: Read) -> int:
+    """Journal what was read; returns how many blocks that were."""
+    for event in read.events:
+        _journal(connection, event)
+    store.follow(connection, escrow, read.last, read.last_hash)
+    return read.last - read.first + 1
 
 
 def _journal(connection: Connection, event: ChainEvent) -> None:
     at = Event(event.block_hash, event.tx_hash, event.log_index)
     match event:
         case Deposit():
-            replay.tell(connection, journal.deposit(at, event.payer, event.amount))
+            _tell(connection, event, event.payer, journal.deposit(at, event.payer, event.amount))
         case Claimed():
-            replay.tell(connection, journal.claim(at, event.account, event.amount))
-        case Withdrawal(paid=False):
+            _tell(connection, event, event.account, journal.claim(at, event.account, event.amount))
+        case Redeemed():
+            events.keep(connection, _told(event, event.payer, redeemed=event.cumulative))
             payers.lock(connection, event.payer)
-            payers.set_withdrawing(connection, event.payer, event.amount)
+            payers.set_redeemed(connection, event.payer, events.redeemed(connection, event.payer))
+        case Withdrawal(paid=False):
+            events.keep(connection, _told(event, event.payer, withdrawing=event.amount))
+            payers.lock(connection, event.payer)
+            payers.set_withdrawing(connection, event.payer, events.withdrawing(connection, event.payer))
         case Withdrawal():
             payer = payers.lock(connection, event.payer)
-            replay.tell(connection, journal.withdrawal(at, event.payer, event.amount, max(0, payer.balance)))
-            payers.set_withdrawing(connection, event.payer, 0)
+            entry = journal.withdrawal(at, event.payer, event.amount, max(0, payer.balance))
+            _tell(connection, event, event.payer, entry, withdrawing=0)
+            payers.set_withdrawing(connection, event.payer, events.withdrawing(connection, event.payer))
+
+
+def _tell(connection: Connection, event: ChainEvent, account: str, entry: Journal, **more: int) -> None:
+    # How a withdrawal was covered is known from the first telling; told again, its payer may have another balance.
+    if entry.kind is not Kind.WITHDRAWAL or not replay.stands(connection, entry.key):
+        replay.tell(connection, entry)
+    events.keep(connection, _told(event, account, journal=entry.key, **more))
+
+
+def _told(event: ChainEvent, account: str, **more: Any) -> Told:
+    return Told(event.block_number, event.log_index, event.block_hash, account, **more)
+
+
+def _set_redeemed(connection: Connection, account: str) -> None:
+    """Redemptions went: they are made again, each on its own, if an epoch's root needs them."""
+    payers.set_redeemed(connection, account, events.redeemed(connection, account))
+    if line := payers.unredeemed_of(connection, account):
+        epochs.plan_again(connection, UNDONE, line)

@@ -10,26 +10,30 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import requests
+from eth_typing import BlockNumber
 from web3 import HTTPProvider, Web3
 from web3.exceptions import BadResponseFormat, BlockNotFound, ContractLogicError, TransactionNotFound, Web3RPCError
+from web3.middleware import AttributeDictMiddleware
 from web3.providers.rpc.utils import ExceptionRetryConfiguration
 from web3.types import BlockIdentifier, TxParams
 
 from openledger.abi import decode_error, decode_event, decode_result, encode_call, event_topic
 from openledger.claims import keccak
+from openledger.money import MAX_AMOUNT
 from services.ledger.chain import (
     GAS_MARGIN,
     Block,
     Call,
     CallReverted,
     ChainUnavailable,
-    Fees,
     NodeRefused,
     NonceTooLow,
+    Price,
     Receipt,
     TransactionRejected,
     WrongChain,
 )
+from services.ledger.signing import Fees, offer
 
 TIMEOUT_SECONDS = 20.0
 LOG_BLOCKS = 2_000  # a request: many nodes refuse longer ranges
@@ -42,10 +46,11 @@ T = TypeVar("T")
 class Node:
     """A node of one chain. Make it with `Node.connect`."""
 
-    def __init__(self, web3: Web3, chain_id: int, session: requests.Session) -> None:
+    def __init__(self, web3: Web3, chain_id: int, session: requests.Session, genesis: str = "") -> None:
         self.web3 = web3
         self.chain_id = chain_id
         self.session = session
+        self.genesis = genesis  # the first block's hash: tells two chains of the same id apart
 
     @classmethod
     def connect(cls, url: str, chain_id: int, timeout: float = TIMEOUT_SECONDS) -> Node:
@@ -54,28 +59,39 @@ class Node:
         # One session for all threads: web3 would open one a thread, and never close any.
         session, patience = requests.Session(), {"timeout": timeout}
         provider = HTTPProvider(url, patience, session, exception_retry_configuration=retries)
-        node = cls(Web3(provider), chain_id, session)
-        served = node._ask(lambda: node.web3.eth.chain_id)
-        if served != chain_id:
-            raise WrongChain(f"the node at {url} serves chain {served}, but {chain_id} is configured")
+        # Without web3's own look at the chain's id before each call, which doubles the requests: `check` does it.
+        node = cls(Web3(provider, middleware=[AttributeDictMiddleware]), chain_id, session)
+        node.check()
+        node.genesis = node._block(0).hash
         return node
+
+    def check(self) -> None:
+        served = self._ask(lambda: self.web3.eth.chain_id)
+        if served != self.chain_id:
+            raise WrongChain(f"the node serves chain {served}, but {self.chain_id} is configured")
+        if self.genesis and (first := self._block(0).hash) != self.genesis:
+            raise WrongChain(f"the node serves another chain {served} than before: its first block is {first}")
 
     def close(self) -> None:
         """Lets go of the connections."""
         self.session.close()
 
-    def genesis_hash(self) -> str:
-        """The first block's hash: tells two chains of the same id apart."""
-        return self._block(0).hash
-
-    def nonce(self, address: str, *, pending: bool = False) -> int:
+    def nonce(self, address: str, *, pending: bool = False, block: int | None = None) -> int:
         account = Web3.to_checksum_address(address)
-        return self._ask(lambda: self.web3.eth.get_transaction_count(account, "pending" if pending else "latest"))
+        at: BlockIdentifier = "pending" if pending else "latest"
+        if block is not None:
+            at = BlockNumber(block)
+        return self._ask(lambda: self.web3.eth.get_transaction_count(account, at))
+
+    def price(self) -> Price:
+        base = self._ask(lambda: self.web3.eth.get_block("latest").get("baseFeePerGas", 0))
+        return Price(int(base), int(self._ask(lambda: self.web3.eth.max_priority_fee)))
 
     def fees(self) -> Fees:
-        base = self._ask(lambda: self.web3.eth.get_block("latest").get("baseFeePerGas", 0))
-        tip = self._ask(lambda: self.web3.eth.max_priority_fee)
-        return Fees(max_fee=2 * int(base) + int(tip), priority_fee=int(tip))
+        """An offer that holds through several full blocks, whatever it costs."""
+        found = offer(self.price(), MAX_AMOUNT)
+        assert found is not None
+        return found
 
     def estimate(self, sender: str, call: Call) -> int:
         exact = self._on_next_block(lambda at: self.web3.eth.estimate_gas(_params(sender, call), at))
@@ -101,20 +117,9 @@ class Node:
 
     def receipt(self, tx_hash: str) -> Receipt | None:
         try:
-            found: Any = self._ask(lambda: self.web3.eth.get_transaction_receipt(_bytes(tx_hash)))
+            return self._ask(lambda: _receipt(self.web3.eth.get_transaction_receipt(_bytes(tx_hash))))
         except TransactionNotFound:
             return None
-        if found["blockNumber"] is None:
-            return None  # some nodes answer for a transaction that still waits
-        made = found["contractAddress"]
-        return Receipt(
-            tx_hash=tx_hash,
-            block_number=found["blockNumber"],
-            block_hash=_hex(found["blockHash"]),
-            succeeded=found["status"] == 1,
-            gas_used=found["gasUsed"],
-            contract=str(made).lower() if made else None,
-        )
 
     def head(self) -> Block:
         return self._block("latest")
@@ -159,8 +164,7 @@ class Node:
         return self._ask(lambda: self.web3.eth.get_logs(query))
 
     def _block(self, at: Any) -> Block:
-        found: Any = self._ask(lambda: self.web3.eth.get_block(at))
-        return Block(found["number"], _hex(found["hash"]), _hex(found["parentHash"]), found["timestamp"])
+        return self._ask(lambda: _header(self.web3.eth.get_block(at)))
 
     def _on_next_block(self, question: Callable[[BlockIdentifier], T]) -> T:
         """Asks about the block to come, whose time is now; the newest block of a quiet chain may be hours old.
@@ -184,6 +188,26 @@ class Node:
             raise NodeRefused(_words(error)) from error
         except (requests.RequestException, BadResponseFormat, ConnectionError, TimeoutError) as error:
             raise ChainUnavailable(f"the node does not answer: {type(error).__name__}: {error}") from error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ChainUnavailable(f"the node's answer cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _header(found: Any) -> Block:
+    return Block(found["number"], _hex(found["hash"]), _hex(found["parentHash"]), found["timestamp"])
+
+
+def _receipt(found: Any) -> Receipt | None:
+    if found["blockNumber"] is None:
+        return None  # some nodes answer for a transaction that still waits
+    made = found["contractAddress"]
+    return Receipt(
+        tx_hash=_hex(found["transactionHash"]),
+        block_number=found["blockNumber"],
+        block_hash=_hex(found["blockHash"]),
+        succeeded=found["status"] == 1,
+        gas_used=found["gasUsed"],
+        contract=str(made).lower() if made else None,
+    )
 
 
 def _value(contract: str, function: str, result: bytes) -> Any:

@@ -22,6 +22,8 @@ from services.ledger.chain import (
     Deposit,
     Epoch,
     NodeRefused,
+    Redeemed,
+    Strike,
     Withdrawal,
 )
 from services.ledger.chain_node import TIMEOUT_SECONDS, Node
@@ -50,7 +52,7 @@ class RpcChain(Node):
     """A node, and the contracts read through it: implements `services.ledger.chain.Chain`."""
 
     def __init__(self, node: Node, contracts: Contracts) -> None:
-        super().__init__(node.web3, node.chain_id, node.session)
+        super().__init__(node.web3, node.chain_id, node.session, node.genesis)
         self.contracts = contracts
 
     def deposits(self, from_block: int, to_block: int | None = None) -> Iterator[Deposit]:
@@ -66,11 +68,22 @@ class RpcChain(Node):
         ]
         yield from sorted(found, key=lambda event: (event.block_number, event.log_index))
 
+    def redemptions(self, from_block: int, to_block: int | None = None) -> Iterator[Redeemed]:
+        for log in self._escrow_logs("Redeemed", from_block, to_block):
+            fields = log["fields"]
+            yield Redeemed(fields["payer"], fields["amount"], fields["cumulativeSpent"], *_place(log))
+
     def claims(self, from_block: int, to_block: int | None = None) -> Iterator[Claimed]:
         at = self.contracts.distributor
         for log in self.logs("RewardsDistributor", at, "Claimed", from_block, self._last(to_block)):
             fields = log["fields"]
             yield Claimed(fields["account"], fields["epoch"], fields["amount"], fields["cumulative"], *_place(log))
+
+    def strikes(self, from_block: int, to_block: int | None = None) -> Iterator[Strike]:
+        at = self.contracts.distributor
+        for log in self.logs("RewardsDistributor", at, "RootsStruck", from_block, self._last(to_block)):
+            first, last = log["fields"].values()
+            yield Strike(first, last, log["blockNumber"])
 
     def accepts_signature(self, contract: str, digest: bytes, signature: bytes) -> bool:
         try:

@@ -62,7 +62,7 @@ class Closing:
             return known, None
         books.lock(connection)
         locked = time.monotonic()
-        number, attempt = _next(epochs.newest(connection))
+        number, attempt = _next(epochs.newest(connection), epochs.oldest(connection, State.SEALED, State.PROPOSED))
         operation = operation_name("epoch", f"{number}.{attempt}")
         netted = netting.net(connection, number, attempt)
         sealed, receipts = self._seal(connection)
@@ -113,14 +113,15 @@ class Closing:
             epochs.plan_redemption(connection, batch, lines[start : start + self._batch])
 
 
-def _next(last: Epoch | None) -> tuple[int, int]:
+def _next(last: Epoch | None, open_: Epoch | None) -> tuple[int, int]:
     """Number and attempt of the epoch to seal.  A vetoed one is sealed again: on chain its number is free."""
-    if last is None:
-        return 1, 1
-    if last.state in (State.SEALED, State.PROPOSED):
+    if open_ is not None:
         raise precondition(
             "EPOCH_IN_PROGRESS",
-            f"epochs/{last.number} is {last.state}, not active yet: wait for {last.operation}, then close the next one",
-            operation=last.operation,
+            f"epochs/{open_.number} is {open_.state}, not active yet: wait for {open_.operation}, then close the next "
+            "one",
+            operation=open_.operation,
         )
+    if last is None:
+        return 1, 1
     return (last.number, last.attempt + 1) if last.state is State.VETOED else (last.number + 1, 1)

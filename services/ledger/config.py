@@ -13,6 +13,7 @@ from openledger.split import Rule
 from services.kit.config import ServiceConfig
 from services.ledger.lease import Times
 from services.ledger.registries import BASIS_POINTS, MIN_CONTRIBUTORS_BPS
+from services.ledger.signing import Patience
 
 DEVELOPMENT_CHAINS = frozenset({1337, 31337})
 
@@ -42,6 +43,12 @@ class LedgerConfig(ServiceConfig):
     confirmations: int = Field(0, ge=0, le=1000, description="blocks on top before an event or transaction counts")
     poll_seconds: float = Field(0.5, gt=0, description="how often the chain is looked at")
     relay_wait_seconds: float = Field(30, gt=0, description="how long a relayed call waits to be mined and credited")
+
+    pen_seconds: float = Field(
+        15, gt=0, description="how long a process that falls silent keeps others from sending in its stead"
+    )
+    max_fee_gwei: int = Field(500, ge=1, le=10**9, description="the most that is ever offered for a unit of gas")
+    stuck_seconds: float = Field(60, ge=0, description="after which a transaction that is not mined offers more")
 
     operator_key_file: Path | None = Field(None, description="the sender's private key; None: made in data_dir")
     contracts_file: Path | None = Field(None, description="where the contracts are; None: contracts.json in data_dir")
@@ -99,6 +106,11 @@ class LedgerConfig(ServiceConfig):
     def may_deploy(self) -> bool:
         """Whether contracts may be created by this process: a real chain's are deployed by people, on purpose."""
         return self.deploy_contracts and self.chain_id in DEVELOPMENT_CHAINS
+
+    @property
+    def patience(self) -> Patience:
+        """With transactions that do not get mined."""
+        return Patience(max_fee=self.max_fee_gwei * 10**9, seconds=self.stuck_seconds)
 
     @property
     def told_rpc_url(self) -> str:

@@ -18,8 +18,9 @@ from eth_account.signers.local import LocalAccount
 
 from openledger.abi import artifact, encode_creation
 from openledger.claims import address_bytes, keccak
-from services.ledger.chain import Call, ChainError, ChainUnavailable, Contracts, NonceTooLow, Receipt, WrongChain, sign
+from services.ledger.chain import Call, ChainError, ChainUnavailable, Contracts, NonceTooLow, Receipt, WrongChain
 from services.ledger.chain_node import Node
+from services.ledger.signing import sign
 
 FILE_VERSION = 1
 CONFIRMATION_SECONDS = 180.0
@@ -188,7 +189,7 @@ class _Record:
         wanted: dict[str, Any] = {
             "version": FILE_VERSION,
             "chain_id": node.chain_id,
-            "genesis": node.genesis_hash(),
+            "genesis": node.genesis,
             "terms": {k: str(v).lower() for k, v in asdict(terms).items()},
         }
         if not path.exists():

@@ -19,9 +19,10 @@ from services.kit import logs
 from services.kit.database import Database
 from services.kit.errors import Fault
 from services.kit.operations import Operations, operation_name
-from services.ledger.chain import Call, ChainUnavailable, NodeRefused
+from services.ledger.chain import Call, ChainError
 from services.ledger.chain_writer import ChainWriter
 from services.ledger.changes import Changes
+from services.ledger.pen import Pen
 from services.ledger.store.chain import State, Transaction
 
 
@@ -85,12 +86,19 @@ class Kind(Protocol[E]):
 
 
 class Errands(Generic[E]):
-    """Takes errands of one kind and sees them onto the chain.  Run `run` for ever."""
+    """Takes errands of one kind, and sees them onto the chain while this process has the pen.  Run `run` for ever."""
 
     def __init__(
-        self, database: Database, writer: ChainWriter, operations: Operations, kind: Kind[E], *, poll_seconds: float
+        self,
+        database: Database,
+        writer: ChainWriter,
+        pen: Pen,
+        operations: Operations,
+        kind: Kind[E],
+        *,
+        poll_seconds: float,
     ) -> None:
-        self._database, self._writer, self._operations = database, writer, operations
+        self._database, self._writer, self._pen, self._operations = database, writer, pen, operations
         self._kind, self._poll = kind, poll_seconds
         self._wanted = Changes()
         self._log = logs.logger("ledger")
@@ -111,8 +119,8 @@ class Errands(Generic[E]):
         while True:
             try:
                 await self.step()
-            except (ChainUnavailable, NodeRefused) as error:
-                self._log.warning("the chain does not answer", error=str(error))
+            except ChainError as error:
+                self._log.warning("the chain cannot be used", error=str(error))
             await self._wanted.next(self._poll)
 
     async def step(self) -> None:
@@ -131,6 +139,7 @@ class Errands(Generic[E]):
         result = await asyncio.to_thread(self._kind.result, errand, sent)
 
         def write(connection: Connection) -> None:
+            self._pen.check(connection)
             if result is not None:
                 self._kind.end(connection, errand)
                 self._operations.finish(connection, errand.operation, result)

@@ -33,6 +33,11 @@ def tell(connection: Connection, entry: Journal) -> bool:
     return known is None
 
 
+def stands(connection: Connection, key: str) -> bool:
+    """Whether the event of that key stands in the books."""
+    return _newest(connection, key)[1] is not None
+
+
 def take_back(connection: Connection, key: str) -> bool:
     """Void the event of that key if it stands; says whether it did.  Call `books.lock` first."""
     found = books.entry(connection, _newest(connection, key)[0])

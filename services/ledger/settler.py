@@ -1,19 +1,18 @@
 """Takes sealed epochs through the chain: redeem what was spent, propose the root, wait out the challenge, active.
 
-Every step is a transaction under a key, or a look at the chain, so that it goes on wherever it was broken off.  What it
-does not know: which receipts an epoch holds (`closing`, `bundle`) and how transactions get mined (`chain_writer`).
+Every step is a transaction under a key, or a look at the chain, so that it goes on wherever it was broken off, and goes
+back where the chain did: an epoch whose root's transaction is no longer final is sealed, and no more.  What it does not
+know: which receipts an epoch holds (`closing`, `bundle`) and how transactions get mined (`chain_writer`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from openledger import canonical
-from openledger.spending import SpendingAuthorisation
 from services.kit import logs
 from services.kit.database import Database
 from services.kit.errors import Fault, precondition
@@ -21,40 +20,43 @@ from services.kit.metrics import Metrics
 from services.kit.operations import Operations
 from services.ledger import calls, wire
 from services.ledger.bundle import Bundles
-from services.ledger.calls import Redemption
-from services.ledger.chain import Chain, ChainUnavailable, NodeRefused
+from services.ledger.chain import Chain, ChainError
 from services.ledger.chain_writer import ChainWriter
 from services.ledger.changes import Changes
-from services.ledger.store import books, epochs, payers
+from services.ledger.pen import Pen
+from services.ledger.redeem import Redeemer, late_batch
 from services.ledger.store import chain as sent_store
+from services.ledger.store import epochs
 from services.ledger.store.chain import State as Sent
 from services.ledger.store.chain import Transaction
-from services.ledger.store.epochs import Epoch, State
-from services.ledger.store.payers import Unredeemed
+from services.ledger.store.epochs import UNDONE, Epoch, State
 
 T = TypeVar("T")
 
 
 class Settler:
-    """Drives one epoch at a time.  Run `run` for ever; `wake` after an epoch was sealed."""
+    """Drives one epoch at a time, while this process has the pen.  Run `run` for ever; `wake` after a sealing."""
 
     def __init__(
         self,
         database: Database,
         chain: Chain,
         writer: ChainWriter,
+        pen: Pen,
         operations: Operations,
         bundles: Bundles,
         metrics: Metrics,
         *,
+        confirmations: int,
         poll_seconds: float,
     ) -> None:
-        self._database, self._chain, self._writer = database, chain, writer
-        self._operations, self._bundles, self._poll = operations, bundles, poll_seconds
+        self._database, self._chain, self._writer, self._pen = database, chain, writer, pen
+        self._operations, self._bundles = operations, bundles
+        self._confirmations, self._poll = confirmations, poll_seconds
+        self._redeemer = Redeemer(database, chain, writer, pen, metrics, poll_seconds=poll_seconds)
         self._wanted = Changes()
         self._said = ""
         self._log = logs.logger("ledger")
-        self._unredeemable = metrics.counter("unredeemable_total", "Payers whose spending the escrow would not give")
         self._underfunded = metrics.gauge(
             "underfunded_open", "Atomic units that a sealed root has too little behind it"
         )
@@ -69,93 +71,68 @@ class Settler:
             try:
                 while await self.step():
                     pass
-            except (ChainUnavailable, NodeRefused) as error:
-                self._log.warning("the chain does not answer", error=str(error))
+            except ChainError as error:
+                self._log.warning("the chain cannot be used", error=str(error))
             await self._wanted.next(self._poll)
 
     async def step(self) -> bool:
         """Move on what can move; says whether to look again at once."""
-        # Who takes money out of escrow pays first for what was spent: the withdrawal's delay is there for this.
-        await self._redeem_alone(await self._database.read(payers.leaving))
+        if await self._go_back():
+            return True
+        await self._redeemer.leaving()
         epoch = await self._database.read(lambda c: epochs.oldest(c, State.SEALED, State.PROPOSED))
         if epoch is None:
             return False
         if epoch.state is State.SEALED:
-            return await self._redeem(epoch) and await self._propose(epoch)
+            return await self._redeemer.planned(epoch) and await self._propose(epoch)
         return await self._activate(epoch)
 
-    async def _redeem(self, epoch: Epoch) -> bool:
-        for batch in await self._database.read(lambda c: epochs.batches(c, f"epoch/{epoch.key}/")):
-            if not await self._batch(epoch, batch):
-                return False
-        return True
-
-    async def _redeem_alone(self, lines: Sequence[Unredeemed]) -> None:
-        """Each in a transaction of its own, tried once for what was signed: another signature is another try."""
-        for line in lines:
-            signed = canonical.sha256(line.signature)[:16]
-            transaction = await self._sent(f"redeem:alone/{line.payer}/{line.spent}/{signed}", [line])
-            if transaction is not None and transaction.state is Sent.FINAL:
-                await self._database.write(lambda c, line=line: _redeemed(c, [line]))  # type: ignore[misc]
-
-    async def _batch(self, epoch: Epoch, batch: str) -> bool:
-        """Redeem a batch's lines; says whether all that can be done was done."""
-        lines = await self._database.read(lambda c: epochs.redemptions(c, batch))
-        whole = await self._sent(f"redeem:{batch}", lines)
-        if whole is None:
+    async def _go_back(self) -> bool:
+        """Whether the chain took the newest root back, which then is on its way again."""
+        newest = await self._database.read(lambda c: epochs.newest(c, State.PROPOSED, State.ACTIVE))
+        sent = await self._transaction(newest) if newest else None
+        if newest is None or sent is None or sent.state is Sent.FINAL:
             return False
-        if whole.state is Sent.FINAL:
-            await self._database.write(lambda c: _finish(c, epoch, batch, lines, []))
-            return True
-        # All or nothing: one line that cannot be redeemed must not keep the others.
-        good, bad = [], []
-        for line in lines:
-            alone = await self._sent(f"redeem:{batch}/{line.payer}", [line])
-            if alone is None:
-                return False
-            if alone.state is Sent.FINAL:
-                good.append(line)
-            else:
-                bad.append(line)
-                self._unredeemable.inc()
-                self._log.error("spending cannot be redeemed", payer=line.payer, spent=line.spent, error=alone.error)
-        await self._database.write(lambda c: _finish(c, epoch, batch, good, bad))
+        if sent.state is Sent.FAILED and await self._is_there(newest):
+            return False  # sent by an earlier life of the database
+        await self._advance(newest, State.SEALED, activate_time=0)
+        self._log.error("the chain took a root back", epoch=newest.key)
         return True
-
-    async def _sent(self, key: str, lines: Sequence[Unredeemed]) -> Transaction | None:
-        """The ended transaction that redeems those lines, or None while it is on its way."""
-        call = calls.redeem(self._chain.contracts, [_redemption(line) for line in lines])
-        transaction = await self._writer.plan(key, call)
-        if not transaction.over:
-            return await self._writer.wait(key, self._poll)
-        return transaction
 
     async def _propose(self, epoch: Epoch) -> bool:
+        sent = await self._transaction(epoch)
+        if (sent is None or sent.state is Sent.FAILED) and not await self._is_there(epoch):
+            if not await self._funded(epoch):
+                return False
+            await self._writer.plan(_key(epoch), await self._proposal(epoch), again=True)
+        if sent is not None or not await self._is_there(epoch):
+            sent = await self._writer.wait(_key(epoch), self._poll)
+            if sent is None:
+                return False
+            if sent.state is Sent.FAILED and not await self._is_there(epoch):
+                self._trouble(f"the root of epochs/{epoch.number} was not taken: {sent.error}")
+                return False
         found = await self._ask(lambda: self._chain.epoch(epoch.number))
-        key = f"root:{epoch.key}"
         if found is None or found.root.hex() != epoch.root:
-            missing = epoch.total - await self._ask(self._chain.funded)
-            self._underfunded.set(max(0, missing))
-            if missing > 0:
-                self._trouble(
-                    f"the distributor has {missing} too little for the root of epochs/{epoch.number}: payers whose "
-                    "spending the escrow did not give must sign a new authorisation, or somebody brings in the rest by "
-                    "RewardsDistributor.fund"
-                )
-                await self._redeem_alone(await self._database.read(lambda c: _late(c, epoch)))
-                return False
-            await self._writer.plan(key, await self._proposal(epoch), again=True)
-            ended = await self._writer.wait(key, self._poll)
-            if ended is None:
-                return False
-            if ended.state is Sent.FAILED:
-                self._trouble(f"the root of epochs/{epoch.number} was not taken: {ended.error}")
-                return False
-            found = await self._ask(lambda: self._chain.epoch(epoch.number))
-        if found is None or found.root.hex() != epoch.root:
-            return await self._vetoed(epoch)
-        await self._advance(epoch, State.PROPOSED, key, activate_time=found.active_at)
+            return await self._missing(epoch)
+        await self._advance(epoch, State.PROPOSED, activate_time=found.active_at)
         return True
+
+    async def _funded(self, epoch: Epoch) -> bool:
+        """Whether the distributor has what the root promises; what can be done about it is done."""
+        if await self._redeemer.under_way():
+            return False
+        missing = epoch.total - await self._ask(self._chain.funded)
+        self._underfunded.set(max(0, missing))
+        if missing <= 0:
+            return True
+        self._trouble(
+            f"the distributor has {missing} too little for the root of epochs/{epoch.number}: payers whose "
+            "spending the escrow did not give must sign a new authorisation, or bring in what the chain took back of "
+            "their deposits, or somebody brings in the rest by RewardsDistributor.fund"
+        )
+        await self._redeemer.late(epoch)
+        return False
 
     async def _proposal(self, epoch: Epoch) -> Any:
         """The root with its bundle published before it is named on chain."""
@@ -167,18 +144,43 @@ class Settler:
     async def _activate(self, epoch: Epoch) -> bool:
         found = await self._ask(lambda: self._chain.epoch(epoch.number))
         if found is None or found.root.hex() != epoch.root:
-            return await self._vetoed(epoch)
+            return await self._missing(epoch)
         if await self._ask(self._chain.active_epoch) < epoch.number:
             return False
-        await self._advance(epoch, State.ACTIVE, f"root:{epoch.key}", activate_time=found.active_at)
+        await self._advance(epoch, State.ACTIVE, activate_time=found.active_at)
         return True
 
-    async def _advance(self, epoch: Epoch, state: State, key: str, **values: int) -> None:
+    async def _missing(self, epoch: Epoch) -> bool:
+        """The root's transaction is final and the node shows no such root: it was struck out, if the chain says so."""
+        sent, at = await self._transaction(epoch), self._chain.contracts
+        head = await self._ask(self._chain.head)
+        since, deep = sent.block if sent else at.block, head.number - self._confirmations
+        strikes = await self._ask(lambda: list(self._chain.strikes(since, deep))) if since <= deep else []
+        if any(strike.first <= epoch.number <= strike.last for strike in strikes):
+            return await self._vetoed(epoch)
+        self._trouble(
+            f"the node shows neither the root of epochs/{epoch.number}, whose transaction is final, nor that it was "
+            "struck out for good: it is behind, or the strike is new, or it contradicts itself"
+        )
+        return False
+
+    async def _transaction(self, epoch: Epoch) -> Transaction | None:
+        return await self._database.read(lambda c: sent_store.get(c, _key(epoch)))
+
+    async def _is_there(self, epoch: Epoch) -> bool:
+        """Whether the chain holds the root now."""
+        found = await self._ask(lambda: self._chain.epoch(epoch.number))
+        return found is not None and found.root.hex() == epoch.root
+
+    async def _advance(self, epoch: Epoch, state: State, **values: int) -> None:
         def write(connection: Connection) -> None:
-            sent = sent_store.get(connection, key)
+            self._pen.check(connection)
+            sent = sent_store.get(connection, _key(epoch))
             now = epochs.advance(connection, epoch, state, transaction=sent.hash if sent else "", **values)
-            epochs.drop_batch(connection, _late_batch(epoch))
             self._operations.report(connection, epoch.operation, wire.epoch(now))
+            if state is not State.SEALED:
+                for batch in (late_batch(epoch), UNDONE):
+                    epochs.drop_batch(connection, batch)
             if state is State.ACTIVE:
                 self._operations.finish(connection, epoch.operation, wire.epoch(now))
 
@@ -195,6 +197,7 @@ class Settler:
         )
 
         def write(connection: Connection) -> None:
+            self._pen.check(connection)
             epochs.advance(connection, epoch, State.VETOED)
             epochs.reopen(connection, epoch.number)
             self._operations.fail(connection, epoch.operation, fault)
@@ -213,33 +216,6 @@ class Settler:
         return await asyncio.to_thread(question)
 
 
-def _redemption(line: Unredeemed) -> Redemption:
-    return Redemption(SpendingAuthorisation(line.payer, line.cap, line.deadline), line.spent, line.signature)
-
-
-def _finish(
-    connection: Connection, epoch: Epoch, batch: str, good: Sequence[Unredeemed], bad: Sequence[Unredeemed]
-) -> None:
-    """A batch has run its course; what could not be redeemed is remembered for `_late`."""
-    _redeemed(connection, good)
-    epochs.drop_batch(connection, batch)
-    if bad:
-        epochs.plan_redemption(connection, _late_batch(epoch), bad)
-
-
-def _late(connection: Connection, epoch: Epoch) -> list[Unredeemed]:
-    """What the epoch's payers still owe of those who could not be redeemed, as they have signed it by now."""
-    wanted = {line.payer for line in epochs.redemptions(connection, _late_batch(epoch))}
-    return [line for line in payers.unredeemed(connection) if line.payer in wanted]
-
-
-def _late_batch(epoch: Epoch) -> str:
-    return f"late/{epoch.key}"
-
-
-def _redeemed(connection: Connection, lines: Sequence[Unredeemed]) -> None:
-    # Whoever locks several payers locks the books first: so nobody waits for somebody who waits for them.
-    books.lock(connection)
-    for line in lines:
-        payers.lock(connection, line.payer)
-        payers.set_redeemed(connection, line.payer, line.spent)
+def _key(epoch: Epoch) -> str:
+    """Of the transaction that proposes this sealing's root."""
+    return f"root:{epoch.key}"

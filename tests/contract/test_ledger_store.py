@@ -17,18 +17,22 @@ import services.ledger
 from openledger.client import Wallet
 from services.kit.database import Database
 from services.ledger import journal, spend
-from services.ledger.chain import Call, SignedTransaction
+from services.ledger.chain import Call
 from services.ledger.journal import Event, Journal, Kind, Unbalanced
 from services.ledger.lease import Times
 from services.ledger.registries import Split
-from services.ledger.store import books, challenges, epochs, payers, registrations, settlements
+from services.ledger.signing import SignedTransaction
+from services.ledger.store import books, challenges, epochs, payers, registrations, sender, settlements
 from services.ledger.store import chain as transactions
 from services.ledger.store.books import Payout, Refused
 from services.ledger.store.epochs import Anchoring, Epoch, State
 from services.ledger.store.payers import Unredeemed
 from services.ledger.store.registrations import Registration
+from services.ledger.store.sender import LostPen
 from services.ledger.store.tables import METADATA
+from tests import postgres
 from tests.ledger_world import a_receipt
+from tests.needs import needs
 
 A, B = "0x" + "a" * 40, "0x" + "b" * 40
 BIG = 2**120
@@ -140,7 +144,7 @@ async def test_leases_of_many_at_once_never_promise_more_than_there_is(database,
     assert sum(lease.held for lease in database.read_now(lambda c: payers.open_leases(c, A, 1000.0))) == 90
 
 
-def test_payers_are_redeemed_once_and_never_backwards(database):
+def test_what_payers_spent_is_unredeemed_until_the_chain_has_it_all(database):
     def spent(c, amount, redeemed):
         payers.lock(c, A)
         payers.set_spent(c, A, amount)
@@ -153,8 +157,10 @@ def test_payers_are_redeemed_once_and_never_backwards(database):
     database.write_now(lambda c: payers.set_withdrawing(c, A, 1))
     assert [line.payer for line in database.read_now(payers.leaving)] == [A]
     database.write_now(lambda c: payers.set_redeemed(c, A, BIG))
-    database.write_now(lambda c: payers.set_redeemed(c, A, 5))
     assert database.read_now(payers.unredeemed) == database.read_now(payers.leaving) == []
+    assert database.read_now(lambda c: payers.unredeemed_of(c, A)) is None
+    database.write_now(lambda c: payers.set_redeemed(c, A, 5))  # the chain took a redemption back
+    assert database.read_now(lambda c: payers.unredeemed_of(c, A)).spent == BIG
 
 
 def test_a_lease_is_kept_as_it_is(database):
@@ -255,7 +261,8 @@ def test_a_transaction_is_planned_once_and_again_only_after_it_failed(database):
     plan = transactions.plan
     first = database.write_now(lambda c: plan(c, "k", CALL))
     assert database.write_now(lambda c: plan(c, "k", Call(CALL.to, b"other"))) == first
-    database.write_now(lambda c: transactions.ended(c, "k", error="no"))
+    assert database.write_now(lambda c: transactions.ended(c, first, error="no"))
+    assert not database.write_now(lambda c: transactions.ended(c, first, error=""))  # it has ended: `first` is old
     assert database.write_now(lambda c: plan(c, "k", CALL)).error == "no"
     assert database.write_now(lambda c: plan(c, "k", CALL, again=True)) == first
     second = database.write_now(lambda c: plan(c, "l", CALL))
@@ -263,16 +270,48 @@ def test_a_transaction_is_planned_once_and_again_only_after_it_failed(database):
 
 
 def test_nonces_are_taken_by_the_newest_sender_alone(database):
-    old = database.write_now(lambda c: transactions.take_pen(c, A))
-    assert [database.write_now(lambda c: transactions.take_nonce(c, A, old, 4)) for _ in range(2)] == [4, 5]
-    new = database.write_now(lambda c: transactions.take_pen(c, A))
-    with pytest.raises(transactions.LostPen):
-        database.write_now(lambda c: transactions.take_nonce(c, A, old, 0))
-    assert database.write_now(lambda c: transactions.take_nonce(c, A, new, 0)) == 6
+    old = database.write_now(lambda c: sender.take_pen(c, A, "one", 60))
+    assert [database.write_now(lambda c: sender.take_nonce(c, A, old, 4)) for _ in range(2)] == [4, 5]
+    new = database.write_now(lambda c: sender.take_pen(c, A, "one", 60))
+    for act in (
+        lambda c: sender.take_nonce(c, A, old, 0),
+        lambda c: sender.check_pen(c, A, old),
+        lambda c: sender.keep_pen(c, A, old, 60),
+    ):
+        with pytest.raises(LostPen):
+            database.write_now(act)
+    assert database.write_now(lambda c: sender.take_nonce(c, A, new, 0)) == 6
+
+
+def test_the_pen_is_lent_for_a_time_and_given_back(database):
+    def take(holder, seconds=60.0):
+        return database.write_now(lambda c: sender.take_pen(c, A, holder, seconds))
+
+    first = take("one")
+    assert take("two") is None
+    database.write_now(lambda c: sender.drop_pen(c, A, first + 1))  # not its turn
+    assert take("two") is None
+    database.write_now(lambda c: sender.drop_pen(c, A, first))
+    assert take("two", 0.2) == first + 1
+    assert take("one") is None
+    time.sleep(0.25)
+    database.write_now(lambda c: sender.check_pen(c, A, first + 1))  # over, and nobody took it: no harm
+    assert take("one") == first + 2
+
+
+@needs("postgresql")
+def test_the_pen_goes_by_the_databases_clock_and_not_by_a_process(postgres_cluster, monkeypatch):
+    with postgres.fresh_database(postgres_cluster) as url:
+        database = Database(url)
+        database.migrate(Path(services.ledger.__file__).parent / "migrations")
+        assert database.write_now(lambda c: sender.take_pen(c, A, "one", 60))
+        monkeypatch.setattr(time, "time", lambda: 4e9)  # a process whose clock is years ahead
+        assert database.write_now(lambda c: sender.take_pen(c, A, "two", 60)) is None
+        database.close()
 
 
 async def test_transactions_that_are_planned_at_once_are_all_planned(database):
-    database.write_now(lambda c: transactions.take_pen(c, A))
+    database.write_now(lambda c: sender.take_pen(c, A, "one", 60))
 
     def plan(connection, key):
         planned = transactions.plan(connection, key, CALL)
@@ -286,11 +325,32 @@ async def test_transactions_that_are_planned_at_once_are_all_planned(database):
 
 
 def test_two_transactions_of_one_nonce_cannot_be(database):
-    for key in ("k", "l"):
-        database.write_now(lambda c, k=key: transactions.plan(c, k, CALL))
-    database.write_now(lambda c: transactions.signed(c, "k", A, SignedTransaction(b"r", "0x1", 3)))
+    k, one = (database.write_now(lambda c, k=key: transactions.plan(c, k, CALL)) for key in ("k", "l"))
+    database.write_now(lambda c: transactions.signed(c, k, A, SignedTransaction(b"r", "0x1", 3)))
     with pytest.raises(IntegrityError):
-        database.write_now(lambda c: transactions.signed(c, "l", A, SignedTransaction(b"s", "0x2", 3)))
+        database.write_now(lambda c: transactions.signed(c, one, A, SignedTransaction(b"s", "0x2", 3)))
+
+
+def test_every_attempt_of_a_nonce_is_kept_until_it_can_never_be_mined(database):
+    def now():
+        return database.read_now(lambda c: transactions.get(c, "k"))
+
+    def attempts():
+        return database.read_now(lambda c: [a.hash for a in transactions.attempts(c, A, 3)])
+
+    database.write_now(lambda c: transactions.plan(c, "k", CALL))
+    for name in ("0x1", "0x2"):
+        database.write_now(lambda c, n=name: transactions.signed(c, now(), A, SignedTransaction(n.encode(), n, 3)))
+    assert attempts() == ["0x2", "0x1"]
+    old = transactions.Attempt("0x1", b"0x1")
+    database.write_now(lambda c: transactions.mined(c, now(), old, 7, "0xb", ""))
+    assert (now().hash, now().raw, now().block) == ("0x1", b"0x1", 7)
+    database.write_now(lambda c: transactions.ended(c, now(), error=""))
+    assert database.read_now(transactions.newest_ended).key == "k"
+    assert database.write_now(lambda c: transactions.unmined(c, now()))
+    assert (now().state, now().block, attempts()) == (transactions.State.SIGNED, 0, ["0x2", "0x1"])
+    database.write_now(lambda c: transactions.unsigned(c, now()))
+    assert (now().state, now().nonce, attempts()) == (transactions.State.PLANNED, None, [])
 
 
 async def test_a_challenge_is_taken_once_however_many_try(database, database_url):

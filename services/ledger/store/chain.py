@@ -1,4 +1,7 @@
-"""Transactions on their way to the chain, the sender's nonce, and how far the chain was read."""
+"""Transactions on their way to the chain with every attempt at them, and how far the chain was read.
+
+What moves a transaction on says from where: nothing happens when it is somewhere else by now.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,12 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
-from services.ledger.chain import Call, SignedTransaction
-from services.ledger.store.tables import FOLLOWED, SENDER, TRANSACTION, insert_new
+from services.ledger.chain import Call
+from services.ledger.signing import SignedTransaction
+from services.ledger.store import sender as sender_store
+from services.ledger.store.tables import ATTEMPT, FOLLOWED, TRANSACTION, insert_new
 
 
 class State(StrEnum):
@@ -24,6 +29,15 @@ class State(StrEnum):
 
 
 _UNFINISHED = tuple(map(str, (State.PLANNED, State.SIGNED, State.MINED)))
+_ENDED = tuple(map(str, (State.FINAL, State.FAILED)))
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Signed bytes and their hash."""
+
+    hash: str
+    raw: bytes
 
 
 @dataclass(frozen=True)
@@ -47,19 +61,16 @@ class Transaction:
         return self.state in (State.FINAL, State.FAILED)
 
 
-class LostPen(RuntimeError):
-    """Another process sends for this account now; this one must not."""
-
-
 def plan(connection: Connection, key: str, call: Call, *, again: bool = False) -> Transaction:
     """The transaction of that key, planned if there is none; `again`: also if the last try failed."""
     # One plans at a time: two at once would give their transactions one number, or one key two transactions.
-    connection.execute(select(SENDER.c.address).order_by(SENDER.c.address).with_for_update())
+    sender_store.lock_all(connection)
     found = get(connection, key)
     if found is not None and not (again and found.state is State.FAILED):
         return found
     if found is not None:
-        _update(connection, key, state=State.PLANNED, data=call.data, nonce=None, raw=None, hash=None, error="")
+        fresh = dict.fromkeys(("nonce", "raw", "hash", "block", "block_hash"))
+        _update(connection, found, state=State.PLANNED, data=call.data, error="", **fresh)
     else:
         assert call.to is not None
         number = connection.execute(select(func.coalesce(func.max(TRANSACTION.c.number), 0))).scalar_one() + 1
@@ -91,54 +102,53 @@ def unfinished(connection: Connection) -> list[Transaction]:
     return [_transaction(row) for row in connection.execute(query)]
 
 
-def take_pen(connection: Connection, address: str) -> int:
-    """Become the one sender for an account; returns the fence that every nonce is taken with."""
-    insert_new(connection, SENDER, address=address, nonce=0, fence=0)
-    connection.execute(update(SENDER).where(SENDER.c.address == address).values(fence=SENDER.c.fence + 1))
-    return int(connection.execute(select(SENDER.c.fence).where(SENDER.c.address == address)).scalar_one())
+def newest_ended(connection: Connection, up_to: int | None = None) -> Transaction | None:
+    """Of those that ended in a block, the one in the highest, or the highest up to that one."""
+    query = select(TRANSACTION).where(TRANSACTION.c.state.in_(_ENDED), TRANSACTION.c.block.is_not(None))
+    if up_to is not None:
+        query = query.where(TRANSACTION.c.block <= up_to)
+    row = connection.execute(query.order_by(TRANSACTION.c.block.desc(), TRANSACTION.c.nonce.desc()).limit(1)).first()
+    return None if row is None else _transaction(row)
 
 
-def take_nonce(connection: Connection, address: str, fence: int, at_least: int) -> int:
-    """The next nonce.  Use it in the same transaction.  Raises `LostPen`."""
-    row = connection.execute(select(SENDER).where(SENDER.c.address == address).with_for_update()).one()
-    if row.fence != fence:
-        raise LostPen(f"another process sends for {address} since this one started: stop one of them")
-    nonce = max(int(row.nonce), at_least)
-    connection.execute(update(SENDER).where(SENDER.c.address == address).values(nonce=nonce + 1))
-    return nonce
+def attempts(connection: Connection, sender: str, nonce: int) -> list[Attempt]:
+    """Everything that was signed with that nonce, newest first."""
+    query = select(ATTEMPT.c.hash, ATTEMPT.c.raw).where(ATTEMPT.c.sender == sender, ATTEMPT.c.nonce == nonce)
+    return [Attempt(row.hash, row.raw) for row in connection.execute(query.order_by(ATTEMPT.c.number.desc()))]
 
 
-def signed(connection: Connection, key: str, sender: str, transaction: SignedTransaction) -> None:
-    """Keep the bytes, before anybody else sees them."""
-    _update(
-        connection,
-        key,
-        state=State.SIGNED,
-        sender=sender,
-        nonce=transaction.nonce,
-        raw=transaction.raw,
-        hash=transaction.hash,
-    )
+def signed(connection: Connection, was: Transaction, sender: str, attempt: SignedTransaction) -> None:
+    """Keep the bytes, before anybody else sees them: the first ones, or others in their stead."""
+    if not _update(
+        connection, was, state=State.SIGNED, sender=sender, nonce=attempt.nonce, raw=attempt.raw, hash=attempt.hash
+    ):
+        return
+    mine = select(func.count()).where(ATTEMPT.c.sender == sender, ATTEMPT.c.nonce == attempt.nonce)
+    number = connection.execute(mine).scalar_one() + 1
+    values = {"key": was.key, "sender": sender, "number": number, "create_time": datetime.now(UTC)}
+    insert_new(connection, ATTEMPT, hash=attempt.hash, nonce=attempt.nonce, raw=attempt.raw, **values)
 
 
-def mined(connection: Connection, key: str, block: int, block_hash: str, *, error: str) -> None:
-    """It is in a block; with `error` set it failed there."""
-    _update(connection, key, state=State.MINED, block=block, block_hash=block_hash, error=error)
+def mined(connection: Connection, was: Transaction, attempt: Attempt, block: int, block_hash: str, error: str) -> None:
+    """One of its attempts is in a block; with `error` set it failed there."""
+    where = {"block": block, "block_hash": block_hash, "error": error}
+    _update(connection, was, state=State.MINED, raw=attempt.raw, hash=attempt.hash, **where)
 
 
-def ended(connection: Connection, key: str, *, error: str) -> None:
-    """Nothing will change any more."""
-    _update(connection, key, state=State.FAILED if error else State.FINAL, error=error)
+def ended(connection: Connection, was: Transaction, *, error: str) -> bool:
+    """Nothing will change any more, unless the chain takes its block back; says whether it ended now."""
+    return _update(connection, was, state=State.FAILED if error else State.FINAL, error=error)
 
 
-def unmined(connection: Connection, key: str) -> None:
+def unmined(connection: Connection, was: Transaction) -> bool:
     """Its block is gone: the same bytes are sent again."""
-    _update(connection, key, state=State.SIGNED, block=None, block_hash=None, error="")
+    return _update(connection, was, state=State.SIGNED, block=None, block_hash=None, error="")
 
 
-def unsigned(connection: Connection, key: str) -> None:
+def unsigned(connection: Connection, was: Transaction) -> None:
     """Its bytes can never be mined, since another transaction has the nonce: it is signed anew."""
-    _update(connection, key, state=State.PLANNED, nonce=None, raw=None, hash=None)
+    if _update(connection, was, state=State.PLANNED, nonce=None, raw=None, hash=None):
+        connection.execute(delete(ATTEMPT).where(ATTEMPT.c.key == was.key, ATTEMPT.c.nonce == was.nonce))
 
 
 def followed(connection: Connection, contract: str) -> tuple[int, str] | None:
@@ -155,8 +165,12 @@ def follow(connection: Connection, contract: str, block: int, block_hash: str) -
         )
 
 
-def _update(connection: Connection, key: str, *, state: State, **values: Any) -> None:
-    connection.execute(update(TRANSACTION).where(TRANSACTION.c.key == key).values(state=str(state), **values))
+def _update(connection: Connection, was: Transaction, *, state: State, **values: Any) -> bool:
+    """The transaction in another state, if it is still where it was."""
+    same = TRANSACTION.c.hash == was.hash if was.hash else TRANSACTION.c.hash.is_(None)
+    where = (TRANSACTION.c.key == was.key, TRANSACTION.c.state == str(was.state), same)
+    changed = update(TRANSACTION).where(*where).values(state=str(state), **values).returning(TRANSACTION.c.key)
+    return connection.execute(changed).first() is not None
 
 
 def _transaction(row: Row[Any]) -> Transaction:

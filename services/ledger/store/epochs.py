@@ -24,6 +24,9 @@ class State(StrEnum):
     VETOED = "VETOED"
 
 
+UNDONE = "undone"
+"""The batch of redemptions that the chain took back."""
+
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -145,6 +148,11 @@ def plan_redemption(connection: Connection, batch: str, lines: Sequence[Unredeem
     """Lines to redeem in one transaction."""
     rows = [vars(line) | {"batch": batch} for line in lines]
     connection.execute(insert(REDEMPTION), rows)
+
+
+def plan_again(connection: Connection, batch: str, line: Unredeemed) -> None:
+    """A line that is to be redeemed on its own when it is needed; known ones stay."""
+    insert_new(connection, REDEMPTION, **vars(line), batch=batch)
 
 
 def batches(connection: Connection, prefix: str) -> list[str]:

@@ -87,28 +87,24 @@ def set_withdrawing(connection: Connection, address: str, amount: int) -> None:
 
 
 def set_redeemed(connection: Connection, address: str, redeemed: int) -> None:
-    """Cumulative spending that the chain has moved to the distributor; never less than it was."""
-    known = connection.execute(select(PAYER.c.redeemed).where(PAYER.c.address == address)).scalar_one()
-    _update(connection, address, redeemed=max(known, redeemed))
+    """Cumulative spending that the chain has moved to the distributor."""
+    _update(connection, address, redeemed=redeemed)
 
 
 def unredeemed(connection: Connection) -> list[Unredeemed]:
     """Payers who spent what was not redeemed yet, in the order of their addresses."""
-    # Amounts have one spelling each, so that "differs" means the same in text and in numbers.
-    query = select(PAYER).where(PAYER.c.spent != PAYER.c.redeemed).order_by(PAYER.c.address)
-    return [
-        Unredeemed(row.address, row.spent, row.cap, row.deadline, row.signature) for row in connection.execute(query)
-    ]
+    return [_unredeemed(row) for row in connection.execute(_UNREDEEMED)]
+
+
+def unredeemed_of(connection: Connection, address: str) -> Unredeemed | None:
+    """What one payer spent, if it was not redeemed yet."""
+    row = connection.execute(_UNREDEEMED.where(PAYER.c.address == address)).first()
+    return None if row is None else _unredeemed(row)
 
 
 def leaving(connection: Connection) -> list[Unredeemed]:
     """Payers who asked for their money back while some of what they spent is not redeemed."""
-    query = select(PAYER).where(PAYER.c.spent != PAYER.c.redeemed).order_by(PAYER.c.address)
-    return [
-        Unredeemed(row.address, row.spent, row.cap, row.deadline, row.signature)
-        for row in connection.execute(query)
-        if row.withdrawing
-    ]
+    return [_unredeemed(row) for row in connection.execute(_UNREDEEMED) if row.withdrawing]
 
 
 def new_lease(connection: Connection, lease: Lease) -> None:
@@ -148,6 +144,14 @@ def open_leases(connection: Connection, payer: str, now: float) -> Sequence[Leas
 
 def _reserving(now: float) -> tuple[ColumnElement[bool], ...]:
     return LEASE.c.settled.is_(False), LEASE.c.reserved_until > int(now)
+
+
+# Amounts have one spelling each, so that "differs" means the same in text and in numbers.
+_UNREDEEMED = select(PAYER).where(PAYER.c.spent != PAYER.c.redeemed).order_by(PAYER.c.address)
+
+
+def _unredeemed(row: Row[Any]) -> Unredeemed:
+    return Unredeemed(row.address, row.spent, row.cap, row.deadline, row.signature)
 
 
 def _update(connection: Connection, address: str, **values: Any) -> None:

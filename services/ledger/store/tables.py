@@ -196,13 +196,16 @@ REGISTRATION = Table(
     Column("operation", Text, nullable=False),
     Column("done", Boolean, nullable=False, index=True),
 )
-# `fence` tells senders apart: the newest holds the pen, and an older one finds out in its next transaction.
+# Whose turn it is to send, and until when (Unix milliseconds by the database's clock).  `fence` tells turns apart: the
+# newest holds the pen, and an older one finds out in its next transaction.
 SENDER = Table(
     "sender",
     METADATA,
     Column("address", Text, primary_key=True),
     Column("nonce", BigInteger, nullable=False),
     Column("fence", BigInteger, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("until", BigInteger, nullable=False),
 )
 TRANSACTION = Table(
     "chain_transaction",
@@ -223,12 +226,38 @@ TRANSACTION = Table(
     # Two transactions of one nonce: one of them would never be mined.
     UniqueConstraint("sender", "nonce"),
 )
+# Everything that was signed, under whatever fee: any of a nonce's may be the one that is mined.
+ATTEMPT = Table(
+    "chain_attempt",
+    METADATA,
+    Column("hash", Text, primary_key=True),
+    Column("key", Text, nullable=False, index=True),
+    Column("sender", Text, nullable=False),
+    Column("nonce", BigInteger, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+    Index("chain_attempt_by_nonce", "sender", "nonce"),
+)
 FOLLOWED = Table(
     "followed",
     METADATA,
     Column("contract", Text, primary_key=True),
     Column("block", BigInteger, nullable=False),
     Column("block_hash", Text, nullable=False),
+)
+# What the chain told and has not taken back; what it took back is in the journals alone.
+EVENT = Table(
+    "chain_event",
+    METADATA,
+    Column("block", BigInteger, primary_key=True, autoincrement=False),
+    Column("log_index", Integer, primary_key=True, autoincrement=False),
+    Column("block_hash", Text, nullable=False),
+    Column("journal", Text),
+    Column("account", Text, nullable=False),
+    Column("withdrawing", Amount),
+    Column("redeemed", Amount),
+    Index("chain_event_by_account", "account", "block", "log_index"),
 )
 CHALLENGE = Table(
     "challenge",

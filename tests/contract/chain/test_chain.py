@@ -22,10 +22,10 @@ from services.ledger.chain import (
     Receipt,
     TransactionRejected,
     WrongChain,
-    sign,
 )
 from services.ledger.chain_node import Node
 from services.ledger.chain_rpc import RpcChain
+from services.ledger.signing import Fees, sign
 from tests.chains import CHAIN_ID, EARNERS, OPEN, OPERATOR, PAYER, STRANGER, mined, send
 
 FAR = 4_000_000_000  # Unix seconds
@@ -183,6 +183,18 @@ def test_the_contracts_reasons_are_named(chain: RpcChain) -> None:
     assert chain.epoch(1) is None
 
 
+def test_a_nonce_is_known_for_the_past_too(node: Node) -> None:
+    before = node.nonce(OPERATOR.address)
+    receipt = send(node, Call(EARNERS[0], b"", 1))
+    assert node.nonce(OPERATOR.address, block=receipt.block_number) == before + 1
+    assert node.nonce(OPERATOR.address, block=receipt.block_number - 1) == before
+
+
+def test_a_price_is_what_the_next_block_asks_for(node: Node) -> None:
+    price, fees = node.price(), node.fees()
+    assert fees == Fees(2 * price.base + price.tip, price.tip)
+
+
 # --- the clock and the blocks
 
 
@@ -211,6 +223,14 @@ def test_blocks_are_chained(node: Node) -> None:
 def test_another_chain_id_is_refused(url: str) -> None:
     with pytest.raises(WrongChain, match="serves chain 31337, but 1 is configured"):
         Node.connect(url, 1)
+
+
+def test_a_node_that_serves_another_chain_later_is_found_out(url: str) -> None:
+    node = Node.connect(url, CHAIN_ID)
+    node.check()
+    node.genesis = "0x" + "0" * 64
+    with pytest.raises(WrongChain, match="its first block is"):
+        node.check()
 
 
 def test_nobody_there_is_unavailable() -> None:
@@ -243,6 +263,8 @@ def test_claims_and_withdrawals_are_read_as_events(chain: RpcChain) -> None:
     send(chain, calls.propose_root(at, 1, tree.root, b"\x09" * 32, tree.total, 1, ""))
     wait_until_active(chain, 1)
     receipt = send(chain, calls.claim(at, 1, calls.ClaimLeaf(EARNERS[0], OPEN, [])))
+    (taken,) = chain.redemptions(at.block)
+    assert (taken.payer, taken.amount, taken.cumulative) == (PAYER.address.lower(), OPEN, OPEN)
     (claimed,) = chain.claims(at.block)
     assert (claimed.account, claimed.epoch, claimed.amount, claimed.cumulative) == (EARNERS[0], 1, OPEN, OPEN)
     assert (claimed.tx_hash, claimed.block_hash) == (receipt.tx_hash, receipt.block_hash)

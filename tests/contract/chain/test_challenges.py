@@ -62,6 +62,7 @@ def test_a_wrong_root_is_frozen_struck_and_the_bond_taken_back(chain: RpcChain, 
         chain.estimate(OPERATOR.address, calls.resolve(at, 2, wrong.root, valid=True))
     send(chain, calls.resolve(at, 2, wrong.root, valid=False), STRANGER)
     assert (chain.last_epoch(), chain.epoch(2)) == (1, None)
+    assert [(strike.first, strike.last) for strike in chain.strikes(at.block)] == [(2, 2)]
     send(chain, calls.take_bond(at, STRANGER.address), STRANGER)
     assert chain.token_balance(STRANGER.address) == BOND
     send(chain, calls.claim(at, 1, leaf(right, EARNERS[0])))

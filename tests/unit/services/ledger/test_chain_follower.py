@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import pytest
 
 from services.kit.database import Database
 from services.kit.metrics import Metrics
 from services.ledger import journal
-from services.ledger.chain import Claimed, Deposit, Withdrawal
-from services.ledger.chain_follower import ChainFollower, Reorganised
-from services.ledger.store import books, payers
+from services.ledger.chain import Claimed, Deposit, Redeemed, Withdrawal, WrongChain
+from services.ledger.chain_follower import ChainFollower
+from services.ledger.pen import Pen
+from services.ledger.store import books, epochs, events, payers
+from services.ledger.store.epochs import UNDONE
+from services.ledger.store.sender import LostPen
 from services.ledger.store.tables import METADATA
 from tests.fake_chain import FakeChain
 
@@ -28,7 +34,9 @@ def chain():
 
 
 def follower_on(database, chain, confirmations=0) -> ChainFollower:
-    return ChainFollower(database, chain, Metrics("ledger"), confirmations=confirmations, poll_seconds=0.01)
+    pen = Pen(database, A, "one", Metrics("pen"), seconds=60)
+    assert pen.take()
+    return ChainFollower(database, chain, pen, Metrics("ledger"), confirmations=confirmations, poll_seconds=0.01)
 
 
 def happens(chain, make, *values) -> None:
@@ -36,7 +44,7 @@ def happens(chain, make, *values) -> None:
     chain.mine()
     number = chain.blocks[-1].number
     event = make(*values, number, "", f"0x{number:064x}", 0)
-    name = {Deposit: "deposits", Withdrawal: "withdrawals", Claimed: "claims"}[make]
+    name = {Deposit: "deposits", Withdrawal: "withdrawals", Redeemed: "redemptions", Claimed: "claims"}[make]
     chain.events[name].append(event)
 
 
@@ -83,14 +91,152 @@ async def test_what_is_undone_before_it_counted_never_was(database, chain):
     assert (balance(database, journal.payer(A)), balance(database, journal.payer(B))) == (0, 5)
 
 
-async def test_a_journaled_block_that_is_gone_stops_everything(database, chain):
+async def catch_up(follower) -> None:
+    """What is gone is taken back in one step, and what is there read in the next ones."""
+    await follower.step()
+    await everything(follower)
+
+
+async def test_what_is_gone_is_taken_back_and_what_stands_stays(database, chain):
+    follower = follower_on(database, chain)
+    happens(chain, Deposit, A, 100, 100)
+    happens(chain, Deposit, A, 10, 110)
+    happens(chain, Claimed, B, 1, 30, 30)
+    await everything(follower)
+    before = database.read_now(lambda c: books.payload_of(c, f"deposit:{chain.blocks[1].hash}:0"))
+    chain.undo(2)
+    chain.events["deposits"].pop()
+    chain.events["claims"].clear()
+    happens(chain, Deposit, B, 5, 5)
+    chain.mine()
+    await catch_up(follower)
+    assert (balance(database, journal.payer(A)), balance(database, journal.payer(B))) == (100, 5)
+    assert (balance(database, journal.payable(B)), balance(database, journal.CLAIMED)) == (0, 0)
+    assert database.read_now(lambda c: books.payload_of(c, f"deposit:{chain.blocks[1].hash}:0")) == before
+    assert follower._voided._value.get() == 2
+
+
+async def test_what_went_and_came_again_counts_once(database, chain):
     follower = follower_on(database, chain)
     happens(chain, Deposit, A, 100, 100)
     await everything(follower)
-    chain.undo()
+    for _ in range(3):
+        chain.undo()
+        chain.mine()  # the same deposit, in another block of the same number
+        await catch_up(follower)
+        assert balance(database, journal.payer(A)) == 100
+    assert balance(database, journal.ESCROW) == -100
+
+
+async def test_a_chain_of_which_nothing_stands_is_read_from_the_beginning(database, chain):
+    follower = follower_on(database, chain)
+    for number in range(1, 4):
+        happens(chain, Deposit, A, 100, 100 * number)
+    await everything(follower)
+    chain.undo(3)
+    chain.events["deposits"].clear()
+    for _ in range(2):
+        chain.mine()
+    happens(chain, Deposit, B, 7, 7)
     chain.mine()
-    with pytest.raises(Reorganised, match="restore"):
+    await catch_up(follower)
+    assert (balance(database, journal.payer(A)), balance(database, journal.payer(B))) == (0, 7)
+
+
+async def test_a_node_that_is_behind_takes_nothing_back(database, chain):
+    follower = follower_on(database, chain)
+    happens(chain, Deposit, A, 100, 100)
+    happens(chain, Deposit, A, 10, 110)
+    await everything(follower)
+    ahead, chain.blocks = chain.blocks, chain.blocks[:2]
+    assert await follower.step() == 0
+    assert balance(database, journal.payer(A)) == 110
+    assert follower._node_behind._value.get() == 1
+    chain.blocks = ahead
+    happens(chain, Deposit, A, 1, 111)
+    await everything(follower)
+    assert balance(database, journal.payer(A)) == 111
+
+
+async def test_a_shorter_chain_with_other_blocks_takes_back_what_it_lacks(database, chain):
+    follower = follower_on(database, chain)
+    happens(chain, Deposit, A, 100, 100)
+    happens(chain, Deposit, A, 10, 110)
+    chain.mine()
+    await everything(follower)
+    chain.undo(2)
+    chain.events["deposits"].pop()
+    chain.mine()
+    await catch_up(follower)
+    assert balance(database, journal.payer(A)) == 100
+
+
+async def test_another_chains_node_takes_nothing_back(database, chain):
+    follower = follower_on(database, chain)
+    happens(chain, Deposit, A, 100, 100)
+    await everything(follower)
+    chain.another = True
+    with pytest.raises(WrongChain):
         await follower.step()
+    assert balance(database, journal.payer(A)) == 100
+
+
+async def test_money_spent_of_a_deposit_that_went_is_a_debt_that_the_next_one_pays(database, chain):
+    follower = follower_on(database, chain)
+    happens(chain, Deposit, A, 100, 100)
+    await everything(follower)
+    spend(database, A, 80)
+    chain.undo()
+    chain.events["deposits"].clear()
+    chain.mine()
+    await catch_up(follower)
+    assert balance(database, journal.payer(A)) == -80
+    assert database.read_now(events.debts) == {A: 80}
+    assert follower._debts._value.get() == 80
+    happens(chain, Deposit, A, 90, 90)
+    await everything(follower)
+    assert (balance(database, journal.payer(A)), follower._debts._value.get()) == (10, 0)
+
+
+async def test_what_a_payer_asks_back_is_what_the_standing_chain_says(database, chain):
+    follower = follower_on(database, chain)
+    happens(chain, Deposit, A, 100, 100)
+    happens(chain, Withdrawal, A, 40, False)
+    happens(chain, Withdrawal, A, 70, False)
+    happens(chain, Withdrawal, A, 70, True)
+    await everything(follower)
+    for left, asked in ((3, 70), (2, 40), (1, 0)):
+        chain.undo(len(chain.blocks) - left - 1)
+        chain.drop("withdrawals")
+        chain.mine()
+        await catch_up(follower)
+        payer = database.read_now(lambda c: payers.get(c, A))
+        assert (payer.balance, payer.withdrawing) == (100, asked)
+
+
+async def test_a_database_of_before_is_read_again_and_nothing_is_journaled_twice(database, chain):
+    follower = follower_on(database, chain)
+    happens(chain, Deposit, A, 100, 100)
+    await everything(follower)
+    spend(database, A, 80)
+    happens(chain, Withdrawal, A, 100, True)
+    await everything(follower)
+    happens(chain, Deposit, A, 7, 7)
+    await everything(follower)
+
+    def forget(connection):
+        events.forget_after(connection, -1)
+        events.forget_place(connection, chain.contracts.escrow)
+
+    database.write_now(forget)
+    await everything(follower)
+    assert (balance(database, journal.payer(A)), balance(database, journal.SHORTFALL)) == (7, -80)
+    assert len(database.read_now(lambda c: events.after(c, -1))) == 3
+
+
+def spend(database, who, amount) -> None:
+    entry = journal.Journal(journal.Kind.INFERENCE, "i", "p", "c", {journal.payer(who): -amount, "payable:b": amount})
+    database.write_now(lambda c: (books.lock(c), books.post(c, entry)))
 
 
 class Turning(FakeChain):
@@ -106,7 +252,7 @@ class Turning(FakeChain):
         return super().deposits(from_block, to_block)
 
 
-async def test_a_journaled_block_that_goes_while_later_ones_are_read_stops_everything(database):
+async def test_a_journaled_block_that_goes_while_later_ones_are_read_is_taken_back_next(database):
     chain = Turning()
     follower = follower_on(database, chain)
     happens(chain, Deposit, A, 100, 100)
@@ -120,9 +266,9 @@ async def test_a_journaled_block_that_goes_while_later_ones_are_read_stops_every
         happens(chain, Deposit, B, 5, 5)
 
     chain.turn = turn
-    with pytest.raises(Reorganised):
-        await follower.step()
-    assert balance(database, journal.payer(B)) == 0
+    assert await follower.step() == 0
+    await catch_up(follower)
+    assert (balance(database, journal.payer(A)), balance(database, journal.payer(B))) == (0, 5)
 
 
 async def test_events_of_a_fork_that_ends_before_they_are_journaled_are_read_again(database):
@@ -159,8 +305,7 @@ async def test_money_that_is_asked_back_is_set_aside_and_leaves_when_it_is_paid(
 async def test_a_payer_never_stands_below_zero_whatever_the_chain_paid_out(database, chain):
     happens(chain, Deposit, A, 100, 100)
     await everything(follower_on(database, chain))
-    spent = journal.Journal(journal.Kind.INFERENCE, "i", "p", "c", {journal.payer(A): -80, journal.payable(B): 80})
-    database.write_now(lambda c: (books.lock(c), books.post(c, spent)))
+    spend(database, A, 80)
     happens(chain, Withdrawal, A, 100, True)
     await everything(follower_on(database, chain))
     assert (balance(database, journal.payer(A)), balance(database, journal.SHORTFALL)) == (0, -80)
@@ -172,3 +317,43 @@ async def test_blocks_without_events_are_read_once(database, chain):
     follower = follower_on(database, chain)
     assert await follower.step() == 5
     assert await follower.step() == 0
+
+
+async def test_a_chain_whose_time_is_ahead_of_ours_is_shown(database, chain):
+    follower = follower_on(database, chain)
+    await follower.step()
+    assert follower._ahead._value.get() == 0
+    chain.blocks.append(replace(chain.blocks[-1], number=1, timestamp=int(time.time()) + 3600))
+    await follower.step()
+    assert 3590 < follower._ahead._value.get() <= 3600
+
+
+async def test_what_was_redeemed_is_what_the_standing_chain_says(database, chain):
+    follower = follower_on(database, chain)
+    happens(chain, Deposit, A, 100, 100)
+    await everything(follower)
+    spend(database, A, 80)
+    database.write_now(lambda c: (payers.lock(c, A), payers.set_spent(c, A, 80)))
+    happens(chain, Redeemed, A, 30, 30)
+    happens(chain, Redeemed, A, 50, 80)
+    await everything(follower)
+    assert database.read_now(lambda c: payers.unredeemed_of(c, A)) is None
+    for left, undone in ((2, 1), (1, 0)):
+        chain.undo(len(chain.blocks) - left - 1)
+        chain.drop("redemptions")
+        chain.mine()
+        await catch_up(follower)
+        assert database.read_now(payers.unredeemed)
+        assert [line.payer for line in database.read_now(lambda c: epochs.redemptions(c, UNDONE))] == [A]
+        assert database.read_now(lambda c: events.redeemed(c, A)) == 30 * undone
+
+
+async def test_one_whose_turn_is_over_journals_nothing(database, chain):
+    old = follower_on(database, chain)
+    happens(chain, Deposit, A, 100, 100)
+    newer = follower_on(database, chain)
+    with pytest.raises(LostPen):
+        await old.step()
+    assert balance(database, journal.payer(A)) == 0
+    await everything(newer)
+    assert balance(database, journal.payer(A)) == 100

@@ -7,10 +7,13 @@ from eth_account import Account
 
 from services.kit.database import Database
 from services.kit.metrics import Metrics
-from services.ledger.chain import Call, ChainUnavailable
+from services.ledger.chain import Call, ChainUnavailable, WrongChain
 from services.ledger.chain_writer import ChainWriter
+from services.ledger.pen import Pen
+from services.ledger.signing import Patience, signed_terms
 from services.ledger.store import chain as store
-from services.ledger.store.chain import LostPen, State
+from services.ledger.store.chain import State
+from services.ledger.store.sender import LostPen
 from services.ledger.store.tables import METADATA
 from tests.fake_chain import AT, FakeChain
 
@@ -31,10 +34,20 @@ def chain():
     return FakeChain()
 
 
-def writer_on(database, chain, confirmations=0) -> ChainWriter:
-    writer = ChainWriter(database, chain, ACCOUNT, Metrics("ledger"), confirmations=confirmations, poll_seconds=0.01)
-    writer.open()
-    return writer
+def writer_on(database, chain, confirmations=0, *, max_fee=1000, patience=0.0) -> ChainWriter:
+    """A new life of the one process that sends."""
+    pen = Pen(database, ACCOUNT.address.lower(), "one", Metrics("pen"), seconds=60)
+    assert pen.take()
+    return ChainWriter(
+        database,
+        chain,
+        ACCOUNT,
+        pen,
+        Metrics("ledger"),
+        confirmations=confirmations,
+        poll_seconds=0.01,
+        patience=Patience(max_fee, patience),
+    )
 
 
 @pytest.fixture
@@ -129,6 +142,7 @@ async def test_final_waits_for_confirmations_and_an_undone_block_is_sent_again(d
     await writer.step()
     assert stored(database).state is State.MINED
     chain.undo()
+    await writer.step()  # sent again, into a block of the same number
     await writer.step()
     assert stored(database).state is State.SIGNED
     await writer.step()
@@ -151,8 +165,7 @@ async def test_nonces_go_up_by_one_and_one_that_was_taken_is_replaced(writer, da
     await writer.plan("c", CALL)
     await writer.step()
     chain.holding = False
-    # Somebody else's transaction with the same key's nonce 2.
-    chain.mined["0xforeign"] = next(iter(chain.mined.values()))
+    chain.foreign = 1  # somebody else's transaction with the nonce 2
     await writer.step()
     await writer.step()
     assert (stored(database, "c").state, stored(database, "c").nonce) == (State.FINAL, 3)
@@ -186,3 +199,195 @@ async def test_while_the_chain_is_away_nothing_is_lost(writer, database, chain):
     chain.deaf = False
     assert (await writer.wait("k", 5)).state is State.FINAL
     running.cancel()
+
+
+# --- reorganisations
+
+
+async def test_what_ended_in_a_block_that_went_is_sent_again_and_keeps_its_nonce(writer, database, chain):
+    for key in ("a", "b", "c"):
+        await writer.plan(key, CALL)
+    await writer.step()
+    assert {stored(database, key).state for key in "abc"} == {State.FINAL}
+    chain.undo(2)
+    chain.mine()
+    await writer.step()
+    assert [stored(database, key).state for key in "abc"] == [State.FINAL] * 3
+    assert [stored(database, key).nonce for key in "abc"] == [0, 1, 2]
+    assert len(set(chain.sent)) == 3
+    assert chain.nonce("") == 3
+
+
+async def test_a_chain_that_is_shorter_for_a_while_says_nothing(database, chain):
+    writer = writer_on(database, chain, confirmations=1)
+    await writer.plan("k", CALL)
+    await writer.step()
+    chain.mine()
+    await writer.step()
+    assert stored(database).state is State.FINAL
+    ahead, chain.blocks = chain.blocks, chain.blocks[:1]
+    await writer.step()
+    assert stored(database).state is State.FINAL
+    chain.blocks = ahead
+    await writer.step()
+    assert (stored(database).state, len(chain.sent)) == (State.FINAL, 1)
+
+
+async def test_what_failed_and_was_tried_anew_leaves_no_gap_when_its_block_goes(writer, database, chain):
+    chain.failing = True
+    await writer.plan("k", CALL)
+    await writer.step()
+    chain.failing = False
+    await writer.plan("k", CALL, again=True)
+    await writer.step()
+    assert (stored(database).state, stored(database).nonce) == (State.FINAL, 1)
+    chain.undo(2)
+    for _ in range(2):
+        chain.mine()
+    for _ in range(3):
+        await writer.step()
+    assert stored(database).state is State.FINAL
+    assert chain.nonce("") == 2
+
+
+# --- nodes that are behind, or another chain's
+
+
+async def test_a_node_that_forgot_our_transaction_does_not_make_us_send_another(database, chain):
+    """Behind a load balancer: one node knows that the nonce is used, the next does not have the transaction yet."""
+    writer = writer_on(database, chain, patience=60)
+    chain.forgetful = True
+    await writer.plan("k", CALL)
+    for _ in range(4):
+        await writer.step()
+    assert stored(database).state is State.SIGNED
+    chain.forgetful = False
+    await writer.step()
+    assert (stored(database).state, len(set(chain.sent))) == (State.FINAL, 1)
+
+
+async def test_a_mined_transaction_that_a_node_does_not_know_stays_mined(database, chain):
+    writer = writer_on(database, chain, confirmations=3)
+    await writer.plan("k", CALL)
+    await writer.step()
+    chain.forgetful = True
+    await writer.step()
+    assert stored(database).state is State.MINED
+
+
+async def test_a_receipt_of_a_block_that_is_not_there_is_not_believed(writer, database, chain):
+    chain.after_broadcast = lambda: chain.blocks.__setitem__(-1, chain.blocks[0])
+    await writer.plan("k", CALL)
+    await writer.step()
+    assert stored(database).state is State.SIGNED
+
+
+async def test_another_chains_node_neither_signs_nor_undoes(writer, database, chain):
+    await writer.plan("a", CALL)
+    await writer.step()
+    chain.another = True
+    with pytest.raises(WrongChain):
+        await writer.step()
+    assert stored(database, "a").state is State.FINAL
+    await writer.plan("b", CALL)
+    with pytest.raises(WrongChain):
+        await writer.step()
+    assert stored(database, "b").state is State.PLANNED
+    chain.another = False
+    await writer.step()
+    assert (stored(database, "b").state, stored(database, "b").nonce) == (State.FINAL, 1)
+
+
+# --- what gas costs
+
+
+async def test_what_waits_too_long_offers_more_and_is_mined_once(database, chain):
+    writer = writer_on(database, chain)
+    await writer.plan("k", CALL)
+    chain.holding = True
+    await writer.step()
+    first, chain.base, chain.holding = stored(database), 20, False
+    for _ in range(5):
+        chain.mine()
+        await writer.step()
+    ended = stored(database)
+    assert (ended.state, ended.nonce) == (State.FINAL, first.nonce)
+    assert ended.hash != first.hash
+    assert signed_terms(ended.raw)[1].max_fee >= 20
+    assert len(chain.mined) == 1
+
+
+async def test_an_earlier_offer_that_is_mined_after_all_counts(database, chain):
+    writer = writer_on(database, chain)
+    await writer.plan("k", CALL)
+    chain.holding = True
+    await writer.step()
+    first = stored(database)
+    for _ in range(4):
+        chain.mine()
+        await writer.step()
+    assert stored(database).hash != first.hash
+    chain.mine(first.raw)
+    await writer.step()
+    assert (stored(database).state, stored(database).hash, len(chain.mined)) == (State.FINAL, first.hash, 1)
+
+
+async def test_a_chain_that_stands_still_is_not_hurried(database, chain):
+    writer = writer_on(database, chain)
+    await writer.plan("k", CALL)
+    chain.holding = True
+    for _ in range(4):
+        await writer.step()
+    assert len(set(chain.sent)) == 1
+
+
+async def test_no_offer_passes_the_cap_and_it_goes_on_when_gas_is_cheap_again(database, chain):
+    writer = writer_on(database, chain, max_fee=10)
+    chain.base = 50
+    await writer.plan("k", CALL)
+    await writer.step()
+    assert (stored(database).state, chain.sent) == (State.PLANNED, [])
+    await writer.step()
+    assert writer._stuck._dear._value.get() == 1
+    chain.base = 8
+    await writer.step()
+    await writer.step()
+    assert stored(database).state is State.FINAL
+    assert signed_terms(stored(database).raw)[1].max_fee <= 10
+    assert writer._stuck._dear._value.get() == 0
+
+
+async def test_what_was_sent_before_gas_rose_above_the_cap_waits(database, chain):
+    writer = writer_on(database, chain, max_fee=10)
+    chain.holding = True
+    await writer.plan("k", CALL)
+    await writer.step()
+    chain.holding, chain.base = False, 50
+    for _ in range(20):
+        chain.mine()
+        await writer.step()
+    assert stored(database).state is State.SIGNED
+    assert all(signed_terms(raw)[1].max_fee <= 10 for raw in chain.sent)
+    chain.base = 5
+    for _ in range(2):
+        await writer.step()
+    assert stored(database).state is State.FINAL
+
+
+# --- two of them
+
+
+async def test_one_that_was_paused_changes_nothing_when_it_goes_on(database, chain):
+    """It read that the transaction is on its way; meanwhile another process saw it through."""
+    old = writer_on(database, chain)
+    await old.plan("k", CALL)
+    chain.holding = True
+    await old.step()
+    [seen] = database.read_now(store.unfinished)
+    chain.holding = False
+    newer = writer_on(database, chain)
+    await newer.step()
+    for late in (old._unmine(seen), old._mined(seen, store.Attempt(seen.hash, seen.raw), chain.mined[seen.hash])):
+        with pytest.raises(LostPen):
+            await late
+    assert stored(database).state is State.FINAL

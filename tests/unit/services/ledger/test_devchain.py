@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 import requests
 
-from services.ledger.chain import Call, ChainError, Fees, sign
+from services.ledger.chain import Call, ChainError
 from services.ledger.chain_node import Node
+from services.ledger.signing import Fees, sign
 from tests.chains import CHAIN_ID, OPERATOR, STRANGER, Devchain, rpc
 
 FEES = Fees(max_fee=10 * 10**9, priority_fee=10**9)

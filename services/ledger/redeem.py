@@ -1,0 +1,133 @@
+"""Moves what payers have spent from the escrow to the distributor: by epochs, and before a payer takes money out.
+
+A redemption is cumulative, so that none of them takes anything twice.  That something was redeemed is known from the
+chain's events (`chain_follower`), which may be taken back: then it is tried again.  What it does not know: epochs'
+roots (`settler`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from sqlalchemy import Connection
+
+from openledger import canonical
+from openledger.spending import SpendingAuthorisation
+from services.kit import logs
+from services.kit.database import Database
+from services.kit.metrics import Metrics
+from services.ledger import calls
+from services.ledger.calls import Redemption
+from services.ledger.chain import Chain
+from services.ledger.chain_writer import ChainWriter
+from services.ledger.pen import Pen
+from services.ledger.store import chain as sent_store
+from services.ledger.store import epochs, payers
+from services.ledger.store.chain import State as Sent
+from services.ledger.store.chain import Transaction
+from services.ledger.store.epochs import UNDONE, Epoch
+from services.ledger.store.payers import Unredeemed
+
+T = TypeVar("T")
+
+
+class Redeemer:
+    """Plans redemptions and notes what became of them, while this process has the pen."""
+
+    def __init__(
+        self, database: Database, chain: Chain, writer: ChainWriter, pen: Pen, metrics: Metrics, *, poll_seconds: float
+    ) -> None:
+        self._database, self._chain, self._writer, self._pen = database, chain, writer, pen
+        self._poll = poll_seconds
+        self._log = logs.logger("ledger")
+        self._unredeemable = metrics.counter("unredeemable_total", "Payers whose spending the escrow would not give")
+
+    async def leaving(self) -> None:
+        """Who takes money out of escrow pays first for what was spent: the withdrawal's delay is there for this."""
+        await self._alone(await self._database.read(payers.leaving))
+
+    async def planned(self, epoch: Epoch) -> bool:
+        """Redeem what the epoch planned; says whether all that can be done was done."""
+        for batch in await self._database.read(lambda c: epochs.batches(c, f"epoch/{epoch.key}/")):
+            if not await self._batch(epoch, batch):
+                return False
+        return True
+
+    async def late(self, epoch: Epoch) -> None:
+        """What the epoch's payers still owe: could not be redeemed when it was due, or was, and the chain undid it."""
+
+        def owing(connection: Connection) -> list[Unredeemed]:
+            batches = late_batch(epoch), UNDONE
+            wanted = {line.payer for batch in batches for line in epochs.redemptions(connection, batch)}
+            return [line for line in payers.unredeemed(connection) if line.payer in wanted]
+
+        await self._alone(await self._database.read(owing))
+
+    async def under_way(self) -> bool:
+        """Whether redemptions were sent that have not ended."""
+        return any(sent.key.startswith("redeem:") for sent in await self._database.read(sent_store.unfinished))
+
+    async def _alone(self, lines: Sequence[Unredeemed]) -> None:
+        """Each in a transaction of its own, tried once: another signature, or another deposit, is another try."""
+        for line in lines:
+            signed = canonical.sha256(line.signature)[:16]
+            deposited = await self._ask(lambda who=line.payer: self._chain.balance(who) + self._chain.spent(who))  # type: ignore[misc]
+            await self._sent(f"redeem:alone/{line.payer}/{line.spent}/{signed}/{deposited}", [line])
+
+    async def _batch(self, epoch: Epoch, batch: str) -> bool:
+        """Redeem a batch's lines; says whether all that can be done was done."""
+        lines = await self._database.read(lambda c: epochs.redemptions(c, batch))
+        whole = await self._sent(f"redeem:{batch}", lines)
+        if whole is None:
+            return False
+        if whole.state is Sent.FINAL:
+            await self._write(lambda c: _finish(c, epoch, batch, []))
+            return True
+        # All or nothing: one line that cannot be redeemed must not keep the others.
+        bad = []
+        for line in lines:
+            alone = await self._sent(f"redeem:{batch}/{line.payer}", [line])
+            if alone is None:
+                return False
+            if alone.state is Sent.FAILED:
+                bad.append(line)
+                self._unredeemable.inc()
+                self._log.error("spending cannot be redeemed", payer=line.payer, spent=line.spent, error=alone.error)
+        await self._write(lambda c: _finish(c, epoch, batch, bad))
+        return True
+
+    async def _sent(self, key: str, lines: Sequence[Unredeemed]) -> Transaction | None:
+        """The ended transaction that redeems those lines, or None while it is on its way."""
+        call = calls.redeem(self._chain.contracts, [_redemption(line) for line in lines])
+        transaction = await self._writer.plan(key, call)
+        if not transaction.over:
+            return await self._writer.wait(key, self._poll)
+        return transaction
+
+    async def _write(self, change: Callable[[Connection], None]) -> None:
+        def write(connection: Connection) -> None:
+            self._pen.check(connection)
+            change(connection)
+
+        await self._database.write(write)
+
+    async def _ask(self, question: Callable[[], T]) -> T:
+        return await asyncio.to_thread(question)
+
+
+def late_batch(epoch: Epoch) -> str:
+    """The name under which it is remembered who could not be redeemed."""
+    return f"late/{epoch.key}"
+
+
+def _redemption(line: Unredeemed) -> Redemption:
+    return Redemption(SpendingAuthorisation(line.payer, line.cap, line.deadline), line.spent, line.signature)
+
+
+def _finish(connection: Connection, epoch: Epoch, batch: str, bad: Sequence[Unredeemed]) -> None:
+    """A batch has run its course; what could not be redeemed is remembered for `late`."""
+    epochs.drop_batch(connection, batch)
+    if bad:
+        epochs.plan_redemption(connection, late_batch(epoch), bad)
