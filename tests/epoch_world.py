@@ -69,7 +69,8 @@ class Ledger:
                 number = books.post(c, journal.inference(found))
                 kept = Payout(found.response, found.digest(), PAYER.address, found.fee, found.shares, frozenset(), None)
                 books.keep_receipt(c, number, kept)
-                settlements.keep(c, [(number, (found, found.dumps()))])
+                with settlements.keeping(c) as keep:
+                    keep(number, found.dumps())
 
         self.write(act)
 

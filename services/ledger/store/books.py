@@ -65,8 +65,15 @@ class Refused:
 
 def lock(connection: Connection) -> None:
     """Become the one writer of journals until this transaction ends."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")  # what a journal is made of comes before it
     insert_new(connection, HEAD, id=_HEAD_ID, journals=0)
     connection.execute(select(HEAD.c.journals).where(HEAD.c.id == _HEAD_ID).with_for_update())
+
+
+def next_number(connection: Connection) -> int:
+    """The number that the next journal gets.  Call `lock` first."""
+    return int(connection.execute(select(HEAD.c.journals).where(HEAD.c.id == _HEAD_ID)).scalar_one()) + 1
 
 
 def payload_of(connection: Connection, key: str) -> str | None:
@@ -107,19 +114,18 @@ def post_all(connection: Connection, journals: Sequence[Journal]) -> int:
     Call `lock` first, in the same transaction.  Raises `Unbalanced` when a payer would have less than nothing at the
     end by anything but a void: whoever calls checks that before.
     """
-    first = int(connection.execute(select(HEAD.c.journals).where(HEAD.c.id == _HEAD_ID)).scalar_one()) + 1
+    first = next_number(connection)
     if not journals:
         return first
     now = datetime.now(UTC)
-    heads = [(n, str(j.kind), j.key, j.payload_sha256, j.cause, now) for n, j in enumerate(journals, first)]
-    lines = [
+    heads = ((n, str(j.kind), j.key, j.payload_sha256, j.cause, now) for n, j in enumerate(journals, first))
+    lines = (
         (number, line, book, amount)
         for number, journal in enumerate(journals, first)
         for line, (book, amount) in enumerate(sorted(journal.postings.items()))
-    ]
+    )
     if connection.dialect.name == "sqlite":
         # Its triggers see one row at a time: a journal is weighed when it joins its postings (migration 0003).
-        connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
         bulk.add(connection, POSTING, _LINE, lines)
         bulk.add(connection, JOURNAL, _JOURNAL, heads)
     else:
@@ -209,7 +215,7 @@ def keep_receipt(connection: Connection, number: int, payout: Payout) -> None:
 
 def keep_receipts(connection: Connection, made: Iterable[tuple[int, Payout]]) -> None:
     """What journals, by their numbers, were made of."""
-    bulk.add(connection, RECEIPT, _RECEIPT, [_receipt(number, payout) for number, payout in made])
+    bulk.add(connection, RECEIPT, _RECEIPT, (_receipt(number, payout) for number, payout in made))
 
 
 def _receipt(number: int, payout: Payout) -> tuple[Any, ...]:
@@ -231,7 +237,7 @@ def payout(connection: Connection, response: str) -> Payout | None:
 def reject(connection: Connection, refused: Sequence[Refused]) -> None:
     """Keep receipts that were refused, none of which `rejected` knows.  Call `lock` first."""
     now = datetime.now(UTC)
-    bulk.add(connection, REJECTED, _REJECTED, [(*astuple(entry), now) for entry in refused])
+    bulk.add(connection, REJECTED, _REJECTED, ((*astuple(entry), now) for entry in refused))
 
 
 def rejected(connection: Connection, digests: Iterable[str]) -> set[str]:

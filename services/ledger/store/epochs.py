@@ -102,7 +102,7 @@ def store(connection: Connection, epoch: Epoch, leaves: Mapping[str, int]) -> Ep
     connection.execute(delete(EPOCH).where(EPOCH.c.number == epoch.number))
     values: dict[str, Any] = vars(epoch) | {"state": str(epoch.state), "create_time": datetime.now(UTC)}
     connection.execute(insert(EPOCH).values(**values))
-    rows = [(epoch.number, who, amount) for who, amount in leaves.items()]
+    rows = ((epoch.number, who, amount) for who, amount in leaves.items())
     bulk.add(connection, LEAF, ("epoch", "account", "cumulative"), rows)
     mine = select(RECEIPT.c.journal)
     connection.execute(

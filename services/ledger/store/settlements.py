@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from itertools import groupby
 
 from sqlalchemy import Connection, func, insert, select
 
-from openledger import canonical
-from openledger.receipt import Receipt
-from openledger.split import Rule
 from services.ledger.journal import Kind
 from services.ledger.store import bulk
 from services.ledger.store.tables import DOCUMENT, HEAD, JOURNAL, POSTING, SETTLEMENT
 
 _PIECES = {"yield_per": 1000}
 """Of a statement, not of the connection: what is written in the same transaction is no cursor."""
-
-
-@dataclass(frozen=True, order=True)
-class Group:
-    """Receipts that are settled together: of one model, by one rule (canonical JSON), with as many placebos."""
-
-    model: str
-    rule: str
-    placebos: int
 
 
 @dataclass(frozen=True)
@@ -56,18 +44,11 @@ class Entry:
     postings: tuple[tuple[str, int], ...]
 
 
-def keep(connection: Connection, booked: Iterable[tuple[int, tuple[Receipt, bytes]]]) -> None:
-    """What receipts say: by the journal's number, a receipt and its document."""
-    rows = [
-        (number, receipt.model.adapter, _rule(receipt.rule), len(receipt.evidence.placebos), document)
-        for number, (receipt, document) in booked
-    ]
-    bulk.add(connection, DOCUMENT, ("journal", "model", "rule", "placebos", "document"), rows)
-
-
-@cache
-def _rule(rule: Rule) -> str:
-    return canonical.dumps(rule.to_json()).decode()
+@contextmanager
+def keeping(connection: Connection) -> Iterator[Callable[[int, bytes], None]]:
+    """Keep receipts' documents, each by its journal's number.  See `bulk.stream`."""
+    with bulk.stream(connection, DOCUMENT, ("journal", "document")) as send:
+        yield lambda number, document: send((number, document))
 
 
 def last(connection: Connection) -> int:
@@ -75,22 +56,10 @@ def last(connection: Connection) -> int:
     return int(connection.execute(select(func.max(SETTLEMENT.c.through))).scalar_one() or 0)
 
 
-def groups(connection: Connection, above: int) -> list[Group]:
-    """What is to be settled of the receipts above that journal, in order."""
-    columns = (DOCUMENT.c.model, DOCUMENT.c.rule, DOCUMENT.c.placebos)
-    rows = connection.execute(select(*columns).where(DOCUMENT.c.journal > above).distinct())
-    return sorted(Group(*row) for row in rows)
-
-
-def documents(connection: Connection, above: int, group: Group) -> Iterator[bytes]:
-    """The group's receipts above that journal."""
-    query = select(DOCUMENT.c.document).where(
-        DOCUMENT.c.journal > above,
-        DOCUMENT.c.model == group.model,
-        DOCUMENT.c.rule == group.rule,
-        DOCUMENT.c.placebos == group.placebos,
-    )
-    return iter(connection.execute(query.order_by(DOCUMENT.c.journal).execution_options(**_PIECES)).scalars())
+def documents(connection: Connection, above: int) -> Iterator[bytes]:
+    """The receipts above that journal, in order."""
+    query = select(DOCUMENT.c.document).where(DOCUMENT.c.journal > above).order_by(DOCUMENT.c.journal)
+    return iter(connection.execute(query.execution_options(**_PIECES)).scalars())
 
 
 def settled(connection: Connection, epoch: int, attempt: int, above: int) -> Settlement:

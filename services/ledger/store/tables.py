@@ -99,23 +99,21 @@ RECEIPT = Table(
     "receipt",
     METADATA,
     Column("response", Text, primary_key=True),
-    Column("journal", BigInteger, ForeignKey("journal.number"), nullable=False, unique=True),
+    Column("journal", BigInteger, nullable=False, unique=True),
     Column("sha256", Text, nullable=False),
     Column("payer", Text, nullable=False),
     Column("fee", Amount, nullable=False),
     Column("shares", Text, nullable=False),
     Column("payees", Text, nullable=False),
+    ForeignKeyConstraint(["journal"], ["journal.number"]).ddl_if("sqlite"),  # as of postings
 )
-# What receipts say, for settling them together: the signed document, and what may be settled with what.
+# What receipts say, for settling them together: the signed document, which comes before its journal.
 DOCUMENT = Table(
     "receipt_document",
     METADATA,
-    Column("journal", BigInteger, ForeignKey("journal.number"), primary_key=True, autoincrement=False),
-    Column("model", Text, nullable=False),
-    Column("rule", Text, nullable=False),
-    Column("placebos", Integer, nullable=False),
+    Column("journal", BigInteger, primary_key=True, autoincrement=False),
     Column("document", LargeBinary, nullable=False),
-    Index("receipt_document_by_group", "model", "rule", "placebos", "journal"),
+    ForeignKeyConstraint(["journal"], ["journal.number"]).ddl_if("sqlite"),
 )
 # Which journals a sealing settled: those above one number, through another.  A veto does not undo it.
 SETTLEMENT = Table(
