@@ -57,6 +57,7 @@ def test_what_does_not_hold_is_said_with_the_first_reason(world):
         (("1" * 64, "--artifacts", "/nowhere"), "is no folder"),
         (("1" * 64, "--artifacts", "/tmp", "--signer", "me"), "not an address"),
         (("1" * 64, "--artifacts", "/tmp", "--rpc", "chain"), "not the URL"),
+        (("1" * 64, "--artifacts", "/tmp", "--challenge"), "needs --rpc"),
     ),
 )
 def test_what_cannot_be_begun_with_is_refused_with_what_would_be_right(arguments, words):
