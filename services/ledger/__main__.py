@@ -55,7 +55,8 @@ ACCESS: dict[str, Access] = {
     **dict.fromkeys(("GetSettlementInfo", "GetConservation", "GetEpoch", "ListEpochs", "GetClaim"), PUBLIC),
     "GetModelRegistration": PUBLIC,
     **dict.fromkeys(("GetBalance", "ListPostings", "GetPayout", "RelayDeposit", "AuthoriseSpending"), ACCOUNTS),
-    **dict.fromkeys(("CloseEpoch", "RelayClaim"), ACCOUNTS),
+    **dict.fromkeys(("RelayAuthorisedDeposit", "RelayClaim", "RelaySignedClaim"), ACCOUNTS),
+    **dict.fromkeys(("CloseEpoch", "CorrectJournal"), ACCOUNTS),
     **dict.fromkeys(("AcquireLease", "ReleaseLease"), services("openlora")),
     "AnchorSnapshot": services("datanet"),
     "RegisterRevision": services("factory"),
@@ -116,14 +117,22 @@ def _parts(
     receipts: Receipts | None,
 ) -> Parts:
     idempotency, claims = Idempotency(METADATA), ClaimsBook(database, chain)
-    wait = config.relay_wait_seconds
     return Parts(
         config=config,
         database=database,
         chain=chain,
         idempotency=idempotency,
         receipts=receipts,
-        relay=Relay(database, chain, writer, follower, claims, idempotency, wait_seconds=wait),
+        relay=Relay(
+            database,
+            chain,
+            writer,
+            follower,
+            claims,
+            idempotency,
+            wait_seconds=config.relay_wait_seconds,
+            claim_fee=config.claim_fee,
+        ),
         claims=claims,
         anchorings=errands[0],
         registrations=errands[1],
