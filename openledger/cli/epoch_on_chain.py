@@ -60,6 +60,9 @@ def _compare(rpc: Rpc, bundle: Bundle) -> str:
             raise Wrong(f"the {what} on chain is {there}, here it is {here}")
     if len(manifest.settlements) > found.struck + 1:
         raise Wrong(f"answers are settled in {len(manifest.settlements)} parts, and {found.struck} roots were struck")
+    cap = rpc.read(DISTRIBUTOR, at, "maxEpochIncrease")[0]
+    if manifest.cap is not None and manifest.cap != cap:
+        raise Wrong(f"the bundle says that a root may add {manifest.cap}, the distributor {cap}")
     rest = _before(rpc, bundle)
     return f"the distributor {at} on chain {chain_id} holds both roots, the total and the name of this bundle{rest}"
 

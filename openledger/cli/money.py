@@ -1,4 +1,4 @@
-"""`openledger balance|statement|deposit|claim`: money in, what became of it, and money out.
+"""`openledger balance|statement|deposit|claim|correct`: money in, what became of it, and money out.
 
 Asks the Ledger and signs what only its owner may sign; computes nothing itself.  Amounts that people type and see are
 OPEN, in files and JSON atomic units.
@@ -152,6 +152,32 @@ def claim(
         return found
 
     answer(connection_of(data, first_port, key, at), work, _show_claim, as_json=as_json)
+
+
+def correct(
+    response: Annotated[str, typer.Argument(help="responses/<response>, whose charge is taken back.")],
+    reason: Annotated[str, typer.Option(help="Why, for everybody to read: it is signed and published.")],
+    data: Data = Connection.data,
+    first_port: Port = Connection.first_port,
+    key: Key = None,
+    at: Endpoint = None,
+    as_json: Json = False,
+) -> None:
+    """Take back what an answer was charged, before an epoch settles it.  For operators.
+
+    Example: openledger correct responses/4f... --reason "answered twice" --key keys/operator.key
+    """
+    from openledger.cli import payments
+
+    def show(found: pb.Correction) -> None:
+        typer.echo(f"{found.corrects} ({found.cause}) was taken back by {found.name}: {found.reason}")
+
+    answer(
+        connection_of(data, first_port, key, at),
+        lambda client: payments.correct(client, response, reason),
+        show,
+        as_json=as_json,
+    )
 
 
 def connection_of(data: Path, first_port: int, key: Path | None, at: list[str] | None) -> Connection:

@@ -1,4 +1,4 @@
-"""What people sign for the ledger to send: deposits, a limit on what may be spent, and claims paid elsewhere."""
+"""What people sign for the ledger: deposits, a limit on what may be spent, claims paid elsewhere, corrections."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 
-from openledger import spending
+from openledger import corrections, names, spending
 from openledger.cli.rpc import Rpc
 from openledger.client import Client, Wallet, request_id
 from openledger.ledger.v1 import ledger_pb2 as pb
@@ -84,6 +84,17 @@ async def claim_to(client: Client, to: str, max_fee: int) -> pb.Claim:
         request_id=request_id(),
     )
     made: pb.Claim = await client.call(client.ledger.RelaySignedClaim, request, _RELAYED)
+    return made
+
+
+async def correct(client: Client, response: str, reason: str) -> pb.Correction:
+    """Take back what an answer was charged, by the wallet's signed word.  Raises `ValueError` for what is no answer."""
+    names.match("responses/*", response)
+    wallet, info = _wallet(client), await _info(client)
+    at, key = info.contracts["RewardsDistributor"], f"inference:{response}"
+    document = corrections.sign(info.chain_id, at, key, reason, wallet.private_key)
+    request = pb.CorrectJournalRequest(document=document, request_id=request_id())
+    made: pb.Correction = await client.call(client.ledger.CorrectJournal, request)
     return made
 
 

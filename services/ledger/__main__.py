@@ -67,7 +67,7 @@ ACCESS: dict[str, Access] = {
 async def assemble(config: LedgerConfig) -> Assembly:
     """The service, put together.  Raises `StartError` when keys, chain or database are not as they must be."""
     account, issuer = _keys(config)
-    chain, last_epoch = await asyncio.to_thread(_chain, config, account)
+    chain, last_epoch, most = await asyncio.to_thread(_chain, config, account)
     database, metrics = Database(config.database), Metrics(config.service)
     database.migrate(Path(__file__).parent / "migrations")
     _check_place(database, last_epoch)
@@ -76,20 +76,32 @@ async def assemble(config: LedgerConfig) -> Assembly:
     writer.open()
     follower = ChainFollower(database, chain, metrics, confirmations=confirmations, poll_seconds=poll)
     operations = Operations(database, METADATA, config.service)
-    bundles = Bundles(database, chain, ArtifactStore(config.artifacts_dir), metrics, config.data_dir / "bundle")
-    settler = Settler(database, chain, writer, operations, bundles, metrics, poll_seconds=poll)
+    work, artifacts = config.data_dir / "bundle", ArtifactStore(config.artifacts_dir)
+    bundles = Bundles(database, chain, artifacts, metrics, work, most=most)
+    checks = Checks(database, metrics, seconds=config.check_seconds)
+    settler = Settler(database, chain, writer, operations, bundles, metrics, checks, most=most, poll_seconds=poll)
     errands = (
         Errands(database, writer, operations, Anchors(chain), poll_seconds=poll),
         Errands(database, writer, operations, Registrations(chain), poll_seconds=poll),
     )
     client, receipts = _receipts(config, database, metrics)
-    closing = Closing(database, chain, settler, operations, Idempotency(METADATA), metrics, batch=config.redeem_batch)
+    closing = Closing(
+        database,
+        chain,
+        settler,
+        operations,
+        Idempotency(METADATA),
+        metrics,
+        batch=config.redeem_batch,
+        most=most,
+        checks=checks,
+    )
     parts = _parts(config, database, chain, writer, follower, closing, errands, receipts)
     background: dict[str, Callable[[], Awaitable[None]]] = {
         "chain-writer": writer.run,
         "chain-follower": follower.run,
         "settler": settler.run,
-        "checks": Checks(database, metrics, seconds=config.check_seconds).run,
+        "checks": checks.run,
         "anchorings": parts.anchorings.run,
         "registrations": parts.registrations.run,
     }
@@ -148,8 +160,8 @@ def _keys(config: LedgerConfig) -> tuple[LocalAccount, Issuer]:
         raise StartError(str(error)) from error
 
 
-def _chain(config: LedgerConfig, account: LocalAccount) -> tuple[Chain, int]:
-    """The chain, and the newest epoch on it."""
+def _chain(config: LedgerConfig, account: LocalAccount) -> tuple[Chain, int, int]:
+    """The chain, the newest epoch on it, and what a root may add to the one before."""
     if not config.may_deploy and not config.deployment.is_file():
         raise StartError(
             f"{config.deployment} does not say where the contracts are, and this process may not create them on chain "
@@ -175,7 +187,7 @@ def _chain(config: LedgerConfig, account: LocalAccount) -> tuple[Chain, int]:
     try:
         create = config.may_deploy
         chain = open_chain(config.rpc_url, config.chain_id, account, terms, config.deployment, create=create)
-        return chain, chain.last_epoch()
+        return chain, chain.last_epoch(), chain.max_epoch_increase()
     except ChainUnavailable as error:
         raise StartError(
             f"the chain at {config.rpc_url} cannot be reached ({error}): start it, or set OPENLEDGER_LEDGER_RPC_URL"

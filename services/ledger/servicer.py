@@ -22,7 +22,7 @@ from services.kit import call
 from services.kit.database import Database
 from services.kit.errors import denied, invalid, not_found
 from services.kit.idempotency import Idempotency
-from services.ledger import anchor, contract_wallets, register, spend, wire
+from services.ledger import anchor, contract_wallets, correct, register, spend, wire
 from services.ledger.chain import Chain
 from services.ledger.claims_book import ClaimsBook
 from services.ledger.closing import Closing
@@ -198,6 +198,18 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
             request.deadline,
         )
         return await self._parts.relay.signed_claim(_asked(request), signed, request.signature)
+
+    async def CorrectJournal(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Correction:
+        operators = self._parts.config.operators
+        if call.principal().address not in operators:
+            raise denied("NOT_AN_OPERATOR", "journals are corrected by operators (OPENLEDGER_LEDGER_OPERATORS)")
+        correction = correct.read(request.document, self._parts.chain, operators)
+        return await self._once(
+            ledger_pb2.Correction,
+            "CorrectJournal",
+            request,
+            lambda c: wire.correction(correct.correct(c, correction, request.document)),
+        )
 
     async def AnchorSnapshot(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         errand = anchor.read(request.snapshot, request.root, request.record_count)

@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
 from openledger import canonical
+from openledger.claims import ClaimTree
 from openledger.spending import SpendingAuthorisation
 from services.kit import logs
 from services.kit.database import Database
 from services.kit.errors import Fault, precondition
 from services.kit.metrics import Metrics
 from services.kit.operations import Operations
-from services.ledger import calls, wire
+from services.ledger import calls, leaves, wire
 from services.ledger.bundle import Bundles
 from services.ledger.calls import Redemption
 from services.ledger.chain import Chain, ChainUnavailable, NodeRefused
 from services.ledger.chain_writer import ChainWriter
 from services.ledger.changes import Changes
+from services.ledger.check import Checks
 from services.ledger.store import books, epochs, payers
 from services.ledger.store import chain as sent_store
 from services.ledger.store.chain import State as Sent
@@ -46,14 +49,18 @@ class Settler:
         operations: Operations,
         bundles: Bundles,
         metrics: Metrics,
+        checks: Checks,
         *,
+        most: int,
         poll_seconds: float,
     ) -> None:
+        self._checks, self._most = checks, most
         self._database, self._chain, self._writer = database, chain, writer
         self._operations, self._bundles, self._poll = operations, bundles, poll_seconds
         self._wanted = Changes()
-        self._said = ""
+        self._said = self._looked_at = ""
         self._log = logs.logger("ledger")
+        self._held_up = metrics.gauge("epochs_held_up", "Sealed epochs that cannot go on; GetEpoch says why")
         self._unredeemable = metrics.counter("unredeemable_total", "Payers whose spending the escrow would not give")
         self._underfunded = metrics.gauge(
             "underfunded_open", "Atomic units that a sealed root has too little behind it"
@@ -134,13 +141,20 @@ class Settler:
         found = await self._ask(lambda: self._chain.epoch(epoch.number))
         key = f"root:{epoch.key}"
         if found is None or found.root.hex() != epoch.root:
+            if self._checks.trouble is None:
+                return False  # the books are being looked at
+            if self._checks.trouble:
+                await self._trouble(epoch, self._checks.trouble)
+                return False
+            epoch = await self._sound(epoch)
             missing = epoch.total - await self._ask(self._chain.funded)
             self._underfunded.set(max(0, missing))
             if missing > 0:
-                self._trouble(
+                await self._trouble(
+                    epoch,
                     f"the distributor has {missing} too little for the root of epochs/{epoch.number}: payers whose "
                     "spending the escrow did not give must sign a new authorisation, or somebody brings in the rest by "
-                    "RewardsDistributor.fund"
+                    "RewardsDistributor.fund",
                 )
                 await self._redeem_alone(await self._database.read(lambda c: _late(c, epoch)))
                 return False
@@ -149,13 +163,41 @@ class Settler:
             if ended is None:
                 return False
             if ended.state is Sent.FAILED:
-                self._trouble(f"the root of epochs/{epoch.number} was not taken: {ended.error}")
+                await self._trouble(epoch, f"the root of epochs/{epoch.number} was not taken: {ended.error}")
                 return False
             found = await self._ask(lambda: self._chain.epoch(epoch.number))
         if found is None or found.root.hex() != epoch.root:
             return await self._vetoed(epoch)
         await self._advance(epoch, State.PROPOSED, key, activate_time=found.active_at)
         return True
+
+    async def _sound(self, epoch: Epoch) -> Epoch:
+        """The epoch with the leaves that its journals give: books that were wrong may have been sealed."""
+        if self._looked_at == epoch.key:
+            return epoch
+
+        def right(connection: Connection) -> Epoch:
+            found = leaves.derived(connection, epoch, self._most)
+            given = epochs.leaves(connection, epoch.number), epochs.waiting(connection, epoch.number)
+            if given == (found.promised, found.waiting):
+                return epoch
+            tree = ClaimTree.build(self._chain.chain_id, self._chain.contracts.distributor, found.promised)
+            changed = replace(
+                epoch,
+                root=tree.root.hex(),
+                total=tree.total,
+                leaf_count=len(tree.amounts),
+                waiting=sum(found.waiting.values()),
+                bundle=None,
+            )
+            epochs.reseal(connection, changed, found.promised, found.waiting)
+            return changed
+
+        changed = await self._database.write(right)
+        if changed is not epoch:
+            self._log.critical("sealed from wrong books: sealed again from the journals", epoch=epoch.key)
+        self._looked_at = epoch.key
+        return changed
 
     async def _proposal(self, epoch: Epoch) -> Any:
         """The root with its bundle published before it is named on chain."""
@@ -176,13 +218,16 @@ class Settler:
     async def _advance(self, epoch: Epoch, state: State, key: str, **values: int) -> None:
         def write(connection: Connection) -> None:
             sent = sent_store.get(connection, key)
-            now = epochs.advance(connection, epoch, state, transaction=sent.hash if sent else "", **values)
+            sent_hash = sent.hash if sent else ""
+            now = epochs.advance(connection, epoch, state, transaction=sent_hash, held_up="", **values)
             epochs.drop_batch(connection, _late_batch(epoch))
             self._operations.report(connection, epoch.operation, wire.epoch(now))
             if state is State.ACTIVE:
                 self._operations.finish(connection, epoch.operation, wire.epoch(now))
 
         await self._database.write(write)
+        self._held_up.set(0)
+        self._said = ""
         self._log.info("epoch", number=epoch.number, state=str(state))
 
     async def _vetoed(self, epoch: Epoch) -> bool:
@@ -195,7 +240,7 @@ class Settler:
         )
 
         def write(connection: Connection) -> None:
-            epochs.advance(connection, epoch, State.VETOED)
+            epochs.advance(connection, epoch, State.VETOED, held_up="")
             epochs.reopen(connection, epoch.number)
             self._operations.fail(connection, epoch.operation, fault)
 
@@ -203,10 +248,12 @@ class Settler:
         self._log.error("epoch vetoed", number=epoch.number)
         return True
 
-    def _trouble(self, what: str) -> None:
+    async def _trouble(self, epoch: Epoch, what: str) -> None:
         """What an operator must look at; said once, not at every look."""
+        self._held_up.set(1)
         if what != self._said:
             self._said = what
+            await self._database.write(lambda c: epochs.hold_up(c, epoch.number, what))
             self._log.error("an epoch cannot go on", what=what)
 
     async def _ask(self, question: Callable[[], T]) -> T:

@@ -11,9 +11,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, or_, select, update
 
 from services.ledger.journal import PAYER as PAYER_BOOKS
-from services.ledger.journal import Journal, Kind, Unbalanced
+from services.ledger.journal import UNDOING, Journal, Kind, Unbalanced
 from services.ledger.store import bulk
-from services.ledger.store.tables import BALANCE, HEAD, JOURNAL, POSTING, RECEIPT, REJECTED, insert_new
+from services.ledger.store.tables import BALANCE, CORRECTION, HEAD, JOURNAL, POSTING, RECEIPT, REJECTED, insert_new
 
 _HEAD_ID = 1
 _JOURNAL = ("number", "kind", "key", "payload_sha256", "cause", "create_time")
@@ -26,7 +26,7 @@ _REJECTED = ("sha256", "response", "payer", "reason", "message", "document", "cr
 class Sums:
     """A book's postings: what went in, what went out (both positive), in atomic units.
 
-    A void lessens what it undoes.
+    A void, and a correction, lessens what it undoes.
     """
 
     credits: int = 0
@@ -49,6 +49,8 @@ class Payout:
     shares: Mapping[str, int]
     payees: frozenset[str]
     epoch: int | None
+    correction: int | None = None
+    """The journal that took it back."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,11 @@ def entry(connection: Connection, key: str) -> Journal | None:
     return Journal(Kind(head.kind), head.key, head.payload_sha256, head.cause, postings)
 
 
+def number_of(connection: Connection, key: str) -> int | None:
+    """The number of the journal with that key."""
+    return connection.execute(select(JOURNAL.c.number).where(JOURNAL.c.key == key)).scalar_one_or_none()
+
+
 def has_cause(connection: Connection, kind: str, cause: str) -> bool:
     """Whether something of that kind was journaled for that cause."""
     query = select(JOURNAL.c.number).where(JOURNAL.c.cause == cause, JOURNAL.c.kind == kind).limit(1)
@@ -112,7 +119,7 @@ def post_all(connection: Connection, journals: Sequence[Journal]) -> int:
     """Write journals and move their balances; returns the number of the first, the others follow without gaps.
 
     Call `lock` first, in the same transaction.  Raises `Unbalanced` when a payer would have less than nothing at the
-    end by anything but a void: whoever calls checks that before.
+    end by anything but a void or a correction: whoever calls checks that before.
     """
     first = next_number(connection)
     if not journals:
@@ -142,11 +149,11 @@ def _move(connection: Connection, journals: Iterable[Journal]) -> None:
     moved: dict[str, tuple[int, int]] = {}
     spending: set[str] = set()
     for journal in journals:
-        void = journal.kind is Kind.VOID
+        undoes = journal.kind in UNDOING
         for name, amount in journal.postings.items():
             into, out = moved.get(name, (0, 0))
-            moved[name] = (into + amount, out) if (amount > 0) is not void else (into, out - amount)
-            if amount < 0 and not void:
+            moved[name] = (into + amount, out) if (amount > 0) is not undoes else (into, out - amount)
+            if amount < 0 and not undoes:
                 spending.add(name)
     before = sums(connection, moved)
     known: list[tuple[str, int, int]] = []
@@ -226,12 +233,15 @@ def _receipt(number: int, payout: Payout) -> tuple[Any, ...]:
 
 def payout(connection: Connection, response: str) -> Payout | None:
     """The journaled receipt of an answer."""
-    query = select(RECEIPT, JOURNAL.c.epoch).join(JOURNAL, RECEIPT.c.journal == JOURNAL.c.number)
+    query = select(RECEIPT, JOURNAL.c.epoch, CORRECTION.c.journal.label("correction"))
+    query = query.join(JOURNAL, RECEIPT.c.journal == JOURNAL.c.number)
+    query = query.outerjoin(CORRECTION, CORRECTION.c.corrects == RECEIPT.c.journal)
     row = connection.execute(query.where(RECEIPT.c.response == response)).first()
     if row is None:
         return None
     shares = {key: int(amount) for key, amount in json.loads(row.shares).items()}
-    return Payout(row.response, row.sha256, row.payer, row.fee, shares, frozenset(row.payees.split()), row.epoch)
+    payees = frozenset(row.payees.split())
+    return Payout(row.response, row.sha256, row.payer, row.fee, shares, payees, row.epoch, row.correction)
 
 
 def reject(connection: Connection, refused: Sequence[Refused]) -> None:

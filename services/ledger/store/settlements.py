@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, insert, or_, select
 
-from services.ledger.journal import Kind
-from services.ledger.store import bulk
+from services.ledger.journal import PAYABLE, Kind
+from services.ledger.store import bulk, corrections
 from services.ledger.store.tables import DOCUMENT, HEAD, JOURNAL, POSTING, SETTLEMENT
 
 _PIECES = {"yield_per": 1000}
@@ -57,8 +57,9 @@ def last(connection: Connection) -> int:
 
 
 def documents(connection: Connection, above: int) -> Iterator[bytes]:
-    """The receipts above that journal, in order."""
-    query = select(DOCUMENT.c.document).where(DOCUMENT.c.journal > above).order_by(DOCUMENT.c.journal)
+    """The receipts above that journal, in order, without those that were taken back."""
+    standing = ~corrections.taken_back(DOCUMENT.c.journal)
+    query = select(DOCUMENT.c.document).where(DOCUMENT.c.journal > above, standing).order_by(DOCUMENT.c.journal)
     return iter(connection.execute(query.execution_options(**_PIECES)).scalars())
 
 
@@ -76,6 +77,21 @@ def of_epoch(connection: Connection, epoch: int) -> list[Settlement]:
     return [Settlement(*row) for row in connection.execute(query)]
 
 
+def earned(connection: Connection, epoch: int, above: int, through: int) -> dict[str, int]:
+    """What journals in that range gave to accounts: settlements, corrections, and answers that the epoch settles."""
+    query = (
+        select(POSTING.c.book, POSTING.c.amount)
+        .join(JOURNAL, JOURNAL.c.number == POSTING.c.journal)
+        .where(POSTING.c.journal > above, POSTING.c.journal <= through, POSTING.c.book.startswith(PAYABLE))
+        .where(or_(JOURNAL.c.kind.in_([str(Kind.SETTLEMENT), str(Kind.CORRECTION)]), JOURNAL.c.epoch == epoch))
+    )
+    found: dict[str, int] = {}
+    for row in connection.execute(query.execution_options(**_PIECES)):
+        who = row.book.removeprefix(PAYABLE)
+        found[who] = found.get(who, 0) + row.amount
+    return found
+
+
 def receipts(connection: Connection, above: int, through: int) -> Iterator[tuple[int, bytes]]:
     """(journal, document) of the receipts in that range, in order."""
     query = select(DOCUMENT.c.journal, DOCUMENT.c.document).order_by(DOCUMENT.c.journal)
@@ -85,13 +101,13 @@ def receipts(connection: Connection, above: int, through: int) -> Iterator[tuple
 
 
 def entries(connection: Connection, above: int, through: int) -> Iterator[Entry]:
-    """The journals of answers and settlements in that range, in order."""
+    """The journals of answers, settlements and corrections in that range, in order."""
     query = (
         select(JOURNAL.c.number, JOURNAL.c.kind, JOURNAL.c.key, JOURNAL.c.payload_sha256, JOURNAL.c.cause)
         .add_columns(POSTING.c.book, POSTING.c.amount)
         .outerjoin(POSTING, POSTING.c.journal == JOURNAL.c.number)  # a free answer's journal has no postings
         .where(JOURNAL.c.number > above, JOURNAL.c.number <= through)
-        .where(JOURNAL.c.kind.in_([str(Kind.INFERENCE), str(Kind.SETTLEMENT)]))
+        .where(JOURNAL.c.kind.in_([str(Kind.INFERENCE), str(Kind.SETTLEMENT), str(Kind.CORRECTION)]))
         .order_by(JOURNAL.c.number, POSTING.c.line)
     )
     rows = connection.execute(query.execution_options(**_PIECES))

@@ -124,6 +124,16 @@ SETTLEMENT = Table(
     Column("above", BigInteger, nullable=False),
     Column("through", BigInteger, nullable=False),
 )
+# Which journal took which one back, and the operator's signed word for it.
+CORRECTION = Table(
+    "correction",
+    METADATA,
+    Column("journal", BigInteger, primary_key=True, autoincrement=False),
+    Column("corrects", BigInteger, nullable=False, unique=True),
+    Column("operator", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+)
 REJECTED = Table(
     "rejected_receipt",
     METADATA,
@@ -136,6 +146,7 @@ REJECTED = Table(
     Column("create_time", DateTime(timezone=True), nullable=False),
 )
 # `attempt` grows when a vetoed epoch is sealed again under its number.  `bundle` is null until it is published.
+# `held_up` says why it does not go on; `waiting` is what its leaves leave for the next epoch, all together.
 EPOCH = Table(
     "epoch",
     METADATA,
@@ -152,6 +163,8 @@ EPOCH = Table(
     Column("operation", Text, nullable=False),
     Column("create_time", DateTime(timezone=True), nullable=False),
     Column("bundle", Text),
+    Column("held_up", Text, nullable=False, server_default=""),
+    Column("waiting", Amount, nullable=False, server_default="0"),
 )
 LEAF = Table(
     "leaf",
@@ -159,6 +172,7 @@ LEAF = Table(
     Column("epoch", BigInteger, ForeignKey("epoch.number"), primary_key=True, autoincrement=False),
     Column("account", Text, primary_key=True),
     Column("cumulative", Amount, nullable=False),
+    Column("waiting", Amount, nullable=False, server_default="0"),
 )
 # What is to be taken of payers' deposits, each line as its payer had signed it when it was planned.
 REDEMPTION = Table(

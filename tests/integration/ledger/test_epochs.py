@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from eth_account import Account
@@ -15,7 +16,7 @@ from openledger.cli.main import app
 from openledger.client import ApiError, Wallet, request_id
 from openledger.ledger.v1 import ledger_pb2
 from services.kit.testing import as_wallet, served
-from services.ledger import calls, settle
+from services.ledger import calls, leaves
 from services.ledger.__main__ import assemble
 from tests import chains
 from tests.ledger_world import (
@@ -34,7 +35,10 @@ from tests.ledger_world import (
     pay_in,
 )
 
-CHECKS = {"files", "terms", "signatures", "shares", "journals", "leaves", "previous", "root", "log_root", "chain"}
+CHECKS = {
+    "files", "terms", "signatures", "corrections", "shares", "journals", "leaves", "previous", "root", "log_root",
+    "chain",
+}  # fmt: skip
 
 
 async def verified(world, bundle: str, *more: str):
@@ -108,7 +112,7 @@ async def test_a_wrong_root_is_found_in_time_to_be_vetoed(world, payer, monkeypa
     async with waiting(world, payer) as (where, held, operator):
         await answer(world, where, payer, held)
         with monkeypatch.context() as patched:
-            patched.setattr(settle, "seal", raised(EARNERS[-1].address))
+            raise_leaf(patched, EARNERS[-1].address)
             operation, epoch = await proposed(world, operator)
         status, checks = await verified(world, epoch.bundle)
         assert (status, wrong(checks)) == (1, {"leaves", "previous", "root"})
@@ -128,14 +132,14 @@ async def test_a_wrong_root_is_found_in_time_to_be_vetoed(world, payer, monkeypa
         await claim(where, EARNERS[-1])
 
 
-def raised(who: str):
-    """Sealing that raises somebody's leaf by one unit."""
-    right = settle.seal
+def raise_leaf(patched, who: str) -> None:
+    """A ledger that gives somebody one unit too much, and finds that right when it looks again."""
+    capped = leaves.capped
 
-    def seal(chain_id, distributor, earned, *more):
-        return right(chain_id, distributor, {**earned, who: earned[who] + 1}, *more)
+    def raised(found):
+        return replace(found, promised={**found.promised, who: found.promised[who] + 1})
 
-    return seal
+    patched.setattr(leaves, "capped", lambda *given: raised(capped(*given)))
 
 
 async def challenged(world, bundle: str, key, *more: str, given: str = "") -> dict:
@@ -160,7 +164,7 @@ async def test_a_stranger_finds_a_wrong_root_challenges_it_and_it_never_pays(wor
         chain = world.chain()
         await answer(world, where, payer, held)
         with monkeypatch.context() as patched:
-            patched.setattr(settle, "seal", raised(EARNERS[-1].address))
+            raise_leaf(patched, EARNERS[-1].address)
             operation, epoch = await proposed(world, operator)
         assert "holds 0" in (await challenged(world, epoch.bundle, key, "--yes"))["why"]
         world.send(TREASURY, calls.transfer(chain.contracts, stranger.address, bond))
