@@ -42,6 +42,7 @@ from services.ledger.identity_servicer import IdentityServicer
 from services.ledger.register import Registrations
 from services.ledger.relay import Relay
 from services.ledger.reports import Reports
+from services.ledger.retention import Retention
 from services.ledger.servicer import LedgerServicer, Parts
 from services.ledger.settler import Settler
 from services.ledger.signin import Issuer, Site
@@ -102,6 +103,7 @@ async def assemble(config: LedgerConfig) -> Assembly:
         "chain-follower": follower.run,
         "settler": settler.run,
         "checks": checks.run,
+        "retention": Retention(database, artifacts, keep=config.keep_documents_epochs).run,
         "anchorings": parts.anchorings.run,
         "registrations": parts.registrations.run,
     }

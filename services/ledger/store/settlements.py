@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 
-from sqlalchemy import Connection, func, insert, or_, select
+from sqlalchemy import Connection, delete, func, insert, or_, select
 
 from services.ledger.journal import PAYABLE, Kind
 from services.ledger.store import bulk, corrections
@@ -90,6 +90,21 @@ def earned(connection: Connection, epoch: int, above: int, through: int) -> dict
         who = row.book.removeprefix(PAYABLE)
         found[who] = found.get(who, 0) + row.amount
     return found
+
+
+def oldest(connection: Connection) -> Settlement | None:
+    """The one that settled the oldest receipt whose document is here."""
+    first = select(func.min(DOCUMENT.c.journal)).scalar_subquery()
+    row = connection.execute(
+        select(SETTLEMENT).where(SETTLEMENT.c.above < first, SETTLEMENT.c.through >= first)
+    ).first()
+    return None if row is None else Settlement(*row)
+
+
+def forget(connection: Connection, through: int, count: int) -> int:
+    """Delete the documents of the oldest receipts, up to that journal; returns how many, at most `count`."""
+    chosen = select(DOCUMENT.c.journal).where(DOCUMENT.c.journal <= through).order_by(DOCUMENT.c.journal).limit(count)
+    return connection.execute(delete(DOCUMENT).where(DOCUMENT.c.journal.in_(chosen))).rowcount
 
 
 def receipts(connection: Connection, above: int, through: int) -> Iterator[tuple[int, bytes]]:
