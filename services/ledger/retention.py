@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -40,11 +41,12 @@ class Retention:
         """Let go what can go, oldest first; returns how many documents that were."""
         gone = 0
         while (epoch := await self._database.read(self._over)) is not None:
-            through = (await self._database.read(lambda c, e=epoch: settlements.of_epoch(c, e.number)))[-1].through
+            runs = await self._database.read(partial(settlements.of_epoch, epoch=epoch.number))
             if not await asyncio.to_thread(self._published, epoch):
                 self._log.error("documents are kept: the epoch's bundle is not whole", epoch=epoch.number)
                 break
-            while count := await self._database.write(lambda c, t=through: settlements.forget(c, t, PIECE)):
+            forget = partial(settlements.forget, through=runs[-1].through, count=PIECE)
+            while count := await self._database.write(forget):
                 gone += count
             self._log.info("documents are in the bundle alone now", epoch=epoch.number)
         return gone
