@@ -1,7 +1,7 @@
 """What payers and earners sign, as typed data.
 
-A payer: the EIP-712 spending authorisation for the escrow, and the EIP-2612 permit for a deposit. An earner: the
-EIP-712 claim that is paid elsewhere than to the account itself.
+A payer: the EIP-712 spending authorisation for the escrow, and for a deposit the EIP-2612 permit or the ERC-3009
+transfer. An earner: the EIP-712 claim that is paid elsewhere than to the account itself.
 
 Pure: typed data in, digests and addresses out, so that a wallet, the ledger and an auditor agree on the bytes.
 What it does not know: balances, what was spent, and contract wallets (ERC-1271), whose signatures only the chain can
@@ -48,6 +48,21 @@ class SignedClaim:
     cumulative: int
     max_fee: int
     deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Leave for `to` to take `amount` atomic units of `payer`'s OPEN once, after one time and before another (Unix s).
+
+    `nonce`: 32 bytes of the payer's choosing, each good once; so nothing has to be asked of the chain to sign it.
+    """
+
+    payer: str
+    to: str
+    amount: int
+    valid_after: int
+    valid_before: int
+    nonce: bytes
 
 
 def authorisation_message(chain_id: int, escrow: str, authorisation: SpendingAuthorisation) -> dict[str, Any]:
@@ -117,6 +132,33 @@ def permit_message(
         "primaryType": "Permit",
         "domain": _domain(OPEN_DOMAIN_NAME, chain_id, token),
         "message": {"owner": owner, "spender": spender, "value": value, "nonce": nonce, "deadline": deadline},
+    }
+
+
+def transfer_message(chain_id: int, token: str, transfer: Transfer) -> dict[str, Any]:
+    """The typed data of ERC-3009 `ReceiveWithAuthorization`, which nobody but `to` can use."""
+    return {
+        "types": {
+            "EIP712Domain": _DOMAIN_TYPE,
+            "ReceiveWithAuthorization": [
+                {"name": "from", "type": "address"},
+                {"name": "to", "type": "address"},
+                {"name": "value", "type": "uint256"},
+                {"name": "validAfter", "type": "uint256"},
+                {"name": "validBefore", "type": "uint256"},
+                {"name": "nonce", "type": "bytes32"},
+            ],
+        },
+        "primaryType": "ReceiveWithAuthorization",
+        "domain": _domain(OPEN_DOMAIN_NAME, chain_id, token),
+        "message": {
+            "from": transfer.payer,
+            "to": transfer.to,
+            "value": transfer.amount,
+            "validAfter": transfer.valid_after,
+            "validBefore": transfer.valid_before,
+            "nonce": transfer.nonce,
+        },
     }
 
 

@@ -150,31 +150,39 @@ def settle(answers: Iterable[Answer], rule: Rule) -> dict[str, int]:
 
     The order of answers does not matter.  Raises `ValueError` for evidence that does not fit together.
     """
-    total, net = 0, _Net()
+    net = Net()
     for answer in answers:
-        total += answer.amount
         net.add(answer)
-    if not total:
-        return {}
-    cap = total * NAT * rule.cap_bps // BASIS_POINTS
-    taken = {who: -(-rule.noise_z_milli * net.error(who) // 1000) for who in net.credits}
-    weights = {who: min(cap, credit - taken[who]) for who, credit in net.credits.items() if credit > taken[who]}
-    weights[UNATTRIBUTED] = total * NAT - sum(weights.values())
-    return allocate(total, weights)
+    return net.settled(rule)
 
 
-class _Net:
-    """Credits in 2**-64 units of money, summed over answers; of contributors, and of placebos."""
+class Net:
+    """Answers of one model that are settled together, added one by one.
+
+    `credits` are in 2**-64 units of money, summed over answers, by contributor.
+    """
 
     def __init__(self) -> None:
+        self._total = 0
         self.credits: dict[str, int] = {}
         self._placebos: list[int] = []
         self._errors: dict[str, int] = {}
         self._yardstick = 0
 
+    def settled(self, rule: Rule) -> dict[str, int]:
+        """What belongs to the data in all of them, by address and `unattributed`; the sum is exact."""
+        if not self._total:
+            return {}
+        cap = self._total * NAT * rule.cap_bps // BASIS_POINTS
+        taken = {who: -(-rule.noise_z_milli * self.error(who) // 1000) for who in self.credits}
+        weights = {who: min(cap, credit - taken[who]) for who, credit in self.credits.items() if credit > taken[who]}
+        weights[UNATTRIBUTED] = self._total * NAT - sum(weights.values())
+        return allocate(self._total, weights)
+
     def add(self, answer: Answer) -> None:
-        """Add what an answer gives."""
+        """Add what an answer gives.  Raises `ValueError` for evidence that does not fit together."""
         evidence = answer.evidence
+        self._total += answer.amount
         evidence.check()
         positive = sum(score for score in evidence.scores.values() if score > 0)
         if not positive:

@@ -20,11 +20,12 @@ from sqlalchemy import Connection, Engine, create_engine, event, select
 from sqlalchemy.pool import StaticPool
 
 import services.ledger
+from openledger.corrections import Correction
 from openledger.receipt import Receipt
 from openledger.split import UNATTRIBUTED, Rule
 from services.kit.database import Database
 from services.kit.errors import Fault
-from services.ledger import check, journal, netting, replay, settle, spend
+from services.ledger import check, correct, journal, netting, replay, settle, spend
 from services.ledger.admit import Admitted, Rejected
 from services.ledger.book import BOOKED, CONFLICT, REPEATED, book_all
 from services.ledger.journal import Event, Journal
@@ -91,7 +92,7 @@ class Told:
 
 
 class Stories(RuleBasedStateMachine):
-    """Deposits, authorisations, leases, pages of receipts, claims, withdrawals, epochs, vetoes, reorganisations."""
+    """Deposits, authorisations, leases, pages of receipts, corrections, claims, withdrawals, epochs, vetoes, reorgs."""
 
     store: Callable[[], Any]
 
@@ -101,6 +102,7 @@ class Stories(RuleBasedStateMachine):
         self.scale, self.now, self.told, self.asked = scale, 1_000_000, [], 0
         self.booked: dict[str, Admitted] = {}
         self.open: list[Receipt] = []
+        self.taken: list[Receipt] = []
         self.held: Counter[str] = Counter()
         self.leases: list[str] = []
 
@@ -186,6 +188,22 @@ class Stories(RuleBasedStateMachine):
         name = self.leases[which % len(self.leases)]
         amount = self.read(lambda c: payers.lease(c, name)).amount
         self.write(lambda c: spend.release(c, name, amount * part // 100))
+
+    @precondition(lambda self: self.open)
+    @rule(which=SOME)
+    def take_back(self, which: int) -> None:
+        """An operator takes an answer's charge back, twice, before an epoch settles it."""
+        found = self.open[which % len(self.open)]
+        key, fee = journal.inference_key(found.response), found.fee
+        word, document = Correction(1, "0x" + "9" * 40, key, "why", "0x" + "8" * 40), found.response.encode()
+        if not fee:
+            assert self.unless("NOT_CORRECTABLE", lambda c: correct.correct(c, word, document)) is None
+            return
+        first = self.write(lambda c: correct.correct(c, word, document))
+        assert self.write(lambda c: correct.correct(c, word, document)) == first
+        self.open.remove(found)
+        self.taken += [found]
+        self.held.subtract(journal.inference(found, "").postings)
 
     @rule(who=st.sampled_from(OWED))
     def claim(self, who: str) -> None:
@@ -279,7 +297,7 @@ class Stories(RuleBasedStateMachine):
         assert self.read(check.check).ok
         sums = self.read(lambda c: journal.conservation(books.every_posting(c)))
         assert (sums.difference, sums.trial_balance) == (0, 0)
-        assert sums.fees == sum(entry.receipt.fee for entry in self.booked.values())
+        assert sums.fees == sum(e.receipt.fee for e in self.booked.values()) - sum(r.fee for r in self.taken)
         for who in PAYERS:
             self.nobody_spends_what_is_not_there(who)
         self.nobody_claims_what_was_not_earned()
@@ -287,7 +305,7 @@ class Stories(RuleBasedStateMachine):
     def nobody_spends_what_is_not_there(self, who: str) -> None:
         payer = self.read(lambda c: payers.get(c, who))
         fees = sum(e.receipt.fee for e in self.booked.values() if e.receipt.payer == f"accounts/{who}")
-        assert payer.spent == fees
+        assert payer.spent == fees - sum(r.fee for r in self.taken if r.payer == f"accounts/{who}")
         assert payer.balance >= 0 or any(not told.standing for told in self.told)
         leases = self.read(lambda c: payers.open_leases(c, who, self.now))
         assert payer.spent + sum(lease.reserved(self.now) for lease in leases) <= payer.cap

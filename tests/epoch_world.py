@@ -20,11 +20,11 @@ from openledger.epoch.verify import verify_epoch
 from openledger.receipt import Receipt
 from services.kit.database import Database
 from services.kit.metrics import Metrics
-from services.ledger import journal, netting, settle
+from services.ledger import journal, leaves, netting, settle
 from services.ledger.bundle import Bundles
 from services.ledger.chain import Contracts
 from services.ledger.journal import Event
-from services.ledger.store import books, epochs, settlements
+from services.ledger.store import books, epochs, payers, settlements
 from services.ledger.store.books import Payout
 from services.ledger.store.epochs import Epoch, State
 
@@ -45,13 +45,15 @@ class Ledger:
 
     folder: Path
     url: str = ""
+    most: int = 2**128
     database: Database = field(init=False)
 
     def __post_init__(self) -> None:
         self.database = Database(self.url or f"sqlite:///{self.folder / 'ledger.db'}")
         self.database.migrate(Path(services.ledger.__file__).parent / "migrations")
         self.artifacts = ArtifactStore(self.folder / "artifacts")
-        self.bundles = Bundles(self.database, Somewhere(), self.artifacts, Metrics("ledger"), self.folder / "work")
+        place, metrics = self.folder / "work", Metrics("ledger")
+        self.bundles = Bundles(self.database, Somewhere(), self.artifacts, metrics, place, most=self.most)
 
     def write(self, act: Any) -> Any:
         def locked(connection: Any) -> Any:
@@ -69,7 +71,17 @@ class Ledger:
                 number = books.post(c, journal.inference(found))
                 kept = Payout(found.response, found.digest(), PAYER.address, found.fee, found.shares, frozenset(), None)
                 books.keep_receipt(c, number, kept)
-                settlements.keep(c, [(number, (found, found.dumps()))])
+                with settlements.keeping(c) as keep:
+                    keep(number, found.dumps())
+
+        self.write(act)
+
+    def spent(self, amount: int) -> None:
+        """What leases would have charged the payer."""
+
+        def act(c: Any) -> None:
+            payers.lock(c, PAYER.address)
+            payers.set_spent(c, PAYER.address, amount)
 
         self.write(act)
 
@@ -83,12 +95,13 @@ class Ledger:
                 number, attempt = last.number, last.attempt + 1
             netting.net(c, number, attempt)
             was, now = epochs.leaves(c, before.number) if before else {}, books.earned(c, journal.PAYABLE)
-            receipts = epochs.open_receipts(c)
-            found = settle.seal(CHAIN_ID, AT, now, was, receipts)
+            receipts, given = epochs.open_receipts(c), leaves.capped(now, was, self.most)
+            found = settle.seal(CHAIN_ID, AT, given.promised, was, receipts)
             sizes = len(receipts), len(found.leaves), found.total
-            return epochs.store(
-                c, Epoch(number, attempt, State.SEALED, found.root, found.log_root, *sizes, "o"), found.leaves
-            )
+            epoch = Epoch(number, attempt, State.SEALED, found.root, found.log_root, *sizes, "o")
+            stored = epochs.store(c, epoch, found.leaves, given.waiting)
+            assert leaves.derived(c, stored, self.most) == given
+            return stored
 
         return self.write(act)
 
@@ -130,6 +143,7 @@ class Ledger:
         """The bundle with another table."""
         files, found = self.manifest(digest)["files"], list(rows)
         schema = pq.read_schema(self.artifacts.path(files[name]["sha256"]))
+        schema = pa.schema([schema.field(column) for column in found[0]]) if found else schema
         place = self.folder / "forged.parquet"
         pq.write_table(pa.Table.from_pylist(found, schema), place)
         files[name] = {"sha256": self.artifacts.put_file(place), "rows": str(len(found))}

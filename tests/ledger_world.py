@@ -158,10 +158,15 @@ class World:
 
     def send(self, wallet: Wallet, call: Call) -> Receipt:
         """A transaction of somebody's own; the treasury gives the ether for it."""
+        node = self.give_ether(wallet)
+        return self._transact(node, wallet, call, node.estimate(wallet.address, call))
+
+    def give_ether(self, wallet: Wallet) -> Node:
+        """What gas costs, from the treasury, if the wallet has none."""
         node = Node.connect(self.rpc_url, 31337)
         if not int(self.rpc.call("eth_getBalance", wallet.address, "latest"), 16):
             self._transact(node, TREASURY, Call(wallet.address, b"", 10**18), 21_000)
-        return self._transact(node, wallet, call, node.estimate(wallet.address, call))
+        return node
 
     def _transact(self, node: Node, wallet: Wallet, call: Call, gas: int) -> Receipt:
         account = Account.from_key(wallet.private_key)

@@ -2,6 +2,7 @@
 
     python -m bench ledger             20,000 receipts a batch size, a million accounts
     python -m bench ledger --quick     under a minute, the same code
+    python -m bench.ledger.costs       only what settling costs on chain, from the gas that forge measured
 
 A receipt here has 6 postings (payer, the model's pool, developer, platform, stakers, and the base model), is admitted
 already, and is booked as the service books it, in one transaction a batch.  PostgreSQL is a cluster of its own on this
@@ -22,7 +23,7 @@ from typing import Any
 
 import services.ledger
 from bench import result
-from bench.ledger import booking, epochs, signatures
+from bench.ledger import booking, costs, epochs, signatures
 from services.kit.database import Database
 from tests import postgres
 
@@ -53,7 +54,8 @@ def main(*, quick: bool) -> None:
     for accounts in size.accounts:
         with fresh("sqlite") as database:
             rows.append(_told(epochs.measure(database, accounts)))
-    found = figures(rows) | signatures.measure(size.signatures)
+    found = figures(rows) | signatures.measure(size.signatures) | costs.figures()
+    rows += costs.rows()
     settings = {"quick": quick, "load_at_start": load, "load_at_end": os.getloadavg()[0], **vars(size)}
     print(result.write("ledger-quick" if quick else "ledger", found, seed=0, settings=settings, rows=rows))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from openledger import abi
@@ -10,6 +11,25 @@ from openledger.epoch.bundle import Bundle
 from openledger.epoch.report import NotReached, Wrong
 
 DISTRIBUTOR = "RewardsDistributor"
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """What happened to an epoch's roots: the `RootProposed` events, oldest first, and how many were struck out."""
+
+    proposed: list[dict[str, Any]]
+    struck: int
+
+    @property
+    def standing(self) -> dict[str, Any] | None:
+        """The one that stands."""
+        return self.proposed[-1] if len(self.proposed) > self.struck else None
+
+
+def proposals(rpc: Rpc, at: str, epoch: int) -> Proposals:
+    """An epoch's roots.  One is struck out with every earlier one, whoever strikes it.  Raises `RpcError`."""
+    strikes = [log for log in _logs(rpc, at, "RootsStruck") if log["first"] <= epoch <= log["last"]]
+    return Proposals(_logs(rpc, at, "RootProposed", epoch), len(strikes))
 
 
 def on_chain(rpc: Rpc, bundle: Bundle) -> str:
@@ -26,10 +46,10 @@ def _compare(rpc: Rpc, bundle: Bundle) -> str:
     if chain_id != manifest.chain_id:
         raise Wrong(f"{rpc.url} is chain {chain_id}, the epoch is of chain {manifest.chain_id}")
     at, number = manifest.distributor, manifest.epoch
-    proposed, vetoes = _logs(rpc, at, "RootProposed", number), _logs(rpc, at, "RootVetoed", number)
-    if len(proposed) <= len(vetoes):
-        raise Wrong(f"no root of epoch {number} stands at {at}: {len(proposed)} proposed, {len(vetoes)} vetoed")
-    last = proposed[-1]
+    found = proposals(rpc, at, number)
+    last = found.standing
+    if last is None:
+        raise Wrong(f"no root of epoch {number} stands at {at}: {len(found.proposed)} proposed, {found.struck} struck")
     for what, there, here in (
         ("root", last["root"].hex(), manifest.root),
         ("root over the receipts", last["logRoot"].hex(), manifest.log_root),
@@ -38,8 +58,11 @@ def _compare(rpc: Rpc, bundle: Bundle) -> str:
     ):
         if there != here:
             raise Wrong(f"the {what} on chain is {there}, here it is {here}")
-    if len(manifest.settlements) > len(vetoes) + 1:
-        raise Wrong(f"answers are settled in {len(manifest.settlements)} parts, and {len(vetoes)} roots were vetoed")
+    if len(manifest.settlements) > found.struck + 1:
+        raise Wrong(f"answers are settled in {len(manifest.settlements)} parts, and {found.struck} roots were struck")
+    cap = rpc.read(DISTRIBUTOR, at, "maxEpochIncrease")[0]
+    if manifest.cap is not None and manifest.cap != cap:
+        raise Wrong(f"the bundle says that a root may add {manifest.cap}, the distributor {cap}")
     rest = _before(rpc, bundle)
     return f"the distributor {at} on chain {chain_id} holds both roots, the total and the name of this bundle{rest}"
 
@@ -48,15 +71,15 @@ def _before(rpc: Rpc, bundle: Bundle) -> str:
     before = bundle.manifest.previous
     if before is None:
         return ""
-    older = _logs(rpc, bundle.manifest.distributor, "RootProposed", before.epoch)
-    if not older or older[-1]["root"].hex() != before.root:
+    older = proposals(rpc, bundle.manifest.distributor, before.epoch).standing
+    if older is None or older["root"].hex() != before.root:
         raise Wrong(f"the root of epoch {before.epoch} on chain is not {before.root}, which is named here")
     return f", and the root of epoch {before.epoch} that is named here"
 
 
-def _logs(rpc: Rpc, at: str, event: str, epoch: int) -> list[dict[str, Any]]:
-    """The event's fields, oldest first, for that epoch."""
-    topics = ["0x" + abi.event_topic(DISTRIBUTOR, event).hex(), f"0x{epoch:064x}"]
+def _logs(rpc: Rpc, at: str, event: str, epoch: int | None = None) -> list[dict[str, Any]]:
+    """The event's fields, oldest first; for that epoch alone, where one is named."""
+    topics = ["0x" + abi.event_topic(DISTRIBUTOR, event).hex(), *([] if epoch is None else [f"0x{epoch:064x}"])]
     query = {"address": at, "fromBlock": "0x0", "toBlock": "latest", "topics": topics}
     return [
         abi.decode_event(

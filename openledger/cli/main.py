@@ -18,6 +18,7 @@ from openledger.cli import doctor as doctor_checks
 from openledger.cli import money
 from openledger.cli.audit import audit
 from openledger.cli.default_group import DefaultGroup
+from openledger.cli.epochs import epoch
 from openledger.cli.explain import explain
 from openledger.cli.finetune import app as finetune
 from openledger.cli.unlearn import app as unlearn
@@ -44,9 +45,9 @@ app.add_typer(checks, name="verify")
 app.command("audit")(audit)
 app.command("explain")(explain)
 app.add_typer(finetune, name="finetune")
-for command in (money.balance, money.statement, money.deposit, money.claim):
+for command in (money.balance, money.statement, money.deposit, money.claim, money.correct):
     app.command()(command)
-app.add_typer(money.epoch, name="epoch")
+app.add_typer(epoch, name="epoch")
 app.add_typer(unlearn, name="unlearn")
 
 Folder = Annotated[Path, typer.Option("--data", help="The installation's folder.")]

@@ -1,4 +1,4 @@
-"""`openledger balance|statement|deposit|claim|epoch`: money in, what became of it, and money out.
+"""`openledger balance|statement|deposit|claim|correct`: money in, what became of it, and money out.
 
 Asks the Ledger and signs what only its owner may sign; computes nothing itself.  Amounts that people type and see are
 OPEN, in files and JSON atomic units.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from google.protobuf.message import Message
@@ -31,8 +31,6 @@ CsvFile = Annotated[
 ]
 ParquetFile = Annotated[Path | None, typer.Option("--parquet", help="Write every line to this file.")]
 
-epoch = typer.Typer(no_args_is_help=True)
-
 
 def balance(
     data: Data = Connection.data,
@@ -47,7 +45,7 @@ def balance(
     """
     from openledger.cli import payments
 
-    _answer(_connection(data, first_port, key, at), payments.balance, _show_balance, as_json=as_json)
+    answer(connection_of(data, first_port, key, at), payments.balance, _show_balance, as_json=as_json)
 
 
 def statement(
@@ -68,10 +66,10 @@ def statement(
 
     if csv is not None and parquet is not None:
         raise typer.BadParameter("--csv and --parquet are two files: ask for one at a time")
-    connection = _connection(data, first_port, key, at)
+    connection = connection_of(data, first_port, key, at)
     file = csv or parquet
     if file is None:
-        _answer(connection, lambda client: statements.newest(client, limit), statements.show, as_json=as_json)
+        answer(connection, lambda client: statements.newest(client, limit), statements.show, as_json=as_json)
         return
     write = statements.write_csv if csv is not None else statements.write_parquet
 
@@ -90,6 +88,10 @@ def deposit(
     amount: Amount,
     days: Annotated[int, typer.Option(min=1, max=3650, help="For so long it may be spent.")] = 30,
     spend: Annotated[bool, typer.Option("--spend/--no-spend", help="Allow it to be spent as well.")] = True,
+    by: Annotated[
+        Literal["permit", "transfer"],
+        typer.Option(help="What is signed: an ERC-2612 permit, or an ERC-3009 transfer, for which no chain is asked."),
+    ] = "permit",
     rpc: Annotated[str, typer.Option("--rpc", help="The chain's JSON-RPC; default: what the ledger says.")] = "",
     data: Data = Connection.data,
     first_port: Port = Connection.first_port,
@@ -103,36 +105,44 @@ def deposit(
     """
     from openledger.cli import payments
 
-    try:
-        units = parse_open(amount)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+    units = _units(amount)
 
     async def work(client: Client) -> pb.Balance:
-        await payments.deposit(client, units, rpc)
+        await (payments.deposit(client, units, rpc) if by == "permit" else payments.deposit_by_transfer(client, units))
         return await payments.allow(client, days * 86_400) if spend else await payments.balance(client)
 
-    _answer(_connection(data, first_port, key, at), work, _show_balance, as_json=as_json)
+    answer(connection_of(data, first_port, key, at), work, _show_balance, as_json=as_json)
 
 
 def claim(
     account: Account = "",
     look: Annotated[bool, typer.Option("--look", help="Only show what can be claimed, with its proof.")] = False,
+    to: Annotated[str, typer.Option("--to", help="Have your own paid to this address instead; signed by --key.")] = "",
+    max_fee: Annotated[str, typer.Option(help="With --to: the most that the relayer may keep, in OPEN.")] = "0",
     data: Data = Connection.data,
     first_port: Port = Connection.first_port,
     key: Key = None,
     at: Endpoint = None,
     as_json: Json = False,
 ) -> None:
-    """Have what was earned sent to its owner's wallet; the ledger pays the gas.  Anybody may ask it for anybody.
+    """Have what was earned sent to its owner's wallet, or where its owner signs for; the ledger pays the gas.
+
+    Anybody may ask for anybody's to be sent to its owner.
 
     Example: openledger claim --key keys/alice.key
     """
+    from openledger.cli import payments
     from openledger.client import request_id
     from openledger.ledger.v1 import ledger_pb2 as pb
 
+    most = _units(max_fee)
+    if to and (look or account):
+        raise typer.BadParameter("pays what your own key has earned: without ACCOUNT and --look", param_hint="--to")
+
     async def work(client: Client) -> pb.Claim:
         assert client.wallet is not None
+        if to:
+            return await payments.claim_to(client, _address(to), most)
         whose = _account(account) if account else client.wallet.account
         if look:
             found: pb.Claim = await client.call(client.ledger.GetClaim, pb.GetClaimRequest(account=whose))
@@ -141,103 +151,58 @@ def claim(
             found = await client.call(client.ledger.RelayClaim, request, _RELAYED)
         return found
 
-    _answer(_connection(data, first_port, key, at), work, _show_claim, as_json=as_json)
+    answer(connection_of(data, first_port, key, at), work, _show_claim, as_json=as_json)
 
 
-@epoch.callback()
-def connect(
-    context: typer.Context,
+def correct(
+    response: Annotated[str, typer.Argument(help="responses/<response>, whose charge is taken back.")],
+    reason: Annotated[str, typer.Option(help="Why, for everybody to read: it is signed and published.")],
     data: Data = Connection.data,
     first_port: Port = Connection.first_port,
     key: Key = None,
     at: Endpoint = None,
-) -> None:
-    """Look at the epochs that settle earnings on chain; for operators, close the running one.
-
-    Example: openledger epoch show 1
-    """
-    context.obj = _connection(data, first_port, key, at)
-
-
-@epoch.command("list")
-def list_epochs(
-    context: typer.Context,
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
     as_json: Json = False,
 ) -> None:
-    """Show epochs, newest first.
+    """Take back what an answer was charged, before an epoch settles it.  For operators.
 
-    Example: openledger epoch list --json
+    Example: openledger correct responses/4f... --reason "answered twice" --key keys/operator.key
     """
-    from openledger.ledger.v1 import ledger_pb2 as pb
+    from openledger.cli import payments
 
-    async def work(client: Client) -> Message:
-        found: Message = await client.call(client.ledger.ListEpochs, pb.ListEpochsRequest(page_size=limit))
-        return found
+    def show(found: pb.Correction) -> None:
+        typer.echo(f"{found.corrects} ({found.cause}) was taken back by {found.name}: {found.reason}")
 
-    def show(found: pb.ListEpochsResponse) -> None:
-        for one in found.epochs:
-            _show_epoch(one)
-
-    _answer(context.obj, work, show, as_json=as_json, signed_in=False)
-
-
-@epoch.command("show")
-def show_epoch(
-    context: typer.Context,
-    number: Annotated[str, typer.Argument(help="epochs/<number>, or the number alone.")],
-    as_json: Json = False,
-) -> None:
-    """Show one epoch.
-
-    Example: openledger epoch show 1
-    """
-    from openledger.ledger.v1 import ledger_pb2 as pb
-
-    async def work(client: Client) -> pb.Epoch:
-        request = pb.GetEpochRequest(name=f"epochs/{number.removeprefix('epochs/')}")
-        found: pb.Epoch = await client.call(client.ledger.GetEpoch, request)
-        return found
-
-    _answer(context.obj, work, _show_epoch, as_json=as_json, signed_in=False)
+    answer(
+        connection_of(data, first_port, key, at),
+        lambda client: payments.correct(client, response, reason),
+        show,
+        as_json=as_json,
+    )
 
 
-@epoch.command("close")
-def close_epoch(
-    context: typer.Context,
-    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait until its root pays; 0: do not.")] = 0.0,
-    as_json: Json = False,
-) -> None:
-    """Close the running epoch and post its root on chain.  For operators.
-
-    Example: openledger epoch close --wait 600
-    """
-    from openledger.client import request_id
-    from openledger.ledger.v1 import ledger_pb2 as pb
-
-    async def work(client: Client) -> pb.Epoch:
-        request = pb.CloseEpochRequest(request_id=request_id())
-        operation = await client.call(client.ledger.CloseEpoch, request)
-        if wait:
-            return await client.wait("ledger", operation, pb.Epoch, wait)
-        sealed = pb.Epoch()
-        operation.metadata.Unpack(sealed)
-        return sealed
-
-    _answer(context.obj, work, _show_epoch, as_json=as_json)
-
-
-def _connection(data: Path, first_port: int, key: Path | None, at: list[str] | None) -> Connection:
+def connection_of(data: Path, first_port: int, key: Path | None, at: list[str] | None) -> Connection:
     return Connection(data, first_port, key, tuple(at or ()))
 
 
 def _account(text: str) -> str:
+    return f"accounts/{_address(text)}"
+
+
+def _address(text: str) -> str:
     from openledger import names
 
-    return names.account(text.removeprefix("accounts/"))
+    return names.address(text.removeprefix("accounts/"))
 
 
-def _answer(
+def _units(text: str) -> int:
+    """Atomic units of what people type."""
+    try:
+        return parse_open(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def answer(
     connection: Connection,
     work: Callable[[Client], Any],
     show: Callable[[Any], None],
@@ -273,16 +238,10 @@ def _show_balance(found: pb.Balance) -> None:
 def _show_claim(found: pb.Claim) -> None:
     amount = f"{format_open(int(found.amount), 18)} OPEN"
     if found.transaction:
-        typer.echo(f"{amount} sent to {found.account.removeprefix('accounts/')} by {found.transaction}")
+        to = (found.to or found.account).removeprefix("accounts/")
+        kept = f", less a fee of {format_open(int(found.fee), 18)} OPEN," if int(found.fee or 0) else ""
+        typer.echo(f"{amount}{kept} sent to {to} by {found.transaction}")
         return
     typer.echo(f"{amount} can be claimed by {found.epoch}; in all {format_open(int(found.cumulative), 18)} OPEN")
     for node in found.proof:
         typer.echo("  0x" + node.hex())
-
-
-def _show_epoch(found: pb.Epoch) -> None:
-    from openledger.ledger.v1 import ledger_pb2 as pb
-
-    state = pb.EpochState.Name(found.state).removeprefix("EPOCH_STATE_").lower()
-    typer.echo(f"{found.name}  {state}  {found.receipt_count} receipts, {found.leaf_count} accounts, ", nl=False)
-    typer.echo(f"{format_open(int(found.total), 18)} OPEN in all, root {found.root}")

@@ -1,11 +1,12 @@
-"""What a payer does through the ledger: a deposit by a signed permit, and a signed limit on what may be spent."""
+"""What people sign for the ledger: deposits, a limit on what may be spent, claims paid elsewhere, corrections."""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 
-from openledger import spending
+from openledger import corrections, names, spending
 from openledger.cli.rpc import Rpc
 from openledger.client import Client, Wallet, request_id
 from openledger.ledger.v1 import ledger_pb2 as pb
@@ -46,6 +47,54 @@ async def deposit(client: Client, amount: int, rpc: str = "") -> pb.Deposit:
         request_id=request_id(),
     )
     made: pb.Deposit = await client.call(client.ledger.RelayDeposit, request, _RELAYED)
+    return made
+
+
+async def deposit_by_transfer(client: Client, amount: int) -> pb.Deposit:
+    """Bring `amount` atomic units of the wallet in by a signed ERC-3009 transfer, for which the chain is not asked."""
+    wallet, info = _wallet(client), await _info(client)
+    before, nonce = int(time.time()) + _PERMIT_SECONDS, secrets.token_bytes(32)
+    transfer = spending.Transfer(wallet.address, info.contracts["InferenceEscrow"], amount, 0, before, nonce)
+    request = pb.RelayAuthorisedDepositRequest(
+        account=wallet.account,
+        amount=str(amount),
+        valid_before=before,
+        nonce=nonce,
+        signature=wallet.sign(spending.transfer_message(info.chain_id, info.contracts["OpenToken"], transfer)),
+        request_id=request_id(),
+    )
+    made: pb.Deposit = await client.call(client.ledger.RelayAuthorisedDeposit, request, _RELAYED)
+    return made
+
+
+async def claim_to(client: Client, to: str, max_fee: int) -> pb.Claim:
+    """Have what the wallet's account has earned paid to another address, for at most that fee."""
+    wallet, info = _wallet(client), await _info(client)
+    found = await client.call(client.ledger.GetClaim, pb.GetClaimRequest(account=wallet.account))
+    deadline = int(time.time()) + _PERMIT_SECONDS
+    signed = spending.SignedClaim(wallet.address, to, int(found.cumulative), max_fee, deadline)
+    typed = spending.claim_message(info.chain_id, info.contracts["RewardsDistributor"], signed)
+    request = pb.RelaySignedClaimRequest(
+        account=wallet.account,
+        to=f"accounts/{to}",
+        cumulative=found.cumulative,
+        max_fee=str(max_fee),
+        deadline=deadline,
+        signature=wallet.sign(typed),
+        request_id=request_id(),
+    )
+    made: pb.Claim = await client.call(client.ledger.RelaySignedClaim, request, _RELAYED)
+    return made
+
+
+async def correct(client: Client, response: str, reason: str) -> pb.Correction:
+    """Take back what an answer was charged, by the wallet's signed word.  Raises `ValueError` for what is no answer."""
+    names.match("responses/*", response)
+    wallet, info = _wallet(client), await _info(client)
+    at, key = info.contracts["RewardsDistributor"], f"inference:{response}"
+    document = corrections.sign(info.chain_id, at, key, reason, wallet.private_key)
+    request = pb.CorrectJournalRequest(document=document, request_id=request_id())
+    made: pb.Correction = await client.call(client.ledger.CorrectJournal, request)
     return made
 
 

@@ -1,6 +1,7 @@
-"""Just enough JSON-RPC for a wallet: balances, an ERC-20 transfer, a permit's nonce.
+"""Just enough JSON-RPC for a wallet: what contracts say, and transactions of one's own.
 
-Nothing but the standard library and the wallet's own signing: the command line does not need a chain library.
+Nothing but the standard library, the contracts' interface and the wallet's own signing: the command line does not need
+a chain library.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from typing import Any
 
 from eth_account import Account
 
+from openledger import abi
 from openledger.client import Wallet
 
-_TRANSFER, _BALANCE_OF, _NONCES = "a9059cbb", "70a08231", "7ecebe00"
 _TIMEOUT, _MINED_SECONDS = 20.0, 60.0
 
 
@@ -40,30 +41,42 @@ class Rpc:
         except OSError as error:
             raise RpcError(f"the chain at {self.url} does not answer: {error}") from error
         if "error" in answer:
-            raise RpcError(f"{method}: {answer['error'].get('message', answer['error'])}")
+            raise RpcError(f"{method}: {_reason(answer['error'])}")
         return answer["result"]
+
+    def read(self, contract: str, at: str, function: str, *arguments: Any) -> tuple[Any, ...]:
+        """What a function of one of our contracts says, as a tuple.  Raises `RpcError`."""
+        data = "0x" + abi.encode_call(contract, function, *arguments).hex()
+        found = str(self.call("eth_call", {"to": token_address(at), "data": data}, "latest"))
+        return abi.decode_result(contract, function, bytes.fromhex(found.removeprefix("0x")))
 
     def token_balance(self, token: str, address: str) -> int:
         """ERC-20 balance in atomic units."""
-        return self._read(token, _BALANCE_OF, address)
+        return int(self.read("OpenToken", token, "balanceOf", address)[0])
 
     def permit_nonce(self, token: str, address: str) -> int:
         """ERC-2612 nonce."""
-        return self._read(token, _NONCES, address)
+        return int(self.read("OpenToken", token, "nonces", address)[0])
 
     def transfer(self, wallet: Wallet, token: str, to: str, amount: int) -> str:
-        """Send OPEN; returns the transaction's hash once it is mined.  Raises `RpcError` if it failed."""
-        data = "0x" + _TRANSFER + to.removeprefix("0x").rjust(64, "0") + f"{amount:064x}"
+        """Send OPEN.  As `send`."""
+        return self.send(wallet, token, "OpenToken", "transfer", to, amount)
+
+    def send(self, wallet: Wallet, at: str, contract: str, function: str, *arguments: Any) -> str:
+        """Call a function in a transaction; returns its hash once it is mined.
+
+        Raises `RpcError`, with the contract's reason, if it would fail (nothing is sent then) or failed.
+        """
+        call = {"to": token_address(at), "data": "0x" + abi.encode_call(contract, function, *arguments).hex()}
         price = 2 * int(self.call("eth_gasPrice"), 16)
         transaction = {
+            **call,
             "chainId": int(self.call("eth_chainId"), 16),
             "nonce": int(self.call("eth_getTransactionCount", wallet.address, "pending"), 16),
-            "to": token_address(token),
             "value": 0,
-            "gas": 120_000,
+            "gas": int(self.call("eth_estimateGas", {"from": token_address(wallet.address), **call}), 16) * 6 // 5,
             "maxFeePerGas": price,
             "maxPriorityFeePerGas": min(price, 10**9),
-            "data": data,
         }
         signed = Account.sign_transaction(transaction, wallet.private_key)
         digest = str(self.call("eth_sendRawTransaction", "0x" + signed.raw_transaction.hex().removeprefix("0x")))
@@ -80,9 +93,15 @@ class Rpc:
             time.sleep(0.1)
         raise RpcError(f"transaction {digest} was not mined in {_MINED_SECONDS:.0f} s")
 
-    def _read(self, contract: str, selector: str, address: str) -> int:
-        data = "0x" + selector + address.removeprefix("0x").rjust(64, "0")
-        return int(self.call("eth_call", {"to": token_address(contract), "data": data}, "latest"), 16)
+
+def _reason(error: Any) -> str:
+    """A node's error in words: the contract's own name for it, where it says."""
+    data = error.get("data") if isinstance(error, dict) else None
+    if isinstance(data, str) and data.startswith("0x"):
+        decoded = abi.decode_error(bytes.fromhex(data[2:]))
+        if decoded is not None:
+            return f"{decoded[0]}{decoded[1]}"
+    return str(error.get("message", error) if isinstance(error, dict) else error)
 
 
 def token_address(address: str) -> str:

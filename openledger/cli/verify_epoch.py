@@ -1,6 +1,7 @@
 """`openledger verify epoch`: derives an epoch again from its bundle, on this machine, and says what was checked.
 
-Exit status 0 when the epoch holds, 1 when it does not, 2 when there is nothing to check.
+With `--challenge`, a root that does not follow is challenged on chain.  Exit status 0 when the epoch holds, 1 when it
+does not (challenged or not), 2 when there is nothing to check.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from openledger.cli.verify import MARKS, address
 
 if TYPE_CHECKING:
+    from openledger.cli.challenge import Stake
+    from openledger.cli.rpc import Rpc
     from openledger.epoch.report import Report
 
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})\Z")
@@ -36,6 +39,14 @@ def verify_epoch(
         list[str] | None, typer.Option(help="Address that must have signed the receipts; may be repeated.")
     ] = None,
     alone: Annotated[bool, typer.Option("--alone", help="Do not look at the bundle of the epoch before.")] = False,
+    challenge: Annotated[
+        bool, typer.Option("--challenge", help="If the root is wrong, stake the bond against it on chain; needs --rpc.")
+    ] = False,
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", help="File with your private key, or an encrypted keystore; for --challenge."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before the bond is paid.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of text.")] = False,
 ) -> None:
     """Derive an epoch's root again from its bundle: receipts, shares, journals, leaves, root.
@@ -45,18 +56,26 @@ def verify_epoch(
     Example: openledger verify epoch sha256:... --artifacts build/demo/artifacts --rpc http://127.0.0.1:7405
     """
     folder, digest = _place(bundle, artifacts)
+    if challenge and (rpc is None or key is None):
+        raise typer.BadParameter("needs --rpc, where the chain is, and --key, with the bond", param_hint="--challenge")
     signers = frozenset(address(text) for text in signer or ())
     if find_spec("pyarrow") is None:
         raise typer.BadParameter("bundles are Parquet files: pip install 'openledger[epochs]'")
     from openledger.epoch import verify
 
     report = verify.verify_epoch(folder, digest, signers, alone=alone)
-    if rpc is not None:
-        report = _with_chain(report, rpc, folder, digest)
-    if as_json:
-        sys.stdout.write(json.dumps(_document(report, folder, digest), indent=2) + "\n")
-    else:
+    node = _node(rpc) if rpc is not None else None
+    if node is not None:
+        report = _with_chain(report, node, folder, digest)
+    if not as_json:
         _show(report, digest)
+    document = _document(report, folder, digest)
+    if challenge and node is not None and key is not None and not report.ok:
+        document["challenge"] = told = _challenge(report, node, key, folder, digest, yes=yes)
+        if not as_json:
+            typer.echo(_words(told))
+    if as_json:
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
     raise typer.Exit(0 if report.ok else 1)
 
 
@@ -77,20 +96,59 @@ def _place(bundle: str, artifacts: Path | None) -> tuple[Path, str]:
     return artifacts, named[1]
 
 
-def _with_chain(report: Report, url: str, folder: Path, digest: str) -> Report:
-    from openledger.cli.epoch_on_chain import on_chain
+def _node(url: str) -> Rpc:
     from openledger.cli.rpc import Rpc
+
+    try:
+        return Rpc(url)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--rpc") from None
+
+
+def _with_chain(report: Report, rpc: Rpc, folder: Path, digest: str) -> Report:
+    from openledger.cli.epoch_on_chain import on_chain
     from openledger.epoch.bundle import open_bundle
     from openledger.epoch.report import Report, run
 
-    try:
-        rpc = Rpc(url)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--rpc") from None
     return Report((*report.checks, run("chain", lambda at: on_chain(at, open_bundle(folder, digest)), rpc)))
 
 
-def _document(report: Report, folder: Path, digest: str) -> dict[str, object]:
+def _challenge(report: Report, rpc: Rpc, key: Path, folder: Path, digest: str, *, yes: bool) -> dict[str, Any]:
+    """What became of the challenge: `sent`, and with it all of it, or `why` not."""
+    from openledger.cli.challenge import prepare, send
+    from openledger.cli.wallets import open_wallet
+    from openledger.epoch.bundle import open_bundle
+
+    try:
+        wallet = open_wallet(key)
+        stake = prepare(rpc, report, open_bundle(folder, digest), wallet)
+        if not yes and not typer.confirm(_asked(stake), err=True):
+            return {"sent": False, "why": "you said no; nothing was paid"}
+        return {"sent": True, **send(rpc, stake, wallet)}
+    except (ValueError, OSError, RuntimeError) as error:  # a node's and a key file's are runtime errors
+        return {"sent": False, "why": str(error)}
+
+
+def _asked(stake: Stake) -> str:
+    from openledger.money import format_open
+
+    return (
+        f"The root {stake.root} of epoch {stake.epoch} does not follow from its bundle.  A challenge freezes it and "
+        f"costs a bond of {format_open(stake.bond, 18)} OPEN: it comes back if the root is struck out, and is "
+        "lost if the arbiter finds the root right.  Challenge it?"
+    )
+
+
+def _words(told: dict[str, Any]) -> str:
+    if not told["sent"]:
+        return f"Not challenged: {told['why']}"
+    return (
+        f"Challenged in {told['transaction']}: the root is frozen until the arbiter decides, at the latest at "
+        f"{told['verdict_by']} (Unix seconds)."
+    )
+
+
+def _document(report: Report, folder: Path, digest: str) -> dict[str, Any]:
     return {
         "bundle": f"sha256:{digest}",
         "artifacts": str(folder),

@@ -48,6 +48,14 @@ def of_settlement(name: str, of: str, amounts: Mapping[str, int]) -> Journal:
     return Journal("settlement", f"settlement:{name}:{of}", payload, of, postings)
 
 
+def of_correction(journal: Journal, document: Mapping[str, str]) -> Journal:
+    """What takes an answer's journal back, by an operator's signed document."""
+    content = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    payload = hashlib.sha256(content.encode()).hexdigest()
+    postings = {place: -amount for place, amount in journal.postings.items()}
+    return Journal("correction", f"correction:{journal.key}", payload, journal.cause, postings)
+
+
 def model(document: Mapping[str, Any]) -> str:
     """What answered: the adapter revision, or "base"."""
     return document["model"]["adapter"] or "base"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from openledger.epoch.books import Journal
 from openledger.epoch.bundle import Bundle
@@ -12,12 +13,30 @@ from openledger.epoch.report import need
 
 @dataclass(frozen=True)
 class Derived:
-    """What follows from the receipts: fees, settlements' journals by key, what accounts earned, receipts' digests."""
+    """What follows from the receipts: fees, settlements' journals by key, what accounts earned, receipts' digests.
+
+    `corrections` are the journals that take an answer's back, by key, each with the number of that one.
+    """
 
     fees: int
     settlements: dict[str, Journal]
+    corrections: dict[str, tuple[int, Journal]]
     earned: dict[str, int]
     digests: list[bytes]
+
+
+class Leaf(NamedTuple):
+    """What an account was promised before and is now, and what it had earned beyond that then and has now."""
+
+    before: int
+    waited: int
+    cumulative: int
+    waiting: int
+
+    @property
+    def due(self) -> int:
+        """What it has earned beyond what it was promised before."""
+        return self.cumulative + self.waiting - self.before
 
 
 @dataclass
@@ -29,8 +48,9 @@ class Case:
     signers: frozenset[str]
     alone: bool
     bundle: Bundle | None = None
+    corrected: dict[str, dict[str, str]] | None = None
     derived: Derived | None = None
-    leaves: dict[str, tuple[int, int]] | None = field(default=None, repr=False)
+    leaves: dict[str, Leaf] | None = field(default=None, repr=False)
 
     @property
     def given(self) -> Bundle:
@@ -43,6 +63,11 @@ class Case:
         return need(self.derived, "receipts that hold")
 
     @property
-    def sound(self) -> dict[str, tuple[int, int]]:
-        """Account to what it had before and has now, once the leaves are known to follow from the journals."""
+    def taken_back(self) -> dict[str, dict[str, str]]:
+        """The signed documents by which journals were taken back, by those journals' keys."""
+        return need(self.corrected, "corrections that can be read")
+
+    @property
+    def sound(self) -> dict[str, Leaf]:
+        """The leaves by account, once they are known to follow from the journals."""
         return need(self.leaves, "leaves that can be read")

@@ -17,7 +17,7 @@ from openledger.epoch.report import Wrong
 def journals(case: Case) -> str:
     """No journal is another, none is missing, none is too many; every unit is accounted for."""
     wanted, derived = _wanted(case.given), case.followed
-    settlements, count, before = dict(derived.settlements), 0, 0
+    settlements, corrections, count, before = dict(derived.settlements), dict(derived.corrections), 0, 0
     sums = dict.fromkeys(("payer", "payable", "held", "pool"), 0)
     for row in case.given.rows(JOURNALS):
         number, found = row["number"], _journal(row)
@@ -25,6 +25,9 @@ def journals(case: Case) -> str:
             raise Wrong(f"journal {number} does not come after journal {before}")
         if found.kind == "settlement":
             place, expected = number, settlements.pop(found.key, None)
+        elif found.kind == "correction":
+            of, expected = corrections.pop(found.key, (number, None))
+            place = number if of < number else 0
         else:
             place, expected = next(wanted, (number, None))
         if expected is None or place != number:
@@ -33,14 +36,15 @@ def journals(case: Case) -> str:
         for book, amount in found.postings.items():
             sums[book.partition(":")[0]] += amount
         count, before = count + 1, number
-    missing = [str(place) for place, _ in wanted] + list(settlements)
+    missing = [str(place) for place, _ in wanted] + [*settlements, *corrections]
     if missing:
         raise Wrong(f"there is no journal {missing[0]}, and {len(missing) - 1} more are missing")
     if sums["pool"] or -sums["payer"] != derived.fees or derived.fees != sums["payable"] + sums["held"]:
         raise Wrong(f"fees {derived.fees} are not paid {sums['payable']} + held {sums['held']}, pooled {sums['pool']}")
+    made = f"{len(derived.settlements)} of them settlements and {len(derived.corrections)} corrections"
     return (
-        f"{count} journals are exactly those that follow from the receipts, {len(derived.settlements)} of them "
-        f"settlements; fees {derived.fees} = paid {sums['payable']} + held {sums['held']}, to the unit"
+        f"{count} journals are exactly those that follow from the receipts, {made}; fees {derived.fees} = "
+        f"paid {sums['payable']} + held {sums['held']}, to the unit"
     )
 
 

@@ -77,21 +77,29 @@ def shares(case: Case) -> str:
     manifest = case.given.manifest
     nets: dict[Group, Net] = {}
     earned: dict[str, int] = {}
+    corrections: dict[str, tuple[int, Journal]] = {}
     digests, fees = [], 0
     for number, document, data in stream(case.given):
         shares = _checked_shares(number, document)
+        digests.append(hashlib.sha256(data).digest())
+        journal = books.of_answer(document, "", shares)
+        if (why := case.taken_back.get(journal.key)) is not None:
+            correction = books.of_correction(journal, why)
+            corrections[correction.key] = number, correction
+            continue
         settlement = next(run.name for run in manifest.settlements if number <= run.through)
         evidence, rule = document["evidence"], document["rule"]
         group = settlement, books.model(document), canonical.dumps(rule), len(evidence["placebos"])
         money = sum(amount for key, amount in shares.items() if key not in ELSEWHERE)
         nets.setdefault(group, Net(rule)).add(money, evidence)
-        digests.append(hashlib.sha256(data).digest())
-        _earn(earned, books.of_answer(document, "", shares))
+        _earn(earned, journal)
         fees += whole(document["fee"])
+    if len(corrections) != len(case.taken_back):
+        raise Wrong(f"{len(case.taken_back) - len(corrections)} answers were taken back whose receipts are not here")
     settlements = _settlements(nets)
     for journal in settlements.values():
         _earn(earned, journal)
-    case.derived = Derived(fees, settlements, earned, digests)
+    case.derived = Derived(fees, settlements, corrections, earned, digests)
     return (
         f"the shares of {len(digests)} receipts, computed again from their evidence, are those that they name; settled "
         f"together in {len(nets)} groups (a model's answers by one rule with as many placebos)"

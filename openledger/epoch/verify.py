@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from openledger.epoch import receipts, roots
 from openledger.epoch.bundle import LEAVES, Bundle, Manifest, open_bundle, whole
-from openledger.epoch.case import Case
+from openledger.epoch.case import Case, Leaf
+from openledger.epoch.corrections import corrections
 from openledger.epoch.journals import journals
 from openledger.epoch.report import Report, Wrong, run
 
@@ -38,26 +40,44 @@ def _files(case: Case) -> str:
 def _leaves(case: Case) -> str:
     earned, leaves, last = dict(case.followed.earned), {}, ""
     for row in case.given.rows(LEAVES):
-        account, before, cumulative = row["account"], whole(row["before"]), whole(row["cumulative"])
+        account, leaf = row["account"], _leaf(row)
         if account <= last:
             raise Wrong(f"the leaves are not in the order of accounts: {account} after {last}")
-        if cumulative != before + earned.pop(account, 0):
+        if leaf.due != leaf.waited + earned.pop(account, 0):
             raise Wrong(
-                f"the leaf of {account} is {cumulative}; {before} before and what this epoch's journals give "
-                f"make {before + case.followed.earned.get(account, 0)}"
+                f"the leaf of {account} is {leaf.cumulative}, and {leaf.waiting} wait; {leaf.before} before, "
+                f"{leaf.waited} that waited, and what this epoch's journals give make "
+                f"{leaf.before + leaf.waited + case.followed.earned.get(account, 0)}"
             )
-        leaves[account], last = (before, cumulative), account
+        leaves[account], last = leaf, account
     if missing := sorted(who for who, amount in earned.items() if amount):
         raise Wrong(f"{missing[0]} earned {earned[missing[0]]} in this epoch and has no leaf")
+    held = _within_the_cap(case.given.manifest.cap, leaves)
     case.leaves = leaves
-    return f"the leaves of {len(leaves)} accounts are what they had before and what this epoch's journals give them"
+    return f"the leaves of {len(leaves)} accounts are what they had before and what this epoch's journals give{held}"
+
+
+def _leaf(row: dict[str, Any]) -> Leaf:
+    before, cumulative = whole(row["before"]), whole(row["cumulative"])
+    return Leaf(before, whole(row.get("waited", "0")), cumulative, whole(row.get("waiting", "0")))
+
+
+def _within_the_cap(cap: int | None, leaves: dict[str, Leaf]) -> str:
+    """What waits is what one root may not add: everybody's in the same proportion, rounded down."""
+    total = sum(leaf.due for leaf in leaves.values())
+    for account, leaf in leaves.items():
+        given = leaf.due if cap is None or total <= cap else leaf.due * cap // total
+        if leaf.cumulative != leaf.before + given:
+            rise = leaf.cumulative - leaf.before
+            raise Wrong(f"the leaf of {account} rises by {rise}, by the cap on roots ({cap}) it is {given}")
+    return "" if cap is None or total <= cap else f"; {total} are due, and the cap lets one root add {cap}"
 
 
 def _previous(case: Case) -> str:
     manifest, leaves = case.given.manifest, case.sound
-    place, before = manifest.previous, {who: was for who, (was, _) in leaves.items() if was}
+    place, before = manifest.previous, {who: leaf.before for who, leaf in leaves.items() if leaf.before}
     if place is None:
-        if before or manifest.epoch != 1:
+        if before or any(leaf.waited for leaf in leaves.values()) or manifest.epoch != 1:
             raise Wrong(f"epoch {manifest.epoch} names none before it, and accounts have something from before")
         return "it is the first epoch: nobody has anything from before"
     if place.epoch != manifest.epoch - 1:
@@ -68,14 +88,14 @@ def _previous(case: Case) -> str:
         return f"what accounts had before makes the root named for epoch {place.epoch}; its bundle was not looked at"
     if not place.bundle:
         raise Wrong(f"epoch {place.epoch} has no bundle of this kind to check against: compare its root on chain")
-    _follows(manifest, open_bundle(case.folder, place.bundle), before)
+    _follows(manifest, open_bundle(case.folder, place.bundle), leaves)
     return (
         f"what accounts had before is what the bundle of epoch {place.epoch} gives them ({place.bundle}), and no leaf "
         "is lower"
     )
 
 
-def _follows(manifest: Manifest, older: Bundle, before: dict[str, int]) -> None:
+def _follows(manifest: Manifest, older: Bundle, leaves: dict[str, Leaf]) -> None:
     older.check(LEAVES)
     there, named = older.manifest, manifest.previous
     assert named is not None
@@ -84,7 +104,9 @@ def _follows(manifest: Manifest, older: Bundle, before: dict[str, int]) -> None:
         raise Wrong(f"the bundle {older.digest} is not of epoch {named.epoch} with the root {named.root}")
     if manifest.settlements[0].above != there.settlements[-1].through:
         raise Wrong(f"the settlements do not go on where those of epoch {named.epoch} ended")
-    if {row["account"]: whole(row["cumulative"]) for row in older.rows(LEAVES)} != before:
+    ended = {row["account"]: _leaf(row) for row in older.rows(LEAVES)}
+    had = {who: (leaf.before, leaf.waited) for who, leaf in leaves.items() if leaf.before or leaf.waited}
+    if {who: (leaf.cumulative, leaf.waiting) for who, leaf in ended.items()} != had:
         raise Wrong(
             f"what accounts are said to have had before is not what the bundle of epoch {named.epoch} gives them"
         )
@@ -92,7 +114,7 @@ def _follows(manifest: Manifest, older: Bundle, before: dict[str, int]) -> None:
 
 def _root(case: Case) -> str:
     manifest, leaves = case.given.manifest, case.sound
-    amounts = [(who, cumulative) for who, (_, cumulative) in leaves.items()]
+    amounts = [(who, leaf.cumulative) for who, leaf in leaves.items() if leaf.cumulative]
     found = roots.claims(manifest.chain_id, manifest.distributor, amounts).hex()
     if found != manifest.root:
         raise Wrong(f"the root over these leaves is {found}, the manifest says {manifest.root}")
@@ -112,6 +134,7 @@ _STEPS: tuple[tuple[str, Callable[[Case], str]], ...] = (
     ("files", _files),
     ("terms", receipts.terms),
     ("signatures", receipts.signatures),
+    ("corrections", corrections),
     ("shares", receipts.shares),
     ("journals", journals),
     ("leaves", _leaves),

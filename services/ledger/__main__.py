@@ -43,6 +43,7 @@ from services.ledger.pen import Pen, holder
 from services.ledger.register import Registrations
 from services.ledger.relay import Relay
 from services.ledger.reports import Reports
+from services.ledger.retention import Retention
 from services.ledger.servicer import LedgerServicer, Parts
 from services.ledger.settler import Settler
 from services.ledger.signin import Issuer, Site
@@ -56,7 +57,8 @@ ACCESS: dict[str, Access] = {
     **dict.fromkeys(("GetSettlementInfo", "GetConservation", "GetEpoch", "ListEpochs", "GetClaim"), PUBLIC),
     "GetModelRegistration": PUBLIC,
     **dict.fromkeys(("GetBalance", "ListPostings", "GetPayout", "RelayDeposit", "AuthoriseSpending"), ACCOUNTS),
-    **dict.fromkeys(("CloseEpoch", "RelayClaim"), ACCOUNTS),
+    **dict.fromkeys(("RelayAuthorisedDeposit", "RelayClaim", "RelaySignedClaim"), ACCOUNTS),
+    **dict.fromkeys(("CloseEpoch", "CorrectJournal"), ACCOUNTS),
     **dict.fromkeys(("AcquireLease", "ReleaseLease"), services("openlora")),
     "AnchorSnapshot": services("datanet"),
     "RegisterRevision": services("factory"),
@@ -67,7 +69,7 @@ ACCESS: dict[str, Access] = {
 async def assemble(config: LedgerConfig) -> Assembly:
     """The service, put together.  Raises `StartError` when keys, chain or database are not as they must be."""
     account, issuer = _keys(config)
-    chain, last_epoch = await asyncio.to_thread(_chain, config, account)
+    chain, last_epoch, most = await asyncio.to_thread(_chain, config, account)
     database, metrics = Database(config.database), Metrics(config.service)
     database.migrate(Path(__file__).parent / "migrations")
     _check_place(database, last_epoch)
@@ -79,21 +81,34 @@ async def assemble(config: LedgerConfig) -> Assembly:
     writer = ChainWriter(database, chain, account, pen, metrics, patience=config.patience, **how)
     follower = ChainFollower(database, chain, pen, metrics, **how)
     operations = Operations(database, METADATA, config.service)
-    bundles = Bundles(database, chain, ArtifactStore(config.artifacts_dir), metrics, config.data_dir / "bundle")
-    settler = Settler(database, chain, writer, pen, operations, bundles, metrics, **how)
+    work, artifacts = config.data_dir / "bundle", ArtifactStore(config.artifacts_dir)
+    bundles = Bundles(database, chain, artifacts, metrics, work, most=most)
+    checks = Checks(database, metrics, seconds=config.check_seconds)
+    settler = Settler(database, chain, writer, pen, operations, bundles, metrics, checks, most=most, **how)
     errands = (
         Errands(database, writer, pen, operations, Anchors(chain), poll_seconds=poll),
         Errands(database, writer, pen, operations, Registrations(chain), poll_seconds=poll),
     )
     client, receipts = _receipts(config, database, metrics)
-    closing = Closing(database, chain, settler, operations, Idempotency(METADATA), metrics, batch=config.redeem_batch)
+    closing = Closing(
+        database,
+        chain,
+        settler,
+        operations,
+        Idempotency(METADATA),
+        metrics,
+        batch=config.redeem_batch,
+        most=most,
+        checks=checks,
+    )
     parts = _parts(config, database, chain, writer, follower, closing, errands, receipts)
     background: dict[str, Callable[[], Awaitable[None]]] = {
         "pen": pen.run,
         "chain-writer": pen.only(writer.run),
         "chain-follower": pen.only(follower.run),
         "settler": pen.only(settler.run),
-        "checks": Checks(database, metrics, seconds=config.check_seconds).run,
+        "checks": checks.run,
+        "retention": pen.only(Retention(database, artifacts, keep=config.keep_documents_epochs).run),
         "anchorings": pen.only(parts.anchorings.run),
         "registrations": pen.only(parts.registrations.run),
     }
@@ -126,14 +141,22 @@ def _parts(
     receipts: Receipts | None,
 ) -> Parts:
     idempotency, claims = Idempotency(METADATA), ClaimsBook(database, chain)
-    wait = config.relay_wait_seconds
     return Parts(
         config=config,
         database=database,
         chain=chain,
         idempotency=idempotency,
         receipts=receipts,
-        relay=Relay(database, chain, writer, follower, claims, idempotency, wait_seconds=wait),
+        relay=Relay(
+            database,
+            chain,
+            writer,
+            follower,
+            claims,
+            idempotency,
+            wait_seconds=config.relay_wait_seconds,
+            claim_fee=config.claim_fee,
+        ),
         claims=claims,
         anchorings=errands[0],
         registrations=errands[1],
@@ -149,8 +172,8 @@ def _keys(config: LedgerConfig) -> tuple[LocalAccount, Issuer]:
         raise StartError(str(error)) from error
 
 
-def _chain(config: LedgerConfig, account: LocalAccount) -> tuple[Chain, int]:
-    """The chain, and the newest epoch on it."""
+def _chain(config: LedgerConfig, account: LocalAccount) -> tuple[Chain, int, int]:
+    """The chain, the newest epoch on it, and what a root may add to the one before."""
     if not config.may_deploy and not config.deployment.is_file():
         raise StartError(
             f"{config.deployment} does not say where the contracts are, and this process may not create them on chain "
@@ -176,7 +199,7 @@ def _chain(config: LedgerConfig, account: LocalAccount) -> tuple[Chain, int]:
     try:
         create = config.may_deploy
         chain = open_chain(config.rpc_url, config.chain_id, account, terms, config.deployment, create=create)
-        return chain, chain.last_epoch()
+        return chain, chain.last_epoch(), chain.max_epoch_increase()
     except ChainUnavailable as error:
         raise StartError(
             f"the chain at {config.rpc_url} cannot be reached ({error}): start it, or set OPENLEDGER_LEDGER_RPC_URL"

@@ -36,9 +36,8 @@ def book_all(connection: Connection, entries: Sequence[Admitted | Rejected], now
         digests={entry.sha256 for entry in entries},
         now=now,
     )
-    outcomes = [_decide(batch, entry, now) for entry in entries]
-    batch.write()
-    return outcomes
+    with batch.deciding():
+        return [_decide(batch, entry, now) for entry in entries]
 
 
 def _decide(batch: Batch, entry: Admitted | Rejected, now: float) -> str:
@@ -68,7 +67,7 @@ def _book(batch: Batch, entry: Admitted, now: float) -> None:
         charged,
         journal.inference(found, entry.sha256),
         Payout(found.response, entry.sha256, payer.address, found.fee, found.shares, frozenset(payees), None),
-        (found, entry.document),
+        entry.document,
     )
 
 

@@ -1,8 +1,8 @@
 """An epoch's bundle: all from which a stranger derives its root again, as Parquet files under one manifest.
 
-Receipts as they were signed, the journals of answers and settlements, the leaves with those of the epoch before, the
-terms, and the SHA-256 of the bundle before: docs/epochs.md has them field by field.  The same journals give the same
-bytes.  The manifest's SHA-256 is what the chain names.
+Receipts as they were signed, the journals of answers, settlements and corrections, the leaves with those of the epoch
+before, the terms, and the SHA-256 of the bundle before: docs/epochs.md has them field by field.  The same journals
+give the same bytes.  The manifest's SHA-256 is what the chain names.
 
 A bundle is written from a sealed epoch, which does not change any more, into a folder of its own and from there into
 the artifacts, the manifest last: broken off, it is written again.  `openledger.epoch` checks bundles and shares no
@@ -29,10 +29,10 @@ from services.kit import logs
 from services.kit.database import Database
 from services.kit.metrics import Metrics
 from services.ledger.chain import Chain
-from services.ledger.store import epochs, settlements
+from services.ledger.store import corrections, epochs, settlements
 from services.ledger.store.epochs import Epoch, State
 
-VERSION = "openledger.epoch.v2"
+VERSION = "openledger.epoch.v3"
 _PIECE = 5000
 """Rows written at once: what is held in memory of a million."""
 
@@ -47,16 +47,20 @@ RECEIPTS = _schema(journal=_NUMBER, document=pa.binary())
 JOURNALS = _schema(
     number=_NUMBER, kind=_TEXT, key=_TEXT, payload_sha256=_TEXT, cause=_TEXT, postings=pa.list_(_POSTING)
 )
-LEAVES = _schema(account=_TEXT, before=_TEXT, cumulative=_TEXT)
+LEAVES = _schema(account=_TEXT, before=_TEXT, waited=_TEXT, cumulative=_TEXT, waiting=_TEXT)
 
 
 class Bundles:
-    """Writes bundles into the artifacts.  `work`: a folder for files that are not whole yet, nobody else's."""
+    """Writes bundles into the artifacts.
+
+    `work`: a folder for files that are not whole yet, nobody else's.  `most`: what a root may add to the one before.
+    """
 
     def __init__(
-        self, database: Database, chain: Chain, artifacts: ArtifactStore, metrics: Metrics, work: Path
+        self, database: Database, chain: Chain, artifacts: ArtifactStore, metrics: Metrics, work: Path, *, most: int
     ) -> None:
         self._database, self._chain, self._artifacts, self._work = database, chain, artifacts, work
+        self._most = most
         self._log = logs.logger("ledger")
         buckets = (0.1, 1, 10, 60, 600, 3600)
         self._seconds = metrics.histogram("bundle_seconds", "How long writing an epoch's bundle took", buckets=buckets)
@@ -94,6 +98,8 @@ class Bundles:
             "distributor": self._chain.contracts.distributor.lower(),
             "terms": terms.document(),
             "settlements": [{"name": run.name, "above": str(run.above), "through": str(run.through)} for run in runs],
+            "corrections": [json.loads(signed) for signed in corrections.documents(connection, above, through)],
+            "cap": str(self._most),
             "previous": previous,
             "files": files,
             "root": epoch.root,
@@ -144,5 +150,8 @@ def _journals(connection: Connection, above: int, through: int) -> Iterator[dict
 
 def _leaves(connection: Connection, epoch: Epoch, before: Epoch | None) -> Iterator[dict[str, Any]]:
     was = epochs.leaves(connection, before.number) if before else {}
-    for account, cumulative in sorted(epochs.leaves(connection, epoch.number).items()):
-        yield {"account": account, "before": str(was.get(account, 0)), "cumulative": str(cumulative)}
+    waited = epochs.waiting(connection, before.number) if before else {}
+    now, waiting = epochs.leaves(connection, epoch.number), epochs.waiting(connection, epoch.number)
+    columns = {"before": was, "waited": waited, "cumulative": now, "waiting": waiting}
+    for account in sorted({**now, **waiting}):
+        yield {"account": account} | {name: str(amounts.get(account, 0)) for name, amounts in columns.items()}

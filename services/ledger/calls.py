@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from openledger.abi import datanet_key, encode_call
-from openledger.spending import SignedClaim, SpendingAuthorisation
+from openledger.spending import SignedClaim, SpendingAuthorisation, Transfer
 from services.ledger.chain import Call, Contracts
 from services.ledger.registries import Lineage, Split
 
@@ -39,6 +39,14 @@ def deposit_with_permit(at: Contracts, payer: str, amount: int, deadline: int, s
     """Deposits the payer's own OPEN by the payer's signed permit (65 bytes r, s, v); anyone may send it."""
     r, s, v = signature[:32], signature[32:64], signature[64]
     return Call(at.escrow, encode_call("InferenceEscrow", "depositWithPermit", payer, amount, deadline, v, r, s))
+
+
+def deposit_with_authorization(at: Contracts, transfer: Transfer, signature: bytes) -> Call:
+    """Deposits the payer's own OPEN by the payer's signed ERC-3009 transfer (65 bytes r, s, v); anyone may send it."""
+    r, s, v = signature[:32], signature[32:64], signature[64]
+    terms = (transfer.valid_after, transfer.valid_before, transfer.nonce, v, r, s)
+    arguments = (transfer.payer, transfer.amount, terms)
+    return Call(at.escrow, encode_call("InferenceEscrow", "depositWithAuthorization", *arguments))
 
 
 def redeem(at: Contracts, redemptions: Sequence[Redemption]) -> Call:

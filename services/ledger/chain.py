@@ -278,6 +278,10 @@ class Chain(Protocol):
         """What all accounts have been paid so far."""
         ...
 
+    def max_epoch_increase(self) -> int:
+        """The most by which one root may exceed the one before it; never changes."""
+        ...
+
     def last_epoch(self) -> int:
         """The newest epoch proposed and not vetoed; 0 if none."""
         ...

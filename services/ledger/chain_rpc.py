@@ -114,6 +114,9 @@ class RpcChain(Node):
     def total_claimed(self) -> int:
         return int(self._distributor("totalClaimed"))
 
+    def max_epoch_increase(self) -> int:
+        return int(self._distributor("maxEpochIncrease"))
+
     def last_epoch(self) -> int:
         return int(self._distributor("lastEpoch"))
 

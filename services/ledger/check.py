@@ -25,6 +25,9 @@ from services.ledger.config import LedgerConfig
 from services.ledger.store import books, examine
 from services.ledger.store.examine import Wrong
 
+AGAIN_SECONDS = 60.0
+"""How soon it looks again while something is wrong."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -38,6 +41,17 @@ class Found:
         """Whether everything agrees."""
         return not self.journals and not self.books
 
+    @property
+    def words(self) -> str:
+        """What does not agree, and what to do; nothing if everything does."""
+        if self.ok:
+            return ""
+        first = f"journals/{self.journals[0]} does not balance" if self.journals else f"{self.books[0].book} is wrong"
+        return (
+            f"the books are wrong ({len(self.journals)} journals, {len(self.books)} books: {first}): see "
+            "docs/operating.md, and mend them with python -m services.ledger.check"
+        )
+
 
 def check(connection: Connection) -> Found:
     """Adds every posting there is, in one consistent view of the database."""
@@ -47,25 +61,31 @@ def check(connection: Connection) -> Found:
 
 
 class Checks:
-    """Checks every `seconds`, for ever; what is found is counted and logged, and stays for an operator to look at."""
+    """Checks every `seconds`, for ever; what is found is counted and logged, and stays for an operator to look at.
+
+    While anything is wrong, no epoch is closed and no root proposed, and it looks again more often.
+    """
 
     def __init__(self, database: Database, metrics: Metrics, *, seconds: float) -> None:
         self._database, self._seconds = database, seconds
         self._log = logs.logger("ledger")
         self._journals = metrics.gauge("journals_unbalanced", "Journals whose postings do not sum to zero")
+        self.trouble: str | None = None
+        """Why no root is proposed; empty if nothing is wrong, None before the first look."""
         self._books = metrics.gauge("books_wrong", "Books that do not hold what their postings say")
 
     async def run(self) -> None:
         """Check, for ever."""
         while True:
-            await self.step()
-            await asyncio.sleep(self._seconds)
+            found = await self.step()
+            await asyncio.sleep(self._seconds if found.ok else min(self._seconds, AGAIN_SECONDS))
 
     async def step(self) -> Found:
         """Check once."""
         found = await self._database.read(check)
         self._journals.set(len(found.journals))
         self._books.set(len(found.books))
+        self.trouble = found.words
         if not found.ok:
             self._log.critical(
                 "the books are wrong", journals=found.journals[:10], books=[one.book for one in found.books[:10]]

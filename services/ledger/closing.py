@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from google.longrunning import operations_pb2
@@ -14,8 +15,9 @@ from services.kit.errors import precondition
 from services.kit.idempotency import Idempotency
 from services.kit.metrics import Metrics
 from services.kit.operations import Operations, operation_name
-from services.ledger import journal, netting, settle, wire
+from services.ledger import journal, leaves, netting, settle, wire
 from services.ledger.chain import Chain
+from services.ledger.check import Checks
 from services.ledger.relay import Asked
 from services.ledger.settle import NothingToSettle, Sealed
 from services.ledger.settler import Settler
@@ -26,7 +28,7 @@ METHOD = "CloseEpoch"
 
 
 class Closing:
-    """Seals epochs.  `batch`: payers redeemed in one transaction."""
+    """Seals epochs.  `batch`: payers redeemed in one transaction.  `most`: what a root may add to the one before."""
 
     def __init__(
         self,
@@ -38,8 +40,11 @@ class Closing:
         metrics: Metrics,
         *,
         batch: int,
+        most: int,
+        checks: Checks,
     ) -> None:
         self._database, self._chain, self._settler = database, chain, settler
+        self._most, self._checks = most, checks
         self._operations, self._idempotency, self._batch = operations, idempotency, batch
         self._log = logs.logger("ledger")
         buckets = (0.01, 0.1, 1, 10, 60, 600)
@@ -60,12 +65,14 @@ class Closing:
         known = self._idempotency.recall(connection, asked.caller, METHOD, asked.request_id, asked.request, kind)
         if known is not None:
             return known, None
+        if self._checks.trouble:
+            raise precondition("BOOKS_WRONG", f"no epoch is closed now: {self._checks.trouble}")
         books.lock(connection)
         locked = time.monotonic()
         number, attempt = _next(epochs.newest(connection), epochs.oldest(connection, State.SEALED, State.PROPOSED))
         operation = operation_name("epoch", f"{number}.{attempt}")
         netted = netting.net(connection, number, attempt)
-        sealed, receipts = self._seal(connection)
+        sealed, receipts, waiting = self._seal(connection)
         epoch = Epoch(
             number=number,
             attempt=attempt,
@@ -76,8 +83,9 @@ class Closing:
             leaf_count=len(sealed.leaves),
             total=sealed.total,
             operation=operation,
+            waiting=sum(waiting.values()),
         )
-        stored = epochs.store(connection, epoch, sealed.leaves)
+        stored = epochs.store(connection, epoch, sealed.leaves, waiting)
         self._plan_redemptions(connection, epoch)
         answer = self._operations.create(connection, operation, asked.caller, wire.epoch(stored))
         self._idempotency.remember(connection, asked.caller, METHOD, asked.request_id, asked.request, answer)
@@ -90,20 +98,18 @@ class Closing:
             "seconds": round(time.monotonic() - locked, 3),
         }
 
-    def _seal(self, connection: Connection) -> tuple[Sealed, int]:
-        before = epochs.newest(connection, State.ACTIVE)
+    def _seal(self, connection: Connection) -> tuple[Sealed, int, Mapping[str, int]]:
+        """What is sealed, of how many receipts, and what of everybody's earnings waits for the next epoch."""
+        active = epochs.newest(connection, State.ACTIVE)
+        before = epochs.leaves(connection, active.number) if active else {}
         receipts = epochs.open_receipts(connection)
+        found = leaves.capped(books.earned(connection, journal.PAYABLE), before, self._most)
         try:
-            sealed = settle.seal(
-                self._chain.chain_id,
-                self._chain.contracts.distributor,
-                books.earned(connection, journal.PAYABLE),
-                epochs.leaves(connection, before.number) if before else {},
-                receipts,
-            )
+            at = self._chain.contracts.distributor
+            sealed = settle.seal(self._chain.chain_id, at, found.promised, before, receipts)
         except NothingToSettle as nothing:
             raise precondition("EMPTY_EPOCH", f"there is no epoch to close: {nothing}") from None
-        return sealed, len(receipts)
+        return sealed, len(receipts), found.waiting
 
     def _plan_redemptions(self, connection: Connection, epoch: Epoch) -> None:
         """What payers spent has to be with the distributor before a root can promise it."""

@@ -85,6 +85,16 @@ class LedgerConfig(ServiceConfig):
     )
     redeem_batch: int = Field(50, ge=1, le=200, description="payers redeemed in one transaction")
 
+    claim_fee: int = Field(
+        0, ge=0, le=MAX_AMOUNT, description="what the relayer keeps of a claim that is paid elsewhere by signature"
+    )
+
+    keep_documents_epochs: int = Field(
+        52,
+        ge=1,
+        description="epochs whose receipts' documents stay in the database too, the newest that pays among them",
+    )
+
     check_seconds: float = Field(3600, gt=0, description="how often every book is compared with its postings")
 
     sign_in_domain: str = Field("openledger.local", min_length=1, max_length=255, pattern=r"^[^\s/?#]+$")

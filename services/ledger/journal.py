@@ -9,6 +9,7 @@ Books and their signs: money that came in stands negative in `chain:escrow`; wha
     claim        payable:{address} -a     chain:claimed +a
     withdrawal   payer:{address} -a       chain:escrow +a
     void         the contrary of one of the chain's, which the chain took back
+    correction   the contrary of an answer's, which an operator took back
 
 A journal is never changed.  Its key says which event it tells of, so that telling twice has one effect.  What this does
 not know: balances, leases, and whether a receipt is true.
@@ -36,6 +37,11 @@ class Kind(StrEnum):
     CLAIM = "claim"
     WITHDRAWAL = "withdrawal"
     VOID = "void"
+    CORRECTION = "correction"
+
+
+UNDOING = frozenset({Kind.VOID, Kind.CORRECTION})
+"""They take from the side of a book to which what they undo had added."""
 
 
 class Unbalanced(AssertionError):
@@ -129,6 +135,12 @@ def void(entry: Journal) -> Journal:
     return Journal(Kind.VOID, f"{Kind.VOID}:{entry.key}", canonical.digest(content), entry.cause, postings)
 
 
+def correction(entry: Journal, document_sha256: str) -> Journal:
+    """The contrary of a journal that an operator took back, by the signed document of that hash."""
+    postings = {book: -amount for book, amount in entry.postings.items()}
+    return Journal(Kind.CORRECTION, f"{Kind.CORRECTION}:{entry.key}", document_sha256, entry.cause, postings)
+
+
 def inference(receipt: Receipt, digest: str = "") -> Journal:
     """The fee of one answer: final for platform, developer, stakers and base; the data's money waits in its pool.
 
@@ -196,7 +208,7 @@ def conservation(postings: Iterable[tuple[str, str, int]]) -> Conservation:
     fees = paid = kept = pooled = trial = 0
     for kind, book, amount in postings:
         trial += amount
-        if kind not in (Kind.INFERENCE, Kind.SETTLEMENT):
+        if kind not in (Kind.INFERENCE, Kind.SETTLEMENT, Kind.CORRECTION):
             continue
         if book.startswith(PAYER):
             fees -= amount

@@ -10,19 +10,20 @@ next sealing takes them up with what was settled of the receipts that came since
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import groupby
 
 from sqlalchemy import Connection
 
 from openledger import receipt as receipts
 from openledger import split
-from openledger.split import Answer, Rule
+from openledger.split import Answer, Net, Rule
 from services.ledger import journal
 from services.ledger.store import books, settlements
 from services.ledger.store.settlements import Settlement
+
+Group = tuple[str, Rule, int]
+"""What may be settled together: receipts of one model, by one rule, with as many placebos."""
 
 
 @dataclass(frozen=True)
@@ -38,24 +39,32 @@ class Netted:
 def net(connection: Connection, epoch: int, attempt: int) -> Netted:
     """Settle what is open.  Call `books.lock` first, in the same transaction."""
     above = settlements.last(connection)
-    name, models, data, unattributed = f"{epoch}.{attempt}", 0, 0, 0
-    for model, groups in groupby(settlements.groups(connection, above), key=lambda group: group.model):
-        amounts: dict[str, int] = {}
-        for group in groups:
-            answers = _answers(settlements.documents(connection, above, group))
-            for who, amount in split.settle(answers, Rule(**json.loads(group.rule))).items():
-                amounts[who] = amounts.get(who, 0) + amount
-        if amounts:
-            books.post(connection, journal.settlement(name, model, amounts))
-            models += 1
-            data += sum(amounts.values())
-            unattributed += amounts.get(split.UNATTRIBUTED, 0)
-    return Netted(settlements.settled(connection, epoch, attempt, above), models, data, unattributed)
+    found = _nets(settlements.documents(connection, above))
+    name, data, unattributed = f"{epoch}.{attempt}", 0, 0
+    for model, amounts in (settled := sorted(_settled(found).items())):
+        books.post(connection, journal.settlement(name, model, amounts))
+        data += sum(amounts.values())
+        unattributed += amounts.get(split.UNATTRIBUTED, 0)
+    return Netted(settlements.settled(connection, epoch, attempt, above), len(settled), data, unattributed)
 
 
-def _answers(documents: Iterable[bytes]) -> Iterator[Answer]:
+def _nets(documents: Iterable[bytes]) -> dict[Group, Net]:
     """What receipts bring in: the money that their inference journals put into the pool, and the evidence."""
+    final = split.NAMED - {split.UNATTRIBUTED}
+    nets: dict[Group, Net] = {}
     for document in documents:
         found = receipts.reread(document)  # it was parsed when it was admitted
-        final = split.NAMED - {split.UNATTRIBUTED}
-        yield Answer(sum(amount for key, amount in found.shares.items() if key not in final), found.evidence)
+        group = found.model.adapter, found.rule, len(found.evidence.placebos)
+        data = sum(amount for key, amount in found.shares.items() if key not in final)
+        nets.setdefault(group, Net()).add(Answer(data, found.evidence))
+    return nets
+
+
+def _settled(nets: Mapping[Group, Net]) -> dict[str, dict[str, int]]:
+    """Amounts by model, of those that have any."""
+    models: dict[str, dict[str, int]] = {}
+    for (model, rule, _), net in nets.items():
+        for who, amount in net.settled(rule).items():
+            amounts = models.setdefault(model, {})
+            amounts[who] = amounts.get(who, 0) + amount
+    return models

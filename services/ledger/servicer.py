@@ -17,12 +17,12 @@ from openledger import names, spending
 from openledger.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from openledger.money import parse_atomic
 from openledger.recover import address_of
-from openledger.spending import SpendingAuthorisation
+from openledger.spending import SignedClaim, SpendingAuthorisation, Transfer
 from services.kit import call
 from services.kit.database import Database
 from services.kit.errors import denied, invalid, not_found
 from services.kit.idempotency import Idempotency
-from services.ledger import anchor, contract_wallets, register, spend, wire
+from services.ledger import anchor, contract_wallets, correct, register, spend, wire
 from services.ledger.chain import Chain
 from services.ledger.claims_book import ClaimsBook
 from services.ledger.closing import Closing
@@ -80,6 +80,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
             rule=ledger_pb2.SplitRule(**rule.to_json(), sha256=rule.digest()),
             platform=names.account(config.platform),
             rpc_url=config.told_rpc_url,
+            claim_fee=str(config.claim_fee),
         )
 
     async def GetBalance(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Balance:
@@ -108,6 +109,15 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         return await self._parts.relay.deposit(
             _asked(request), account, amount, request.deadline, request.permit_signature
         )
+
+    async def RelayAuthorisedDeposit(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Deposit:
+        account, amount, escrow = (
+            _own(request.account),
+            parse_atomic(request.amount),
+            self._parts.chain.contracts.escrow,
+        )
+        transfer = Transfer(account, escrow, amount, request.valid_after, request.valid_before, request.nonce)
+        return await self._parts.relay.authorised_deposit(_asked(request), transfer, request.signature)
 
     async def AuthoriseSpending(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Balance:
         address, cap, now = _own(request.account), parse_atomic(request.cap), time.time()
@@ -178,6 +188,28 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
 
     async def RelayClaim(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Claim:
         return await self._parts.relay.claim(_asked(request), names.account_address(request.account))
+
+    async def RelaySignedClaim(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Claim:
+        signed = SignedClaim(
+            names.account_address(request.account),
+            names.account_address(request.to),
+            parse_atomic(request.cumulative),
+            parse_atomic(request.max_fee),
+            request.deadline,
+        )
+        return await self._parts.relay.signed_claim(_asked(request), signed, request.signature)
+
+    async def CorrectJournal(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Correction:
+        operators = self._parts.config.operators
+        if call.principal().address not in operators:
+            raise denied("NOT_AN_OPERATOR", "journals are corrected by operators (OPENLEDGER_LEDGER_OPERATORS)")
+        correction = correct.read(request.document, self._parts.chain, operators)
+        return await self._once(
+            ledger_pb2.Correction,
+            "CorrectJournal",
+            request,
+            lambda c: wire.correction(correct.correct(c, correction, request.document)),
+        )
 
     async def AnchorSnapshot(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         errand = anchor.read(request.snapshot, request.root, request.record_count)

@@ -37,9 +37,10 @@ def seal(
 ) -> Sealed:
     """Seal what accounts have earned by all receipts, of which `receipts` (hex SHA-256) are new since `before`.
 
+    There may be none, where some of what was earned had to wait for this epoch (`leaves.capped`).
     Raises `NothingToSettle`.
     """
-    if not receipts:
+    if not receipts and dict(earned) == dict(before):
         raise NothingToSettle("no answer was paid for since the last epoch")
     if not earned:
         raise NothingToSettle("nothing is owed to an account yet: all fees went to shares that are held")

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
+from openledger.claims import ClaimTree
 from services.kit import logs
 from services.kit.database import Database
 from services.kit.errors import Fault, precondition
 from services.kit.metrics import Metrics
 from services.kit.operations import Operations
-from services.ledger import calls, wire
+from services.ledger import calls, leaves, wire
 from services.ledger.bundle import Bundles
 from services.ledger.chain import Chain, ChainError
 from services.ledger.chain_writer import ChainWriter
 from services.ledger.changes import Changes
+from services.ledger.check import Checks
 from services.ledger.pen import Pen
 from services.ledger.redeem import Redeemer, late_batch
 from services.ledger.store import chain as sent_store
@@ -46,17 +49,20 @@ class Settler:
         operations: Operations,
         bundles: Bundles,
         metrics: Metrics,
+        checks: Checks,
         *,
         confirmations: int,
+        most: int,
         poll_seconds: float,
     ) -> None:
         self._database, self._chain, self._writer, self._pen = database, chain, writer, pen
-        self._operations, self._bundles = operations, bundles
-        self._confirmations, self._poll = confirmations, poll_seconds
+        self._operations, self._bundles, self._checks = operations, bundles, checks
+        self._confirmations, self._most, self._poll = confirmations, most, poll_seconds
         self._redeemer = Redeemer(database, chain, writer, pen, metrics, poll_seconds=poll_seconds)
         self._wanted = Changes()
-        self._said = ""
+        self._said = self._looked_at = ""
         self._log = logs.logger("ledger")
+        self._held_up = metrics.gauge("epochs_held_up", "Sealed epochs that cannot go on; GetEpoch says why")
         self._underfunded = metrics.gauge(
             "underfunded_open", "Atomic units that a sealed root has too little behind it"
         )
@@ -102,6 +108,9 @@ class Settler:
     async def _propose(self, epoch: Epoch) -> bool:
         sent = await self._transaction(epoch)
         if (sent is None or sent.state is Sent.FAILED) and not await self._is_there(epoch):
+            if not await self._books_hold(epoch):
+                return False
+            epoch = await self._sound(epoch)
             if not await self._funded(epoch):
                 return False
             await self._writer.plan(_key(epoch), await self._proposal(epoch), again=True)
@@ -110,7 +119,7 @@ class Settler:
             if sent is None:
                 return False
             if sent.state is Sent.FAILED and not await self._is_there(epoch):
-                self._trouble(f"the root of epochs/{epoch.number} was not taken: {sent.error}")
+                await self._trouble(epoch, f"the root of epochs/{epoch.number} was not taken: {sent.error}")
                 return False
         found = await self._ask(lambda: self._chain.epoch(epoch.number))
         if found is None or found.root.hex() != epoch.root:
@@ -126,13 +135,48 @@ class Settler:
         self._underfunded.set(max(0, missing))
         if missing <= 0:
             return True
-        self._trouble(
+        await self._trouble(
+            epoch,
             f"the distributor has {missing} too little for the root of epochs/{epoch.number}: payers whose "
             "spending the escrow did not give must sign a new authorisation, or bring in what the chain took back of "
-            "their deposits, or somebody brings in the rest by RewardsDistributor.fund"
+            "their deposits, or somebody brings in the rest by RewardsDistributor.fund",
         )
         await self._redeemer.late(epoch)
         return False
+
+    async def _books_hold(self, epoch: Epoch) -> bool:
+        """Whether the books were looked at, and nothing was found."""
+        if self._checks.trouble:
+            await self._trouble(epoch, self._checks.trouble)
+        return self._checks.trouble == ""
+
+    async def _sound(self, epoch: Epoch) -> Epoch:
+        """The epoch with the leaves that its journals give: books that were wrong may have been sealed."""
+        if self._looked_at == epoch.key:
+            return epoch
+
+        def right(connection: Connection) -> Epoch:
+            found = leaves.derived(connection, epoch, self._most)
+            given = epochs.leaves(connection, epoch.number), epochs.waiting(connection, epoch.number)
+            if given == (found.promised, found.waiting):
+                return epoch
+            tree = ClaimTree.build(self._chain.chain_id, self._chain.contracts.distributor, found.promised)
+            changed = replace(
+                epoch,
+                root=tree.root.hex(),
+                total=tree.total,
+                leaf_count=len(tree.amounts),
+                waiting=sum(found.waiting.values()),
+                bundle=None,
+            )
+            epochs.reseal(connection, changed, found.promised, found.waiting)
+            return changed
+
+        changed = await self._database.write(right)
+        if changed is not epoch:
+            self._log.critical("sealed from wrong books: sealed again from the journals", epoch=epoch.key)
+        self._looked_at = epoch.key
+        return changed
 
     async def _proposal(self, epoch: Epoch) -> Any:
         """The root with its bundle published before it is named on chain."""
@@ -158,9 +202,10 @@ class Settler:
         strikes = await self._ask(lambda: list(self._chain.strikes(since, deep))) if since <= deep else []
         if any(strike.first <= epoch.number <= strike.last for strike in strikes):
             return await self._vetoed(epoch)
-        self._trouble(
+        await self._trouble(
+            epoch,
             f"the node shows neither the root of epochs/{epoch.number}, whose transaction is final, nor that it was "
-            "struck out for good: it is behind, or the strike is new, or it contradicts itself"
+            "struck out for good: it is behind, or the strike is new, or it contradicts itself",
         )
         return False
 
@@ -176,7 +221,8 @@ class Settler:
         def write(connection: Connection) -> None:
             self._pen.check(connection)
             sent = sent_store.get(connection, _key(epoch))
-            now = epochs.advance(connection, epoch, state, transaction=sent.hash if sent else "", **values)
+            sent_hash = sent.hash if sent else ""
+            now = epochs.advance(connection, epoch, state, transaction=sent_hash, held_up="", **values)
             self._operations.report(connection, epoch.operation, wire.epoch(now))
             if state is not State.SEALED:
                 for batch in (late_batch(epoch), UNDONE):
@@ -185,6 +231,8 @@ class Settler:
                 self._operations.finish(connection, epoch.operation, wire.epoch(now))
 
         await self._database.write(write)
+        self._held_up.set(0)
+        self._said = ""
         self._log.info("epoch", number=epoch.number, state=str(state))
 
     async def _vetoed(self, epoch: Epoch) -> bool:
@@ -198,7 +246,7 @@ class Settler:
 
         def write(connection: Connection) -> None:
             self._pen.check(connection)
-            epochs.advance(connection, epoch, State.VETOED)
+            epochs.advance(connection, epoch, State.VETOED, held_up="")
             epochs.reopen(connection, epoch.number)
             self._operations.fail(connection, epoch.operation, fault)
 
@@ -206,10 +254,12 @@ class Settler:
         self._log.error("epoch vetoed", number=epoch.number)
         return True
 
-    def _trouble(self, what: str) -> None:
+    async def _trouble(self, epoch: Epoch, what: str) -> None:
         """What an operator must look at; said once, not at every look."""
+        self._held_up.set(1)
         if what != self._said:
             self._said = what
+            await self._database.write(lambda c: epochs.hold_up(c, epoch.number, what))
             self._log.error("an epoch cannot go on", what=what)
 
     async def _ask(self, question: Callable[[], T]) -> T:

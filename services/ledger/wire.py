@@ -11,6 +11,7 @@ from services.ledger.claims_book import Claimable
 from services.ledger.lease import Lease
 from services.ledger.registries import Revision, Split
 from services.ledger.store.books import Payout
+from services.ledger.store.corrections import Taken
 from services.ledger.store.epochs import Epoch
 from services.ledger.store.registrations import Registration
 
@@ -38,6 +39,8 @@ def epoch(value: Epoch) -> ledger_pb2.Epoch:
         transaction=value.transaction,
         create_time=moment(value.create_time),
         bundle=f"sha256:{value.bundle}" if value.bundle else "",
+        held_up=value.held_up,
+        waiting=str(value.waiting),
     )
     if value.activate_time:
         message.activate_time.CopyFrom(moment(value.activate_time))
@@ -75,6 +78,19 @@ def payout(value: Payout) -> ledger_pb2.Payout:
         shares={key: str(amount) for key, amount in value.shares.items()},
         receipt_sha256=value.sha256,
         epoch="" if value.epoch is None else f"epochs/{value.epoch}",
+        correction="" if value.correction is None else f"journals/{value.correction}",
+    )
+
+
+def correction(value: Taken) -> ledger_pb2.Correction:
+    """A journal that took another one back."""
+    return ledger_pb2.Correction(
+        name=f"journals/{value.journal}",
+        corrects=f"journals/{value.corrects}",
+        cause=value.cause,
+        operator=f"accounts/{value.operator}",
+        reason=value.reason,
+        create_time=moment(value.create_time),
     )
 
 

@@ -77,6 +77,7 @@ def test_the_database_refuses_an_amount_that_is_no_whole_number(database, amount
 @pytest.mark.parametrize(
     "statement",
     (
+        "INSERT INTO receipt VALUES ('responses/1', 7, 'd', 'p', '1', '{}', '')",
         "UPDATE posting SET amount = '1'",
         "DELETE FROM posting",
         "DELETE FROM journal",

@@ -50,7 +50,8 @@ def keep(c, found, *, document: bool = True):
     kept = Payout(found.response, found.digest(), PAYER.address, found.fee, found.shares, frozenset(), None)
     books.keep_receipt(c, number, kept)
     if document:
-        settlements.keep(c, [(number, (found, found.dumps()))])
+        with settlements.keeping(c) as keep_document:
+            keep_document(number, found.dumps())
 
 
 def give(database, *receipts):
@@ -70,15 +71,10 @@ def entries(database):
     return database.read_now(lambda c: list(settlements.entries(c, 0, 10**6)))
 
 
-def test_groups_are_of_one_model_one_rule_and_as_many_placebos(database):
+def test_documents_are_read_in_the_order_of_their_journals(database):
     asked = [answered(), answered(MODELS[1]), answered(rule=RULES[1]), answered(placebos=3), answered()]
     give(database, *asked)
-    found = database.read_now(lambda c: settlements.groups(c, 0))
-    assert found == sorted(found)
-    documents = [database.read_now(lambda c, g=group: list(settlements.documents(c, 0, g))) for group in found]
-    wanted = [[asked[0], asked[4]], [asked[1]], [asked[2]], [asked[3]]]
-    assert sorted(documents) == sorted([receipt.dumps() for receipt in group] for group in wanted)
-    assert database.read_now(lambda c: [g.placebos for g in settlements.groups(c, 6)]) in ([2, 3], [3, 2])
+    assert database.read_now(lambda c: list(settlements.documents(c, 6))) == [r.dumps() for r in asked[3:]]
     assert database.read_now(lambda c: list(settlements.receipts(c, 2, 8))) == [
         (2 * place, asked[place - 1].dumps()) for place in (2, 3, 4)
     ]

@@ -97,6 +97,7 @@ class SettlementInfo(_message.Message):
     RULE_FIELD_NUMBER: _builtins.int
     PLATFORM_FIELD_NUMBER: _builtins.int
     RPC_URL_FIELD_NUMBER: _builtins.int
+    CLAIM_FEE_FIELD_NUMBER: _builtins.int
     chain_id: _builtins.int
     challenge_window_seconds: _builtins.int
     """How long a proposed root can be vetoed before it pays."""
@@ -104,6 +105,8 @@ class SettlementInfo(_message.Message):
     """accounts/{address} of the platform."""
     rpc_url: _builtins.str
     """JSON-RPC where the chain can be asked, when it is public."""
+    claim_fee: _builtins.str
+    """What the relayer keeps of a claim that is paid elsewhere by signature; atomic units."""
     @_builtins.property
     def contracts(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Contract addresses by name: OpenToken, InferenceEscrow, RewardsDistributor, DatanetRegistry,
@@ -123,10 +126,11 @@ class SettlementInfo(_message.Message):
         rule: Global___SplitRule | None = ...,
         platform: _builtins.str = ...,
         rpc_url: _builtins.str = ...,
+        claim_fee: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_id", b"chain_id", "challenge_window_seconds", b"challenge_window_seconds", "contracts", b"contracts", "platform", b"platform", "rpc_url", b"rpc_url", "rule", b"rule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_id", b"chain_id", "challenge_window_seconds", b"challenge_window_seconds", "claim_fee", b"claim_fee", "contracts", b"contracts", "platform", b"platform", "rpc_url", b"rpc_url", "rule", b"rule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -287,7 +291,9 @@ class Posting(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     journal: _builtins.str
     kind: _builtins.str
-    """"deposit", "inference", "settlement", "claim", "withdrawal", "void" of one that the chain took back."""
+    """"deposit", "inference", "settlement", "claim", "withdrawal", "void" of one that the chain took back, "correction"
+    of an answer's that was taken back here.
+    """
     book: _builtins.str
     """The account's book: "payer" or "payable"."""
     amount: _builtins.str
@@ -398,12 +404,15 @@ class Payout(_message.Message):
     SHARES_FIELD_NUMBER: _builtins.int
     RECEIPT_SHA256_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
+    CORRECTION_FIELD_NUMBER: _builtins.int
     response: _builtins.str
     payer: _builtins.str
     fee: _builtins.str
     receipt_sha256: _builtins.str
     epoch: _builtins.str
     """epochs/{epoch} that settles it; empty while it is open."""
+    correction: _builtins.str
+    """journals/{journal} that took it back, if one did: then nobody is paid, and the payer has the fee again."""
     @_builtins.property
     def shares(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Share key to amount: addresses, "base", "unattributed", "platform", "developer", "stakers"."""
@@ -417,10 +426,11 @@ class Payout(_message.Message):
         shares: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         receipt_sha256: _builtins.str = ...,
         epoch: _builtins.str = ...,
+        correction: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "fee", b"fee", "payer", b"payer", "receipt_sha256", b"receipt_sha256", "response", b"response", "shares", b"shares"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["correction", b"correction", "epoch", b"epoch", "fee", b"fee", "payer", b"payer", "receipt_sha256", b"receipt_sha256", "response", b"response", "shares", b"shares"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -548,6 +558,48 @@ class Deposit(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Deposit: _TypeAlias = Deposit  # noqa: Y015
+
+@_typing.final
+class RelayAuthorisedDepositRequest(_message.Message):
+    """A signed transfer to relay: ERC-3009 ReceiveWithAuthorization from the account to the escrow, for that amount."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    VALID_AFTER_FIELD_NUMBER: _builtins.int
+    VALID_BEFORE_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    amount: _builtins.str
+    valid_after: _builtins.int
+    """Unix seconds between which it holds; both ends excluded."""
+    valid_before: _builtins.int
+    nonce: _builtins.bytes
+    """32 bytes of the signer's choosing; each can be used once."""
+    signature: _builtins.bytes
+    """65 bytes r, s, v."""
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        account: _builtins.str = ...,
+        amount: _builtins.str = ...,
+        valid_after: _builtins.int = ...,
+        valid_before: _builtins.int = ...,
+        nonce: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "amount", b"amount", "nonce", b"nonce", "request_id", b"request_id", "signature", b"signature", "valid_after", b"valid_after", "valid_before", b"valid_before"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RelayAuthorisedDepositRequest: _TypeAlias = RelayAuthorisedDepositRequest  # noqa: Y015
 
 @_typing.final
 class AuthoriseSpendingRequest(_message.Message):
@@ -714,6 +766,8 @@ class Epoch(_message.Message):
     ACTIVATE_TIME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     BUNDLE_FIELD_NUMBER: _builtins.int
+    HELD_UP_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """epochs/{epoch}"""
     state: Global___EpochState.ValueType
@@ -728,6 +782,10 @@ class Epoch(_message.Message):
     transaction: _builtins.str
     bundle: _builtins.str
     """sha256:{digest} of its bundle's manifest among the published artifacts (docs/epochs.md); empty until it is there."""
+    held_up: _builtins.str
+    """Why it does not go on, in words; empty while it does."""
+    waiting: _builtins.str
+    """Earned and beyond what one root may add: left for the next epochs."""
     @_builtins.property
     def activate_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -746,10 +804,12 @@ class Epoch(_message.Message):
         activate_time: _timestamp_pb2.Timestamp | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         bundle: _builtins.str = ...,
+        held_up: _builtins.str = ...,
+        waiting: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["activate_time", b"activate_time", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate_time", b"activate_time", "bundle", b"bundle", "create_time", b"create_time", "leaf_count", b"leaf_count", "log_root", b"log_root", "name", b"name", "receipt_count", b"receipt_count", "root", b"root", "state", b"state", "total", b"total", "transaction", b"transaction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate_time", b"activate_time", "bundle", b"bundle", "create_time", b"create_time", "held_up", b"held_up", "leaf_count", b"leaf_count", "log_root", b"log_root", "name", b"name", "receipt_count", b"receipt_count", "root", b"root", "state", b"state", "total", b"total", "transaction", b"transaction", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -858,6 +918,8 @@ class Claim(_message.Message):
     PROOF_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
     TRANSACTION_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    FEE_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     epoch: _builtins.str
     cumulative: _builtins.str
@@ -866,6 +928,9 @@ class Claim(_message.Message):
     """What a claim would bring now, or brought."""
     transaction: _builtins.str
     """Of the claim, once it was relayed."""
+    to: _builtins.str
+    """Where it was paid, if elsewhere than to the account, and what the relayer kept of it."""
+    fee: _builtins.str
     @_builtins.property
     def proof(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     def __init__(
@@ -877,10 +942,12 @@ class Claim(_message.Message):
         proof: _abc.Iterable[_builtins.bytes] | None = ...,
         amount: _builtins.str = ...,
         transaction: _builtins.str = ...,
+        to: _builtins.str = ...,
+        fee: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "amount", b"amount", "cumulative", b"cumulative", "epoch", b"epoch", "proof", b"proof", "transaction", b"transaction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "amount", b"amount", "cumulative", b"cumulative", "epoch", b"epoch", "fee", b"fee", "proof", b"proof", "to", b"to", "transaction", b"transaction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -909,6 +976,116 @@ class RelayClaimRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RelayClaimRequest: _TypeAlias = RelayClaimRequest  # noqa: Y015
+
+@_typing.final
+class RelaySignedClaimRequest(_message.Message):
+    """A signed claim to relay."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    CUMULATIVE_FIELD_NUMBER: _builtins.int
+    MAX_FEE_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    """Who earned it, and signed."""
+    to: _builtins.str
+    """accounts/{address} where it is to be paid."""
+    cumulative: _builtins.str
+    """Of the account's leaf, as `GetClaim` says."""
+    max_fee: _builtins.str
+    """The most that the relayer may keep."""
+    deadline: _builtins.int
+    """Unix seconds until which it may be sent."""
+    signature: _builtins.bytes
+    """EIP-712 ClaimTo for the distributor: 65 bytes r, s, v, or what the account's contract wallet takes."""
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        account: _builtins.str = ...,
+        to: _builtins.str = ...,
+        cumulative: _builtins.str = ...,
+        max_fee: _builtins.str = ...,
+        deadline: _builtins.int = ...,
+        signature: _builtins.bytes = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "cumulative", b"cumulative", "deadline", b"deadline", "max_fee", b"max_fee", "request_id", b"request_id", "signature", b"signature", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RelaySignedClaimRequest: _TypeAlias = RelaySignedClaimRequest  # noqa: Y015
+
+@_typing.final
+class CorrectJournalRequest(_message.Message):
+    """A correction, as an operator signed it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    document: _builtins.bytes
+    """Canonical JSON, signed (docs/settlement.md): what is taken back, of which ledger, and why."""
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        document: _builtins.bytes = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CorrectJournalRequest: _TypeAlias = CorrectJournalRequest  # noqa: Y015
+
+@_typing.final
+class Correction(_message.Message):
+    """A journal that took another one back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CORRECTS_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """journals/{journal}"""
+    corrects: _builtins.str
+    """journals/{journal} that was taken back, and what it was of: responses/{response}."""
+    cause: _builtins.str
+    operator: _builtins.str
+    """accounts/{address} of the operator who signed, and the reason given."""
+    reason: _builtins.str
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        corrects: _builtins.str = ...,
+        cause: _builtins.str = ...,
+        operator: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "corrects", b"corrects", "create_time", b"create_time", "name", b"name", "operator", b"operator", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Correction: _TypeAlias = Correction  # noqa: Y015
 
 @_typing.final
 class AnchorSnapshotRequest(_message.Message):

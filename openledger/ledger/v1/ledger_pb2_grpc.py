@@ -66,6 +66,11 @@ class LedgerServiceStub:
                 request_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.RelayDepositRequest.SerializeToString,
                 response_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.Deposit.FromString,
                 _registered_method=True)
+        self.RelayAuthorisedDeposit = channel.unary_unary(
+                '/openledger.ledger.v1.LedgerService/RelayAuthorisedDeposit',
+                request_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.RelayAuthorisedDepositRequest.SerializeToString,
+                response_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.Deposit.FromString,
+                _registered_method=True)
         self.AuthoriseSpending = channel.unary_unary(
                 '/openledger.ledger.v1.LedgerService/AuthoriseSpending',
                 request_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.AuthoriseSpendingRequest.SerializeToString,
@@ -105,6 +110,16 @@ class LedgerServiceStub:
                 '/openledger.ledger.v1.LedgerService/RelayClaim',
                 request_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.RelayClaimRequest.SerializeToString,
                 response_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.Claim.FromString,
+                _registered_method=True)
+        self.RelaySignedClaim = channel.unary_unary(
+                '/openledger.ledger.v1.LedgerService/RelaySignedClaim',
+                request_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.RelaySignedClaimRequest.SerializeToString,
+                response_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.Claim.FromString,
+                _registered_method=True)
+        self.CorrectJournal = channel.unary_unary(
+                '/openledger.ledger.v1.LedgerService/CorrectJournal',
+                request_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.CorrectJournalRequest.SerializeToString,
+                response_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.Correction.FromString,
                 _registered_method=True)
         self.AnchorSnapshot = channel.unary_unary(
                 '/openledger.ledger.v1.LedgerService/AnchorSnapshot',
@@ -169,6 +184,13 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RelayAuthorisedDeposit(self, request, context):
+        """Brings OPEN in for a payer who signed an ERC-3009 transfer to the escrow, as x402 clients do; the relayer pays the gas.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AuthoriseSpending(self, request, context):
         """Sets how much of its deposit a payer allows to be spent in all, by its EIP-712 signature.
         """
@@ -221,6 +243,21 @@ class LedgerServiceServicer:
 
     def RelayClaim(self, request, context):
         """Claims for an account; the relayer pays the gas.  Anyone may ask: the money goes to the account alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RelaySignedClaim(self, request, context):
+        """Claims for an account that signed where its money is to go (EIP-712 ClaimTo); the relayer pays the gas, and keeps
+        what `SettlementInfo.claim_fee` says of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CorrectJournal(self, request, context):
+        """Takes back a wrong charge that no epoch has settled, by a journal that undoes it; nothing is edited.  For operators.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -281,6 +318,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     request_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.RelayDepositRequest.FromString,
                     response_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.Deposit.SerializeToString,
             ),
+            'RelayAuthorisedDeposit': grpc.unary_unary_rpc_method_handler(
+                    servicer.RelayAuthorisedDeposit,
+                    request_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.RelayAuthorisedDepositRequest.FromString,
+                    response_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.Deposit.SerializeToString,
+            ),
             'AuthoriseSpending': grpc.unary_unary_rpc_method_handler(
                     servicer.AuthoriseSpending,
                     request_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.AuthoriseSpendingRequest.FromString,
@@ -320,6 +362,16 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.RelayClaim,
                     request_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.RelayClaimRequest.FromString,
                     response_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.Claim.SerializeToString,
+            ),
+            'RelaySignedClaim': grpc.unary_unary_rpc_method_handler(
+                    servicer.RelaySignedClaim,
+                    request_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.RelaySignedClaimRequest.FromString,
+                    response_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.Claim.SerializeToString,
+            ),
+            'CorrectJournal': grpc.unary_unary_rpc_method_handler(
+                    servicer.CorrectJournal,
+                    request_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.CorrectJournalRequest.FromString,
+                    response_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.Correction.SerializeToString,
             ),
             'AnchorSnapshot': grpc.unary_unary_rpc_method_handler(
                     servicer.AnchorSnapshot,
@@ -499,6 +551,33 @@ class LedgerService:
             target,
             '/openledger.ledger.v1.LedgerService/RelayDeposit',
             openledger_dot_ledger_dot_v1_dot_ledger__pb2.RelayDepositRequest.SerializeToString,
+            openledger_dot_ledger_dot_v1_dot_ledger__pb2.Deposit.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RelayAuthorisedDeposit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.ledger.v1.LedgerService/RelayAuthorisedDeposit',
+            openledger_dot_ledger_dot_v1_dot_ledger__pb2.RelayAuthorisedDepositRequest.SerializeToString,
             openledger_dot_ledger_dot_v1_dot_ledger__pb2.Deposit.FromString,
             options,
             channel_credentials,
@@ -716,6 +795,60 @@ class LedgerService:
             '/openledger.ledger.v1.LedgerService/RelayClaim',
             openledger_dot_ledger_dot_v1_dot_ledger__pb2.RelayClaimRequest.SerializeToString,
             openledger_dot_ledger_dot_v1_dot_ledger__pb2.Claim.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RelaySignedClaim(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.ledger.v1.LedgerService/RelaySignedClaim',
+            openledger_dot_ledger_dot_v1_dot_ledger__pb2.RelaySignedClaimRequest.SerializeToString,
+            openledger_dot_ledger_dot_v1_dot_ledger__pb2.Claim.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CorrectJournal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.ledger.v1.LedgerService/CorrectJournal',
+            openledger_dot_ledger_dot_v1_dot_ledger__pb2.CorrectJournalRequest.SerializeToString,
+            openledger_dot_ledger_dot_v1_dot_ledger__pb2.Correction.FromString,
             options,
             channel_credentials,
             insecure,

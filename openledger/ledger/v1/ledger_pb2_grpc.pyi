@@ -46,6 +46,8 @@ class LedgerServiceStub:
     """That every unit is accounted for."""
     RelayDeposit: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.RelayDepositRequest, _ledger_pb2.Deposit]
     """Brings OPEN in for a payer who signed an ERC-2612 permit; the relayer pays the gas."""
+    RelayAuthorisedDeposit: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.RelayAuthorisedDepositRequest, _ledger_pb2.Deposit]
+    """Brings OPEN in for a payer who signed an ERC-3009 transfer to the escrow, as x402 clients do; the relayer pays the gas."""
     AuthoriseSpending: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.AuthoriseSpendingRequest, _ledger_pb2.Balance]
     """Sets how much of its deposit a payer allows to be spent in all, by its EIP-712 signature."""
     AcquireLease: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.AcquireLeaseRequest, _ledger_pb2.Lease]
@@ -64,6 +66,12 @@ class LedgerServiceStub:
     """What an account can claim, with its proof: enough to claim on chain without us."""
     RelayClaim: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.RelayClaimRequest, _ledger_pb2.Claim]
     """Claims for an account; the relayer pays the gas.  Anyone may ask: the money goes to the account alone."""
+    RelaySignedClaim: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.RelaySignedClaimRequest, _ledger_pb2.Claim]
+    """Claims for an account that signed where its money is to go (EIP-712 ClaimTo); the relayer pays the gas, and keeps
+    what `SettlementInfo.claim_fee` says of it.
+    """
+    CorrectJournal: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.CorrectJournalRequest, _ledger_pb2.Correction]
+    """Takes back a wrong charge that no epoch has settled, by a journal that undoes it; nothing is edited.  For operators."""
     AnchorSnapshot: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.AnchorSnapshotRequest, _operations_pb2.Operation]
     """Writes a snapshot's root on chain.  For the Datanet.  The operation's response is an Anchoring."""
     RegisterRevision: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.RegisterRevisionRequest, _operations_pb2.Operation]
@@ -90,6 +98,8 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     """That every unit is accounted for."""
     RelayDeposit: _aio.UnaryUnaryMultiCallable[_ledger_pb2.RelayDepositRequest, _ledger_pb2.Deposit]  # type: ignore[assignment]
     """Brings OPEN in for a payer who signed an ERC-2612 permit; the relayer pays the gas."""
+    RelayAuthorisedDeposit: _aio.UnaryUnaryMultiCallable[_ledger_pb2.RelayAuthorisedDepositRequest, _ledger_pb2.Deposit]  # type: ignore[assignment]
+    """Brings OPEN in for a payer who signed an ERC-3009 transfer to the escrow, as x402 clients do; the relayer pays the gas."""
     AuthoriseSpending: _aio.UnaryUnaryMultiCallable[_ledger_pb2.AuthoriseSpendingRequest, _ledger_pb2.Balance]  # type: ignore[assignment]
     """Sets how much of its deposit a payer allows to be spent in all, by its EIP-712 signature."""
     AcquireLease: _aio.UnaryUnaryMultiCallable[_ledger_pb2.AcquireLeaseRequest, _ledger_pb2.Lease]  # type: ignore[assignment]
@@ -108,6 +118,12 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     """What an account can claim, with its proof: enough to claim on chain without us."""
     RelayClaim: _aio.UnaryUnaryMultiCallable[_ledger_pb2.RelayClaimRequest, _ledger_pb2.Claim]  # type: ignore[assignment]
     """Claims for an account; the relayer pays the gas.  Anyone may ask: the money goes to the account alone."""
+    RelaySignedClaim: _aio.UnaryUnaryMultiCallable[_ledger_pb2.RelaySignedClaimRequest, _ledger_pb2.Claim]  # type: ignore[assignment]
+    """Claims for an account that signed where its money is to go (EIP-712 ClaimTo); the relayer pays the gas, and keeps
+    what `SettlementInfo.claim_fee` says of it.
+    """
+    CorrectJournal: _aio.UnaryUnaryMultiCallable[_ledger_pb2.CorrectJournalRequest, _ledger_pb2.Correction]  # type: ignore[assignment]
+    """Takes back a wrong charge that no epoch has settled, by a journal that undoes it; nothing is edited.  For operators."""
     AnchorSnapshot: _aio.UnaryUnaryMultiCallable[_ledger_pb2.AnchorSnapshotRequest, _operations_pb2.Operation]  # type: ignore[assignment]
     """Writes a snapshot's root on chain.  For the Datanet.  The operation's response is an Anchoring."""
     RegisterRevision: _aio.UnaryUnaryMultiCallable[_ledger_pb2.RegisterRevisionRequest, _operations_pb2.Operation]  # type: ignore[assignment]
@@ -167,6 +183,14 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.Deposit, _abc.Awaitable[_ledger_pb2.Deposit]]:
         """Brings OPEN in for a payer who signed an ERC-2612 permit; the relayer pays the gas."""
+
+    @_abc_1.abstractmethod
+    def RelayAuthorisedDeposit(
+        self,
+        request: _ledger_pb2.RelayAuthorisedDepositRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.Deposit, _abc.Awaitable[_ledger_pb2.Deposit]]:
+        """Brings OPEN in for a payer who signed an ERC-3009 transfer to the escrow, as x402 clients do; the relayer pays the gas."""
 
     @_abc_1.abstractmethod
     def AuthoriseSpending(
@@ -233,6 +257,24 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.Claim, _abc.Awaitable[_ledger_pb2.Claim]]:
         """Claims for an account; the relayer pays the gas.  Anyone may ask: the money goes to the account alone."""
+
+    @_abc_1.abstractmethod
+    def RelaySignedClaim(
+        self,
+        request: _ledger_pb2.RelaySignedClaimRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.Claim, _abc.Awaitable[_ledger_pb2.Claim]]:
+        """Claims for an account that signed where its money is to go (EIP-712 ClaimTo); the relayer pays the gas, and keeps
+        what `SettlementInfo.claim_fee` says of it.
+        """
+
+    @_abc_1.abstractmethod
+    def CorrectJournal(
+        self,
+        request: _ledger_pb2.CorrectJournalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.Correction, _abc.Awaitable[_ledger_pb2.Correction]]:
+        """Takes back a wrong charge that no epoch has settled, by a journal that undoes it; nothing is edited.  For operators."""
 
     @_abc_1.abstractmethod
     def AnchorSnapshot(

@@ -7,12 +7,12 @@ lock of the books (`books.lock`) keeps what was read true until it is written.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from openledger.receipt import Receipt
 from services.ledger import journal
 from services.ledger.journal import Journal
 from services.ledger.lease import Lease, Payer
@@ -21,7 +21,7 @@ from services.ledger.store.books import Payout, Refused
 
 
 class Batch:
-    """What booking some receipts may look at, and what it has decided so far.  `write` makes it so."""
+    """What booking some receipts may look at, and what it has decided so far: inside `deciding`, which makes it so."""
 
     def __init__(
         self,
@@ -35,6 +35,7 @@ class Batch:
     ) -> None:
         """Reads the journals of `keys`, payers with their open leases, leases, and which of `digests` were refused."""
         self._connection = connection
+        self._first = books.next_number(connection)
         self._payloads = books.payloads(connection, keys)
         self._rejected = books.rejected(connection, digests)
         self._payers = payers.lock_all(connection, addresses)
@@ -44,7 +45,7 @@ class Batch:
             self._of.setdefault(found.payer, set()).add(found.name)
         self._journals: list[Journal] = []
         self._payouts: list[Payout] = []
-        self._receipts: list[tuple[Receipt, bytes]] = []
+        self._keep: Callable[[int, bytes], None]
         self._refused: list[Refused] = []
         self._charged: set[str] = set()
 
@@ -64,7 +65,17 @@ class Batch:
         """The payer's leases that may reserve something, without that one."""
         return [self._leases[name] for name in self._of.get(payer, ()) if name != lease.name]
 
-    def charge(self, charged: Lease, entry: Journal, payout: Payout, made_of: tuple[Receipt, bytes]) -> None:
+    @contextmanager
+    def deciding(self) -> Iterator[None]:
+        """Decide on receipts, once; at the end all that was decided is written.
+
+        Their documents, which are most of it, are on their way while the next receipt is decided on.
+        """
+        with settlements.keeping(self._connection) as self._keep:
+            yield
+        self._write()
+
+    def charge(self, charged: Lease, entry: Journal, payout: Payout, document: bytes) -> None:
         """Book an answer: its lease as charged, its journal, and the receipt, with its document, that both are of."""
         payer = self._payers[payout.payer]
         moved = entry.postings.get(journal.payer(payout.payer), 0)
@@ -72,9 +83,9 @@ class Batch:
         self._leases[charged.name] = charged
         self._charged.add(charged.name)
         self._payloads[entry.key] = entry.payload_sha256
+        self._keep(self._first + len(self._journals), document)
         self._journals.append(entry)
         self._payouts.append(payout)
-        self._receipts.append(made_of)
 
     def reject(self, refused: Refused) -> bool:
         """Keep a receipt that is refused; says whether it is new."""
@@ -84,11 +95,9 @@ class Batch:
         self._refused.append(refused)
         return True
 
-    def write(self) -> None:
-        """Write everything that was decided.  Once."""
+    def _write(self) -> None:
         first = books.post_all(self._connection, self._journals)
         books.keep_receipts(self._connection, enumerate(self._payouts, first))
-        settlements.keep(self._connection, enumerate(self._receipts, first))
         books.reject(self._connection, self._refused)
         payers.save_leases(self._connection, [self._leases[name] for name in sorted(self._charged)])
         payers.set_all_spent(self._connection, self._spent())

@@ -11,9 +11,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, or_, select, update
 
 from services.ledger.journal import PAYER as PAYER_BOOKS
-from services.ledger.journal import Journal, Kind, Unbalanced
+from services.ledger.journal import UNDOING, Journal, Kind, Unbalanced
 from services.ledger.store import bulk
-from services.ledger.store.tables import BALANCE, HEAD, JOURNAL, POSTING, RECEIPT, REJECTED, insert_new
+from services.ledger.store.tables import BALANCE, CORRECTION, HEAD, JOURNAL, POSTING, RECEIPT, REJECTED, insert_new
 
 _HEAD_ID = 1
 _JOURNAL = ("number", "kind", "key", "payload_sha256", "cause", "create_time")
@@ -26,7 +26,7 @@ _REJECTED = ("sha256", "response", "payer", "reason", "message", "document", "cr
 class Sums:
     """A book's postings: what went in, what went out (both positive), in atomic units.
 
-    A void lessens what it undoes.
+    A void, and a correction, lessens what it undoes.
     """
 
     credits: int = 0
@@ -49,6 +49,8 @@ class Payout:
     shares: Mapping[str, int]
     payees: frozenset[str]
     epoch: int | None
+    correction: int | None = None
+    """The journal that took it back."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,15 @@ class Refused:
 
 def lock(connection: Connection) -> None:
     """Become the one writer of journals until this transaction ends."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")  # what a journal is made of comes before it
     insert_new(connection, HEAD, id=_HEAD_ID, journals=0)
     connection.execute(select(HEAD.c.journals).where(HEAD.c.id == _HEAD_ID).with_for_update())
+
+
+def next_number(connection: Connection) -> int:
+    """The number that the next journal gets.  Call `lock` first."""
+    return int(connection.execute(select(HEAD.c.journals).where(HEAD.c.id == _HEAD_ID)).scalar_one()) + 1
 
 
 def payload_of(connection: Connection, key: str) -> str | None:
@@ -90,6 +99,11 @@ def entry(connection: Connection, key: str) -> Journal | None:
     return Journal(Kind(head.kind), head.key, head.payload_sha256, head.cause, postings)
 
 
+def number_of(connection: Connection, key: str) -> int | None:
+    """The number of the journal with that key."""
+    return connection.execute(select(JOURNAL.c.number).where(JOURNAL.c.key == key)).scalar_one_or_none()
+
+
 def has_cause(connection: Connection, kind: str, cause: str) -> bool:
     """Whether something of that kind was journaled for that cause."""
     query = select(JOURNAL.c.number).where(JOURNAL.c.cause == cause, JOURNAL.c.kind == kind).limit(1)
@@ -105,21 +119,20 @@ def post_all(connection: Connection, journals: Sequence[Journal]) -> int:
     """Write journals and move their balances; returns the number of the first, the others follow without gaps.
 
     Call `lock` first, in the same transaction.  Raises `Unbalanced` when a payer would have less than nothing at the
-    end by anything but a void: whoever calls checks that before.
+    end by anything but a void or a correction: whoever calls checks that before.
     """
-    first = int(connection.execute(select(HEAD.c.journals).where(HEAD.c.id == _HEAD_ID)).scalar_one()) + 1
+    first = next_number(connection)
     if not journals:
         return first
     now = datetime.now(UTC)
-    heads = [(n, str(j.kind), j.key, j.payload_sha256, j.cause, now) for n, j in enumerate(journals, first)]
-    lines = [
+    heads = ((n, str(j.kind), j.key, j.payload_sha256, j.cause, now) for n, j in enumerate(journals, first))
+    lines = (
         (number, line, book, amount)
         for number, journal in enumerate(journals, first)
         for line, (book, amount) in enumerate(sorted(journal.postings.items()))
-    ]
+    )
     if connection.dialect.name == "sqlite":
         # Its triggers see one row at a time: a journal is weighed when it joins its postings (migration 0003).
-        connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
         bulk.add(connection, POSTING, _LINE, lines)
         bulk.add(connection, JOURNAL, _JOURNAL, heads)
     else:
@@ -136,11 +149,11 @@ def _move(connection: Connection, journals: Iterable[Journal]) -> None:
     moved: dict[str, tuple[int, int]] = {}
     spending: set[str] = set()
     for journal in journals:
-        void = journal.kind is Kind.VOID
+        undoes = journal.kind in UNDOING
         for name, amount in journal.postings.items():
             into, out = moved.get(name, (0, 0))
-            moved[name] = (into + amount, out) if (amount > 0) is not void else (into, out - amount)
-            if amount < 0 and not void:
+            moved[name] = (into + amount, out) if (amount > 0) is not undoes else (into, out - amount)
+            if amount < 0 and not undoes:
                 spending.add(name)
     before = sums(connection, moved)
     known: list[tuple[str, int, int]] = []
@@ -209,7 +222,7 @@ def keep_receipt(connection: Connection, number: int, payout: Payout) -> None:
 
 def keep_receipts(connection: Connection, made: Iterable[tuple[int, Payout]]) -> None:
     """What journals, by their numbers, were made of."""
-    bulk.add(connection, RECEIPT, _RECEIPT, [_receipt(number, payout) for number, payout in made])
+    bulk.add(connection, RECEIPT, _RECEIPT, (_receipt(number, payout) for number, payout in made))
 
 
 def _receipt(number: int, payout: Payout) -> tuple[Any, ...]:
@@ -220,18 +233,21 @@ def _receipt(number: int, payout: Payout) -> tuple[Any, ...]:
 
 def payout(connection: Connection, response: str) -> Payout | None:
     """The journaled receipt of an answer."""
-    query = select(RECEIPT, JOURNAL.c.epoch).join(JOURNAL, RECEIPT.c.journal == JOURNAL.c.number)
+    query = select(RECEIPT, JOURNAL.c.epoch, CORRECTION.c.journal.label("correction"))
+    query = query.join(JOURNAL, RECEIPT.c.journal == JOURNAL.c.number)
+    query = query.outerjoin(CORRECTION, CORRECTION.c.corrects == RECEIPT.c.journal)
     row = connection.execute(query.where(RECEIPT.c.response == response)).first()
     if row is None:
         return None
     shares = {key: int(amount) for key, amount in json.loads(row.shares).items()}
-    return Payout(row.response, row.sha256, row.payer, row.fee, shares, frozenset(row.payees.split()), row.epoch)
+    payees = frozenset(row.payees.split())
+    return Payout(row.response, row.sha256, row.payer, row.fee, shares, payees, row.epoch, row.correction)
 
 
 def reject(connection: Connection, refused: Sequence[Refused]) -> None:
     """Keep receipts that were refused, none of which `rejected` knows.  Call `lock` first."""
     now = datetime.now(UTC)
-    bulk.add(connection, REJECTED, _REJECTED, [(*astuple(entry), now) for entry in refused])
+    bulk.add(connection, REJECTED, _REJECTED, ((*astuple(entry), now) for entry in refused))
 
 
 def rejected(connection: Connection, digests: Iterable[str]) -> set[str]:

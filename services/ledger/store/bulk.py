@@ -1,14 +1,15 @@
 """Many rows in few statements, on both databases, in the caller's transaction.  Knows nothing of what the rows mean.
 
-PostgreSQL gets new rows by COPY and changes as arrays, one statement for all of them; SQLite, which has no way to a
-server to save, gets its driver's `executemany`.  Values are as the tables' columns take them.
+PostgreSQL gets new rows by COPY in its binary form and changes as arrays, one statement for all of them; SQLite, which
+has no way to a server to save, gets its driver's `executemany`.  Values are as the tables' columns take them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from itertools import zip_longest
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain, zip_longest
 from typing import Any
 
 from sqlalchemy import ARRAY, Column, ColumnElement, Connection, Table, Text, literal
@@ -24,18 +25,46 @@ from services.kit.database import Amount
 Rows = Sequence[Sequence[Any]]
 
 
-def add(connection: Connection, table: Table, columns: Sequence[str], rows: Rows) -> None:
+def add(connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Insert rows, each in the order of `columns`.  All or none of them."""
-    if not rows:
-        return
-    names = ", ".join(f'"{name}"' for name in columns)
+    found = [table.c[name] for name in columns]
     if connection.dialect.name == "postgresql":
-        _must_be_whole([table.c[name] for name in columns], rows)
-        _copy(connection, f"COPY {table.name} ({names}) FROM STDIN", rows)
+        # Row by row, so that none is held: the interpreter looks through all that is held, again and again.
+        checked = _whole(found, rows)
+        for first in checked:
+            with stream(connection, table, columns) as send:
+                for row in chain((first,), checked):
+                    send(row)
         return
-    places = ", ".join("?" * len(columns))
+    names, places = ", ".join(f'"{name}"' for name in columns), ", ".join("?" * len(columns))
     statement = f"INSERT INTO {table.name} ({names}) VALUES ({places})"  # noqa: S608 - names of our own tables
-    connection.exec_driver_sql(statement, _for_sqlite(connection, [table.c[name] for name in columns], rows))
+    if held := list(rows):
+        connection.exec_driver_sql(statement, _for_sqlite(connection, found, held))
+
+
+@contextmanager
+def stream(connection: Connection, table: Table, columns: Sequence[str]) -> Iterator[Callable[[Sequence[Any]], None]]:
+    """Insert rows one by one, each in the order of `columns`, none of them an amount; all are there at the end.
+
+    On PostgreSQL they travel, and are written, while the caller goes on: until then it can ask nothing else.
+    """
+    if connection.dialect.name != "postgresql":
+        rows: list[Sequence[Any]] = []
+        yield rows.append
+        add(connection, table, columns, rows)
+        return
+    import psycopg  # only where PostgreSQL is
+
+    found = [table.c[name] for name in columns]
+    names = ", ".join(f'"{name}"' for name in columns)
+    statement = f"COPY {table.name} ({names}) FROM STDIN (FORMAT BINARY)"
+    driver: Any = connection.connection
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.set_types([_type_name(column, connection.dialect) for column in found])
+            yield copy.write_row
+    except psycopg.Error as error:  # as SQLAlchemy raises what goes through it
+        raise DBAPIError.instance(statement, None, error, psycopg.Error, dialect=connection.dialect) from error
 
 
 def change(connection: Connection, table: Table, key: str, columns: Sequence[str], rows: Rows) -> None:
@@ -44,7 +73,7 @@ def change(connection: Connection, table: Table, key: str, columns: Sequence[str
         return
     found = [table.c[name] for name in (key, *columns)]
     if connection.dialect.name == "postgresql":
-        _must_be_whole(found, rows)
+        rows = list(_whole(found, rows))
         arrays = ", ".join(f"%s::{column.type.compile(connection.dialect)}[]" for column in found)
         names = ", ".join(f'"{column.name}"' for column in found)
         sets = ", ".join(f'"{name}" = new."{name}"' for name in columns)
@@ -95,23 +124,18 @@ def _in(element: _Among, compiler: SQLCompiler, **more: Any) -> str:
     return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - our own text
 
 
-def _must_be_whole(columns: Sequence[Column[Any]], rows: Rows) -> None:
-    """Raises `TypeError` for an amount that is no `int`: PostgreSQL would round it without a word."""
-    for place, column in enumerate(columns):
-        if isinstance(column.type, Amount) and any(type(row[place]) is not int for row in rows):
-            raise TypeError(f"{column.table.name}.{column.name}: an amount is an int")
+def _whole(columns: Sequence[Column[Any]], rows: Iterable[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+    """The rows.  Raises `TypeError` for an amount that is no `int`: PostgreSQL would round it without a word."""
+    amounts = [place for place, column in enumerate(columns) if isinstance(column.type, Amount)]
+    for row in rows:
+        for place in amounts:
+            if type(row[place]) is not int:
+                raise TypeError(f"{columns[place].table.name}.{columns[place].name}: an amount is an int")
+        yield row
 
 
-def _copy(connection: Connection, statement: str, rows: Rows) -> None:
-    import psycopg  # only where PostgreSQL is
-
-    try:
-        driver: Any = connection.connection
-        with driver.cursor() as cursor, cursor.copy(statement) as copy:
-            for row in rows:
-                copy.write_row(row)
-    except psycopg.Error as error:  # as SQLAlchemy raises what goes through it
-        raise DBAPIError.instance(statement, None, error, psycopg.Error, dialect=connection.dialect) from error
+def _type_name(column: Column[Any], dialect: Dialect) -> str:
+    return column.type.compile(dialect).partition("(")[0].lower()
 
 
 def _plain(value: Any) -> Any:

@@ -26,7 +26,7 @@ class State(StrEnum):
 
 UNDONE = "undone"
 """The batch of redemptions that the chain took back."""
-
+_NOTHING: Mapping[str, int] = {}
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -34,7 +34,8 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 class Epoch:
     """An epoch as stored.  `root` and `log_root` are hex; `activate_time` is Unix seconds, 0 while unknown.
 
-    `bundle` is the SHA-256 of its published manifest; None until there is one.
+    `bundle` is the SHA-256 of its published manifest; None until there is one.  `held_up` says why it does not go on;
+    `waiting` is what its leaves leave for the next epoch.
     """
 
     number: int
@@ -50,6 +51,8 @@ class Epoch:
     activate_time: int = 0
     create_time: datetime = _NEVER
     bundle: str | None = None
+    held_up: str = ""
+    waiting: int = 0
 
     @property
     def key(self) -> str:
@@ -99,19 +102,41 @@ def open_receipts(connection: Connection) -> list[str]:
     return list(connection.execute(query.order_by(JOURNAL.c.number)).scalars())
 
 
-def store(connection: Connection, epoch: Epoch, leaves: Mapping[str, int]) -> Epoch:
-    """Seal: the epoch, its leaves, and every open receipt into it.  Replaces the epoch of that number, if vetoed."""
+def store(
+    connection: Connection, epoch: Epoch, leaves: Mapping[str, int], waiting: Mapping[str, int] = _NOTHING
+) -> Epoch:
+    """Seal: the epoch, its leaves with what waits, and every open receipt into it.
+
+    Replaces the epoch of that number, if it was vetoed.
+    """
     connection.execute(delete(LEAF).where(LEAF.c.epoch == epoch.number))
     connection.execute(delete(EPOCH).where(EPOCH.c.number == epoch.number))
     values: dict[str, Any] = vars(epoch) | {"state": str(epoch.state), "create_time": datetime.now(UTC)}
     connection.execute(insert(EPOCH).values(**values))
-    rows = [(epoch.number, who, amount) for who, amount in leaves.items()]
-    bulk.add(connection, LEAF, ("epoch", "account", "cumulative"), rows)
+    _add_leaves(connection, epoch.number, leaves, waiting)
     mine = select(RECEIPT.c.journal)
     connection.execute(
         update(JOURNAL).where(JOURNAL.c.epoch.is_(None), JOURNAL.c.number.in_(mine)).values(epoch=epoch.number)
     )
     return replace(epoch, create_time=values["create_time"])
+
+
+def reseal(connection: Connection, epoch: Epoch, leaves: Mapping[str, int], waiting: Mapping[str, int]) -> None:
+    """Other leaves, with their root and sums, for a sealed epoch that nobody has seen."""
+    connection.execute(delete(LEAF).where(LEAF.c.epoch == epoch.number))
+    values = {name: getattr(epoch, name) for name in ("root", "total", "leaf_count", "waiting", "bundle")}
+    connection.execute(update(EPOCH).where(EPOCH.c.number == epoch.number).values(**values))
+    _add_leaves(connection, epoch.number, leaves, waiting)
+
+
+def _add_leaves(connection: Connection, number: int, leaves: Mapping[str, int], waiting: Mapping[str, int]) -> None:
+    rows = ((number, who, leaves.get(who, 0), waiting.get(who, 0)) for who in {**leaves, **waiting})
+    bulk.add(connection, LEAF, ("epoch", "account", "cumulative", "waiting"), rows)
+
+
+def hold_up(connection: Connection, number: int, why: str) -> None:
+    """Why it does not go on; nothing where it does."""
+    connection.execute(update(EPOCH).where(EPOCH.c.number == number).values(held_up=why))
 
 
 def advance(connection: Connection, epoch: Epoch, state: State, **values: Any) -> Epoch:
@@ -133,9 +158,16 @@ def reopen(connection: Connection, number: int) -> None:
 
 
 def leaves(connection: Connection, number: int) -> dict[str, int]:
-    """Address to cumulative amount."""
-    rows = connection.execute(select(LEAF.c.account, LEAF.c.cumulative).where(LEAF.c.epoch == number))
+    """Address to cumulative amount, where there is any."""
+    query = select(LEAF.c.account, LEAF.c.cumulative).where(LEAF.c.epoch == number, LEAF.c.cumulative != 0)
+    rows = connection.execute(query)
     return {account: cumulative for account, cumulative in rows}  # noqa: C416 - rows are no pairs to dict
+
+
+def waiting(connection: Connection, number: int) -> dict[str, int]:
+    """Address to what it has earned beyond its leaf, where there is any."""
+    query = select(LEAF.c.account, LEAF.c.waiting).where(LEAF.c.epoch == number, LEAF.c.waiting != 0)
+    return {account: amount for account, amount in connection.execute(query)}  # noqa: C416 - as above
 
 
 def leaf(connection: Connection, number: int, account: str) -> int:

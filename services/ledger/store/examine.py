@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, exists, select
 
-from services.ledger.journal import Kind
+from services.ledger.journal import UNDOING
 from services.ledger.store import books, bulk
 from services.ledger.store.books import Sums
 from services.ledger.store.tables import BALANCE, JOURNAL, POSTING
@@ -50,7 +50,7 @@ def wrong(connection: Connection) -> list[Wrong]:
     for name, rows in groupby(_read(connection, query), attrgetter("book")):
         into = out = 0
         for row in rows:
-            added = (row.amount > 0) is not (row.kind == Kind.VOID)
+            added = (row.amount > 0) is not (row.kind in UNDOING)
             into, out = (into + row.amount, out) if added else (into, out - row.amount)
         held = Sums(row.credits or 0, row.debits or 0)
         if held != (posted := Sums(into, out)):

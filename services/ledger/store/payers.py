@@ -91,6 +91,12 @@ def set_redeemed(connection: Connection, address: str, redeemed: int) -> None:
     _update(connection, address, redeemed=redeemed)
 
 
+def is_owed(connection: Connection, address: str, amount: int) -> bool:
+    """Whether the chain has still to give so much of what the payer spent."""
+    row = connection.execute(select(PAYER.c.spent, PAYER.c.redeemed).where(PAYER.c.address == address)).one()
+    return bool(row.spent - row.redeemed >= amount)
+
+
 def unredeemed(connection: Connection) -> list[Unredeemed]:
     """Payers who spent what was not redeemed yet, in the order of their addresses."""
     return [_unredeemed(row) for row in connection.execute(_UNREDEEMED)]

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from itertools import groupby
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, or_, select
 
-from openledger import canonical
-from openledger.receipt import Receipt
-from openledger.split import Rule
-from services.ledger.journal import Kind
-from services.ledger.store import bulk
+from services.ledger.journal import PAYABLE, Kind
+from services.ledger.store import bulk, corrections
 from services.ledger.store.tables import DOCUMENT, HEAD, JOURNAL, POSTING, SETTLEMENT
 
 _PIECES = {"yield_per": 1000}
 """Of a statement, not of the connection: what is written in the same transaction is no cursor."""
-
-
-@dataclass(frozen=True, order=True)
-class Group:
-    """Receipts that are settled together: of one model, by one rule (canonical JSON), with as many placebos."""
-
-    model: str
-    rule: str
-    placebos: int
 
 
 @dataclass(frozen=True)
@@ -56,18 +44,11 @@ class Entry:
     postings: tuple[tuple[str, int], ...]
 
 
-def keep(connection: Connection, booked: Iterable[tuple[int, tuple[Receipt, bytes]]]) -> None:
-    """What receipts say: by the journal's number, a receipt and its document."""
-    rows = [
-        (number, receipt.model.adapter, _rule(receipt.rule), len(receipt.evidence.placebos), document)
-        for number, (receipt, document) in booked
-    ]
-    bulk.add(connection, DOCUMENT, ("journal", "model", "rule", "placebos", "document"), rows)
-
-
-@cache
-def _rule(rule: Rule) -> str:
-    return canonical.dumps(rule.to_json()).decode()
+@contextmanager
+def keeping(connection: Connection) -> Iterator[Callable[[int, bytes], None]]:
+    """Keep receipts' documents, each by its journal's number.  See `bulk.stream`."""
+    with bulk.stream(connection, DOCUMENT, ("journal", "document")) as send:
+        yield lambda number, document: send((number, document))
 
 
 def last(connection: Connection) -> int:
@@ -75,22 +56,11 @@ def last(connection: Connection) -> int:
     return int(connection.execute(select(func.max(SETTLEMENT.c.through))).scalar_one() or 0)
 
 
-def groups(connection: Connection, above: int) -> list[Group]:
-    """What is to be settled of the receipts above that journal, in order."""
-    columns = (DOCUMENT.c.model, DOCUMENT.c.rule, DOCUMENT.c.placebos)
-    rows = connection.execute(select(*columns).where(DOCUMENT.c.journal > above).distinct())
-    return sorted(Group(*row) for row in rows)
-
-
-def documents(connection: Connection, above: int, group: Group) -> Iterator[bytes]:
-    """The group's receipts above that journal."""
-    query = select(DOCUMENT.c.document).where(
-        DOCUMENT.c.journal > above,
-        DOCUMENT.c.model == group.model,
-        DOCUMENT.c.rule == group.rule,
-        DOCUMENT.c.placebos == group.placebos,
-    )
-    return iter(connection.execute(query.order_by(DOCUMENT.c.journal).execution_options(**_PIECES)).scalars())
+def documents(connection: Connection, above: int) -> Iterator[bytes]:
+    """The receipts above that journal, in order, without those that were taken back."""
+    standing = ~corrections.taken_back(DOCUMENT.c.journal)
+    query = select(DOCUMENT.c.document).where(DOCUMENT.c.journal > above, standing).order_by(DOCUMENT.c.journal)
+    return iter(connection.execute(query.execution_options(**_PIECES)).scalars())
 
 
 def settled(connection: Connection, epoch: int, attempt: int, above: int) -> Settlement:
@@ -107,6 +77,36 @@ def of_epoch(connection: Connection, epoch: int) -> list[Settlement]:
     return [Settlement(*row) for row in connection.execute(query)]
 
 
+def earned(connection: Connection, epoch: int, above: int, through: int) -> dict[str, int]:
+    """What journals in that range gave to accounts: settlements, corrections, and answers that the epoch settles."""
+    query = (
+        select(POSTING.c.book, POSTING.c.amount)
+        .join(JOURNAL, JOURNAL.c.number == POSTING.c.journal)
+        .where(POSTING.c.journal > above, POSTING.c.journal <= through, POSTING.c.book.startswith(PAYABLE))
+        .where(or_(JOURNAL.c.kind.in_([str(Kind.SETTLEMENT), str(Kind.CORRECTION)]), JOURNAL.c.epoch == epoch))
+    )
+    found: dict[str, int] = {}
+    for row in connection.execute(query.execution_options(**_PIECES)):
+        who = row.book.removeprefix(PAYABLE)
+        found[who] = found.get(who, 0) + row.amount
+    return found
+
+
+def oldest(connection: Connection) -> Settlement | None:
+    """The one that settled the oldest receipt whose document is here."""
+    first = select(func.min(DOCUMENT.c.journal)).scalar_subquery()
+    row = connection.execute(
+        select(SETTLEMENT).where(SETTLEMENT.c.above < first, SETTLEMENT.c.through >= first)
+    ).first()
+    return None if row is None else Settlement(*row)
+
+
+def forget(connection: Connection, through: int, count: int) -> int:
+    """Delete the documents of the oldest receipts, up to that journal; returns how many, at most `count`."""
+    chosen = select(DOCUMENT.c.journal).where(DOCUMENT.c.journal <= through).order_by(DOCUMENT.c.journal).limit(count)
+    return connection.execute(delete(DOCUMENT).where(DOCUMENT.c.journal.in_(chosen))).rowcount
+
+
 def receipts(connection: Connection, above: int, through: int) -> Iterator[tuple[int, bytes]]:
     """(journal, document) of the receipts in that range, in order."""
     query = select(DOCUMENT.c.journal, DOCUMENT.c.document).order_by(DOCUMENT.c.journal)
@@ -116,13 +116,13 @@ def receipts(connection: Connection, above: int, through: int) -> Iterator[tuple
 
 
 def entries(connection: Connection, above: int, through: int) -> Iterator[Entry]:
-    """The journals of answers and settlements in that range, in order."""
+    """The journals of answers, settlements and corrections in that range, in order."""
     query = (
         select(JOURNAL.c.number, JOURNAL.c.kind, JOURNAL.c.key, JOURNAL.c.payload_sha256, JOURNAL.c.cause)
         .add_columns(POSTING.c.book, POSTING.c.amount)
         .outerjoin(POSTING, POSTING.c.journal == JOURNAL.c.number)  # a free answer's journal has no postings
         .where(JOURNAL.c.number > above, JOURNAL.c.number <= through)
-        .where(JOURNAL.c.kind.in_([str(Kind.INFERENCE), str(Kind.SETTLEMENT)]))
+        .where(JOURNAL.c.kind.in_([str(Kind.INFERENCE), str(Kind.SETTLEMENT), str(Kind.CORRECTION)]))
         .order_by(JOURNAL.c.number, POSTING.c.line)
     )
     rows = connection.execute(query.execution_options(**_PIECES))

@@ -99,23 +99,21 @@ RECEIPT = Table(
     "receipt",
     METADATA,
     Column("response", Text, primary_key=True),
-    Column("journal", BigInteger, ForeignKey("journal.number"), nullable=False, unique=True),
+    Column("journal", BigInteger, nullable=False, unique=True),
     Column("sha256", Text, nullable=False),
     Column("payer", Text, nullable=False),
     Column("fee", Amount, nullable=False),
     Column("shares", Text, nullable=False),
     Column("payees", Text, nullable=False),
+    ForeignKeyConstraint(["journal"], ["journal.number"]).ddl_if("sqlite"),  # as of postings
 )
-# What receipts say, for settling them together: the signed document, and what may be settled with what.
+# What receipts say, for settling them together: the signed document, which comes before its journal.
 DOCUMENT = Table(
     "receipt_document",
     METADATA,
-    Column("journal", BigInteger, ForeignKey("journal.number"), primary_key=True, autoincrement=False),
-    Column("model", Text, nullable=False),
-    Column("rule", Text, nullable=False),
-    Column("placebos", Integer, nullable=False),
+    Column("journal", BigInteger, primary_key=True, autoincrement=False),
     Column("document", LargeBinary, nullable=False),
-    Index("receipt_document_by_group", "model", "rule", "placebos", "journal"),
+    ForeignKeyConstraint(["journal"], ["journal.number"]).ddl_if("sqlite"),
 )
 # Which journals a sealing settled: those above one number, through another.  A veto does not undo it.
 SETTLEMENT = Table(
@@ -125,6 +123,16 @@ SETTLEMENT = Table(
     Column("attempt", Integer, primary_key=True, autoincrement=False),
     Column("above", BigInteger, nullable=False),
     Column("through", BigInteger, nullable=False),
+)
+# Which journal took which one back, and the operator's signed word for it.
+CORRECTION = Table(
+    "correction",
+    METADATA,
+    Column("journal", BigInteger, primary_key=True, autoincrement=False),
+    Column("corrects", BigInteger, nullable=False, unique=True),
+    Column("operator", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("document", LargeBinary, nullable=False),
 )
 REJECTED = Table(
     "rejected_receipt",
@@ -138,6 +146,7 @@ REJECTED = Table(
     Column("create_time", DateTime(timezone=True), nullable=False),
 )
 # `attempt` grows when a vetoed epoch is sealed again under its number.  `bundle` is null until it is published.
+# `held_up` says why it does not go on; `waiting` is what its leaves leave for the next epoch, all together.
 EPOCH = Table(
     "epoch",
     METADATA,
@@ -154,6 +163,8 @@ EPOCH = Table(
     Column("operation", Text, nullable=False),
     Column("create_time", DateTime(timezone=True), nullable=False),
     Column("bundle", Text),
+    Column("held_up", Text, nullable=False, server_default=""),
+    Column("waiting", Amount, nullable=False, server_default="0"),
 )
 LEAF = Table(
     "leaf",
@@ -161,6 +172,7 @@ LEAF = Table(
     Column("epoch", BigInteger, ForeignKey("epoch.number"), primary_key=True, autoincrement=False),
     Column("account", Text, primary_key=True),
     Column("cumulative", Amount, nullable=False),
+    Column("waiting", Amount, nullable=False, server_default="0"),
 )
 # What is to be taken of payers' deposits, each line as its payer had signed it when it was planned.
 REDEMPTION = Table(

@@ -15,6 +15,7 @@ from openledger import split
 from openledger.cli import statements
 from openledger.cli.connection import Connection
 from openledger.cli.main import app
+from openledger.client import Wallet
 from services.kit.testing import as_wallet
 from tests.books_world import data_of
 from tests.ledger_world import EARNERS, OPEN, OPERATOR, a_receipt, booked, info, lease, permit
@@ -41,7 +42,9 @@ def command(monkeypatch):
 async def test_from_a_deposit_to_a_claim_by_commands_alone(command, world, where, payer, tmp_path, monkeypatch):
     await permit(world, where, payer, 5 * OPEN)  # gives the tokens
     assert " 2.5 OPEN  can be spent now" in await command(payer, where, "deposit", "2.5")
-    found = json.loads(await command(payer, where, "deposit", "0.5", "--no-spend", "--json"))
+    found = json.loads(
+        await command(payer, where, "deposit", "0.5", "--by", "transfer", "--rpc", "nowhere", "--no-spend", "--json")
+    )
     assert (found["deposited"], found["authorised"]) == (str(3 * OPEN), str(5 * OPEN // 2))
 
     held = await lease(where, payer, OPEN)
@@ -63,6 +66,9 @@ async def test_from_a_deposit_to_a_claim_by_commands_alone(command, world, where
     share = settled[earner.address]
     assert world.token_balance(at, earner.address) == share
     assert "NOTHING_TO_CLAIM" in await command(earner, where, "claim", status=1)
+    other = Wallet.create().address
+    assert f" OPEN sent to {other} by 0x" in await command(EARNERS[1], where, "claim", "--to", other)
+    assert world.token_balance(at, other) == settled[EARNERS[1].address] > 0
 
     monkeypatch.setattr(statements, "PAGE", 2)  # several pages
     await the_statement(command, where, payer, receipts, tmp_path)
@@ -107,6 +113,9 @@ async def test_what_cannot_be_done_is_said_and_ends_with_1(command, where, payer
     assert "EPOCH_NOT_FOUND" in await command(payer, where, "epoch", "show", "9", status=1)
     assert "NO_CLAIM" in await command(payer, where, "claim", "--look", status=1)
     assert "is not an address" in await command(payer, where, "claim", "bob", status=1)
+    assert "is not an address" in await command(payer, where, "claim", "--to", "bob", status=1)
+    assert "without ACCOUNT" in await command(payer, where, "claim", payer.address, "--to", payer.address, status=2)
+    assert "not an amount of OPEN" in await command(payer, where, "claim", "--max-fee", "1e3", status=2)
     assert "Nothing went in or out yet" in await command(payer, where, "statement")
     both = ("--csv", str(tmp_path / "a"), "--parquet", str(tmp_path / "b"))
     assert "two files" in await command(payer, where, "statement", *both, status=2)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
+from eth_account import Account
 from typer.testing import CliRunner
 
+from openledger.cli import wallets
 from openledger.cli.main import app
-from openledger.client import ApiError, request_id
+from openledger.client import ApiError, Wallet, request_id
 from openledger.ledger.v1 import ledger_pb2
 from services.kit.testing import as_wallet, served
-from services.ledger import calls, settle
+from services.ledger import calls, leaves
 from services.ledger.__main__ import assemble
 from tests import chains
 from tests.ledger_world import (
@@ -22,6 +25,7 @@ from tests.ledger_world import (
     OPEN,
     OPERATOR,
     SIGNER,
+    TREASURY,
     a_receipt,
     booked,
     claim,
@@ -31,7 +35,10 @@ from tests.ledger_world import (
     pay_in,
 )
 
-CHECKS = {"files", "terms", "signatures", "shares", "journals", "leaves", "previous", "root", "log_root", "chain"}
+CHECKS = {
+    "files", "terms", "signatures", "corrections", "shares", "journals", "leaves", "previous", "root", "log_root",
+    "chain",
+}  # fmt: skip
 
 
 async def verified(world, bundle: str, *more: str):
@@ -105,13 +112,7 @@ async def test_a_wrong_root_is_found_in_time_to_be_vetoed(world, payer, monkeypa
     async with waiting(world, payer) as (where, held, operator):
         await answer(world, where, payer, held)
         with monkeypatch.context() as patched:
-            right = settle.seal
-
-            def raised(chain_id, distributor, earned, *more):
-                who = EARNERS[-1].address
-                return right(chain_id, distributor, {**earned, who: earned[who] + 1}, *more)
-
-            patched.setattr(settle, "seal", raised)
+            raise_leaf(patched, EARNERS[-1].address)
             operation, epoch = await proposed(world, operator)
         status, checks = await verified(world, epoch.bundle)
         assert (status, wrong(checks)) == (1, {"leaves", "previous", "root"})
@@ -129,6 +130,91 @@ async def test_a_wrong_root_is_found_in_time_to_be_vetoed(world, payer, monkeypa
         chains.rpc(world.rpc_url, "evm_increaseTime", 31)
         await operator.wait("ledger", operation, ledger_pb2.Epoch, 20)
         await claim(where, EARNERS[-1])
+
+
+def raise_leaf(patched, who: str) -> None:
+    """A ledger that gives somebody one unit too much, and finds that right when it looks again."""
+    capped = leaves.capped
+
+    def raised(found):
+        return replace(found, promised={**found.promised, who: found.promised[who] + 1})
+
+    patched.setattr(leaves, "capped", lambda *given: raised(capped(*given)))
+
+
+async def challenged(world, bundle: str, key, *more: str, given: str = "") -> dict:
+    """What `openledger verify epoch --challenge` says became of the challenge."""
+    arguments = ["verify", "epoch", bundle, "--artifacts", str(world.folder / "artifacts"), "--rpc", world.rpc_url]
+    arguments += ["--challenge", "--key", str(key), "--json", *more]
+    result = await asyncio.to_thread(CliRunner().invoke, app, arguments, input=given)
+    assert result.exit_code in (0, 1), result.output
+    document = result.stdout[result.stdout.index("{") :]  # the runner echoes what is typed
+    return json.loads(document).get("challenge", {})
+
+
+async def test_a_stranger_finds_a_wrong_root_challenges_it_and_it_never_pays(world, payer, monkeypatch, tmp_path):
+    """One leaf is raised by one unit: derived again, frozen by a bond, struck, and the bond is taken back."""
+    stranger, bond = Wallet.create(), 3 * OPEN
+    world.more["challenge_bond"] = bond
+    (key := tmp_path / "stranger.json").write_text(
+        json.dumps(Account.encrypt(stranger.private_key, "word", "pbkdf2", 2))
+    )
+    monkeypatch.setenv(wallets.PASSWORD, "word")
+    async with waiting(world, payer) as (where, held, operator):
+        chain = world.chain()
+        await answer(world, where, payer, held)
+        with monkeypatch.context() as patched:
+            raise_leaf(patched, EARNERS[-1].address)
+            operation, epoch = await proposed(world, operator)
+        assert "holds 0" in (await challenged(world, epoch.bundle, key, "--yes"))["why"]
+        world.send(TREASURY, calls.transfer(chain.contracts, stranger.address, bond))
+        world.give_ether(stranger)
+        assert "said no" in (await challenged(world, epoch.bundle, key, given="n\n"))["why"]
+        assert chain.token_balance(stranger.address) == bond
+        with monkeypatch.context() as patched:
+            patched.setenv(wallets.PASSWORD, "another")
+            assert "another" in (await challenged(world, epoch.bundle, key, "--yes"))["why"]
+
+        told = await challenged(world, epoch.bundle, key, given="y\n")
+        assert (told["sent"], told["root"], told["bond"]) == (True, epoch.root, str(bond))
+        assert told["evidence"].startswith(f"{epoch.bundle} leaves: ")
+        assert chain.token_balance(stranger.address) == 0
+        assert "has challenged it already" in (await challenged(world, epoch.bundle, key, "--yes"))["why"]
+
+        chains.rpc(world.rpc_url, "evm_increaseTime", 31)  # the window is over, and the root does not pay
+        assert chain.active_epoch() == 0
+        world.send(GUARDIAN, calls.resolve(chain.contracts, 1, bytes.fromhex(epoch.root[2:]), valid=False))
+        with pytest.raises(ApiError, match="EPOCH_VETOED"):
+            await operator.wait("ledger", operation, ledger_pb2.Epoch, 20)
+        world.send(stranger, calls.take_bond(chain.contracts, stranger.address))
+        assert chain.token_balance(stranger.address) == bond
+        assert "nothing to challenge" in (await challenged(world, epoch.bundle, key, "--yes"))["why"]
+
+        operation, again = await proposed(world, operator)
+        status, checks = await verified(world, again.bundle)
+        assert (status, wrong(checks)) == (0, set())
+        assert await challenged(world, again.bundle, key, "--yes") == {}  # a root that holds is not challenged
+        assert "verify that one" in (await challenged(world, epoch.bundle, key, "--yes"))["why"]
+        chains.rpc(world.rpc_url, "evm_increaseTime", 31)
+        await operator.wait("ledger", operation, ledger_pb2.Epoch, 20)
+        assert chain.epoch(1).cumulative_total == int(epoch.total) - 1
+
+
+async def test_a_challenge_is_not_sent_for_files_that_are_not_here(world, payer, monkeypatch, tmp_path):
+    (key := tmp_path / "stranger.key").write_text(TREASURY.private_key)
+    key.chmod(0o600)
+    async with waiting(world, payer) as (where, held, operator):
+        await answer(world, where, payer, held)
+        _, epoch = await proposed(world, operator)
+        folder = world.folder / "artifacts" / "sha256"
+        manifest = json.loads((folder / epoch.bundle[7:9] / epoch.bundle[7:]).read_bytes())
+        lost = manifest["files"]["leaves.parquet"]["sha256"]
+        (folder / lost[:2] / lost).unlink()
+        told = await challenged(world, epoch.bundle, key, "--yes")
+        assert (told["sent"], "not all files are here" in told["why"]) == (False, True)
+        nobody = await challenged(world, epoch.bundle, tmp_path / "none.key", "--yes")
+        assert "there is no key" in nobody["why"]
+        assert not (tmp_path / "none.key").exists()
 
 
 async def test_answers_that_came_after_a_veto_are_settled_with_the_next_sealing(world, payer):

@@ -32,6 +32,11 @@ from tests.ledger_world import (
 # --- money in
 
 
+def signed_claim(without: str, **mine) -> ledger_pb2.RelaySignedClaimRequest:
+    amounts = {field: "1" for field in ("cumulative", "max_fee") if field != without}
+    return ledger_pb2.RelaySignedClaimRequest(to=OPERATOR.account, signature=b"x", **amounts, **mine)
+
+
 async def test_what_is_no_amount_is_refused_wherever_one_is_asked_for(where, payer, client):
     mine = {"account": payer.account, "request_id": request_id()}
     async with as_service("openlora", ledger=where) as openlora:
@@ -48,7 +53,23 @@ async def test_what_is_no_amount_is_refused_wherever_one_is_asked_for(where, pay
                 ledger_pb2.AuthoriseSpendingRequest(signature=b"x", **mine),
                 "cap",
             ),
+            (
+                client,
+                client.ledger.RelayAuthorisedDeposit,
+                ledger_pb2.RelayAuthorisedDepositRequest(signature=b"x", nonce=b"n", **mine),
+                "amount",
+            ),
+            *(
+                (client, client.ledger.RelaySignedClaim, signed_claim(field, **mine), field)
+                for field in ("cumulative", "max_fee")
+            ),
             (openlora, openlora.ledger.AcquireLease, ledger_pb2.AcquireLeaseRequest(**mine), "amount"),
+            (
+                openlora,
+                openlora.ledger.ReleaseLease,
+                ledger_pb2.ReleaseLeaseRequest(name="leases/1", request_id=mine["request_id"]),
+                "used",
+            ),
         )
         for caller, method, request, field in asking:
             for text in ("-1", "1.5", "1e3", "01", "+1", " 1", "0x1", "\uff11", "", str(2**128), str(2**256 - 1)):
@@ -100,6 +121,17 @@ async def test_a_deposit_asked_for_twice_is_made_once(world, where, payer, clien
     other.request_id = request_id()
     assert (await refused(client, client.ledger.RelayDeposit, other)).reason == "DEPOSIT_REFUSED"
     assert (await balance(where, payer)).deposited == str(OPEN)
+
+
+async def test_one_unit_is_money_too(world, where, payer):
+    paid_in = await pay_in(world, where, payer, 1)
+    assert (paid_in.deposited, paid_in.spendable) == ("1", "1")
+    held = await lease(where, payer, 1)
+    with pytest.raises(ApiError, match="INSUFFICIENT_BALANCE"):
+        await lease(where, payer, 1)
+    world.attribution.give(one := a_receipt(payer, held.name, 1))
+    await booked(where, payer, [one])
+    assert ((await balance(where, payer)).deposited, (await conservation(where)).fees) == ("0", "1")
 
 
 # --- authorisations and leases

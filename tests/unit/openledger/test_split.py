@@ -21,8 +21,8 @@ from openledger.split import (
     UNATTRIBUTED,
     Answer,
     Evidence,
+    Net,
     Rule,
-    _Net,
     allocate,
     divide,
     settle,
@@ -304,7 +304,7 @@ def test_who_asks_for_an_answer_of_its_own_data_gets_no_more_than_it_paid(answer
 
 def noise_taken(answers: list[Answer], who: str, rule: Rule) -> int:
     """What is taken off somebody's credit, in whole units rounded up."""
-    net = _Net()
+    net = Net()
     for answer in answers:
         net.add(answer)
     return -(-rule.noise_z_milli * net.error(who) // 1000 // NAT) if who in net.credits else 0

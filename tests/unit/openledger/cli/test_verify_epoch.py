@@ -28,7 +28,7 @@ def test_the_manifests_file_is_enough(world):
     result = command("epoch", ledger.artifacts.path(digest), "--signer", SIGNER.address.upper().replace("X", "x"))
     assert result.exit_code == 0, result.output
     assert "The epoch holds." in result.output
-    assert result.output.count("✓") == 9
+    assert result.output.count("✓") == 10
 
 
 @pytest.mark.parametrize("prefix", ("", "sha256:"))
@@ -57,6 +57,7 @@ def test_what_does_not_hold_is_said_with_the_first_reason(world):
         (("1" * 64, "--artifacts", "/nowhere"), "is no folder"),
         (("1" * 64, "--artifacts", "/tmp", "--signer", "me"), "not an address"),
         (("1" * 64, "--artifacts", "/tmp", "--rpc", "chain"), "not the URL"),
+        (("1" * 64, "--artifacts", "/tmp", "--challenge"), "needs --rpc"),
     ),
 )
 def test_what_cannot_be_begun_with_is_refused_with_what_would_be_right(arguments, words):

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from openledger import canonical, receipt
+from openledger import canonical, receipt, split
 from openledger.client import Wallet
-from openledger.split import Rule
+from openledger.split import NAT, Rule
 from services.ledger.admit import Admitted, Rejected, Terms, admit
 from tests.ledger_world import EARNERS, PLATFORM, SIGNER, a_receipt
 
@@ -128,3 +128,16 @@ def test_shares_that_add_up_to_nothing_or_to_less_are_rejected(share):
     plain = good()
     shares = dict.fromkeys(plain.shares, share)
     assert admit(receipt.sign(replace(plain, shares=shares), SIGNER.private_key).dumps(), TERMS).reason == "WRONG_SPLIT"
+
+
+@pytest.mark.parametrize("scores", ((0, 0), (NAT, -NAT), (-NAT, -NAT), (1, -(10**50))))
+def test_scores_that_add_up_to_nothing_divide_the_fee_to_the_unit(scores):
+    plain = good()
+    who = [earner.address for earner in EARNERS[:2]]
+    evidence = replace(plain.evidence, scores=dict(zip(who, scores, strict=True)), errors=dict.fromkeys(who, 0))
+    shares = split.split_fee(plain.fee, plain.platform_fee, evidence, Rule())
+    found = admit(a_receipt(PAYER, "leases/1", plain.fee, evidence=evidence, shares=shares).dumps(), TERMS)
+    assert isinstance(found, Admitted)
+    assert sum(shares.values()) == plain.fee
+    assert (who[0] in shares) is (scores[0] > 0)
+    assert (split.UNATTRIBUTED in shares) is (scores[0] <= 0)

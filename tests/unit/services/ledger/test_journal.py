@@ -34,6 +34,16 @@ def test_an_answer_pays_at_once_what_does_not_depend_on_others():
     assert postings[journal.pool(MODELS[0])] == data > 0
 
 
+def test_a_correction_undoes_an_answer_and_counts_as_no_fee():
+    found = journal.inference(receipt_of(ACCOUNTS[0], "leases/1", 1000, 1, adapter=MODELS[0]))
+    undone = journal.correction(found, "d" * 64)
+    assert (undone.kind, undone.key, undone.cause) == (Kind.CORRECTION, f"correction:{found.key}", found.cause)
+    assert undone.payload_sha256 == "d" * 64
+    rows = [(entry.kind, *posting) for entry in (found, undone) for posting in entry.postings.items()]
+    sums = journal.conservation(rows)
+    assert (sums.fees, sums.paid, sums.held, sums.pooled, sums.trial_balance) == (0, 0, 0, 0, 0)
+
+
 def test_a_settlement_empties_the_pool_to_the_unit():
     found = journal.settlement("3.2", MODELS[0], {EARNERS[0]: 5, split.UNATTRIBUTED: 7})
     assert found.key == f"settlement:3.2:{MODELS[0]}"
