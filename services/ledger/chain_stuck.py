@@ -38,10 +38,13 @@ class Stuck:
         self._log = logs.logger("ledger")
         self._dear = metrics.gauge("transactions_priced_out", "Transactions that wait because gas costs over the cap")
 
-    def look_again(self) -> None:
-        """A new round: what is too dear is found out anew."""
+    def look_again(self, pending: Sequence[Transaction]) -> None:
+        """A new round over what has not ended: what is too dear is found out anew."""
         self._dear.set(len(self._too_dear))
         self._said, self._too_dear = self._too_dear, set()
+        hashes = {transaction.hash for transaction in pending}
+        self._waiting = {one: since for one, since in self._waiting.items() if one in hashes}
+        self._doubted = {one: since for one, since in self._doubted.items() if one in hashes}
 
     def priced_out(self, key: str, price: Price) -> None:
         """It waits for the price to fall."""

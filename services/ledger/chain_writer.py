@@ -92,7 +92,7 @@ class ChainWriter:
         await self._take_back()
         pending = await self._database.read(store.unfinished)
         self._waiting.set(len(pending))
-        self._stuck.look_again()
+        self._stuck.look_again(pending)
         for transaction in pending:
             try:
                 await self._move(transaction)
