@@ -1,4 +1,4 @@
-"""Stops a wrong root: stakes the bond of `RewardsDistributor.challenge` against what does not follow from its bundle.
+"""Stops a wrong root: by two proofs where a leaf fell, which need no bond and no arbiter, else by a bonded challenge.
 
 Sends only what the arbiter can find right: the root must stand on chain under this very bundle's name, all files must
 be here, and a check must have found something wrong, not merely have been unable to look.  A root can have one open
@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from openledger.claims import ClaimTree
 from openledger.cli.epoch_on_chain import DISTRIBUTOR, proposals
 from openledger.cli.rpc import Rpc
 from openledger.client import Wallet
@@ -34,6 +35,52 @@ class Stake:
     token: str
     bond: int
     evidence: str
+
+
+@dataclass(frozen=True)
+class Fall:
+    """An account that the root gives less than the one before: a leaf and its proof in each, for `proveDecrease`."""
+
+    epoch: int
+    root: str
+    distributor: str
+    account: str
+    earlier: tuple[int, int, list[bytes]]
+    later: tuple[int, int, list[bytes]]
+
+    @property
+    def taken(self) -> int:
+        """By how much the leaf fell, in atomic units."""
+        return self.earlier[1] - self.later[1]
+
+
+def fallen(rpc: Rpc, bundle: Bundle) -> Fall | None:
+    """The first account whose leaf fell, if the chain holds these two roots.  Raises `RpcError`."""
+    manifest, before = bundle.manifest, bundle.manifest.previous
+    if before is None or _missing(bundle):
+        return None
+    at, trees = manifest.distributor, []
+    for epoch, found in ((before.epoch, open_bundle(bundle.folder, before.bundle)), (manifest.epoch, bundle)):
+        leaves = {row["account"]: int(row["cumulative"]) for row in found.rows(LEAVES)}
+        standing = proposals(rpc, at, epoch).standing
+        tree = ClaimTree.build(manifest.chain_id, at, {who: amount for who, amount in leaves.items() if amount})
+        if standing is None or standing["root"] != tree.root:
+            return None
+        trees.append(tree)
+    was, now = trees
+    account = next((who for who, amount in was.amounts.items() if 0 < now.amounts.get(who, 0) < amount), None)
+    if account is None:
+        return None
+    earlier = before.epoch, was.amounts[account], was.proof(account)
+    later = manifest.epoch, now.amounts[account], now.proof(account)
+    return Fall(manifest.epoch, "0x" + now.root.hex(), at, account, earlier, later)
+
+
+def prove(rpc: Rpc, fall: Fall, wallet: Wallet) -> dict[str, Any]:
+    """Strike the root by the two proofs; returns what was sent.  Raises `RpcError`."""
+    sent = rpc.send(wallet, fall.distributor, DISTRIBUTOR, "proveDecrease", fall.account, fall.earlier, fall.later)
+    told = {"epoch": fall.epoch, "root": fall.root, "distributor": fall.distributor, "account": fall.account}
+    return told | {"taken": str(fall.taken), "challenger": wallet.address, "transaction": sent}
 
 
 def prepare(rpc: Rpc, report: Report, bundle: Bundle, wallet: Wallet) -> Stake:

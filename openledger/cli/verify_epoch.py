@@ -18,7 +18,7 @@ import typer
 from openledger.cli.verify import MARKS, address
 
 if TYPE_CHECKING:
-    from openledger.cli.challenge import Stake
+    from openledger.cli.challenge import Fall, Stake
     from openledger.cli.rpc import Rpc
     from openledger.epoch.report import Report
 
@@ -115,13 +115,18 @@ def _with_chain(report: Report, rpc: Rpc, folder: Path, digest: str) -> Report:
 
 def _challenge(report: Report, rpc: Rpc, key: Path, folder: Path, digest: str, *, yes: bool) -> dict[str, Any]:
     """What became of the challenge: `sent`, and with it all of it, or `why` not."""
-    from openledger.cli.challenge import prepare, send
+    from openledger.cli.challenge import fallen, prepare, prove, send
     from openledger.cli.wallets import open_wallet
     from openledger.epoch.bundle import open_bundle
 
     try:
         wallet = open_wallet(key)
-        stake = prepare(rpc, report, open_bundle(folder, digest), wallet)
+        bundle = open_bundle(folder, digest)
+        if (fall := fallen(rpc, bundle)) is not None:
+            if not yes and not typer.confirm(_asked_to_prove(fall), err=True):
+                return {"sent": False, "why": "you said no; nothing was paid"}
+            return {"sent": True, **prove(rpc, fall, wallet)}
+        stake = prepare(rpc, report, bundle, wallet)
         if not yes and not typer.confirm(_asked(stake), err=True):
             return {"sent": False, "why": "you said no; nothing was paid"}
         return {"sent": True, **send(rpc, stake, wallet)}
@@ -139,9 +144,20 @@ def _asked(stake: Stake) -> str:
     )
 
 
+def _asked_to_prove(fall: Fall) -> str:
+    from openledger.money import format_open
+
+    return (
+        f"The root {fall.root} of epoch {fall.epoch} gives {fall.account} {format_open(fall.taken, 18)} OPEN less than "
+        "the one before.  Two proofs strike it out at once, without a bond; it costs gas.  Strike it?"
+    )
+
+
 def _words(told: dict[str, Any]) -> str:
     if not told["sent"]:
         return f"Not challenged: {told['why']}"
+    if "taken" in told:
+        return f"Struck out in {told['transaction']}: the leaf of {told['account']} fell by {told['taken']}."
     return (
         f"Challenged in {told['transaction']}: the root is frozen until the arbiter decides, at the latest at "
         f"{told['verdict_by']} (Unix seconds)."

@@ -16,7 +16,7 @@ from openledger.cli.main import app
 from openledger.client import ApiError, Wallet, request_id
 from openledger.ledger.v1 import ledger_pb2
 from services.kit.testing import as_wallet, served
-from services.ledger import calls, leaves
+from services.ledger import calls, leaves, settle
 from services.ledger.__main__ import assemble
 from tests import chains
 from tests.ledger_world import (
@@ -198,6 +198,40 @@ async def test_a_stranger_finds_a_wrong_root_challenges_it_and_it_never_pays(wor
         chains.rpc(world.rpc_url, "evm_increaseTime", 31)
         await operator.wait("ledger", operation, ledger_pb2.Epoch, 20)
         assert chain.epoch(1).cumulative_total == int(epoch.total) - 1
+
+
+async def test_a_root_that_takes_earnings_away_is_struck_by_two_proofs_without_a_bond(
+    world, payer, monkeypatch, tmp_path
+):
+    (key := tmp_path / "stranger.key").write_text((stranger := Wallet.create()).private_key)
+    key.chmod(0o600)
+    async with waiting(world, payer) as (where, held, operator):
+        await answer(world, where, payer, held)
+        operation, first = await proposed(world, operator)
+        chains.rpc(world.rpc_url, "evm_increaseTime", 31)
+        await operator.wait("ledger", operation, ledger_pb2.Epoch, 20)
+        await answer(world, where, payer, held)
+        robbed, capped = EARNERS[-1].address, leaves.capped
+        with monkeypatch.context() as patched:
+            patched.setattr(settle, "decreases", lambda *_: [])
+
+            def lowered(earned, before, most):
+                return replace(found := capped(earned, before, most), promised={**found.promised, robbed: 1})
+
+            patched.setattr(leaves, "capped", lowered)
+            operation = await operator.call(
+                operator.ledger.CloseEpoch, ledger_pb2.CloseEpochRequest(request_id=request_id())
+            )
+            await eventually(lambda: world.chain().last_epoch() == 2)
+        second = await operator.call(operator.ledger.GetEpoch, ledger_pb2.GetEpochRequest(name="epochs/2"))
+        world.give_ether(stranger)
+        assert "said no" in (await challenged(world, second.bundle, key, given="n\n"))["why"]
+        told = await challenged(world, second.bundle, key, "--yes")
+        assert (told["sent"], told["account"], told["root"]) == (True, robbed, second.root)
+        assert world.chain().last_epoch() == 1
+        with pytest.raises(ApiError, match="EPOCH_VETOED"):
+            await operator.wait("ledger", operation, ledger_pb2.Epoch, 20)
+        assert (await verified(world, first.bundle))[0] == 0
 
 
 async def test_a_challenge_is_not_sent_for_files_that_are_not_here(world, payer, monkeypatch, tmp_path):
