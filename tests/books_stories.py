@@ -6,26 +6,20 @@ but the postings of journals.  A story ends with every posting added up.
 
 from __future__ import annotations
 
-import sqlite3
-import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from sqlalchemy import Connection, Engine, create_engine, event, select
-from sqlalchemy.pool import StaticPool
+from sqlalchemy import Connection, select
 
-import services.ledger
 from openledger.corrections import Correction
 from openledger.receipt import Receipt
 from openledger.split import UNATTRIBUTED, Rule
-from services.kit.database import Database
 from services.kit.errors import Fault
-from services.ledger import check, correct, journal, netting, replay, settle, spend
+from services.ledger import check, correct, journal, leaves, netting, replay, settle, spend
 from services.ledger.admit import Admitted, Rejected
 from services.ledger.book import BOOKED, CONFLICT, REPEATED, book_all
 from services.ledger.journal import Event, Journal
@@ -33,7 +27,7 @@ from services.ledger.lease import Times
 from services.ledger.settle import NothingToSettle
 from services.ledger.store import books, epochs, payers
 from services.ledger.store.epochs import Epoch, State
-from services.ledger.store.tables import BALANCE, METADATA
+from services.ledger.store.tables import BALANCE
 from tests import second_opinion
 from tests.books_world import DEVELOPER, EARNERS, MODELS, PLATFORM, data_of, receipt_of
 
@@ -43,44 +37,6 @@ TIMES = Times(lease=100, grace=20, redeem=50)
 SCALES = (1, 7, 10**20)  # small, so that amounts meet; large, so that they do not fit 64 bits
 SOME = st.integers(0, 1000)
 """Which of what there is."""
-
-
-class Store:
-    """An empty ledger database in memory, again and again: migrated once, so that its triggers are there."""
-
-    def __init__(self) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            url = f"sqlite:///{folder}/empty.db"
-            database = Database(url)
-            database.migrate(Path(services.ledger.__file__).parent / "migrations")
-            database.close()
-            self._empty = sqlite3.connect(":memory:", check_same_thread=False)
-            sqlite3.connect(f"{folder}/empty.db").backup(self._empty)
-        self._raw = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
-        self._raw.execute("PRAGMA foreign_keys = ON")
-        self.engine = create_engine("sqlite://", creator=lambda: self._raw, poolclass=StaticPool)
-        event.listen(self.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-
-    def clear(self) -> Engine:
-        """Nothing in it."""
-        self._empty.backup(self._raw)
-        return self.engine
-
-
-class PostgresStore:
-    """The same on PostgreSQL, whose superuser may leave the triggers out while it empties the tables."""
-
-    def __init__(self, url: str) -> None:
-        database = Database(url)
-        database.migrate(Path(services.ledger.__file__).parent / "migrations")
-        self.engine = database._writer
-
-    def clear(self) -> Engine:
-        names = ", ".join(f'"{name}"' for name in METADATA.tables)
-        with self.engine.begin() as connection:
-            connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
-            connection.exec_driver_sql(f"TRUNCATE {names}")
-        return self.engine
 
 
 @dataclass
@@ -247,11 +203,11 @@ class Stories(RuleBasedStateMachine):
     def wait(self, seconds: int) -> None:
         self.now += seconds
 
-    @rule(then=st.sampled_from((State.ACTIVE, State.ACTIVE, State.VETOED)))
-    def close(self, then: State) -> None:
-        """An epoch, and what becomes of it on chain; what it settled stays settled."""
+    @rule(then=st.sampled_from((State.ACTIVE, State.ACTIVE, State.VETOED)), most=st.sampled_from((20, 10**9, 10**9)))
+    def close(self, then: State, most: int) -> None:
+        """An epoch, whose root may add so much, and what becomes of it on chain; what it settled stays settled."""
         try:
-            self.write(lambda c: self._close(c, then))
+            self.write(lambda c: self._close(c, then, most * self.scale))
         except NothingToSettle:
             return
         for model in MODELS:
@@ -261,7 +217,7 @@ class Stories(RuleBasedStateMachine):
             self.held.subtract({journal.pool(model): sum(amounts.values())})
         self.open = []
 
-    def _close(self, connection: Connection, then: State) -> None:
+    def _close(self, connection: Connection, then: State, most: int) -> None:
         last, active = epochs.newest(connection), epochs.newest(connection, State.ACTIVE)
         number, attempt = (last.number + 1, 1) if last else (1, 1)
         if last and last.state is State.VETOED:
@@ -269,12 +225,13 @@ class Stories(RuleBasedStateMachine):
         netting.net(connection, number, attempt)
         before = epochs.leaves(connection, active.number) if active else {}
         receipts = epochs.open_receipts(connection)
-        sealed = settle.seal(1, "0x" + "9" * 40, books.earned(connection, journal.PAYABLE), before, receipts)
-        count, leaves, name = len(receipts), sealed.leaves, f"o/{number}.{attempt}"
-        epoch = Epoch(
-            number, attempt, State.SEALED, sealed.root, sealed.log_root, count, len(leaves), sealed.total, name
-        )
-        epochs.store(connection, epoch, leaves)
+        given = leaves.capped(books.earned(connection, journal.PAYABLE), before, most)
+        sealed = settle.seal(1, "0x" + "9" * 40, given.promised, before, receipts)
+        sums = len(receipts), len(sealed.leaves), sealed.total
+        epoch = Epoch(number, attempt, State.SEALED, sealed.root, sealed.log_root, *sums, f"o/{number}.{attempt}")
+        epochs.store(connection, epoch, sealed.leaves, given.waiting)
+        assert leaves.derived(connection, epoch, most) == given
+        assert sealed.total - sum(before.values()) <= most
         epochs.advance(connection, epoch, then)
         if then is State.VETOED:
             epochs.reopen(connection, number)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -120,16 +121,20 @@ class ChainFollower:
         self._node_behind.set(0)
         return await asyncio.to_thread(self._read, place, head.number)
 
-    def _stands(self, place: Place) -> bool:
+    def _stands(self, place: Place) -> bool | None:
+        """Whether that block is part of the chain; None where the node shows none of its number."""
         seen = self._chain.block(place[0])
-        return seen is not None and seen.hash == place[1]
+        return None if seen is None else seen.hash == place[1]
 
     async def _fork(self, place: Place, head: int) -> Left | None:
-        """Where the chain went another way; None while the node shows nothing else in any journaled block's place."""
-        up_to, left = head, place[0] <= head
-        while places := await self._database.read(lambda c, n=up_to: events.places(c, n, PLACES)):  # type: ignore[misc]
+        """Where the chain went another way; None while the node shows nothing else in a journaled block's place."""
+        up_to, left = head, place[0] <= head and await asyncio.to_thread(self._stands, place) is False
+        while places := await self._database.read(partial(events.places, up_to=up_to, limit=PLACES)):
             for known in places:
-                if await asyncio.to_thread(self._stands, known):
+                stands = await asyncio.to_thread(self._stands, known)
+                if stands is None:
+                    return None  # it has a later block, and not this one: it contradicts itself
+                if stands:
                     return await self._sure(known) if left else None
                 left, up_to = True, known[0] - 1
         return await self._sure(None) if left else None

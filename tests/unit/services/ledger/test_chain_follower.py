@@ -158,6 +158,22 @@ async def test_a_node_that_is_behind_takes_nothing_back(database, chain):
     assert balance(database, journal.payer(A)) == 111
 
 
+@pytest.mark.parametrize("hidden", ({1}, {2}, {1, 2}))
+async def test_blocks_that_only_some_of_its_nodes_have_take_nothing_back(database, chain, monkeypatch, hidden):
+    """As behind a load balancer: the head is one node's, the blocks before it another's, which is behind."""
+    follower = follower_on(database, chain)
+    happens(chain, Deposit, A, 100, 100)
+    happens(chain, Deposit, A, 10, 110)
+    await everything(follower)
+    chain.mine()
+    real = chain.block
+    with monkeypatch.context() as patched:
+        patched.setattr(chain, "block", lambda number: None if number in hidden else real(number))
+        await everything(follower)
+    await everything(follower)
+    assert (balance(database, journal.payer(A)), follower._voided._value.get()) == (110, 0)
+
+
 async def test_a_shorter_chain_with_other_blocks_takes_back_what_it_lacks(database, chain):
     follower = follower_on(database, chain)
     happens(chain, Deposit, A, 100, 100)

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests import postgres
-from tests.books_stories import PostgresStore, Store, Stories
+from tests.books_stores import PostgresStore, Store
+from tests.books_stories import Stories
 
 STEPS = 25
 STEPS_OF_MANY = 15

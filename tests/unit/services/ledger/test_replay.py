@@ -9,7 +9,7 @@ import pytest
 from services.ledger import journal, replay
 from services.ledger.journal import Event, Unbalanced
 from services.ledger.store import books
-from tests.books_stories import Store
+from tests.books_stores import Store
 from tests.books_world import event
 
 A = "0x" + "1" * 40
