@@ -38,6 +38,7 @@ from services.ledger.chain_follower import ChainFollower
 from services.ledger.chain_node import Node
 from services.ledger.chain_rpc import RpcChain
 from services.ledger.chain_writer import ChainWriter
+from services.ledger.check import Checks
 from services.ledger.closing import Closing
 from services.ledger.deploy import deploy
 from services.ledger.lease import Times
@@ -78,11 +79,32 @@ class Ledger:
         self.follower = ChainFollower(self.database, self.chain, self.pen, self.metrics, **how)
         operations, idempotency = Operations(self.database, METADATA, "ledger"), Idempotency(METADATA)
         artifacts = ArtifactStore(folder / "artifacts")
-        bundles = Bundles(self.database, self.chain, artifacts, self.metrics, folder / "work")
+        most = self.chain.max_epoch_increase()
+        bundles = Bundles(self.database, self.chain, artifacts, self.metrics, folder / "work", most=most)
+        self.checks = Checks(self.database, self.metrics, seconds=3600)
         self.settler = Settler(
-            self.database, self.chain, self.writer, self.pen, operations, bundles, self.metrics, **how
+            self.database,
+            self.chain,
+            self.writer,
+            self.pen,
+            operations,
+            bundles,
+            self.metrics,
+            self.checks,
+            most=most,
+            **how,
         )
-        self.closing = Closing(self.database, self.chain, self.settler, operations, idempotency, self.metrics, batch=2)
+        self.closing = Closing(
+            self.database,
+            self.chain,
+            self.settler,
+            operations,
+            idempotency,
+            self.metrics,
+            batch=2,
+            most=most,
+            checks=self.checks,
+        )
 
     def close(self) -> None:
         self.database.close()
@@ -106,6 +128,7 @@ class Ledger:
             pass
 
     async def settle(self) -> None:
+        await self.checks.step()
         for _ in range(4):
             if not await self.settler.step():
                 return
