@@ -57,5 +57,4 @@ def _answers(documents: Iterable[bytes]) -> Iterator[Answer]:
     """What receipts bring in: the money that their inference journals put into the pool, and the evidence."""
     for document in documents:
         found = receipts.reread(document)  # it was parsed when it was admitted
-        final = split.NAMED - {split.UNATTRIBUTED}
-        yield Answer(sum(amount for key, amount in found.shares.items() if key not in final), found.evidence)
+        yield Answer(split.waiting(found.shares), found.evidence)

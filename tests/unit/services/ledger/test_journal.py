@@ -7,7 +7,7 @@ import pytest
 from openledger import split
 from services.ledger import journal
 from services.ledger.journal import Journal, Kind, Unbalanced
-from tests.books_world import DEVELOPER, EARNERS, MODELS, PLATFORM, event, receipt_of
+from tests.books_world import DEVELOPER, EARNERS, MODELS, PLATFORM, data_of, event, receipt_of
 
 ACCOUNTS = tuple("0x" + digit * 40 for digit in "12")
 
@@ -32,6 +32,15 @@ def test_an_answer_pays_at_once_what_does_not_depend_on_others():
     }
     data = sum(found.shares.get(who, 0) for who in (*EARNERS, split.UNATTRIBUTED))
     assert postings[journal.pool(MODELS[0])] == data > 0
+
+
+def test_an_answer_pays_at_once_for_the_records_before_its_question():
+    found = receipt_of(ACCOUNTS[0], "leases/1", 1000, 3, adapter=MODELS[0])
+    postings = journal.inference(found).postings
+    assert postings[journal.payable(EARNERS[0])] == found.shares[f"retrieval:{EARNERS[0]}"] > 0
+    assert postings["held:unattributed"] == found.shares["retrieval:unattributed"] > 0
+    assert postings[journal.pool(MODELS[0])] == data_of(found) > 0
+    assert sum(postings.values()) == 0
 
 
 def test_a_settlement_empties_the_pool_to_the_unit():
