@@ -98,6 +98,19 @@ class Context:
     opening: int
     records: tuple[Placed, ...]
 
+    @classmethod
+    def lay(
+        cls,
+        before: Sequence[int],
+        proven: Sequence[tuple[ContextRecord, bytes]],
+        encode: Callable[[str], Sequence[int]],
+    ) -> tuple[Context, tuple[int, ...]]:
+        """Records, each with its snapshot's root, laid after the tokens `before`: where they stand, and the tokens."""
+        opening, *texts = (tuple(encode(text)) for text in (OPENING, *(record.text for record, _ in proven)))
+        placed = (Placed(*pair, len(text)) for pair, text in zip(proven, texts, strict=True))
+        tokens = (token for piece in (before, opening, *texts) for token in piece)
+        return cls(len(before), len(opening), tuple(placed)), tuple(tokens)
+
     @property
     def texts(self) -> tuple[str, ...]:
         """What is tokenised, piece by piece: the opening, and each record."""

@@ -41,4 +41,5 @@ def receipt_of(payer: str, lease: str, fee: int, number: int, developer: str = D
 
 def data_of(found: Receipt) -> int:
     """Of the fee, what belongs to the training data."""
-    return sum(found.shares.get(who, 0) for who in (*EARNERS, split.UNATTRIBUTED))
+    final = split.NAMED - {split.UNATTRIBUTED}
+    return sum(amount for key, amount in found.shares.items() if key not in final and ":" not in key)
