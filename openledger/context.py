@@ -19,7 +19,8 @@ from openledger import clusters, merkle, names, records
 
 TEMPLATE = "openledger.context.v1"
 OPENING = "These records may help:\n\n"
-MAX_RECORDS = 16
+MAX_RECORDS = 8
+"""With a question: each costs a pass through the model to measure (docs/retrieval.md)."""
 MAX_CHARACTERS = 8_000
 """Of one record's text."""
 _MAX_PATH = 64

@@ -127,7 +127,7 @@ async def test_what_is_not_that_contributors_record_is_refused_and_costs_nothing
 async def test_records_are_passed_once_each_and_not_too_many(world, engine, herbs):
     async with world.life(engine, datanet=herbs.at) as client:
         twice = await asked(world, client, herbs.records[:1] * 2)
-        many = await asked(world, client, herbs.records[:1] * 17)
+        many = await asked(world, client, herbs.records[:1] * 9)
     assert twice.reason == "BAD_RECORD"
     assert "record 1 is record 0 again" in twice.error.message
     assert many.reason == "INVALID_FIELD"

@@ -118,11 +118,11 @@ def test_short_texts_that_say_the_same_are_one():
 def test_each_record_is_passed_once_and_not_too_many():
     with pytest.raises(ContextError, match="record 2 is record 0 again"):
         check_records([HERBS.record(0), HERBS.record(1), HERBS.record(0)])
-    with pytest.raises(ContextError, match="1 to 16"):
+    with pytest.raises(ContextError, match="1 to 8"):
         check_records([])
-    many = Snapshot.of([(ANN, f"number {n}") for n in range(17)])
-    with pytest.raises(ContextError, match="17 records"):
-        check_records([many.record(leaf) for leaf in range(17)])
+    many = Snapshot.of([(ANN, f"number {n}") for n in range(9)])
+    with pytest.raises(ContextError, match="9 records"):
+        check_records([many.record(leaf) for leaf in range(9)])
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_each_record_is_passed_once_and_not_too_many():
         ({"start": -1}, "within the prompt"),
         ({"start": 5}, "within the prompt"),
         ({"opening": 0}, "within the prompt"),
-        ({"records": ()}, "1 to 16"),
+        ({"records": ()}, "1 to 8"),
     ),
 )
 def test_a_context_lies_within_its_prompt(change, words):
