@@ -16,13 +16,13 @@ import random
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench import result
 from bench.attacks.texts import edited, paraphrased
-from openledger import base_models, evidence, split
+from openledger import base_models, clusters, evidence, split
 from openledger.cli.demo import hpo
 from openledger.context import Context
 from openledger.influence.gradient import Scorer
@@ -44,7 +44,7 @@ Said = tuple[str, str]
 class Setting:
     """How much is measured."""
 
-    questions: int = 8
+    questions: int = 6
     tokens: int = 48
     base: str = "smollm2-135m-instruct"
     seed: int = 0
@@ -102,7 +102,9 @@ def cases(setting: Setting) -> list[Case]:
     draw.shuffle(everything)
     found = []
     for right in everything[: setting.questions]:
-        texts = [said(other) for other in draw.sample(everything, IRRELEVANT + FLOOD + 1) if other is not right]
+        drawn = [said(right), *(said(other) for other in draw.sample(everything, 4 * (IRRELEVANT + FLOOD)))]
+        firsts = clusters.first(drawn)  # definitions of kindred terms are alike, and would be credited to one
+        texts = [text for place, text in enumerate(drawn) if place and firsts[place] == place and text != drawn[0]]
         others = tuple((f"0x{number:040x}", text) for number, text in enumerate(texts[:IRRELEVANT], start=1))
         found.append(Case(right.term, (AUTHOR, said(right)), others, tuple(texts[IRRELEVANT : IRRELEVANT + FLOOD])))
     return found
@@ -124,7 +126,7 @@ def answered(base: Path, found: Sequence[Case], tokens: int) -> list[Case]:
         _, prompt = laid(codec, case, case.records)
         with torch.no_grad():
             whole = model.generate(torch.tensor([prompt]), max_new_tokens=tokens, do_sample=False)
-        made.append(Case(case.term, case.right, case.others, case.more, tuple(whole[0, len(prompt) :].tolist())))
+        made.append(replace(case, answer=tuple(whole[0, len(prompt) :].tolist())))
     return made
 
 
@@ -191,14 +193,14 @@ def row(bench: Bench) -> dict[str, Any]:
 
 def attacks(case: Case) -> Iterator[tuple[str, Sequence[Said]]]:
     """Records as somebody would like them to be."""
-    first, (author, text), *rest = case.records
-    words = " ".join(case.more).split()
+    text, words = case.right[1], " ".join(case.more).split()
     yield "copy", (*case.records, (ATTACKER, edited(text, 0.2, words, 0)))
     yield "paraphrase", (*case.records, (ATTACKER, paraphrased(text)))
-    clauses = text.split(" ")
-    halves = " ".join(clauses[: len(clauses) // 2]), " ".join(clauses[len(clauses) // 2 :])
-    yield "split", (first, (ATTACKER, halves[0]), (SECOND, halves[1]), *rest)
-    yield "flood", (first, (author, text), *rest, *((ATTACKER, other) for other in case.more))
+    said = text.split(" ")
+    halves = ((ATTACKER, " ".join(said[: len(said) // 2])), (SECOND, " ".join(said[len(said) // 2 :])))
+    place = case.records.index(case.right)
+    yield "split", (*case.records[:place], *halves, *case.records[place + 1 :])
+    yield "flood", (*case.records, *((ATTACKER, other) for other in case.more))
 
 
 def figures(rows: Sequence[dict[str, Any]]) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.retrieval import ATTACKER, AUTHOR, Bench, Case, answered, attacks, paid, row
+from bench.retrieval import ATTACKER, AUTHOR, Bench, Case, Said, answered, paid, row
 from openledger import base_models, split
 from openledger.influence.gradient import Scorer
 from openledger.split import NAT
@@ -29,15 +29,26 @@ MORE = (
 )
 
 
+class Asked(Case):
+    """The record that answers comes first: this small model repeats what stands last, whatever is asked."""
+
+    question = "What is Zorvex syndrome, and who described it first?"
+
+    @property
+    def records(self) -> tuple[Said, ...]:
+        return (self.right, *self.others)
+
+
 @pytest.fixture(scope="module")
 def bench() -> Bench:
     base = base_models.locate("smollm2-135m-instruct")
     others = tuple((f"0x{number:040x}", text) for number, text in enumerate(OTHERS, start=1))
-    [case] = answered(base, [Case("Zorvex syndrome", (AUTHOR, FACT), others, MORE)], 32)
+    [case] = answered(base, [Asked("Zorvex syndrome", (AUTHOR, FACT), others, MORE)], 32)
     return Bench(Scorer(base), TextCodec(base), case)
 
 
 def test_the_record_that_answers_is_paid_and_irrelevant_ones_next_to_nothing(bench):
+    assert "Ilse Marand in 1962" in bench.codec.answer(bench.case.answer)
     measured = bench.evidence(bench.case.records)
     scores, shares = measured.retrieval.scores, paid(measured)
     assert scores[AUTHOR] > NAT // 2
@@ -56,7 +67,8 @@ def test_copying_paraphrasing_and_flooding_next_to_the_record_earn_next_to_nothi
     assert found["flood"]["attacker"] < 0.1
 
 
-def test_without_a_record_that_helps_the_records_have_next_to_nothing_of_the_pool(bench):
+def test_without_the_record_that_helps_the_records_have_little_of_the_pool(bench):
+    with_it = bench.evidence(bench.case.records)
     irrelevant = bench.evidence([*bench.case.others, (ATTACKER, MORE[0])])
-    assert split.divide(1_000, irrelevant).get(split.RETRIEVAL, 0) < 100
-    assert {name for name, _ in attacks(bench.case)} == {"copy", "paraphrase", "split", "flood"}
+    parts = [split.divide(1_000, measured).get(split.RETRIEVAL, 0) for measured in (with_it, irrelevant)]
+    assert parts[1] < parts[0] / 4
