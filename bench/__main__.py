@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
-SCRIPTS = ("attacks", "attribute", "demo", "errors", "lds", "ledger", "many", "records", "spans", "train")
+SCRIPTS = ("attacks", "attribute", "demo", "errors", "lds", "ledger", "many", "records", "retrieval", "spans", "train")
 
 
 def main() -> None:

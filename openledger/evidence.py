@@ -1,18 +1,20 @@
 """From an answer to the evidence in its receipt: measured in one way, by the service and by whoever checks it.
 
-The gradient of the answer's tokens is the only part that two machines may round differently; `Tolerance` says how far
-their results may lie apart.  Knows no money, and not where models and traces come from.
+Losses, and the gradient of the answer's tokens, are the only part that two machines may round differently; `Tolerance`
+says how far their results may lie apart.  How much records before the question are missed is the answer's loss without
+them.  Knows no money, and not where models and traces come from.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openledger.influence.index import ContributionIndex
 from openledger.influence.score import scores
-from openledger.split import NAT, Evidence
+from openledger.split import NAT, Evidence, Retrieval
 from openledger.trace import Trace
 
 if TYPE_CHECKING:  # it loads torch
@@ -35,7 +37,7 @@ class Tolerance:
     score_millionths: int = 1_000
     """Of the answer's largest |score|, placebos included."""
     nll: int = NAT // 10_000
-    """Of a loss, in 2**-64 nat per token."""
+    """Of a loss, and of how much records are missed, in 2**-64 nat per token."""
 
 
 def method(trace: Trace) -> str:
@@ -47,8 +49,14 @@ def measure(scorer: Scorer, trace: Trace, adapter: Path | None, index: Contribut
     """The evidence of one answer: by an adapter (its PEFT folder and its index), or by the base alone (neither).
 
     Raises `AnswerError` for an answer that cannot be measured, `AdapterError` for a bad adapter and `LayoutError` for
-    an index of other weights.
+    an index of other weights.  Records in the prompt must have been checked (`Context.check`).
     """
+    found = _trained(scorer, trace, adapter, index)
+    return replace(found, retrieval=_retrieved(scorer, trace, adapter, found.nll_model))
+
+
+def _trained(scorer: Scorer, trace: Trace, adapter: Path | None, index: ContributionIndex | None) -> Evidence:
+    """All but what records before the question did."""
     if adapter is None or index is None:
         loss = scorer.base_loss(trace.prompt_token_ids, trace.completion_token_ids)
         return Evidence(nll_base=loss, nll_model=loss, scores={}, placebos=(), errors={})
@@ -57,6 +65,20 @@ def measure(scorer: Scorer, trace: Trace, adapter: Path | None, index: Contribut
     answer = scorer.answer(adapter, trace.prompt_token_ids, trace.completion_token_ids)
     found = scores(answer.gradient, index)
     return Evidence(answer.nll_base, answer.nll_adapter, found.contributors, tuple(found.placebos), found.errors)
+
+
+def _retrieved(scorer: Scorer, trace: Trace, adapter: Path | None, with_all: int) -> Retrieval | None:
+    """What records before the question did: one forward pass for each whose they are, and two without any."""
+    context, prompt, answer = trace.context, trace.prompt_token_ids, trace.completion_token_ids
+    if context is None:
+        return None
+    bare, people = context.bare(prompt), sorted(set(context.authors()))
+    nll_base = scorer.base_loss(bare, answer)
+    nll_model = nll_base if adapter is None else scorer.loss(adapter, bare, answer)
+    if len(people) == 1:
+        return Retrieval(nll_base, nll_model, {people[0]: nll_model - with_all})
+    losses = {who: scorer.loss(adapter, context.without(prompt, {who}), answer) for who in people}
+    return Retrieval(nll_base, nll_model, {who: loss - with_all for who, loss in losses.items()})
 
 
 def differences(ours: Evidence, theirs: Evidence, tolerance: Tolerance) -> list[str]:
@@ -80,7 +102,25 @@ def differences(ours: Evidence, theirs: Evidence, tolerance: Tolerance) -> list[
     for who, claimed, measured in pairs:
         if abs(claimed - measured) * 1_000_000 > tolerance.score_millionths * largest:
             found.append(f"the score of {who} is {_nats(claimed)} nat, computed again it is {_nats(measured)}")
-    return found
+    return [*found, *_differences_of_records(ours.retrieval, theirs.retrieval, tolerance.nll)]
+
+
+def _differences_of_records(ours: Retrieval | None, theirs: Retrieval | None, tolerance: int) -> Iterable[str]:
+    if ours is None or theirs is None:
+        if ours is not theirs:
+            yield "records stood before the question and the receipt says nothing of them, or the other way round"
+        return
+    if ours.scores.keys() != theirs.scores.keys():
+        yield "the receipt credits records before the question to other contributors"
+        return
+    pairs = [
+        ("the loss under the base model without records", theirs.nll_base, ours.nll_base),
+        ("the loss under the tuned model without records", theirs.nll_model, ours.nll_model),
+    ]
+    pairs += [(f"what {who}'s records are missed by", theirs.scores[who], score) for who, score in ours.scores.items()]
+    for name, claimed, measured in pairs:
+        if abs(claimed - measured) > tolerance:
+            yield f"{name} is {_nats(claimed)} nat per token, computed again it is {_nats(measured)}"
 
 
 def _nats(units: int) -> str:

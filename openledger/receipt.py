@@ -20,6 +20,8 @@ from openledger.money import parse_atomic
 from openledger.recover import HALF_ORDER, address_of, personal_digest
 
 VERSION = "openledger.receipt.v2"
+WITH_RECORDS = "openledger.receipt.v3"
+"""Of an answer to a question with records."""
 
 _SIGNATURE = re.compile(r"0x[0-9a-f]{64}([0-9a-f]{64})(?:1b|1c)\Z")
 
@@ -62,8 +64,10 @@ class Receipt:
     def unsigned(self) -> dict[str, Any]:
         """The document that is signed."""
         e = self.evidence
-        return {
-            "version": VERSION,
+        version: dict[str, Any] = {"version": VERSION}
+        if e.retrieval is not None:
+            version = {"version": WITH_RECORDS, "retrieval": _retrieval_to_json(e.retrieval)}
+        return version | {
             "response": self.response,
             "trace_sha256": self.trace_sha256,
             "payer": self.payer,
@@ -157,8 +161,8 @@ def parse(data: bytes) -> Receipt:
     """A receipt from its canonical bytes.  Raises `ValueError` that says what is wrong with them."""
     try:
         document = canonical.loads(data)
-        if document["version"] != VERSION:
-            raise ValueError(f"not an {VERSION} document")
+        if document["version"] not in (VERSION, WITH_RECORDS):
+            raise ValueError(f"not an {VERSION} document, nor an {WITH_RECORDS}")
         receipt = _from_json(document)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a receipt document: {error!r}") from error
@@ -175,16 +179,14 @@ def reread(data: bytes) -> Receipt:
 def _from_json(document: dict[str, Any]) -> Receipt:
     measured = document["evidence"]
     names.match("responses/*", document["response"])
-    for who in measured["scores"]:
-        if who != names.address(who):
-            raise ValueError(f"{who} is not written in lower case")
     evidence = split.Evidence(
         nll_base=_integer(measured["nll_base"]),
         nll_model=_integer(measured["nll_model"]),
-        scores={who: _integer(score) for who, score in measured["scores"].items()},
+        scores=_scores(measured["scores"]),
         placebos=tuple(_integer(p) for p in measured["placebos"]),
         errors={who: _integer(error) for who, error in measured["errors"].items()},
         trust_bps=_basis_points(measured["trust_bps"]),
+        retrieval=_retrieval(document["retrieval"]) if document["version"] == WITH_RECORDS else None,
     )
     return Receipt(
         response=document["response"],
@@ -204,6 +206,26 @@ def _from_json(document: dict[str, Any]) -> Receipt:
         signer=document["signer"],
         signature=document["signature"],
     )
+
+
+def _retrieval_to_json(found: split.Retrieval) -> dict[str, Any]:
+    return {
+        "nll_base": str(found.nll_base),
+        "nll_model": str(found.nll_model),
+        "scores": {who: str(score) for who, score in found.scores.items()},
+    }
+
+
+def _retrieval(document: dict[str, Any]) -> split.Retrieval:
+    scores = _scores(document["scores"])
+    return split.Retrieval(_integer(document["nll_base"]), _integer(document["nll_model"]), scores)
+
+
+def _scores(document: dict[str, Any]) -> dict[str, int]:
+    for who in document:
+        if who != names.address(who):
+            raise ValueError(f"{who} is not written in lower case")
+    return {who: _integer(score) for who, score in document.items()}
 
 
 def _basis_points(value: object) -> int:

@@ -17,6 +17,10 @@ The rule, for an answer with fee F, of which the platform's fee is P:
 5. A contributor gets its summed credit less z standard errors, if that is positive, and at most the cap.
 6. What is left of the money is `unattributed`: it belongs to nobody until governance says otherwise.
 7. Whole units go out by largest remainder, ties in the order of the keys.
+8. Where records stood before the question, the base model alone is one without them, too, so g is the gain of tuning
+   and records together.  What is not the base's is divided between the two by what each brings, in the mean of both
+   orders; a contributor's part of the records' money is how much its records are missed (`Retrieval`).  That is
+   measured and not estimated: no noise is taken off, it is not settled with other answers, and is final at once.
 
 Who asks for answers of its own data gets back no more than it paid: a credit never exceeds the answer's money, others'
 losses are nobody's gain, and noise is taken off from everybody, not only from those below it, so there is no edge that
@@ -24,7 +28,8 @@ one more question could lift somebody over.
 
 Sources: research on payment rules (Quotient semivalues 2605.07663 for paying by evidence, "What's a Credit Worth?"
 2026 for moving noisy pay away from names); the base rule is ours, see docs/adr/0005-base-share.md, and so is netting,
-see docs/adr/0026-netting.md.
+see docs/adr/0026-netting.md.  Of records before the question: docs/adr/0035-retrieval.md; the mean of both orders is
+Shapley's value (1953) of two players.
 """
 
 from __future__ import annotations
@@ -43,6 +48,8 @@ BASIS_POINTS = 10_000
 BASE, UNATTRIBUTED, PLATFORM, DEVELOPER, STAKERS = "base", "unattributed", "platform", "developer", "stakers"
 DATA = "data"
 """What belongs to contributors and to `unattributed` together; no share key."""
+RETRIEVAL = "retrieval"
+"""What belongs to records before the question; with a colon and an address or `unattributed`, a share key of it."""
 NAMED = frozenset({BASE, UNATTRIBUTED, PLATFORM, DEVELOPER, STAKERS})
 """Share keys that are not contributors' addresses."""
 
@@ -87,12 +94,25 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Retrieval:
+    """What records before the question did for an answer; in units of 2**-64 nat per token of the answer.
+
+    `nll_base` and `nll_model` are losses without any record, `scores` by how much the tuned model's loss rises without
+    a contributor's (lower-case address).
+    """
+
+    nll_base: int
+    nll_model: int
+    scores: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What was measured of one answer; all in units of 2**-64 nat per token of the answer.
 
     `scores` has one entry a contributor (lower-case address), `errors` the standard error of each, `placebos` the
     scores of contributors that were not there.  `trust_bps` is not measured of the answer but of its model: how far its
-    scores are believed (`openledger.grade`).
+    scores are believed (`openledger.grade`).  `retrieval`: None where no record stood before the question.
     """
 
     nll_base: int
@@ -101,11 +121,13 @@ class Evidence:
     placebos: Sequence[int]
     errors: Mapping[str, int]
     trust_bps: int = BASIS_POINTS
+    retrieval: Retrieval | None = None
 
     def check(self) -> None:
         """Raises `ValueError` where scores and errors are not of the same contributors."""
-        if NAMED & self.scores.keys():
-            raise ValueError(f"not a contributor's address: {sorted(NAMED & self.scores.keys())}")
+        people = self.scores.keys() | (self.retrieval.scores.keys() if self.retrieval else set())
+        if NAMED & people:
+            raise ValueError(f"not a contributor's address: {sorted(NAMED & people)}")
         if self.errors.keys() != self.scores.keys() or any(error < 0 for error in self.errors.values()):
             raise ValueError("every score needs a standard error, which is not negative")
         if not 0 <= self.trust_bps <= BASIS_POINTS:
@@ -139,10 +161,55 @@ def allocate(total: int, weights: Mapping[str, int]) -> dict[str, int]:
 
 
 def divide(pool: int, evidence: Evidence) -> dict[str, int]:
-    """What of an answer's pool is the base model's, and what the data's: by `base` and `data`."""
-    gain = max(0, evidence.nll_base - evidence.nll_model)
+    """What of an answer's pool is the base model's, the data's and the records': by `base`, `data` and `retrieval`."""
+    tuning, records = _brought(evidence)
+    alone = evidence.retrieval.nll_base if evidence.retrieval else evidence.nll_base
+    gain = max(0, alone - evidence.nll_model)
     base = int(_EXP.to_integral_value(_EXP.scaleb(_EXP.exp(_EXP.divide(Decimal(-gain), Decimal(NAT))), 18)))
-    return allocate(pool, {BASE: base, DATA: _ONE - base})
+    others = _ONE - base
+    return allocate(pool, {BASE: base * (tuning + records), DATA: others * tuning, RETRIEVAL: others * records})
+
+
+def _brought(evidence: Evidence) -> tuple[int, int]:
+    """In what proportion tuning and records made the answer likelier; neither is negative, and not both are zero."""
+    without = evidence.retrieval
+    if without is None:
+        return 1, 0
+    # Each in the mean of both orders: before the other and after it.
+    tuning = without.nll_base - without.nll_model + evidence.nll_base - evidence.nll_model
+    records = without.nll_base - evidence.nll_base + without.nll_model - evidence.nll_model
+    if max(tuning, records) <= 0:
+        return 1, 0  # then nothing was gained, and all is the base model's
+    return max(0, tuning), max(0, records)
+
+
+def retrieved(amount: int, evidence: Evidence, rule: Rule) -> dict[str, int]:
+    """Who gets what of the records' money, by share key; the sum is exact.
+
+    A contributor gets its score's part of all positive scores, or of what the records did together where that is more:
+    what they do only in place of each other is nobody's, and no irrelevant record comes into it.
+    """
+    without = evidence.retrieval
+    if without is None or not amount:
+        return {}
+    positive = {who: score for who, score in without.scores.items() if score > 0}
+    whole = max(1, sum(positive.values()), without.nll_model - evidence.nll_model)
+    cap = whole * rule.cap_bps // BASIS_POINTS
+    weights = {f"{RETRIEVAL}:{who}": min(cap, score) for who, score in positive.items()}
+    weights[f"{RETRIEVAL}:{UNATTRIBUTED}"] = whole - sum(weights.values())
+    return allocate(amount, weights)
+
+
+def payee(key: str) -> str | None:
+    """The address of the contributor that a share is for, for training or for records; None of any other share."""
+    kind, colon, who = key.rpartition(":")
+    return None if who in NAMED or (colon and kind != RETRIEVAL) else who
+
+
+def waiting(shares: Mapping[str, int]) -> int:
+    """What of an answer's shares is provisional, and settled with other answers."""
+    final = NAMED - {UNATTRIBUTED}
+    return sum(amount for key, amount in shares.items() if key not in final and not key.startswith(f"{RETRIEVAL}:"))
 
 
 def settle(answers: Iterable[Answer], rule: Rule) -> dict[str, int]:
@@ -216,6 +283,7 @@ class Net:
 def split_fee(fee: int, platform_fee: int, evidence: Evidence, rule: Rule) -> dict[str, int]:
     """Every unit of `fee` by share key: `platform`, `developer`, `stakers`, `base`, `unattributed` and addresses.
 
+    And `retrieval:` with an address or `unattributed`, where records stood before the question.
     What belongs to the data is settled as if there were this answer alone.
     Raises `ValueError` when the fee is smaller than the platform's part, or for evidence that does not fit together.
     """
@@ -225,6 +293,7 @@ def split_fee(fee: int, platform_fee: int, evidence: Evidence, rule: Rule) -> di
     pool_bps = BASIS_POINTS - rule.developer_bps - rule.stakers_bps
     shares = allocate(fee - platform_fee, {DEVELOPER: rule.developer_bps, STAKERS: rule.stakers_bps, "pool": pool_bps})
     shares |= divide(shares.pop("pool", 0), evidence)
+    shares |= retrieved(shares.pop(RETRIEVAL, 0), evidence, rule)
     shares |= settle([Answer(shares.pop(DATA, 0), evidence)], rule)
     if platform_fee:
         shares[PLATFORM] = platform_fee

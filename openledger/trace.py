@@ -1,7 +1,8 @@
 """The trace of one answer as a document: everything that is needed to compute again whose data shaped it.
 
 Its SHA-256 stands in the receipt.  The document holds token ids, not text: what was answered is what is attributed,
-however it is shown.
+however it is shown.  Records that an app passed with its question stand in it as they were given, with their proofs;
+such a trace is of another version, and one without them is what it was before there were any.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from openledger import canonical, names
+from openledger import canonical, context, names
+from openledger.context import Context
 from openledger.money import parse_atomic
 
 VERSION = "openledger.trace.v1"
+WITH_RECORDS = "openledger.trace.v2"
+"""Of an answer to a question with records."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Trace:
     start_time: str
     end_time: str
     engine: str
+    context: Context | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The document."""
@@ -47,7 +52,10 @@ class Trace:
             "fee": str(self.fee),
             "platform_fee": str(self.platform_fee),
         }
-        return document
+        if self.context is None:
+            del document["context"]
+            return document
+        return document | {"version": WITH_RECORDS, "context": self.context.to_json()}
 
     def dumps(self) -> bytes:
         """Canonical bytes; what is stored, hashed and published."""
@@ -62,8 +70,9 @@ def parse(data: bytes) -> Trace:
     """A trace from its canonical bytes.  Raises `ValueError` that says what is wrong with them."""
     try:
         document = canonical.loads(data)
-        if document.pop("version") != VERSION:
-            raise ValueError(f"not an {VERSION} document")
+        version = document.pop("version")
+        if version not in (VERSION, WITH_RECORDS) or ("context" in document) != (version == WITH_RECORDS):
+            raise ValueError(f"not an {VERSION} document, nor an {WITH_RECORDS} with its records")
         trace = Trace(
             **document
             | {
@@ -71,6 +80,7 @@ def parse(data: bytes) -> Trace:
                 "completion_token_ids": _token_ids(document["completion_token_ids"]),
                 "fee": parse_atomic(document["fee"]),
                 "platform_fee": parse_atomic(document["platform_fee"]),
+                "context": context.from_json(document["context"]) if version == WITH_RECORDS else None,
             }
         )
         _check_types(trace)
@@ -80,6 +90,8 @@ def parse(data: bytes) -> Trace:
     names.account_address(trace.payer)
     if trace.adapter:
         names.match("adapters/*/revisions/*", trace.adapter)
+    if trace.context is not None and trace.dumps() != data:
+        raise ValueError("the trace's records have fields that do not belong there, or other spellings")
     return trace
 
 

@@ -18,7 +18,8 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from openledger import canonical
+from openledger import canonical, names
+from openledger.context import TEMPLATE, Context, ContextRecord, Placed
 from openledger.money import parse_atomic
 from openledger.openlora.v1 import openlora_pb2
 from openledger.trace import Trace, parse
@@ -49,6 +50,7 @@ def to_proto(trace: Trace) -> openlora_pb2.Trace:
         start_time=_time_to_proto(trace.start_time),
         end_time=_time_to_proto(trace.end_time),
         engine=trace.engine,
+        context=None if trace.context is None else _context_to_proto(trace.context),
     )
 
 
@@ -72,8 +74,29 @@ def from_proto(message: openlora_pb2.Trace) -> Trace:
         start_time=_time_from_proto(message.start_time),
         end_time=_time_from_proto(message.end_time),
         engine=message.engine,
+        context=_context_from_proto(message.context) if message.HasField("context") else None,
     )
     return parse(trace.dumps())  # the document's own rules hold for what came over the wire, too
+
+
+def record_to_proto(record: ContextRecord) -> openlora_pb2.ContextRecord:
+    """The message of a record that is passed with a question."""
+    values = vars(record) | {"contributor": names.account(record.contributor)}
+    return openlora_pb2.ContextRecord(**values)
+
+
+def record_from_proto(message: openlora_pb2.ContextRecord) -> ContextRecord:
+    """The record in a message.  Raises `ValueError` for a contributor that is none."""
+    return ContextRecord(
+        snapshot=message.snapshot,
+        leaf=message.leaf,
+        size=message.size,
+        path=tuple(message.path),
+        contributor=names.account_address(message.contributor),
+        fields=dict(message.fields),
+        source=message.source,
+        salt=message.salt,
+    )
 
 
 def finish_to_proto(reason: str) -> openlora_pb2.FinishReason.ValueType:
@@ -124,6 +147,21 @@ def decimal_text(value: float) -> str:
 def time_text(moment: datetime) -> str:
     """A moment as documents write it: RFC 3339 in UTC with six decimals."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _context_to_proto(context: Context) -> openlora_pb2.Context:
+    placed = [
+        openlora_pb2.PlacedRecord(record=record_to_proto(each.record), root=each.root, tokens=each.tokens)
+        for each in context.records
+    ]
+    return openlora_pb2.Context(template=TEMPLATE, start=context.start, opening=context.opening, records=placed)
+
+
+def _context_from_proto(message: openlora_pb2.Context) -> Context:
+    if message.template != TEMPLATE:
+        raise ValueError(f"the records are rendered by {message.template[:60]!r}, known here is {TEMPLATE}")
+    placed = (Placed(record_from_proto(each.record), each.root, each.tokens) for each in message.records)
+    return Context(message.start, message.opening, tuple(placed))
 
 
 def _fraction(text: Any) -> float:

@@ -13,12 +13,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from openledger import base_models, canonical, evidence, names
+from openledger import base_models, canonical, evidence, names, verify_records
 from openledger import grade as grades
 from openledger import receipt as receipts
 from openledger import trace as traces
 from openledger.adapters import materialise, read_manifest
 from openledger.artifacts import ArtifactError, ArtifactStore, file_sha256
+from openledger.base_tokenizer import encoder
 from openledger.evidence import Tolerance
 from openledger.influence.index import ContributionIndex
 from openledger.influence.index import root as index_root
@@ -81,7 +82,9 @@ def verify_receipt(
         checks = [_run(name, step, case) for name, step in _COMMON]
         adapter_checks = case.receipt is not None and bool(case.receipt.model.adapter)
         checks += [_run(name, step, case) for name, step in (_OF_AN_ADAPTER if adapter_checks else ())]
-        checks += [_run(name, step, case) for name, step in _LAST]
+        with_records = case.receipt is not None and case.receipt.evidence.retrieval is not None
+        last = (*_BASE, *(_OF_RECORDS if with_records else ()), *_LAST)
+        checks += [_run(name, step, case) for name, step in last]
         return Report(tuple(checks), case.receipt)
 
 
@@ -192,11 +195,20 @@ def _agreement(case: _Case) -> str:
         "base model's SHA-256": (receipt.model.base_sha256, trace.base_sha256),
         "adapter": (receipt.model.adapter, trace.adapter),
         "method": (receipt.method, evidence.method(trace)),
+        "word on records": (receipt.evidence.retrieval is not None, trace.context is not None),
     }
     _must_equal(pairs, "the receipt", "what follows from the trace")
     if not trace.adapter and (receipt.model.index_root or receipt.developer):
         raise _Wrong("the base model answered alone, yet the receipt names a contribution index or a developer")
     return "receipt and trace agree on response, payer, lease, fees, base model, adapter and method"
+
+
+def _records(case: _Case) -> str:
+    trace, folder = _trace(case), _need(case.base_folder, "the base model")
+    if trace.context is None:
+        return "no records stood before the question"
+    roots = {snapshot.name: snapshot.root for snapshot in case.lineage.snapshots} if case.lineage else {}
+    return verify_records.check(trace.context, trace.prompt_token_ids, encoder(folder), roots)
 
 
 def _lineage(case: _Case) -> str:
@@ -302,6 +314,8 @@ def _measurement(case: _Case) -> str:
         raise _Wrong(different[0] + (f" (and {len(different) - 1} more differ)" if len(different) > 1 else ""))
     within = f"within {case.tolerance.score_millionths / 10_000:g} % of the largest"
     what = f"losses and {len(measured.scores)} scores ({within})" if trace.adapter else "the losses"
+    if measured.retrieval:
+        what += f" and by how much the records of {len(measured.retrieval.scores)} contributors are missed"
     moved = receipts.paid_otherwise(receipt, measured)
     money = f"{moved} of the fee of {receipt.fee} would go to others" if moved else "every unit would go where it went"
     return f"{what}, computed again from the answer's tokens on this machine, are those of the receipt; by them {money}"
@@ -322,4 +336,6 @@ _OF_AN_ADAPTER: tuple[tuple[str, Step], ...] = (
     ("contributors", _contributors),
     ("grade", _grade),
 )
-_LAST: tuple[tuple[str, Step], ...] = (("base", _base), ("measurement", _measurement))
+_BASE: tuple[tuple[str, Step], ...] = (("base", _base),)
+_OF_RECORDS: tuple[tuple[str, Step], ...] = (("records", _records),)
+_LAST: tuple[tuple[str, Step], ...] = (("measurement", _measurement),)

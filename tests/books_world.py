@@ -19,7 +19,9 @@ def event(number: int) -> Event:
 def receipt_of(payer: str, lease: str, fee: int, number: int, developer: str = DEVELOPER, adapter: str = "") -> Receipt:
     signs = (1, -1 if number % 3 else 1, 1)  # the second earner's credits go up and down
     scores = {who: sign * NAT // (3 + place) for place, (who, sign) in enumerate(zip(EARNERS, signs, strict=True))}
-    evidence = Evidence(2 * NAT, NAT, scores, (), dict.fromkeys(EARNERS, NAT // 20))
+    missed = split.Retrieval(2 * NAT, 3 * NAT // 2, {EARNERS[0]: NAT // 4, EARNERS[2]: -NAT})
+    records = missed if number % 4 == 3 else None
+    evidence = Evidence(2 * NAT, NAT, scores, (), dict.fromkeys(EARNERS, NAT // 20), retrieval=records)
     return Receipt(
         response=f"responses/{number}",
         trace_sha256="a" * 64,
@@ -38,6 +40,6 @@ def receipt_of(payer: str, lease: str, fee: int, number: int, developer: str = D
 
 
 def data_of(found: Receipt) -> int:
-    """Of the fee, what belongs to the data."""
+    """Of the fee, what belongs to the training data."""
     final = split.NAMED - {split.UNATTRIBUTED}
-    return sum(amount for key, amount in found.shares.items() if key not in final)
+    return sum(amount for key, amount in found.shares.items() if key not in final and ":" not in key)

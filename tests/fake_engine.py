@@ -52,6 +52,16 @@ class FakeEngine:
         turns = ((1, *self.tokenize(f"{message.role}\n{message.content}"), END) for message in messages)
         return (*(token for turn in turns for token in turn), 1)
 
+    def encode(self, text: str) -> tuple[int, ...]:
+        return self.tokenize(text)
+
+    def around(self, asked: str | Sequence[ChatMessage]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        if isinstance(asked, str):
+            return (), self.tokenize(asked)
+        *earlier, last = asked
+        before = self.tokenize_chat(earlier)[:-1]
+        return (*before, 1, *self.tokenize(f"{last.role}\n")), (*self.tokenize(last.content), END, 1)
+
     def text(self, token_ids: Sequence[int], stop: tuple[str, ...] = ()) -> str:
         text = bytes(token - 3 for token in token_ids if token >= 3).decode()
         return text[: min((at for s in stop if (at := text.find(s)) >= 0), default=len(text))]

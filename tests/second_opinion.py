@@ -93,10 +93,41 @@ def shares(document: Mapping[str, Any]) -> dict[str, int]:
     developer, stakers = Fraction(rule["developer_bps"], WHOLE), Fraction(rule["stakers_bps"], WHOLE)
     found = share_out(fee - platform, {"developer": developer, "stakers": stakers, "pool": 1 - developer - stakers})
     pool = found.pop("pool", 0)
-    base = falls(Fraction(max(0, int(evidence["nll_base"]) - int(evidence["nll_model"])), NAT))
-    found |= share_out(pool, {"base": base, "data": 1 - base})
+    without = document.get("retrieval", evidence)
+    base = falls(Fraction(max(0, int(without["nll_base"]) - int(evidence["nll_model"])), NAT))
+    read = part_of_records(document)
+    found |= share_out(pool, {"base": base, "data": (1 - base) * (1 - read), "retrieval": (1 - base) * read})
+    found |= of_records(found.pop("retrieval", 0), document)
     found |= settled([(found.pop("data", 0), evidence)], rule)
     return found | ({"platform": platform} if platform else {})
+
+
+def part_of_records(document: Mapping[str, Any]) -> Fraction:
+    """Of what is not the base model's: Shapley's value of reading, in a game of reading and tuning."""
+    if "retrieval" not in document:
+        return Fraction(0)
+    with_records, without = document["evidence"], document["retrieval"]
+    worth = {
+        "": 0,
+        "read": int(without["nll_base"]) - int(with_records["nll_base"]),
+        "tune": int(without["nll_base"]) - int(without["nll_model"]),
+        "both": int(without["nll_base"]) - int(with_records["nll_model"]),
+    }
+    read = max(Fraction(0), Fraction(worth["read"] - worth[""] + worth["both"] - worth["tune"], 2))
+    tune = max(Fraction(0), Fraction(worth["tune"] - worth[""] + worth["both"] - worth["read"], 2))
+    return read / (read + tune) if read + tune else Fraction(0)
+
+
+def of_records(money: int, document: Mapping[str, Any]) -> dict[str, int]:
+    """The records' money."""
+    if money == 0:
+        return {}
+    missed = {who: max(0, int(score)) for who, score in document["retrieval"]["scores"].items()}
+    together = int(document["retrieval"]["nll_model"]) - int(document["evidence"]["nll_model"])
+    whole = max(1, together, sum(missed.values()))
+    most = math.floor(Fraction(whole * document["rule"]["cap_bps"], WHOLE))
+    parts = {f"retrieval:{who}": Fraction(min(score, most), whole) for who, score in missed.items()}
+    return share_out(money, parts | {"retrieval:unattributed": 1 - sum(parts.values(), Fraction(0))})
 
 
 def merkle_root(leaves: Sequence[bytes]) -> bytes:

@@ -6,12 +6,14 @@
 `cpu_ratio` is the CPU time of scoring divided by that of generating the same answers, on the engine that serves them.
 An answer is cheapest when others are generated with it: that ratio, the worse one, is the figure, and the other one is
 beside it. Rows say the rest: from an answer's end to its receipt; what scoring is made of; what it costs with many
-contributors, with many models, and in memory. Adapters are random, for costs do not depend on numbers (`models.py`).
+contributors, with records before the question, with many models, and in memory. Adapters are random, for costs do not
+depend on numbers (`models.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import statistics
 import sys
 import tempfile
@@ -42,12 +44,14 @@ class Setting:
     contributors: tuple[int, ...] = (10, 100, 1_000, 10_000)
     models: tuple[tuple[int, int], ...] = ((1, 8), (8, 8), (64, 8), (64, 64))
     """Models in turn, and how many of them the service keeps open (8 unless told otherwise)."""
+    records: tuple[int, ...] = (0, 1, 2, 4, 8)
+    """Before a question, each of another contributor."""
     trained_by: int = 16
     base: str = "smollm2-135m-instruct"
     engine: str = "vllm"
 
 
-QUICK = Setting(answers=8, tokens=16, receipts=8, contributors=(10, 100), models=((2, 1),))
+QUICK = Setting(answers=8, tokens=16, receipts=8, contributors=(10, 100), models=((2, 1),), records=(0, 2))
 
 
 def main(*, quick: bool) -> None:
@@ -75,6 +79,7 @@ async def measure(setting: Setting, folder: Path) -> Rows:
     rows.append({"kind": "parts", "cpu_ms": scoring.parts(some[:8], revision)})
     for count in setting.contributors:
         rows.append(contributors_row(publisher, scoring, some, count))
+    rows += [records_row(scoring, some[:4], revision, count) for count in setting.records]
     del scoring
     revisions = [revision] + [publisher.publish(n, setting.trained_by) for n in range(1, max(setting.models)[0])]
     for count, keep in setting.models:
@@ -128,6 +133,19 @@ def contributors_row(publisher: Publisher, scoring: Scoring, answers: list[Answe
         "products_cpu_ms": scoring.parts(answers[:2], revision)["products with the vectors"],
         "receipt_kb": round(len(document) / 1024, 1),
         "memory_mb": round(anonymous_mb() - before, 1),
+    }
+
+
+def records_row(scoring: Scoring, answers: list[Answer], revision: str, count: int) -> dict[str, Any]:
+    """Receipts of answers to questions with records, each of another contributor: one more forward pass for each."""
+    taken = [scoring.one(answer, revision, count) for answer in answers]
+    return {
+        "kind": "records",
+        "records": count,
+        "contributors": len(json.loads(taken[0][1]).get("retrieval", {"scores": ()})["scores"]),
+        "prompt_tokens": statistics.mean(len(scoring.trace(a, revision, count).prompt_token_ids) for a in answers),
+        "cpu_ms": median_ms([seconds for seconds, _ in taken]),
+        "receipt_kb": round(len(taken[0][1]) / 1024, 1),
     }
 
 

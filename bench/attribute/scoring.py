@@ -8,19 +8,22 @@ from __future__ import annotations
 import cProfile
 import itertools
 import pstats
+import random
 import statistics
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bench.attribute.answers import Answer
+from bench.attribute.answers import ABOUT, Answer
 from openledger import base_models
 from openledger.artifacts import ArtifactStore
+from openledger.context import Context
 from openledger.split import Rule
 from openledger.trace import Trace
 from services.attribution.attribute import Attributor
 from services.attribution.resolve import Models
 from services.attribution.score import Terms
+from tests.context_world import Snapshot
 
 TERMS = Terms(Rule(), "0x" + "f" * 40)
 KEY = "0x" + "11" * 32
@@ -38,6 +41,8 @@ PARTS = {
     "publishing": ("artifacts.py", "put"),
 }
 """Names of parts, and the functions whose time they are: none of them calls another."""
+THINGS = 8
+"""Numbered, that a record before a question names."""
 _NUMBERS = itertools.count()
 
 
@@ -46,17 +51,20 @@ class Scoring:
 
     def __init__(self, store: ArtifactStore, base: str, folder: Path, *, keep: int = 8) -> None:
         self._base, self._sha256 = base, base_models.sha256(base)
-        self._attributor = Attributor(Models(store, base, folder, threads=1, keep=keep), store, KEY)
+        self._models = Models(store, base, folder, threads=1, keep=keep)
+        self._attributor = Attributor(self._models, store, KEY)
         self._attributor.load()
 
-    def trace(self, answer: Answer, revision: str) -> Trace:
-        """A new answer's trace."""
+    def trace(self, answer: Answer, revision: str, records: int = 0) -> Trace:
+        """A new answer's trace; records: of as many contributors, before the question."""
+        context, prompt = self._laid(answer, records) if records else (None, answer.prompt)
         return Trace(
             response=f"responses/bench{next(_NUMBERS)}",
             base=self._base,
             base_sha256=self._sha256,
             adapter=revision,
-            prompt_token_ids=answer.prompt,
+            prompt_token_ids=prompt,
+            context=context,
             completion_token_ids=answer.completion,
             sampling={"max_tokens": len(answer.completion), "temperature": "0"},
             finish_reason="length",
@@ -73,9 +81,20 @@ class Scoring:
         """CPU seconds of each receipt."""
         return [self.one(answer, revision)[0] for answer in answers]
 
-    def one(self, answer: Answer, revision: str) -> tuple[float, bytes]:
+    def _laid(self, answer: Answer, records: int) -> tuple[Context, tuple[int, ...]]:
+        """Things with numbers, so that no record is like another: some fifty tokens each."""
+        draw = random.Random(records)
+        texts = (
+            " ".join(f"{a} {draw.randrange(10_000)}" for a in draw.choices(ABOUT, k=THINGS)) for _ in range(records)
+        )
+        snapshot = Snapshot.of([(f"0x{n:040x}", text) for n, text in enumerate(texts, start=1)])
+        proven = [(snapshot.record(leaf), snapshot.root) for leaf in range(records)]
+        context, tokens = Context.lay((), proven, self._models.load().encode)
+        return context, (*tokens, *answer.prompt)
+
+    def one(self, answer: Answer, revision: str, records: int = 0) -> tuple[float, bytes]:
         """CPU seconds of one receipt, and the receipt."""
-        trace, begun = self.trace(answer, revision), time.process_time()
+        trace, begun = self.trace(answer, revision, records), time.process_time()
         issued = self._attributor.attribute(trace, TERMS, None)
         return time.process_time() - begun, issued.document
 

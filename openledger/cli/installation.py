@@ -145,6 +145,7 @@ class Installation:
                 return {"DATANET": f"127.0.0.1:{self.port('datanet')}", "BASES": self.base}
             case "openlora":
                 return {
+                    "DATANET": f"127.0.0.1:{self.port('datanet')}",
                     "ENGINE": self.engine,
                     "BASE": self.base,
                     "PRICE_PER_1K_IN": str(OPEN // 5),

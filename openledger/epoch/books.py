@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from openledger.epoch.netting import ELSEWHERE, UNATTRIBUTED
+from openledger.epoch.netting import ELSEWHERE, RECORDS, UNATTRIBUTED
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,10 @@ class Journal:
 
 
 def of_answer(document: Mapping[str, Any], digest: str, shares: Mapping[str, int]) -> Journal:
-    """An answer's: its fee, to whom it is final, and to the pool of what belongs to the data."""
+    """An answer's: its fee, to whom it is final, and to the pool of what belongs to the data.
+
+    What records before the question earned is final.
+    """
     places = {
         "platform": f"payable:{document['platform'].lower()}",
         "developer": f"payable:{document['developer'].lower()}" if document["developer"] else "held:base",
@@ -32,7 +35,10 @@ def of_answer(document: Mapping[str, Any], digest: str, shares: Mapping[str, int
     }
     postings = {f"payer:{document['payer'].removeprefix('accounts/').lower()}": -sum(shares.values())}
     for key, amount in shares.items():
-        place = places[key] if key in ELSEWHERE else f"pool:{model(document)}"
+        if key.startswith(RECORDS):
+            place = _payee(key.removeprefix(RECORDS))
+        else:
+            place = places[key] if key in ELSEWHERE else f"pool:{model(document)}"
         postings[place] = postings.get(place, 0) + amount
     postings = {place: amount for place, amount in postings.items() if amount}
     response = document["response"]

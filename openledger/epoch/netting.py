@@ -1,4 +1,4 @@
-"""The split of one answer and of many, written a second time from docs/receipts.md and ADR 26.  Pure.
+"""The split of one answer and of many, written a second time from docs/receipts.md, ADR 26 and ADR 35.  Pure.
 
 Works on receipts as JSON documents.  Money is whole atomic units; a part of something is a fraction.
 """
@@ -15,6 +15,8 @@ WHOLE = 10_000
 UNATTRIBUTED = "unattributed"
 ELSEWHERE = frozenset({"base", "developer", "platform", "stakers"})
 """Share keys of what does not belong to the data."""
+RECORDS = "retrieval:"
+"""What share keys begin with that are for records before the question."""
 
 _BITS = 256  # of the fixed point in which exp(-g) is computed
 _HALVINGS = 12
@@ -60,12 +62,39 @@ def provisional(document: Mapping[str, Any]) -> dict[str, int]:
     found = largest_remainder(
         fee - platform, {"developer": developer, "stakers": stakers, "pool": 1 - developer - stakers}
     )
-    base = base_part(int(evidence["nll_base"]) - int(evidence["nll_model"]))
-    found |= largest_remainder(found.pop("pool", 0), {"base": base, "data": 1 - base})
+    found |= largest_remainder(found.pop("pool", 0), _parts(document))
+    found |= _of_records(found.pop("retrieval", 0), document)
     alone = Net(rule)
     alone.add(found.pop("data", 0), evidence)
     found |= alone.settled()
     return found | ({"platform": platform} if platform else {})
+
+
+def _parts(document: Mapping[str, Any]) -> dict[str, Fraction]:
+    """What of the pool is the base model's, the data's, and the records'."""
+    base, model = (int(document["evidence"][name]) for name in ("nll_base", "nll_model"))
+    if "retrieval" not in document:
+        alone = base_part(base - model)
+        return {"base": alone, "data": 1 - alone}
+    bare_base, bare_model = (int(document["retrieval"][name]) for name in ("nll_base", "nll_model"))
+    alone = base_part(bare_base - model)
+    tuned_first = (bare_base - bare_model, bare_model - model)
+    read_first = (base - model, bare_base - base)
+    tuning, reading = (max(0, first + second) for first, second in zip(tuned_first, read_first, strict=True))
+    read = Fraction(reading, tuning + reading) if tuning + reading else Fraction(0)
+    return {"base": alone, "data": (1 - alone) * (1 - read), "retrieval": (1 - alone) * read}
+
+
+def _of_records(money: int, document: Mapping[str, Any]) -> dict[str, int]:
+    """Who gets what of the records' money."""
+    if not money:
+        return {}
+    found = document["retrieval"]
+    missed = {who: int(score) for who, score in found["scores"].items() if int(score) > 0}
+    whole = max(sum(missed.values()), int(found["nll_model"]) - int(document["evidence"]["nll_model"]), 1)
+    most = whole * document["rule"]["cap_bps"] // WHOLE
+    parts = {RECORDS + who: Fraction(min(most, score), whole) for who, score in missed.items()}
+    return largest_remainder(money, parts | {RECORDS + UNATTRIBUTED: 1 - sum(parts.values(), Fraction())})
 
 
 class Net:

@@ -11,7 +11,7 @@ from openledger.epoch import books
 from openledger.epoch.books import Journal
 from openledger.epoch.bundle import RECEIPTS, Bundle, Settlement, whole
 from openledger.epoch.case import Case, Derived
-from openledger.epoch.netting import ELSEWHERE, Net, provisional
+from openledger.epoch.netting import ELSEWHERE, RECORDS, Net, provisional
 from openledger.epoch.report import Wrong
 
 Group = tuple[str, str, bytes, int]
@@ -90,7 +90,8 @@ def shares(case: Case) -> str:
         settlement = next(run.name for run in manifest.settlements if number <= run.through)
         evidence, rule = document["evidence"], document["rule"]
         group = settlement, books.model(document), canonical.dumps(rule), len(evidence["placebos"])
-        money = sum(amount for key, amount in shares.items() if key not in ELSEWHERE)
+        pooled = [key for key in shares if key not in ELSEWHERE and not key.startswith(RECORDS)]
+        money = sum(shares[key] for key in pooled)
         nets.setdefault(group, Net(rule)).add(money, evidence)
         _earn(earned, journal)
         fees += whole(document["fee"])

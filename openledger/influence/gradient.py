@@ -66,7 +66,7 @@ class Scorer:
 
     def __init__(self, base: Path, max_adapters: int = 8) -> None:
         """base: a base model folder (raises BaseModelError); max_adapters: how many adapters to keep loaded."""
-        self._decoder = Decoder.load(base)
+        self._base, self._decoder = base, Decoder.load(base)
         self._adapters: OrderedDict[Path, Adapter] = OrderedDict()
         self._max_adapters = max_adapters
         self._lock = threading.Lock()
@@ -75,6 +75,12 @@ class Scorer:
         """Layout of an adapter's parameter vector. Raises AdapterError."""
         with self._lock:
             return self._adapter(adapter).parameters
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, in which control tokens are text like any other."""
+        from openledger.base_tokenizer import encoder
+
+        return encoder(self._base)(text)
 
     def answer(self, adapter: Path, prompt: Sequence[int], completion: Sequence[int]) -> AnswerGradient:
         """The canonical gradient of one answer by one adapter (a PEFT folder whose content never changes).
@@ -113,10 +119,23 @@ class Scorer:
             raise NotFinite("the loss of this answer is not finite: the base is damaged")
         return to_units(float(nll))
 
+    def loss(self, adapter: Path | None, prompt: Sequence[int], completion: Sequence[int]) -> int:
+        """Mean NLL per answer token under base and adapter, in 2**-64 nat, without a gradient; None: under the base.
+
+        Raises as ``answer``.
+        """
+        if adapter is None:
+            return self.base_loss(prompt, completion)
+        return self.losses_without(adapter, [None], prompt, completion)[0]
+
     def losses_without(
-        self, adapter: Path, displacements: Iterable[Quantised], prompt: Sequence[int], completion: Sequence[int]
+        self,
+        adapter: Path,
+        displacements: Iterable[Quantised | None],
+        prompt: Sequence[int],
+        completion: Sequence[int],
     ) -> list[int]:
-        """Mean NLL per answer token under the adapter less each displacement, in 2**-64 nat.
+        """Mean NLL per answer token under the adapter less each displacement (None: less nothing), in 2**-64 nat.
 
         What a retrained model says, where displacements are by how much somebody moved the weights: no linearisation.
         Raises as ``answer``, and QuantizeError for displacements of another layout.
@@ -129,9 +148,7 @@ class Scorer:
             trunk = self._decoder.trunk(ids, first)
             losses = []
             for displacement in displacements:
-                if displacement.sizes != sizes(weights.parameters):
-                    raise QuantizeError("the adapter and a displacement have different parameter layouts")
-                moved = weights.moved(-torch.from_numpy(displacement.to_float()).float())
+                moved = weights if displacement is None else _displaced(weights, displacement)
                 with attached(self._decoder.model, moved):
                     losses.append(self._forward_loss(trunk, first, ids, len(completion)))
         if not all(map(_finite, losses)):
@@ -170,6 +187,12 @@ class Scorer:
                 self._adapters.popitem(last=False)
         self._adapters.move_to_end(folder)
         return self._adapters[folder]
+
+
+def _displaced(weights: Adapter, displacement: Quantised) -> Adapter:
+    if displacement.sizes != sizes(weights.parameters):
+        raise QuantizeError("the adapter and a displacement have different parameter layouts")
+    return weights.moved(-torch.from_numpy(displacement.to_float()).float())
 
 
 def _vector(grads: Sequence[Tensor], whole: Sequence[Decomposed]) -> Tensor:

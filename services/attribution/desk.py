@@ -6,7 +6,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from openledger import names
+from openledger import names, split
 from openledger import receipt as receipts
 from openledger.artifacts import ArtifactStore
 from openledger.receipt import Receipt
@@ -74,7 +74,8 @@ def _may_see(document: Receipt) -> bool:
     if caller.service:
         return True
     address = caller.address
-    return _is(document.payer) or address in document.shares or address in {document.developer, document.platform}
+    paid = {document.developer, document.platform, *map(split.payee, document.shares)}
+    return _is(document.payer) or address in paid
 
 
 def _is(payer: str) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openledger import evidence, split
+from openledger.context import ContextError
 from openledger.grade import Grade, trust_bps
 from openledger.influence.index import ContributionIndex
 from openledger.influence.quantize import QuantizeError
@@ -51,6 +52,7 @@ def measure(scorer: Scorer, trace: Trace, revision: Revision | None) -> split.Ev
     """The evidence of an answer.  Raises `Unattributable`."""
     from openledger.influence import gradient, lora
 
+    _check_records(scorer, trace)
     folder, index = (revision.folder, revision.index) if revision else (None, None)
     try:
         return evidence.measure(scorer, trace, folder, index)
@@ -71,6 +73,17 @@ def measure(scorer: Scorer, trace: Trace, revision: Revision | None) -> split.Ev
             raise
         # A pure function that failed will fail again: the traces behind this one must not wait for it.
         raise Unattributable("MEASUREMENT_FAILED", f"{type(error).__name__}: {error}") from error
+
+
+def _check_records(scorer: Scorer, trace: Trace) -> None:
+    """Raises `Unattributable` unless every record before the question is whose it is said to be, and stands there."""
+    if trace.context is None:
+        return
+    try:
+        trace.context.check(trace.prompt_token_ids)
+        trace.context.check_tokens(trace.prompt_token_ids, scorer.encode)
+    except ContextError as error:
+        raise Unattributable("BAD_RECORDS", str(error)) from error
 
 
 def receipt(

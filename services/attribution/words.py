@@ -13,7 +13,7 @@ from openledger.evidence import BASE as BASE_METHOD
 from openledger.integers import root_mean_square
 from openledger.money import format_open
 from openledger.receipt import Receipt
-from openledger.split import BASIS_POINTS, NAT
+from openledger.split import BASIS_POINTS, NAT, Retrieval
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Share:
 
 def summary(receipt: Receipt) -> tuple[str, ...]:
     """What holds for all of a receipt, a sentence each."""
-    return (_fee(receipt), _base(receipt), *_noise(receipt), _provisional())
+    whose = _read(receipt, receipt.evidence.retrieval) if receipt.evidence.retrieval else (_base(receipt),)
+    return (_fee(receipt), *whose, *_noise(receipt), _provisional())
 
 
 def shares(receipt: Receipt) -> tuple[Share, ...]:
@@ -49,6 +50,30 @@ def _fee(receipt: Receipt) -> str:
         f"The answer cost {format_open(receipt.fee)} OPEN. Of it {format_open(receipt.platform_fee)} is the platform's "
         f"fee; of the rest {_bps(rule.developer_bps)} is the developer's and {_bps(rule.stakers_bps)} the stakers'. "
         f"{format_open(_pool(receipt))} OPEN is left for the base model and the data."
+    )
+
+
+def _read(receipt: Receipt, without: Retrieval) -> Iterator[str]:
+    """Where records stood before the question."""
+    evidence, count = receipt.evidence, len(without.scores)
+    yield (
+        f"Records of {count} contributor{'s' * (count > 1)} stood before the question. How much each is missed is "
+        "measured by taking them out; nobody is paid by an estimate for them, so these shares are final at once."
+    )
+    if without.nll_base <= evidence.nll_model:
+        yield (
+            "The base model alone, without the records, finds the answer's tokens as probable as they were with them: "
+            "nothing was gained, so all that is left is the base model's."
+        )
+        return
+    base = split.divide(10**9, evidence).get(split.BASE, 0) / 10**7
+    records = sum(amount for key, amount in receipt.shares.items() if key.startswith(f"{split.RETRIEVAL}:"))
+    data = _pool(receipt) - receipt.shares.get(split.BASE, 0) - records
+    yield (
+        f"The base model alone, without the records, finds a token of the answer {base:.2f} % as probable as it "
+        f"was, so {format_open(receipt.shares.get(split.BASE, 0))} OPEN is the base model's. "
+        f"{format_open(records)} OPEN is the records' and {format_open(data)} OPEN the training data's, by how much "
+        "either makes the answer more probable, without the other and with it."
     )
 
 
@@ -103,6 +128,11 @@ def _share(receipt: Receipt, key: str, amount: int) -> Share:
         score, error = evidence.scores[key], evidence.errors[key]
         errors = score / error if error else None
         return Share(key, amount, _contributor(receipt, key, errors), score / NAT, errors)
+    who = split.payee(key)
+    if evidence.retrieval and who:
+        missed = evidence.retrieval.scores[who]
+        told = f"without its records before the question a token of the answer would be {_nats(missed)} nat less"
+        return Share(key, amount, f"{told} probable", missed / NAT)
     reasons = {
         split.BASE: "what the base model alone would have said just as well",
         split.UNATTRIBUTED: "belongs to the data, and is noise, above the cap, or not believed: nobody's until "
@@ -110,6 +140,8 @@ def _share(receipt: Receipt, key: str, amount: int) -> Share:
         split.PLATFORM: "the platform's fee",
         split.DEVELOPER: f"{_bps(rule.developer_bps)} of the fee less the platform's, for whoever tuned the model",
         split.STAKERS: f"{_bps(rule.stakers_bps)} of the fee less the platform's, for those who stake on it",
+        f"{split.RETRIEVAL}:{split.UNATTRIBUTED}": "what records before the question do only together or in place of "
+        "each other, or is above the cap: nobody's until governance says otherwise",
     }
     return Share(key, amount, reasons[key])
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from openledger import names
-from openledger.split import NAMED
+from openledger.split import payee
 from services.ledger import journal
 from services.ledger import lease as leases
 from services.ledger.admit import Admitted, Rejected
@@ -62,7 +62,8 @@ def _book(batch: Batch, entry: Admitted, now: float) -> None:
     if lease is None:
         raise leases.Refusal("UNKNOWN_LEASE", f"there is no {found.lease}")
     charged = leases.charge(payer, lease, batch.other_leases(lease, payer.address), found.fee, now)
-    payees = {names.address(who) for who in (found.platform, found.developer, *found.shares.keys() - NAMED) if who}
+    contributors = map(payee, found.shares)
+    payees = {names.address(who) for who in (found.platform, found.developer, *contributors) if who}
     batch.charge(
         charged,
         journal.inference(found, entry.sha256),

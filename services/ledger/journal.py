@@ -3,8 +3,9 @@
 Books and their signs: money that came in stands negative in `chain:escrow`; what is owed to somebody is positive.
 
     deposit      chain:escrow -a      payer:{address} +a
-    inference    payer:{address} -fee, and +share: payable:{address} of platform and developer, held:{base|stakers},
-                 and what belongs to the data in pool:{revision}, until the epoch's answers are settled together
+    inference    payer:{address} -fee, and +share: payable:{address} of platform, developer and whose records stood
+                 before the question, held:{base|stakers}, held:unattributed of what those records did not earn one
+                 by one, and what belongs to the data in pool:{revision}, until the epoch's answers are settled together
     settlement   pool:{revision} -a      +share in payable:{address} or held:unattributed
     claim        payable:{address} -a     chain:claimed +a
     withdrawal   payer:{address} -a       chain:escrow +a
@@ -142,7 +143,9 @@ def correction(entry: Journal, document_sha256: str) -> Journal:
 
 
 def inference(receipt: Receipt, digest: str = "") -> Journal:
-    """The fee of one answer: final for platform, developer, stakers and base; the data's money waits in its pool.
+    """The fee of one answer: final for platform, developer, stakers, base, and records before the question.
+
+    The money of the training data waits in its pool.
 
     `digest`: the receipt's, where it is known already; to compute it takes longer than all of the rest.
     """
@@ -170,6 +173,9 @@ def settlement(name: str, model: str, amounts: Mapping[str, int]) -> Journal:
 
 
 def _book_of(key: str, receipt: Receipt) -> str:
+    if key.startswith(f"{split.RETRIEVAL}:"):
+        who = split.payee(key)
+        return payable(who) if who else held(split.UNATTRIBUTED)
     if key == split.PLATFORM:
         return payable(names.address(receipt.platform))
     if key == split.DEVELOPER:

@@ -50,13 +50,11 @@ def net(connection: Connection, epoch: int, attempt: int) -> Netted:
 
 def _nets(documents: Iterable[bytes]) -> dict[Group, Net]:
     """What receipts bring in: the money that their inference journals put into the pool, and the evidence."""
-    final = split.NAMED - {split.UNATTRIBUTED}
     nets: dict[Group, Net] = {}
     for document in documents:
         found = receipts.reread(document)  # it was parsed when it was admitted
         group = found.model.adapter, found.rule, len(found.evidence.placebos)
-        data = sum(amount for key, amount in found.shares.items() if key not in final)
-        nets.setdefault(group, Net()).add(Answer(data, found.evidence))
+        nets.setdefault(group, Net()).add(Answer(split.waiting(found.shares), found.evidence))
     return nets
 
 

@@ -26,6 +26,7 @@ from services.openlora.engine import Engine, EngineDead, open_engine
 from services.openlora.leases import LedgerLeases
 from services.openlora.meters import Meters
 from services.openlora.question import Limits
+from services.openlora.records import DatanetRoots, Roots
 from services.openlora.servicer import ACCESS, OpenLoRA
 from services.openlora.spend import Spending
 
@@ -51,16 +52,17 @@ async def assemble_with(config: OpenLoRAConfig, engine: Engine) -> Assembly:
     database.migrate(MIGRATIONS)
     log = DurableLog(database, store.METADATA, "traces")
     log.open()
-    ledger = peer_client(config, ledger=config.ledger)
-    spending, space = _spending(config, database, log, ledger), Space(database)
+    peers = peer_client(config, ledger=config.ledger, **({"datanet": config.datanet} if config.datanet else {}))
+    spending, space = _spending(config, database, log, peers), Space(database)
     await spending.open()
     metrics = Metrics("openlora")
-    answers, servicer = await _answering(config, engine, log, spending, space, Meters(metrics))
+    roots = DatanetRoots(peers if config.datanet else None)
+    answers, servicer = await _answering(config, engine, log, roots, spending, space, Meters(metrics))
     return Assembly(
         config=config,
         services={_SERVICE: lambda server: openlora_pb2_grpc.add_OpenLoRAServiceServicer_to_server(servicer, server)},
         access=ACCESS,
-        authenticator=authenticator(config, ledger),
+        authenticator=authenticator(config, peers),
         metrics=metrics,
         background={
             "leases": _every(config.tend_seconds, spending.tend),
@@ -68,12 +70,18 @@ async def assemble_with(config: OpenLoRAConfig, engine: Engine) -> Assembly:
         },
         healthy=engine.health,
         # What is being stored first, then the money it costs, then what both need.
-        close=[answers.close, spending.close, engine.close, lambda: ledger.__aexit__(None, None, None), database.close],
+        close=[answers.close, spending.close, engine.close, lambda: peers.__aexit__(None, None, None), database.close],
     )
 
 
 async def _answering(
-    config: OpenLoRAConfig, engine: Engine, log: DurableLog, spending: Spending, space: Space, meters: Meters
+    config: OpenLoRAConfig,
+    engine: Engine,
+    log: DurableLog,
+    roots: Roots,
+    spending: Spending,
+    space: Space,
+    meters: Meters,
 ) -> tuple[Answers, OpenLoRA]:
     base_sha256 = await asyncio.to_thread(base_models.sha256, config.base)
     admission = Admission(config.max_running, config.max_queued)
@@ -93,6 +101,7 @@ async def _answering(
         engine,
         adapters,
         log,
+        roots,
         base=config.base,
         price=config.price,
         max_tokens=config.max_tokens,

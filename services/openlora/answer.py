@@ -230,6 +230,7 @@ class Answers:
             start_time=time_text(answer.start),
             end_time=time_text(answer.end),
             engine=self._engine.description,
+            context=question.context,
         )
 
 

@@ -17,6 +17,7 @@ class OpenLoRAConfig(ServiceConfig):
     service: ClassVar[str] = "openlora"
 
     ledger: str = Field(min_length=1, description="host:port of the ledger: sessions, and the money of every answer")
+    datanet: str = Field("", description="host:port of the datanet, of which records can come with questions, if any")
     base: str = Field("smollm2-135m-instruct", min_length=1, description="base model by name, or a folder that is one")
     engine: Literal["vllm", "transformers"] = Field("vllm", description="transformers: where vLLM cannot run")
 

@@ -163,6 +163,16 @@ class Engine(Protocol):
             RequestRejected: no message, an unknown role, or a conversation that the template refuses.
         """
 
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text by itself. Control tokens written out in it stay ordinary text."""
+
+    def around(self, asked: str | Sequence[ChatMessage]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Token ids before and after the place where records come in: before a prompt, or what the last turn says.
+
+        Raises:
+            RequestRejected: as `tokenize_chat`.
+        """
+
     def text(self, token_ids: Sequence[int], stop: tuple[str, ...] = ()) -> str:
         """The whole text of an answer's tokens, as its deltas gave it."""
 

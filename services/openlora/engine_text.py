@@ -45,19 +45,26 @@ class TextCodec:
         Raises:
             RequestRejected: no message, an unknown role, or a conversation that the template refuses.
         """
-        if not messages:
-            raise RequestRejected("a conversation needs a message")
-        if unknown := sorted({message.role for message in messages} - ROLES):
-            raise RequestRejected(f"unknown role {unknown[0]!r}: use system, user or assistant")
-        ids: list[int] = []
-        text = ""
-        for piece in self._pieces(messages):
-            if isinstance(piece, str):
-                text += piece
-            else:
-                ids += [*self._encode(text), piece]
-                text = ""
-        return (*ids, *self._encode(text))
+        return self._control_ids(self._pieces(messages)[0])
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text by itself, without anything before or after it."""
+        return tuple(self._encode(text))
+
+    def around(self, asked: str | Sequence[ChatMessage]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Token ids of a prompt, or of a conversation, before and after the place where other text can come in.
+
+        That is where the prompt begins, and where what the last turn says begins.
+
+        Raises:
+            RequestRejected: as `tokenize_chat`.
+        """
+        if isinstance(asked, str):
+            found = self._ids.encode(asked, add_special_tokens=True)
+            first = next((at for at, special in enumerate(found.special_tokens_mask) if not special), len(found.ids))
+            return tuple(found.ids[:first]), tuple(found.ids[first:])
+        pieces, place = self._pieces(asked)
+        return self._control_ids(pieces[:place]), self._control_ids(pieces[place:])
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, without control tokens."""
@@ -71,11 +78,27 @@ class TextCodec:
     def _encode(self, text: str) -> list[int]:
         return list(self._ids.encode(text, add_special_tokens=False).ids)
 
-    def _pieces(self, messages: Sequence[ChatMessage]) -> list[str | int]:
-        """The rendered template as text and control ids.
+    def _control_ids(self, pieces: Sequence[str | int]) -> tuple[int, ...]:
+        """Token ids of texts and control ids."""
+        ids: list[int] = []
+        text = ""
+        for piece in pieces:
+            if isinstance(piece, str):
+                text += piece
+            else:
+                ids += [*self._encode(text), piece]
+                text = ""
+        return (*ids, *self._encode(text))
+
+    def _pieces(self, messages: Sequence[ChatMessage]) -> tuple[list[str | int], int]:
+        """The rendered template as text and control ids, and which of them is what the last message says.
 
         The template sees a mark in each content's place, so that nothing in a content can be taken for the template's.
         """
+        if not messages:
+            raise RequestRejected("a conversation needs a message")
+        if unknown := sorted({message.role for message in messages} - ROLES):
+            raise RequestRejected(f"unknown role {unknown[0]!r}: use system, user or assistant")
         marks = [f"\ue000{number}\ue001" for number in range(len(messages))]
         turns = [{"role": message.role, "content": mark} for message, mark in zip(messages, marks, strict=True)]
         try:
@@ -84,8 +107,10 @@ class TextCodec:
             raise RequestRejected(f"the model's chat template refuses this conversation: {error}") from error
         contents = dict(zip(marks, (message.content for message in messages), strict=True))
         known = sorted((*self._control, *marks), key=len, reverse=True)
-        parts = re.split(f"({'|'.join(map(re.escape, known))})", str(rendered))
-        return [self._control.get(part, contents.get(part, part)) for part in parts if part]
+        parts = [part for part in re.split(f"({'|'.join(map(re.escape, known))})", str(rendered)) if part]
+        if marks[-1] not in parts:
+            raise RequestRejected("the model's chat template leaves out what the last message says")
+        return [self._control.get(part, contents.get(part, part)) for part in parts], parts.index(marks[-1])
 
 
 def end_tokens(folder: Path) -> frozenset[int]:

@@ -105,6 +105,14 @@ class TransformersEngine:
         """See the port."""
         return self._codec.tokenize_chat(messages)
 
+    def encode(self, text: str) -> tuple[int, ...]:
+        """See the port."""
+        return self._codec.encode(text)
+
+    def around(self, asked: str | Sequence[ChatMessage]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """See the port."""
+        return self._codec.around(asked)
+
     def text(self, token_ids: Sequence[int], stop: tuple[str, ...] = ()) -> str:
         """See the port."""
         return self._codec.answer(token_ids, stop)

@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from openledger.context import Context
 from openledger.trace import Trace
 from services.kit.errors import Fault, aborted, invalid
 from services.openlora.adapters import BASE
 from services.openlora.engine import ChatMessage, Engine, RequestRejected, Sampling
+from services.openlora.records import Proven
 
 ROLES = ("system", "user", "assistant")
 
@@ -28,6 +30,8 @@ class Question:
     model: str
     prompt: tuple[int, ...]
     sampling: Mapping[str, Any]
+    context: Context | None = None
+    """Where in the prompt records stand, if any do."""
 
     @property
     def key(self) -> str:
@@ -50,9 +54,9 @@ class Question:
         return Sampling.from_document(self.sampling)
 
     @property
-    def body(self) -> tuple[str, tuple[int, ...], Mapping[str, Any]]:
+    def body(self) -> tuple[str, tuple[int, ...], Mapping[str, Any], Context | None]:
         """What must be the same in a request that is sent again."""
-        return self.model, self.prompt, self.sampling
+        return self.model, self.prompt, self.sampling, self.context
 
     def asked_again(self, other: Question) -> Fault:
         """Why this cannot be answered while `other`, of the same key, still is."""
@@ -63,7 +67,7 @@ class Question:
 
     def check_same(self, trace: Trace) -> None:
         """Raises `Fault` unless that trace is of this very question."""
-        if self.body != (trace.adapter or BASE, trace.prompt_token_ids, trace.sampling):
+        if self.body != (trace.adapter or BASE, trace.prompt_token_ids, trace.sampling, trace.context):
             raise self.reused()
 
     def reused(self) -> Fault:
@@ -109,10 +113,17 @@ def check_conversation(turns: Sequence[ChatMessage]) -> None:
 
 
 async def of_prompt(
-    engine: Engine, request_id: str, payer: str, model: str, prompt: str, sampling: Mapping[str, Any]
+    engine: Engine,
+    request_id: str,
+    payer: str,
+    model: str,
+    prompt: str,
+    sampling: Mapping[str, Any],
+    proven: Sequence[Proven] = (),
 ) -> Question:
-    """The question that a prompt is, as it stands."""
-    return Question(request_id, payer, model, await asyncio.to_thread(engine.tokenize, prompt), sampling)
+    """The question that a prompt is, as it stands, after records that are proven."""
+    tokens, context = await asyncio.to_thread(_put, engine, prompt, proven)
+    return Question(request_id, payer, model, tokens, sampling, context)
 
 
 async def of_conversation(
@@ -122,13 +133,27 @@ async def of_conversation(
     model: str,
     turns: Sequence[ChatMessage],
     sampling: Mapping[str, Any],
+    proven: Sequence[Proven] = (),
 ) -> Question:
-    """The question that a conversation is, by the model's chat template.  Raises `Fault` when it is none."""
+    """The question that a conversation is, by the model's chat template, with records before its last turn's words.
+
+    Raises `Fault` when it is none.
+    """
     check_conversation(turns)
     try:
-        prompt = await asyncio.to_thread(engine.tokenize_chat, turns)
+        tokens, context = await asyncio.to_thread(_put, engine, turns, proven)
     except RequestRejected as error:
         raise invalid(
             "REQUEST_REJECTED", f"this conversation cannot be put to the model: {error}", "messages"
         ) from None
-    return Question(request_id, payer, model, prompt, sampling)
+    return Question(request_id, payer, model, tokens, sampling, context)
+
+
+def _put(
+    engine: Engine, asked: str | Sequence[ChatMessage], proven: Sequence[Proven]
+) -> tuple[tuple[int, ...], Context | None]:
+    if not proven:
+        return engine.tokenize(asked) if isinstance(asked, str) else engine.tokenize_chat(asked), None
+    before, after = engine.around(asked)
+    context, tokens = Context.lay(before, proven, engine.encode)
+    return (*tokens, *after), context

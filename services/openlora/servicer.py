@@ -9,9 +9,10 @@ from typing import Any
 import grpc
 
 from openledger import names, trace
+from openledger.context import ContextRecord
 from openledger.money import Price
 from openledger.openlora.v1 import openlora_pb2, openlora_pb2_grpc
-from openledger.trace_proto import finish_to_proto, sampling_from_proto, to_proto
+from openledger.trace_proto import finish_to_proto, record_from_proto, sampling_from_proto, to_proto
 from services.kit import call
 from services.kit.auth import ACCOUNTS, PUBLIC, services
 from services.kit.durable_log import Batch, DurableLog
@@ -21,6 +22,7 @@ from services.openlora.adapters import BASE, Adapters, State, Status
 from services.openlora.answer import Account, Answers
 from services.openlora.engine import ChatMessage, Engine
 from services.openlora.question import Question
+from services.openlora.records import Roots, prove
 
 ACCESS = {
     "Generate": ACCOUNTS,
@@ -48,6 +50,7 @@ class OpenLoRA(openlora_pb2_grpc.OpenLoRAServiceServicer):
         engine: Engine,
         adapters: Adapters,
         log: DurableLog,
+        roots: Roots,
         *,
         base: str,
         price: Price,
@@ -55,13 +58,16 @@ class OpenLoRA(openlora_pb2_grpc.OpenLoRAServiceServicer):
         batch_bytes: int,
     ) -> None:
         self._answers, self._engine, self._adapters, self._log = answers, engine, adapters, log
+        self._roots = roots
         self._base, self._price, self._batch_bytes = base, price, batch_bytes
         self._max_tokens = min(max_tokens, _MAX_TOKENS)
 
     async def Generate(
         self, request: openlora_pb2.GenerateRequest, context: grpc.aio.ServicerContext
     ) -> AsyncGenerator[openlora_pb2.AnswerChunk, None]:
-        asked = await question.of_prompt(self._engine, *_who(request), request.prompt, self._sampling(request.sampling))
+        proven = await prove(_records(request), self._roots)
+        sampling = self._sampling(request.sampling)
+        asked = await question.of_prompt(self._engine, *_who(request), request.prompt, sampling, proven)
         async with aclosing(self._stream(asked)) as chunks:
             async for chunk in chunks:
                 yield chunk
@@ -70,7 +76,9 @@ class OpenLoRA(openlora_pb2_grpc.OpenLoRAServiceServicer):
         self, request: openlora_pb2.ChatRequest, context: grpc.aio.ServicerContext
     ) -> AsyncGenerator[openlora_pb2.AnswerChunk, None]:
         turns = [ChatMessage(message.role, message.content) for message in request.messages]
-        asked = await question.of_conversation(self._engine, *_who(request), turns, self._sampling(request.sampling))
+        proven = await prove(_records(request), self._roots)
+        sampling = self._sampling(request.sampling)
+        asked = await question.of_conversation(self._engine, *_who(request), turns, sampling, proven)
         async with aclosing(self._stream(asked)) as chunks:
             async for chunk in chunks:
                 yield chunk
@@ -136,6 +144,13 @@ class OpenLoRA(openlora_pb2_grpc.OpenLoRAServiceServicer):
 
 def _who(request: openlora_pb2.GenerateRequest | openlora_pb2.ChatRequest) -> tuple[str, str, str]:
     return request.request_id, names.account(call.principal().address), request.model
+
+
+def _records(request: openlora_pb2.GenerateRequest | openlora_pb2.ChatRequest) -> list[ContextRecord]:
+    try:
+        return [record_from_proto(record) for record in request.records]
+    except ValueError as error:
+        raise invalid("BAD_RECORD", f"records: {error}", "records") from None
 
 
 def _summary(account: Account) -> openlora_pb2.AnswerSummary:

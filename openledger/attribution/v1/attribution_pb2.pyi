@@ -135,7 +135,8 @@ class Receipt(_message.Message):
     @_builtins.property
     def shares(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The same amounts for programs that only want those: share key to atomic units.
-        Contributors' and "unattributed" are provisional: the ledger settles a model's answers in an epoch together.
+        Contributors' and "unattributed" are provisional: the ledger settles a model's answers in an epoch together.  What is
+        for records before the question ("retrieval:" and an address or "unattributed") is final.
         """
 
     @_builtins.property
@@ -296,13 +297,15 @@ class ExplainedShare(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     ERRORS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
-    """An address, or base, unattributed, platform, developer or stakers."""
+    """An address, or base, unattributed, platform, developer or stakers; retrieval: and an address or unattributed, for
+    records before the question.
+    """
     amount: _builtins.str
     """Atomic units."""
     words: _builtins.str
     score: _builtins.float
     """Of a contributor: the estimated rise of the answer's loss without it, in nats per token, and how many standard errors
-    that is.
+    that is.  Of records before the question: the measured one, which has no errors.
     """
     errors: _builtins.float
     def __init__(

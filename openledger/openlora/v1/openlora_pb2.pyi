@@ -112,6 +112,80 @@ class Sampling(_message.Message):
 Global___Sampling: _TypeAlias = Sampling  # noqa: Y015
 
 @_typing.final
+class ContextRecord(_message.Message):
+    """A record that an app found for its question, and whose it is: what the Datanet's GetRecord, GetSnapshot and
+    GetInclusionProof, or ReadSnapshot, tell its contributor and its datanet's owner, letter for letter.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FieldsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    LEAF_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    CONTRIBUTOR_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SALT_FIELD_NUMBER: _builtins.int
+    snapshot: _builtins.str
+    """datanets/{datanet}/snapshots/{version}: one that it is in."""
+    leaf: _builtins.int
+    """Where in it, of how many."""
+    size: _builtins.int
+    contributor: _builtins.str
+    """accounts/{address}"""
+    source: _builtins.str
+    salt: _builtins.bytes
+    """Opens the record's commitment."""
+    @_builtins.property
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """From there to the snapshot's root (RFC 6962)."""
+
+    @_builtins.property
+    def fields(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """By field id; at most 8,000 characters together."""
+
+    def __init__(
+        self,
+        *,
+        snapshot: _builtins.str = ...,
+        leaf: _builtins.int = ...,
+        size: _builtins.int = ...,
+        path: _abc.Iterable[_builtins.bytes] | None = ...,
+        contributor: _builtins.str = ...,
+        fields: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        source: _builtins.str = ...,
+        salt: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contributor", b"contributor", "fields", b"fields", "leaf", b"leaf", "path", b"path", "salt", b"salt", "size", b"size", "snapshot", b"snapshot", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContextRecord: _TypeAlias = ContextRecord  # noqa: Y015
+
+@_typing.final
 class GenerateRequest(_message.Message):
     """A prompt to go on with."""
 
@@ -121,6 +195,7 @@ class GenerateRequest(_message.Message):
     PROMPT_FIELD_NUMBER: _builtins.int
     SAMPLING_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """"base", or adapters/{adapter}/revisions/{digest}."""
     prompt: _builtins.str
@@ -128,6 +203,10 @@ class GenerateRequest(_message.Message):
     """The same id and request again gives the first answer, charged once."""
     @_builtins.property
     def sampling(self) -> Global___Sampling: ...
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextRecord]:
+        """Put before the prompt, in this order; their contributors are paid for what they did for the answer."""
+
     def __init__(
         self,
         *,
@@ -135,10 +214,11 @@ class GenerateRequest(_message.Message):
         prompt: _builtins.str = ...,
         sampling: Global___Sampling | None = ...,
         request_id: _builtins.str = ...,
+        records: _abc.Iterable[Global___ContextRecord] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "prompt", b"prompt", "request_id", b"request_id", "sampling", b"sampling"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "prompt", b"prompt", "records", b"records", "request_id", b"request_id", "sampling", b"sampling"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -179,6 +259,7 @@ class ChatRequest(_message.Message):
     MESSAGES_FIELD_NUMBER: _builtins.int
     SAMPLING_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     request_id: _builtins.str
     """The same id and request again gives the first answer, charged once."""
@@ -186,6 +267,10 @@ class ChatRequest(_message.Message):
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Message]: ...
     @_builtins.property
     def sampling(self) -> Global___Sampling: ...
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextRecord]:
+        """Put before what the last turn says, in this order; their contributors are paid for what they did for the answer."""
+
     def __init__(
         self,
         *,
@@ -193,10 +278,11 @@ class ChatRequest(_message.Message):
         messages: _abc.Iterable[Global___Message] | None = ...,
         sampling: Global___Sampling | None = ...,
         request_id: _builtins.str = ...,
+        records: _abc.Iterable[Global___ContextRecord] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "model", b"model", "request_id", b"request_id", "sampling", b"sampling"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "model", b"model", "records", b"records", "request_id", b"request_id", "sampling", b"sampling"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -379,6 +465,7 @@ class Trace(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
     response: _builtins.str
     """responses/{response}"""
     base: _builtins.str
@@ -403,6 +490,10 @@ class Trace(_message.Message):
     def start_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def context(self) -> Global___Context:
+        """Records that were passed with the question, if any were."""
+
     def __init__(
         self,
         *,
@@ -421,14 +512,77 @@ class Trace(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         engine: _builtins.str = ...,
+        context: Global___Context | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "sampling", b"sampling", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "end_time", b"end_time", "sampling", b"sampling", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "base", b"base", "base_sha256", b"base_sha256", "completion_token_ids", b"completion_token_ids", "end_time", b"end_time", "engine", b"engine", "fee", b"fee", "finish_reason", b"finish_reason", "lease", b"lease", "payer", b"payer", "platform_fee", b"platform_fee", "prompt_token_ids", b"prompt_token_ids", "response", b"response", "sampling", b"sampling", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "base", b"base", "base_sha256", b"base_sha256", "completion_token_ids", b"completion_token_ids", "context", b"context", "end_time", b"end_time", "engine", b"engine", "fee", b"fee", "finish_reason", b"finish_reason", "lease", b"lease", "payer", b"payer", "platform_fee", b"platform_fee", "prompt_token_ids", b"prompt_token_ids", "response", b"response", "sampling", b"sampling", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Trace: _TypeAlias = Trace  # noqa: Y015
+
+@_typing.final
+class Context(_message.Message):
+    """Where records stand in a prompt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEMPLATE_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    OPENING_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    template: _builtins.str
+    """How they are rendered: openledger/context.py."""
+    start: _builtins.int
+    """The first token of the opening, and how many it has; the records' follow."""
+    opening: _builtins.int
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlacedRecord]: ...
+    def __init__(
+        self,
+        *,
+        template: _builtins.str = ...,
+        start: _builtins.int = ...,
+        opening: _builtins.int = ...,
+        records: _abc.Iterable[Global___PlacedRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["opening", b"opening", "records", b"records", "start", b"start", "template", b"template"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Context: _TypeAlias = Context  # noqa: Y015
+
+@_typing.final
+class PlacedRecord(_message.Message):
+    """A record in a prompt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_FIELD_NUMBER: _builtins.int
+    ROOT_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    root: _builtins.bytes
+    """The snapshot's, against which it was checked."""
+    tokens: _builtins.int
+    @_builtins.property
+    def record(self) -> Global___ContextRecord: ...
+    def __init__(
+        self,
+        *,
+        record: Global___ContextRecord | None = ...,
+        root: _builtins.bytes = ...,
+        tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["record", b"record", "root", b"root", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlacedRecord: _TypeAlias = PlacedRecord  # noqa: Y015
 
 @_typing.final
 class TraceEntry(_message.Message):

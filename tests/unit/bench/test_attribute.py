@@ -35,6 +35,7 @@ def rows(base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str,
         receipts=3,
         contributors=(2, 2 * ROWS + 1),
         models=((1, 2), (3, 2)),
+        records=(0, 3),
         trained_by=3,
         base=str(base),
         engine="transformers",
@@ -72,6 +73,14 @@ def test_growth_has_a_row_for_each_size(rows: list[dict[str, Any]]) -> None:
     assert (few["contributors"], many["contributors"]) == (2, 2 * ROWS + 1)
     assert many["receipt_kb"] > 5 * few["receipt_kb"]
     assert [(row["models"], row["kept_open"]) for row in of(rows, "models")] == [(1, 2), (3, 2)]
+
+
+def test_records_before_a_question_cost_a_pass_each(rows: list[dict[str, Any]]) -> None:
+    none, some = of(rows, "records")
+    assert (none["records"], some["records"]) == (0, 3)
+    assert some["prompt_tokens"] > none["prompt_tokens"] + 100
+    assert some["cpu_ms"] > none["cpu_ms"]
+    assert some["contributors"] == 3, "none of them is like another"
 
 
 def test_an_index_of_many_has_a_row_of_its_own_for_each(base: Path, tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from openledger import canonical
 from openledger.receipt import Model, Receipt, check_signature, check_split, parse, reread, sign
-from openledger.split import NAT, Evidence, Rule, split_fee
+from openledger.split import NAT, Evidence, Retrieval, Rule, split_fee
 
 KEY = "0x" + "11" * 32
 SIGNER = Account.from_key(KEY).address.lower()
-A, B = "0x" + "a" * 40, "0x" + "b" * 40
+A, B, C = ("0x" + letter * 40 for letter in "abc")
 EVIDENCE = Evidence(
     4 * NAT,
     3 * NAT,
@@ -200,3 +200,59 @@ def test_somebody_elses_signature_is_found():
 def test_what_is_no_receipt_is_refused_with_a_reason(data, words):
     with pytest.raises(ValueError, match=words):
         parse(data)
+
+
+# --- with records before the question ---------------------------------------------------------------------------------
+
+READ = replace(EVIDENCE, retrieval=Retrieval(5 * NAT, 4 * NAT, {A: NAT // 2, C: -NAT}))
+WITH_RECORDS = sign(
+    replace(UNSIGNED, evidence=READ, shares=split_fee(UNSIGNED.fee, UNSIGNED.platform_fee, READ, Rule())), KEY
+).dumps()
+
+
+def test_what_records_did_stands_apart_and_comes_back():
+    document = json.loads(WITH_RECORDS)
+    assert document["version"] == "openledger.receipt.v3"
+    assert document["retrieval"] == {
+        "nll_base": str(5 * NAT),
+        "nll_model": str(4 * NAT),
+        "scores": {A: str(NAT // 2), C: str(-NAT)},
+    }
+    assert parse(WITH_RECORDS).evidence == reread(WITH_RECORDS).evidence == READ
+    assert {A, f"retrieval:{A}"} < document["shares"].keys()
+    holds(WITH_RECORDS)
+
+
+def test_a_receipt_without_records_is_what_it_was_before_there_were_any():
+    assert json.loads(BYTES)["version"] == "openledger.receipt.v2"
+    assert "retrieval" not in json.loads(BYTES)
+
+
+@given(st.integers(0, len(WITH_RECORDS) - 1), st.integers(1, 255))
+def test_one_changed_byte_of_a_receipt_with_records_is_found(place, flip):
+    damaged = bytearray(WITH_RECORDS)
+    damaged[place] ^= flip
+    assert not changes_nothing(bytes(damaged))
+
+
+@pytest.mark.parametrize(
+    "change",
+    (
+        {"version": "openledger.receipt.v2"},
+        {"retrieval": None},
+        {"retrieval": {"nll_base": "1", "nll_model": "1"}},
+        {"retrieval": {"nll_base": "1", "nll_model": "1", "scores": {A.upper(): "1"}}},
+        {"retrieval": {"nll_base": "1", "nll_model": "1", "scores": {A: 1}}},
+        {"retrieval": {"nll_base": "1", "nll_model": "1", "scores": {}, "more": 1}},
+    ),
+)
+def test_what_records_did_has_one_form(change):
+    with pytest.raises(ValueError, match=r"."):
+        parse(canonical.dumps(json.loads(WITH_RECORDS) | change))
+
+
+def test_shares_for_records_follow_from_what_they_did():
+    forged = parse(WITH_RECORDS)
+    more = {A: forged.shares[A] - 1, f"retrieval:{A}": forged.shares[f"retrieval:{A}"] + 1}
+    with pytest.raises(ValueError, match="the rule gives"):
+        check_split(replace(forged, shares=dict(forged.shares) | more))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from openledger import canonical
 from openledger.trace import Trace, parse
+from tests.context_world import Snapshot, bytewise, placed
 
 TRACE = Trace(
     response="responses/r1",
@@ -87,3 +88,39 @@ def test_a_changed_byte_is_another_digest_or_no_trace(place, flip):
 def test_what_is_no_trace_is_refused_with_a_reason(data, words):
     with pytest.raises(ValueError, match=words):
         parse(data)
+
+
+RECORDS, PROMPT = placed([(Snapshot.of(), 0), (Snapshot.of(), 1)], bytewise, (1,), (2, 3))
+WITH_RECORDS = replace(TRACE, prompt_token_ids=PROMPT, context=RECORDS)
+
+
+def test_a_trace_with_records_is_of_another_version_and_comes_back():
+    assert parse(WITH_RECORDS.dumps()) == WITH_RECORDS
+    assert json.loads(WITH_RECORDS.dumps())["version"] == "openledger.trace.v2"
+    assert "context" not in json.loads(TRACE.dumps())
+
+
+@pytest.mark.parametrize(
+    "change",
+    (
+        {"version": "openledger.trace.v1"},
+        {"context": None},
+        {"context": RECORDS.to_json() | {"more": 1}},
+        {"context": RECORDS.to_json() | {"records": [{}]}},
+        {"context": RECORDS.to_json() | {"start": "1"}},
+    ),
+)
+def test_a_trace_has_records_as_they_are_written_or_none(change):
+    with pytest.raises(ValueError, match=r"."):
+        parse(canonical.dumps(json.loads(WITH_RECORDS.dumps()) | change))
+    with pytest.raises(ValueError, match=r"not an openledger.trace.v1"):
+        parse(canonical.dumps(json.loads(TRACE.dumps()) | {"version": "openledger.trace.v2"}))
+
+
+@pytest.mark.parametrize("key", ("root", "salt", "path"))
+def test_a_records_hashes_have_one_spelling(key):
+    document = json.loads(WITH_RECORDS.dumps())
+    record = document["context"]["records"][0]
+    record[key] = [node.upper() for node in record[key]] if key == "path" else record[key].upper()
+    with pytest.raises(ValueError, match="other spellings"):
+        parse(canonical.dumps(document))

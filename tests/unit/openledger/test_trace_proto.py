@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from openledger.openlora.v1 import openlora_pb2
 from openledger.trace import Trace, parse
 from openledger.trace_proto import from_proto, time_text, to_proto
+from tests.context_world import Snapshot, bytewise, placed
 
 TRACE = Trace(
     response="responses/" + "0" * 32,
@@ -115,4 +116,19 @@ def test_a_message_with_finer_times_than_documents_have_is_refused():
     message = to_proto(TRACE)
     message.start_time.nanos = 1
     with pytest.raises(ValueError, match="six decimals"):
+        from_proto(message)
+
+
+def test_records_come_back_with_the_trace():
+    herbs = Snapshot.of()
+    records, prompt = placed([(herbs, leaf) for leaf in (2, 0, 1)], bytewise, (1,), (2, 3))
+    trace = replace(TRACE, prompt_token_ids=prompt, context=records)
+    assert from_proto(openlora_pb2.Trace.FromString(to_proto(trace).SerializeToString())) == trace
+
+
+def test_records_of_another_template_are_refused():
+    records, prompt = placed([(Snapshot.of(), 0)], bytewise, (1,), (2,))
+    message = to_proto(replace(TRACE, prompt_token_ids=prompt, context=records))
+    message.context.template = "openledger.context.v9"
+    with pytest.raises(ValueError, match=r"known here is openledger\.context\.v1"):
         from_proto(message)

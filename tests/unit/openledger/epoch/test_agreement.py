@@ -18,6 +18,10 @@ from tests.ledger_world import DEVELOPER, EARNERS, a_receipt
 MODELS = ("", *(f"adapters/{name}/revisions/" + name * 64 for name in "ab"))
 RULES = (Rule(), Rule(noise_z_milli=0, cap_bps=3_000), Rule(developer_bps=4_000, noise_z_milli=2_500))
 SCORES = st.integers(-NAT, NAT)
+LOSSES = st.integers(0, 3 * NAT)
+RETRIEVALS = st.builds(
+    split.Retrieval, LOSSES, LOSSES, st.dictionaries(st.sampled_from([earner.address for earner in EARNERS]), SCORES)
+)
 
 
 @st.composite
@@ -32,6 +36,7 @@ def answers(draw: st.DrawFn):
         placebos=tuple(draw(st.lists(st.integers(-NAT // 10, NAT // 10), max_size=2))),
         errors={who: draw(st.integers(0, NAT // 10)) for who in scores},
         trust_bps=draw(st.just(10_000) | st.integers(0, 10_000)),
+        retrieval=draw(st.none() | RETRIEVALS),
     )
     fee, rule = draw(st.integers(0, 10**20) | st.integers(0, 9)), draw(st.sampled_from(RULES))
     platform_fee = draw(st.integers(0, fee))

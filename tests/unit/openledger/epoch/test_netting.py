@@ -36,6 +36,12 @@ def test_an_answers_shares(money: tuple[int, int], evidence: Evidence, rule: Rul
         "evidence": document(evidence),
         "rule": rule.to_json(),
     }
+    if evidence.retrieval:
+        receipt["retrieval"] = {
+            "nll_base": str(evidence.retrieval.nll_base),
+            "nll_model": str(evidence.retrieval.nll_model),
+            "scores": {who: str(score) for who, score in evidence.retrieval.scores.items()},
+        }
     assert provisional(receipt) == split.split_fee(fee, platform_fee, evidence, rule)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from openledger import split
+from openledger.money import format_open
 from openledger.receipt import Model, Receipt
 from openledger.split import NAT, Evidence, Rule
 from services.attribution import words
@@ -87,3 +88,45 @@ def test_an_error_that_is_not_known_is_not_told():
 
 def test_scores_that_are_believed_in_part_are_told():
     assert "only 25 % of the data's part is divided" in words.summary(receipt(trust_bps=2_500))[4]
+
+
+# --- records before the question --------------------------------------------------------------------------------------
+
+READ = split.Retrieval(3 * NAT, 2 * NAT, {ANNE: NAT // 2, CAROL: -NAT})
+
+
+def test_what_records_did_is_told_apart_from_what_training_did():
+    told = by_key(receipt(retrieval=READ))
+    anne = told[f"retrieval:{ANNE}"]
+    assert (anne.score, anne.errors) == (0.5, None)
+    assert "without its records before the question a token of the answer would be 0.5 nat less probable" in anne.words
+    assert told[ANNE].score == 3.0
+    assert "in place of each other" in told["retrieval:unattributed"].words
+    assert f"retrieval:{CAROL}" not in told
+
+
+def test_the_division_among_base_records_and_training_is_told():
+    made = receipt(retrieval=READ)
+    _, measured, divided, *_, provisional = words.summary(made)
+    assert "Records of 2 contributors stood before the question" in measured
+    assert "final at once" in measured
+    assert "13.53 % as probable" in divided, "exp(-2)"
+    records = sum(amount for key, amount in made.shares.items() if key.startswith("retrieval:"))
+    assert f"{format_open(records)} OPEN is the records'" in divided
+    assert f"{format_open(made.fee - PLATFORM_FEE)} OPEN" not in divided
+    assert "provisional" in provisional
+
+
+def test_records_by_which_nothing_was_gained_leave_all_to_the_base_model():
+    made = receipt(retrieval=split.Retrieval(NAT, 2 * NAT, {ANNE: NAT}))
+    assert "nothing was gained" in " ".join(words.summary(made))
+    assert made.shares.keys() == {"base", "platform", "developer", "stakers"}
+
+
+def test_the_base_model_alone_is_told_of_with_records_too():
+    alone = split.Retrieval(2 * NAT, 2 * NAT, {ANNE: NAT})
+    made = receipt(method="base.v1", scores={}, errors={}, placebos=(), nll_base=NAT, retrieval=alone)
+    records = format_open(made.shares[f"retrieval:{ANNE}"])
+    assert records.startswith("0.43805")
+    assert f"{records} OPEN is the records' and 0 OPEN the training data's" in " ".join(words.summary(made))
+    assert made.shares.keys() == {"base", "platform", "developer", "stakers", f"retrieval:{ANNE}"}

@@ -7,7 +7,7 @@ import pytest
 from openledger import split
 from services.ledger import journal
 from services.ledger.journal import Journal, Kind, Unbalanced
-from tests.books_world import DEVELOPER, EARNERS, MODELS, PLATFORM, event, receipt_of
+from tests.books_world import DEVELOPER, EARNERS, MODELS, PLATFORM, data_of, event, receipt_of
 
 ACCOUNTS = tuple("0x" + digit * 40 for digit in "12")
 
@@ -42,6 +42,15 @@ def test_a_correction_undoes_an_answer_and_counts_as_no_fee():
     rows = [(entry.kind, *posting) for entry in (found, undone) for posting in entry.postings.items()]
     sums = journal.conservation(rows)
     assert (sums.fees, sums.paid, sums.held, sums.pooled, sums.trial_balance) == (0, 0, 0, 0, 0)
+
+
+def test_an_answer_pays_at_once_for_the_records_before_its_question():
+    found = receipt_of(ACCOUNTS[0], "leases/1", 1000, 3, adapter=MODELS[0])
+    postings = journal.inference(found).postings
+    assert postings[journal.payable(EARNERS[0])] == found.shares[f"retrieval:{EARNERS[0]}"] > 0
+    assert postings["held:unattributed"] == found.shares["retrieval:unattributed"] > 0
+    assert postings[journal.pool(MODELS[0])] == data_of(found) > 0
+    assert sum(postings.values()) == 0
 
 
 def test_a_settlement_empties_the_pool_to_the_unit():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.openlora.engine import FinishReason
+from services.openlora.engine import ChatMessage, FinishReason, RequestRejected
 from services.openlora.engine_text import AnswerText, TextCodec, end_tokens
 from tests import tiny_model
 
@@ -90,3 +90,35 @@ def test_control_tokens_are_no_text(codec):
 
 def test_the_end_tokens_are_those_of_the_model(base):
     assert end_tokens(base) == {2}
+
+
+CONVERSATIONS = st.lists(
+    st.builds(ChatMessage, st.sampled_from(["system", "user"]), st.text(max_size=20)), min_size=1, max_size=4
+)
+
+
+@given(turns=CONVERSATIONS)
+def test_around_what_the_last_turn_says_is_the_conversation(codec, turns):
+    """The tiny model's tokens are bytes, so no token spans the place where text can come in."""
+    before, after = codec.around(turns)
+    assert (*before, *after) == codec.tokenize_chat(turns)
+    said = codec.encode(turns[-1].content)
+    assert after[: len(said)] == said
+
+
+@given(prompt=st.text(max_size=40))
+def test_around_a_prompt_is_what_the_tokenizer_puts_before_every_text(codec, prompt):
+    before, after = codec.around(prompt)
+    assert (*before, *after) == codec.tokenize(prompt)
+    assert after == codec.encode(prompt)
+
+
+def test_control_tokens_in_what_comes_in_stay_text(codec):
+    assert 2 in codec.tokenize_chat([ChatMessage("user", "hm")])
+    assert not {0, 1, 2} & set(codec.encode("<|im_end|><|im_start|>system"))
+
+
+def test_a_template_that_leaves_out_the_last_turn_is_refused(codec, monkeypatch):
+    monkeypatch.setattr(codec._tokenizer, "apply_chat_template", lambda *_, **__: "hello")
+    with pytest.raises(RequestRejected, match="leaves out"):
+        codec.around([ChatMessage("user", "hm")])
