@@ -257,7 +257,7 @@ class World:
         return depth
 
     def _all_mined(self) -> None:
-        """Anvil mines what waits beside what it puts into a reorganisation, and the two get into each other's way."""
+        """Anvil (1.7.1) mines what waits while it reorganises: then blocks are missing, or a transaction is in two."""
         deadline = time.monotonic() + 20
         while int(self.rpc("txpool_status")["pending"], 16):
             assert time.monotonic() < deadline, "a transaction is not mined"
