@@ -96,4 +96,6 @@ class Agreement:
             if row.block is not None:
                 receipt = self.chain.receipt(row.hash)
                 assert receipt is not None
-                assert (receipt.block_hash, receipt.succeeded) == (row.block_hash, row.state == "final")
+                noted = row.block, row.block_hash, row.state == "final"
+                seen = receipt.block_number, receipt.block_hash, receipt.succeeded
+                assert noted == seen, (row.key, self.chain.block(row.block), self.chain.head())

@@ -260,6 +260,7 @@ class World:
 
     def reorganise(self) -> int:
         """Blocks go; of what others sent some comes again, in its order.  What the ledger sent it must send again."""
+        self._all_mined()
         head = self.chain.head().number
         depth = min(self.draw.randrange(1, 13), head - self.floor)
         if depth < 1:
@@ -277,6 +278,13 @@ class World:
         )
         self.rpc("anvil_reorg", depth, pairs)
         return depth
+
+    def _all_mined(self) -> None:
+        """Anvil (1.7.1) mines what waits while it reorganises: then blocks are missing, or a transaction is in two."""
+        deadline = time.monotonic() + 20
+        while int(self.rpc("txpool_status")["pending"], 16):
+            assert time.monotonic() < deadline, "a transaction is not mined"
+            time.sleep(0.01)
 
     def _some(self, raws: list[str]) -> int:
         return self.draw.choice((0, len(raws), self.draw.randrange(len(raws) + 1)))
