@@ -25,11 +25,7 @@ if TYPE_CHECKING:
     from bench.peers.arm import Arm, Failure
 
 SETTING = lds.SETTINGS["hpo-0"]
-HERE, BERGSON, INFINI_GRAM = "dattri", "bergson", "infini-gram"
-LIBRARIES = (INFINI_GRAM, HERE, BERGSON)
-"""Quickest first. dattri stands for itself and ours, which are measured in one process."""
-ORDER = (HERE, BERGSON, INFINI_GRAM)
-"""Of the rows."""
+OURS, DATTRI, BERGSON, INFINI_GRAM = LIBRARIES = ("openledger", "dattri", "bergson", "infini-gram")
 
 
 def main(*, quick: bool, libraries: Sequence[str] = ()) -> None:
@@ -68,10 +64,9 @@ def _arms(study: Study, truth: Truth, library: str) -> Iterator[Arm | Failure]:
     elif library == INFINI_GRAM:
         yield from in_infini_gram.arms(study)
     else:
-        played = scene.play(study, truth)
-        with played.run.attached():
-            yield from own.arms(played)
-            yield from in_dattri.arms(played)
+        room = scene.followed(study, truth) if library == OURS else scene.ended(study, truth)
+        with room.run.attached():
+            yield from own.arms(room) if library == OURS else in_dattri.arms(room)
 
 
 def write(name: str, library: str, rows: list[dict[str, Any]]) -> None:
@@ -82,7 +77,7 @@ def write(name: str, library: str, rows: list[dict[str, Any]]) -> None:
     before = json.loads(file.read_text())["rows"] if file.exists() else []
     every = sorted(
         [row for row in before if row["measured_with"] != library] + rows,
-        key=lambda row: ORDER.index(row["measured_with"]),
+        key=lambda row: LIBRARIES.index(row["measured_with"]),
     )
     setting = vars(SETTING if name == "peers" else lds.QUICK)
     result.write(name, report.figures(every), seed=0, settings=setting | {"threads": 1}, rows=every)

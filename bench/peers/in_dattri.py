@@ -2,8 +2,8 @@
 
 Where a method needs a number that the library leaves to its user, the number is here, by a rule that looks at no
 agreement: DataInf's damping as its paper has it, of all layers together; EK-FAC's likewise of its eigenvalues; TRAK's
-dimension half of the records, for its matrix to be invertible; LoGra and DVEmb 8 x 8 numbers a map, for LoRA's rank is
-8. Scores there are [records, queries]. This module measures no agreement.
+dimension half of the records, for its matrix to be invertible; LoGra 8 x 8 numbers a map, for LoRA's rank is 8. Scores
+there are [records, queries]. This module measures no agreement.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from bench.peers.scene import Scene, measured
 from openledger.influence import record_scores
 
 LIBRARY = f"dattri {version('dattri')}"
-BATCH = 64
-"""Records at a time, and all queries at once: each query's gradient is taken again for each batch of records."""
+BATCH = 16
+"""Examples at a time: vmap takes .3 GB for each."""
 SIDE = 8
 """Of the square that a map's gradient is projected to: LoRA's rank."""
 DAMPING = 0.1
@@ -88,10 +88,10 @@ def world(scene: Scene) -> World:
     return World(scene, Adapted(trunk, maps), tensors(trunk, scene.study.training), tensors(trunk, scene.study.queries))
 
 
-def loader(batch: Batch, size: int = BATCH, *, named: bool = False) -> DataLoader[Any]:
-    """In order, so many at a time."""
+def loader(batch: Batch, *, named: bool = False) -> DataLoader[Any]:
+    """In order."""
     data: Dataset[Any] = Named(batch) if named else TensorDataset(*batch)
-    return DataLoader(data, batch_size=size)
+    return DataLoader(data, batch_size=BATCH)
 
 
 def arms(scene: Scene) -> Iterator[Arm | Failure]:
@@ -141,7 +141,7 @@ def _tracin(room: World, method: str, *, cosine: bool = False) -> Arm:
     def prepare() -> Callable[[Batch], Tensor]:
         attributor = TracInAttributor(room.task(room.loss), weight_list=torch.ones(1), normalized_grad=cosine)
         attributor.projector_kwargs = None  # its default is a projection to 512 numbers, and asking for None gives that
-        return lambda queries: attributor.attribute(loader(room.records), loader(queries, len(queries[0])))
+        return lambda queries: attributor.attribute(loader(room.records), loader(queries))
 
     note = "keeps nothing: the gradient of every record is taken again for every answer"
     return _arm(room, method, prepare, note=note)
@@ -155,7 +155,7 @@ def _datainf(room: World, method: str) -> Arm:
     def prepare() -> Callable[[Batch], Tensor]:
         attributor.cache(loader(room.records))
         attributor.regularization = DAMPING * float(_cached(attributor).detach().square().mean())
-        return lambda queries: attributor.attribute(loader(room.records), loader(queries, len(queries[0])))
+        return lambda queries: attributor.attribute(loader(room.records), loader(queries))
 
     note = "takes the records' gradients again for every answer, although it keeps them"
     return _arm(room, method, prepare, lambda: _cached(attributor).nbytes, "records", note)
@@ -179,7 +179,7 @@ def _ekfac(room: World, method: str) -> Arm:
         attributor.cache(loader(room.records))
         means = [float(each.mean()) for each in attributor.cached_lambdas.values()]
         attributor.damping = DAMPING * float(np.mean(means))
-        return lambda queries: attributor.attribute(loader(room.records), loader(queries, len(queries[0])))
+        return lambda queries: attributor.attribute(loader(room.records), loader(queries))
 
     return _arm(room, method, prepare)
 
@@ -199,7 +199,7 @@ def _trak(room: World, method: str) -> Arm:
 
     def prepare() -> Callable[[Batch], Tensor]:
         attributor.cache(loader(room.records))
-        return lambda queries: attributor.attribute(loader(queries, len(queries[0])))
+        return lambda queries: attributor.attribute(loader(queries))
 
     def kept() -> int:
         return int(attributor.inv_XTX_XT_list[0].nbytes + attributor.Q.nbytes)
@@ -216,7 +216,7 @@ def _logra(room: World, method: str) -> Arm:
         def prepare() -> Callable[[Batch], Tensor]:
             records = loader(room.records, named=True)
             attributor.cache(records)
-            return lambda queries: attributor.attribute(records, loader(queries, len(queries[0]), named=True))
+            return lambda queries: attributor.attribute(records, loader(queries, named=True))
 
         def kept() -> int:
             return int(attributor.total_proj_dim) * 4 * len(room.records[0])
@@ -230,39 +230,11 @@ def _of_a_model(model: Adapted, batch: Any, _device: str) -> Tensor:
     return loss
 
 
-def _dvemb(room: World, method: str) -> Arm:
-    """Trajectory-specific, for SGD: fed with the batches, weights and learning rates of the run."""
-    from dattri.algorithm import DVEmbAttributor
-
-    def mean(model: Adapted, batch: Batch, device: str) -> Tensor:
-        return _of_a_model(model, batch, device) / len(batch[0])
-
-    maps = len(room.model.maps)
-    attributor = DVEmbAttributor(room.task(mean), proj_dim=SIDE**2 * maps, factorization_type="kronecker")
-    trained, steps = room.scene.run.theta.clone(), room.scene.path
-
-    def prepare() -> Callable[[Batch], Tensor]:
-        for number, step in enumerate(steps):
-            room.scene.run.theta.copy_(step.theta)
-            batch = tuple(tensor[step.members] for tensor in room.records)
-            epoch = number * room.scene.study.setting.epochs // len(steps)
-            attributor.cache_gradients(epoch, batch, torch.tensor(step.members), step.rate)
-        room.scene.run.theta.copy_(trained)
-        attributor.cache()
-        return lambda queries: attributor.attribute(loader(queries, len(queries[0])))
-
-    def kept() -> int:
-        return sum(int(each.nbytes) for each in attributor.embeddings.values())
-
-    return _arm(room, method, prepare, kept, "records", f"{SIDE} x {SIDE} numbers a map and epoch")
-
-
 METHODS: dict[str, Callable[[World, str], Arm]] = {
+    "LoGra": _logra,
+    "TRAK": _trak,
     "Grad-Dot": _tracin,
     "DataInf": _datainf,
-    "TRAK": _trak,
-    "LoGra": _logra,
-    "DVEmb": _dvemb,
     "Grad-Cos": partial(_tracin, cosine=True),
     "EK-FAC": _ekfac,
 }

@@ -85,9 +85,9 @@ def _shadow(scene: Scene, queries: Floats, gradient_seconds: float) -> Arm:
         LIBRARY,
         "shadow trajectories, as paid by",
         np.array([score(query) for query in queries]),
-        scene.followed.seconds - scene.plain.seconds,
+        scene.following.seconds,
         gradient_seconds + cost.seconds,
-        max(scene.followed.megabytes, cost.megabytes),
+        max(scene.following.megabytes, cost.megabytes),
         len(index.to_bytes()),
         "contributors",
     )

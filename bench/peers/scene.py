@@ -1,7 +1,7 @@
 """What all methods are asked about: one adapter, the records that it was tuned on, answers, and what retraining says.
 
-The fine-tune is followed once, as in the product, and every state of its weights is kept for methods that want to look
-at the path. This module knows no methods.
+Either the fine-tune is followed once more, as in the product, or its weights are those that the study of retraining has
+kept. This module knows no methods.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from bench.lds.study import Study, Truth
 from services.factory.counterfactual import Retraining
-from services.factory.schedule import learning_rate
 from services.factory.training_run import TrainingRun
 
 RESET_PEAK = "5"
-"""Of /proc/self/clear_refs: the process's peak memory starts anew (Linux, proc_pid_clear_refs(5))."""
+"""Written to /proc/self/clear_refs: the process's peak memory starts anew (Linux, proc_pid_clear_refs(5))."""
+ROUNDING = 0.05
+"""Of the way that weights went: what other products' rounding may make of a training in bfloat16."""
 
 
 @dataclass
@@ -51,28 +51,14 @@ def _resident(which: str) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
-    """One of the fine-tune, as it was before it was taken."""
-
-    theta: Tensor
-    """Weights [P]."""
-    members: list[int]
-    """The batch: indices of records."""
-    rate: float
-
-
-@dataclass(frozen=True, eq=False)
 class Scene:
     """One setting of the LDS study after its fine-tune. Use within ``run.attached``."""
 
     study: Study
     truth: Truth
     run: TrainingRun
-    path: list[Step]
-    followed: Cost
-    """Of the fine-tune that follows contributors."""
-    plain: Cost
-    """Of the same that follows nobody."""
+    following: Cost
+    """What following the contributors adds to the fine-tune."""
 
     @property
     def people(self) -> int:
@@ -80,25 +66,27 @@ class Scene:
         return self.study.setting.contributors
 
 
-def play(study: Study, truth: Truth) -> Scene:
+def ended(study: Study, truth: Truth) -> Scene:
+    """With the weights of the model that retraining is compared with; nobody was followed."""
+    run = TrainingRun(study.spec, study.decoder, study.training, None, trunk=study.trunk)
+    run.theta.copy_(torch.from_numpy(truth.full))
+    return Scene(study, truth, run, Cost())
+
+
+def followed(study: Study, truth: Truth) -> Scene:
     """Tune without following anybody, and then once more, following contributors.
 
-    Raises SystemExit where that does not come to the weights of the full model that retraining is compared with.
+    Raises SystemExit where that does not come to the model that retraining is compared with, up to rounding.
     """
     trunk = study.trunk  # prepared before anything is measured
     with measured() as plain:
         Retraining(study.spec, trunk, study.training).run([])
-    run, path = study.run(TrainingRun), []
-    seconds, megabytes = 0.0, 0.0
-    with run.attached():
+    run = study.run(TrainingRun)
+    start = run.theta.clone()
+    with run.attached(), measured() as following:
         while run.done < len(run.plan):
-            rate = learning_rate(study.spec, run.done, len(run.plan))
-            path.append(Step(run.theta.clone(), list(run.plan[run.done]), rate))
-            with measured() as step:
-                run.step()
-            seconds, megabytes = seconds + step.seconds, max(megabytes, step.megabytes)
-    if not torch.equal(run.theta, torch.from_numpy(truth.full)):
-        raise SystemExit(
-            "the retrained models in the cache are not this machine's: remove them, and they are made anew"
-        )
-    return Scene(study, truth, run, path, Cost(seconds, megabytes), plain)
+            run.step()
+    full = torch.from_numpy(truth.full)
+    if (run.theta - full).norm() > ROUNDING * (full - start).norm():
+        raise SystemExit("the retrained models in the cache are of another training: remove them, and run again")
+    return Scene(study, truth, run, Cost(following.seconds - plain.seconds, following.megabytes))

@@ -30,14 +30,16 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
 
 
 @pytest.fixture(scope="module")
-def played(study: Study) -> scene.Scene:
-    return scene.play(study, study.truth())
+def ended(study: Study) -> scene.Scene:
+    return scene.ended(study, study.truth())
 
 
 @pytest.fixture(scope="module")
-def arms(played: scene.Scene) -> dict[tuple[str, str], Arm | Failure]:
-    with played.run.attached():
-        found = [*own.arms(played), *in_dattri.arms(played)]
+def arms(study: Study, ended: scene.Scene) -> dict[tuple[str, str], Arm | Failure]:
+    found: list[Arm | Failure] = []
+    for room, some in ((scene.followed(study, ended.truth), own.arms), (ended, in_dattri.arms)):
+        with room.run.attached():
+            found += some(room)
     return {(arm.library.split(" ")[0], arm.method): arm for arm in found}
 
 
@@ -55,10 +57,10 @@ def test_the_same_quantity_is_the_same_number(
     assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
 
 
-def test_losses_are_those_of_the_fine_tune_padded_or_not(played: scene.Scene) -> None:
-    study = played.study
-    with played.run.attached():
-        model = in_dattri.world(played).model
+def test_losses_are_those_of_the_fine_tune_padded_or_not(ended: scene.Scene) -> None:
+    study = ended.study
+    with ended.run.attached():
+        model = in_dattri.world(ended).model
         together = model.losses(*adapted.tensors(study.trunk, study.training))
         alone = model.losses(*(tensor[0] for tensor in adapted.tensors(study.trunk, study.training[:1])))
         expected, _ = passes.evaluate(study.trunk, study.training)
@@ -66,16 +68,16 @@ def test_losses_are_those_of_the_fine_tune_padded_or_not(played: scene.Scene) ->
     assert torch.allclose(alone, expected[0], atol=1e-5)
 
 
-def test_only_the_adapter_is_seen_and_it_is_left_as_it_was(played: scene.Scene) -> None:
-    before = played.run.theta.clone()
-    with played.run.attached():
-        model = in_dattri.world(played).model
+def test_only_the_adapter_is_seen_and_it_is_left_as_it_was(ended: scene.Scene) -> None:
+    before = ended.run.theta.clone()
+    with ended.run.attached():
+        model = in_dattri.world(ended).model
         seen = torch.cat([weight.detach().flatten() for weight in model.parameters()])
-        with in_dattri.weights_put_back(played):
+        with in_dattri.weights_put_back(ended):
             model.load_state_dict({name: torch.zeros_like(w) for name, w in model.state_dict().items()})
-            assert not played.run.theta.any()
+            assert not ended.run.theta.any()
     assert torch.equal(seen, before)
-    assert torch.equal(played.run.theta, before)
+    assert torch.equal(ended.run.theta, before)
 
 
 def test_every_method_has_finite_scores_and_costs_or_says_why_not(arms: dict[tuple[str, str], Arm | Failure]) -> None:
@@ -92,8 +94,8 @@ def test_every_method_has_finite_scores_and_costs_or_says_why_not(arms: dict[tup
         assert (arm.kept > 0) == (arm.grows_with != "nothing")
 
 
-def test_models_of_another_machine_are_refused(study: Study) -> None:
+def test_models_of_another_training_are_refused(study: Study) -> None:
     truth = study.truth()
     other = Truth(**(vars(truth) | {"full": truth.full + 1}))
-    with pytest.raises(SystemExit, match="remove them"):
-        scene.play(study, other)
+    with pytest.raises(SystemExit, match="another training"):
+        scene.followed(study, other)
