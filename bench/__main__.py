@@ -5,7 +5,20 @@ from __future__ import annotations
 import argparse
 import importlib
 
-SCRIPTS = ("attacks", "attribute", "demo", "errors", "lds", "ledger", "many", "records", "retrieval", "spans", "train")
+SCRIPTS = (
+    "attacks",
+    "attribute",
+    "demo",
+    "errors",
+    "lds",
+    "ledger",
+    "many",
+    "peers",
+    "records",
+    "retrieval",
+    "spans",
+    "train",
+)
 
 
 def main() -> None:
@@ -16,9 +29,11 @@ def main() -> None:
     parser.add_argument(
         "--setting", action="append", default=[], help="of lds and errors: one of their settings; may be repeated"
     )
+    parser.add_argument("--library", action="append", default=[], help="of peers: one of theirs; may be repeated")
     options = parser.parse_args()
     for name in options.scripts:
         more = {"settings": options.setting} if options.setting and name in ("errors", "lds") else {}
+        more |= {"libraries": options.library} if options.library and name == "peers" else {}
         importlib.import_module(f"bench.{name}").main(quick=options.quick, **more)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from bench import venv
 from bench.spans.corpus import Corpus, folder
 
 PACKAGES = ("infini-gram==2.6.0", "numpy==2.4.6", "tqdm==4.70.1")
@@ -50,11 +51,12 @@ def measure(text: Corpus, answers: list[list[int]], place: Path) -> tuple[dict[s
     from openledger.spans.evidence import Rule
 
     try:
-        python = _venv()
-        seconds = _index(python, text, place)
+        interpreter = python()
+        seconds = index(interpreter, text, place)
         vocabulary = 1 + max(int(document.tokens.max()) for document in text.documents)  # type: ignore[union-attr]
         numbers = map(str, (Rule().min_tokens, Rule().max_places, vocabulary))
-        found: dict[str, Any] = json.loads(_run([python, "-c", QUERY, str(place), *numbers], json.dumps(answers)))
+        said = venv.run([interpreter, "-c", QUERY, str(place), *numbers], json.dumps(answers))
+        found: dict[str, Any] = json.loads(said)
     except (OSError, subprocess.CalledProcessError) as error:
         said = str(getattr(error, "stderr", "") or error)
         print(f"infini-gram: {said}", file=sys.stderr)
@@ -65,19 +67,17 @@ def measure(text: Corpus, answers: list[list[int]], place: Path) -> tuple[dict[s
     return found, ""
 
 
-def _venv() -> str:
-    """The Python of a venv that has the package."""
-    venv = folder() / "venv"
-    python, complete = str(venv / "bin" / "python"), venv / "complete"
-    if not complete.exists() or complete.read_text() != "\n".join(PACKAGES):
-        _run([sys.executable, "-m", "venv", "--clear", str(venv)])
-        _run([python, "-m", "pip", "install", "-q", "--no-deps", *PACKAGES])
-        complete.write_text("\n".join(PACKAGES))
-    return python
+def python() -> str:
+    """That of a venv that has the package."""
+    return venv.python(folder() / "venv", PACKAGES)
 
 
-def _index(python: str, text: Corpus, place: Path) -> float:
-    """Make its index of the text; returns the seconds that its tool took."""
+def index(interpreter: str, text: Corpus, place: Path, cpus: int = 2) -> float:
+    """Make its index of the text; returns the seconds that its tool took.
+
+    cpus: 1 for a text of a few thousand tokens, whose index two would fill with suffixes twice, and with places that do
+    not exist.
+    """
     shutil.rmtree(place, ignore_errors=True)
     (place / "none").mkdir(parents=True)
     starts, begin = [], 0
@@ -87,16 +87,12 @@ def _index(python: str, text: Corpus, place: Path) -> float:
             begin += file.write(SEPARATOR + np.asarray(document.tokens, dtype="<u2").tobytes())
     (place / "offset.0").write_bytes(np.array(starts, dtype="<u8").tobytes())
     files = str(min(resource.getrlimit(resource.RLIMIT_NOFILE)))
-    options = ["--token_dtype", "u16", "--cpus", "2", "--mem", "8", "--ulimit", files]
+    options = ["--token_dtype", "u16", "--cpus", str(cpus), "--mem", "8", "--ulimit", files]
     begun = time.perf_counter()
     folders = ["--data_dir", str(place / "none"), "--save_dir", str(place)]
-    _run([python, "-m", "infini_gram.indexing", *folders, *options])
+    venv.run([interpreter, "-m", "infini_gram.indexing", *folders, *options])
     seconds = time.perf_counter() - begun
     for other in place.iterdir():
         if other.is_dir():
             shutil.rmtree(other)
     return seconds
-
-
-def _run(command: list[str], given: str = "") -> str:
-    return subprocess.run(command, input=given, capture_output=True, text=True, check=True).stdout
