@@ -60,10 +60,11 @@ def test_an_unknown_library_is_named() -> None:
 
 
 def test_costs_are_processor_time_and_the_peak() -> None:
+    begun = time.perf_counter()
     with scene.measured() as cost:
         time.sleep(0.3)
         np.ones(2**24).sum()
-    assert 0 < cost.seconds < 0.3
+    assert 0 < cost.seconds < time.perf_counter() - begun - 0.2, "sleeping is none of it"
     assert cost.megabytes > 100
 
 
