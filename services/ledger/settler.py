@@ -156,6 +156,7 @@ class Settler:
             return epoch
 
         def right(connection: Connection) -> Epoch:
+            self._pen.check(connection)
             found = leaves.derived(connection, epoch, self._most)
             given = epochs.leaves(connection, epoch.number), epochs.waiting(connection, epoch.number)
             if given == (found.promised, found.waiting):
