@@ -40,7 +40,8 @@ async def retrain(
 
 async def _make(executor: Executor, plan: Plan, tell: Report, at_once: int) -> Done:
     count = len(plan.retrainings)
-    if plan.trunk is not None:
+    # The run's own is still there, unless the run itself was found made.
+    if plan.trunk is not None and await executor.find(plan.trunk) is None:
         tell({"phase": "trunk", "step": 0, "steps": count})
         await run_all(executor, [plan.trunk], _silent, at_once=1)
     known = [await executor.find(shard) for shard in plan.retrainings]

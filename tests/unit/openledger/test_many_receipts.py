@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from openledger.receipt import check_signature, parse, sign
 from openledger.split import Evidence, Rule, split_fee
 from tests import second_opinion
+from tests.split_world import EVIDENCE, RULES, fees
 from tests.unit.openledger.test_receipt import KEY, UNSIGNED, changes_nothing
-from tests.unit.openledger.test_split import EVIDENCE, RULES, fees
 
 pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from openledger import split
 from openledger.epoch.netting import Net, base_part, provisional
 from openledger.split import NAT, Answer, Evidence, Rule
-from tests.unit.openledger.test_split import EVIDENCE, RULES, evidences, fees
+from tests.split_world import EVIDENCE, RULES, evidences, fees
 
 
 def document(evidence: Evidence) -> dict:
