@@ -10,7 +10,7 @@ the standard error of contributor c's score of answer q, where p are placebos' s
 - length:    rms(p) |D_c| / rms(|D_p|): noise of the contributor's own size, by all placebos or a few;
 - jackknife: over the T tensors of the adapter, each left out once.
 
-Models that were retrained are shared with ``bench lds``.
+What the errors mean in money, `bench.doubt` says. Models that were retrained are shared with ``bench lds``.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from bench import result
+from bench import doubt, result
 from bench.lds import QUICK, SETTINGS
 from bench.lds.study import Floats, Setting
 from openledger.influence.parameters import sizes
+from openledger.split import Rule
 
 NAMES = ("hpo-0", "docstrings-0")
 PLACEBOS = 32
@@ -42,8 +43,13 @@ def main(*, quick: bool, settings: Sequence[str] = NAMES) -> None:
 
 def write(name: str, found: Sequence[Mapping[str, Any]]) -> None:
     """The result."""
-    figures = {f"{row['error']}_{row['setting']}": row["rms"] for row in found}
-    figures |= {f"wrong_{row['setting']}": row["wrong"] for row in found if "wrong" in row}
+    errors = [row for row in found if "error" in row]
+    figures = {f"{row['error']}_{row['setting']}": row["rms"] for row in errors}
+    figures |= {f"wrong_{row['setting']}": row["wrong"] for row in errors if "wrong" in row}
+    for row in found:
+        if row.get("z") == Rule().noise_z_milli / 1_000:
+            about = f"{row['setting']}_{row['answers']}"
+            figures |= {f"wrongly_paid_{about}": row["wrong"], f"unattributed_{about}": row["unattributed"]}
     settings = {"placebos": PLACEBOS, "few": FEW}
     print(result.write(name, figures, seed=0, settings=settings, rows=list(found)))
 
@@ -63,7 +69,11 @@ def measure(setting: Setting) -> list[dict[str, Any]]:
         queries = estimates.at_the_end(study, run).queries
     vectors = run.shadows.vectors()
     blocks = _blocks(queries, vectors, sizes(run.adapter.parameters))
-    return rows(setting.name, blocks, vectors.double().norm(dim=1).numpy(), truth.rises)
+    lengths = vectors.double().norm(dim=1).numpy()
+    people = truth.rises.shape[1]
+    jackknife = candidates(blocks, lengths, people)["jackknife"]
+    told = doubt.rows(setting.name, blocks.sum(0)[:, :people], jackknife, truth.rises)
+    return [*rows(setting.name, blocks, lengths, truth.rises), *told]
 
 
 def _blocks(queries: Tensor, vectors: Tensor, widths: Sequence[int]) -> Floats:

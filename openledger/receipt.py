@@ -19,8 +19,8 @@ from openledger import canonical, names, split
 from openledger.money import parse_atomic
 from openledger.recover import HALF_ORDER, address_of, personal_digest
 
-VERSION = "openledger.receipt.v2"
-WITH_RECORDS = "openledger.receipt.v3"
+VERSION = "openledger.receipt.v4"
+WITH_RECORDS = "openledger.receipt.v5"
 """Of an answer to a question with records."""
 
 _SIGNATURE = re.compile(r"0x[0-9a-f]{64}([0-9a-f]{64})(?:1b|1c)\Z")

@@ -11,10 +11,11 @@ The rule, for an answer with fee F, of which the platform's fee is P:
    not been there.  A positive score's credit is its part of all positive scores, times the money.  A negative score is
    a negative credit; all of an answer's together are at most its money.  Where the model's audit says that scores are
    not to be believed altogether, credits are that much smaller.
-4. Credits are summed over the answers that are settled together: one, for what a receipt says provisionally; all of a
-   model's in an epoch, for what is final.  So are those of placebos, contributors that were not there: they say how
-   much noise is left in the sums.
-5. A contributor gets its summed credit less z standard errors, if that is positive, and at most the cap.
+4. Scores are estimates.  As much of an answer's money is in doubt as its scores' standard errors are, together, of its
+   positive scores; at most all of it.
+5. Credits and doubts are summed over the answers that are settled together: one, for what a receipt says
+   provisionally; all of a model's in an epoch, for what is final.  Whose sum is positive has it, less z times the
+   doubt, which comes off everybody in proportion; and at most the cap.
 6. What is left of the money is `unattributed`: it belongs to nobody until governance says otherwise.
 7. Whole units go out by largest remainder, ties in the order of the keys.
 8. Where records stood before the question, the base model alone is one without them, too, so g is the gain of tuning
@@ -22,9 +23,9 @@ The rule, for an answer with fee F, of which the platform's fee is P:
    orders; a contributor's part of the records' money is how much its records are missed (`Retrieval`).  That is
    measured and not estimated: no noise is taken off, it is not settled with other answers, and is final at once.
 
-Who asks for answers of its own data gets back no more than it paid: a credit never exceeds the answer's money, others'
-losses are nobody's gain, and noise is taken off from everybody, not only from those below it, so there is no edge that
-one more question could lift somebody over.
+Who asks for answers of its own data gets back no more than it paid, whatever was measured of them: their positive
+credits together are at most their money, and they raise the doubt.  Others lose by an answer at most 2 + z times its
+money.  Accounts that are split or joined have together what they had.  Why: docs/adr/0038-doubt.md.
 
 Sources: research on payment rules (Quotient semivalues 2605.07663 for paying by evidence, "What's a Credit Worth?"
 2026 for moving noisy pay away from names); the base rule is ours, see docs/adr/0005-base-share.md, and so is netting,
@@ -39,7 +40,6 @@ from dataclasses import asdict, dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 from openledger import canonical
-from openledger.integers import root_mean_square
 
 NAT = 2**64
 """Scores and losses are integers in units of 2**-64 nat."""
@@ -62,8 +62,9 @@ _EXP = Context(prec=40, rounding=ROUND_HALF_EVEN, traps=[])
 class Rule:
     """The published parameters of a split.  `digest` names them in every receipt.
 
-    `cap_bps`: the most that one contributor gets of what belongs to the data.  `floor_milli`: below this
-    agreement, in thousandths, a model's scores are believed in part (`openledger.grade`).
+    `noise_z_milli`: how many thousandths of the doubt are taken off.  `cap_bps`: the most that one contributor gets of
+    what belongs to the data.  `floor_milli`: below this agreement, in thousandths, a model's scores are believed in
+    part (`openledger.grade`).
     """
 
     developer_bps: int = 2_000
@@ -111,8 +112,9 @@ class Evidence:
     """What was measured of one answer; all in units of 2**-64 nat per token of the answer.
 
     `scores` has one entry a contributor (lower-case address), `errors` the standard error of each, `placebos` the
-    scores of contributors that were not there.  `trust_bps` is not measured of the answer but of its model: how far its
-    scores are believed (`openledger.grade`).  `retrieval`: None where no record stood before the question.
+    scores of contributors that were not there: nobody is paid by them, they show what noise scores.  `trust_bps` is
+    not measured of the answer but of its model: how far its scores are believed (`openledger.grade`).  `retrieval`:
+    None where no record stood before the question.
     """
 
     nll_base: int
@@ -226,23 +228,23 @@ def settle(answers: Iterable[Answer], rule: Rule) -> dict[str, int]:
 class Net:
     """Answers of one model that are settled together, added one by one.
 
-    `credits` are in 2**-64 units of money, summed over answers, by contributor.
+    `credits`, by contributor, and `doubt` are in 2**-64 units of money, summed over answers.
     """
 
     def __init__(self) -> None:
         self._total = 0
         self.credits: dict[str, int] = {}
-        self._placebos: list[int] = []
-        self._errors: dict[str, int] = {}
-        self._yardstick = 0
+        self.doubt = 0
 
     def settled(self, rule: Rule) -> dict[str, int]:
         """What belongs to the data in all of them, by address and `unattributed`; the sum is exact."""
         if not self._total:
             return {}
+        positive = {who: credit for who, credit in self.credits.items() if credit > 0}
+        credited = sum(positive.values())
+        certain = max(0, credited - -(-rule.noise_z_milli * self.doubt // 1000))
         cap = self._total * NAT * rule.cap_bps // BASIS_POINTS
-        taken = {who: -(-rule.noise_z_milli * self.error(who) // 1000) for who in self.credits}
-        weights = {who: min(cap, credit - taken[who]) for who, credit in self.credits.items() if credit > taken[who]}
+        weights = {who: min(cap, credit * certain // credited) for who, credit in positive.items()}
         weights[UNATTRIBUTED] = self._total * NAT - sum(weights.values())
         return allocate(self._total, weights)
 
@@ -251,33 +253,15 @@ class Net:
         evidence = answer.evidence
         self._total += answer.amount
         evidence.check()
-        positive = sum(score for score in evidence.scores.values() if score > 0)
-        if not positive:
+        gains = sum(score for score in evidence.scores.values() if score > 0)
+        if not gains:
             return
-        negative = max(positive, -sum(score for score in evidence.scores.values() if score < 0))
-        if len(self._placebos) not in (0, len(evidence.placebos)):
-            raise ValueError("answers that are settled together have the same placebos")
-
-        def credit(score: int) -> int:
-            parts = (positive if score > 0 else negative) * BASIS_POINTS
-            return answer.amount * evidence.trust_bps * NAT * score // parts
-
+        losses = max(gains, -sum(score for score in evidence.scores.values() if score < 0))
+        believed = answer.amount * evidence.trust_bps * NAT
         for who, score in evidence.scores.items():
-            self.credits[who] = self.credits.get(who, 0) + credit(score)
-            self._errors[who] = self._errors.get(who, 0) + credit(evidence.errors[who])
-        placebos = list(map(credit, evidence.placebos))
-        self._placebos = list(map(sum, zip(self._placebos or [0] * len(placebos), placebos, strict=True)))
-        self._yardstick += root_mean_square(placebos)
-
-    def error(self, who: str) -> int:
-        """Standard error of a summed credit, rounded up; of one answer's, that of its score.
-
-        Of the standard errors' sum as much as is left of the placebos' noise when it is summed as credits are: what is
-        random from answer to answer has cancelled out, what is one-sided has not.
-        """
-        if not self._yardstick:
-            return self._errors[who]
-        return -(-root_mean_square(self._placebos) * self._errors[who] // self._yardstick)
+            credit = believed * score // ((gains if score > 0 else losses) * BASIS_POINTS)
+            self.credits[who] = self.credits.get(who, 0) + credit
+        self.doubt += -(-believed * min(gains, sum(evidence.errors.values())) // (gains * BASIS_POINTS))
 
 
 def split_fee(fee: int, platform_fee: int, evidence: Evidence, rule: Rule) -> dict[str, int]:

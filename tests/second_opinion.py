@@ -9,7 +9,6 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from functools import partial
 from typing import Any
 
 NAT = 2**64
@@ -38,17 +37,6 @@ def falls(nats: Fraction) -> Fraction:
     return Fraction(round(total * 10**18), 10**18)
 
 
-def mean_size(values: Sequence[int]) -> int:
-    """The smallest whole number that is not below the root of the mean square."""
-    if not values:
-        return 0
-    square = Fraction(sum(v * v for v in values), len(values))
-    root = math.isqrt(math.floor(square))
-    while root * root < square:
-        root += 1
-    return root
-
-
 def credit_of(money: Fraction, gains: int, losses: int, score: int) -> int:
     """What a score is worth of an answer's money, in 2**-64 units."""
     return math.floor(money * NAT * score / (gains if score > 0 else losses))
@@ -58,30 +46,24 @@ def settled(answers: Sequence[tuple[int, Mapping[str, Any]]], rule: Mapping[str,
     """(money of the data, evidence of a receipt document) of one model's answers -> who gets what."""
     total = sum(money for money, _ in answers)
     people = sorted({who for _, evidence in answers for who in evidence["scores"]})
-    credit, error = dict.fromkeys(people, 0), dict.fromkeys(people, 0)
-    noise, yardstick = [0] * max((len(e["placebos"]) for _, e in answers), default=0), 0
+    credit, doubt = dict.fromkeys(people, 0), 0
     for money, evidence in answers:
         scores = {who: int(score) for who, score in evidence["scores"].items()}
-        placebos = [int(p) for p in evidence["placebos"]]
         gains = sum(max(0, s) for s in scores.values())
         losses = sum(max(0, -s) for s in scores.values())
         if gains == 0:
             continue
-        worth = partial(credit_of, Fraction(money * evidence["trust_bps"], WHOLE), gains, max(gains, losses))
-
+        believed = Fraction(money * evidence["trust_bps"], WHOLE)
         for who, score in scores.items():
-            credit[who] += worth(score)
-            error[who] += worth(int(evidence["errors"][who]))
-        credited = [worth(p) for p in placebos]
-        noise = [sum(pair) for pair in zip(noise, credited, strict=True)]
-        yardstick += mean_size(credited)
-    paid = {}
-    for who in people:
-        spread = math.ceil(Fraction(mean_size(noise) * error[who], yardstick)) if yardstick else error[who]
-        left = credit[who] - math.ceil(Fraction(rule["noise_z_milli"] * spread, 1000))
-        paid[who] = max(0, min(left, math.floor(Fraction(total * NAT * rule["cap_bps"], WHOLE))))
+            credit[who] += credit_of(believed, gains, max(gains, losses), score)
+        errors = sum(int(error) for error in evidence["errors"].values())
+        doubt += math.ceil(believed * NAT * min(Fraction(1), Fraction(errors, gains)))
     if not total:
         return {}
+    credited = sum(max(0, c) for c in credit.values())
+    sure = max(0, credited - math.ceil(Fraction(rule["noise_z_milli"] * doubt, 1000)))
+    most = math.floor(Fraction(total * NAT * rule["cap_bps"], WHOLE))
+    paid = {who: min(most, math.floor(Fraction(c * sure, credited))) for who, c in credit.items() if c > 0}
     parts = {who: Fraction(amount, total * NAT) for who, amount in paid.items()}
     return share_out(total, parts | {"unattributed": 1 - sum(parts.values())})
 

@@ -15,16 +15,15 @@ RETRIEVALS = st.builds(Retrieval, LOSSES, LOSSES, st.dictionaries(ADDRESSES, SCO
 
 
 @st.composite
-def evidences(draw: st.DrawFn, placebos: int | None = None) -> Evidence:
+def evidences(draw: st.DrawFn) -> Evidence:
     scores = draw(st.dictionaries(ADDRESSES, SCORES, max_size=30))
     noise = st.integers(-NAT // 10, NAT // 10)
-    count = draw(st.integers(0, 4)) if placebos is None else placebos
     return Evidence(
         nll_base=draw(st.integers(0, 12 * NAT)),
         nll_model=draw(st.integers(0, 12 * NAT)),
         scores=scores,
-        placebos=tuple(draw(st.lists(noise, min_size=count, max_size=count))),
-        errors={who: draw(st.integers(0, NAT // 10)) for who in scores},
+        placebos=tuple(draw(st.lists(noise, max_size=4))),
+        errors={who: draw(st.integers(0, NAT // 10) | st.integers(0, 8 * NAT)) for who in scores},
         trust_bps=draw(st.just(10_000) | st.integers(0, 10_000)),
         retrieval=draw(st.none() | RETRIEVALS),
     )
@@ -55,11 +54,11 @@ def gained(scores: dict[str, int], gain: int = NAT, placebos: tuple[int, ...] = 
 def measured(
     scores: dict[str, int], placebos: tuple[int, ...] = (), nll_base: int = 4 * NAT, nll_model: int = 3 * NAT
 ) -> Evidence:
-    """Evidence of contributors who are all as noisy as a placebo."""
+    """Evidence of contributors whose scores have all one standard error: the placebos' root mean square."""
     return Evidence(nll_base, nll_model, scores, placebos, dict.fromkeys(scores, root_mean_square(placebos)))
 
 
-ANSWERS = st.lists(st.builds(Answer, st.integers(0, 2**100), evidences(placebos=2)), max_size=8)
+ANSWERS = st.lists(st.builds(Answer, st.integers(0, 2**100), EVIDENCE), max_size=8)
 
 
 def allocate_pool(fee: int, rule: Rule) -> int:

@@ -6,9 +6,8 @@ By the rule itself, `openledger.split`; nothing of it is done again here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from openledger.integers import root_mean_square
 from openledger.split import (
     BASE,
     BASIS_POINTS,
@@ -59,8 +58,3 @@ def paid(evidence: Sequence[Evidence], rule: Rule, fees: Sequence[int] = ()) -> 
     total, settled = sum(fees), settle(answers, rule)
     left = settled.pop(UNATTRIBUTED, 0)
     return Paid({who: amount / total for who, amount in settled.items()}, base / total, left / total)
-
-
-def by_placebos_alone(evidence: Evidence) -> Evidence:
-    """The same, with every contributor's standard error the placebos' own: not times how long its vector is."""
-    return replace(evidence, errors=dict.fromkeys(evidence.scores, root_mean_square(evidence.placebos)))

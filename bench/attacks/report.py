@@ -1,4 +1,4 @@
-"""From evidence to rows: what an attacker has before and after, by how much noise is taken off and how it is measured.
+"""From evidence to rows: what an attacker has before and after, by how much of the doubt is taken off.
 
 Parts are of what the answers cost.  This module trains nothing.
 """
@@ -12,15 +12,13 @@ from typing import Any
 
 from bench.attacks import queries
 from bench.attacks.attacks import ATTACKER, Attack
-from bench.attacks.money import Paid, by_placebos_alone, paid
+from bench.attacks.money import Paid, paid
 from bench.attacks.world import RULES, address
 from openledger.split import Evidence, Rule
 
-Z_MILLI = (0, 1000, 2000)
-ERRORS = ("jackknife", "placebo")
-"""Noise of a contributor's score: placebos' times how much longer its vector is, or placebos' alone."""
-CHOSEN = {"z": Rule().noise_z_milli / 1000, "errors": ERRORS[0]}
-"""Of the rows, those by the product's rule."""
+Z_MILLI = (0, 250, 500, 1000)
+CHOSEN = Rule().noise_z_milli / 1000
+"""The product's."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +37,9 @@ class Before:
 def honest(before: Before) -> list[dict[str, Any]]:
     """What everybody has when nobody attacks."""
     rows = []
-    for way, everybody in _ways(before.evidence):
+    for z, everybody in _ways(before.evidence):
         parts = {str(who): round(everybody.of([address(who)]), 6) for who in before.people}
-        rows.append({"attack": "none", **way, **_all(everybody), "people": parts})
+        rows.append({"attack": "none", "z": z, **_all(everybody), "people": parts})
     return rows
 
 
@@ -67,7 +65,7 @@ def questions(before: Before, own: Sequence[Evidence]) -> list[dict[str, Any]]:
     for z in Z_MILLI:
         rule = Rule(noise_z_milli=z)
         found = [*queries.farming(before.evidence, own, rule), queries.dust(own, rule)]
-        rows += [row | {"z": z / 1000, "errors": ERRORS[0]} for row in found]
+        rows += [row | {"z": z / 1000} for row in found]
     return rows
 
 
@@ -81,11 +79,11 @@ def _compared(
 ) -> list[dict[str, Any]]:
     """accounts, theirs: the attacker's before and after; before, none: an equal part for everybody."""
     rows = []
-    for (way, then), (_, now) in zip(_ways(before.evidence), _ways(evidence), strict=True):
+    for (z, then), (_, now) in zip(_ways(before.evidence), _ways(evidence), strict=True):
         people = len(evidence[0].scores)
         had = then.of(map(address, accounts)) if accounts else now.data / people
         has = now.of(map(address, theirs))
-        row = {"attack": name, "near_duplicates": rule, **way, "before": round(had, 6), "after": round(has, 6)}
+        row = {"attack": name, "near_duplicates": rule, "z": z, "before": round(had, 6), "after": round(has, 6)}
         row |= {"gain": round(has / had, 3) if had else None, "against": "own" if accounts else "uniform"}
         rows.append(row | _all(now) | {"others": round(sum(now.people.values()) - has, 6)})
     return rows
@@ -99,17 +97,15 @@ def _all(everybody: Paid) -> dict[str, float]:
     }
 
 
-def _ways(evidence: Sequence[Evidence]) -> Iterator[tuple[dict[str, Any], Paid]]:
-    for errors in ERRORS:
-        seen = [by_placebos_alone(each) for each in evidence] if errors == ERRORS[1] else evidence
-        for z in Z_MILLI:
-            yield {"z": z / 1000, "errors": errors}, paid(seen, Rule(noise_z_milli=z))
+def _ways(evidence: Sequence[Evidence]) -> Iterator[tuple[float, Paid]]:
+    for z in Z_MILLI:
+        yield z / 1000, paid(evidence, Rule(noise_z_milli=z))
 
 
 def figures(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """The worst of each kind of attack, by the product's rule; without noise taken off as `_z0`."""
+    """The worst of each kind of attack, by the product's rule; with nothing taken off as `_z0`."""
     found: dict[str, float] = {}
-    for tail, way in (("", CHOSEN), ("_z0", CHOSEN | {"z": 0.0})):
+    for tail, z in (("", CHOSEN), ("_z0", 0.0)):
         for figure, kind, rule in (
             ("split_gain", "split in", RULES[-1]),
             ("copy_gain", "copy another's", RULES[-1]),
@@ -129,11 +125,11 @@ def figures(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
                 if row["attack"].startswith(kind)
                 and row.get("near_duplicates") == rule
                 and row.get("gain") is not None
-                and way.items() <= row.items()
+                and row["z"] == z
             ]
             if gains:
                 found[figure + tail] = max(gains)
-        returned = [r["returned_to_all"] for r in rows if "returned_to_all" in r and way.items() <= r.items()]
+        returned = [r["returned_to_all"] for r in rows if "returned_to_all" in r and r["z"] == z]
         if returned:
             found["farming_returned" + tail] = max(returned)
     for row in rows:
@@ -149,16 +145,16 @@ def picture(rows: Sequence[dict[str, Any]]) -> bytes:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    shown = [r for r in rows if "gain" in r and r["errors"] == CHOSEN["errors"] and r["z"] in (0.0, CHOSEN["z"])]
+    shown = [r for r in rows if "gain" in r and r["z"] in (0.0, CHOSEN)]
     names = list(dict.fromkeys((r["attack"], r["near_duplicates"]) for r in shown))
     figure, axes = plt.subplots(figsize=(9, 0.42 * len(names) + 1.2))
-    for offset, z in ((0.2, 0.0), (-0.2, CHOSEN["z"])):
+    for offset, z in ((0.2, 0.0), (-0.2, CHOSEN)):
         gains = {(r["attack"], r["near_duplicates"]): r["gain"] or 0.0 for r in shown if r["z"] == z}
         axes.barh(
             [len(names) - place + offset for place in range(len(names))],
             [gains.get(name, 0.0) for name in names],
             0.38,
-            label=f"{z:g} standard errors taken off",
+            label=f"{z:g} of the doubt taken off",
         )
     labels = [name if rule == RULES[-1] else f"{name} (no rule about copies)" for name, rule in names]
     axes.set_yticks([len(names) - place for place in range(len(names))], labels)

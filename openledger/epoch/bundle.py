@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
 
 from openledger import canonical
 
@@ -22,9 +22,6 @@ _COLUMNS = {
     JOURNALS: ("number", "kind", "key", "payload_sha256", "cause", "postings"),
     LEAVES: ("account", "before", "waited", "cumulative", "waiting"),
 }
-_LEAVES_V2 = ("account", "before", "cumulative")
-"""Before there was a cap on roots to heed, nothing waited."""
-V2, V3 = "openledger.epoch.v2", "openledger.epoch.v3"
 
 
 class BadBundle(ValueError):
@@ -81,14 +78,14 @@ class File(_Part):
 class Manifest(_Part):
     """What a bundle says of itself."""
 
-    version: Literal["openledger.epoch.v2", "openledger.epoch.v3"]
+    version: Literal["openledger.epoch.v4"]
     epoch: Whole
     chain_id: Whole
     distributor: Address
     terms: Terms
     settlements: list[Settlement]
-    corrections: list[dict[str, str]] = Field(default_factory=list)
-    cap: Whole | None = None
+    corrections: list[dict[str, str]]
+    cap: Whole
     previous: Previous | None
     files: dict[str, File]
     root: Digest
@@ -117,9 +114,8 @@ class Bundle:
             table = pq.ParquetFile(place)
         except (pa.ArrowException, OSError) as error:
             raise BadBundle(f"{name} is no Parquet file: {error}") from error
-        columns = _LEAVES_V2 if name == LEAVES and self.manifest.version == V2 else _COLUMNS[name]
-        if (found := tuple(table.schema_arrow.names)) != columns:
-            raise BadBundle(f"{name} has the columns {', '.join(found)}, not {', '.join(columns)}")
+        if (found := tuple(table.schema_arrow.names)) != _COLUMNS[name]:
+            raise BadBundle(f"{name} has the columns {', '.join(found)}, not {', '.join(_COLUMNS[name])}")
         if table.metadata.num_rows != wanted.rows:
             raise BadBundle(f"{name} has {table.metadata.num_rows} rows, the manifest says {wanted.rows}")
 
@@ -147,8 +143,6 @@ def open_bundle(folder: Path, digest: str) -> Bundle:
         raise BadBundle(f"{place} is no manifest of an epoch: {error}") from error
     if found.files.keys() != _COLUMNS.keys():
         raise BadBundle(f"the manifest names the files {', '.join(found.files)}, not {', '.join(_COLUMNS)}")
-    if (found.version == V3) != (found.cap is not None) or (found.version == V2 and found.corrections):
-        raise BadBundle(f"a manifest of the form {V3} names a cap, and one of {V2} neither cap nor corrections")
     return Bundle(found, digest, folder)
 
 

@@ -1,4 +1,4 @@
-"""The split of one answer and of many, written a second time from docs/receipts.md, ADR 26 and ADR 35.  Pure.
+"""The split of one answer and of many, written a second time from docs/receipts.md, ADR 26, ADR 35 and ADR 38.  Pure.
 
 Works on receipts as JSON documents.  Money is whole atomic units; a part of something is a fraction.
 """
@@ -6,7 +6,7 @@ Works on receipts as JSON documents.  Money is whole atomic units; a part of som
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -103,9 +103,7 @@ class Net:
     def __init__(self, rule: Mapping[str, int]) -> None:
         self._rule, self.money = rule, 0
         self._credit: dict[str, int] = {}
-        self._error: dict[str, int] = {}
-        self._noise: list[int] = []
-        self._yardstick = 0
+        self._doubt = 0
 
     def add(self, money: int, evidence: Mapping[str, Any]) -> None:
         """Take up an answer: what of its fee belongs to the data, and the evidence as its receipt has it."""
@@ -123,10 +121,7 @@ class Net:
         up, down = believed / gains, believed / losses
         for who, score in scores.items():
             self._credit[who] = self._credit.get(who, 0) + _worth(score, up, down)
-            self._error[who] = self._error.get(who, 0) + _worth(errors[who], up, down)
-        noise = [_worth(int(placebo), up, down) for placebo in evidence["placebos"]]
-        self._noise = [a + b for a, b in zip(self._noise or [0] * len(noise), noise, strict=True)]
-        self._yardstick += _size(noise)
+        self._doubt += math.ceil(min(believed, up * sum(errors.values())))
 
     def settled(self) -> dict[str, int]:
         """Who gets what of the money, `unattributed` included."""
@@ -134,24 +129,14 @@ class Net:
             return {}
         everything = self.money * NAT
         most = math.floor(Fraction(everything * self._rule["cap_bps"], WHOLE))
-        z, left = Fraction(self._rule["noise_z_milli"], 1000), _size(self._noise)
-        parts: dict[str, Fraction] = {}
-        for who, credit in self._credit.items():
-            error = self._error[who]
-            spread = math.ceil(Fraction(left * error, self._yardstick)) if self._yardstick else error
-            parts[who] = Fraction(max(0, min(most, credit - math.ceil(z * spread))), everything)
+        doubt = math.ceil(Fraction(self._rule["noise_z_milli"], 1000) * self._doubt)
+        earned = {who: credit for who, credit in self._credit.items() if credit > 0}
+        together = sum(earned.values())
+        kept = Fraction(max(0, together - doubt), max(1, together))
+        parts = {who: Fraction(min(most, math.floor(credit * kept)), everything) for who, credit in earned.items()}
         return largest_remainder(self.money, parts | {UNATTRIBUTED: 1 - sum(parts.values(), Fraction())})
 
 
 def _worth(score: int, up: Fraction, down: Fraction) -> int:
     per = up if score > 0 else down
     return score * per.numerator // per.denominator
-
-
-def _size(values: Sequence[int]) -> int:
-    """The smallest whole number not below the root of the mean square."""
-    if not values:
-        return 0
-    square = Fraction(sum(value * value for value in values), len(values))
-    root = math.isqrt(math.floor(square))
-    return root if root * root >= square else root + 1

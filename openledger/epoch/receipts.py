@@ -14,8 +14,8 @@ from openledger.epoch.case import Case, Derived
 from openledger.epoch.netting import ELSEWHERE, RECORDS, Net, provisional
 from openledger.epoch.report import Wrong
 
-Group = tuple[str, str, bytes, int]
-"""What is settled together: settlement, model, rule, number of placebos."""
+Group = tuple[str, str, bytes]
+"""What is settled together: settlement, model, rule."""
 
 
 def terms(case: Case) -> str:
@@ -89,7 +89,7 @@ def shares(case: Case) -> str:
             continue
         settlement = next(run.name for run in manifest.settlements if number <= run.through)
         evidence, rule = document["evidence"], document["rule"]
-        group = settlement, books.model(document), canonical.dumps(rule), len(evidence["placebos"])
+        group = settlement, books.model(document), canonical.dumps(rule)
         pooled = [key for key in shares if key not in ELSEWHERE and not key.startswith(RECORDS)]
         money = sum(shares[key] for key in pooled)
         nets.setdefault(group, Net(rule)).add(money, evidence)
@@ -103,7 +103,7 @@ def shares(case: Case) -> str:
     case.derived = Derived(fees, settlements, corrections, earned, digests)
     return (
         f"the shares of {len(digests)} receipts, computed again from their evidence, are those that they name; settled "
-        f"together in {len(nets)} groups (a model's answers by one rule with as many placebos)"
+        f"together in {len(nets)} groups (a model's answers by one rule)"
     )
 
 
@@ -122,7 +122,7 @@ def _checked_shares(number: int, document: dict[str, Any]) -> dict[str, int]:
 def _settlements(nets: dict[Group, Net]) -> dict[str, Journal]:
     """The journals that settle these groups, by key: one a model and settlement."""
     amounts: dict[tuple[str, str], dict[str, int]] = {}
-    for (name, model, _, _), net in nets.items():
+    for (name, model, _), net in nets.items():
         together = amounts.setdefault((name, model), {})
         for who, amount in net.settled().items():
             together[who] = together.get(who, 0) + amount

@@ -59,18 +59,18 @@ def _leaves(case: Case) -> str:
 
 def _leaf(row: dict[str, Any]) -> Leaf:
     before, cumulative = whole(row["before"]), whole(row["cumulative"])
-    return Leaf(before, whole(row.get("waited", "0")), cumulative, whole(row.get("waiting", "0")))
+    return Leaf(before, whole(row["waited"]), cumulative, whole(row["waiting"]))
 
 
-def _within_the_cap(cap: int | None, leaves: dict[str, Leaf]) -> str:
+def _within_the_cap(cap: int, leaves: dict[str, Leaf]) -> str:
     """What waits is what one root may not add: everybody's in the same proportion, rounded down."""
     total = sum(leaf.due for leaf in leaves.values())
     for account, leaf in leaves.items():
-        given = leaf.due if cap is None or total <= cap else leaf.due * cap // total
+        given = leaf.due if total <= cap else leaf.due * cap // total
         if leaf.cumulative != leaf.before + given:
             rise = leaf.cumulative - leaf.before
             raise Wrong(f"the leaf of {account} rises by {rise}, by the cap on roots ({cap}) it is {given}")
-    return "" if cap is None or total <= cap else f"; {total} are due, and the cap lets one root add {cap}"
+    return "" if total <= cap else f"; {total} are due, and the cap lets one root add {cap}"
 
 
 def _previous(case: Case) -> str:

@@ -97,15 +97,19 @@ def _noise(receipt: Receipt) -> Iterator[str]:
     evidence = receipt.evidence
     if not evidence.scores:
         return
-    yield (
-        f"Scores are estimates: {receipt.rule.noise_z_milli / 1000:g} standard errors are taken off every "
-        "contributor's credit."
-    )
+    gains, errors = sum(s for s in evidence.scores.values() if s > 0), sum(evidence.errors.values())
+    if gains:
+        doubt = min(1.0, errors / gains)
+        yield (
+            f"Scores are estimates: their standard errors are together {doubt:.0%} of the positive scores, and "
+            f"{receipt.rule.noise_z_milli / 1000:g} times that is taken off what the data gets, from everybody in "
+            "proportion."
+        )
     if evidence.placebos:
         count, size = len(evidence.placebos), _nats(root_mean_square(evidence.placebos))
         yield (
-            f"Contributors that do not exist score {size} nat per token here ({count} placebo{'s' * (count > 1)}): "
-            "they show how much of that noise is left when answers are settled together."
+            f"Contributors that do not exist score {size} nat per token here ({count} placebo{'s' * (count > 1)}). "
+            "Nobody is paid by that; it says what nothing scores."
         )
     if evidence.trust_bps != BASIS_POINTS:
         yield (
@@ -117,8 +121,7 @@ def _noise(receipt: Receipt) -> Iterator[str]:
 def _provisional() -> str:
     return (
         "The contributors' shares are provisional: they take this answer as if it were the only one. What is paid is "
-        "settled over all of a model's answers in an epoch: negative credits count against positive ones, and noise "
-        "cancels out."
+        "settled over all of a model's answers in an epoch: negative credits count against positive ones."
     )
 
 
@@ -155,7 +158,7 @@ def _contributor(receipt: Receipt, who: str, errors: float | None) -> str:
         f"{score / positive:.1%} of what all contributors' records did for it"
     )
     if errors is not None:
-        told += f", and {errors:.1f} of its standard errors, of which {rule.noise_z_milli / 1000:g} are taken off"
+        told += f", and {errors:.1f} of its standard errors"
     if rule.cap_bps < BASIS_POINTS:
         told += f"; at most {_bps(rule.cap_bps)} of the data's part is paid to one"
     return told

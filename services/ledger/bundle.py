@@ -32,7 +32,7 @@ from services.ledger.chain import Chain
 from services.ledger.store import corrections, epochs, settlements
 from services.ledger.store.epochs import Epoch, State
 
-VERSION = "openledger.epoch.v3"
+VERSION = "openledger.epoch.v4"
 _PIECE = 5000
 """Rows written at once: what is held in memory of a million."""
 

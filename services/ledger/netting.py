@@ -1,8 +1,8 @@
 """Settling an epoch's answers together: what is in the models' pools goes to contributors, and what is left to nobody.
 
 Runs inside the transaction that seals an epoch.  Everything that was booked since the last sealing is settled, model by
-model; where a model's receipts were split by several rules, or with other numbers of placebos, each of these groups by
-itself.  Receipts are read in pieces: what is held is the sums, one a contributor.
+model; where a model's receipts were split by several rules, the answers of each rule by themselves.  Receipts are read
+in pieces: what is held is the sums, one a contributor.
 
 What is settled stays settled when the epoch's root is vetoed: the journals stand, the leaves are cumulative, and the
 next sealing takes them up with what was settled of the receipts that came since.  So nothing is paid twice.
@@ -22,8 +22,8 @@ from services.ledger import journal
 from services.ledger.store import books, settlements
 from services.ledger.store.settlements import Settlement
 
-Group = tuple[str, Rule, int]
-"""What may be settled together: receipts of one model, by one rule, with as many placebos."""
+Group = tuple[str, Rule]
+"""What is settled together: receipts of one model, by one rule."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def _nets(documents: Iterable[bytes]) -> dict[Group, Net]:
     nets: dict[Group, Net] = {}
     for document in documents:
         found = receipts.reread(document)  # it was parsed when it was admitted
-        group = found.model.adapter, found.rule, len(found.evidence.placebos)
+        group = found.model.adapter, found.rule
         nets.setdefault(group, Net()).add(Answer(split.waiting(found.shares), found.evidence))
     return nets
 
@@ -61,7 +61,7 @@ def _nets(documents: Iterable[bytes]) -> dict[Group, Net]:
 def _settled(nets: Mapping[Group, Net]) -> dict[str, dict[str, int]]:
     """Amounts by model, of those that have any."""
     models: dict[str, dict[str, int]] = {}
-    for (model, rule, _), net in nets.items():
+    for (model, rule), net in nets.items():
         for who, amount in net.settled(rule).items():
             amounts = models.setdefault(model, {})
             amounts[who] = amounts.get(who, 0) + amount

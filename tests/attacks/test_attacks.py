@@ -52,7 +52,7 @@ class Small:
         tried = self.attacks[name]
         changed = tried.world.credited() if rule == "credited" else tried.world
         rows = report.attack(tried, rule, self.before, self.laboratory.evidence(changed))
-        return next(row for row in rows if row["z"] == z and row["errors"] == report.ERRORS[0])
+        return next(row for row in rows if row["z"] == z)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_texts_under_others_terms_bring_no_more_than_under_their_own(small: Smal
 @pytest.mark.parametrize("z", (0.0, PRODUCT))
 def test_two_accounts_made_one_take_nothing_from_others(small: Small, z: float) -> None:
     """Less noise is taken off from one account than from two; what that brings comes out of what was nobody's."""
-    honest = next(r for r in report.honest(small.before) if r["z"] == z and r["errors"] == report.ERRORS[0])
+    honest = next(r for r in report.honest(small.before) if r["z"] == z)
     pair = [str(who) for who in (attacks.ATTACKER, small.before.best())]
     others = sum(paid for who, paid in honest["people"].items() if who not in pair)
     row = small.row("pair: one account", z=z)
@@ -118,7 +118,7 @@ def test_pasting_ones_texts_into_prompts_brings_less_than_the_answers_cost(small
 def test_asking_for_ones_own_texts_loses_money_whatever_the_volume(small: Small) -> None:
     """Also for a developer who is the only staker, and by the best question."""
     farming = [row for row in small.questions if row["attack"] == "query farming"]
-    assert len(farming) == 27
+    assert len(farming) == 9 * len(report.Z_MILLI)
     assert all(0 < row["returned"] < row["returned_to_all"] < 1 for row in farming)
 
 

@@ -86,7 +86,7 @@ def test_each_group_is_settled_by_itself_and_a_model_has_one_journal(database):
     netted = write(database, lambda c: netting.net(c, 1, 1))
     assert (netted.models, netted.data) == (2, sum(map(data_of, asked)))
     wanted = {}
-    for group in ([asked[0], asked[4]], [asked[2]], [asked[3]]):
+    for group in ([asked[0], asked[3], asked[4]], [asked[2]]):
         answers = [split.Answer(data_of(found), found.evidence) for found in group]
         for who, amount in split.settle(answers, group[0].rule).items():
             wanted[who] = wanted.get(who, 0) + amount

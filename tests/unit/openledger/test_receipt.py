@@ -91,7 +91,7 @@ def test_the_bytes_are_those_that_are_documented():
     """For a document of texts and small whole numbers, plain sorted JSON is RFC 8785."""
     plain = json.dumps(json.loads(BYTES), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     assert plain == BYTES
-    assert json.loads(BYTES)["version"] == "openledger.receipt.v2"
+    assert json.loads(BYTES)["version"] == "openledger.receipt.v4"
 
 
 @given(st.integers(0, len(BYTES) - 1), st.integers(1, 255))
@@ -183,8 +183,8 @@ def test_somebody_elses_signature_is_found():
         (b"", r"."),
         (b"\xff", r"."),
         (b"[]", "not a receipt document"),
-        (b'{"version":"openledger.receipt.v1"}', "not an openledger.receipt.v2"),
-        (b'{"version":"openledger.receipt.v2"}', "not a receipt document"),
+        (b'{"version":"openledger.receipt.v2"}', "not an openledger.receipt.v4"),
+        (b'{"version":"openledger.receipt.v4"}', "not a receipt document"),
         (BYTES + b"\n", "canonical"),
         (json.dumps(json.loads(BYTES), indent=1).encode(), "canonical"),
         (changed(note="more"), "do not belong"),
@@ -212,7 +212,7 @@ WITH_RECORDS = sign(
 
 def test_what_records_did_stands_apart_and_comes_back():
     document = json.loads(WITH_RECORDS)
-    assert document["version"] == "openledger.receipt.v3"
+    assert document["version"] == "openledger.receipt.v5"
     assert document["retrieval"] == {
         "nll_base": str(5 * NAT),
         "nll_model": str(4 * NAT),
@@ -224,7 +224,7 @@ def test_what_records_did_stands_apart_and_comes_back():
 
 
 def test_a_receipt_without_records_is_what_it_was_before_there_were_any():
-    assert json.loads(BYTES)["version"] == "openledger.receipt.v2"
+    assert json.loads(BYTES)["version"] == "openledger.receipt.v4"
     assert "retrieval" not in json.loads(BYTES)
 
 
@@ -238,7 +238,7 @@ def test_one_changed_byte_of_a_receipt_with_records_is_found(place, flip):
 @pytest.mark.parametrize(
     "change",
     (
-        {"version": "openledger.receipt.v2"},
+        {"version": "openledger.receipt.v4"},
         {"retrieval": None},
         {"retrieval": {"nll_base": "1", "nll_model": "1"}},
         {"retrieval": {"nll_base": "1", "nll_model": "1", "scores": {A.upper(): "1"}}},

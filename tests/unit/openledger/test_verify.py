@@ -128,7 +128,7 @@ def test_a_signature_is_checked_against_who_should_have_signed(published, unsign
     assert failed(published.check(replace(signed, signature=broken))).keys() == {"signature"}
 
 
-@pytest.mark.parametrize("data", (b"", b"\xff", b"{}", b"[" * 100_000, b"null", b'{"version":"openledger.receipt.v2"}'))
+@pytest.mark.parametrize("data", (b"", b"\xff", b"{}", b"[" * 100_000, b"null", b'{"version":"openledger.receipt.v4"}'))
 def test_what_is_no_receipt_gives_a_report_and_no_traceback(published, data):
     checks = published.check(data)
     assert failed(checks).keys() == {"form"}

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from openledger import canonical, corrections, split
+from openledger import corrections, split
 from openledger.claims import ClaimTree
 from openledger.client import Wallet
 from services.ledger import correct, journal
@@ -126,22 +126,3 @@ def test_who_gets_more_of_the_cap_than_the_others_is_found(in_parts):
     rows = ledger.rows(second, LEAVES)
     rows[0] |= {"waited": "0", "waiting": "0"}
     assert "leaves" in failed(ledger.check(ledger.rewrite(second, LEAVES, rows)))
-
-
-def test_a_bundle_of_before_there_was_a_cap_still_holds(tmp_path):
-    ledger = Ledger(tmp_path)
-    first = as_v2(ledger, ledger.close(answered()))
-    assert words_of(ledger.check(first))
-    told = ledger.manifest(first)
-    assert (
-        "neither cap nor corrections"
-        in failed(ledger.check(ledger.artifacts.put(canonical.dumps(told | {"cap": "1"}))))["files"]
-    )
-
-
-def as_v2(ledger, digest):
-    """The bundle as a version before would have written it."""
-    rows = [{key: row[key] for key in ("account", "before", "cumulative")} for row in ledger.rows(digest, LEAVES)]
-    told = ledger.manifest(ledger.rewrite(digest, LEAVES, rows))
-    told = {key: value for key, value in told.items() if key not in ("cap", "corrections")}
-    return ledger.artifacts.put(canonical.dumps(told | {"version": "openledger.epoch.v2"}))

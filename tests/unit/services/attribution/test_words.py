@@ -46,8 +46,7 @@ def test_every_share_has_its_reason_and_the_largest_comes_first():
 def test_a_contributors_score_is_told_with_its_noise():
     anne = by_key(receipt())[ANNE]
     assert (anne.score, anne.errors) == (3.0, 30.0)
-    for said in ("3 nat less probable", "75.0% of what all contributors' records did", "30.0 of its standard errors",
-                 "2 are taken off"):  # fmt: skip
+    for said in ("3 nat less probable", "75.0% of what all contributors' records did", "30.0 of its standard errors"):
         assert said in anne.words
     assert "20 % of the data's part" not in anne.words
     assert "at most 20 % of the data's part" in by_key(receipt(Rule(noise_z_milli=2_000, cap_bps=2000)))[ANNE].words
@@ -60,7 +59,7 @@ def test_the_base_models_part_is_told_as_it_was_measured():
     assert "36.79 % as probable" in base, "exp(-1)"
     assert "2 placebos" in noise
     assert "0.1 nat per token" in noise
-    assert "2 standard errors are taken off" in errors
+    assert "are together 10% of the positive scores, and 2 times that is taken off" in errors
     assert "as if it were the only one" in provisional
 
 
