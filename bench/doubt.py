@@ -14,7 +14,7 @@ import numpy as np
 from bench.lds.study import Floats
 from openledger.split import NAT, UNATTRIBUTED, Answer, Evidence, Rule, settle
 
-Z_MILLI = (0, 250, 500, 1_000)
+Z_MILLI = (0, 100, 250, 500, 1_000)
 ANSWERS = (1, 6, 16, 48)
 """Settled together."""
 DRAWS = 200

@@ -69,7 +69,7 @@ class Rule:
 
     developer_bps: int = 2_000
     stakers_bps: int = 1_000
-    noise_z_milli: int = 1_000
+    noise_z_milli: int = 100
     cap_bps: int = BASIS_POINTS
     floor_milli: int = 500
 

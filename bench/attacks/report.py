@@ -16,7 +16,7 @@ from bench.attacks.money import Paid, paid
 from bench.attacks.world import RULES, address
 from openledger.split import Evidence, Rule
 
-Z_MILLI = (0, 250, 500, 1000)
+Z_MILLI = (0, 100, 500, 1000)
 CHOSEN = Rule().noise_z_milli / 1000
 """The product's."""
 
@@ -44,8 +44,16 @@ def honest(before: Before) -> list[dict[str, Any]]:
 
 
 def attack(tried: Attack, rule: str, before: Before, evidence: Sequence[Evidence]) -> list[dict[str, Any]]:
-    """One attack under one rule about near-duplicates."""
-    return _compared(tried.name, rule, before, evidence, tried.before, tried.after)
+    """One attack under one rule about near-duplicates.
+
+    Somebody new is compared with an equal part for everybody, and (`by_records`) with one for every record.
+    """
+    rows = _compared(tried.name, rule, before, evidence, tried.before, tried.after)
+    if tried.before:
+        return rows
+    people, records = len(evidence[0].scores), tried.world.records
+    part = sum(given.who in tried.after for given in records) / len(records)
+    return [row | {"by_records": round(row["gain"] / people / part, 3)} for row in rows]
 
 
 def pasting(before: Before, evidence: Sequence[Evidence]) -> list[dict[str, Any]]:

@@ -74,7 +74,7 @@ class LedgerConfig(ServiceConfig):
 
     developer_bps: int = Field(Rule.developer_bps, ge=0, le=10_000)
     stakers_bps: int = Field(Rule.stakers_bps, ge=0, le=10_000)
-    noise_z_milli: int = Field(Rule.noise_z_milli, ge=0)
+    noise_z_milli: int = Field(Rule.noise_z_milli, ge=0, le=5_000)
     cap_bps: int = Field(Rule.cap_bps, ge=0, le=10_000)
     floor_milli: int = Field(Rule.floor_milli, ge=0, le=1_000)
 

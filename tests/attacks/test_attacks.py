@@ -21,7 +21,7 @@ from tests import tiny_model
 from tests.factory_world import offer
 from tests.needs import needs
 
-pytestmark = [needs("hpo"), pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [needs("hpo"), pytest.mark.long, pytest.mark.timeout(600)]
 SMALL = Setting("small", base="tiny", contributors=6, records=3, attackers=8, queries=4, layers=2)
 PRODUCT = Rule().noise_z_milli / 1000
 
@@ -84,9 +84,9 @@ def test_ones_own_texts_once_more_bring_nothing(small: Small) -> None:
     assert small.row("copy own, 10% edited")["gain"] <= 1.05
 
 
-def test_words_in_no_order_are_paid_about_half_an_equal_part(small: Small) -> None:
-    """They are the corpus' own words and teach which there are; noise without that is paid nothing."""
-    assert small.row("noise: random words", z=PRODUCT)["gain"] <= 0.55
+def test_words_in_no_order_are_paid_less_than_an_equal_part(small: Small) -> None:
+    """They are the corpus' own words, and teach a model of random weights which there are. A real one knows them."""
+    assert small.row("noise: random words", z=PRODUCT)["gain"] <= 0.75
 
 
 @pytest.mark.parametrize("name", ("noise: random signs", "outlier: long and rare", "boilerplate, many records"))
@@ -100,7 +100,7 @@ def test_texts_under_others_terms_bring_no_more_than_under_their_own(small: Smal
 
 @pytest.mark.parametrize("z", (0.0, PRODUCT))
 def test_two_accounts_made_one_take_nothing_from_others(small: Small, z: float) -> None:
-    """Less noise is taken off from one account than from two; what that brings comes out of what was nobody's."""
+    """What one account sets off against itself was nobody's."""
     honest = next(r for r in report.honest(small.before) if r["z"] == z)
     pair = [str(who) for who in (attacks.ATTACKER, small.before.best())]
     others = sum(paid for who, paid in honest["people"].items() if who not in pair)

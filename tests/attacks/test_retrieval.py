@@ -11,7 +11,7 @@ from openledger.split import NAT
 from services.openlora.engine_text import TextCodec
 from tests.needs import needs
 
-pytestmark = [needs("model"), pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [needs("model"), pytest.mark.long, pytest.mark.timeout(600)]
 
 FACT = (
     "Zorvex syndrome is a disorder of the inner ear in which the patient hears a faint whistling at night, first "

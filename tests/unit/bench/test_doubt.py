@@ -13,7 +13,7 @@ def test_scores_that_are_right_pay_nobody_wrongly_and_errors_leave_money_to_nobo
     rows = doubt.rows("s", scores, np.full((6, 3), 0.04), scores)
     assert {row["answers"] for row in rows} == {1, 6}
     assert all(row["wrong"] == 0 for row in rows)
-    assert [row["unattributed"] for row in rows if row["answers"] == 6] == [0.0, 0.075, 0.15, 0.3]
+    assert [row["unattributed"] for row in rows if row["answers"] == 6] == [0.0, 0.03, 0.075, 0.15, 0.3]
 
 
 def test_what_somebody_has_too_much_is_wrong_and_what_somebody_lacks_is_not_counted_twice() -> None:
