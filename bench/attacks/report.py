@@ -53,7 +53,7 @@ def attack(tried: Attack, rule: str, before: Before, evidence: Sequence[Evidence
         return rows
     people, records = len(evidence[0].scores), tried.world.records
     part = sum(given.who in tried.after for given in records) / len(records)
-    return [row | {"by_records": round(row["gain"] / people / part, 3)} for row in rows]
+    return [row | {"by_records": round((row["gain"] or 0.0) / people / part, 3)} for row in rows]
 
 
 def pasting(before: Before, evidence: Sequence[Evidence]) -> list[dict[str, Any]]:

@@ -61,7 +61,7 @@ def _compare(rpc: Rpc, bundle: Bundle) -> str:
     if len(manifest.settlements) > found.struck + 1:
         raise Wrong(f"answers are settled in {len(manifest.settlements)} parts, and {found.struck} roots were struck")
     cap = rpc.read(DISTRIBUTOR, at, "maxEpochIncrease")[0]
-    if manifest.cap is not None and manifest.cap != cap:
+    if manifest.cap != cap:
         raise Wrong(f"the bundle says that a root may add {manifest.cap}, the distributor {cap}")
     rest = _before(rpc, bundle)
     return f"the distributor {at} on chain {chain_id} holds both roots, the total and the name of this bundle{rest}"
