@@ -37,7 +37,7 @@ test-fast: setup-dev  ## unit tests that take no more than seconds
 
 test-long: setup-dev  ## crash tests: kill -9 at many points, and whatever else takes minutes
 	$(BIN)/pytest $(PARALLEL) --durations=10 --timeout=1800 tests/crash $(ARGS)
-	$(BIN)/pytest $(PARALLEL) --durations=10 --timeout=900 -m long tests/unit tests/contract tests/integration $(ARGS)
+	$(BIN)/pytest $(PARALLEL) --durations=10 --timeout=900 -m long tests/unit tests/contract tests/attacks tests/integration $(ARGS)
 
 lint: setup-dev  ## style, types, import rules, protos
 	$(BIN)/ruff check .

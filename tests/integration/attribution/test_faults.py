@@ -107,6 +107,7 @@ async def test_on_a_full_disk_traces_wait_and_each_has_its_receipt_once_when_the
     assert counted(assembly, "dead_letters_total") == {}
 
 
+@pytest.mark.long
 async def test_kill_9_of_the_real_process_loses_and_doubles_nothing(around, tmp_path):
     """`python -m services.attribution`, configured by its environment, killed while it measures."""
     traces = [around.artifacts.trace(number) for number in range(1, 13)]

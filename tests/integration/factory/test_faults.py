@@ -34,6 +34,7 @@ from tests.integration.factory.conftest import (
 from tests.needs import needs
 from tests.small_disk import small_disk
 
+pytestmark = pytest.mark.long
 SUCCEEDED, FAILED, CANCELLED = (
     pb.FINE_TUNE_STATE_SUCCEEDED,
     pb.FINE_TUNE_STATE_FAILED,
@@ -50,7 +51,6 @@ async def undisturbed(around, folder, base, outputs):
 # --- kills and restarts -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.long
 async def test_a_service_stopped_while_training_goes_on_with_the_same_result(around, base, tmp_path, outputs):
     async with factory(around, tmp_path, base) as client:
         made = await create(client, base, epochs=LONG)
@@ -64,7 +64,6 @@ async def test_a_service_stopped_while_training_goes_on_with_the_same_result(aro
     assert done.revision == await undisturbed(around, tmp_path / "undisturbed", base, outputs)
 
 
-@pytest.mark.long
 async def test_kill_9_while_reading_and_while_training_gives_the_same_revision(around, base, tmp_path, outputs):
     config, datanet, request = around.config(tmp_path, base), around.datanet, creation(base, epochs=LONG)
     datanet.break_after = [14] + [0] * 1000

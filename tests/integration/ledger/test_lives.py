@@ -42,6 +42,7 @@ from tests.ledger_world import (
 )
 from tests.needs import ROOT
 
+pytestmark = pytest.mark.long
 FEE = OPEN // 7
 MAX_LIVES = 300
 

@@ -16,7 +16,7 @@ import pytest
 from tests import tiny_model
 from tests.needs import needs
 
-pytestmark = [needs("vllm"), pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [needs("vllm"), pytest.mark.long, pytest.mark.timeout(180)]
 
 ROOT = Path(__file__).resolve().parents[4]
 # Opens an engine, says which process computes, and answers one request a line until it cannot.
