@@ -78,10 +78,11 @@ def shares(case: Case) -> str:
     nets: dict[Group, Net] = {}
     earned: dict[str, int] = {}
     corrections: dict[str, tuple[int, Journal]] = {}
-    digests, fees = [], 0
+    digests, fees, doubted = [], 0, 0
     for number, document, data in stream(case.given):
         shares = _checked_shares(number, document)
         digests.append(hashlib.sha256(data).digest())
+        doubted += document["evidence"]["trust_bps"] != 10_000
         journal = books.of_answer(document, "", shares)
         if (why := case.taken_back.get(journal.key)) is not None:
             correction = books.of_correction(journal, why)
@@ -101,9 +102,10 @@ def shares(case: Case) -> str:
     for journal in settlements.values():
         _earn(earned, journal)
     case.derived = Derived(fees, settlements, corrections, earned, digests)
+    believed = f"; that {doubted} believe their scores in part is for `verify receipt` to check" if doubted else ""
     return (
         f"the shares of {len(digests)} receipts, computed again from their evidence, are those that they name; settled "
-        f"together in {len(nets)} groups (a model's answers by one rule with as many placebos)"
+        f"together in {len(nets)} groups (a model's answers by one rule with as many placebos){believed}"
     )
 
 

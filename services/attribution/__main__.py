@@ -73,9 +73,7 @@ async def assemble(config: AttributionConfig) -> Assembly:
         wait=config.wait_seconds,
         want=fetcher.want,
     )
-    auditing = Auditing(
-        database, receipts, Auditor(models, artifacts, worker), artifacts, metrics, share_bps=config.audit_bps
-    )
+    auditing = Auditing(database, receipts, Auditor(models, artifacts, worker, key, config.audit_bps), metrics)
     servicer = AttributionServicer(
         Desk(database, receipts, artifacts, frozenset(config.operators), page_bytes=config.max_message_bytes // 4),
         _explainer(config, artifacts, private, fetcher, models, explaining, worker),

@@ -16,7 +16,7 @@ from openledger.receipt import Receipt
 from services.attribution import servicer_contribution, servicer_explain, store
 from services.attribution.desk import Desk
 from services.attribution.explain import Explainer
-from services.attribution.model_audit import model_audit
+from services.attribution.model_audit import ModelAudits
 from services.attribution.servicer_contribution import ContributionMethods
 from services.attribution.servicer_explain import ExplainMethods
 from services.attribution.store import DeadLetter, StoredReceipt
@@ -46,6 +46,7 @@ class AttributionServicer(ExplainMethods, ContributionMethods, attribution_pb2_g
     def __init__(self, desk: Desk, explainer: Explainer) -> None:
         ExplainMethods.__init__(self, desk, explainer)
         ContributionMethods.__init__(self, desk)
+        self._audits = ModelAudits(desk.database, desk.artifacts)
 
     async def GetReceipt(self, request: pb.GetReceiptRequest, context: grpc.aio.ServicerContext) -> pb.Receipt:
         return _receipt(*await self._desk.concerning(request.name, request.wait_seconds))
@@ -93,7 +94,7 @@ class AttributionServicer(ExplainMethods, ContributionMethods, attribution_pb2_g
         )
 
     async def GetModelAudit(self, request: pb.GetModelAuditRequest, context: grpc.aio.ServicerContext) -> pb.ModelAudit:
-        return await model_audit(self._desk.database, self._desk.artifacts, request.revision)
+        return await self._audits.get(request.revision)
 
     async def _read(self, after: int, limit: int, wait: float) -> pb.ReadReceiptsResponse:
         if after > _MAX_NUMBER:

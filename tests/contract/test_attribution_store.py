@@ -12,8 +12,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 import services.attribution
-from services.attribution import store
+from services.attribution import store, store_audits
 from services.attribution.store import Issued, Refused
+from services.attribution.store_audits import Audited
 from services.kit.database import Database
 from services.kit.durable_log import DurableLog
 
@@ -140,3 +141,12 @@ def test_by_which_trace_a_response_was_settled(database, log):
         "responses/d1": "d" * 64,
     }
     assert database.read_now(lambda c: store.traces_of(c, [])) == {}
+
+
+def test_audits_are_kept_once_and_read_by_the_share_that_draws_them(database):
+    found = [Audited(f"responses/r{n}", "m", n / 10, 0.0, f"d{n}", 100 * n) for n in range(4)]
+    database.write_now(lambda c: store_audits.keep(c, found, NOW))
+    database.write_now(lambda c: store_audits.keep(c, [replace(found[0], paid=1.0)], NOW))
+    assert database.read_now(lambda c: store_audits.audits(c, "m")) == found
+    assert database.read_now(lambda c: store_audits.audits(c, "m", 200)) == found[:2]
+    assert database.read_now(lambda c: store_audits.audits(c, "other")) == []

@@ -13,13 +13,13 @@ from openledger import grade as grades
 from openledger import manifest
 from openledger import receipt as receipts
 from openledger.adapters import materialise
+from openledger.answer_audit import INDEX
 from openledger.attribution.v1 import attribution_pb2 as pb
 from openledger.client import ApiError
 from openledger.grade import FEWEST_ANSWERS
 from openledger.influence.gradient import Scorer
 from openledger.influence.index import ContributionIndex, Header
 from openledger.verify import verify_receipt
-from services.attribution.audit import INDEX
 from services.kit.testing import as_service
 from tests.attribution_world import STRANGER, attribution, counted, read
 
