@@ -49,6 +49,7 @@ def commit(database: Database, log: DurableLog, *outcomes: Issued | Refused) -> 
 
 def test_the_migrated_schema_is_the_one_in_the_code(database):
     def differences(connection):
+        assert {store_audits.AUDIT} <= set(store.METADATA.tables.values())
         return compare_metadata(MigrationContext.configure(connection), store.METADATA)
 
     assert database.read_now(differences) == []
@@ -102,14 +103,19 @@ def test_a_payers_receipts_come_newest_first_and_in_pages(database, log):
     commit(database, log, *(issued(n, OTHER if n % 3 == 0 else PAYER) for n in range(1, 8)))
     mine = [1, 2, 4, 5, 7]
 
-    def page(before, limit):
-        rows = database.read_now(lambda c: store.receipts_of(c, PAYER, before, limit))
-        return [row.offset for row in rows]
+    def page(before, limit, most_bytes=10**6):
+        rows, more = database.read_now(lambda c: store.receipts_of(c, PAYER, before, limit, most_bytes))
+        return [row.offset for row in rows], more
 
-    assert page(None, 10) == mine[::-1]
-    assert page(None, 2) == [7, 5]
-    assert page(5, 2) == [4, 2]
-    assert page(1, 2) == []
+    assert page(None, 10) == (mine[::-1], False)
+    assert page(None, 2) == ([7, 5], True)
+    assert page(5, 2) == ([4, 2], True)
+    assert page(4, 2) == ([2, 1], False)
+    assert page(1, 2) == ([], False)
+    size = len(issued(1).document)
+    assert page(None, 10, 3 * size) == ([7, 5, 4], True)
+    assert page(None, 10, 3 * size - 1) == ([7, 5], True)
+    assert page(2, 10, 0) == ([1], False), "one, however large it is"
 
 
 def test_dead_letters_come_newest_first_and_in_pages(database, log):
