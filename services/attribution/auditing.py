@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -17,6 +18,7 @@ from openledger import receipt as receipts
 from services.attribution import store, store_audits
 from services.attribution.audit import Auditor
 from services.attribution.store_audits import Audited
+from services.attribution.tries import Tries
 from services.kit import logs
 from services.kit.consumer import Consumer, Page
 from services.kit.database import Database
@@ -39,7 +41,7 @@ class Auditing:
         auditor: Auditor,
         metrics: Metrics,
     ) -> None:
-        self._log, self._auditor = receipts_log, auditor
+        self._log, self._auditor, self._tries = receipts_log, auditor, Tries(database)
         self._applied: list[Audited] = []
         self._consumer = Consumer(database, store.METADATA, SOURCE, self._read, self._prepare, self._apply)
         self._audits = metrics.counter("answers_audited_total", "Answers whose scores were held against retraining")
@@ -64,7 +66,8 @@ class Auditing:
                 receipt = receipts.parse(document)
                 if not self._auditor.draws(receipt):
                     continue
-                audited = await asyncio.to_thread(self._auditor.audit, receipt)
+                audit = partial(self._auditor.audit, receipt)
+                audited = await asyncio.to_thread(self._tries.counted, f"audit/{receipt.response}", audit)
             except (OSError, MemoryError):
                 raise  # may pass: tried again, so that bad luck with a disk chooses nothing
             except Exception:
