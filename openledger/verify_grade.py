@@ -12,7 +12,7 @@ from openledger import answer_audit
 from openledger import grade as grades
 from openledger import receipt as receipts
 from openledger import trace as traces
-from openledger.answer_audit import AnswerAudit
+from openledger.answer_audit import AnswerAudit, Bools
 from openledger.artifacts import ArtifactStore
 from openledger.grade import Grade
 from openledger.manifest import LineageManifest
@@ -30,20 +30,22 @@ def check(grade: Grade, signer: str, lineage: LineageManifest, artifacts: Artifa
     """
     if grade.audit_bps is not None:
         _signature(grade, signer)
-    index = lineage.files.get(answer_audit.INDEX, "")
     if len(set(grade.documents)) != len(grade.documents):
         raise ValueError("the grade counts one measurement twice")
     audits = list(_audits(grade, artifacts))
     if len({audit.response for audit, _ in audits}) != len(audits):
         raise ValueError("the grade counts one answer twice")
-    correlations = []
+    halves, correlations, of_halves = _halves(lineage, artifacts), [], []
     for audit, receipt in audits:
-        if audit.index != index:
+        indexes = tuple(lineage.files.get(name, "") for name in (answer_audit.INDEX, answer_audit.HALVES_INDEX))
+        if (audit.index, audit.halves_index) != indexes:
             raise ValueError(f"{audit.response} was measured with another index than the revision's of leaving out")
         if receipt.signer != signer:
             raise ValueError(f"the receipt of {audit.response} is signed by {receipt.signer}, not by {signer}")
         correlations.append(_agreement(grade, audit, receipt))
-    _numbers(grade, correlations)
+        if halves is not None:
+            of_halves.append(_agreement_of_halves(audit, receipt, *halves))
+    _numbers(grade, correlations, of_halves)
     how = "of drawn answers" if grade.audit_bps is not None else "(which answers are drawn it does not say)"
     return f"its numbers follow from the {len(audits)} measurements {how} that it names"
 
@@ -114,8 +116,23 @@ def _agreement(grade: Grade, audit: AnswerAudit, receipt: Receipt) -> float:
     return answer_audit.agreements(receipt.evidence.scores, audit.rises, receipt.trace_sha256)[0]
 
 
-def _numbers(grade: Grade, correlations: list[float]) -> None:
-    found = answer_audit.over_answers(correlations) if correlations else (0, 0, 0)
+def _halves(lineage: LineageManifest, artifacts: ArtifactStore) -> tuple[list[str], Bools] | None:
+    """Who is in which half, where the models of halves are published."""
+    if answer_audit.HALVES_INDEX not in lineage.files:
+        return None
+    return answer_audit.memberships(artifacts.get(lineage.files.get(answer_audit.MEMBERS, "")))
+
+
+def _agreement_of_halves(audit: AnswerAudit, receipt: Receipt, people: list[str], members: Bools) -> float:
+    drawn = answer_audit.drawn_halves(receipt, len(members))
+    if sorted(map(int, audit.halves)) != drawn:
+        raise ValueError(f"{audit.response} was held against other halves than those that are drawn")
+    rises = [audit.halves[str(number)] for number in drawn]
+    return answer_audit.agreement_of_halves(receipt.evidence.scores, people, members[drawn], rises)
+
+
+def _numbers(grade: Grade, correlations: list[float], of_halves: list[float]) -> None:
+    found = answer_audit.over_answers(correlations, of_halves) if correlations else (0, 0, 0)
     said = grade.mean_milli, grade.low_milli, grade.high_milli
     if any(abs(one - other) > _ROUNDING for one, other in zip(found, said, strict=True)):
         raise ValueError(

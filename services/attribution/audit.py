@@ -2,26 +2,29 @@
 
 For revisions whose builder had everybody left out once: by how much each contributor moved the weights is published
 (``leave_one_out_index.safetensors``), so the models can be had by taking that back, and only forward passes are
-needed.  Which answers are measured, and of many contributors who is left out, is drawn by hash
-(`openledger.answer_audit`), so nobody chooses; the grade is signed and says how many are drawn, so whoever has the
-receipts can tell which answers should have been measured.  It cannot be told by anybody why one was not: the log here
-says so.
+needed.  Where halves of the contributors were trained too, the answer is held against those models as well
+(``halves_index.safetensors``), and the grade is the worse of the two.
+
+Which answers are measured, and of many contributors who is left out, is drawn by hash (`openledger.answer_audit`), so
+nobody chooses; the grade is signed and says how many are drawn, so whoever has the receipts can tell which answers
+should have been measured.  It cannot be told by anybody why one was not: the log here says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Executor, Future
-from pathlib import Path
+from concurrent.futures import Executor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from openledger import answer_audit, grade, trace
-from openledger.answer_audit import FEWEST_CONTRIBUTORS, INDEX, AnswerAudit
+from openledger.answer_audit import FEWEST_CONTRIBUTORS, HALVES_INDEX, INDEX, MEMBERS, AnswerAudit
 from openledger.artifacts import ArtifactStore
 from openledger.grade import Grade
 from openledger.influence.index import ContributionIndex
 from openledger.receipt import Receipt
 from services.attribution.resolve import Models
+from services.attribution.score import Revision
 from services.attribution.store_audits import Audited
 
 if TYPE_CHECKING:  # it loads torch
@@ -50,36 +53,50 @@ class Auditor:
         """
         answered = trace.parse(self._artifacts.get(receipt.trace_sha256))
         scorer, revision = self._worker.submit(self._models.resolve, answered).result()
-        if revision is None or INDEX not in revision.lineage.files:
+        people, scores = answer_audit.left_out(receipt, receipt.evidence.scores), receipt.evidence.scores
+        if revision is None or INDEX not in revision.lineage.files or len(people) < FEWEST_CONTRIBUTORS:
             return None
-        index = ContributionIndex.open(self._artifacts.path(revision.lineage.files[INDEX]))
-        people = answer_audit.left_out(receipt, receipt.evidence.scores)
-        if len(people) < FEWEST_CONTRIBUTORS:
-            return None
-        rows = [index.header.contributors.index(who) for who in people]
-        losses: list[int] = []
-        for start in range(0, len(rows), AT_ONCE):
-            losses += self._submit(scorer, revision.folder, index, rows[start : start + AT_ONCE], answered).result()
-        whole = receipt.evidence.nll_model
-        rises = {who: loss - whole for who, loss in zip(people, losses, strict=True)}
         files = revision.lineage.files
+        index = ContributionIndex.open(self._artifacts.path(files[INDEX]))
+        rows = [index.header.contributors.index(who) for who in people]
+        rises = dict(zip(people, self._rises(scorer, revision, index, rows, answered, receipt), strict=True))
         found = AnswerAudit(receipt.response, receipt.digest(), receipt.model.adapter, files[INDEX], rises)
-        document = self._artifacts.put(found.dumps())
-        paid, shuffled = answer_audit.agreements(receipt.evidence.scores, rises, receipt.trace_sha256)
-        place = answer_audit.place(receipt)
-        return Audited(receipt.response, receipt.model.adapter, paid, shuffled, document, place)
+        paid, shuffled = answer_audit.agreements(scores, rises, receipt.trace_sha256)
+        halves = None
+        if HALVES_INDEX in files:
+            index = ContributionIndex.open(self._artifacts.path(files[HALVES_INDEX]))
+            everybody, members = answer_audit.memberships(self._artifacts.get(files[MEMBERS]))
+            rows = answer_audit.drawn_halves(receipt, len(members))
+            lost = self._rises(scorer, revision, index, rows, answered, receipt)
+            halves = answer_audit.agreement_of_halves(scores, everybody, members[rows], lost)
+            without = dict(zip(map(str, rows), lost, strict=True))
+            found = replace(found, halves_index=files[HALVES_INDEX], halves=without)
+        document, place = self._artifacts.put(found.dumps()), answer_audit.place(receipt)
+        return Audited(receipt.response, receipt.model.adapter, paid, shuffled, document, place, halves)
 
-    def _submit(
-        self, scorer: Scorer, folder: Path, index: ContributionIndex, rows: Sequence[int], answered: trace.Trace
-    ) -> Future[list[int]]:
-        some = [index.row(row) for row in rows]
-        return self._worker.submit(
-            scorer.losses_without, folder, some, answered.prompt_token_ids, answered.completion_token_ids
-        )
+    def _rises(
+        self,
+        scorer: Scorer,
+        revision: Revision,
+        index: ContributionIndex,
+        rows: Sequence[int],
+        answered: trace.Trace,
+        receipt: Receipt,
+    ) -> list[int]:
+        """By how much the answer's loss is higher under the adapter less each of these rows."""
+        losses: list[int] = []
+        asked, said = answered.prompt_token_ids, answered.completion_token_ids
+        for start in range(0, len(rows), AT_ONCE):
+            some = [index.row(row) for row in rows[start : start + AT_ONCE]]
+            losses += self._worker.submit(scorer.losses_without, revision.folder, some, asked, said).result()
+        return [loss - receipt.evidence.nll_model for loss in losses]
 
     def grade(self, revision: str, found: Sequence[Audited]) -> Grade:
         """The grade that a revision's audited answers give it; it is published."""
-        mean, low, high = answer_audit.over_answers([each.paid for each in found])
+        held_against_both = [each for each in found if each.halves is not None]
+        found = held_against_both or found  # what was measured before there was a way to use the halves does not count
+        of_halves = [each.halves for each in found if each.halves is not None]
+        mean, low, high = answer_audit.over_answers([each.paid for each in found], of_halves)
         documents = tuple(each.document_sha256 for each in found)
         given = grade.sign(Grade(revision, mean, low, high, documents, self.share_bps), self._key)
         self._artifacts.put(given.dumps())

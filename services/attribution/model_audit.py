@@ -78,6 +78,12 @@ def summed_up(revision: str, found: list[Audited], grade: str, *, trained_again:
             f"Over {len(found)} answer{'s' * (len(found) > 1)} drawn at random, paid scores put contributors in the "
             f"order in which really leaving them out does: rank correlation {_said(paid)}; shuffled {_said(luck)}."
         )
+        halves = [each.halves for each in found if each.halves is not None]
+        if halves:
+            told.halves.CopyFrom(_mean(halves))
+            told.words += (
+                f" And random halves of them in the order in which training with these does: {_said(told.halves)}."
+            )
     return told
 
 

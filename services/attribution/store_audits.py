@@ -34,6 +34,7 @@ AUDIT = Table(
     Column("shuffled", Float, nullable=False),
     Column("document_sha256", Text, nullable=False),
     Column("place", Integer, nullable=False, server_default="0"),
+    Column("halves", Float),
     Column("create_time", DateTime(timezone=True), nullable=False),
     Index("ix_answer_audit_revision", "revision", "create_time"),
 )
@@ -43,7 +44,7 @@ AUDIT = Table(
 class Audited:
     """One answer: rank correlations over the contributors, and the published document that says how they came about.
 
-    place: of 10,000, by which it was drawn.
+    place: of 10,000, by which it was drawn.  halves: rank correlation over halves of the contributors, where there are.
     """
 
     response: str
@@ -52,6 +53,7 @@ class Audited:
     shuffled: float
     document_sha256: str
     place: int = 0
+    halves: float | None = None
 
 
 GRADE = Table(
@@ -76,7 +78,7 @@ def audits(connection: Connection, revision: str, share_bps: int = 10_000) -> li
     found = select(AUDIT).where(AUDIT.c.revision == revision, AUDIT.c.place < share_bps)
     found = found.order_by(AUDIT.c.create_time.desc(), AUDIT.c.response).limit(MOST_ANSWERS)
     return [
-        Audited(row.response, row.revision, row.paid, row.shuffled, row.document_sha256, row.place)
+        Audited(row.response, row.revision, row.paid, row.shuffled, row.document_sha256, row.place, row.halves)
         for row in connection.execute(found)
     ]
 

@@ -861,6 +861,7 @@ class ModelAudit(_message.Message):
     WORDS_FIELD_NUMBER: _builtins.int
     DOCUMENTS_FIELD_NUMBER: _builtins.int
     GRADE_FIELD_NUMBER: _builtins.int
+    HALVES_FIELD_NUMBER: _builtins.int
     revision: _builtins.str
     """adapters/{adapter}/revisions/{revision}"""
     answers: _builtins.int
@@ -883,6 +884,12 @@ class ModelAudit(_message.Message):
     def documents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """SHA-256 of the newest measurements' documents, at most 100; each is published."""
 
+    @_builtins.property
+    def halves(self) -> Global___Agreement:
+        """Of the paid scores' sums with models of random halves of the contributors, where the revision has such.  The grade is
+        the worse of this and `paid`.
+        """
+
     def __init__(
         self,
         *,
@@ -893,10 +900,11 @@ class ModelAudit(_message.Message):
         words: _builtins.str = ...,
         documents: _abc.Iterable[_builtins.str] | None = ...,
         grade: _builtins.str = ...,
+        halves: Global___Agreement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["paid", b"paid", "shuffled", b"shuffled"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["halves", b"halves", "paid", b"paid", "shuffled", b"shuffled"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "documents", b"documents", "grade", b"grade", "paid", b"paid", "revision", b"revision", "shuffled", b"shuffled", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "documents", b"documents", "grade", b"grade", "halves", b"halves", "paid", b"paid", "revision", b"revision", "shuffled", b"shuffled", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pytest
 from typer.testing import CliRunner
 
-from openledger import answer_audit, grade, manifest
+from openledger import answer_audit, canonical, grade, manifest
 from openledger.answer_audit import AnswerAudit
 from openledger.cli.main import app
 from openledger.grade import FEWEST_ANSWERS, Grade
@@ -144,6 +144,49 @@ def test_an_answer_that_was_drawn_and_is_not_measured_is_named(judged):
     newest_missing = judged.of(judged.audits[:-1])
     assert unmeasured(newest_missing, judged.store) == []
     assert unmeasured(judged.of(judged.audits[:0:-1]), judged.store) == ["responses/m0"]
+
+
+@pytest.fixture
+def with_halves(judged):
+    """Paid scores agree with leaving everybody out, and with halves of them they do not at all."""
+    people, members = sorted(judged.receipt.evidence.scores), ["1100", "1010", "0110", "0011", "0101", "1001"]
+    store, lineage = judged.store, judged.world.lineage
+    document = canonical.dumps({"contributors": people, "halves": members})
+    halves = {answer_audit.HALVES_INDEX: store.put(b"halves"), answer_audit.MEMBERS: store.put(document)}
+    files = {**lineage.files, answer_audit.INDEX: store.put(b"index"), **halves}
+    lineage = replace(lineage, files=files, licence="CC-BY-4.0", use="commercial")
+    lineage = manifest.sign(lineage, "0x" + "77" * 32)
+    store.put(lineage.to_bytes())
+    model = replace(judged.receipt.model, adapter=lineage.revision)
+    measured = [sign(replace(receipt, model=model), KEY) for receipt in judged.measured]
+    audits = []
+    for receipt in measured:
+        scores = receipt.evidence.scores
+        sums = [sum(scores[who] for who, there in zip(people, half, strict=True) if there == "1") for half in members]
+        lost = {str(number): each for number, each in enumerate(sums)}
+        digest = store.put(receipt.dumps())
+        of = receipt.response, digest, lineage.revision, files[answer_audit.INDEX]
+        audits.append(AnswerAudit(*of, dict(scores), halves[answer_audit.HALVES_INDEX], lost))
+    trace = judged.world.trace(adapter=lineage.revision)
+    receipt = replace(judged.receipt, model=model, trace_sha256=store.put(trace.dumps()))
+    given = replace(judged.grade, revision=lineage.revision)
+    return replace(judged, receipt=receipt, measured=tuple(measured), audits=tuple(audits), grade=given)
+
+
+def test_where_there_are_halves_the_worse_of_both_is_the_grade(with_halves):
+    numbers = dict.fromkeys(("mean_milli", "low_milli", "high_milli"), -1000)
+    assert with_halves.failure(with_halves.of(with_halves.audits, **numbers)) == ""
+    better = with_halves.of(with_halves.audits, **numbers | {"mean_milli": -900})
+    assert "its documents give -1000" in with_halves.failure(better)
+
+
+def test_halves_that_are_not_told_of_are_missed(with_halves):
+    numbers = dict.fromkeys(("mean_milli", "low_milli", "high_milli"), -1000)
+    first, *others = with_halves.audits
+    silent = replace(first, halves_index="", halves={})
+    assert "another index" in with_halves.failure(with_halves.of((silent, *others), **numbers))
+    fewer = replace(first, halves={number: first.halves[number] for number in list(first.halves)[1:]})
+    assert "other halves" in with_halves.failure(with_halves.of((fewer, *others), **numbers))
 
 
 def test_the_command_says_whether_a_grade_holds(judged):
