@@ -67,9 +67,18 @@ def unmeasured(grade: Grade, artifacts: ArtifactStore) -> list[str]:
         of_this = receipt.model.adapter == grade.revision and receipt.signer == grade.signer
         if not of_this or receipt.response in measured or not answer_audit.drawn(receipt, grade.audit_bps):
             continue
-        if first < _end(receipt, artifacts) < last:
+        if first < _end(receipt, artifacts) < last and _signed(receipt):
             found.append(receipt.response)
     return sorted(found)
+
+
+def _signed(receipt: Receipt) -> bool:
+    """Not by whoever put a file into the folder, to make the signer look careless."""
+    try:
+        receipts.check_signature(receipt)
+    except ValueError:
+        return False
+    return True
 
 
 def _receipts(artifacts: ArtifactStore) -> Iterator[Receipt]:

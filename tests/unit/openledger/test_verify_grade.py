@@ -141,6 +141,12 @@ def test_an_answer_that_was_drawn_and_is_not_measured_is_named(judged):
     assert unmeasured(judged.grade, judged.store) == []
     without = judged.of((*judged.audits[:7], *judged.audits[8:]))
     assert unmeasured(without, judged.store) == ["responses/m7"]
+    trace = judged.store.put(
+        judged.world.trace(response="responses/made-up", end_time="2026-01-02T03:05:05.000000Z").dumps()
+    )
+    made_up = replace(judged.measured[7], response="responses/made-up", trace_sha256=trace)
+    judged.store.put(made_up.dumps())
+    assert unmeasured(judged.grade, judged.store) == [], "anybody can put a file into a folder"
     newest_missing = judged.of(judged.audits[:-1])
     assert unmeasured(newest_missing, judged.store) == []
     assert unmeasured(judged.of(judged.audits[:0:-1]), judged.store) == ["responses/m0"]
