@@ -22,8 +22,9 @@ def terms(case: Case) -> str:
     """The receipts are of the manifest's terms, and in its settlements."""
     manifest = case.given.manifest
     _settlements_follow_each_other(manifest.epoch, manifest.settlements)
-    rules, platforms, signers = set(), set(), set()
+    rules, platforms, signers, doubted = set(), set(), set(), 0
     for _, document, _ in stream(case.given):
+        doubted += document["evidence"]["trust_bps"] != 10_000
         rules.add(canonical.dumps(document["rule"]))
         platforms.add(document["platform"].lower())
         signers.add(document["signer"])
@@ -40,9 +41,10 @@ def terms(case: Case) -> str:
     again = (
         f", in {len(manifest.settlements)} settlements: it was sealed again" if len(manifest.settlements) > 1 else ""
     )
+    believed = f"; that {doubted} believe their scores in part is for `verify receipt` to check" if doubted else ""
     return (
         f"epoch {manifest.epoch} of the distributor {manifest.distributor} on chain {manifest.chain_id}{again}; "
-        f"{len(rules)} rule, platform {', '.join(sorted(platforms))}, signed by {', '.join(sorted(signers))}"
+        f"{len(rules)} rule, platform {', '.join(sorted(platforms))}, signed by {', '.join(sorted(signers))}{believed}"
     )
 
 
@@ -78,11 +80,10 @@ def shares(case: Case) -> str:
     nets: dict[Group, Net] = {}
     earned: dict[str, int] = {}
     corrections: dict[str, tuple[int, Journal]] = {}
-    digests, fees, doubted = [], 0, 0
+    digests, fees = [], 0
     for number, document, data in stream(case.given):
         shares = _checked_shares(number, document)
         digests.append(hashlib.sha256(data).digest())
-        doubted += document["evidence"]["trust_bps"] != 10_000
         journal = books.of_answer(document, "", shares)
         if (why := case.taken_back.get(journal.key)) is not None:
             correction = books.of_correction(journal, why)
@@ -102,10 +103,9 @@ def shares(case: Case) -> str:
     for journal in settlements.values():
         _earn(earned, journal)
     case.derived = Derived(fees, settlements, corrections, earned, digests)
-    believed = f"; that {doubted} believe their scores in part is for `verify receipt` to check" if doubted else ""
     return (
         f"the shares of {len(digests)} receipts, computed again from their evidence, are those that they name; settled "
-        f"together in {len(nets)} groups (a model's answers by one rule with as many placebos){believed}"
+        f"together in {len(nets)} groups (a model's answers by one rule with as many placebos)"
     )
 
 

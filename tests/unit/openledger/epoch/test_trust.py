@@ -16,7 +16,7 @@ def test_how_many_receipts_believe_their_scores_in_part_is_said(tmp_path):
     shares = split.split_fee(FEE, plain.platform_fee, evidence, plain.rule)
     doubted = a_receipt(PAYER, "leases/1", FEE, evidence=evidence, shares=shares, grade="a" * 64)
     first, second = ledger.close(plain), ledger.close(answered(), doubted)
-    believed, told = ({c.name: c for c in ledger.check(digest).checks}["shares"] for digest in (first, second))
+    believed, told = ({c.name: c for c in ledger.check(digest).checks}["terms"] for digest in (first, second))
     assert believed.ok
     assert "in part" not in believed.words
     assert told.ok
