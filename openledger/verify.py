@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from openledger import base_models, canonical, evidence, names, verify_records
+from openledger import base_models, canonical, evidence, names, verify_grade, verify_records
 from openledger import grade as grades
 from openledger import receipt as receipts
 from openledger import trace as traces
@@ -274,9 +274,11 @@ def _grade(case: _Case) -> str:
     _must_equal({"model": (found.revision, receipt.model.adapter)}, "the grade", "the receipt")
     trust = grades.trust_bps(found, receipt.rule)
     _must_equal({"trust": (trust, receipt.evidence.trust_bps)}, "what follows from the grade", "the receipt")
+    lineage = _need(case.lineage, "the adapter's manifest")
+    follows = verify_grade.check(found, receipt.signer, lineage, case.artifacts)
     return (
-        f"the scores are believed to {trust / 100:g} %, as follows from the model's grade: an agreement of "
-        f"{found.mean_milli / 1000:.3f} over {len(found.documents)} answers"
+        f"the scores are believed to {trust / 100:g} %, as follows from the model's grade, an agreement of "
+        f"{found.mean_milli / 1000:.3f}; {follows}"
     )
 
 

@@ -16,8 +16,13 @@ from tests.needs import ROOT
 
 
 @asynccontextmanager
-async def process(around: World, folder: Path, **more: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """The process once it serves, and where; killed on leaving.  folder: of its files.  more: environment."""
+async def process(
+    around: World, folder: Path, *program: str, **more: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """The process once it serves, and where; killed on leaving.  folder: of its files.  more: environment.
+
+    program: what Python runs in place of the service.
+    """
     environment = {
         **os.environ,
         "OPENLEDGER_ATTRIBUTION_LISTEN": "127.0.0.1:0",
@@ -31,7 +36,7 @@ async def process(around: World, folder: Path, **more: str) -> AsyncIterator[tup
         **more,
     }
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.attribution", env=environment,
+        sys.executable, *(program or ("-m", "services.attribution")), env=environment,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, cwd=ROOT,
     )  # fmt: skip
     assert child.stdout is not None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openledger import __version__, base_models, manifest
+from openledger import receipt as receipts
 from openledger.artifacts import ArtifactStore
 from services.factory import data
 from services.factory.spec import FineTuneSpec
@@ -72,3 +73,13 @@ def publish(store: ArtifactStore, base: Path, folder: Path, *, seed: int = 0, do
     )
     store.put(lineage.to_bytes())
     return Published(lineage.revision, base, lineage.base.sha256, CONTRIBUTORS, folder)
+
+
+def published_receipts(store: ArtifactStore) -> dict[str, list[str]]:
+    """SHA-256 of the receipts among the artifacts, by the answer that they are of."""
+    found: dict[str, list[str]] = {}
+    for file in sorted((store.root / "sha256").glob("*/*")):
+        data = file.read_bytes()
+        if data.startswith(b'{"developer":'):
+            found.setdefault(receipts.parse(data).response, []).append(file.name)
+    return found

@@ -1,6 +1,7 @@
 """Facts that nobody can know from elsewhere, one a contributor: the score should find whose an answer is.
 
-Asked for as they were told, and in other words.  All are invented.
+Asked for as they were told, and in other words.  Told word for word, spans should find whose they are too.  All are
+invented.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from typing import Any
 from bench.attacks.world import Given, Laboratory, World, address
 from bench.lds import domains
 from bench.lds.domains import Text
+from openledger.spans.build import Document, build
+from openledger.spans.evidence import find
+from openledger.spans.index import SpanIndex
 from openledger.split import Evidence
-from services.factory.data import render
+from services.factory.data import prompt_ids, render
 
 BESIDES = 2
 """Usual records that each contributor has beside the fact."""
@@ -172,12 +176,33 @@ def world(seed: int, facts: Sequence[Fact] = FACTS) -> World:
 
 
 def measure(laboratory: Laboratory, seed: int, facts: Sequence[Fact] = FACTS) -> dict[str, Any]:
-    """How often the highest score is the fact's contributor's."""
-    evidence = laboratory.evidence(world(seed, facts))
+    """How often the highest score is the fact's contributor's, and how often its rarest span is that one's alone."""
+    planted = world(seed, facts)
+    evidence = laboratory.evidence(planted)
     told, otherwise = evidence[: len(facts)], evidence[len(facts) :]
-    return {"attack": "planted facts", "top1": _hits(told), "paraphrase_top1": _hits(otherwise), "facts": len(facts)}
+    return {
+        "attack": "planted facts",
+        "top1": _hits(told),
+        "paraphrase_top1": _hits(otherwise),
+        "quoted": _quoted(laboratory.tokenizer, planted, len(facts)),
+        "facts": len(facts),
+    }
 
 
 def _hits(evidence: Sequence[Evidence]) -> float:
     scores = [each.scores for each in evidence]
     return sum(max(each, key=lambda one: each[one]) == address(who) for who, each in enumerate(scores)) / len(scores)
+
+
+def _quoted(tokenizer: Any, planted: World, facts: int) -> float:
+    """The share of facts, as they were told, of which the rarest span stands in their contributor's records alone."""
+    texts = [tokenizer(given.text.text, add_special_tokens=False)["input_ids"] for given in planted.records]
+    documents = [
+        Document(given.who, n, text) for n, (given, text) in enumerate(zip(planted.records, texts, strict=True))
+    ]
+    index, hits = SpanIndex(build(documents, owners=facts, salt=bytes(32))), 0
+    for who, (question, answer) in enumerate(planted.queries[:facts]):
+        said = tokenizer(answer, add_special_tokens=False)["input_ids"]
+        rarest = max(find(index, prompt_ids(question, tokenizer), said), key=lambda span: span.bits, default=None)
+        hits += rarest is not None and {source.owner for source in rarest.sources} == {who}
+    return hits / facts

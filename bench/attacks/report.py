@@ -142,7 +142,7 @@ def figures(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
             found["farming_returned" + tail] = max(returned)
     for row in rows:
         if row["attack"] == "planted facts":
-            found |= {"planted_top1": row["top1"], "planted_paraphrase_top1": row["paraphrase_top1"]}
+            found |= {f"planted_{name}": row[name] for name in ("top1", "paraphrase_top1", "quoted")}
     return found
 
 

@@ -35,3 +35,5 @@ def audit(
         dump(found)
     else:
         typer.echo(found.words)
+        if found.grade:
+            typer.echo(f"Its grade: {found.grade}.  `openledger verify grade` derives it again from what was measured.")

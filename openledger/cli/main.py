@@ -24,6 +24,7 @@ from openledger.cli.finetune import app as finetune
 from openledger.cli.unlearn import app as unlearn
 from openledger.cli.verify import verify
 from openledger.cli.verify_epoch import verify_epoch
+from openledger.cli.verify_grade import verify_grade
 
 if TYPE_CHECKING:
     from openledger.cli.installation import Installation
@@ -37,10 +38,13 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 checks = typer.Typer(
-    cls=DefaultGroup, no_args_is_help=True, help="Check what the services say: a receipt, or a whole epoch."
+    cls=DefaultGroup,
+    no_args_is_help=True,
+    help="Check what the services say: a receipt, a whole epoch, or a model's grade.",
 )
 checks.command("receipt")(verify)
 checks.command("epoch")(verify_epoch)
+checks.command("grade")(verify_grade)
 app.add_typer(checks, name="verify")
 app.command("audit")(audit)
 app.command("explain")(explain)

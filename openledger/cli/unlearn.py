@@ -34,6 +34,7 @@ class Paid:
     answers: int = 0
     paid_answers: int = 0
     amount: int = 0
+    records_amount: int = 0
     contributors_amount: int = 0
     fees: int = 0
     score: float = 0.0
@@ -47,7 +48,7 @@ class Paid:
 
     def to_json(self) -> dict[str, Any]:
         """Amounts as decimal strings."""
-        exact = ("amount", "contributors_amount", "fees")
+        exact = ("amount", "records_amount", "contributors_amount", "fees")
         return {name: str(value) if name in exact else value for name, value in vars(self).items()}
 
 
@@ -183,7 +184,11 @@ def _words(paid: Paid | None) -> str:
         return "The model has no answers yet, so nothing was paid."
     part = paid.amount / paid.contributors_amount if paid.contributors_amount else 0.0
     score = paid.score / paid.positive_scores if paid.positive_scores else 0.0
+    records = (
+        f" and {format_open(paid.records_amount)} OPEN for records before questions" if paid.records_amount else ""
+    )
     return (
         f"Of {paid.answers} answers it was paid for {paid.paid_answers}: {format_open(paid.amount)} OPEN, {part:.1%} "
-        f"of what contributors got; its scores are {score:.1%} of all that are above zero.  Shares are provisional."
+        f"of what contributors got for what the model learnt{records}; its scores are {score:.1%} of all that are "
+        "above zero.  Shares for what it learnt are provisional."
     )

@@ -22,8 +22,9 @@ def terms(case: Case) -> str:
     """The receipts are of the manifest's terms, and in its settlements."""
     manifest = case.given.manifest
     _settlements_follow_each_other(manifest.epoch, manifest.settlements)
-    rules, platforms, signers = set(), set(), set()
+    rules, platforms, signers, doubted = set(), set(), set(), 0
     for _, document, _ in stream(case.given):
+        doubted += document["evidence"]["trust_bps"] != 10_000
         rules.add(canonical.dumps(document["rule"]))
         platforms.add(document["platform"].lower())
         signers.add(document["signer"])
@@ -40,9 +41,10 @@ def terms(case: Case) -> str:
     again = (
         f", in {len(manifest.settlements)} settlements: it was sealed again" if len(manifest.settlements) > 1 else ""
     )
+    believed = f"; that {doubted} believe their scores in part is for `verify receipt` to check" if doubted else ""
     return (
         f"epoch {manifest.epoch} of the distributor {manifest.distributor} on chain {manifest.chain_id}{again}; "
-        f"{len(rules)} rule, platform {', '.join(sorted(platforms))}, signed by {', '.join(sorted(signers))}"
+        f"{len(rules)} rule, platform {', '.join(sorted(platforms))}, signed by {', '.join(sorted(signers))}{believed}"
     )
 
 

@@ -1,17 +1,19 @@
 """The canonical gradient of an answer: what a service publishes and what a stranger recomputes.
 
 Teacher-forced mean negative log-likelihood of the answer's tokens given the prompt's; its gradient with respect to
-the adapter's weights, quantised; and the same loss under the bare base model. Float32, CPU, math attention, one
-answer at a time, no padding, explicit order: two runs on one machine are equal bit for bit, two machines agree up to
-the rounding of their matrix products (see ``quantize.agreement``). DoRA's training takes the lengths of its rows as
-constant; here they are not, for the loss itself knows no such thing. This module does not know contributors or money.
+the adapter's weights, quantised; and the same loss under the bare base model. Float32, CPU, math attention (of long
+answers a block at a time), one answer at a time, no padding, explicit order: two runs on one machine are equal bit for
+bit, two machines agree up to the rounding of their matrix products (see ``quantize.agreement``). DoRA's training takes
+the lengths of its rows as constant; here they are not, for the loss itself knows no such thing. This module does not
+know contributors or money.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from openledger.influence.curvature import head_pass, token_losses
 from openledger.influence.decoder import Decoder
 from openledger.influence.dora import Decomposed
+from openledger.influence.long_attention import attention_over
 from openledger.influence.lora import Adapter, attached, decomposed
 from openledger.influence.parameters import Parameter, sizes
 from openledger.influence.quantize import Quantised, QuantizeError, quantise, to_units
@@ -89,7 +92,7 @@ class Scorer:
         adapter.
         """
         self._check(prompt, completion)
-        with self._lock, sdpa_kernel(SDPBackend.MATH), torch.autocast("cpu", enabled=False):
+        with self._alone(len(prompt) + len(completion)):
             weights = self._adapter(adapter)
             first = min(weights.config.layers)
             ids = torch.tensor([[*prompt, *completion]], dtype=torch.int64)
@@ -112,7 +115,7 @@ class Scorer:
         All there is to say of an answer that no adapter gave. Raises AnswerError.
         """
         self._check(prompt, completion)
-        with self._lock, sdpa_kernel(SDPBackend.MATH), torch.autocast("cpu", enabled=False):
+        with self._alone(len(prompt) + len(completion)):
             ids = torch.tensor([[*prompt, *completion]], dtype=torch.int64)
             nll = self._forward_loss(self._decoder.trunk(ids, 0), 0, ids, len(completion))
         if not _finite(nll):
@@ -141,7 +144,7 @@ class Scorer:
         Raises as ``answer``, and QuantizeError for displacements of another layout.
         """
         self._check(prompt, completion)
-        with self._lock, sdpa_kernel(SDPBackend.MATH), torch.autocast("cpu", enabled=False), torch.no_grad():
+        with self._alone(len(prompt) + len(completion)), torch.no_grad():
             weights = self._adapter(adapter)
             first = min(weights.config.layers)
             ids = torch.tensor([[*prompt, *completion]], dtype=torch.int64)
@@ -154,6 +157,12 @@ class Scorer:
         if not all(map(_finite, losses)):
             raise NotFinite("the loss of this answer without somebody is not finite")
         return [to_units(float(loss)) for loss in losses]
+
+    @contextmanager
+    def _alone(self, tokens: int) -> Iterator[None]:
+        """One answer at a time, in float32, by math attention."""
+        with self._lock, sdpa_kernel(SDPBackend.MATH), attention_over(tokens), torch.autocast("cpu", enabled=False):
+            yield
 
     def _forward_loss(self, trunk: Tensor, layers: int, ids: Tensor, answer: int) -> Tensor:
         """Mean NLL of the last ``answer`` tokens (float64 scalar), from the first ``layers`` layers' output."""

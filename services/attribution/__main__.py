@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 from eth_account import Account
@@ -24,6 +24,7 @@ from services.attribution.consume import TraceConsumer
 from services.attribution.desk import Desk
 from services.attribution.explain import Explainer
 from services.attribution.fetch import Fetcher
+from services.attribution.lanes import Lanes
 from services.attribution.records import DrillDown
 from services.attribution.resolve import Models
 from services.attribution.servicer import ACCESS, AttributionServicer
@@ -60,25 +61,24 @@ async def assemble(config: AttributionConfig) -> Assembly:
     private = PrivateFiles(config.private_root)
     fetcher = _fetcher(config, peers, private, artifacts, metrics)
     models = Models(artifacts, config.base, config.adapters_dir, threads=config.threads, keep=config.adapters_in_memory)
-    worker, explaining = ThreadPoolExecutor(1, "score"), ThreadPoolExecutor(2, "explain")
+    lanes, explaining = Lanes("score"), ThreadPoolExecutor(2, "explain")
     consumer = TraceConsumer(
         database,
         receipts,
         peers,
-        Attributor(models, artifacts, key),
+        artifacts,
+        Attributor(models, artifacts, key, config.max_trace_tokens),
         LedgerTerms(peers, config.terms_seconds),
-        worker,
+        lanes,
         metrics,
         batch=config.traces_per_batch,
         wait=config.wait_seconds,
         want=fetcher.want,
     )
-    auditing = Auditing(
-        database, receipts, Auditor(models, artifacts, worker), artifacts, metrics, share_bps=config.audit_bps
-    )
+    auditing = Auditing(database, receipts, Auditor(models, artifacts, lanes.second, key, config.audit_bps), metrics)
     servicer = AttributionServicer(
         Desk(database, receipts, artifacts, frozenset(config.operators), page_bytes=config.max_message_bytes // 4),
-        _explainer(config, artifacts, private, fetcher, models, explaining, worker),
+        _explainer(config, artifacts, private, fetcher, models, explaining, lanes.second),
     )
     return Assembly(
         config=config,
@@ -88,7 +88,7 @@ async def assemble(config: AttributionConfig) -> Assembly:
         metrics=metrics,
         background={"traces": consumer.run, "audits": auditing.run, "private_files": fetcher.run},
         close=(
-            lambda: asyncio.to_thread(worker.shutdown, cancel_futures=True),
+            lambda: asyncio.to_thread(lanes.shutdown),
             lambda: asyncio.to_thread(explaining.shutdown, cancel_futures=True),
             peers.__aexit__,
             database.close,
@@ -111,7 +111,7 @@ def _explainer(
     fetcher: Fetcher,
     models: Models,
     worker: ThreadPoolExecutor,
-    scoring: ThreadPoolExecutor,
+    scoring: Executor,
 ) -> Explainer:
     keep = config.adapters_in_memory
     indexes = Shelf(Opened(private, SPAN_INDEX, SpanIndex.open, keep), fetcher, artifacts, worker)

@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from sqlalchemy import Connection
 
 from openledger import canonical
 from openledger import receipt as receipts
-from openledger.artifacts import ArtifactStore
 from services.attribution import store, store_audits
-from services.attribution.audit import Auditor, drawn, grade
+from services.attribution.audit import Auditor
 from services.attribution.store_audits import Audited
+from services.attribution.tries import Tries
 from services.kit import logs
 from services.kit.consumer import Consumer, Page
 from services.kit.database import Database
@@ -38,12 +39,9 @@ class Auditing:
         database: Database,
         receipts_log: DurableLog,
         auditor: Auditor,
-        artifacts: ArtifactStore,
         metrics: Metrics,
-        *,
-        share_bps: int,
     ) -> None:
-        self._log, self._auditor, self._artifacts, self._share_bps = receipts_log, auditor, artifacts, share_bps
+        self._log, self._auditor, self._tries = receipts_log, auditor, Tries(database)
         self._applied: list[Audited] = []
         self._consumer = Consumer(database, store.METADATA, SOURCE, self._read, self._prepare, self._apply)
         self._audits = metrics.counter("answers_audited_total", "Answers whose scores were held against retraining")
@@ -66,9 +64,10 @@ class Auditing:
         for document in documents:
             try:
                 receipt = receipts.parse(document)
-                if not (receipt.model.adapter and drawn(receipt, self._share_bps)):
+                if not self._auditor.draws(receipt):
                     continue
-                audited = await asyncio.to_thread(self._auditor.audit, receipt)
+                audit = partial(self._auditor.audit, receipt)
+                audited = await asyncio.to_thread(self._tries.counted, f"audit/{receipt.response}", audit)
             except (OSError, MemoryError):
                 raise  # may pass: tried again, so that bad luck with a disk chooses nothing
             except Exception:
@@ -81,9 +80,8 @@ class Auditing:
     def _apply(self, connection: Connection, audited: list[Audited]) -> None:
         store_audits.keep(connection, audited, datetime.now(UTC))
         for revision in sorted({each.revision for each in audited}):
-            found = grade(revision, store_audits.audits(connection, revision))
-            self._artifacts.put(found.dumps())
-            store_audits.keep_grade(connection, found)
+            found = store_audits.audits(connection, revision, self._auditor.share_bps)
+            store_audits.keep_grade(connection, self._auditor.grade(revision, found))
         self._applied = audited
 
     def _tell(self) -> None:

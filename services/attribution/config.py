@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field, field_validator
 
 from openledger import names
+from services.attribution.attribute import MOST_TOKENS
 from services.kit.config import ServiceConfig
 
 Address = Annotated[str, AfterValidator(names.address)]
@@ -27,6 +28,9 @@ class AttributionConfig(ServiceConfig):
 
     threads: int = Field(1, ge=1, le=1024, description="of a gradient; one is the cheapest in CPU time")
     adapters_in_memory: int = Field(8, ge=1, le=1000, description="adapter revisions kept open")
+    max_trace_tokens: int = Field(
+        MOST_TOKENS, ge=1, description="of question and answer; what has more gets no receipt"
+    )
     traces_per_batch: int = Field(1, ge=1, le=1000, description="traces whose receipts come out together")
     wait_seconds: float = Field(20, gt=0, le=60, description="how long one question for new traces waits")
     audit_bps: int = Field(100, ge=0, le=10_000, description="answers in 10,000 that are held against retraining")

@@ -1,7 +1,8 @@
 """Reads OpenLoRA's traces and makes a receipt or a dead letter of each, exactly once.
 
-The offset moves in the transaction that appends the receipts.  A trace that cannot be attributed never holds up the
-next one; what may pass (a peer that is away, a disk that fails) is tried again, and nothing moves meanwhile.
+The offset moves in the transaction that appends the receipts, and they are published after it.  A trace that cannot be
+attributed never holds up the next one; what may pass (a peer that is away, a disk that fails, memory that is short) is
+tried again, and nothing moves meanwhile; but what never fits into this machine's memory is given up.
 """
 
 from __future__ import annotations
@@ -9,23 +10,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import grpc
 from sqlalchemy import Connection
 
 from openledger import names, trace_proto
+from openledger.artifacts import ArtifactStore
 from openledger.client import ApiError, Client
 from openledger.grade import Grade
 from openledger.openlora.v1 import openlora_pb2
 from openledger.trace import Trace
 from services.attribution import store, store_audits
-from services.attribution.attribute import Attributor
+from services.attribution.attribute import Attributor, publish_rest
+from services.attribution.lanes import Lanes
 from services.attribution.score import Terms, Unattributable
 from services.attribution.store import Issued, Refused
 from services.attribution.terms import TermsSource
+from services.attribution.tries import GivenUp, Tries
 from services.kit import logs
 from services.kit.consumer import Consumer, Page
 from services.kit.database import Database
@@ -40,16 +44,17 @@ log = logs.logger("attribution")
 
 
 class TraceConsumer:
-    """`run` for ever, in one task; measuring happens in `worker`, a pool of one thread."""
+    """`run` for ever, in one task; measuring happens in the first of the lanes."""
 
     def __init__(
         self,
         database: Database,
         receipts: DurableLog,
         peers: Client,
+        artifacts: ArtifactStore,
         attributor: Attributor,
         terms: TermsSource,
-        worker: ThreadPoolExecutor,
+        lanes: Lanes,
         metrics: Metrics,
         *,
         batch: int,
@@ -57,8 +62,9 @@ class TraceConsumer:
         want: Callable[[str], None],
     ) -> None:
         """want: told of every adapter revision that a receipt is issued for."""
-        self._database, self._receipts, self._peers = database, receipts, peers
-        self._attributor, self._terms, self._worker = attributor, terms, worker
+        self._database, self._receipts, self._artifacts, self._peers = database, receipts, artifacts, peers
+        self._tries = Tries(database)
+        self._attributor, self._terms, self._lanes = attributor, terms, lanes
         self._batch, self._wait, self._want = batch, wait, want
         self._consumer = Consumer(database, store.METADATA, SOURCE, self._read, self._prepare, self._apply)
         self._applied: list[Issued | Refused] = []
@@ -69,30 +75,39 @@ class TraceConsumer:
         metrics.gauge("trace_lag", "Traces that wait to be attributed").set_function(lambda: self._consumer.lag)
 
     async def run(self) -> None:
-        """Load the base model, then consume.
+        """Publish what a former life had committed, load the base model, then consume.
 
         Errors that will not pass by themselves are raised, `EpochChanged` among them: a log made anew stops all
         attribution, loudly, until an operator has decided.
         """
+        await publish_rest(self._receipts, self._artifacts)
         await self._load()
-        while True:
-            try:
-                took = await self._consumer.step()
-            except ApiError as error:
-                if error.code not in _PASSING:
-                    raise
-                log.warning("a peer is away; traces wait", reason=error.reason, message=error.message)
-                await asyncio.sleep(_PAUSE)
-                continue
-            if took:
-                self._tell()
-            else:
-                await asyncio.sleep(0)
+        try:
+            while True:
+                await self._step()
+        finally:
+            self._lanes.hold(False)
+
+    async def _step(self) -> None:
+        try:
+            took = await self._consumer.step()
+        except ApiError as error:
+            if error.code not in _PASSING:
+                raise
+            log.warning("a peer is away; traces wait", reason=error.reason, message=error.message)
+            self._lanes.hold(False)
+            await asyncio.sleep(_PAUSE)
+            return
+        self._lanes.hold(self._consumer.lag > 0)
+        if took:
+            await self._tell()
+        else:
+            await asyncio.sleep(0)
 
     async def _load(self) -> None:
         started = time.monotonic()
         log.info("loading the base model; receipts wait for it")
-        await asyncio.get_running_loop().run_in_executor(self._worker, self._attributor.load)
+        await asyncio.get_running_loop().run_in_executor(self._lanes.first, self._attributor.load)
         log.info("base model loaded", seconds=round(time.monotonic() - started, 1))
 
     async def _read(self, after: int) -> Page[Any]:
@@ -125,11 +140,14 @@ class TraceConsumer:
 
     async def _attribute(self, trace: Trace, terms: Terms, grade: Grade | None) -> Issued | Refused:
         loop, started, cpu = asyncio.get_running_loop(), time.monotonic(), time.process_time()
+        work = partial(self._attributor.attribute, trace, terms, grade)
         try:
-            issued = await loop.run_in_executor(self._worker, self._attributor.attribute, trace, terms, grade)
+            issued = await loop.run_in_executor(self._lanes.first, self._tries.counted, trace.response, work)
             if trace.adapter:
                 self._want(trace.adapter)
             return issued
+        except GivenUp as error:
+            return _refused(trace, "TOO_LARGE_HERE", str(error))
         except Unattributable as error:
             if error.reason == "MEASUREMENT_FAILED":
                 log.exception("a measurement failed in a way that has no reason of its own", response=trace.response)
@@ -142,9 +160,8 @@ class TraceConsumer:
         store.commit(connection, self._receipts, outcomes, datetime.now(UTC))
         self._applied = outcomes
 
-    def _tell(self) -> None:
-        """After the commit: readers, metrics, log."""
-        self._receipts.wake()
+    async def _tell(self) -> None:
+        """After the commit: metrics, log, artifacts, readers."""
         for outcome in self._applied:
             if isinstance(outcome, Issued):
                 self._issued.inc()
@@ -152,6 +169,10 @@ class TraceConsumer:
             else:
                 self._refused.labels(outcome.reason).inc()
                 log.warning("dead letter", key=outcome.key, reason=outcome.reason, message=outcome.message)
+        for outcome in self._applied:
+            if isinstance(outcome, Issued):
+                await asyncio.to_thread(self._artifacts.put, outcome.document)
+        self._receipts.wake()
 
 
 def _refused(trace: Trace, reason: str, message: str) -> Refused:

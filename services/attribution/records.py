@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -32,6 +32,9 @@ MOST_TOGETHER = 512
 """Records of a contributor whose curvature is taken for somebody who waits: about a second."""
 _KEPT = 64
 """Sketches of the answers that were asked about last: 260 KB each."""
+
+_PATIENCE = 10.0
+"""Seconds that an answer's gradient is waited for at least: traces that wait go first."""
 
 R = TypeVar("R")
 log = logs.logger("attribution")
@@ -61,6 +64,13 @@ SAID = {
     Availability.ERASED: "A record that this model was made from is erased, and the sketches of its records with it.",
     Availability.UNAVAILABLE: "The records cannot be ranked now: ask again later, or tell an operator.",
 }
+
+
+BUSY = "Answers that were given wait for their receipts, which go first: ask again in a while."
+
+
+class OneAtATime(Exception):
+    """The caller has an answer looked at already that needs the models: one a caller."""
 
 
 @dataclass(frozen=True)
@@ -99,18 +109,20 @@ class DrillDown:
         artifacts: ArtifactStore,
         sketches: Shelf[RecordSketches],
         models: Models,
-        worker: ThreadPoolExecutor,
-        scoring: ThreadPoolExecutor,
+        worker: Executor,
+        scoring: Executor,
     ) -> None:
-        """scoring: the one thread that models are for; an answer's gradient is computed there, between two traces."""
+        """scoring: the one thread that models are for; an answer's gradient is computed there, when no trace waits."""
         self._artifacts, self._sketches, self._models = artifacts, sketches, models
         self._worker, self._scoring = worker, scoring
         self._answers: OrderedDict[str, Answer] = OrderedDict()
+        self._callers: set[str] = set()
+        """Those for whom a gradient is in hand."""
 
     async def find(self, receipt: Receipt, caller: str, scorer: str, wait: float) -> Drilled:
         """caller: address.  scorer: one of `SCORERS`, or "" for the sketches' usual one.
 
-        wait: seconds, for sketches that are on their way.
+        wait: seconds, for sketches that are on their way, and for the models.  Raises `OneAtATime`.
         """
         found = await self._sketches.get(receipt.model.adapter, wait)
         if isinstance(found, Availability):
@@ -118,7 +130,11 @@ class DrillDown:
         lineage, sketches = found
         scorer = scorer or USUAL[sketches.header.kind]
         try:
-            best = await self._best(receipt, caller, scorer, lineage, sketches)
+            best = await self._best(receipt, caller, scorer, lineage, sketches, wait)
+        except OneAtATime:
+            raise
+        except TimeoutError:
+            return Drilled(Availability.PENDING, BUSY, scorer)
         except DrillDownError as error:
             return Drilled(Availability.UNAVAILABLE, f"The records cannot be ranked by {scorer}: {error}.", scorer)
         except Exception as error:  # noqa: BLE001 - whatever it is, the rest of the explanation is not touched by it
@@ -129,12 +145,18 @@ class DrillDown:
         return Drilled(Availability.READY, said, scorer, best)
 
     async def _best(
-        self, receipt: Receipt, caller: str, scorer: str, lineage: LineageManifest, sketches: RecordSketches
+        self,
+        receipt: Receipt,
+        caller: str,
+        scorer: str,
+        lineage: LineageManifest,
+        sketches: RecordSketches,
+        wait: float,
     ) -> tuple[Best, ...]:
         whose = _whose(receipt, caller)
         _check(lineage, sketches, scorer, whose)
         trace = await _in(self._worker, lambda: traces.parse(self._artifacts.get(receipt.trace_sha256)))
-        answer = await _in(self._scoring, lambda: self._sketched(trace, sketches))
+        answer = await self._answer(trace, sketches, caller, max(wait, _PATIENCE))
         found = await _in(self._worker, lambda: top_records(sketches, answer, whose, MOST_RECORDS, scorer))
         named = caller in whose
         names = await _in(self._worker, lambda: trained_on(self._artifacts, lineage)) if named else []
@@ -147,19 +169,31 @@ class DrillDown:
             for who, best in found.items()
         )
 
-    def _sketched(self, trace: Trace, sketches: RecordSketches) -> Answer:
-        """Raises `Unattributable`, `DrillDownError`, `SketchError`."""
+    async def _answer(self, trace: Trace, sketches: RecordSketches, caller: str, wait: float) -> Answer:
+        """Raises `OneAtATime`, `TimeoutError`, and what `_sketched` raises."""
         digest = trace.digest()  # names the adapter too
         if digest not in self._answers:
-            scorer, revision = self._models.resolve(trace)
-            if revision is None or revision.index.header.parameters != sketches.header.parameters:
-                raise Unattributable("ADAPTER_UNUSABLE", "the sketches and the adapter do not have the same tensors")
-            gradient = scorer.answer(revision.folder, trace.prompt_token_ids, trace.completion_token_ids).gradient
-            self._answers[digest] = sketch_answer(sketches, gradient.to_float())
+            if caller in self._callers:
+                raise OneAtATime
+            self._callers.add(caller)
+            try:
+                async with asyncio.timeout(wait):
+                    self._answers[digest] = await _in(self._scoring, lambda: self._sketched(trace, sketches))
+            finally:
+                self._callers.discard(caller)
         self._answers.move_to_end(digest)
+        found = self._answers[digest]
         while len(self._answers) > _KEPT:
             self._answers.popitem(last=False)
-        return self._answers[digest]
+        return found
+
+    def _sketched(self, trace: Trace, sketches: RecordSketches) -> Answer:
+        """Raises `Unattributable`, `DrillDownError`, `SketchError`."""
+        scorer, revision = self._models.resolve(trace)
+        if revision is None or revision.index.header.parameters != sketches.header.parameters:
+            raise Unattributable("ADAPTER_UNUSABLE", "the sketches and the adapter do not have the same tensors")
+        gradient = scorer.answer(revision.folder, trace.prompt_token_ids, trace.completion_token_ids).gradient
+        return sketch_answer(sketches, gradient.to_float())
 
 
 def _whose(receipt: Receipt, caller: str) -> list[str]:
@@ -188,5 +222,5 @@ def _ranked(score: RecordScore, names: list[tuple[str, str]], who: str) -> Ranke
     return Ranked(score.score, score.error, name)
 
 
-async def _in(worker: ThreadPoolExecutor, work: Callable[[], R]) -> R:
+async def _in(worker: Executor, work: Callable[[], R]) -> R:
     return await asyncio.get_running_loop().run_in_executor(worker, work)

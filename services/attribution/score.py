@@ -49,11 +49,21 @@ class Revision:
 
 
 def measure(scorer: Scorer, trace: Trace, revision: Revision | None) -> split.Evidence:
-    """The evidence of an answer.  Raises `Unattributable`."""
-    from openledger.influence import gradient, lora
-
+    """The evidence of an answer.  Raises `Unattributable`, and `MemoryError` and `OSError`, which may pass."""
     _check_records(scorer, trace)
     folder, index = (revision.folder, revision.index) if revision else (None, None)
+    try:
+        return _measured(scorer, trace, folder, index)
+    except Unattributable as error:
+        if not isinstance(error.__cause__, RuntimeError):
+            raise
+        # What a library raises so may be the machine's fault, and not the answer's: once more.
+        return _measured(scorer, trace, folder, index)
+
+
+def _measured(scorer: Scorer, trace: Trace, folder: Path | None, index: ContributionIndex | None) -> split.Evidence:
+    from openledger.influence import gradient, lora
+
     try:
         return evidence.measure(scorer, trace, folder, index)
     except gradient.EmptyAnswer as error:
@@ -69,10 +79,17 @@ def measure(scorer: Scorer, trace: Trace, revision: Revision | None) -> split.Ev
     except (OSError, MemoryError):
         raise  # may pass
     except Exception as error:
-        if "allocate memory" in str(error):  # torch's way to say MemoryError
-            raise
+        if _out_of_memory(error):
+            raise MemoryError(str(error)) from error
         # A pure function that failed will fail again: the traces behind this one must not wait for it.
         raise Unattributable("MEASUREMENT_FAILED", f"{type(error).__name__}: {error}") from error
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Torch's ways to say MemoryError, on a CPU and on a GPU."""
+    return isinstance(error, RuntimeError) and any(
+        words in str(error) for words in ("allocate memory", "not enough memory", "out of memory")
+    )
 
 
 def _check_records(scorer: Scorer, trace: Trace) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 
@@ -16,15 +16,13 @@ from openledger.receipt import Receipt
 from services.attribution import servicer_contribution, servicer_explain, store
 from services.attribution.desk import Desk
 from services.attribution.explain import Explainer
-from services.attribution.model_audit import model_audit
+from services.attribution.model_audit import ModelAudits
 from services.attribution.servicer_contribution import ContributionMethods
 from services.attribution.servicer_explain import ExplainMethods
 from services.attribution.store import DeadLetter, StoredReceipt
 from services.kit import call
 from services.kit.auth import ACCOUNTS, PUBLIC, services
 from services.kit.errors import denied, invalid
-
-T = TypeVar("T")
 
 ACCESS = {
     "GetReceipt": services("ledger", accounts=True),
@@ -46,6 +44,7 @@ class AttributionServicer(ExplainMethods, ContributionMethods, attribution_pb2_g
     def __init__(self, desk: Desk, explainer: Explainer) -> None:
         ExplainMethods.__init__(self, desk, explainer)
         ContributionMethods.__init__(self, desk)
+        self._audits = ModelAudits(desk.database, desk.artifacts)
 
     async def GetReceipt(self, request: pb.GetReceiptRequest, context: grpc.aio.ServicerContext) -> pb.Receipt:
         return _receipt(*await self._desk.concerning(request.name, request.wait_seconds))
@@ -54,10 +53,8 @@ class AttributionServicer(ExplainMethods, ContributionMethods, attribution_pb2_g
         self, request: pb.ListReceiptsRequest, context: grpc.aio.ServicerContext
     ) -> pb.ListReceiptsResponse:
         payer, before = names.account(call.principal().address), _page_token(request.page_token)
-        size = request.page_size or _PAGE
-        rows = await self._desk.database.read(lambda c: store.receipts_of(c, payer, before, size + 1))
-        page = self._fitting(rows[:size], lambda row: len(row.document))
-        more = len(page) < len(rows)
+        size, most = request.page_size or _PAGE, self._desk.page_bytes
+        page, more = await self._desk.database.read(lambda c: store.receipts_of(c, payer, before, size, most))
         return pb.ListReceiptsResponse(
             receipts=[_receipt(row, receipts.parse(row.document)) for row in page],
             next_page_token=str(page[-1].offset) if more else "",
@@ -93,15 +90,14 @@ class AttributionServicer(ExplainMethods, ContributionMethods, attribution_pb2_g
         )
 
     async def GetModelAudit(self, request: pb.GetModelAuditRequest, context: grpc.aio.ServicerContext) -> pb.ModelAudit:
-        return await model_audit(self._desk.database, self._desk.artifacts, request.revision)
+        return await self._audits.get(request.revision)
 
     async def _read(self, after: int, limit: int, wait: float) -> pb.ReadReceiptsResponse:
         if after > _MAX_NUMBER:
             raise invalid("BAD_OFFSET", "after_offset is beyond every offset that there can be", "after_offset")
-        batch = await self._desk.receipts.read(after, limit or _PAGE, wait)
-        page = self._fitting(batch.entries, lambda entry: len(entry.payload))
-        times = await self._desk.database.read(lambda c: store.times(c, [entry.offset for entry in page]))
-        rows = [StoredReceipt(entry.offset, entry.payload, times[entry.offset]) for entry in page]
+        batch = await self._desk.receipts.read(after, limit or _PAGE, wait, self._desk.page_bytes)
+        times = await self._desk.database.read(lambda c: store.times(c, [entry.offset for entry in batch.entries]))
+        rows = [StoredReceipt(entry.offset, entry.payload, times[entry.offset]) for entry in batch.entries]
         return pb.ReadReceiptsResponse(
             entries=[
                 pb.ReceiptEntry(offset=row.offset, receipt=_receipt(row, receipts.parse(row.document))) for row in rows
@@ -109,17 +105,6 @@ class AttributionServicer(ExplainMethods, ContributionMethods, attribution_pb2_g
             high_watermark=batch.high_watermark,
             log_epoch=batch.epoch,
         )
-
-    def _fitting(self, rows: Iterable[T], size: Callable[[T], int]) -> list[T]:
-        """The first rows, as many as one message should hold, at least one."""
-        page: list[T] = []
-        total = 0
-        for row in rows:
-            total += size(row)
-            if page and total > self._desk.page_bytes:
-                break
-            page.append(row)
-        return page
 
 
 def _receipt(row: StoredReceipt, document: Receipt) -> pb.Receipt:

@@ -45,6 +45,7 @@ class ContributionMethods:
             answers=found.answers,
             paid_answers=found.paid_answers,
             amount=str(found.amount),
+            records_amount=str(found.records_amount),
             contributors_amount=str(found.contributors_amount),
             fees=str(found.fees),
             score=found.score,

@@ -12,12 +12,12 @@ from openledger.influence.drill_down import SCORERS
 from services.attribution.desk import Desk
 from services.attribution.explain import MOST_RECORDS, SAID, Explainer, Explanation
 from services.attribution.quotes import Quote
-from services.attribution.records import Best, Drilled
+from services.attribution.records import Best, Drilled, OneAtATime
 from services.attribution.shelf import Availability
 from services.attribution.words import Share
 from services.kit import call
 from services.kit.auth import ACCOUNTS
-from services.kit.errors import invalid
+from services.kit.errors import exhausted, invalid
 
 ACCESS = {"Explain": ACCOUNTS}
 _SPANS = {state: pb.SpansState.Value(f"SPANS_STATE_{state}") for state in Availability}
@@ -38,7 +38,14 @@ class ExplainMethods:
         deadline = time.monotonic() + request.wait_seconds
         _, document = await self._desk.concerning(request.name, request.wait_seconds)
         left = max(0.0, deadline - time.monotonic())
-        found = await self._explainer.explain(document, call.principal().address, scorer, left)
+        try:
+            found = await self._explainer.explain(document, call.principal().address, scorer, left)
+        except OneAtATime as error:
+            raise exhausted(
+                "ONE_AT_A_TIME",
+                "another of your answers is being looked at: ask again when that is done",
+                retry_after=2,
+            ) from error
         told = pb.Explanation(
             name=request.name,
             words=found.summary,

@@ -19,12 +19,13 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
+    func,
     insert,
     select,
 )
 
 from services.kit.consumer import consumer_table
-from services.kit.durable_log import DurableLog, log_tables
+from services.kit.durable_log import DurableLog, fitting, log_tables
 
 STREAM = "receipts"
 MAX_MESSAGE = 1000
@@ -42,6 +43,7 @@ RECEIPT = Table(
     Column("create_time", DateTime(timezone=True), nullable=False),
     Index("ix_receipt_payer", "payer", "number"),
 )
+_ITS_ENTRY = (ENTRY.c.stream == STREAM) & (ENTRY.c.number == RECEIPT.c.number)
 DEAD_LETTER = Table(
     "dead_letter",
     METADATA,
@@ -134,12 +136,20 @@ def receipt(connection: Connection, response: str) -> StoredReceipt | None:
     return None if row is None else _stored(row)
 
 
-def receipts_of(connection: Connection, payer: str, before: int | None, limit: int) -> list[StoredReceipt]:
-    """A payer's receipts, newest first, older than the offset `before`."""
-    query = _receipts().where(RECEIPT.c.payer == payer).order_by(RECEIPT.c.number.desc()).limit(limit)
-    if before is not None:
-        query = query.where(RECEIPT.c.number < before)
-    return [_stored(row) for row in connection.execute(query)]
+def receipts_of(
+    connection: Connection, payer: str, before: int | None, limit: int, most_bytes: int
+) -> tuple[list[StoredReceipt], bool]:
+    """A payer's receipts, newest first, older than the offset `before`; and whether there are more.
+
+    At most `limit` and `most_bytes` of documents, and one however large it is.
+    """
+    own = RECEIPT.c.payer == payer if before is None else (RECEIPT.c.payer == payer) & (RECEIPT.c.number < before)
+    newest = RECEIPT.c.number.desc()
+    sizes = select(RECEIPT.c.number, func.length(ENTRY.c.payload)).join(ENTRY, _ITS_ENTRY).where(own)
+    found = [(number, size) for number, size in connection.execute(sizes.order_by(newest).limit(limit + 1))]
+    numbers = fitting(found[:limit], most_bytes)
+    rows = connection.execute(_receipts().where(RECEIPT.c.number.in_(numbers)).order_by(newest))
+    return [_stored(row) for row in rows], len(numbers) < len(found)
 
 
 def times(connection: Connection, offsets: Sequence[int]) -> dict[int, datetime]:
@@ -168,8 +178,7 @@ def _present(connection: Connection, column: Column[Any], keys: Iterable[str]) -
 
 def _receipts() -> Select[Any]:
     """Receipts with their documents, which are kept once: in the log."""
-    at = (ENTRY.c.stream == STREAM) & (ENTRY.c.number == RECEIPT.c.number)
-    return select(RECEIPT.c.number, RECEIPT.c.create_time, ENTRY.c.payload).join(ENTRY, at)
+    return select(RECEIPT.c.number, RECEIPT.c.create_time, ENTRY.c.payload).join(ENTRY, _ITS_ENTRY)
 
 
 def _stored(row: Row[Any]) -> StoredReceipt:

@@ -6,10 +6,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Column, Connection, DateTime, Float, Index, LargeBinary, Table, Text, delete, insert, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    DateTime,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    delete,
+    insert,
+    select,
+)
 
-from openledger import grade
-from openledger.grade import Grade
+from openledger import canonical, grade
+from openledger.grade import MOST_ANSWERS, Grade
 from services.attribution.store import METADATA
 
 AUDIT = Table(
@@ -20,6 +33,8 @@ AUDIT = Table(
     Column("paid", Float, nullable=False),
     Column("shuffled", Float, nullable=False),
     Column("document_sha256", Text, nullable=False),
+    Column("place", Integer, nullable=False, server_default="0"),
+    Column("halves", Float),
     Column("create_time", DateTime(timezone=True), nullable=False),
     Index("ix_answer_audit_revision", "revision", "create_time"),
 )
@@ -27,13 +42,18 @@ AUDIT = Table(
 
 @dataclass(frozen=True)
 class Audited:
-    """One answer: rank correlations over the contributors, and the published document that says how they came about."""
+    """One answer: rank correlations over the contributors, and the published document that says how they came about.
+
+    place: of 10,000, by which it was drawn.  halves: rank correlation over halves of the contributors, where there are.
+    """
 
     response: str
     revision: str
     paid: float
     shuffled: float
     document_sha256: str
+    place: int = 0
+    halves: float | None = None
 
 
 GRADE = Table(
@@ -42,8 +62,6 @@ GRADE = Table(
     Column("revision", Text, primary_key=True),
     Column("document", LargeBinary, nullable=False),
 )
-WINDOW = 1_000
-"""Answers that a grade is over: the newest."""
 
 
 def keep(connection: Connection, audited: Sequence[Audited], now: datetime) -> None:
@@ -55,12 +73,12 @@ def keep(connection: Connection, audited: Sequence[Audited], now: datetime) -> N
             connection.execute(insert(AUDIT).values(**vars(each), create_time=now))
 
 
-def audits(connection: Connection, revision: str) -> list[Audited]:
-    """A revision's audited answers, newest first, as many as its grade is over."""
-    found = select(AUDIT).where(AUDIT.c.revision == revision).order_by(AUDIT.c.create_time.desc(), AUDIT.c.response)
-    found = found.limit(WINDOW)
+def audits(connection: Connection, revision: str, share_bps: int = 10_000) -> list[Audited]:
+    """A revision's audited answers, newest first, as many as its grade is over: those that such a share draws."""
+    found = select(AUDIT).where(AUDIT.c.revision == revision, AUDIT.c.place < share_bps)
+    found = found.order_by(AUDIT.c.create_time.desc(), AUDIT.c.response).limit(MOST_ANSWERS)
     return [
-        Audited(row.response, row.revision, row.paid, row.shuffled, row.document_sha256)
+        Audited(row.response, row.revision, row.paid, row.shuffled, row.document_sha256, row.place, row.halves)
         for row in connection.execute(found)
     ]
 
@@ -69,6 +87,12 @@ def keep_grade(connection: Connection, given: Grade) -> None:
     """Put a model's grade in the place of the one before."""
     connection.execute(delete(GRADE).where(GRADE.c.revision == given.revision))
     connection.execute(insert(GRADE).values(revision=given.revision, document=given.dumps()))
+
+
+def grade_sha256(connection: Connection, revision: str) -> str:
+    """SHA-256 of a revision's grade; "" where it has none.  Another one as soon as an answer more is audited."""
+    document = connection.execute(select(GRADE.c.document).where(GRADE.c.revision == revision)).scalar()
+    return "" if document is None else canonical.sha256(document)
 
 
 def grades(connection: Connection, revisions: Iterable[str]) -> dict[str, Grade]:

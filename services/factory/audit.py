@@ -22,7 +22,8 @@ from openledger.influence import agreement
 
 FILE, VERSION = "audit.json", "openledger.audit.v1"
 LEFT_OUT_INDEX, FITTED_INDEX = "leave_one_out_index.safetensors", "fitted_index.safetensors"
-FILES = (FILE, LEFT_OUT_INDEX, FITTED_INDEX)
+HALVES_INDEX = "halves_index.safetensors"
+FILES = (FILE, LEFT_OUT_INDEX, FITTED_INDEX, HALVES_INDEX)
 """All that trainings again leave beside the adapter."""
 PAID, LEFT_OUT, FITTED, SHUFFLED = "paid", "leave_one_out", "fitted", "shuffled"
 FEWEST_POINTS = 3

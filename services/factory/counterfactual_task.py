@@ -25,11 +25,11 @@ from openledger.influence import counterfactual, index
 from openledger.influence.decoder import Decoder
 from openledger.influence.gradient import NotFinite, Scorer
 from openledger.influence.index import ContributionIndex
-from openledger.influence.lora import attached
+from openledger.influence.lora import Adapter, attached
 from openledger.influence.quantize import NAT
 from openledger.influence.score import scores
 from services.factory import audit, inputs, trunk_task, write
-from services.factory.audit import FITTED, FITTED_INDEX, LEFT_OUT, LEFT_OUT_INDEX, PAID, Floats, Retrained
+from services.factory.audit import FITTED, FITTED_INDEX, HALVES_INDEX, LEFT_OUT, LEFT_OUT_INDEX, PAID, Floats, Retrained
 from services.factory.counterfactual import Retraining
 from services.factory.data import Example
 from services.factory.passes import Trunk, evaluate
@@ -96,6 +96,8 @@ def fit(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
         for kind, name in published.items():
             if kind in indices:
                 (context.output / name).write_bytes(indices[kind].to_bytes())
+        if files["halves"]:
+            (context.output / HALVES_INDEX).write_bytes(_halves(paid, run, files["halves"]).to_bytes())
         (context.output / audit.FILE).write_bytes(document.to_bytes())
     return {
         "files": {file.name: file_sha256(file) for file in sorted(context.output.iterdir())},
@@ -150,6 +152,17 @@ def _left_out(paid: ContributionIndex, everybody: Path, files: Sequence[Path]) -
     whole = _theta(everybody)
     moved = {who: whole - _theta(file) for who, file in zip(paid.header.contributors, files, strict=True)}
     return index.build(paid.header.parameters, moved)
+
+
+def _halves(paid: ContributionIndex, run: Path, files: Sequence[Path]) -> ContributionIndex:
+    """By how much whoever is not in a half moved the weights: the adapter, less the model of that half.
+
+    A row a half, in their order.  They are nobody's: who is in which, the audit says.
+    """
+    served = Adapter.load(run).tensors
+    whole = np.concatenate([served[each.name].numpy().ravel() for each in paid.header.parameters])
+    header = index.Header(paid.header.parameters, (), len(files))
+    return index.quantised(header, (whole - _theta(file) for file in files))
 
 
 def _fitted(paid: ContributionIndex, files: Sequence[Path], masks: npt.NDArray[np.bool_]) -> ContributionIndex:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Column, Connection, LargeBinary, MetaData, Table, Text, insert, select, update
+from sqlalchemy import BigInteger, Column, Connection, LargeBinary, MetaData, Table, Text, func, insert, select, update
 
 from services.kit.database import Database
 from services.kit.wait import happens
 
 _POLL_SECONDS = 0.25
 _MAX_BATCH = 256
+MOST_BYTES = 4 * 2**20
+"""Of payload that is read at once, unless somebody asks for more or less."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,17 @@ def log_tables(metadata: MetaData) -> tuple[Table, Table]:
         Column("number", BigInteger, nullable=False),
     )
     return entries, heads
+
+
+def fitting(sizes: Iterable[tuple[int, int]], most_bytes: int) -> list[int]:
+    """Of (number, bytes) the first numbers whose bytes together are not too many, and at least one."""
+    numbers: list[int] = []
+    for number, size in sizes:
+        most_bytes -= size
+        if numbers and most_bytes < 0:
+            break
+        numbers.append(number)
+    return numbers
 
 
 class DurableLog:
@@ -136,26 +149,34 @@ class DurableLog:
                 future.set_result(offset)
             self.wake()
 
-    async def read(self, after: int, limit: int = 100, wait: float = 0) -> Batch:
-        """Entries after an offset, at most `limit`; waits up to `wait` seconds for the first one."""
+    async def read(self, after: int, limit: int = 100, wait: float = 0, most_bytes: int = MOST_BYTES) -> Batch:
+        """Entries after an offset, at most `limit` and `most_bytes` of payload, and one however large it is.
+
+        Waits up to `wait` seconds for the first one.
+        """
         deadline = time.monotonic() + wait
         while True:
             grown = self._grown
-            batch = await self._database.read(lambda c: self._read(c, after, limit))
+            batch = await self._database.read(lambda c: self._read(c, after, limit, most_bytes))
             left = deadline - time.monotonic()
             if batch.entries or left <= 0:
                 return batch
             # Another process may be the writer, so look again now and then without being told.
             await happens(grown, min(left, _POLL_SECONDS))
 
-    def _read(self, connection: Connection, after: int, limit: int) -> Batch:
+    def _read(self, connection: Connection, after: int, limit: int, most_bytes: int) -> Batch:
         table, heads = self._entries, self._heads
         head = connection.execute(select(heads.c.number, heads.c.epoch).where(heads.c.stream == self.stream)).one()
+        those = table.c.stream == self.stream, table.c.number > after, table.c.number <= head.number
+        # Sizes first: what does not fit is not loaded either.
+        sizes = select(table.c.number, func.length(table.c.payload)).where(*those).order_by(table.c.number).limit(limit)
+        numbers = fitting(((number, size) for number, size in connection.execute(sizes)), most_bytes)
+        if not numbers:
+            return Batch((), head.number, head.epoch)
         rows = connection.execute(
             select(table.c.number, table.c.key, table.c.payload)
-            .where(table.c.stream == self.stream, table.c.number > after, table.c.number <= head.number)
+            .where(*those, table.c.number <= numbers[-1])
             .order_by(table.c.number)
-            .limit(limit)
         )
         return Batch(tuple(Entry(row.number, row.key, row.payload) for row in rows), head.number, head.epoch)
 

@@ -24,7 +24,7 @@ from services.kit.metrics import Metrics
 from services.kit.operations import Operations
 from services.kit.peers import peer_client
 from services.kit.server import Assembly, StartError, main
-from services.ledger import admit, keys
+from services.ledger import admit, consume, keys
 from services.ledger.anchor import Anchors
 from services.ledger.bundle import Bundles
 from services.ledger.chain import Chain, ChainError, ChainUnavailable
@@ -48,6 +48,7 @@ from services.ledger.servicer import LedgerServicer, Parts
 from services.ledger.settler import Settler
 from services.ledger.signin import Issuer, Site
 from services.ledger.store import epochs
+from services.ledger.store import terms as published_terms
 from services.ledger.store.epochs import Anchoring
 from services.ledger.store.registrations import Registration
 from services.ledger.store.tables import METADATA
@@ -73,6 +74,7 @@ async def assemble(config: LedgerConfig) -> Assembly:
     database, metrics = Database(config.database), Metrics(config.service)
     database.migrate(Path(__file__).parent / "migrations")
     _check_place(database, last_epoch)
+    database.write_now(lambda c: published_terms.publish(c, config.rule, config.platform, consume.SOURCE))
     confirmations, poll = config.confirmations, config.poll_seconds
     name, turn = holder(config.data_dir), config.pen_seconds
     pen = Pen(database, account.address.lower(), name, metrics, seconds=turn)

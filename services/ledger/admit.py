@@ -1,4 +1,7 @@
-"""Which receipts count: signed by whom it should be, split by the rule in force, and exactly so.  Pure.
+"""Which receipts count: signed by whom it should be, split by a rule that is or was in force, and exactly so.  Pure.
+
+A receipt does not say when it was made, and one may be read long after: so what it is split by may be any rule that the
+ledger has published, however long ago, for the platform that it was published with.
 
 What it does not know: whether the payer has the money (`lease.charge`), and whether the measurements in the receipt are
 right; those anyone recomputes from the published artifacts.
@@ -8,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from openledger import names, receipt, split
 from openledger.canonical import sha256
@@ -42,6 +46,16 @@ class Terms:
     signers: frozenset[str]
     rule: split.Rule
     platform: str
+    published: frozenset[tuple[str, str]] = frozenset()
+    """(SHA-256 of the rule, platform) of the terms before these."""
+
+    @cached_property
+    def platforms(self) -> dict[str, set[str]]:
+        """Who the platform may be, by the SHA-256 of the rule."""
+        found: dict[str, set[str]] = {self.rule.digest(): {self.platform}}
+        for rule, platform in self.published:
+            found.setdefault(rule, set()).add(platform)
+        return found
 
 
 def admit(document: bytes, terms: Terms) -> Admitted | Rejected:
@@ -89,12 +103,14 @@ def _signer(found: Receipt, terms: Terms) -> None:
 
 
 def _rule(found: Receipt, terms: Terms) -> None:
-    if found.rule.digest() != terms.rule.digest():
-        raise ValueError(f"split by rule {found.rule.digest()}, in force is {terms.rule.digest()}")
+    if found.rule.digest() not in terms.platforms:
+        raise ValueError(
+            f"split by rule {found.rule.digest()}, which was never published here; in force is {terms.rule.digest()}"
+        )
 
 
 def _platform(found: Receipt, terms: Terms) -> None:
-    if names.address(found.platform) != terms.platform:
+    if names.address(found.platform) not in terms.platforms[found.rule.digest()]:
         raise ValueError(f"the platform's fee would go to {found.platform}, not to {terms.platform}")
 
 

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import grpc
@@ -25,6 +26,7 @@ from services.ledger.admit import Admitted, Rejected, Terms
 from services.ledger.book import BOOKED, CONFLICT, REPEATED, book_all
 from services.ledger.changes import Changes
 from services.ledger.store import books
+from services.ledger.store import terms as published_terms
 from services.ledger.store.tables import METADATA
 
 SOURCE = "attribution/receipts"
@@ -37,7 +39,7 @@ class Receipts:
     """The consumer of the receipts.  Run `run` for ever; `booked` tells of news."""
 
     def __init__(self, database: Database, attribution: Client, terms: Terms, metrics: Metrics) -> None:
-        self._client, self._terms = attribution, terms
+        self._database, self._client, self._terms = database, attribution, terms
         self._consumer: Consumer[bytes] = Consumer(database, METADATA, SOURCE, self._read, self._prepare, self._apply)
         self._outcomes: Counter[str] = Counter()
         self.booked = Changes()
@@ -78,7 +80,9 @@ class Receipts:
         return Page(entries, reply.high_watermark, reply.log_epoch)
 
     async def _prepare(self, documents: Sequence[bytes]) -> list[Admitted | Rejected]:
-        return await asyncio.to_thread(partial(admit.admit_all, documents, self._terms))
+        # Read again each time: another ledger on this database may be the first of a newer configuration.
+        terms = replace(self._terms, published=await self._database.read(published_terms.published))
+        return await asyncio.to_thread(partial(admit.admit_all, documents, terms))
 
     def _apply(self, connection: Connection, entries: Sequence[Admitted | Rejected]) -> None:
         books.lock(connection)

@@ -130,4 +130,5 @@ def test_fees_of_a_few_units_bring_less_than_they_cost(small: Small) -> None:
 
 def test_the_score_finds_whose_an_invented_fact_is(small: Small) -> None:
     found = planted.measure(small.laboratory, SMALL.seed, planted.FACTS[:8])
+    assert found["quoted"] == 1, "a fact that is told word for word is found by its words too"
     assert found["top1"] >= 0.5

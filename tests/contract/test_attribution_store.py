@@ -12,8 +12,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 import services.attribution
-from services.attribution import store
+from services.attribution import store, store_audits, store_tries
 from services.attribution.store import Issued, Refused
+from services.attribution.store_audits import Audited
 from services.kit.database import Database
 from services.kit.durable_log import DurableLog
 
@@ -48,6 +49,7 @@ def commit(database: Database, log: DurableLog, *outcomes: Issued | Refused) -> 
 
 def test_the_migrated_schema_is_the_one_in_the_code(database):
     def differences(connection):
+        assert {store_audits.AUDIT, store_tries.TRY} <= set(store.METADATA.tables.values())
         return compare_metadata(MigrationContext.configure(connection), store.METADATA)
 
     assert database.read_now(differences) == []
@@ -101,14 +103,19 @@ def test_a_payers_receipts_come_newest_first_and_in_pages(database, log):
     commit(database, log, *(issued(n, OTHER if n % 3 == 0 else PAYER) for n in range(1, 8)))
     mine = [1, 2, 4, 5, 7]
 
-    def page(before, limit):
-        rows = database.read_now(lambda c: store.receipts_of(c, PAYER, before, limit))
-        return [row.offset for row in rows]
+    def page(before, limit, most_bytes=10**6):
+        rows, more = database.read_now(lambda c: store.receipts_of(c, PAYER, before, limit, most_bytes))
+        return [row.offset for row in rows], more
 
-    assert page(None, 10) == mine[::-1]
-    assert page(None, 2) == [7, 5]
-    assert page(5, 2) == [4, 2]
-    assert page(1, 2) == []
+    assert page(None, 10) == (mine[::-1], False)
+    assert page(None, 2) == ([7, 5], True)
+    assert page(5, 2) == ([4, 2], True)
+    assert page(4, 2) == ([2, 1], False)
+    assert page(1, 2) == ([], False)
+    size = len(issued(1).document)
+    assert page(None, 10, 3 * size) == ([7, 5, 4], True)
+    assert page(None, 10, 3 * size - 1) == ([7, 5], True)
+    assert page(2, 10, 0) == ([1], False), "one, however large it is"
 
 
 def test_dead_letters_come_newest_first_and_in_pages(database, log):
@@ -140,3 +147,12 @@ def test_by_which_trace_a_response_was_settled(database, log):
         "responses/d1": "d" * 64,
     }
     assert database.read_now(lambda c: store.traces_of(c, [])) == {}
+
+
+def test_audits_are_kept_once_and_read_by_the_share_that_draws_them(database):
+    found = [Audited(f"responses/r{n}", "m", n / 10, 0.0, f"d{n}", 100 * n) for n in range(4)]
+    database.write_now(lambda c: store_audits.keep(c, found, NOW))
+    database.write_now(lambda c: store_audits.keep(c, [replace(found[0], paid=1.0)], NOW))
+    assert database.read_now(lambda c: store_audits.audits(c, "m")) == found
+    assert database.read_now(lambda c: store_audits.audits(c, "m", 200)) == found[:2]
+    assert database.read_now(lambda c: store_audits.audits(c, "other")) == []

@@ -46,6 +46,24 @@ async def test_a_reader_of_another_process_sees_what_comes(database, database_ur
     other.close()
 
 
+async def test_a_page_holds_no_more_bytes_than_it_may_and_always_one_entry(database):
+    log = DurableLog(database, METADATA, "s")
+    log.open()
+    for number, size in enumerate((10, 10, 10, 50, 10), start=1):
+        await log.append(f"k{number}", b"x" * size)
+
+    async def page(after, most_bytes, limit=100):
+        return [entry.offset for entry in (await log.read(after, limit, most_bytes=most_bytes)).entries]
+
+    assert await page(0, 1000) == [1, 2, 3, 4, 5]
+    assert await page(0, 30) == [1, 2, 3]
+    assert await page(0, 29) == [1, 2]
+    assert await page(0, 1000, limit=2) == [1, 2]
+    assert await page(3, 20) == [4]
+    assert await page(4, 20) == [5]
+    assert await page(5, 20) == []
+
+
 @pytest.mark.parametrize("amount", (0, -1, 2**63, 2**128 - 1, -(10**70)))
 def test_amounts_are_exact(database, amount):
     database.write_now(lambda c: c.execute(insert(MONEY).values(amount=amount)))

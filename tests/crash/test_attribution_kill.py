@@ -21,6 +21,7 @@ from openledger.trace import Trace
 from services.kit.testing import as_service
 from tests.attribution_process import process
 from tests.attribution_world import Artifacts, World, dead_letters, read, world
+from tests.published import published_receipts
 
 KILLS = int(os.environ.get("OPENLEDGER_KILLS", "50"))
 SEED = int(os.environ.get("OPENLEDGER_SEED", "1"))
@@ -90,4 +91,6 @@ async def check(around: World, data: Path, sent: list[Trace], shown: dict[int, s
     }
     assert {f"responses/{key}" for key in letters} == bad
     assert shown.items() <= {entry.offset: entry.receipt.sha256 for entry in entries}.items()
+    there = published_receipts(around.artifacts.store)
+    assert there == {entry.receipt.response: [entry.receipt.sha256] for entry in entries}, "published twice, or never"
     assert sum(document.fee for document in documents.values()) == sum(trace.fee for trace in good.values())

@@ -746,7 +746,9 @@ Global___SumContributionRequest: _TypeAlias = SumContributionRequest  # noqa: Y0
 
 @_typing.final
 class SumContributionResponse(_message.Message):
-    """What a contributor has of some receipts.  Amounts in atomic units, as receipts share them: provisional by rule."""
+    """What a contributor has of some receipts.  Amounts in atomic units, as receipts share them: provisional by rule, but for
+    what records before the question are paid.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -759,11 +761,12 @@ class SumContributionResponse(_message.Message):
     POSITIVE_SCORES_FIELD_NUMBER: _builtins.int
     THROUGH_OFFSET_FIELD_NUMBER: _builtins.int
     HIGH_WATERMARK_FIELD_NUMBER: _builtins.int
+    RECORDS_AMOUNT_FIELD_NUMBER: _builtins.int
     answers: _builtins.int
-    """Of the model, and of them those that pay the contributor."""
+    """Of the model, and of them those that pay the contributor, for either."""
     paid_answers: _builtins.int
     amount: _builtins.str
-    """What they pay the contributor, all contributors together, and altogether."""
+    """What they pay the contributor for what the model was trained on, all contributors together, and altogether."""
     contributors_amount: _builtins.str
     fees: _builtins.str
     score: _builtins.float
@@ -772,6 +775,8 @@ class SumContributionResponse(_message.Message):
     through_offset: _builtins.int
     """Ask again after this offset, until it is the high watermark."""
     high_watermark: _builtins.int
+    records_amount: _builtins.str
+    """What they pay the contributor for records before the question, beside `amount`."""
     def __init__(
         self,
         *,
@@ -784,10 +789,11 @@ class SumContributionResponse(_message.Message):
         positive_scores: _builtins.float = ...,
         through_offset: _builtins.int = ...,
         high_watermark: _builtins.int = ...,
+        records_amount: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "answers", b"answers", "contributors_amount", b"contributors_amount", "fees", b"fees", "high_watermark", b"high_watermark", "paid_answers", b"paid_answers", "positive_scores", b"positive_scores", "score", b"score", "through_offset", b"through_offset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "answers", b"answers", "contributors_amount", b"contributors_amount", "fees", b"fees", "high_watermark", b"high_watermark", "paid_answers", b"paid_answers", "positive_scores", b"positive_scores", "records_amount", b"records_amount", "score", b"score", "through_offset", b"through_offset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -854,12 +860,18 @@ class ModelAudit(_message.Message):
     SHUFFLED_FIELD_NUMBER: _builtins.int
     WORDS_FIELD_NUMBER: _builtins.int
     DOCUMENTS_FIELD_NUMBER: _builtins.int
+    GRADE_FIELD_NUMBER: _builtins.int
+    HALVES_FIELD_NUMBER: _builtins.int
     revision: _builtins.str
     """adapters/{adapter}/revisions/{revision}"""
     answers: _builtins.int
     """Answers that were drawn and measured."""
     words: _builtins.str
     """What was found, in words; or why there is nothing."""
+    grade: _builtins.str
+    """SHA-256 of the grade that the measurements give, which is published and signed: `openledger verify grade` derives it
+    again.  Empty without answers.
+    """
     @_builtins.property
     def paid(self) -> Global___Agreement:
         """Of the paid scores.  Absent without answers."""
@@ -872,6 +884,12 @@ class ModelAudit(_message.Message):
     def documents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """SHA-256 of the newest measurements' documents, at most 100; each is published."""
 
+    @_builtins.property
+    def halves(self) -> Global___Agreement:
+        """Of the paid scores' sums with models of random halves of the contributors, where the revision has such.  The grade is
+        the worse of this and `paid`.
+        """
+
     def __init__(
         self,
         *,
@@ -881,10 +899,12 @@ class ModelAudit(_message.Message):
         shuffled: Global___Agreement | None = ...,
         words: _builtins.str = ...,
         documents: _abc.Iterable[_builtins.str] | None = ...,
+        grade: _builtins.str = ...,
+        halves: Global___Agreement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["paid", b"paid", "shuffled", b"shuffled"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["halves", b"halves", "paid", b"paid", "shuffled", b"shuffled"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "documents", b"documents", "paid", b"paid", "revision", b"revision", "shuffled", b"shuffled", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "documents", b"documents", "grade", b"grade", "halves", b"halves", "paid", b"paid", "revision", b"revision", "shuffled", b"shuffled", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

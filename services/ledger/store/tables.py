@@ -62,6 +62,17 @@ POSTING = Table(
     # PostgreSQL would look each row's journal up: there the trigger that weighs them sees to that, for all at once.
     ForeignKeyConstraint(["journal"], ["journal.number"]).ddl_if("sqlite"),
 )
+# By which rule and for which platform fees were split from then on; `receipts_read`: of Attribution's log by then.
+PUBLISHED_TERMS = Table(
+    "published_terms",
+    METADATA,
+    Column("number", Integer, primary_key=True),
+    Column("rule_sha256", Text, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("platform", Text, nullable=False),
+    Column("receipts_read", BigInteger, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+)
 # Sums of each book's postings, kept in the transaction that posts.
 BALANCE = Table(
     "balance",

@@ -6,20 +6,21 @@ import asyncio
 import json
 import sys
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 
+from openledger import answer_audit, canonical, manifest, verify_grade
 from openledger import grade as grades
-from openledger import manifest
 from openledger import receipt as receipts
-from openledger.adapters import materialise
+from openledger.adapters import materialise, read_manifest
+from openledger.answer_audit import HALVES_INDEX, INDEX, MEMBERS
 from openledger.attribution.v1 import attribution_pb2 as pb
 from openledger.client import ApiError
 from openledger.grade import FEWEST_ANSWERS
 from openledger.influence.gradient import Scorer
-from openledger.influence.index import ContributionIndex, Header
+from openledger.influence.index import ContributionIndex, Header, quantised
 from openledger.verify import verify_receipt
-from services.attribution.audit import INDEX
 from services.kit.testing import as_service
 from tests.attribution_world import STRANGER, attribution, counted, read
 
@@ -46,12 +47,31 @@ def misjudged(around):
     return with_index(artifacts, opposite.to_bytes())
 
 
-def with_index(artifacts, index):
+def with_index(artifacts, index, **more):
     files = {**artifacts.lineage.files, INDEX: artifacts.store.put(index)}
+    files |= {name: artifacts.store.put(data) for name, data in more.items()}
     lineage = replace(artifacts.lineage, files=files, licence="CC-BY-4.0", use="commercial")
     lineage = manifest.sign(lineage, "0x" + "77" * 32)
     artifacts.store.put(lineage.to_bytes())
     return lineage.revision
+
+
+@pytest.fixture
+def in_halves(around):
+    """A revision with models of halves too, by what the one run says of everybody: taken back from the adapter."""
+    artifacts = around.artifacts
+    own = ContributionIndex.open(artifacts.store.path(artifacts.lineage.files["contribution_index.safetensors"]))
+    people, parameters = own.header.contributors, own.header.parameters
+    halves = list(combinations(range(len(people)), len(people) // 2))
+    moved = [sum(own.row(c).to_float() for c in range(len(people)) if c not in half) for half in halves]
+    index = quantised(Header(parameters, (), len(halves)), moved)
+    left_out = ContributionIndex(
+        Header(parameters, people, 0), own.vectors[: len(people)], own.exponents[: len(people)]
+    )
+    members = ["".join("01"[c in half] for c in range(len(people))) for half in halves]
+    audit = canonical.dumps({"contributors": list(people), "halves": members})
+    more = {HALVES_INDEX: index.to_bytes(), MEMBERS: audit}
+    return with_index(artifacts, left_out.to_bytes(), **more)
 
 
 async def grade(around, where, revision):
@@ -93,6 +113,34 @@ async def test_every_drawn_answer_is_audited_once_and_can_be_checked(around, tra
     assert [document["rises"][who] for who in index.header.contributors] == expected
 
 
+async def test_where_halves_were_trained_an_answer_is_held_against_them_too(around, in_halves, tmp_path):
+    artifacts = around.artifacts
+    around.peers.add(*[artifacts.trace(number, adapter=in_halves) for number in (1, 2, 3)])
+    async with attribution(around, audit_bps=10_000) as (where, _), as_service("ledger", attribution=where) as ledger:
+        (first, *_) = await read(ledger, 3)
+        found = await graded(around, where, in_halves, 3)
+    assert found.halves.low <= found.halves.mean <= found.halves.high
+    assert found.halves.mean > 0.5
+    assert "And random halves of them" in found.words
+    given = grades.parse(artifacts.store.get(found.grade))
+    assert given.mean_milli == round(1000 * min(found.paid.mean, found.halves.mean))
+    lineage = read_manifest(artifacts.store, in_halves.rpartition("/")[2])
+    assert "3 measurements of drawn answers" in verify_grade.check(given, given.signer, lineage, artifacts.store)
+    assert verify_grade.unmeasured(given, artifacts.store) == []
+
+    (document,) = [
+        each
+        for each in map(answer_audit.parse, map(artifacts.store.get, found.documents))
+        if each.response == "responses/r1"
+    ]
+    index = ContributionIndex.open(artifacts.store.path(document.halves_index))
+    folder = materialise(artifacts.store, lineage.digest, tmp_path / "adapters")
+    rows = [index.row(number) for number in range(index.header.rows)]
+    losses = Scorer(artifacts.adapter.base).losses_without(folder, rows, artifacts.prompt, artifacts.completion)
+    whole = receipts.parse(first.receipt.document).evidence.nll_model
+    assert document.halves == {str(number): loss - whole for number, loss in enumerate(losses)}
+
+
 async def test_scores_that_retraining_contradicts_are_not_paid_by_and_the_receipt_says_why(around, misjudged):
     artifacts = around.artifacts
     traces = [artifacts.trace(number, adapter=misjudged) for number in range(FEWEST_ANSWERS + 1)]
@@ -122,7 +170,9 @@ async def test_the_command_says_it_in_words_and_as_json(around, trained_again):
         words = await command("audit", trained_again, "--at", f"attribution={where}")
         document = json.loads(await command("audit", trained_again, "--at", f"attribution={where}", "--json"))
     assert "Over 1 answer " in words
-    assert (document["answers"], document["words"]) == (1, words.strip())
+    told, its_grade = words.splitlines()
+    assert (document["answers"], document["words"]) == (1, told)
+    assert document["grade"] in its_grade
 
 
 async def command(*arguments):

@@ -51,7 +51,7 @@ BAD = {
     "OTHER_BASE": lambda a: {"base_sha256": "5" * 64},
     "EMPTY_ANSWER": lambda a: {"completion_token_ids": ()},
     "TOKEN_OUTSIDE_VOCABULARY": lambda a: {"completion_token_ids": (5, 100_000)},
-    "TOO_LONG": lambda a: {"completion_token_ids": (5,) * 8192},
+    "TOO_LONG": lambda a: {"completion_token_ids": (5,) * 200},
     "NOT_FINITE": lambda a: {"adapter": with_weights(a, 1e30)},
     "ADAPTER_UNUSABLE": lambda a: {"adapter": with_weights(a, float("nan"))},
     "ARTIFACT_DAMAGED": lambda a: {"adapter": with_damaged_index(a)},

@@ -10,7 +10,7 @@ from openledger import manifest
 from openledger.artifacts import ArtifactStore
 from openledger.factory.v1 import factory_pb2 as pb
 from openledger.influence.index import ContributionIndex
-from services.factory.audit import FILE, FITTED_INDEX, Audit
+from services.factory.audit import FILE, FITTED_INDEX, HALVES_INDEX, Audit
 from services.factory.lineage import TRUNK
 from tests.factory_world import Datanet, address, snapshot_records
 from tests.integration.factory.conftest import cancel, create, estimate, factory, finish, get, publish, watch
@@ -46,7 +46,7 @@ async def test_what_is_asked_for_is_told_trained_and_published(client, around, b
 
     revision = await publish(client, done.name)
     artifacts = ArtifactStore(around.config(tmp_path, base).artifacts_dir)
-    assert set(revision.files) - set((await publish(client, plain.name)).files) == {FILE, FITTED_INDEX}
+    assert set(revision.files) - set((await publish(client, plain.name)).files) == {FILE, FITTED_INDEX, HALVES_INDEX}
     audit = Audit.from_bytes(artifacts.get(revision.files[FILE]))
     assert audit.words == done.metrics.audit
     assert audit.contributors == tuple(map(address, range(1, 5)))

@@ -2,23 +2,50 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import torch
 
 from openledger import evidence
 from openledger.evidence import Tolerance
 from openledger.influence.gradient import Scorer
+from openledger.receipt import paid_otherwise
 from openledger.split import NAT
+
+TIGHT = Tolerance(score_millionths=250, nll=NAT // 40_000)
+
+
+@contextmanager
+def threads(count):
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_one_and_two_threads_agree_far_within_the_tolerance(published, signed):
-    trace, threads = published.trace(), torch.get_num_threads()
-    tight = Tolerance(score_millionths=250, nll=NAT // 40_000)
-    try:
+    for count in (1, 2):
+        with threads(count):
+            measured = published.receipt(published.trace()).evidence
+        assert evidence.differences(measured, signed.evidence, TIGHT) == []
+
+
+def test_receipts_of_one_and_two_threads_are_within_the_tolerance_of_each_other(published):
+    """Answers of all lengths, the longest as long as makes products worth dividing among threads."""
+    tokens = [*published.prompt, *published.completion]
+    for number in range(8):
+        turned = tuple(tokens[(k * (number + 2) + number) % len(tokens)] for k in range(6 + 50 * number))
+        trace = published.trace(response=f"responses/r{number}", completion_token_ids=turned)
+        found = []
         for count in (1, 2):
-            torch.set_num_threads(count)
-            assert evidence.differences(published.receipt(trace).evidence, signed.evidence, tight) == []
-    finally:
-        torch.set_num_threads(threads)
+            with threads(count):
+                found.append(published.receipt(trace))
+        one, other = found
+        assert evidence.differences(one.evidence, other.evidence, TIGHT) == []
+        assert paid_otherwise(one, other.evidence) * 1_000 < one.fee
+        assert any(one.evidence.scores.values())
 
 
 def test_the_loss_under_the_base_is_the_same_with_and_without_an_adapter(published, signed):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from openledger import canonical
-from openledger.grade import FEWEST_ANSWERS, Grade, parse, trust_bps
+from openledger.grade import FEWEST_ANSWERS, Grade, check_signature, parse, sign, trust_bps
 from openledger.split import Rule
 
 POOR = Grade("adapters/x/revisions/" + "a" * 64, 250, 150, 350, ("d" * 64,) * FEWEST_ANSWERS)
@@ -14,6 +14,20 @@ POOR = Grade("adapters/x/revisions/" + "a" * 64, 250, 150, 350, ("d" * 64,) * FE
 def test_a_grade_is_read_back_as_it_was_written():
     assert parse(POOR.dumps()) == POOR
     assert canonical.sha256(POOR.dumps()) == POOR.digest()
+
+
+def test_one_that_says_how_many_answers_are_drawn_is_signed():
+    signed = sign(replace(POOR, audit_bps=100), "0x" + "11" * 32)
+    check_signature(signed)
+    assert parse(signed.dumps()) == signed
+    with pytest.raises(ValueError, match="changed after it was signed"):
+        check_signature(replace(signed, audit_bps=1))
+
+
+@pytest.mark.parametrize("share", (-1, 10_001, "100", True))
+def test_a_share_that_cannot_be_drawn_is_said(share):
+    with pytest.raises(ValueError, match="whole number of 10000"):
+        parse(canonical.dumps(replace(POOR, audit_bps=100).to_json() | {"audit_bps": share}))
 
 
 @pytest.mark.parametrize(

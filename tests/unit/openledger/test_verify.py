@@ -163,8 +163,10 @@ def doubted(published, signed, **changes):
     return resplit(signed, evidence=replace(signed.evidence, trust_bps=5_000), grade=grade)
 
 
-def test_scores_that_are_believed_in_part_have_a_grade_that_says_so(published, signed):
-    assert failed(published.check(doubted(published, signed))) == {}
+def test_a_grade_whose_documents_are_not_there_is_not_believed(published, signed):
+    found = failed(published.check(doubted(published, signed)))
+    assert found.keys() == {"grade"}
+    assert "one measurement twice" in found["grade"]
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +22,7 @@ from openledger.influence.parameters import Parameter
 from openledger.influence.quantize import quantise
 from openledger.influence.record_sketches import Header, RecordSketches, Rows
 from services.attribution import records
-from services.attribution.records import AGREEMENT, MOST_CONTRIBUTORS, MOST_RECORDS, DrillDown
+from services.attribution.records import AGREEMENT, MOST_CONTRIBUTORS, MOST_RECORDS, DrillDown, OneAtATime
 from services.attribution.shelf import Availability
 from tests.attribution_world import Artifacts
 
@@ -116,6 +119,31 @@ async def test_an_answers_gradient_is_computed_once(drill_down, receipt):
     assert await one.find(receipt, PEOPLE[3], DEFAULT, 0) == await one.find(receipt, PEOPLE[3], DEFAULT, 0)
     await one.find(receipt, PEOPLE[4], "adam-dot", 0)
     assert one.computed == 1
+
+
+async def test_a_caller_has_one_gradient_in_hand_and_others_are_not_in_its_way(drill_down, receipt, artifacts, trace):
+    one, begun, go = drill_down(), threading.Event(), threading.Event()
+    sketched = one._sketched
+    one._sketched = lambda *given: (begun.set(), go.wait(10), sketched(*given))[-1]
+    other = SimpleNamespace(**vars(receipt) | {"trace_sha256": artifacts.put(replace(trace, fee=7).dumps())})
+    first = asyncio.create_task(one.find(receipt, PEOPLE[3], DEFAULT, 0))
+    assert await asyncio.to_thread(begun.wait, 10)
+    with pytest.raises(OneAtATime):
+        await one.find(other, PEOPLE[3], DEFAULT, 0)
+    others = asyncio.create_task(one.find(other, PEOPLE[4], DEFAULT, 0))
+    go.set()
+    assert {(await each).state for each in (first, others)} == {Availability.READY}
+    assert (await one.find(other, PEOPLE[3], DEFAULT, 0)).best, "it may ask again once that is done"
+
+
+async def test_while_the_models_are_needed_for_long_that_is_said(drill_down, receipt, monkeypatch):
+    monkeypatch.setattr(records, "_PATIENCE", 0.05)
+    one, go = drill_down(), threading.Event()
+    one._scoring.submit(go.wait, 10)
+    found = await one.find(receipt, PEOPLE[3], DEFAULT, 0)
+    assert (found.state, found.words, found.best) == (Availability.PENDING, records.BUSY, ())
+    go.set()
+    assert (await one.find(receipt, PEOPLE[3], DEFAULT, 10)).best
 
 
 @pytest.mark.parametrize("state", [state for state in Availability if state is not Availability.READY])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from openledger import base_models, receipt
+from openledger import base_models, canonical, receipt
 from openledger.artifacts import ArtifactStore
 from openledger.receipt import check_signature, check_split
 from openledger.split import NAT, Evidence, Rule
@@ -122,6 +122,7 @@ def test_the_same_trace_gives_the_same_receipt_and_publishes_it_once(artifacts, 
     again = Attributor(models(artifacts, tmp_path), artifacts.store, KEY).attribute(artifacts.trace(1), TERMS, None)
     assert again == first
     assert sum(1 for _ in artifacts.folder.rglob("*")) == blobs
+    assert not artifacts.store.has(canonical.sha256(first.document)), "that is for after the commit"
     parsed = receipt.parse(first.document)
     check_signature(parsed)
     check_split(parsed)
@@ -134,7 +135,8 @@ def test_the_same_trace_gives_the_same_receipt_and_publishes_it_once(artifacts, 
     (
         (KeyError("what nobody thought of"), Unattributable, "KeyError"),
         (RuntimeError("sizes do not match"), Unattributable, "sizes"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), RuntimeError, "memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError, "memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryError, "memory"),
         (MemoryError("full"), MemoryError, "full"),
         (OSError(errno.EIO, "Input/output error"), OSError, "Input"),
     ),
@@ -149,6 +151,30 @@ def test_what_will_fail_again_is_put_aside_and_what_may_pass_is_tried_again(
     with pytest.raises(raised, match=words) as caught:
         score.measure(None, artifacts.trace(1), None)
     assert getattr(caught.value, "reason", "MEASUREMENT_FAILED") == "MEASUREMENT_FAILED"
+
+
+def test_what_may_be_the_machines_fault_is_tried_once_more(artifacts, monkeypatch):
+    tries, found = [], Evidence(nll_base=NAT, nll_model=NAT, scores={}, placebos=(), errors={})
+
+    def at_first_failing(*_):
+        tries.append(1)
+        if len(tries) == 1:
+            raise RuntimeError("could not create a primitive")
+        return found
+
+    monkeypatch.setattr(score.evidence, "measure", at_first_failing)
+    assert score.measure(None, artifacts.trace(1), None) == found
+    assert len(tries) == 2
+
+
+def test_an_answer_with_more_tokens_than_are_measured_here_is_a_reason(artifacts, tmp_path):
+    trace = artifacts.trace(1)
+    tokens = len(trace.prompt_token_ids) + len(trace.completion_token_ids)
+    ours = models(artifacts, tmp_path)
+    assert Attributor(ours, artifacts.store, KEY, tokens).attribute(trace, TERMS, None)
+    with pytest.raises(Unattributable, match=f"have {tokens} tokens, at most {tokens - 1}") as caught:
+        Attributor(ours, artifacts.store, KEY, tokens - 1).attribute(trace, TERMS, None)
+    assert caught.value.reason == "TOO_LARGE_HERE"
 
 
 def test_a_fee_that_cannot_be_split_is_a_reason(artifacts):

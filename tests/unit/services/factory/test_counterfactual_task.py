@@ -11,8 +11,19 @@ from safetensors.numpy import load_file
 from openledger import base_models
 from openledger.artifacts import ArtifactStore, file_sha256
 from openledger.influence.index import ContributionIndex
+from openledger.influence.lora import Adapter
 from services.factory import counterfactual_task
-from services.factory.audit import FILE, FITTED, FITTED_INDEX, LEFT_OUT, LEFT_OUT_INDEX, PAID, SHUFFLED, Audit
+from services.factory.audit import (
+    FILE,
+    FITTED,
+    FITTED_INDEX,
+    HALVES_INDEX,
+    LEFT_OUT,
+    LEFT_OUT_INDEX,
+    PAID,
+    SHUFFLED,
+    Audit,
+)
 from services.factory.job import shard
 from services.factory.lineage import TRUNK
 from services.factory.lines import FOLDER, line
@@ -78,12 +89,25 @@ def test_vectors_of_models_without_somebody_are_what_the_shadows_predict(work, b
         assert np.mean(alike) > least
 
 
+def test_the_models_of_halves_can_be_had_from_the_adapter(work, bench):
+    spec, run = work()
+    made = bench.all(run, spec)
+    index = ContributionIndex.open(bench.output(made.fit) / HALVES_INDEX)
+    assert (index.header.contributors, index.header.placebos) == ((), len(made.fit.arguments["halves"]))
+    served = Adapter.load(bench.output(run))
+    whole = np.concatenate([served.tensors[each.name].numpy().ravel() for each in index.header.parameters])
+    for number, digest in enumerate(made.fit.arguments["halves"]):
+        theta = load_file(bench.root / digest / "retrained.safetensors")["theta"]
+        had = whole - index.row(number).to_float()
+        assert np.abs(had - theta).max() <= 0.02 * np.abs(whole - theta).max()
+
+
 def test_what_is_named_is_what_is_written(work, bench):
     spec, run = work()
     made = bench.all(run, spec)
     output = bench.output(made.fit)
     assert bench.done(made.fit)["files"] == {name: file_sha256(output / name) for name in sorted(
-        (FILE, LEFT_OUT_INDEX, FITTED_INDEX)
+        (FILE, LEFT_OUT_INDEX, FITTED_INDEX, HALVES_INDEX)
     )}  # fmt: skip
 
 

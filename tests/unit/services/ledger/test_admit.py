@@ -141,3 +141,23 @@ def test_scores_that_add_up_to_nothing_divide_the_fee_to_the_unit(scores):
     assert sum(shares.values()) == plain.fee
     assert (who[0] in shares) is (scores[0] > 0)
     assert (split.UNATTRIBUTED in shares) is (scores[0] <= 0)
+
+
+def by(rule, platform=PLATFORM.address):
+    return a_receipt(PAYER, "leases/1", 10**18, rule=rule, platform=platform).dumps()
+
+
+def test_a_receipt_by_terms_that_were_published_before_is_admitted():
+    old, platform = Rule(cap_bps=100), "0x" + "5a" * 20
+    terms = replace(TERMS, published=frozenset({(old.digest(), platform)}))
+    assert isinstance(admit(by(old, platform), terms), Admitted)
+    assert isinstance(admit(by(Rule()), terms), Admitted)
+    assert admit(by(old, platform), TERMS).reason == "WRONG_RULE"
+    assert admit(by(Rule(cap_bps=101), platform), terms).reason == "WRONG_RULE"
+
+
+def test_a_platform_counts_with_the_rule_that_it_was_published_with():
+    old, platform = Rule(cap_bps=100), "0x" + "5a" * 20
+    terms = replace(TERMS, published=frozenset({(old.digest(), platform)}))
+    assert admit(by(old), terms).reason == "WRONG_PLATFORM"
+    assert admit(by(Rule(), platform), terms).reason == "WRONG_PLATFORM"

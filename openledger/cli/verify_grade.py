@@ -1,0 +1,62 @@
+"""`openledger verify grade`: derives a model's grade again from its measurements, on this machine.
+
+Exit status 0 when it holds, 1 when it does not or leaves out an answer that had to be measured.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from openledger.cli.verify import address
+
+
+def verify_grade(
+    grade: Annotated[str, typer.Argument(metavar="GRADE", help="Its SHA-256, as `openledger audit` says it.")],
+    artifacts: Annotated[Path, typer.Option(help="Folder of published artifacts.")],
+    signer: Annotated[str | None, typer.Option(help="Address that must have signed.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of text.")] = False,
+) -> None:
+    """Check a grade's numbers, and that none of the answers that had to be measured is missing.
+
+    Answers whose receipts are not in the folder are not known here.
+
+    Example: openledger verify grade 3f6c... --artifacts build/demo/artifacts
+    """
+    found = _check(grade, artifacts, address(signer) if signer is not None else None)
+    if as_json:
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+    else:
+        typer.echo(found["words"])
+    raise typer.Exit(0 if found["ok"] else 1)
+
+
+def _check(digest: str, folder: Path, signer: str | None) -> dict[str, Any]:
+    from openledger import grade as grades
+    from openledger import verify_grade
+    from openledger.adapters import read_manifest
+    from openledger.artifacts import ArtifactStore
+
+    store = ArtifactStore(folder)
+    try:
+        given = grades.parse(store.get(digest.removeprefix("sha256:")))
+        lineage = read_manifest(store, given.revision.rpartition("/")[2])
+        words = verify_grade.check(given, signer or given.signer, lineage, store)
+        missing = verify_grade.unmeasured(given, store)
+    except ValueError as error:
+        return {"ok": False, "words": f"The grade does not hold: {error}", "unmeasured": []}
+    if missing:
+        told = ", ".join(missing[:10]) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
+        words = f"The grade leaves out answers that had to be measured; ask its signer why: {told}"
+        return {"ok": False, "words": words, "unmeasured": missing}
+    said = f"{given.mean_milli / 1000:.3f} [{given.low_milli / 1000:.3f}, {given.high_milli / 1000:.3f}]"
+    drawn = f"; of 10000 answers {given.audit_bps} are drawn, and none of those here is left out"
+    return {
+        "ok": True,
+        "words": f"The grade of {given.revision} is {said}: {words}{'' if given.audit_bps is None else drawn}.",
+        "unmeasured": [],
+    }
