@@ -1,4 +1,4 @@
-"""The demo's verbs, one a step of the path: contribute, snapshot, tune, pay in, ask, settle, claim.
+"""The demo's verbs, one a step of the path: contribute, snapshot, publish, pay in, ask, settle, claim.
 
 Each can be run again: what was done is found, not done twice.  They talk to the services as anybody's client would.
 """
@@ -25,9 +25,6 @@ from openledger.openlora.v1 import openlora_pb2
 DATANET_ID, ADAPTER_ID = "rare-disease-terms", "rare-disease-terms"
 DATANET = f"datanets/{DATANET_ID}"
 QUESTION = 'What does the clinical term "{term}" mean?'
-EPOCHS, QUICK_EPOCHS, PLACEBOS, SAMPLES = 5, 1, 8, 2
-"""Long enough for answers that sound like definitions; enough noise rows for a steady yardstick; curvature from so many
-sampled labels that attributing costs no more than plain training (`bench train`), within .01 of the LDS with more."""
 _DAY = 86_400
 
 PASSING = frozenset({"UNREACHABLE", "IN_PROGRESS", "ENGINE_UNAVAILABLE", "LEDGER_UNAVAILABLE", "IDENTITY_UNAVAILABLE"})
@@ -92,49 +89,6 @@ async def cut_snapshot(client: Client, state: State) -> datanet_pb2.Snapshot:
     request = datanet_pb2.CreateSnapshotRequest(parent=DATANET, request_id=state.request_id("snapshot", once=True))
     operation = await client.call(client.datanet.CreateSnapshot, request)
     return await client.wait("datanet", operation, datanet_pb2.Snapshot, 120)
-
-
-async def start_tuning(client: Client, state: State, base: str, snapshot: str, epochs: int) -> factory_pb2.FineTune:
-    """The fine-tune of that snapshot."""
-    spec = factory_pb2.FineTuneSpec(
-        base=base,
-        snapshots=[snapshot],
-        prompt_template=QUESTION,
-        completion_template="{definition}",
-        epochs=epochs,
-        evaluations=3,
-        placebos=PLACEBOS,
-        curvature_samples=SAMPLES,
-    )
-    request = factory_pb2.CreateFineTuneRequest(
-        spec=spec, adapter_id=ADAPTER_ID, request_id=state.request_id(f"tune/{snapshot}/{epochs}", once=True)
-    )
-    tuning: factory_pb2.FineTune = await client.call(client.factory.CreateFineTune, request)
-    return tuning
-
-
-async def watch_tuning(
-    client: Client, name: str, see: Callable[[factory_pb2.FineTuneEvent], None]
-) -> factory_pb2.FineTune:
-    """Follow a fine-tune to its end; a broken stream is taken up after the last event seen.  Raises when it failed."""
-    seen = 0
-    while True:
-        try:
-            request = factory_pb2.WatchFineTuneRequest(name=name, after_sequence=seen)
-            async for event in client.stream(client.factory.WatchFineTune, request, 1800):
-                seen = event.sequence
-                see(event)
-        except ApiError as error:
-            if error.reason not in PASSING:
-                raise
-            await asyncio.sleep(1)
-        tuning: factory_pb2.FineTune = await client.call(
-            client.factory.GetFineTune, factory_pb2.GetFineTuneRequest(name=name)
-        )
-        if tuning.state == factory_pb2.FINE_TUNE_STATE_SUCCEEDED:
-            return tuning
-        if tuning.state in (factory_pb2.FINE_TUNE_STATE_FAILED, factory_pb2.FINE_TUNE_STATE_CANCELLED):
-            raise RuntimeError(f"the fine-tune did not succeed: {tuning.reason} {tuning.message}")
 
 
 async def publish(client: Client, state: State, tuning: factory_pb2.FineTune) -> factory_pb2.AdapterRevision:

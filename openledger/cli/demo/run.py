@@ -15,7 +15,7 @@ from typing import Any
 from rich.markup import escape
 
 from openledger import base_models, key_files
-from openledger.cli.demo import hpo, people, report
+from openledger.cli.demo import hpo, people, report, tuning
 from openledger.cli.demo.screen import Screen, short
 from openledger.cli.demo.state import State
 from openledger.cli.installation import Installation
@@ -61,7 +61,7 @@ class Demo:
 
     def __init__(self, installation: Installation, screen: Screen, *, quick: bool = False) -> None:
         self.installation, self.screen = installation, screen
-        self._epochs = people.QUICK_EPOCHS if quick else people.EPOCHS
+        self._epochs = tuning.QUICK_EPOCHS if quick else tuning.EPOCHS
         installation.make()
         self.state = State.load(installation.folder / "keys" / "demo.json")
         self.story = Story(hpo.load(CURATORS, RECORDS))
@@ -125,8 +125,8 @@ class Demo:
 
     async def _tune(self) -> None:
         async with self._client(self.state.wallet("builder")) as builder:
-            tuning = await people.start_tuning(
-                builder, self.state, self.installation.base, self.story.snapshot.name, self._epochs
+            begun = await tuning.begin(
+                builder, self.state, self.installation.base, self.story.snapshot.name, self._epochs, self._tell
             )
             with self.screen.bar("reading the snapshot", None) as (bar, task):
 
@@ -138,7 +138,7 @@ class Demo:
                     elif event.message:
                         bar.update(task, description=escape(event.message)[:60])
 
-                self.story.tuning = await people.watch_tuning(builder, tuning.name, see)
+                self.story.tuning = await tuning.watch(builder, begun.name, see)
             self.story.revision = await people.publish(builder, self.state, self.story.tuning)
         m = self.story.tuning.metrics
         self._tell(
