@@ -13,6 +13,7 @@ from typing import Any
 from openledger import records, signing, spending
 from openledger.attribution.v1 import attribution_pb2
 from openledger.cli.demo.hpo import LICENCE, Corpus, Curator
+from openledger.cli.demo.patience import PASSING, repeated
 from openledger.cli.demo.state import State
 from openledger.cli.installation import Installation
 from openledger.cli.rpc import Rpc
@@ -26,9 +27,6 @@ DATANET_ID, ADAPTER_ID = "rare-disease-terms", "rare-disease-terms"
 DATANET = f"datanets/{DATANET_ID}"
 QUESTION = 'What does the clinical term "{term}" mean?'
 _DAY = 86_400
-
-PASSING = frozenset({"UNREACHABLE", "IN_PROGRESS", "ENGINE_UNAVAILABLE", "LEDGER_UNAVAILABLE", "IDENTITY_UNAVAILABLE"})
-"""Reasons that pass by themselves: something is starting again.  The same request again is safe."""
 
 Tell = Callable[[str], None]
 
@@ -80,7 +78,9 @@ async def contribute(
         for fields, source in given:
             yield datanet_pb2.ContributeRecordsRequest(record=datanet_pb2.RecordInput(fields=fields, source=source))
 
-    outcome: datanet_pb2.ContributeRecordsResponse = await client.call(client.datanet.ContributeRecords, upload())
+    outcome: datanet_pb2.ContributeRecordsResponse = await repeated(
+        lambda: client.call(client.datanet.ContributeRecords, upload())
+    )
     return outcome
 
 
@@ -104,7 +104,7 @@ async def registered(client: Client, name: str, patience: float = 60) -> factory
     """A published revision once it is registered on chain; as it is, when that takes too long."""
     deadline, request = time.monotonic() + patience, factory_pb2.GetAdapterRevisionRequest(name=name)
     while True:
-        revision: factory_pb2.AdapterRevision = await _until_there(client.factory.GetAdapterRevision, request, client)
+        revision: factory_pb2.AdapterRevision = await client.call(client.factory.GetAdapterRevision, request)
         if revision.HasField("registration") or time.monotonic() > deadline:
             return revision
         await asyncio.sleep(0.5)
@@ -187,14 +187,14 @@ async def receipt_of(client: Client, response: str) -> attribution_pb2.Receipt:
     """An answer's receipt, as soon as there is one."""
     name = response.replace("responses/", "receipts/")
     request = attribution_pb2.GetReceiptRequest(name=name, wait_seconds=20)
-    receipt: attribution_pb2.Receipt = await _until_there(client.attribution.GetReceipt, request, client)
+    receipt: attribution_pb2.Receipt = await _once_there(client, client.attribution.GetReceipt, request)
     return receipt
 
 
 async def payout_of(client: Client, response: str) -> ledger_pb2.Payout:
     """How the ledger booked an answer, as soon as it did."""
     request = ledger_pb2.GetPayoutRequest(response=response, wait_seconds=20)
-    payout: ledger_pb2.Payout = await _until_there(client.ledger.GetPayout, request, client)
+    payout: ledger_pb2.Payout = await _once_there(client, client.ledger.GetPayout, request)
     return payout
 
 
@@ -237,13 +237,6 @@ async def _balance(client: Client, wallet: Wallet) -> ledger_pb2.Balance:
     return balance
 
 
-async def _until_there(method: Any, request: Any, client: Client, patience: float = 180) -> Any:
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            return await client.call(method, request)
-        except ApiError as error:
-            not_yet = error.reason in {"RECEIPT_NOT_FOUND", "PAYOUT_NOT_FOUND", *PASSING}
-            if not not_yet or time.monotonic() > deadline:
-                raise
-            await asyncio.sleep(1)
+async def _once_there(client: Client, method: Any, request: Any) -> Any:
+    reasons = PASSING | {"RECEIPT_NOT_FOUND", "PAYOUT_NOT_FOUND"}
+    return await repeated(lambda: client.call(method, request), reasons)

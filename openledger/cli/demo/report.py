@@ -23,6 +23,7 @@ SHOWN = 4
 
 if TYPE_CHECKING:
     from openledger.cli.demo.run import Story
+    from openledger.ledger.v1 import ledger_pb2
 
 
 def write(folder: Path, story: Story, seconds: dict[str, float], base: str) -> dict[str, Any]:
@@ -130,6 +131,15 @@ def show(screen: Screen, story: Story, folder: Path) -> None:
         f"Ask why, in words: openledger up --data {folder}, and beside it "
         f"openledger explain {asked} --data {folder} --key {folder}/keys/payer.key"
     )
+
+
+def must_balance(sums: ledger_pb2.Conservation) -> None:
+    """Raises `RuntimeError` unless every unit of every fee is where the books say that it is."""
+    if sums.difference != "0":
+        raise RuntimeError(
+            f"the books do not balance: of {sums.fees} in fees, {sums.paid} were paid and {sums.held} are held, which "
+            f"is {sums.difference} off. This is a fault of ours: keep the folder as it is, and tell us"
+        )
 
 
 def _show_answer(screen: Screen, answer: dict[str, Any]) -> None:

@@ -16,11 +16,12 @@ from rich.markup import escape
 
 from openledger import base_models, key_files
 from openledger.cli.demo import hpo, people, report, tuning
+from openledger.cli.demo.patience import PatientClient
 from openledger.cli.demo.screen import Screen, short
 from openledger.cli.demo.state import State
 from openledger.cli.installation import Installation
 from openledger.cli.supervisor import Supervisor
-from openledger.client import Client, Wallet
+from openledger.client import Wallet
 from openledger.datanet.v1 import datanet_pb2
 from openledger.factory.v1 import factory_pb2
 from openledger.ledger.v1 import ledger_pb2
@@ -96,6 +97,7 @@ class Demo:
             await self._verify(base)
         written = report.write(self.installation.folder, self.story, self.screen.seconds, self.installation.base)
         report.show(self.screen, self.story, self.installation.folder)
+        report.must_balance(self.story.conservation)
         self.state.finish_run()
         return written
 
@@ -274,8 +276,8 @@ class Demo:
                     earned[key] = earned.get(key, 0) + int(amount)
         return [f"accounts/{address}" for address in sorted(earned, key=lambda a: (-earned[a], a))]
 
-    def _client(self, wallet: Wallet) -> Client:
-        return Client(self.installation.endpoints, wallet)
+    def _client(self, wallet: Wallet) -> PatientClient:
+        return PatientClient(self.installation.endpoints, wallet)
 
     def _process(self, name: str, what: str) -> None:
         if what != "starting":

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from openledger.cli.demo.people import ADAPTER_ID, PASSING, QUESTION, Tell
+from openledger.cli.demo.patience import PASSING
+from openledger.cli.demo.people import ADAPTER_ID, QUESTION, Tell
 from openledger.cli.demo.state import State
 from openledger.client import ApiError, Client
 from openledger.factory.v1 import factory_pb2
