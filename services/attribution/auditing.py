@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from openledger import canonical
 from openledger import receipt as receipts
 from openledger.artifacts import ArtifactStore
+from openledger.memory import is_exhausted
 from services.attribution import store, store_audits
 from services.attribution.audit import Auditor, drawn, grade
 from services.attribution.store_audits import Audited
@@ -69,9 +70,9 @@ class Auditing:
                 if not (receipt.model.adapter and drawn(receipt, self._share_bps)):
                     continue
                 audited = await asyncio.to_thread(self._auditor.audit, receipt)
-            except (OSError, MemoryError):
-                raise  # may pass: tried again, so that bad luck with a disk chooses nothing
-            except Exception:
+            except Exception as error:
+                if isinstance(error, OSError) or is_exhausted(error):
+                    raise  # may pass: tried again, so that bad luck with a disk chooses nothing
                 log.exception("an answer could not be audited", receipt=canonical.sha256(document))
                 continue
             if audited is not None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import grpc
@@ -23,7 +24,7 @@ from openledger.openlora.v1 import openlora_pb2
 from openledger.trace import Trace
 from services.attribution import store, store_audits
 from services.attribution.attribute import Attributor
-from services.attribution.score import Terms, Unattributable
+from services.attribution.score import FAILED, Terms, Unattributable
 from services.attribution.store import Issued, Refused
 from services.attribution.terms import TermsSource
 from services.kit import logs
@@ -124,19 +125,30 @@ class TraceConsumer:
         return outcomes
 
     async def _attribute(self, trace: Trace, terms: Terms, grade: Grade | None) -> Issued | Refused:
-        loop, started, cpu = asyncio.get_running_loop(), time.monotonic(), time.process_time()
+        started, cpu = time.monotonic(), time.process_time()
         try:
-            issued = await loop.run_in_executor(self._worker, self._attributor.attribute, trace, terms, grade)
+            issued = await self._measured(trace, terms, grade)
             if trace.adapter:
                 self._want(trace.adapter)
             return issued
         except Unattributable as error:
-            if error.reason == "MEASUREMENT_FAILED":
-                log.exception("a measurement failed in a way that has no reason of its own", response=trace.response)
             return _refused(trace, error.reason, error.message)
         finally:
             self._seconds.observe(time.monotonic() - started)
             self._cpu.inc(time.process_time() - cpu)
+
+    async def _measured(self, trace: Trace, terms: Terms, grade: Grade | None) -> Issued:
+        """The receipt.  Raises `Unattributable`; what failed for no known reason is tried once again before."""
+        loop = asyncio.get_running_loop()
+        attribute = partial(loop.run_in_executor, self._worker, self._attributor.attribute, trace, terms, grade)
+        try:
+            return await attribute()
+        except Unattributable as error:
+            if error.reason != FAILED:
+                raise
+            log.exception("a measurement failed for no known reason; it is tried once again", response=trace.response)
+        await asyncio.sleep(_PAUSE)
+        return await attribute()
 
     def _apply(self, connection: Connection, outcomes: list[Issued | Refused]) -> None:
         store.commit(connection, self._receipts, outcomes, datetime.now(UTC))

@@ -16,11 +16,15 @@ from openledger.grade import Grade, trust_bps
 from openledger.influence.index import ContributionIndex
 from openledger.influence.quantize import QuantizeError
 from openledger.manifest import LineageManifest
+from openledger.memory import is_exhausted
 from openledger.receipt import Model, Receipt
 from openledger.trace import Trace
 
 if TYPE_CHECKING:  # it loads torch
     from openledger.influence.gradient import Scorer
+
+FAILED = "MEASUREMENT_FAILED"
+"""A measurement failed in a way that nobody thought of: as a rule for good, for it is a pure function."""
 
 
 class Unattributable(Exception):
@@ -66,13 +70,12 @@ def measure(scorer: Scorer, trace: Trace, revision: Revision | None) -> split.Ev
         raise Unattributable("NOT_FINITE", str(error)) from error
     except (lora.AdapterError, evidence.LayoutError) as error:
         raise Unattributable("ADAPTER_UNUSABLE", str(error)) from error
-    except (OSError, MemoryError):
+    except OSError:
         raise  # may pass
     except Exception as error:
-        if "allocate memory" in str(error):  # torch's way to say MemoryError
-            raise
-        # A pure function that failed will fail again: the traces behind this one must not wait for it.
-        raise Unattributable("MEASUREMENT_FAILED", f"{type(error).__name__}: {error}") from error
+        if is_exhausted(error):
+            raise  # likewise
+        raise Unattributable(FAILED, f"{type(error).__name__}: {error}") from error
 
 
 def _check_records(scorer: Scorer, trace: Trace) -> None:
