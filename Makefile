@@ -16,8 +16,8 @@ PARALLEL ?= -n 2 --dist loadscope --no-loadscope-reorder
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# Says so even where Python is too old to read tools/setup.py.
-SET_UP = $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make setup PYTHON=python3.12")' && $(PYTHON) tools/setup.py
+# Says so even where Python is too old to read tools/setup.py. What it prints goes to stderr.
+SET_UP = $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make setup PYTHON=python3.12")' && $(PYTHON) -m tools.setup
 
 setup:  ## everything that `make demo` needs, into .venv
 	@$(SET_UP)
