@@ -64,7 +64,7 @@ def demo(
     data: Folder = Path("build/demo"),
     first_port: FirstPort = 7400,
     engine: Engine = "vllm",
-    quick: Annotated[bool, typer.Option("--quick", help="Train for two epochs, not five: answers are poorer.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Train for one epoch, not five: answers are poorer.")] = False,
     as_json: Json = False,
 ) -> None:
     """Take real data to a paid, checkable answer, through all five services, on this machine.
