@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -128,3 +129,11 @@ def test_the_doctor_speaks_json_and_names_every_port_that_is_taken(monkeypatch):
     assert found["ports 7400 and on"]["found"] == "taken: 7400, 7455"
     assert found["ports 7400 and on"]["ok"] is False
     assert found["python"]["ok"] is True
+
+
+@pytest.mark.parametrize("arguments", (("serve", "ledger"), ("serve", "ledger", "--json")))
+def test_a_service_is_served_by_its_own_module(monkeypatch, arguments):
+    run = []
+    monkeypatch.setattr(os, "execv", lambda program, command: run.append(command))
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert run == [(sys.executable, "-m", "services.ledger")]
