@@ -96,7 +96,7 @@ class Demo:
             written = report.write(self.installation.folder, self.story, self.screen.seconds, self.installation.base)
             await self._verify(base)
         written = report.write(self.installation.folder, self.story, self.screen.seconds, self.installation.base)
-        report.show(self.screen, self.story, self.installation.folder)
+        report.show(self.screen, self.story, self.installation.folder, self.installation.wallet("attribution").address)
         report.must_balance(self.story.conservation)
         self.state.finish_run()
         return written
