@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import grpc
 import pytest
+import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from openledger.client import Client
@@ -151,10 +152,11 @@ def test_the_configuration_is_told_at_start_whatever_the_level(tmp_path, capsys,
     async def assemble(config: ToyConfig) -> Assembly:
         raise StartError("enough was seen")
 
+    before = structlog.get_config()
     try:
         assert main(ToyConfig(**settings("toy", tmp_path, log_level=level)), assemble) == 3
     finally:
-        logs.configure("info")
+        structlog.configure(**before)
     (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
     assert (line["event"], line["service"], line["config"]["log_level"]) == ("starting", "toy", level)
     assert SECRET not in str(line)
