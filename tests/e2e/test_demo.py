@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -20,23 +19,13 @@ from openledger import receipt
 from openledger.artifacts import ArtifactStore
 from openledger.cli.installation import Installation
 from openledger.cli.rpc import Rpc
+from tests.demo_process import start
 from tests.needs import ROOT, needs
 from tests.ports import six_free_ports
 
 pytestmark = [needs("vllm", "model", "hpo"), pytest.mark.slow, pytest.mark.timeout(1200)]
 
 ADDRESS_SHARES = ("base", "unattributed", "platform", "developer", "stakers")
-
-
-def start(folder: Path, port: int, log: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "openledger.cli.main", "demo", "--quick", "--json"]
-    command += ["--data", str(folder), "--first-port", str(port)]
-    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:  # a test run in a shell's background ignores ctrl-C, and its children would with it
-        with log.open("ab") as file:
-            return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=file)
-    finally:
-        signal.signal(signal.SIGINT, ignored)
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,15 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from openledger.cli.supervisor import READY_SECONDS
 from openledger.client import DEADLINE, ApiError, Client
 
 T = TypeVar("T")
 
 PASSING = frozenset({"UNREACHABLE", "IN_PROGRESS", "ENGINE_UNAVAILABLE", "LEDGER_UNAVAILABLE", "IDENTITY_UNAVAILABLE"})
 """Reasons that pass by themselves: something is starting again.  The same request again is safe."""
-PATIENCE = 180.0
+PATIENCE = 1.5 * READY_SECONDS
+"""A service that has died may take as long as one that starts, and then some."""
 _PAUSE = 1.0
 
 

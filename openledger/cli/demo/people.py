@@ -167,20 +167,18 @@ async def ask(
         sampling=openlora_pb2.Sampling(max_tokens=64),
         request_id=state.request_id(f"ask/{key}"),
     )
-    for attempt in range(60):
+
+    async def once() -> tuple[str, str, openlora_pb2.AnswerSummary]:
         text = ""
-        try:
-            async for chunk in client.stream(client.openlora.Chat, request, 300):
-                text += chunk.text
-                see(text)
-                if chunk.HasField("summary"):
-                    return chunk.response, text, chunk.summary
-        except ApiError as error:
-            # Away or still busy with the first try: the same request again gives the same answer, charged once.
-            if error.reason not in PASSING or attempt == 59:
-                raise
-            await asyncio.sleep(2)
-    raise RuntimeError(f"no answer to {prompt!r}")
+        async for chunk in client.stream(client.openlora.Chat, request, 300):
+            text += chunk.text
+            see(text)
+            if chunk.HasField("summary"):
+                return chunk.response, text, chunk.summary
+        raise RuntimeError(f"no answer to {prompt!r}")
+
+    # Away or still busy with the first try: the same request again gives the same answer, charged once.
+    return await repeated(once)
 
 
 async def receipt_of(client: Client, response: str) -> attribution_pb2.Receipt:
