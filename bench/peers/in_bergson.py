@@ -8,7 +8,6 @@ asked for is in ``bergson_script``, which runs there. This module knows no metho
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from bench import venv
 from bench.lds.study import Study
 from bench.peers.arm import Arm, Failure
 from openledger import base_models
+from openledger.cache import cache_folder
 from openledger.influence import record_scores
 from services.factory import write
 from services.factory.data import Example
@@ -46,8 +46,8 @@ SCRIPT = Path(__file__).with_name("bergson_script.py")
 def arms(study: Study, theta: torch.Tensor) -> Iterator[Arm | Failure]:
     """theta: the trained adapter's weights [P]."""
     try:
-        python = venv.python(_folder() / "bergson", PACKAGES)
-        with TemporaryDirectory(prefix="bergson-", dir=_folder()) as name:
+        python = venv.python(cache_folder("peers") / "bergson", PACKAGES)
+        with TemporaryDirectory(prefix="bergson-", dir=cache_folder("peers")) as name:
             place = Path(name)
             _lay_out(study, theta, place)
             venv.run([python, str(SCRIPT), str(place)])
@@ -56,12 +56,6 @@ def arms(study: Study, theta: torch.Tensor) -> Iterator[Arm | Failure]:
     except (OSError, subprocess.CalledProcessError) as error:
         said = str(getattr(error, "stderr", "") or error)
         yield Failure(LIBRARY, "all", said.strip()[-400:])
-
-
-def _folder() -> Path:
-    place = Path(os.environ.get("OPENLEDGER_CACHE") or ".cache").resolve() / "peers"
-    place.mkdir(parents=True, exist_ok=True)
-    return place
 
 
 def _lay_out(study: Study, theta: torch.Tensor, place: Path) -> None:

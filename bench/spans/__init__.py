@@ -37,7 +37,8 @@ from typing import Any
 
 from bench import result
 from bench.spans import peer
-from bench.spans.corpus import Corpus, corpus, folder
+from bench.spans.corpus import Corpus, corpus
+from openledger.cache import cache_folder
 
 TOKENS, PROMPT_TOKENS, ROUNDS, SALT = 512, 64, 3, bytes(32)
 PEER_EVERY = 5
@@ -62,12 +63,12 @@ def main(*, quick: bool) -> None:
     size = QUICK if quick else FULL
     text, load = corpus(size.megabytes), os.getloadavg()[0]
     drawn = answers(text, size.answers)
-    place = folder() / f"{size.megabytes}-answers.json"
+    place = cache_folder("spans") / f"{size.megabytes}-answers.json"
     place.write_text(json.dumps(drawn))
     built = _in_its_own_process("build", size)
     ours = _in_its_own_process("ours", size)
     asked = [one["answer"] for one in drawn[::PEER_EVERY]]
-    theirs, missing = peer.measure(text, asked, folder() / f"{size.megabytes}-infini-gram")
+    theirs, missing = peer.measure(text, asked, cache_folder("spans") / f"{size.megabytes}-infini-gram")
     settings = (
         vars(size) | {"quick": quick, "answer_tokens": TOKENS, "rounds": ROUNDS, "load_at_start": load} | text.about
     )
@@ -207,7 +208,7 @@ def query(size: Size) -> dict[str, Any]:
     from openledger.spans.evidence import find
     from openledger.spans.index import SpanIndex
 
-    drawn = json.loads((folder() / f"{size.megabytes}-answers.json").read_text())
+    drawn = json.loads((cache_folder("spans") / f"{size.megabytes}-answers.json").read_text())
     before = _resident()
     begun = time.perf_counter()
     index = SpanIndex.open(_place(size))
@@ -265,7 +266,7 @@ def _cold(size: Size, drawn: list[dict[str, Any]]) -> list[float]:
 
 
 def _place(size: Size) -> Path:
-    return folder() / f"{size.megabytes}-index"
+    return cache_folder("spans") / f"{size.megabytes}-index"
 
 
 def _resident() -> dict[str, float]:

@@ -11,7 +11,6 @@ are more spans to find, which is the harder case.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import sysconfig
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ import numpy as np
 
 from bench.lds.docstrings import PROJECTS, source
 from openledger import base_models
+from openledger.cache import cache_folder
 from openledger.spans.build import Document
 
 BASE = "smollm2-135m-instruct"
@@ -49,18 +49,11 @@ class Corpus:
         return sum(len(document.tokens) for document in self.documents)
 
 
-def folder() -> Path:
-    """Where this bench keeps what it made."""
-    place = Path(os.environ.get("OPENLEDGER_CACHE") or ".cache").resolve() / "spans"
-    place.mkdir(parents=True, exist_ok=True)
-    return place
-
-
 def corpus(megabytes: int) -> Corpus:
     """So many million bytes of text, and a twentieth of that fresh; the same each time for the same projects."""
     about = {"sources": [f"Python {python_version()}, standard library", *map(source, PROJECTS)], "tokenizer": BASE}
     key = hashlib.sha256(repr((megabytes, about, base_models.sha256(BASE))).encode()).hexdigest()[:12]
-    kept = folder() / f"{megabytes}-{key}.npz"
+    kept = cache_folder("spans") / f"{megabytes}-{key}.npz"
     if not kept.exists():
         _make(kept, megabytes * 10**6)
     with np.load(kept) as stored:

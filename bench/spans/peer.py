@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from bench import venv
-from bench.spans.corpus import Corpus, folder
+from bench.spans.corpus import Corpus
+from openledger.cache import cache_folder
 
 PACKAGES = ("infini-gram==2.6.0", "numpy==2.4.6", "tqdm==4.70.1")
 SEPARATOR = b"\xff\xff"
@@ -69,7 +70,7 @@ def measure(text: Corpus, answers: list[list[int]], place: Path) -> tuple[dict[s
 
 def python() -> str:
     """That of a venv that has the package."""
-    return venv.python(folder() / "venv", PACKAGES)
+    return venv.python(cache_folder("spans") / "venv", PACKAGES)
 
 
 def index(interpreter: str, text: Corpus, place: Path, cpus: int = 2) -> float:

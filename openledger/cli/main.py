@@ -68,7 +68,7 @@ def demo(
     data: Folder = Path("build/demo"),
     first_port: FirstPort = 7400,
     engine: Engine = "vllm",
-    quick: Annotated[bool, typer.Option("--quick", help="Train for two epochs, not five: answers are poorer.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Train for one epoch, not five: answers are poorer.")] = False,
     as_json: Json = False,
 ) -> None:
     """Take real data to a paid, checkable answer, through all five services, on this machine.
@@ -113,13 +113,17 @@ def up(
 @app.command()
 def serve(
     service: Annotated[str, typer.Argument(help="datanet, factory, openlora, attribution or ledger.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As without: what a service prints is JSON.")] = False,
 ) -> None:
     """Run one service in this process, configured by OPENLEDGER_<SERVICE>_... and its TOML file.
+
+    It prints one JSON line on stdout when it serves, and where; its log, a JSON object a line, goes to stderr.
 
     Example: OPENLEDGER_LEDGER_CONFIG=ledger.toml openledger serve ledger
     """
     from openledger.cli.installation import SERVICES
 
+    del as_json
     if service not in SERVICES:
         raise typer.BadParameter(f"{service!r} is none of {', '.join(SERVICES)}")
     os.execv(sys.executable, (sys.executable, "-m", f"services.{service}"))  # noqa: S606 - our own module, same Python

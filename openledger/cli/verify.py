@@ -1,12 +1,13 @@
 """`openledger verify`: checks a receipt on this machine, says in words what was checked, and talks to no service.
 
-Exit status 0 when the receipt holds, 1 when it does not, 2 when there is nothing to check.
+Exit status 0 when the receipt holds, 1 when it does not, 2 when there is nothing to check or this machine cannot.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,11 +41,15 @@ def verify(
     folder = _base_folder(base) if base is not None else None
     expected = address(signer) if signer is not None else None
     _quiet()
-    from openledger.verify import verify_receipt
+    from openledger.verify import Unchecked, verify_receipt
 
     found = []
     for (file, data), store in zip(documents, stores, strict=True):
-        report = verify_receipt(data, store, folder, expected)
+        try:
+            report = verify_receipt(data, store, folder, expected)
+        except Unchecked as error:
+            typer.echo(f"{file}: {error}. This says nothing about the receipt.", err=True)
+            raise typer.Exit(2) from None
         found.append(report)
         if not as_json:
             _show(report, file)
@@ -99,6 +104,8 @@ def address(text: str) -> str:
 
 def _quiet() -> None:
     """Loading a model must not draw progress bars into the report."""
+    if missing := [name for name in ("torch", "transformers") if find_spec(name) is None]:
+        raise typer.BadParameter(f"it needs {' and '.join(missing)}: pip install 'openledger[model]'")
     from transformers.utils import logging
 
     logging.disable_progress_bar()

@@ -53,7 +53,7 @@ def verify_epoch(
 
     `openledger` and the ledger compute the same by code that they do not share.
 
-    Example: openledger verify epoch sha256:... --artifacts build/demo/artifacts --rpc http://127.0.0.1:7405
+    Example: openledger verify epoch sha256:... --artifacts build/demo/artifacts --rpc http://127.0.0.1:7400
     """
     folder, digest = _place(bundle, artifacts)
     if challenge and (rpc is None or key is None):

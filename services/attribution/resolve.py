@@ -6,13 +6,12 @@ the manifest once, when the index is opened.  For one thread.
 
 from __future__ import annotations
 
-import shutil
 from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openledger import base_models, names
-from openledger.adapters import ADAPTER_FILES, materialise, read_manifest
+from openledger.adapters import materialise, read_manifest
 from openledger.artifacts import ArtifactError, ArtifactStore, file_sha256
 from openledger.influence.index import ContributionIndex, ContributionIndexError, root
 from openledger.manifest import LineageManifest
@@ -79,20 +78,13 @@ class Models:
             if lineage.adapter != adapter:
                 raise Unattributable("UNKNOWN_MODEL", f"{name} does not exist: that revision is of {lineage.adapter}")
             self._must_be_our_base(lineage.base.sha256, f"{name} was tuned on")
-            return Revision(lineage, self._folder(lineage), self._index(lineage))
+            return Revision(lineage, materialise(self._artifacts, digest, self._adapters_dir), self._index(lineage))
         except (ArtifactError, ContributionIndexError) as error:
             if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
                 raise  # a disk that fails now may be read later
             raise Unattributable("ARTIFACT_DAMAGED", f"{name} cannot be used: {error}") from error
         except ValueError as error:  # of names, and of manifests
             raise Unattributable("UNKNOWN_MODEL", f"{name} is no adapter revision: {error}") from error
-
-    def _folder(self, lineage: LineageManifest) -> Path:
-        folder = materialise(self._artifacts, lineage.digest, self._adapters_dir)
-        if any(file_sha256(folder / name) != lineage.files[name] for name in ADAPTER_FILES):
-            shutil.rmtree(folder)  # left behind by a power cut: a copy, made again from what is checked
-            folder = materialise(self._artifacts, lineage.digest, self._adapters_dir)
-        return folder
 
     def _index(self, lineage: LineageManifest) -> ContributionIndex:
         index = ContributionIndex.open(self._artifacts.path(lineage.files[INDEX]))

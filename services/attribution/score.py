@@ -16,6 +16,7 @@ from openledger.grade import Grade, trust_bps
 from openledger.influence.index import ContributionIndex
 from openledger.influence.quantize import QuantizeError
 from openledger.manifest import LineageManifest
+from openledger.memory import is_exhausted
 from openledger.receipt import Model, Receipt
 from openledger.trace import Trace
 
@@ -79,17 +80,10 @@ def _measured(scorer: Scorer, trace: Trace, folder: Path | None, index: Contribu
     except (OSError, MemoryError):
         raise  # may pass
     except Exception as error:
-        if _out_of_memory(error):
+        if is_exhausted(error):
             raise MemoryError(str(error)) from error
         # A pure function that failed will fail again: the traces behind this one must not wait for it.
         raise Unattributable("MEASUREMENT_FAILED", f"{type(error).__name__}: {error}") from error
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Torch's ways to say MemoryError, on a CPU and on a GPU."""
-    return isinstance(error, RuntimeError) and any(
-        words in str(error) for words in ("allocate memory", "not enough memory", "out of memory")
-    )
 
 
 def _check_records(scorer: Scorer, trace: Trace) -> None:

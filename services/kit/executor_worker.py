@@ -24,12 +24,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+from openledger.memory import is_exhausted
 from services.kit.executor import MAX_REPORT_BYTES, Shard, TaskContext
 from services.kit.executor_folder import ShardFolder, find
 
 COMMAND = (sys.executable, "-m", "services.kit.executor_worker")
 _MAX_MESSAGE = 10_000  # characters; an exception may quote whatever it was given
-_OUT_OF_MEMORY = ("can't allocate memory", "cannot allocate memory", "not enough memory", "bad_alloc", "out of memory")
 
 
 @dataclass(frozen=True)
@@ -134,10 +134,7 @@ def _kind(error: Exception) -> str:
     """The class's name; one for all that say, in their several ways, that memory is out, and one for the disk."""
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return "DiskFull"
-    says_so = any(mark in str(error).lower() for mark in _OUT_OF_MEMORY)
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError | OSError) and says_so):
-        return MemoryError.__name__
-    return type(error).__name__
+    return MemoryError.__name__ if is_exhausted(error) else type(error).__name__
 
 
 def _be_the_first_to_go() -> None:

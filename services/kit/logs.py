@@ -37,6 +37,14 @@ def logger(service: str) -> Any:
     return structlog.get_logger(service=service)
 
 
+def told(service: str, event: str, **fields: Any) -> None:
+    """Log what an operator must find whatever the level: with what configuration a service started."""
+    always = structlog.make_filtering_bound_logger(logging.INFO)
+    structlog.wrap_logger(structlog.PrintLogger(sys.stderr), wrapper_class=always, service=service).info(
+        event, **fields
+    )
+
+
 def _call_fields(_: Any, __: str, event: Any) -> Any:
     current = call.current()
     if current.request_id:

@@ -111,7 +111,7 @@ async def _serve(config: C, assemble: Callable[[C], Awaitable[Assembly]]) -> Non
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    log.info("starting", config=config.resolved())
+    logs.told(config.service, "starting", config=config.resolved())
     try:
         assembly = await assemble(config)
     except OSError as error:

@@ -21,6 +21,7 @@ from openledger import money, receipt, trace_proto
 from openledger.artifacts import ArtifactStore
 from openledger.attribution.v1 import attribution_pb2
 from openledger.cli.demo import people
+from openledger.cli.demo.patience import PASSING
 from openledger.cli.demo.state import State
 from openledger.cli.installation import Installation
 from openledger.cli.supervisor import Supervisor
@@ -91,7 +92,7 @@ class Load:
                 await asyncio.sleep(0.2)
 
 
-TRANSIENT = people.PASSING | {"CANCELLED"}
+TRANSIENT = PASSING | {"CANCELLED"}
 
 
 def as_service(installation: Installation, name: str) -> Client:

@@ -1,4 +1,4 @@
-"""The demo's verbs, one a step of the path: contribute, snapshot, tune, pay in, ask, settle, claim.
+"""The demo's verbs, one a step of the path: contribute, snapshot, publish, pay in, ask, settle, claim.
 
 Each can be run again: what was done is found, not done twice.  They talk to the services as anybody's client would.
 """
@@ -13,6 +13,7 @@ from typing import Any
 from openledger import records, signing, spending
 from openledger.attribution.v1 import attribution_pb2
 from openledger.cli.demo.hpo import LICENCE, Corpus, Curator
+from openledger.cli.demo.patience import PASSING, repeated
 from openledger.cli.demo.state import State
 from openledger.cli.installation import Installation
 from openledger.cli.rpc import Rpc
@@ -25,13 +26,7 @@ from openledger.openlora.v1 import openlora_pb2
 DATANET_ID, ADAPTER_ID = "rare-disease-terms", "rare-disease-terms"
 DATANET = f"datanets/{DATANET_ID}"
 QUESTION = 'What does the clinical term "{term}" mean?'
-EPOCHS, QUICK_EPOCHS, PLACEBOS, SAMPLES = 5, 1, 8, 2
-"""Long enough for answers that sound like definitions; enough noise rows for a steady yardstick; curvature from so many
-sampled labels that attributing costs no more than plain training (`bench train`), within .01 of the LDS with more."""
 _DAY = 86_400
-
-PASSING = frozenset({"UNREACHABLE", "IN_PROGRESS", "ENGINE_UNAVAILABLE", "LEDGER_UNAVAILABLE", "IDENTITY_UNAVAILABLE"})
-"""Reasons that pass by themselves: something is starting again.  The same request again is safe."""
 
 Tell = Callable[[str], None]
 
@@ -83,7 +78,9 @@ async def contribute(
         for fields, source in given:
             yield datanet_pb2.ContributeRecordsRequest(record=datanet_pb2.RecordInput(fields=fields, source=source))
 
-    outcome: datanet_pb2.ContributeRecordsResponse = await client.call(client.datanet.ContributeRecords, upload())
+    outcome: datanet_pb2.ContributeRecordsResponse = await repeated(
+        lambda: client.call(client.datanet.ContributeRecords, upload())
+    )
     return outcome
 
 
@@ -92,49 +89,6 @@ async def cut_snapshot(client: Client, state: State) -> datanet_pb2.Snapshot:
     request = datanet_pb2.CreateSnapshotRequest(parent=DATANET, request_id=state.request_id("snapshot", once=True))
     operation = await client.call(client.datanet.CreateSnapshot, request)
     return await client.wait("datanet", operation, datanet_pb2.Snapshot, 120)
-
-
-async def start_tuning(client: Client, state: State, base: str, snapshot: str, epochs: int) -> factory_pb2.FineTune:
-    """The fine-tune of that snapshot."""
-    spec = factory_pb2.FineTuneSpec(
-        base=base,
-        snapshots=[snapshot],
-        prompt_template=QUESTION,
-        completion_template="{definition}",
-        epochs=epochs,
-        evaluations=3,
-        placebos=PLACEBOS,
-        curvature_samples=SAMPLES,
-    )
-    request = factory_pb2.CreateFineTuneRequest(
-        spec=spec, adapter_id=ADAPTER_ID, request_id=state.request_id(f"tune/{snapshot}/{epochs}", once=True)
-    )
-    tuning: factory_pb2.FineTune = await client.call(client.factory.CreateFineTune, request)
-    return tuning
-
-
-async def watch_tuning(
-    client: Client, name: str, see: Callable[[factory_pb2.FineTuneEvent], None]
-) -> factory_pb2.FineTune:
-    """Follow a fine-tune to its end; a broken stream is taken up after the last event seen.  Raises when it failed."""
-    seen = 0
-    while True:
-        try:
-            request = factory_pb2.WatchFineTuneRequest(name=name, after_sequence=seen)
-            async for event in client.stream(client.factory.WatchFineTune, request, 1800):
-                seen = event.sequence
-                see(event)
-        except ApiError as error:
-            if error.reason not in PASSING:
-                raise
-            await asyncio.sleep(1)
-        tuning: factory_pb2.FineTune = await client.call(
-            client.factory.GetFineTune, factory_pb2.GetFineTuneRequest(name=name)
-        )
-        if tuning.state == factory_pb2.FINE_TUNE_STATE_SUCCEEDED:
-            return tuning
-        if tuning.state in (factory_pb2.FINE_TUNE_STATE_FAILED, factory_pb2.FINE_TUNE_STATE_CANCELLED):
-            raise RuntimeError(f"the fine-tune did not succeed: {tuning.reason} {tuning.message}")
 
 
 async def publish(client: Client, state: State, tuning: factory_pb2.FineTune) -> factory_pb2.AdapterRevision:
@@ -150,7 +104,7 @@ async def registered(client: Client, name: str, patience: float = 60) -> factory
     """A published revision once it is registered on chain; as it is, when that takes too long."""
     deadline, request = time.monotonic() + patience, factory_pb2.GetAdapterRevisionRequest(name=name)
     while True:
-        revision: factory_pb2.AdapterRevision = await _until_there(client.factory.GetAdapterRevision, request, client)
+        revision: factory_pb2.AdapterRevision = await client.call(client.factory.GetAdapterRevision, request)
         if revision.HasField("registration") or time.monotonic() > deadline:
             return revision
         await asyncio.sleep(0.5)
@@ -213,34 +167,32 @@ async def ask(
         sampling=openlora_pb2.Sampling(max_tokens=64),
         request_id=state.request_id(f"ask/{key}"),
     )
-    for attempt in range(60):
+
+    async def once() -> tuple[str, str, openlora_pb2.AnswerSummary]:
         text = ""
-        try:
-            async for chunk in client.stream(client.openlora.Chat, request, 300):
-                text += chunk.text
-                see(text)
-                if chunk.HasField("summary"):
-                    return chunk.response, text, chunk.summary
-        except ApiError as error:
-            # Away or still busy with the first try: the same request again gives the same answer, charged once.
-            if error.reason not in PASSING or attempt == 59:
-                raise
-            await asyncio.sleep(2)
-    raise RuntimeError(f"no answer to {prompt!r}")
+        async for chunk in client.stream(client.openlora.Chat, request, 300):
+            text += chunk.text
+            see(text)
+            if chunk.HasField("summary"):
+                return chunk.response, text, chunk.summary
+        raise RuntimeError(f"no answer to {prompt!r}")
+
+    # Away or still busy with the first try: the same request again gives the same answer, charged once.
+    return await repeated(once)
 
 
 async def receipt_of(client: Client, response: str) -> attribution_pb2.Receipt:
     """An answer's receipt, as soon as there is one."""
     name = response.replace("responses/", "receipts/")
     request = attribution_pb2.GetReceiptRequest(name=name, wait_seconds=20)
-    receipt: attribution_pb2.Receipt = await _until_there(client.attribution.GetReceipt, request, client)
+    receipt: attribution_pb2.Receipt = await _once_there(client, client.attribution.GetReceipt, request)
     return receipt
 
 
 async def payout_of(client: Client, response: str) -> ledger_pb2.Payout:
     """How the ledger booked an answer, as soon as it did."""
     request = ledger_pb2.GetPayoutRequest(response=response, wait_seconds=20)
-    payout: ledger_pb2.Payout = await _until_there(client.ledger.GetPayout, request, client)
+    payout: ledger_pb2.Payout = await _once_there(client, client.ledger.GetPayout, request)
     return payout
 
 
@@ -283,13 +235,6 @@ async def _balance(client: Client, wallet: Wallet) -> ledger_pb2.Balance:
     return balance
 
 
-async def _until_there(method: Any, request: Any, client: Client, patience: float = 180) -> Any:
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            return await client.call(method, request)
-        except ApiError as error:
-            not_yet = error.reason in {"RECEIPT_NOT_FOUND", "PAYOUT_NOT_FOUND", *PASSING}
-            if not not_yet or time.monotonic() > deadline:
-                raise
-            await asyncio.sleep(1)
+async def _once_there(client: Client, method: Any, request: Any) -> Any:
+    reasons = PASSING | {"RECEIPT_NOT_FOUND", "PAYOUT_NOT_FOUND"}
+    return await repeated(lambda: client.call(method, request), reasons)

@@ -23,6 +23,7 @@ SHOWN = 4
 
 if TYPE_CHECKING:
     from openledger.cli.demo.run import Story
+    from openledger.ledger.v1 import ledger_pb2
 
 
 def write(folder: Path, story: Story, seconds: dict[str, float], base: str) -> dict[str, Any]:
@@ -109,8 +110,11 @@ def _seconds(seconds: dict[str, float]) -> dict[str, float]:
     return rounded | {"total": round(sum(seconds.values()), 1)}
 
 
-def show(screen: Screen, story: Story, folder: Path) -> None:
-    """Each question, its answer, and its receipt's provisional shares; then what was finally paid, and the sums."""
+def show(screen: Screen, story: Story, folder: Path, signer: str) -> None:
+    """Each question, its answer, and its receipt's provisional shares; then what was finally paid, and the sums.
+
+    signer: the address that signs receipts here; without it a check cannot tell whose they are.
+    """
     for answer in story.answers:
         _show_answer(screen, answer)
     sums, epoch = story.conservation, story.epoch
@@ -123,13 +127,23 @@ def show(screen: Screen, story: Story, folder: Path) -> None:
     equal = "=" if sums.difference == "0" else "is not"
     screen.console.print(f"\n[bold]fees in {sums.fees} {equal} paid {sums.paid} + held {sums.held}[/bold], to the unit")
     screen.console.print(f"\nReport: {folder / 'report.json'}")
-    screen.console.print(f"Check any receipt yourself: openledger verify {folder}/receipts/*.json")
-    screen.console.print(f"Check the epoch: openledger verify epoch {epoch.bundle} --artifacts {folder}/artifacts")
+    by = f"--signer {signer}"
+    screen.console.print(f"Check any receipt yourself: openledger verify {folder}/receipts/*.json {by}")
+    screen.console.print(f"Check the epoch: openledger verify epoch {epoch.bundle} --artifacts {folder}/artifacts {by}")
     asked = story.answers[0]["response"]
     screen.console.print(
         f"Ask why, in words: openledger up --data {folder}, and beside it "
         f"openledger explain {asked} --data {folder} --key {folder}/keys/payer.key"
     )
+
+
+def must_balance(sums: ledger_pb2.Conservation) -> None:
+    """Raises `RuntimeError` unless every unit of every fee is where the books say that it is."""
+    if sums.difference != "0":
+        raise RuntimeError(
+            f"the books do not balance: of {sums.fees} in fees, {sums.paid} were paid and {sums.held} are held, which "
+            f"is {sums.difference} off. This is a fault of ours: keep the folder as it is, and tell us"
+        )
 
 
 def _show_answer(screen: Screen, answer: dict[str, Any]) -> None:

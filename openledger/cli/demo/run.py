@@ -15,12 +15,13 @@ from typing import Any
 from rich.markup import escape
 
 from openledger import base_models, key_files
-from openledger.cli.demo import hpo, people, report
+from openledger.cli.demo import hpo, people, report, tuning
+from openledger.cli.demo.patience import PatientClient
 from openledger.cli.demo.screen import Screen, short
 from openledger.cli.demo.state import State
 from openledger.cli.installation import Installation
 from openledger.cli.supervisor import Supervisor
-from openledger.client import Client, Wallet
+from openledger.client import Wallet
 from openledger.datanet.v1 import datanet_pb2
 from openledger.factory.v1 import factory_pb2
 from openledger.ledger.v1 import ledger_pb2
@@ -61,7 +62,7 @@ class Demo:
 
     def __init__(self, installation: Installation, screen: Screen, *, quick: bool = False) -> None:
         self.installation, self.screen = installation, screen
-        self._epochs = people.QUICK_EPOCHS if quick else people.EPOCHS
+        self._epochs = tuning.QUICK_EPOCHS if quick else tuning.EPOCHS
         installation.make()
         self.state = State.load(installation.folder / "keys" / "demo.json")
         self.story = Story(hpo.load(CURATORS, RECORDS))
@@ -95,7 +96,8 @@ class Demo:
             written = report.write(self.installation.folder, self.story, self.screen.seconds, self.installation.base)
             await self._verify(base)
         written = report.write(self.installation.folder, self.story, self.screen.seconds, self.installation.base)
-        report.show(self.screen, self.story, self.installation.folder)
+        report.show(self.screen, self.story, self.installation.folder, self.installation.wallet("attribution").address)
+        report.must_balance(self.story.conservation)
         self.state.finish_run()
         return written
 
@@ -125,8 +127,8 @@ class Demo:
 
     async def _tune(self) -> None:
         async with self._client(self.state.wallet("builder")) as builder:
-            tuning = await people.start_tuning(
-                builder, self.state, self.installation.base, self.story.snapshot.name, self._epochs
+            begun = await tuning.begin(
+                builder, self.state, self.installation.base, self.story.snapshot.name, self._epochs, self._tell
             )
             with self.screen.bar("reading the snapshot", None) as (bar, task):
 
@@ -138,7 +140,7 @@ class Demo:
                     elif event.message:
                         bar.update(task, description=escape(event.message)[:60])
 
-                self.story.tuning = await people.watch_tuning(builder, tuning.name, see)
+                self.story.tuning = await tuning.watch(builder, begun.name, see)
             self.story.revision = await people.publish(builder, self.state, self.story.tuning)
         m = self.story.tuning.metrics
         self._tell(
@@ -274,8 +276,8 @@ class Demo:
                     earned[key] = earned.get(key, 0) + int(amount)
         return [f"accounts/{address}" for address in sorted(earned, key=lambda a: (-earned[a], a))]
 
-    def _client(self, wallet: Wallet) -> Client:
-        return Client(self.installation.endpoints, wallet)
+    def _client(self, wallet: Wallet) -> PatientClient:
+        return PatientClient(self.installation.endpoints, wallet)
 
     def _process(self, name: str, what: str) -> None:
         if what != "starting":

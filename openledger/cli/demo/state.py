@@ -1,6 +1,7 @@
 """What the demo remembers between its runs: its people's keys, and which run this is.
 
 A run that was broken off goes on under its old number, so that nothing is contributed, trained, asked or paid twice.
+What failed for good is attempted under the next number.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class State:
     path: Path
     run: int = 1
     wallets: dict[str, str] = field(default_factory=dict)
+    attempts: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path) -> State:
@@ -30,7 +32,7 @@ class State:
         if not path.exists():
             return cls(path)
         stored = json.loads(path.read_text())
-        return cls(path, stored["run"], stored["wallets"])
+        return cls(path, stored["run"], stored["wallets"], stored.get("attempts", {}))
 
     def wallet(self, who: str) -> Wallet:
         """Somebody's wallet; made when first asked for, and kept."""
@@ -47,6 +49,16 @@ class State:
         anchor = self.wallet("payer").address
         return str(uuid.uuid5(_SPACE, f"{anchor}/{'' if once else self.run}/{what}"))
 
+    def attempt(self, what: str) -> int:
+        """Which attempt at a step this is, from 1."""
+        return self.attempts.get(what, 1)
+
+    def next_attempt(self, what: str) -> int:
+        """The attempt at hand failed for good: the number of the next one, which is remembered."""
+        self.attempts[what] = self.attempt(what) + 1
+        self.save()
+        return self.attempts[what]
+
     def finish_run(self) -> None:
         """The next start is a new run."""
         self.run += 1
@@ -57,7 +69,7 @@ class State:
         temporary = self.path.with_suffix(".new")
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w") as file:
-            json.dump({"run": self.run, "wallets": self.wallets}, file)
+            json.dump({"run": self.run, "wallets": self.wallets, "attempts": self.attempts}, file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self.path)

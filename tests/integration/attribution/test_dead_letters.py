@@ -8,6 +8,7 @@ from safetensors.numpy import load_file, save
 from openledger import trace_proto
 from openledger.artifacts import ArtifactStore
 from openledger.openlora.v1 import openlora_pb2
+from services.attribution import score
 from services.kit.testing import as_service
 from tests.attribution_world import (
     PAYER,
@@ -92,3 +93,22 @@ async def test_what_cannot_be_attributed_is_put_aside_with_its_reason_and_the_ot
     assert counted(assembly, "dead_letters_total") == expected
     assert counted(assembly, "receipts_total") == {"": len(entries)}
     assert counted(assembly, "scoring_cpu_seconds_total")[""] > 0
+
+
+async def test_what_fails_for_no_known_reason_is_tried_once_again_before_it_is_put_aside(around, monkeypatch):
+    measure, failures = score.evidence.measure, {"responses/r1": 1, "responses/r2": 2}
+
+    def failing(scorer, trace, *rest):
+        if failures.get(trace.response):
+            failures[trace.response] -= 1
+            raise RuntimeError("sizes do not match")
+        return measure(scorer, trace, *rest)
+
+    monkeypatch.setattr(score.evidence, "measure", failing)
+    around.peers.add(*(around.artifacts.trace(number) for number in (1, 2, 3)))
+    async with attribution(around) as (where, _), as_service("ledger", attribution=where) as ledger:
+        entries = await read(ledger, 2)
+        letters = await dead_letters(around, where, 1)
+    assert [e.receipt.response for e in entries] == ["responses/r1", "responses/r3"]
+    assert (letters["r2"].reason, letters["r2"].message) == ("MEASUREMENT_FAILED", "RuntimeError: sizes do not match")
+    assert set(failures.values()) == {0}

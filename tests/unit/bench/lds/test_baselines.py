@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bench.lds import baselines
 from openledger.influence import agreement
+from tests.needs import needs
 
 TEXTS = st.lists(st.text("ab cd", min_size=1, max_size=12), min_size=1, max_size=6)
 
@@ -40,6 +41,7 @@ def test_bm25_follows_its_records(queries: list[str], records: list[str], random
     assert np.allclose(baselines.bm25(queries, [records[n] for n in order]), scores[:, order])
 
 
+@needs("minilm")
 def test_embeddings_are_those_of_the_published_model() -> None:
     """The first numbers that sentence-transformers prints for the first sentence of the model card's example."""
     vectors = baselines.embed(["This is an example sentence", "Each sentence is converted"])
@@ -48,6 +50,7 @@ def test_embeddings_are_those_of_the_published_model() -> None:
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(2))
 
 
+@needs("minilm")
 def test_embeddings_know_meaning_without_a_common_word() -> None:
     scores = baselines.embedding_cosine(
         ["The cat sat on the mat."], ["A feline rested upon some rug.", "Interest rates rose again, said one banker."]
@@ -56,6 +59,7 @@ def test_embeddings_know_meaning_without_a_common_word() -> None:
     assert scores[0, 1] < 0.2
 
 
+@needs("minilm")
 def test_a_long_text_is_cut_and_a_missing_model_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     long = "word " * 400
     assert np.allclose(*baselines.embed([long, long[: 5 * 300]]))
@@ -63,7 +67,7 @@ def test_a_long_text_is_cut_and_a_missing_model_named(monkeypatch: pytest.Monkey
     with pytest.raises(baselines.NotInstalled, match="another model"):
         baselines.embed(["x"])
     monkeypatch.setattr(baselines, "EMBEDDING_PACKAGE", "no_such_package")
-    with pytest.raises(baselines.NotInstalled, match="make setup-dev"):
+    with pytest.raises(baselines.NotInstalled, match="make setup-bench"):
         baselines.embed(["x"])
 
 

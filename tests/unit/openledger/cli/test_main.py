@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -128,3 +129,25 @@ def test_the_doctor_speaks_json_and_names_every_port_that_is_taken(monkeypatch):
     assert found["ports 7400 and on"]["found"] == "taken: 7400, 7455"
     assert found["ports 7400 and on"]["ok"] is False
     assert found["python"]["ok"] is True
+    tools = {"C compiler", "node, npm", "forge (contract tests)", "anvil (contract tests)"}
+    assert tools <= found.keys()
+    assert any(what.startswith("Ray") for what in found)
+    assert not {what for what in found if "podman" in what or "chromium" in what}  # no test needs them
+
+
+def test_the_doctor_says_how_to_have_what_a_machine_lacks(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    monkeypatch.setattr(doctor, "_ROOT", tmp_path)
+    lacking = {check.what: check.advice for check in doctor.examine() if not check.ok and not check.needed}
+    assert "apt-get install gcc" in lacking["C compiler"]
+    assert "make setup-dev" in lacking["node, npm"]
+    assert "make test" in lacking["forge (contract tests)"]
+
+
+@pytest.mark.parametrize("arguments", (("serve", "ledger"), ("serve", "ledger", "--json")))
+def test_a_service_is_served_by_its_own_module(monkeypatch, arguments):
+    run = []
+    monkeypatch.setattr(os, "execv", lambda program, command: run.append(command))
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert run == [(sys.executable, "-m", "services.ledger")]

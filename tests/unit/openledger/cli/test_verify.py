@@ -9,6 +9,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from openledger import evidence
+from openledger.cli import verify as verify_command
 from openledger.cli.verify import verify
 from tests.receipt_world import CHECKS
 
@@ -64,3 +66,21 @@ def test_the_command_refuses_what_it_cannot_begin_with(command, world, receipt_f
     assert command(receipt_file, "--artifacts", alone / "no").exit_code == 2
     assert command(receipt_file, "--base", "gpt-5").exit_code == 2
     assert command(receipt_file, "--signer", "me").exit_code == 2
+
+
+def test_what_this_machine_cannot_check_is_not_the_receipts_fault(command, world, receipt_file, monkeypatch):
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(evidence, "measure", full)
+    result = command(receipt_file, "--base", world.base)
+    assert result.exit_code == 2
+    assert "memory is exhausted. This says nothing about the receipt" in result.stderr
+    assert "does not hold" not in result.output
+
+
+def test_without_what_loads_models_it_says_what_to_install(command, world, receipt_file, monkeypatch):
+    monkeypatch.setattr(verify_command, "find_spec", lambda _: None)
+    result = command(receipt_file, "--base", world.base)
+    assert result.exit_code == 2
+    assert "pip install 'openledger[model]'" in result.output

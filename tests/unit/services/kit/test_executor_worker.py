@@ -24,11 +24,7 @@ def test_an_order_survives_being_sent(reports, memory):
     ("error", "kind"),
     (
         (MemoryError(), "MemoryError"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "MemoryError"),
-        (RuntimeError("[enforce fail at alloc_cpu.cpp] . DefaultCPUAllocator: not enough memory"), "MemoryError"),
-        (RuntimeError("std::bad_alloc"), "MemoryError"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), "MemoryError"),
-        (OSError(12, "Cannot allocate memory"), "MemoryError"),
         (OSError(28, "No space left on device"), "DiskFull"),
         (FileNotFoundError(2, "No such file or directory"), "FileNotFoundError"),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "RuntimeError"),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import json
 import socket
 from typing import ClassVar
 
 import grpc
 import pytest
+import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from openledger.client import Client
@@ -143,6 +145,21 @@ def test_a_second_one_in_the_same_folder_is_refused(tmp_path, monkeypatch, capsy
         fcntl.flock(held, fcntl.LOCK_EX)
         said = start(tmp_path, monkeypatch, capsys)
     assert said == f"toy cannot start: another toy runs in {tmp_path}/toy: stop it, or set OPENLEDGER_TOY_DATA_DIR\n"
+
+
+@pytest.mark.parametrize("level", ("debug", "info", "warning", "error"))
+def test_the_configuration_is_told_at_start_whatever_the_level(tmp_path, capsys, level):
+    async def assemble(config: ToyConfig) -> Assembly:
+        raise StartError("enough was seen")
+
+    before = structlog.get_config()
+    try:
+        assert main(ToyConfig(**settings("toy", tmp_path, log_level=level)), assemble) == 3
+    finally:
+        structlog.configure(**before)
+    (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
+    assert (line["event"], line["service"], line["config"]["log_level"]) == ("starting", "toy", level)
+    assert SECRET not in str(line)
 
 
 async def test_background_work_that_fails_is_counted_and_started_again(tmp_path):
