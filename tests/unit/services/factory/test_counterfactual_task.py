@@ -13,10 +13,10 @@ from openledger.artifacts import ArtifactStore, file_sha256
 from openledger.influence.index import ContributionIndex
 from services.factory import counterfactual_task
 from services.factory.audit import FILE, FITTED, FITTED_INDEX, LEFT_OUT, LEFT_OUT_INDEX, PAID, SHUFFLED, Audit
-from services.factory.job import shard
 from services.factory.lineage import TRUNK
 from services.factory.lines import FOLDER, line
 from services.factory.progress import Diverged
+from services.factory.run_shard import shard
 from services.kit.executor import TaskContext
 from tests.shard_bench import Bench
 from tests.unit.services.factory.conftest import records
