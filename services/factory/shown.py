@@ -13,7 +13,7 @@ def shown(value: Any) -> str:
     try:
         text = repr(value)
     except ValueError:  # Python writes no whole number of more than 4,300 digits
-        return f"a {type(value).__name__} that is too long to show"
+        return "a number that is too long to show"
     return text if len(text) <= MOST else text[:MOST] + "..."
 
 

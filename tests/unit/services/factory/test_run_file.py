@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 
 import grpc
@@ -148,22 +147,18 @@ def test_a_mistake_in_what_is_replaced_is_named(old: str, new: str, reason: str)
 
 
 SCALARS = (
-    st.none() | st.booleans() | st.floats() | st.text(max_size=30) | st.integers() | st.integers(10**300, 10**5000)
+    st.none() | st.booleans() | st.floats() | st.text(max_size=30) | st.integers() | st.integers(10**300, 10**4000)
     | st.dates() | st.sampled_from(["0x" + "F" * 60_000, "1:" * 9000 + "1", "9" * 5000, ".inf", "1e400", "!!int ''"])
 )  # fmt: skip
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(SCALARS, inner, max_size=3))
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(sorted(RULES)) | SCALARS, VALUES, max_size=4), VALUES, st.booleans())
 def test_whatever_stands_in_a_run_file_it_is_a_run_or_refused_in_few_words(
     training: dict[object, object], other: object, plain: bool
 ) -> None:
-    sys.set_int_max_str_digits(0)  # what Python does not write, people can
-    try:
-        inner = yaml.dump({"training": training, "use": other} if plain else {"training": training})
-    finally:
-        sys.set_int_max_str_digits(4300)
+    inner = yaml.dump({"training": training, "use": other} if plain else {"training": training})
     found = run_or_fault(SHORT.partition("training:")[0] + inner)
     if isinstance(found, Run):
         assert spec_to(found).rank == found.spec.rank
@@ -182,7 +177,7 @@ def run_or_fault(text: str) -> Run | Fault:
 @pytest.mark.parametrize(
     ("value", "reason"),
     (
-        ("rank: 0x" + "F" * 10_000, "rank must be a whole number from 1 to 512, got a int that is too long"),
+        ("rank: 0x" + "F" * 10_000, "rank must be a whole number from 1 to 512, got a number that is too long"),
         ("rank: 0x" + "F" * 60_000, "more than 16384 characters"),
         ("learning_rate: 1" + "0" * 400, "learning_rate must be a number from 1e-07 to 0.1, got inf"),
         ("seed: 4294967296", "seed must be a whole number from 0 to 4294967295"),
