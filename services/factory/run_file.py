@@ -21,7 +21,7 @@ VERSION = "openledger.run.v1"
 MAX_BYTES, _MAX_DEPTH = 256 * 2**10, 8
 _MAX_SCALAR, _MAX_WORDS = 16_384, 300
 """Characters: of one value, as long as no text that a run has; and of what the library says."""
-_HEADER = "# A fine-tune as one file.  The same file, data and machine give the same adapter.\n"
+_HEADER = "# A fine-tune as one file.  The same file, data, machine and code give the same adapter.\n"
 _FIELDS = {"version", "adapter", "use", "base", "snapshots", "training", "replaces"}
 _SHA256 = re.compile(r"(?:[0-9a-f]{64})?\Z")
 
