@@ -17,6 +17,7 @@ SCRIPTS = (
     "records",
     "retrieval",
     "spans",
+    "threads",
     "train",
 )
 

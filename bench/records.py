@@ -86,9 +86,9 @@ def trained(setting: Setting) -> tuple[record_scores.Gradients, dict[str, float]
     from services.factory.training_run import TrainingRun
 
     torch.set_num_threads(1)
-    study = Study(setting, placebos=0, curvature_samples=1)
+    study = Study(setting, curvature_samples=1)
     study.training = [replace(example, contributor="") for example in study.training]
-    run = study.run(TrainingRun)
+    run = TrainingRun(study.spec, study.decoder, study.training, part=None, trunk=study.trunk)
     with run.attached():
         while run.done < len(run.plan):
             _tell(f"{run.done} of {len(run.plan)} steps")

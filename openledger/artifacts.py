@@ -14,6 +14,7 @@ from pathlib import Path
 
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _CHUNK = 1 << 20
+_PARTIAL = ".new-"
 
 
 class ArtifactError(ValueError):
@@ -59,6 +60,19 @@ class ArtifactStore:
             self._verified[digest] = seen
         return place
 
+    def use(self, digest: str) -> bool:
+        """Whether a blob of that name is there; if so, its file's time says from now on that it was used now."""
+        try:
+            os.utime(self._place(digest))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def sweep(self) -> None:
+        """Remove what writers that were killed have left.  Only while nobody writes."""
+        for left in (self.root / "sha256").glob(f"*/{_PARTIAL}*"):
+            left.unlink(missing_ok=True)
+
     def put(self, data: bytes) -> str:
         """Store bytes; returns their digest.  Storing the same bytes again changes nothing."""
         digest = hashlib.sha256(data).hexdigest()
@@ -77,7 +91,7 @@ class ArtifactStore:
     def _write(self, digest: str, chunks: Iterable[bytes]) -> None:
         place = self._place(digest)
         place.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=".new-")
+        handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=_PARTIAL)
         try:
             with os.fdopen(handle, "wb") as file:
                 for chunk in chunks:
@@ -87,7 +101,7 @@ class ArtifactStore:
             Path(temporary).chmod(0o444)
             Path(temporary).replace(place)
         except BaseException:
-            Path(temporary).unlink()
+            Path(temporary).unlink(missing_ok=True)
             raise
         sync_folder(place.parent)
 

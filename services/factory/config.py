@@ -50,7 +50,9 @@ class FactoryConfig(ServiceConfig):
         "data_dir under the same paths",
     )
     worker_memory_mib: int | None = Field(
-        None, ge=1024, description="memory that one worker may write to; None: all that the machine has"
+        None,
+        ge=1024,
+        description="memory that one worker may write to; None: on this machine its part of all, on Ray no limit",
     )
     worker_gpus: float = Field(0, ge=0, description="GPUs of one worker on a Ray cluster")
     retrainings_at_once: int = Field(
@@ -71,6 +73,12 @@ class FactoryConfig(ServiceConfig):
     )
     record_sketches: Literal["adam", "gradient", "tensor"] = Field(
         "adam", description="metric of records' sketches, which decides the scorers that records can be ranked by"
+    )
+    max_unfinished_per_account: int = Field(
+        8, ge=1, le=1000, description="fine-tunes of one account that may wait or run at once"
+    )
+    keep_days: float = Field(
+        30, gt=0, description="how long workers' outputs and read snapshots are kept that no unfinished fine-tune needs"
     )
     max_seconds: float = Field(6 * 3600, gt=0, description="longest training of one fine-tune, start to end")
     max_read_seconds: float = Field(600, gt=0, description="longest reading of a snapshot, a Datanet away included")

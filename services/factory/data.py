@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from openledger import clusters
+from services.factory.shown import shown
 from services.factory.spec import FineTuneSpec, SpecError
 
 
@@ -77,21 +78,22 @@ def load_tokenizer(base: Path) -> Any:
     return AutoTokenizer.from_pretrained(base, local_files_only=True)
 
 
-def tokenise(records: Iterable[Record], spec: FineTuneSpec, tokenizer: Any) -> Tokenised:
+def tokenise(records: Iterable[Record], spec: FineTuneSpec, tokenizer: Any, context: int | None = None) -> Tokenised:
     """Examples of the records that can be used, in the given order, and the others with reasons.
 
+    context: tokens that the base model takes at most; a longer record is refused, whatever the specification allows.
     The order is that of registration: it decides whose a text is that occurs more than once.
     Raises SpecError for a template that is not valid.
     """
     for template in (spec.prompt_template, spec.completion_template):
         field_names(template)
-    given = list(records)
+    given, most = list(records), min(spec.max_length, context or spec.max_length)
     examples: list[Example] = []
     refused: list[Refused] = []
     others = 0
     for record, credited in zip(given, _credited(given, spec), strict=True):
         try:
-            examples.append(_example(credited, spec, tokenizer))
+            examples.append(_example(credited, spec, tokenizer, most))
             others += credited.contributor != record.contributor
         except RecordError as error:
             refused.append(Refused(record.name, str(error), error.code))
@@ -118,15 +120,15 @@ def prompt_ids(text: str, tokenizer: Any) -> tuple[int, ...]:
     return tuple(encoding["input_ids"])
 
 
-def _example(record: Record, spec: FineTuneSpec, tokenizer: Any) -> Example:
+def _example(record: Record, spec: FineTuneSpec, tokenizer: Any, most: int) -> Example:
     prompt_text = _clean(render(spec.prompt_template, record.fields), tokenizer)
     completion_text = _clean(render(spec.completion_template, record.fields), tokenizer)
     completion = tokenizer(completion_text, add_special_tokens=False)["input_ids"]
     example = Example(
         record.name, record.contributor, prompt_ids(prompt_text, tokenizer), (*completion, tokenizer.eos_token_id)
     )
-    if example.length > spec.max_length:
-        raise RecordError("TOO_LONG", f"it has {example.length} tokens; at most {spec.max_length} fit")
+    if example.length > most:
+        raise RecordError("TOO_LONG", f"it has {example.length} tokens; at most {most} fit")
     return example
 
 
@@ -147,13 +149,13 @@ def field_names(template: str) -> list[str]:
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError as error:
-        raise SpecError(f"the template {template!r} is not valid: {error}") from error
+        raise SpecError(f"the template {shown(template)} is not valid: {error}") from error
     names = []
     for _, name, form, conversion in parts:
         if name is None:
             continue
         if not name.isidentifier() or form or conversion:
-            raise SpecError(f"the template {template!r} may hold only plain field names in braces, not {name!r}")
+            raise SpecError(f"the template {shown(template)} may hold plain field names in braces, not {shown(name)}")
         names.append(name)
     return names
 

@@ -65,11 +65,17 @@ def _made(c: Connection, record: str) -> tuple[list[str], list[str]]:
     return store.outputs(c, pins, record), [*made, *store_revisions.flagged_for(c, record)]
 
 
-def _purge(kept: ArtifactStore, workers: Path, record: str, outputs: Iterable[str]) -> None:
+def remove_texts(kept: ArtifactStore, record: str) -> None:
+    """Remove the kept files that hold a record."""
     sign = b'"record":' + canonical.dumps(record) + b"}\n"  # how a line of `services.factory.lines` ends
-    for file in sorted((kept.root / "sha256").glob("*/*")):
-        if _holds(file, sign):
-            file.unlink(missing_ok=True)
+    for file in sorted((kept.root / "sha256").glob("*/[0-9a-f]*")):  # who is still writing looks again afterwards
+        with suppress(FileNotFoundError):  # removed by another call at this very moment
+            if _holds(file, sign):
+                file.unlink()
+
+
+def _purge(kept: ArtifactStore, workers: Path, record: str, outputs: Iterable[str]) -> None:
+    remove_texts(kept, record)
     key = canonical.dumps(record) + b":"  # in the header of safetensors
     for file in sorted(workers.rglob(TRUNK)):
         with suppress(FileNotFoundError):  # taken away meanwhile, since its fine-tune has ended

@@ -1,7 +1,8 @@
 """What a fine-tune would take: records, tokens, time, memory, price; and what somebody should know before it starts.
 
-Counts are exact, made with the real tokenizer on the verified records; seconds are judged by the last run on that base,
-memory by counting what training holds.  Does not know whether anybody will pay.
+Counts are exact, made with the real tokenizer on the verified records; seconds are judged by the last run on that base
+and by how much more or less a token of this one costs (``work.per_token``); memory by counting what training holds.
+Does not know whether anybody will pay.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,18 @@ from openledger import base_models
 from openledger.base_model_shape import BaseModelShape
 from services.factory import counterfactual_plan, memory, parts, store
 from services.factory.admit import Admission, Admitted
-from services.factory.data import Refused, load_tokenizer, split, tokenise
-from services.factory.gather import Gathered, Gatherer
+from services.factory.data import Example, Refused, load_tokenizer, split, tokenise
+from services.factory.gather import Gatherer
 from services.factory.licence import Outcome
 from services.factory.lines import parse
 from services.factory.model import JobFailed, Metrics
 from services.factory.spec import FineTuneSpec
 from services.factory.warn import Caution, Prospect, cautions
+from services.factory.work import per_token
 from services.kit.database import Database
 from services.kit.errors import precondition, unavailable
 
+LastRun = tuple[FineTuneSpec, Metrics]
 _PATIENCE = 20.0
 ASSUMED_TOKENS_PER_SECOND, ASSUMED_START_SECONDS = 200.0, 15.0
 """Before any run on a base: SmolLM2-135M on two CPU cores, and the start of a worker."""
@@ -100,16 +103,13 @@ class Estimator:
     tariff: Tariff
 
     async def estimate(self, admitted: Admitted) -> Estimate:
-        """Raises `Fault` when a snapshot cannot be read or is not what was frozen, or a record's licence forbids it."""
-        gathered = await self._gather(admitted)
-        outcome, licences = admitted.outcome, _licences(admitted, gathered)
-        if any(licence for found in gathered.licences.values() for licence in found):
-            outcome = await self.admission.relicense(admitted.run, gathered.licences)
-        last = await self.database.read(lambda c: store.last_metrics(c, admitted.run.spec.base))
-        data = await asyncio.to_thread(self.gatherer.kept.get, gathered.digest)
-        return await asyncio.to_thread(self._count, data, admitted.run.spec, last, outcome, licences)
+        """Raises `Fault` when a snapshot cannot be read or is not what was frozen."""
+        digest = await self._gather(admitted)
+        last = await self.database.read(lambda c: store.last_run(c, admitted.run.spec.base))
+        data = await asyncio.to_thread(self.gatherer.kept.get, digest)
+        return await asyncio.to_thread(self._count, data, admitted, last)
 
-    async def _gather(self, admitted: Admitted) -> Gathered:
+    async def _gather(self, admitted: Admitted) -> str:
         try:
             return await self.gatherer.gather(admitted.run.snapshots, _PATIENCE, anew=False)
         except JobFailed as failure:
@@ -117,22 +117,22 @@ class Estimator:
                 raise unavailable(failure.reason, failure.message, 5) from failure
             raise precondition(failure.reason, failure.message) from failure
 
-    def _count(
-        self, data: bytes, spec: FineTuneSpec, last: Metrics | None, outcome: Outcome, licences: Mapping[str, int]
-    ) -> Estimate:
-        records = parse(data)
+    def _count(self, data: bytes, admitted: Admitted, run: LastRun | None) -> Estimate:
+        records, spec = parse(data), admitted.run.spec
         folder = base_models.locate(spec.base)
-        tokenised = tokenise(records, spec, _tokenizer(folder))
+        shape = BaseModelShape.read(folder)
+        tokenised = tokenise(records, spec, _tokenizer(folder), shape.context)
         training, held_out = split(tokenised.examples, spec.held_out, spec.seed)
         contributors = Counter(example.contributor for example in training)
         tokens = sum(example.length for example in training) * spec.epochs
+        last = scaled(run, spec, shape, training)
         again = counterfactual_plan.tokens(spec, len(contributors), tokens)
         longer = counterfactual_seconds(spec, len(contributors), tokens, last, self.tariff.retrainings_at_once)
         count = parts.count(spec, len(contributors))
         following = parts_seconds(count, tokens, last, self.tariff.retrainings_at_once)
         took = seconds(tokens, last) + following + longer
         every = sum(example.length for example in tokenised.examples)
-        needs = memory.training_bytes(BaseModelShape.read(folder), spec, len(contributors), every)
+        needs = memory.training_bytes(shape, spec, len(contributors), every)
         prospect = Prospect(
             spec,
             len(records),
@@ -160,10 +160,21 @@ class Estimator:
             seconds=took,
             memory_bytes=needs,
             price=self.tariff.price(count * tokens + again),
-            outcome=outcome,
-            licences=licences,
+            outcome=admitted.outcome,
+            licences=_licences(admitted),
             cautions=tuple(cautions(prospect, self.tariff.most_seconds, self.tariff.most_memory)),
         )
+
+
+def scaled(
+    run: LastRun | None, spec: FineTuneSpec, shape: BaseModelShape, training: Sequence[Example]
+) -> Metrics | None:
+    """What the last run of a base would have measured, about, had it been by this specification."""
+    if run is None:
+        return None
+    answers = sum(len(e.completion) for e in training) / max(1, sum(e.length for e in training))
+    ratio = per_token(spec, shape, answers) / per_token(run[0], shape, answers)
+    return replace(run[1], seconds=run[1].seconds * ratio)
 
 
 def seconds(tokens: int, last: Metrics | None) -> float:
@@ -192,11 +203,10 @@ def _per_token(last: Metrics | None) -> float:
     return last.seconds / last.train_tokens
 
 
-def _licences(admitted: Admitted, gathered: Gathered) -> Counter[str]:
+def _licences(admitted: Admitted) -> Counter[str]:
     counts = Counter[str]()
     for about in admitted.snapshots:
-        for licence, records in gathered.licences[about.name].items():
-            counts[licence or about.licence] += records
+        counts[about.licence] += about.records
     return counts
 
 

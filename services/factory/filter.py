@@ -15,6 +15,7 @@ from sqlalchemy import Column, ColumnElement
 
 from services.factory.licence import Use
 from services.factory.model import State
+from services.factory.shown import shown
 from services.factory.tables import FINE_TUNE
 
 _TERM = re.compile(r'\s*(?P<field>\w+)\s*(?P<sign>>=|<=|!=|=|>|<)\s*(?:"(?P<quoted>[^"]*)"|(?P<plain>[^\s"]+))\s*')
@@ -55,33 +56,38 @@ def conditions(text: str, status: Mapping[str, State]) -> list[ColumnElement[boo
 
 def _condition(field: str, sign: str, value: str, status: Mapping[str, State]) -> ColumnElement[bool]:
     if field not in _FIELDS:
-        raise FilterError(f"there is no field {field!r}; there is: {', '.join(sorted(_FIELDS))}")
+        raise FilterError(f"there is no field {shown(field)}; there is: {', '.join(sorted(_FIELDS))}")
     column, read = _FIELDS[field]
     if sign not in {"=", "!="} and field != "create_time":
         raise FilterError(f"{field} can be compared with = and != alone")
     try:
         return _SIGNS[sign](column, read(value, status))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:  # the year 0 of another zone
         raise FilterError(f"{field}: {error}") from error
 
 
 def _state(value: str, status: Mapping[str, State]) -> str:
     known = status.get(value) or value.removeprefix("FINE_TUNE_STATE_")
     if known not in set(State):
-        raise ValueError(f"{value[:60]!r} is none of {', '.join(State)}")
+        raise ValueError(f"{shown(value)} is none of {', '.join(State)}")
     return known
 
 
 def _text(value: str, _: Mapping[str, State]) -> str:
+    if "\0" in value:
+        raise ValueError("no text here has the character NUL")
     return value
 
 
 def _adapter(value: str, _: Mapping[str, State]) -> str:
-    return value.removeprefix("adapters/")
+    return _text(value, {}).removeprefix("adapters/")
 
 
 def _use(value: str, _: Mapping[str, State]) -> str:
-    return Use(value.lower().removeprefix("use_").replace("_", "-"))
+    word = value.lower().removeprefix("use_").replace("_", "-")
+    if word not in set(Use):
+        raise ValueError(f"{shown(value)} is none of {', '.join(Use)}")
+    return word
 
 
 def _moment(value: str, _: Mapping[str, State]) -> datetime:

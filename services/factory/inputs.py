@@ -18,6 +18,7 @@ import torch
 
 from openledger import base_models
 from openledger.artifacts import ArtifactStore
+from openledger.base_model_shape import BaseModelShape
 from services.factory.data import Example, Tokenised, load_tokenizer, split, tokenise
 from services.factory.evaluation import canaries
 from services.factory.lines import FOLDER, parse
@@ -78,7 +79,7 @@ class Inputs:
 
 
 def load(arguments: dict[str, Any], report: Report = lambda _: None) -> Inputs:
-    """Find it all, and set the number of threads.  arguments: see `services.factory.job.shard`.
+    """Find it all, and set the number of threads.  arguments: see `services.factory.run_shard.shard`.
 
     Raises NothingToTrainOn, BaseChanged, SpecError, ReplayError, and what the stores of records and base models raise.
     """
@@ -91,7 +92,7 @@ def load(arguments: dict[str, Any], report: Report = lambda _: None) -> Inputs:
     records = parse(kept.get(arguments["records"]))
     base = _base(spec.base, arguments["base_sha256"], report)
     tokenizer = load_tokenizer(base)
-    tokenised = tokenise(records, spec, tokenizer)
+    tokenised = tokenise(records, spec, tokenizer, BaseModelShape.read(base).context)
     if not tokenised.examples:
         first = tokenised.refused[0]
         raise NothingToTrainOn(f"none of the {len(records)} records can be used; {first.record}: {first.reason}")

@@ -19,6 +19,7 @@ from sqlalchemy.exc import OperationalError
 
 from openledger.manifest import ManifestError
 from services.factory import (
+    clock,
     counterfactual_plan,
     follow,
     history,
@@ -32,41 +33,24 @@ from services.factory.admit import Admission
 from services.factory.bell import Bell, rung
 from services.factory.counterfactual_plan import TooFewContributors
 from services.factory.event_log import EventLog
+from services.factory.failures import REASONS
 from services.factory.forget import forget, forget_all
-from services.factory.gather import Gathered, Gatherer
-from services.factory.lineage import CODE, lineage, measured, with_audit, with_private
+from services.factory.gather import Gatherer
+from services.factory.lineage import lineage, measured, with_audit, with_private
 from services.factory.model import UNFINISHED, FineTune, JobFailed, State, TrainingProgress
 from services.factory.private_work import PrivateWork
 from services.factory.read import erased
+from services.factory.retention import Retention
+from services.factory.run_shard import shard
 from services.kit import logs
 from services.kit.database import Database
 from services.kit.errors import Fault, from_exception
-from services.kit.executor import WORKER_DIED, Done, Executor, Report, Shard, TaskFailed
+from services.kit.executor import WORKER_DIED, Done, Executor, Report, TaskFailed
 from services.kit.wait import stop
 
-TASK = "services.factory.task:fine_tune"
 MAX_DEATHS = 3
 """Workers that may die under one fine-tune before it is given up: it is probably what kills them."""
 _POLL = 1.0
-
-# What a worker raises, by class name, as the reason that its owner reads.
-REASONS = {
-    "AdapterError": "UNTRAINABLE",
-    "BaseChanged": "BASE_UNAVAILABLE",
-    "BaseModelError": "BASE_UNAVAILABLE",
-    "BaseModelUnavailable": "BASE_UNAVAILABLE",
-    "Diverged": "NAN_LOSS",
-    "DiskFull": "DISK_FULL",
-    "MemoryError": "OUT_OF_MEMORY",
-    "NothingToTrainOn": "NO_USABLE_RECORDS",
-    "SketchError": "UNTRAINABLE",
-    "RecordsMissing": "RECORD_ERASED",
-    "ReplayError": "CANNOT_REPLACE",
-    "SpanIndexError": "UNTRAINABLE",
-    "SpecError": "UNTRAINABLE",
-    "TrainingError": "UNTRAINABLE",
-    "WeightsDiffer": "WORKERS_DIFFER",
-}
 
 
 @dataclass(frozen=True)
@@ -76,7 +60,8 @@ class Limits:
     read: float
     """Seconds."""
     train: float
-    """Seconds, further trainings included: again without some contributors, or for those who were not followed yet."""
+    """Seconds of all lives of the service together, further trainings included: again without some contributors, or
+    for those who were not followed yet."""
     at_once: int = 1
     """Of those trainings."""
 
@@ -103,16 +88,19 @@ class Runner:
         bell: Bell,
         limits: Limits,
         private_key: str,
+        retention: Retention,
     ) -> None:
         """private_key: signs lineage manifests.  The executor's workers find the gatherer's records."""
         self._database, self._admission, self._gatherer, self._executor = database, admission, gatherer, executor
         self._private, self._bell, self._limits, self._key = private, bell, limits, private_key
+        self._retention = retention
         self._log = logs.logger("factory")
 
     async def run(self) -> None:
         """Work for ever.  What is half done when this is cancelled is taken up again by the next run."""
         await forget_all(self._database, self._executor, self._private, shard)
         while True:
+            await self._retention.sweep()
             changed = self._bell.next()
             job = await self._database.read(store.next_unfinished)
             if job is None:
@@ -158,24 +146,26 @@ class Runner:
 
     async def _forget(self, id_: str) -> None:
         job = await self._database.read(lambda c: store.find(c, id_))
+        if job is not None and job.state is State.FAILED:  # by an erasure, perhaps, while its texts were written
+            await self._gatherer.remove_erased(job.snapshots, job.id)
         if job is not None and job.records and job.state not in UNFINISHED:
             await forget(self._database, self._executor, self._private, job, shard(job))
             await self._private.sweep()
 
     async def _read(self, job: FineTune) -> FineTune:
-        """Its records, all of them what was frozen, under licences that allow it."""
+        """Its records, all of them what was frozen."""
         if job.records and self._gatherer.kept.has(job.records):
             return job
         named = " and ".join(pin.name for pin in job.snapshots)
         await self._move(job, State.READING, f"reading {named} and checking every record against the root")
-        gathered = await self._gatherer.of(job, self._limits.read)
-        return replace(await self._licensed(job, gathered), records=gathered.digest)
+        digest = await self._gatherer.of(job, self._limits.read)
+        return replace(await self._licensed(job), records=digest)
 
-    async def _licensed(self, job: FineTune, gathered: Gathered) -> FineTune:
-        if job.licence and not any(licence for found in gathered.licences.values() for licence in found):
-            return job  # all are under their snapshots' own, which were looked at when it was created
+    async def _licensed(self, job: FineTune) -> FineTune:
+        if job.licence:
+            return job
         try:
-            outcome = await self._admission.relicense(job.run, gathered.licences)
+            outcome = await self._admission.license_now(job.run)
         except Fault as fault:
             raise JobFailed(fault.reason, fault.message) from fault
         return replace(job, licence=outcome.licence, attributions=outcome.attributions)
@@ -195,7 +185,8 @@ class Runner:
 
     async def _in_time(self, job: FineTune, tell: Report) -> Made:
         try:
-            async with asyncio.timeout(self._limits.train):
+            left = self._limits.train - job.training_seconds
+            async with clock.running(self._database, job), asyncio.timeout(left):
                 done = await self._attempts(job, await self._foretold(job, tell))
                 return await self._further(job, done, tell)
         except TimeoutError:
@@ -295,20 +286,3 @@ class Runner:
         """Change the state, unless the owner has ended it: then whoever watches for that stops this work."""
         await self._database.write(lambda c: store.move(c, job.id, state, said, **values))
         self._bell.ring()
-
-
-def shard(job: FineTune) -> Shard:
-    """The training of a fine-tune as a piece of work, named by everything that decides its bytes.
-
-    Trainings again change nothing of it: a run that is made once more with them, or without, is found.
-    """
-    arguments: dict[str, Any] = {
-        "spec": replace(job.spec, halves=0, leave_one_out=False).to_json(),
-        "base_sha256": job.base_sha256,
-        "records": job.records,
-        "threads": job.threads,
-        "code": CODE,
-    }
-    if job.replaces is not None:
-        arguments["replay"] = {"training": job.replaces.training, "without": list(job.replaces.without)}
-    return Shard(TASK, arguments)

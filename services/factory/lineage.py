@@ -1,6 +1,6 @@
 """From a finished worker's result to the lineage manifest, whose digest names the adapter revision.
 
-No time, path or machine goes in: the same run on the same data gives the same name.
+No time, path or machine goes in: the same run on the same data by the same code gives the same name.
 """
 
 from __future__ import annotations
@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import openledger
 from openledger import manifest
 from openledger.manifest import Base, LineageManifest, Snapshot
+from services.factory import provenance
 from services.factory.model import FineTune, Metrics
 from services.kit.executor import Done
 
-CODE = f"openledger {openledger.__version__}"
 EVALUATION, PRIVATE_EVALUATION = "evaluation.json", "evaluation_private.json"
 """Among a worker's files: what was measured, for everybody, and with contributors' texts for the builder alone."""
 
@@ -34,7 +33,7 @@ def lineage(job: FineTune, result: Mapping[str, Any], private_key: str) -> Linea
         contributors=result["contributors"],
         owner=job.owner,
         metrics=result["metrics"],
-        code=CODE,
+        code=provenance.code(),
         licence=job.licence,
         attributions=tuple(manifest.Attribution(**vars(due)) for due in job.attributions),
         use=str(job.use),

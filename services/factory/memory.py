@@ -11,6 +11,9 @@ and libraries come on top, as FIXED.
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from openledger.base_model_shape import BaseModelShape
 from services.factory.nf4 import BITS
 from services.factory.passes import CHUNK_TOKENS
@@ -23,6 +26,13 @@ FIXED = 800 * 2**20
 _PER_SHADOW, _PER_PARAMETER = 3, 4
 _ACTIVATIONS_PER_LAYER = 16
 """Vectors of the model's width that the backward pass needs of each token in each adapted layer."""
+
+
+def machine_bytes(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
+    """What this machine has, or as much of it as its container may take."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    told = limit.read_text().strip() if limit.is_file() else ""
+    return min(machine, int(told)) if told.isdecimal() else machine
 
 
 def adapter_parameters(shape: BaseModelShape, spec: FineTuneSpec) -> int:

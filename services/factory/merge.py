@@ -15,6 +15,9 @@ from pathlib import Path
 from openledger.artifacts import ArtifactStore
 from services.factory.model import JobFailed
 
+MERGING = ".merging-"
+"""How a file begins that is not whole yet."""
+
 
 def merge(kept: ArtifactStore, digests: Sequence[str]) -> str:
     """The digest in `kept` of all these files' records, in the given order.
@@ -25,7 +28,7 @@ def merge(kept: ArtifactStore, digests: Sequence[str]) -> str:
     if len(distinct) == 1:
         return distinct[0]
     seen: dict[str, bytes] = {}
-    with tempfile.NamedTemporaryFile(dir=kept.root, prefix=".merging-") as file:
+    with tempfile.NamedTemporaryFile(dir=kept.root, prefix=MERGING) as file:
         for digest in distinct:
             for line in kept.get(digest).splitlines(keepends=True):
                 name, content = json.loads(line)["record"], hashlib.sha256(line).digest()

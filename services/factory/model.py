@@ -98,6 +98,8 @@ class FineTune:
     metrics: Metrics | None = None
     trained_tokens: int = 0
     """So far."""
+    training_seconds: float = 0.0
+    """That its training took so far, in all lives of the service."""
     start_time: datetime | None = None
     """When it left the line."""
     estimated_finish: datetime | None = None

@@ -16,6 +16,7 @@ from services.factory import sketches, store
 from services.kit.database import Database
 from services.kit.executor import Done, Executor, Report, Shard, run_all
 from services.kit.private_files import PrivateFiles
+from services.kit.wait import to_its_end
 
 TASK = "services.factory.private_task:private_files"
 
@@ -42,12 +43,7 @@ class PrivateWork:
 
     async def keep(self, run: Shard, revision: str, made: Sequence[Done]) -> None:
         """Keep them for a revision, by the digest that its name ends with."""
-        copying = asyncio.ensure_future(asyncio.to_thread(self._copy, revision, made))
-        try:
-            await asyncio.shield(copying)
-        except asyncio.CancelledError:
-            await asyncio.wait({copying})  # a thread cannot be stopped, and whoever sweeps must find what it left
-            raise
+        await to_its_end(self._copy, revision, made)
         await self.drop(run)
 
     def _copy(self, revision: str, made: Sequence[Done]) -> None:

@@ -56,6 +56,7 @@ class Reporter:
         self._on_progress, self._should_stop = on_progress, should_stop
         self._done = 0.0
         self._step, self._tokens = 0, 0
+        self._before = 0
         self._loss: float | None = None
         self._start = time.monotonic()
         self._training_start = self._start
@@ -67,16 +68,18 @@ class Reporter:
         self._done += work
         now = time.monotonic()
         left = (now - self._start) * max(self._total / self._done - 1, 0.0) if self._done else None
-        speed = self._tokens / (now - self._training_start) if self._tokens else None
+        trained = self._tokens - self._before
+        speed = trained / (now - self._training_start) if trained else None
         so_far = (self._step, self._steps, self._loss, speed, left, self._tokens or None)
         self._on_progress(Progress(phase, *so_far, *(valid or ())))
 
     def training_starts(self) -> None:
         self._training_start = time.monotonic()
 
-    def resumed(self, step: int, work: float) -> None:
-        """So many steps were done before a crash: their work is no longer ahead."""
+    def resumed(self, step: int, work: float, tokens: int = 0) -> None:
+        """So many steps, on so many tokens, were done before a crash: their work is no longer ahead."""
         self._step, self._total = step, self._total - work
+        self._tokens = self._before = tokens
 
     def trained(self, loss: float | None, tokens: int, work: float) -> None:
         """One step is done; None: it had no record. Raises Cancelled."""

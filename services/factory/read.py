@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -22,7 +21,10 @@ from services.factory.model import JobFailed
 from services.factory.run import SnapshotPin
 from services.factory.source import SnapshotSource, SourceRecord, SourceUnavailable
 from services.kit.errors import Fault
+from services.kit.wait import to_its_end
 
+READING = ".reading-"
+"""How a file begins that is not whole yet."""
 _PAUSE_FIRST, _PAUSE_MOST = 0.2, 5.0
 _COMMITMENT = 32
 """Bytes."""
@@ -36,8 +38,6 @@ class ReadSnapshot:
     """Of its records in the Factory's own store."""
     names: tuple[str, ...]
     """Of its records, in leaf order."""
-    licences: Mapping[str, int]
-    """Records by licence; "" is the snapshot's own."""
 
 
 @dataclass
@@ -45,7 +45,6 @@ class _Received:
     only: Collection[str] | None
     commitments: list[bytes] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
-    licences: Counter[str] = field(default_factory=Counter)
 
     def add(self, record: SourceRecord, snapshot: str) -> bool:
         """Whether it is taken.  Raises `ValueError`, `JobFailed`."""
@@ -54,7 +53,6 @@ class _Received:
         if not taken:
             return False
         self.names.append(record.name)
-        self.licences[record.licence] += 1
         return True
 
 
@@ -73,7 +71,7 @@ async def read_snapshot(
     `OSError`.
     """
     kept.root.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=kept.root, prefix=".reading-") as file:
+    with tempfile.NamedTemporaryFile(dir=kept.root, prefix=READING) as file:
         received = await _receive(source, pin.name, file, time.monotonic() + patience, _Received(only))
         file.flush()
         found = await asyncio.to_thread(records.snapshot_root, received.commitments)
@@ -83,8 +81,8 @@ async def read_snapshot(
                 f"the {len(received.commitments)} records that the Datanet sent for {pin.name} have the root "
                 f"{found.hex()}, the snapshot's is {pin.root}: they are not the records that were frozen",
             )
-        digest = await asyncio.to_thread(kept.put_file, Path(file.name))
-        return ReadSnapshot(digest, tuple(received.names), received.licences)
+        digest = await to_its_end(kept.put_file, Path(file.name))
+        return ReadSnapshot(digest, tuple(received.names))
 
 
 async def _receive(

@@ -14,11 +14,14 @@ import yaml
 
 from services.factory.licence import Use
 from services.factory.run import Replacement, Run, RunError, SnapshotPin
+from services.factory.shown import listed, shown
 from services.factory.spec import FLOATS, FineTuneSpec, SpecError
 
 VERSION = "openledger.run.v1"
 MAX_BYTES, _MAX_DEPTH = 256 * 2**10, 8
-_HEADER = "# A fine-tune as one file.  The same file, data and machine give the same adapter.\n"
+_MAX_SCALAR, _MAX_WORDS = 16_384, 300
+"""Characters: of one value, as long as no text that a run has; and of what the library says."""
+_HEADER = "# A fine-tune as one file.  The same file, data, machine and code give the same adapter.\n"
 _FIELDS = {"version", "adapter", "use", "base", "snapshots", "training", "replaces"}
 _SHA256 = re.compile(r"(?:[0-9a-f]{64})?\Z")
 
@@ -53,7 +56,7 @@ def load(text: str) -> Run:
     document = _parse(text)
     _known(document, _FIELDS, "the run file")
     if document.get("version") != VERSION:
-        raise RunFileError(f"version must be {VERSION}, got {document.get('version')!r}")
+        raise RunFileError(f"version must be {VERSION}, got {shown(document.get('version'))}")
     base, training = _table(document, "base"), _table(document, "training")
     _known(base, {"name", "sha256"}, "base")
     if "base" in training:
@@ -82,14 +85,16 @@ def _parse(text: str) -> dict[str, Any]:
         _check_shape(text)
         document = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: dates that are none
-        raise RunFileError(f"the run file is not YAML: {error}") from error
+        raise RunFileError(f"the run file is not YAML: {str(error)[:_MAX_WORDS]}") from error
     if not isinstance(document, dict):
         raise RunFileError("the run file must be a table of " + ", ".join(sorted(_FIELDS)))
     return document
 
 
 def _check_shape(text: str) -> None:
-    """Refuse what the library would follow without end or pass over in silence: depth, references, keys given twice.
+    """Refuse what the library would follow without end, or stumble over, or pass over in silence.
+
+    That is depth, length, references, types that are named, and keys that are given twice.
 
     Its first stage, the events, recurses over nothing.
     """
@@ -102,6 +107,7 @@ def _check_shape(text: str) -> None:
             keys.pop()
             waiting_for_key.pop()
         elif isinstance(event, yaml.NodeEvent):
+            _check_node(event)
             if keys and keys[-1] is not None:
                 if waiting_for_key[-1]:
                     _new_key(keys[-1], event)
@@ -113,19 +119,26 @@ def _check_shape(text: str) -> None:
                     raise RunFileError(f"line {event.start_mark.line + 1}: nested too deeply")
 
 
+def _check_node(event: yaml.NodeEvent) -> None:
+    line = event.start_mark.line + 1
+    if getattr(event, "tag", None) is not None:
+        raise RunFileError(f"line {line}: named types (!) have no place in a run file")
+    if isinstance(event, yaml.ScalarEvent) and len(event.value) > _MAX_SCALAR:
+        raise RunFileError(f"line {line}: a value has more than {_MAX_SCALAR} characters")
+
+
 def _new_key(known: set[str], event: yaml.NodeEvent) -> None:
     line = event.start_mark.line + 1
     if not isinstance(event, yaml.ScalarEvent):
         raise RunFileError(f"line {line}: a key must be a plain word")
     if event.value in known:
-        raise RunFileError(f"line {line}: {event.value} is given twice")
+        raise RunFileError(f"line {line}: {listed([event.value])} is given twice")
     known.add(event.value)
 
 
 def _known(table: Mapping[Any, Any], fields: set[str], where: str) -> None:
-    unknown = sorted(str(key) for key in table if key not in fields)
-    if unknown:
-        raise RunFileError(f"{where} has unknown fields: {', '.join(unknown)[:200]}")
+    if unknown := [key for key in table if key not in fields]:
+        raise RunFileError(f"{where} has unknown fields: {listed(unknown)}")
 
 
 def _table(document: Mapping[str, Any], field: str) -> dict[str, Any]:
@@ -138,7 +151,7 @@ def _table(document: Mapping[str, Any], field: str) -> dict[str, Any]:
 def _text(table: Mapping[str, Any], key: str, where: str) -> str:
     value = table.get(key)
     if not isinstance(value, str):
-        raise RunFileError(f"{where} must be a text, got {value!r:.100}")
+        raise RunFileError(f"{where} must be a text, got {shown(value)}")
     return value
 
 
@@ -151,7 +164,7 @@ def _digest(table: Mapping[str, Any], key: str, where: str) -> str:
 
 def _use(value: Any) -> Use:
     if value not in tuple(Use):
-        raise RunFileError(f"use must be {' or '.join(Use)}, got {value!r:.100}")
+        raise RunFileError(f"use must be {' or '.join(Use)}, got {shown(value)}")
     return Use(value)
 
 

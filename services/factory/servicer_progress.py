@@ -74,7 +74,9 @@ class ProgressMethods:
         report, pictures = await asyncio.to_thread(_report, job)
         if report is None:
             raise not_found(
-                "NOT_EVALUATED", f"{job.name} is {job.state} and has no evaluation; there is one after it succeeded"
+                "NOT_EVALUATED",
+                f"{job.name} is {job.state} and has no evaluation here; there is one after it succeeded, for as "
+                "long as its files are kept, and with a published revision for ever",
             )
         verdict = job.metrics.verdict if job.metrics is not None else ""
         return pb.FineTuneEvaluation(name=request.name, verdict=verdict, report=report, pictures=pictures)

@@ -11,11 +11,11 @@ from openledger import base_models, names
 from openledger.factory.v1 import factory_pb2 as pb
 from services.factory import erase, store_revisions, translate
 from services.factory.model import Revision
-from services.factory.publish import check_erased, name_it, put_artifacts
+from services.factory.publish import announce, check_erased, name_it, put_artifacts
 from services.factory.workshop import PAGE, Answers, Workshop, before, cut, mine
 from services.kit import call
 from services.kit.auth import ACCOUNTS, PUBLIC, services
-from services.kit.errors import invalid, not_found
+from services.kit.errors import Fault, invalid, not_found
 
 ACCESS = {
     "PublishAdapterRevision": ACCOUNTS,
@@ -38,10 +38,15 @@ class RevisionMethods:
     ) -> pb.AdapterRevision:
         find = mine(request.fine_tune)
         job = await self._database.read(find)
-        await self._database.read(lambda c: check_erased(c, job))
-        revision = await put_artifacts(job, self._w.artifacts, self._w.private)
+        async with self._w.queueing:
+            await self._database.write(lambda c: announce(c, job))
+        try:
+            revision = await put_artifacts(job, self._w.artifacts, self._w.private)
+        except Fault:
+            await self._database.read(lambda c: check_erased(c, job))  # its files may have gone with an erased record
+            raise
         return await self._answers.once(
-            request, pb.AdapterRevision, lambda c: translate.revision_to(name_it(c, job, revision))
+            request, pb.AdapterRevision, lambda c: translate.revision_to(name_it(c, revision))
         )
 
     async def GetAdapterRevision(
@@ -87,7 +92,8 @@ class RevisionMethods:
             for name in named:
                 _revision(c, name)
             flagged = erase.note(c, request.record, request.reason, named)
-            shown = [translate.revision_to(_revision(c, name)) for name in flagged]
+            found = [store_revisions.find_revision(c, name) for name in flagged]  # what is announced is not yet
+            shown = [translate.revision_to(revision) for revision in found if revision is not None]
             return pb.FlagAdapterRevisionResponse(adapter_revisions=shown)
 
         answer = await self._answers.once(request, pb.FlagAdapterRevisionResponse, flag)

@@ -61,8 +61,6 @@ class SourceRecord:
     source: str
     salt: bytes
     """Empty for a record that is erased."""
-    licence: str = ""
-    """Empty where it is the snapshot's."""
     commitment: bytes = b""
     """Its leaf in the snapshot's tree, as the Datanet says: all that is left of a record that is erased."""
 

@@ -6,11 +6,13 @@ of how training is done, nor whether this machine, this base or these records ca
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from openledger.influence.adapter_config import ALL_LINEAR, MAX_RANK
+from services.factory.shown import listed, shown
 
 EVERY_TARGET = "all-linear"
 
@@ -98,7 +100,7 @@ class FineTuneSpec:
         for field, (kind, rule, holds) in RULES.items():
             value = getattr(self, field)
             if type(value) is not kind or not holds(value):
-                raise SpecError(f"{field} must be {rule}, got {value!r}")
+                raise SpecError(f"{field} must be {rule}, got {shown(value)}")
         object.__setattr__(self, "targets", _targets(self.targets))
         for field in ("prompt_template", "completion_template"):
             if "{" not in getattr(self, field):
@@ -129,11 +131,10 @@ class FineTuneSpec:
         """Validate an untrusted JSON object; absent fields take their defaults.  Raises SpecError."""
         if not isinstance(document, dict):
             raise SpecError("a fine-tune specification is a JSON object")
-        unknown = sorted(map(str, set(document) - {field.name for field in fields(cls)}))
-        if unknown:
-            raise SpecError(f"unknown fields: {', '.join(unknown)}")
-        floats = {name: float(document[name]) for name in FLOATS & document.keys() if type(document[name]) is int}
-        return cls(**(document | floats))
+        known = {field.name for field in fields(cls)}
+        if unknown := [name for name in document if name not in known]:
+            raise SpecError(f"unknown fields: {listed(unknown)}")
+        return cls(**(document | {name: _float(document[name]) for name in FLOATS & document.keys()}))
 
 
 FEWEST_HALVES = 4
@@ -147,13 +148,21 @@ def unsupported(spec: FineTuneSpec) -> str:
     return ""
 
 
+def _float(value: Any) -> Any:
+    """A whole number is a number; one that no float can hold is out of all bounds."""
+    try:
+        return float(value) if type(value) is int else value
+    except OverflowError:
+        return math.inf
+
+
 def _targets(value: Any) -> str | tuple[str, ...]:
     """In one order, or "all-linear"."""
     if value == EVERY_TARGET:
         return EVERY_TARGET
     names = tuple(value) if isinstance(value, list | tuple) else ()
-    if not names or len(set(map(str, names))) < len(names) or not set(map(str, names)) <= set(ALL_LINEAR):
-        raise SpecError(f"targets must be {EVERY_TARGET}, or some of {', '.join(ALL_LINEAR)}, got {value!r}")
+    if not names or any(name not in ALL_LINEAR for name in names) or len(set(names)) < len(names):
+        raise SpecError(f"targets must be {EVERY_TARGET}, or some of {', '.join(ALL_LINEAR)}, got {shown(value)}")
     return tuple(sorted(names))
 
 
@@ -168,10 +177,6 @@ def _number(low: float, high: float) -> Rule:
     return float, f"a number from {low:g} to {high:g}", lambda value: low <= value <= high
 
 
-def _above_zero(high: float) -> Rule:
-    return float, f"a number above 0, at most {high:g}", lambda value: 0 < value <= high
-
-
 def _one_of(*values: str) -> Rule:
     return str, f"{', '.join(values[:-1])} or {values[-1]}", lambda value: value in values
 
@@ -179,6 +184,7 @@ def _one_of(*values: str) -> Rule:
 _SWITCH: Rule = (bool, "true or false", lambda _: True)
 _TEMPLATE: Rule = (str, "a text of at most 8192 characters", lambda text: len(text) <= 8192)
 
+# The one table of bounds; the API states those of numbers and lengths beside its fields, and a test compares the two.
 RULES: dict[str, Rule] = {
     "base": (str, "a name, not empty", lambda name: 0 < len(name) <= 4096),
     "rank": _whole(1, MAX_RANK),
@@ -188,23 +194,23 @@ RULES: dict[str, Rule] = {
     "layers": _whole(0, 1000),
     "epochs": _whole(1, 100),
     "batch_size": _whole(1, 256),
-    "learning_rate": _above_zero(0.1),
+    "learning_rate": _number(1e-7, 0.1),
     "schedule": _one_of("cosine", "linear", "constant"),
     "warm_up": _number(0, 1),
     "weight_decay": _number(0, 1),
     "clip_norm": _number(0, 1000),
     "precision": _one_of("float32", "bfloat16"),
     "quantise": _one_of("none", "nf4"),
-    "seed": (int, "a whole number from 0 to 2**53 - 1", lambda value: 0 <= value < 2**53),
+    "seed": _whole(0, 2**32 - 1),
     "max_length": _whole(8, 8192),
     "prompt_template": _TEMPLATE,
     "completion_template": _TEMPLATE,
     "held_out": _number(0, 0.5),
     "evaluations": _whole(0, 1000),
     "patience": _whole(0, 1000),
-    "placebos": _whole(0, 64),
+    "placebos": _whole(1, 64),
     "curvature_samples": _whole(1, 16),
-    "curvature_share": _above_zero(1),
+    "curvature_share": _number(1e-3, 1),
     "contributors_at_once": _whole(1, 10_000),
     "canaries": _whole(0, 64),
     "halves": _whole(0, 256),

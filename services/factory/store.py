@@ -12,7 +12,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, exists, func, insert, select, update
 
 from services.factory import store_events
 from services.factory.licence import Attribution, Use
@@ -21,7 +21,7 @@ from services.factory.rows import insert_new, maybe_utc
 from services.factory.run import Replacement, SnapshotPin
 from services.factory.spec import FineTuneSpec
 from services.factory.store_snapshots import took
-from services.factory.tables import ADAPTER, FINE_TUNE
+from services.factory.tables import ADAPTER, FINE_TUNE, REVISION
 
 
 def add_fine_tune(c: Connection, job: FineTune, said: str) -> None:
@@ -31,8 +31,15 @@ def add_fine_tune(c: Connection, job: FineTune, said: str) -> None:
 
 
 def claim_adapter(c: Connection, adapter: str, owner: str) -> str:
-    """The owner of an adapter, who is this one from now on if it had none."""
+    """The owner of an adapter, who is this one from now on if it had none, or one to whom nothing of it is left.
+
+    What is left to somebody is a revision, or a fine-tune that can come to one.
+    """
     insert_new(c, insert(ADAPTER).values(id=adapter, owner=owner))
+    revision = exists().where(REVISION.c.adapter == ADAPTER.c.id, REVISION.c.published)
+    hopeful = FINE_TUNE.c.state.in_(UNFINISHED) | ((FINE_TUNE.c.state == State.SUCCEEDED) & (FINE_TUNE.c.output != ""))
+    fine_tune = exists().where(FINE_TUNE.c.adapter == ADAPTER.c.id, FINE_TUNE.c.owner == ADAPTER.c.owner, hopeful)
+    c.execute(update(ADAPTER).where(ADAPTER.c.id == adapter, ~revision, ~fine_tune).values(owner=owner))
     return str(c.execute(select(ADAPTER.c.owner).where(ADAPTER.c.id == adapter)).scalar_one())
 
 
@@ -53,9 +60,12 @@ def page(
 
 
 def next_unfinished(c: Connection) -> FineTune | None:
-    """What to work on: what was begun, before what waits; the oldest first."""
-    for states in ((State.READING, State.TRAINING), (State.QUEUED,)):
-        query = select(FINE_TUNE).where(FINE_TUNE.c.state.in_(states)).order_by(FINE_TUNE.c.number).limit(1)
+    """What to work on: what was begun, before what waits; of that the oldest of whoever was served longest ago."""
+    others = FINE_TUNE.alias()
+    served = select(func.max(others.c.start_time)).where(others.c.owner == FINE_TUNE.c.owner)
+    longest_ago = served.correlate(FINE_TUNE).scalar_subquery().asc().nulls_first()
+    for states, order in (((State.READING, State.TRAINING), ()), ((State.QUEUED,), (longest_ago,))):
+        query = select(FINE_TUNE).where(FINE_TUNE.c.state.in_(states)).order_by(*order, FINE_TUNE.c.number).limit(1)
         row = c.execute(query).first()
         if row is not None:
             return _fine_tune(row)
@@ -79,9 +89,27 @@ def outputs(c: Connection, pins: Collection[SnapshotPin], record: str) -> list[s
     return [row.output for row in c.execute(query) if not _pins(row.snapshots).isdisjoint(pins)]
 
 
+def outputs_of_ended(
+    c: Connection, *, since: datetime | None = None, before: datetime | None = None
+) -> list[tuple[str, str]]:
+    """Fine-tunes that ended in that time, with each folder of what they came to."""
+    where = [FINE_TUNE.c.output != "", FINE_TUNE.c.end_time.is_not(None)]
+    where += [FINE_TUNE.c.end_time >= since] if since else []
+    where += [FINE_TUNE.c.end_time < before] if before else []
+    rows = c.execute(select(FINE_TUNE.c.id, FINE_TUNE.c.output, FINE_TUNE.c.audit_output).where(*where)).all()
+    return [(row.id, output) for row in rows for output in (row.output, row.audit_output) if output]
+
+
+def forget_outputs(c: Connection, ids: Collection[str]) -> None:
+    """The folders of these fine-tunes are there no more."""
+    c.execute(update(FINE_TUNE).where(FINE_TUNE.c.id.in_(ids)).values(output="", audit_output=""))
+
+
 def revisions(c: Connection) -> list[str]:
-    """Revisions that fine-tunes have come to, published or not."""
-    return list(c.execute(select(FINE_TUNE.c.revision).where(FINE_TUNE.c.revision != "")).scalars())
+    """Revisions that fine-tunes have come to, and that are published or still can be."""
+    published = exists().where(REVISION.c.name == FINE_TUNE.c.revision, REVISION.c.published)
+    where = (FINE_TUNE.c.revision != "", published | (FINE_TUNE.c.output != ""))
+    return list(c.execute(select(FINE_TUNE.c.revision).where(*where)).scalars())
 
 
 def revisions_of(c: Connection, pins: Collection[SnapshotPin], record: str) -> list[str]:
@@ -97,9 +125,10 @@ def replacements(c: Connection, revision: str) -> list[FineTune]:
     return [job for job in found if job.replaces is not None and job.replaces.revision == revision]
 
 
-def queue_length(c: Connection) -> int:
-    """Fine-tunes that are not at their end."""
-    return int(c.execute(select(func.count()).where(FINE_TUNE.c.state.in_(UNFINISHED))).scalar_one())
+def queue_length(c: Connection, owner: str = "") -> int:
+    """Fine-tunes that are not at their end: an owner's, or all."""
+    where = (FINE_TUNE.c.state.in_(UNFINISHED), *([FINE_TUNE.c.owner == owner] if owner else []))
+    return int(c.execute(select(func.count()).select_from(FINE_TUNE).where(*where)).scalar_one())
 
 
 def move(
@@ -139,17 +168,23 @@ def note(c: Connection, id_: str, state: State, message: str, progress: Training
     return store_events.append(c, id_, state, message, progress)
 
 
+def count_seconds(c: Connection, id_: str, seconds: float) -> None:
+    """A fine-tune has trained for so long, lives of the service before this one included."""
+    c.execute(update(FINE_TUNE).where(FINE_TUNE.c.id == id_).values(training_seconds=seconds))
+
+
 def count_death(c: Connection, id_: str) -> int:
     """One more worker died under a fine-tune; returns how many have."""
     c.execute(update(FINE_TUNE).where(FINE_TUNE.c.id == id_).values(attempts=FINE_TUNE.c.attempts + 1))
     return int(c.execute(select(FINE_TUNE.c.attempts).where(FINE_TUNE.c.id == id_)).scalar_one())
 
 
-def last_metrics(c: Connection, base: str) -> Metrics | None:
-    """What the last fine-tune of a base that succeeded measured."""
-    query = select(FINE_TUNE.c.metrics).where(FINE_TUNE.c.base == base, FINE_TUNE.c.state == State.SUCCEEDED)
-    text = c.execute(query.order_by(FINE_TUNE.c.number.desc()).limit(1)).scalar_one_or_none()
-    return None if text is None else Metrics(**json.loads(text))
+def last_run(c: Connection, base: str) -> tuple[FineTuneSpec, Metrics] | None:
+    """The last fine-tune of a base that succeeded, and what it measured."""
+    where = (FINE_TUNE.c.base == base, FINE_TUNE.c.state == State.SUCCEEDED, FINE_TUNE.c.metrics.is_not(None))
+    query = select(FINE_TUNE.c.spec, FINE_TUNE.c.metrics).where(*where).order_by(FINE_TUNE.c.number.desc()).limit(1)
+    row = c.execute(query).first()
+    return None if row is None else (FineTuneSpec.from_json(json.loads(row.spec)), Metrics(**json.loads(row.metrics)))
 
 
 def _listed(values: Collection[Any]) -> str:

@@ -19,10 +19,17 @@ from services.factory.store_snapshots import took
 from services.factory.tables import ADAPTER, FINE_TUNE, FLAG, REVISION
 
 
+def announce_revision(c: Connection, revision: Revision) -> None:
+    """Hold a revision's place while its files are being published: nobody finds it, and an erasure flags it."""
+    insert_new(c, insert(REVISION).values(**_values(revision), published=False))
+
+
 def add_revision(c: Connection, revision: Revision) -> Revision:
     """Keep a published revision; returns the one that was published first under that name."""
-    values = {name: value for name, value in vars(revision).items() if name not in {"flags", "registration"}}
-    insert_new(c, insert(REVISION).values(**values | {"metrics": json.dumps(revision.metrics.to_json())}))
+    values = _values(revision) | {"published": True}
+    if not insert_new(c, insert(REVISION).values(**values)):
+        mine = {name: values[name] for name in ("published", "fine_tune", "metrics", "create_time", "card")}
+        c.execute(update(REVISION).where(REVISION.c.name == revision.name, ~REVISION.c.published).values(**mine))
     found = find_revision(c, revision.name)
     assert found is not None
     return found
@@ -30,7 +37,7 @@ def add_revision(c: Connection, revision: Revision) -> Revision:
 
 def find_revision(c: Connection, name: str) -> Revision | None:
     """One published revision."""
-    row = c.execute(select(REVISION).where(REVISION.c.name == name)).first()
+    row = c.execute(select(REVISION).where(REVISION.c.name == name, REVISION.c.published)).first()
     return None if row is None else _revisions(c, [row])[0]
 
 
@@ -41,7 +48,7 @@ def page_revisions(
 
     retired: with those that are deprecated or flagged.
     """
-    query = select(REVISION).order_by(REVISION.c.number.desc()).limit(limit)
+    query = select(REVISION).where(REVISION.c.published).order_by(REVISION.c.number.desc()).limit(limit)
     if adapter is not None:
         query = query.where(REVISION.c.adapter == adapter)
     if before is not None:
@@ -54,7 +61,7 @@ def page_revisions(
 
 
 def made_from(c: Connection, pins: Collection[SnapshotPin], record: str) -> list[str]:
-    """The published revisions that were made from a record of these snapshots."""
+    """The revisions, published or announced, that were made from a record of these snapshots."""
     joined = REVISION.join(FINE_TUNE, FINE_TUNE.c.id == REVISION.c.fine_tune)
     query = (
         select(REVISION.c.name, FINE_TUNE.c.snapshots)
@@ -70,7 +77,8 @@ def made_from(c: Connection, pins: Collection[SnapshotPin], record: str) -> list
 def is_owner(c: Connection, name: str, owner: str) -> bool:
     """Whether a published revision is of one of this account's adapters."""
     joined = REVISION.join(ADAPTER, ADAPTER.c.id == REVISION.c.adapter)
-    query = select(REVISION.c.name).select_from(joined).where(REVISION.c.name == name, ADAPTER.c.owner == owner)
+    published = (REVISION.c.name == name, REVISION.c.published)
+    query = select(REVISION.c.name).select_from(joined).where(*published, ADAPTER.c.owner == owner)
     return c.execute(query).first() is not None
 
 
@@ -88,8 +96,8 @@ def deprecate(c: Connection, name: str, reason: str, replaced_by: str = "") -> N
 
 def unregistered(c: Connection) -> list[str]:
     """Names of published revisions that are not on chain yet, the oldest first."""
-    query = select(REVISION.c.name).where(REVISION.c.registration.is_(None)).order_by(REVISION.c.number)
-    return list(c.execute(query).scalars())
+    waiting = (REVISION.c.registration.is_(None), REVISION.c.published)
+    return list(c.execute(select(REVISION.c.name).where(*waiting).order_by(REVISION.c.number)).scalars())
 
 
 def register(c: Connection, name: str, registration: Registration) -> None:
@@ -106,6 +114,11 @@ def flag(c: Connection, name: str, record: str, reason: str) -> bool:
 def flagged_for(c: Connection, record: str) -> list[str]:
     """The revisions that are flagged for a record."""
     return list(c.execute(select(FLAG.c.revision).where(FLAG.c.record == record)).scalars())
+
+
+def _values(revision: Revision) -> dict[str, Any]:
+    values = {name: value for name, value in vars(revision).items() if name not in {"flags", "registration"}}
+    return values | {"metrics": json.dumps(revision.metrics.to_json())}
 
 
 def _revisions(c: Connection, rows: Sequence[Row[Any]]) -> list[Revision]:

@@ -5,9 +5,7 @@ Also which records are erased, whatever snapshot they are in.  The records thems
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, or_, select, update
@@ -19,28 +17,17 @@ from services.factory.tables import ERASED, FINE_TUNE, LEFT_OUT, SNAPSHOT, SNAPS
 _ROWS = 5_000
 
 
-@dataclass(frozen=True)
-class Kept:
-    """A snapshot that was read and found to be what was frozen."""
-
-    digest: str
-    """Of its records, one line each (`services.factory.lines`), in the Factory's own store."""
-    licences: Mapping[str, int]
-    """Records by licence; "" is the snapshot's own."""
+def find_snapshot(c: Connection, pin: SnapshotPin) -> str | None:
+    """The digest of a snapshot's verified records in the Factory's own store, if they were read before."""
+    query = select(SNAPSHOT.c.records).where(SNAPSHOT.c.name == pin.name, SNAPSHOT.c.root == pin.root)
+    return c.execute(query).scalar_one_or_none()
 
 
-def find_snapshot(c: Connection, pin: SnapshotPin) -> Kept | None:
-    """Where a snapshot's verified records are, if they were read before."""
-    query = select(SNAPSHOT).where(SNAPSHOT.c.name == pin.name, SNAPSHOT.c.root == pin.root)
-    row = c.execute(query).first()
-    return None if row is None else Kept(row.records, json.loads(row.licences))
-
-
-def put_snapshot(c: Connection, pin: SnapshotPin, kept: Kept, records: Sequence[str]) -> None:
-    """Keep where a snapshot's verified records are, and their names."""
-    values = {"records": kept.digest, "licences": json.dumps(dict(kept.licences))}
-    if not insert_new(c, insert(SNAPSHOT).values(name=pin.name, root=pin.root, **values)):
-        c.execute(update(SNAPSHOT).where(SNAPSHOT.c.name == pin.name, SNAPSHOT.c.root == pin.root).values(**values))
+def put_snapshot(c: Connection, pin: SnapshotPin, digest: str, records: Sequence[str]) -> None:
+    """Keep where a snapshot's verified records are (one line each, `services.factory.lines`), and their names."""
+    if not insert_new(c, insert(SNAPSHOT).values(name=pin.name, root=pin.root, records=digest)):
+        this = (SNAPSHOT.c.name == pin.name, SNAPSHOT.c.root == pin.root)
+        c.execute(update(SNAPSHOT).where(*this).values(records=digest))
         return
     of_this = (SNAPSHOT_RECORD.c.snapshot == pin.name, SNAPSHOT_RECORD.c.root == pin.root)
     if c.execute(select(SNAPSHOT_RECORD.c.record).where(*of_this).limit(1)).first() is not None:
@@ -60,6 +47,17 @@ def forget_snapshots(c: Connection, pins: Iterable[SnapshotPin]) -> None:
     """Their records are not kept any more; their names stay, by which adapters made from them are found."""
     for pin in pins:
         c.execute(delete(SNAPSHOT).where(SNAPSHOT.c.name == pin.name, SNAPSHOT.c.root == pin.root))
+
+
+def files(c: Connection) -> set[str]:
+    """Digests of the files in which snapshots' records are kept."""
+    return set(c.execute(select(SNAPSHOT.c.records)).scalars())
+
+
+def forget_files(c: Connection, digests: Iterable[str]) -> None:
+    """These files are kept no more, see `forget_snapshots`."""
+    for digest in digests:
+        c.execute(delete(SNAPSHOT).where(SNAPSHOT.c.records == digest))
 
 
 def add_erased(c: Connection, record: str, reason: str) -> None:
@@ -97,8 +95,13 @@ def count_erased(c: Connection, pins: Sequence[SnapshotPin]) -> int:
 
 def erased_among(c: Connection, pins: Sequence[SnapshotPin], fine_tune: str = "") -> str | None:
     """A record of these snapshots that is erased, if there is one; for a fine-tune, one that it takes."""
+    return next(iter(all_erased_among(c, pins, fine_tune)), None)
+
+
+def all_erased_among(c: Connection, pins: Sequence[SnapshotPin], fine_tune: str = "") -> list[str]:
+    """Those records, in order."""
     of_these = or_(*(and_(SNAPSHOT_RECORD.c.snapshot == p.name, SNAPSHOT_RECORD.c.root == p.root) for p in pins))
     joined = SNAPSHOT_RECORD.join(ERASED, ERASED.c.record == SNAPSHOT_RECORD.c.record)
     left = exists().where(LEFT_OUT.c.fine_tune == fine_tune, LEFT_OUT.c.record == ERASED.c.record)
-    query = select(ERASED.c.record).select_from(joined).where(of_these, ~left).order_by(ERASED.c.record).limit(1)
-    return c.execute(query).scalar_one_or_none()
+    query = select(ERASED.c.record).select_from(joined).where(of_these, ~left).distinct().order_by(ERASED.c.record)
+    return list(c.execute(query).scalars())

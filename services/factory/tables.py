@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Float,
@@ -53,6 +54,7 @@ FINE_TUNE = Table(
     Column("revision", Text, nullable=False),
     Column("metrics", Text),
     Column("trained_tokens", BigInteger, nullable=False),
+    Column("training_seconds", Float(53), nullable=False),
     Column("events", BigInteger, nullable=False),
     Column("create_time", _TIME, nullable=False),
     Column("start_time", _TIME),
@@ -105,6 +107,7 @@ REVISION = Table(
     Column("deprecate_reason", Text, nullable=False),
     Column("replaced_by", Text, nullable=False),
     Column("registration", Text),
+    Column("published", Boolean, nullable=False),
     Index("revision_of_adapter", "adapter", "number"),
 )
 FLAG = Table(
@@ -121,7 +124,6 @@ SNAPSHOT = Table(
     Column("name", Text, primary_key=True),
     Column("root", Text, primary_key=True),
     Column("records", Text, nullable=False),
-    Column("licences", Text, nullable=False),
 )
 SNAPSHOT_RECORD = Table(
     "snapshot_record",

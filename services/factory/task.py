@@ -31,7 +31,7 @@ PUBLISHED = (*FILES, TRAINING, effects.FILE, tell.EVALUATION, tell.CURVES)
 
 
 def fine_tune(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
-    """Train and evaluate.  arguments: see `services.factory.job.shard`; reports are `Progress` as JSON.
+    """Train and evaluate.  arguments: see `services.factory.run_shard.shard`; reports are `Progress` as JSON.
 
     Returns records, files (SHA-256 by name), index_root, contributors, metrics, verdict, dropped (count by code),
     seconds, and peak_memory_bytes.

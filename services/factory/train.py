@@ -164,8 +164,10 @@ class _Trainer:
 
     def _evaluate(self) -> Tensor:
         losses, accuracy = self.run.evaluate(self.held_out)
-        mean = float(losses.double().mean()) if self.held_out else math.nan
-        valid = (mean, float(accuracy.double().mean())) if self.run.done and math.isfinite(mean) else None
+        mean = float(losses.double().mean()) if self.held_out else 0.0
+        if not math.isfinite(mean):
+            raise Diverged(_immeasurable(mean, self.run.done))
+        valid = (mean, float(accuracy.double().mean())) if self.run.done and self.held_out else None
         self.reporter.report("evaluating", sum(map(self.work.evaluation, self.held_out)), valid)
         return losses
 
@@ -213,7 +215,14 @@ class _Trainer:
         self._best = {name.removeprefix("best."): t for name, t in tensors.items() if name.startswith("best.")}
         self.run.restore(tensors, numbers)
         done = [self.run.training[i] for members in self.run.plan[: self.run.done] for i in members]
-        self.reporter.resumed(self.run.done, sum(map(self.work.training, done)))
+        tokens = sum(example.length for example in done)
+        self.reporter.resumed(self.run.done, sum(map(self.work.training, done)), tokens)
+
+
+def _immeasurable(mean: float, step: int) -> str:
+    if step:
+        return f"the loss of the held-out records became {mean} after step {step}: lower the learning rate"
+    return f"the base model's loss of the held-out records is {mean}: take other records, or another base"
 
 
 def _metrics(run: TrainingRun, held_out: int, after: Tensor) -> dict[str, int | float]:

@@ -101,7 +101,12 @@ class TrainingRun:
         number, members, size = self.done, self.plan[self.done], self.sizes[self.done]
         examples = [self.training[i] for i in members]
         batch, loss = self._batch(number, members, size) if members else (self._nothing(), math.nan)
-        self.update(batch, learning_rate(self.spec, number, len(self.plan)))
+        try:
+            self.update(batch, learning_rate(self.spec, number, len(self.plan)))
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+            raise Diverged(
+                f"the curvature of step {number + 1} cannot be solved for: lower the learning rate"
+            ) from error
         self.history.losses.append(loss)
         if (members and not math.isfinite(loss)) or not bool(torch.isfinite(self.theta).all()):
             raise Diverged(f"the loss became {loss} at step {self.done} of {len(self.plan)}: lower the learning rate")

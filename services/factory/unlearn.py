@@ -15,11 +15,11 @@ from openledger.manifest import LineageManifest
 from services.factory import audit, counterfactual_plan, effects
 from services.factory.audit import Audit, Rise
 from services.factory.effects import Effects
-from services.factory.job import shard
 from services.factory.licence import Use
 from services.factory.model import FineTune, Revision
 from services.factory.replay import Replay, ReplayError
 from services.factory.run import Replacement, Run, SnapshotPin
+from services.factory.run_shard import shard
 from services.factory.spec import FineTuneSpec
 from services.factory.write import TRAINING
 from services.kit.errors import Fault, invalid, not_found, precondition

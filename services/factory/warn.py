@@ -16,6 +16,8 @@ FEW_RECORDS, FEW_HELD_OUT = 50, 20
 FEW_HALVES = 16
 """From simulations, see ``openledger.influence.agreement.over_queries_and_points``."""
 MANY_VIEWS, BOLD_RATE = 10, 5e-3
+SERVED_RANK = 16
+"""That an OpenLoRA serves as it comes (its `max_rank`)."""
 DROPPED_SHARE, DOMINANT_SHARE = 0.2, 0.5
 
 
@@ -110,6 +112,12 @@ def _of_training(p: Prospect) -> Iterator[Caution]:
             "BOLD_LEARNING_RATE",
             f"a learning rate of {p.spec.learning_rate:g} is high for LoRA: training may fail with NAN_LOSS; 0.0002 to "
             "0.002 are usual",
+        )
+    if p.spec.rank > SERVED_RANK:
+        yield Caution(
+            "HIGH_RANK",
+            f"an OpenLoRA as it comes serves ranks up to {SERVED_RANK}, and would refuse this adapter: its operator "
+            f"sets OPENLEDGER_OPENLORA_MAX_RANK to {p.spec.rank} or more, at the cost of memory for every adapter",
         )
     if p.spec.dora:
         yield Caution(

@@ -8,9 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from openledger.base_model_shape import BaseModelShape
 from openledger.influence.decoder import Decoder
 from services.factory.data import Example
 from services.factory.spec import FineTuneSpec
+
+DORA = 1.18
+"""Times LoRA's cost (docs/adr/0018-dora.md)."""
+
+
+def per_token(spec: FineTuneSpec, shape: BaseModelShape, answers: float) -> float:
+    """Of a token that is trained on, its part of the trunk's one pass included, to compare two runs on one base.
+
+    answers: share of the tokens that are completions.  How rank and contributors add to it is not known here.
+    """
+    upper = min(spec.layers, shape.layers) or shape.layers
+    layer = sum(inputs * outputs for inputs, outputs in shape.maps().values())
+    head = answers * 2 * shape.vocabulary * shape.width / layer
+    backward = 1 + spec.curvature_samples * spec.curvature_share
+    trained = (upper * (2 + backward) + head) * (DORA if spec.dora else 1)
+    return trained + (shape.layers - upper) / spec.epochs
 
 
 class Work:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -54,6 +55,10 @@ class Workshop:
     threads: int
     precision: str
     """Of fine-tunes that ask for none."""
+    most_unfinished: int
+    """Fine-tunes of one account that wait or run."""
+    queueing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a fine-tune is put into the line: only one process does."""
 
 
 class Answers:

@@ -17,7 +17,9 @@ from torch import Tensor
 from openledger import adapters, canonical
 from openledger.influence import index
 from openledger.influence.lora import Adapter
+from openledger.influence.quantize import QuantizeError
 from services.factory.data import Example
+from services.factory.progress import Diverged
 from services.factory.training_run import TrainingRun
 
 TRAINING_VERSION = "openledger.training.v1"
@@ -68,9 +70,12 @@ def put_index(out: Path, indices: Sequence[index.ContributionIndex]) -> str:
 
 
 def contribution_index(run: TrainingRun) -> index.ContributionIndex:
-    """A row for each contributor that the run follows, then the placebos'."""
+    """A row for each contributor that the run follows, then the placebos'.  Raises Diverged."""
     header = index.Header(tuple(run.adapter.parameters), tuple(run.row), run.followed_placebos)
-    return index.quantised(header, (run.shadows.vector(row).numpy() for row in range(header.rows)))
+    try:
+        return index.quantised(header, (run.shadows.vector(row).numpy() for row in range(header.rows)))
+    except QuantizeError as error:
+        raise Diverged(f"what contributors moved is beyond all measure ({error}): lower the learning rate") from error
 
 
 def training(run: TrainingRun, held_out: Sequence[Example]) -> dict[str, Any]:

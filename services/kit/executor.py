@@ -11,7 +11,7 @@ in a module that workers can import.  This file knows neither processes nor clus
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -97,6 +97,12 @@ class Executor(Protocol):
         """The same, and its result: for what is large, or must not be kept, and nobody needs any more.
 
         Whoever asks for it again has it made again.
+        """
+
+    async def expire(self, before: float, keep: Collection[str]) -> None:
+        """Remove what shards left, finished or not, that nobody has made, found or worked on since a moment.
+
+        before: seconds since the epoch.  keep: digests of shards that stay.
         """
 
 

@@ -20,7 +20,7 @@ import shutil
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -44,19 +44,27 @@ def find(root: Path, digest: str) -> Path:
 class ShardFolder:
     """One shard's place under the root."""
 
-    def __init__(self, root: Path, shard: Shard) -> None:
-        self._root, digest = root, shard.digest()
+    def __init__(self, root: Path, shard: Shard | str) -> None:
+        """shard: itself, or its digest."""
+        self._root, digest = root, shard if isinstance(shard, str) else shard.digest()
         self._final = root / digest
         self.unfinished = root / f".{digest}"
         self.output, self.scratch = self.unfinished / "output", self.unfinished / "scratch"
         self._lock = self.unfinished / "lock"
 
     def done(self) -> Done | None:
-        """The result, where it is there."""
+        """The result, where it is there; it counts as used now."""
         try:
-            return Done(self._final, json.loads((self._final / _RESULT).read_text()))
+            result = json.loads((self._final / _RESULT).read_text())
+            os.utime(self._final)
         except FileNotFoundError:
             return None
+        return Done(self._final, result)
+
+    def used(self) -> float:
+        """When it was last made, found or worked on, in seconds since the epoch; 0 where nothing is there."""
+        places = (self._final, self.unfinished, self.output, self.scratch)
+        return max((place.stat().st_mtime for place in places if place.exists()), default=0.0)
 
     @contextlib.contextmanager
     def held(self, *, wait: bool) -> Iterator[bool]:
@@ -191,3 +199,14 @@ class FolderExecutor(ABC):
     async def discard(self, shard: Shard) -> None:
         """See `Executor.discard`."""
         await asyncio.to_thread(ShardFolder(self._root, shard).sweep, keep_scratch=False)
+
+    async def expire(self, before: float, keep: Collection[str]) -> None:
+        """See `Executor.expire`."""
+        await asyncio.to_thread(self._expire, before, keep)
+
+    def _expire(self, before: float, keep: Collection[str]) -> None:
+        names = {path.name.removeprefix(".") for path in self._root.glob("*")}
+        for digest in sorted(name for name in names if _DIGEST.match(name) and name not in keep):
+            folder = ShardFolder(self._root, digest)
+            if folder.used() < before:
+                folder.remove()

@@ -1,8 +1,13 @@
-"""Waiting for an event, at most so long; and for the end of a task that was told to stop."""
+"""Waiting for an event, at most so long; and for the end of a task that was told to stop, or of a thread."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 async def stop(task: asyncio.Task[None]) -> None:
@@ -19,6 +24,19 @@ async def stop(task: asyncio.Task[None]) -> None:
             cancelled = error
     if cancelled is not None:
         raise cancelled
+
+
+async def to_its_end(function: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> T:
+    """Run a function in a thread, and wait for its end also when we are to end meanwhile.
+
+    A thread cannot be stopped, and whoever clears up after us must find all that it left.
+    """
+    running = asyncio.ensure_future(asyncio.to_thread(function, *arguments, **more))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait({running})
+        raise
 
 
 async def happens(event: asyncio.Event, seconds: float) -> bool:

@@ -18,11 +18,11 @@ from openledger import base_models
 from openledger.artifacts import ArtifactStore
 from services.factory import parts
 from services.factory.follow import follow
-from services.factory.job import shard
 from services.factory.lines import FOLDER, line
 from services.factory.model import FineTune
 from services.factory.retrain import retrain
 from services.factory.run import SnapshotPin
+from services.factory.run_shard import shard
 from services.factory.spec import FineTuneSpec
 from services.factory.write import INDEX
 from services.kit.executor import TaskFailed

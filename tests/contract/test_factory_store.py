@@ -20,7 +20,6 @@ from services.factory.licence import Attribution, Use
 from services.factory.model import UNFINISHED, FineTune, Metrics, Registration, Revision, State, TrainingProgress
 from services.factory.run import Replacement, SnapshotPin
 from services.factory.spec import FineTuneSpec
-from services.factory.store_snapshots import Kept
 from services.factory.tables import METADATA
 from services.kit.database import Database
 
@@ -156,6 +155,27 @@ def test_what_was_begun_comes_before_what_waits(database, put):
     assert order == ["d", "b", "c"]
 
 
+def test_who_was_served_longest_ago_is_served_next(database, put):
+    """One account's many do not keep another's few waiting, whoever came first."""
+    many, few = JOB.owner, "0x" + "0b" * 20
+    for id_, owner in (("m1", many), ("m2", many), ("m3", many), ("f1", few), ("f2", few)):
+        put(id=id_, owner=owner)
+    order = []
+    while (job := database.read_now(store.next_unfinished)) is not None:
+        order.append(job.id)
+        for state in (State.READING, State.SUCCEEDED):
+            move(database, job.id, state)
+    assert order == ["m1", "f1", "m2", "f2", "m3"]
+
+
+def test_an_accounts_fine_tunes_that_have_not_ended_are_counted(database, put):
+    for state in State:
+        put(id=state, state=state)
+    put(id="other", owner="0x" + "0b" * 20)
+    assert database.read_now(lambda c: store.queue_length(c, JOB.owner)) == len(UNFINISHED)
+    assert database.read_now(lambda c: store.queue_length(c, "0x" + "0c" * 20)) == 0
+
+
 def test_the_queue_is_as_long_as_what_has_not_ended(database, put):
     for state in State:
         put(id=state, state=state)
@@ -177,22 +197,93 @@ def test_deaths_are_counted(database, put):
     assert find(database).attempts == 3
 
 
+def test_the_time_that_it_trained_is_kept(database, put):
+    put()
+    database.write_now(lambda c: store.count_seconds(c, "one", 12.5))
+    assert find(database).training_seconds == 12.5
+
+
 def test_the_last_success_of_a_base_is_the_measure(database, put):
     slow, fast = replace(METRICS, seconds=9.0), replace(METRICS, seconds=1.0)
     put(id="a", state=State.SUCCEEDED, metrics=slow)
     put(id="b", state=State.SUCCEEDED, metrics=fast)
     put(id="c", state=State.FAILED)
     put(id="d", state=State.SUCCEEDED, metrics=slow, spec=replace(JOB.spec, base="big"))
-    assert database.read_now(lambda c: store.last_metrics(c, "tiny")) == fast
-    assert database.read_now(lambda c: store.last_metrics(c, "none")) is None
+    assert database.read_now(lambda c: store.last_run(c, "tiny")) == (JOB.spec, fast)
+    assert database.read_now(lambda c: store.last_run(c, "none")) is None
 
 
 async def test_an_adapter_belongs_to_who_was_first(database):
     owners = [f"0x{i:040x}" for i in range(8)]
-    claims = [database.write(lambda c, o=o: store.claim_adapter(c, "letters", o)) for o in owners]
-    held = set(await asyncio.gather(*claims))
+
+    def claim(c, owner):
+        holder = store.claim_adapter(c, "letters", owner)
+        if holder == owner:
+            store.add_fine_tune(c, replace(JOB, id=owner, owner=owner), "waiting")
+        return holder
+
+    held = set(await asyncio.gather(*(database.write(lambda c, o=o: claim(c, o)) for o in owners)))
     assert len(held) == 1
     assert held <= set(owners)
+
+
+@pytest.mark.parametrize("state", tuple(State))
+def test_an_adapter_is_somebodys_as_long_as_something_can_come_of_it(database, put, state):
+    other = "0x" + "0b" * 20
+    database.write_now(lambda c: store.claim_adapter(c, "letters", JOB.owner))
+    put(state=state, output="/o")
+    holder = database.write_now(lambda c: store.claim_adapter(c, "letters", other))
+    assert holder == (other if state in (State.FAILED, State.CANCELLED) else JOB.owner)
+
+
+def test_an_adapter_with_a_revision_is_its_owners_for_ever(database, put):
+    put(state=State.SUCCEEDED)
+    database.write_now(lambda c: store.claim_adapter(c, "letters", JOB.owner))
+    database.write_now(lambda c: store_revisions.add_revision(c, revision()))
+    assert database.write_now(lambda c: store.claim_adapter(c, "letters", "0x" + "0b" * 20)) == JOB.owner
+
+
+def test_what_is_announced_is_flagged_and_found_by_nobody_before_it_is_published(database, put):
+    put(state=State.SUCCEEDED)
+    put_snapshot(database, TWO, "digest", "r1")
+    database.write_now(lambda c: store.claim_adapter(c, "letters", JOB.owner))
+    name, early = revision().name, replace(revision(), card="")
+    for _ in range(2):
+        database.write_now(lambda c: store_revisions.announce_revision(c, early))
+    assert database.read_now(lambda c: store_revisions.find_revision(c, name)) is None
+    assert database.read_now(lambda c: store_revisions.page_revisions(c, None, None, 9)) == []
+    assert database.read_now(store_revisions.unregistered) == []
+    assert not database.read_now(lambda c: store_revisions.is_owner(c, name, JOB.owner))
+    assert database.read_now(lambda c: store_revisions.made_from(c, {TWO}, "r1")) == [name]
+    database.write_now(lambda c: store_revisions.flag(c, name, "r1", "wish"))
+    published = database.write_now(lambda c: store_revisions.add_revision(c, revision()))
+    assert (published.card, [flag.record for flag in published.flags]) == (revision().card, ["r1"])
+    database.write_now(lambda c: store_revisions.announce_revision(c, early))
+    assert database.read_now(lambda c: store_revisions.find_revision(c, name)) == published
+
+
+def test_outputs_are_told_by_when_they_came_and_forgotten(database, put):
+    put(state=State.TRAINING)
+    put(id="two", state=State.TRAINING, output="/two")
+    move(database, "one", State.SUCCEEDED, output="/one", audit_output="/audit")
+    now = datetime.now(UTC)
+    earlier, later = now.replace(year=now.year - 1), now.replace(year=now.year + 1)
+    both = [("one", "/one"), ("one", "/audit")]
+    for when, found in (({"since": earlier}, both), ({"since": later}, []), ({"before": later}, both)):
+        assert database.read_now(lambda c, w=when: store.outputs_of_ended(c, **w)) == found
+    assert database.read_now(lambda c: store.outputs_of_ended(c, before=earlier)) == []
+    database.write_now(lambda c: store.forget_outputs(c, ["one"]))
+    assert (find(database).output, find(database).audit_output) == ("", "")
+
+
+def test_revisions_are_known_while_they_are_or_can_be_published(database, put):
+    for id_, output in (("published", ""), ("can", "/o"), ("cannot", "")):
+        put(id=id_, state=State.SUCCEEDED, revision=f"adapters/letters/revisions/{id_}", output=output)
+    database.write_now(lambda c: store.claim_adapter(c, "letters", JOB.owner))
+    made = revision("adapters/letters/revisions/published", fine_tune="published")
+    database.write_now(lambda c: store_revisions.add_revision(c, made))
+    known = {name.rpartition("/")[2] for name in database.read_now(store.revisions)}
+    assert known == {"published", "can"}
 
 
 async def test_a_revision_is_named_once(database, put):
@@ -224,24 +315,21 @@ def test_revisions_of_one_adapter_or_of_all(database, put):
 
 
 def put_snapshot(database, pin, digest, *records):
-    kept = Kept(digest, {"": len(records), "MIT": 1})
-    database.write_now(lambda c: store_snapshots.put_snapshot(c, pin, kept, records))
-    return kept
+    database.write_now(lambda c: store_snapshots.put_snapshot(c, pin, digest, records))
 
 
 def test_a_snapshots_records_are_known_by_name_and_root(database):
     for digest in ("first", "second"):
-        kept = put_snapshot(database, ONE, digest, "r1", "r2")
-        assert database.read_now(lambda c: store_snapshots.find_snapshot(c, ONE)) == kept
+        put_snapshot(database, ONE, digest, "r1", "r2")
+        assert database.read_now(lambda c: store_snapshots.find_snapshot(c, ONE)) == digest
     other_root = replace(ONE, root="another root")
     assert database.read_now(lambda c: store_snapshots.find_snapshot(c, other_root)) is None
 
 
 async def test_two_who_read_a_snapshot_at_once_do_no_harm(database):
-    kept = Kept("digest", {"": 300})
     records = [f"r{i}" for i in range(300)]
     await asyncio.gather(
-        *(database.write(lambda c: store_snapshots.put_snapshot(c, ONE, kept, records)) for _ in range(6))
+        *(database.write(lambda c: store_snapshots.put_snapshot(c, ONE, "digest", records)) for _ in range(6))
     )
     assert database.read_now(lambda c: store_snapshots.snapshots_with(c, "r299")) == {ONE}
 
@@ -264,7 +352,16 @@ def test_what_is_forgotten_leaves_the_names_of_its_records(database):
     assert database.read_now(lambda c: store_snapshots.find_snapshot(c, ONE)) is None
     assert database.read_now(lambda c: store_snapshots.snapshots_with(c, "r1")) == {ONE}
     put_snapshot(database, ONE, "second", "r1")
-    assert database.read_now(lambda c: store_snapshots.find_snapshot(c, ONE)).digest == "second"
+    assert database.read_now(lambda c: store_snapshots.find_snapshot(c, ONE)) == "second"
+
+
+def test_files_that_are_gone_are_forgotten(database):
+    put_snapshot(database, ONE, "first", "r1")
+    put_snapshot(database, TWO, "second", "r1")
+    assert database.read_now(store_snapshots.files) == {"first", "second"}
+    database.write_now(lambda c: store_snapshots.forget_files(c, ["first", "never"]))
+    assert database.read_now(store_snapshots.files) == {"second"}
+    assert database.read_now(lambda c: store_snapshots.snapshots_with(c, "r1")) == {ONE, TWO}
 
 
 def test_checkpoints_are_kept_once_a_step_and_read_from_the_newest(database, put):
@@ -342,7 +439,7 @@ def test_a_replacement_does_without_records_whose_erasure_is_not_its_matter(data
     mine = replace(JOB, id="again", adapter="letters", snapshots=(TWO,), replaces=again, revision="r/new", output="out")
 
     def fill(c):
-        store_snapshots.put_snapshot(c, TWO, Kept("00" * 32, {"": 3}), ["r1", "r2", "r3"])
+        store_snapshots.put_snapshot(c, TWO, "00" * 32, ["r1", "r2", "r3"])
         store.add_fine_tune(c, mine, "waiting")
         store_snapshots.leave_out(c, "again", [TWO], {"r1", "elsewhere"})
 

@@ -44,7 +44,7 @@ def test_a_trainer_killed_twenty_times_gives_the_same_bytes(tmp_path: Path) -> N
     training_seconds = time.monotonic() - started
 
     draw = random.Random(5)
-    kills, lives, ends = 0, 0, 0
+    kills, lives, ends, resumed = 0, 0, 0, 0
     while kills < KILLS or not ends:
         process = trainer(base, tmp_path / f"killed-{ends}", tmp_path / f"scratch-{ends}")
         lives += 1
@@ -55,11 +55,14 @@ def test_a_trainer_killed_twenty_times_gives_the_same_bytes(tmp_path: Path) -> N
         if kills < KILLS and process.poll() is None:
             process.kill()
             kills += 1
-        process.communicate(timeout=300)
+        told, _ = process.communicate(timeout=300)
+        first = next((int(line.split()[1]) for line in told.splitlines() if line.startswith("training ")), 0)
+        resumed += first > 1
         if process.returncode == 0:
             same(tmp_path / "whole", tmp_path / f"killed-{ends}")
             ends += 1
     assert lives == kills + ends
+    assert resumed > 0, "no life went on from a checkpoint: nothing was tried"
 
 
 def same(whole: Path, killed: Path) -> None:

@@ -143,7 +143,7 @@ class FineTuneSpec(_message.Message):
     batch_size: _builtins.int
     learning_rate: _builtins.float
     max_length: _builtins.int
-    """Tokens of one example."""
+    """Tokens of one example; at most as many as the base model takes count."""
     seed: _builtins.int
     held_out: _builtins.float
     """Part of each contributor's records that is kept aside to measure with."""
@@ -885,7 +885,9 @@ class CreateFineTuneRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     RUN_FILE_FIELD_NUMBER: _builtins.int
     adapter_id: _builtins.str
-    """The adapter that it makes a revision of; with a run file it may be left out: then it is the file's."""
+    """The adapter that it makes a revision of; with a run file it may be left out: then it is the file's.  It is the
+    caller's for as long as there is a revision of it, or a fine-tune that can come to one.
+    """
     request_id: _builtins.str
     run_file: _builtins.str
     """The text of a run file, see RunFile.  What it pins must be found again."""

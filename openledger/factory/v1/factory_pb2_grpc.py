@@ -182,7 +182,7 @@ class FactoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportFineTune(self, request, context):
-        """The whole run as one file, which CreateFineTune takes: the same file, data and machine give the same adapter.
+        """The whole run as one file, which CreateFineTune takes: the same file, data, machine and code give the same adapter.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,7 +44,7 @@ class FactoryServiceStub:
     ListFineTunes: _grpc.UnaryUnaryMultiCallable[_factory_pb2.ListFineTunesRequest, _factory_pb2.ListFineTunesResponse]
     """The caller's fine-tunes, newest first."""
     ExportFineTune: _grpc.UnaryUnaryMultiCallable[_factory_pb2.ExportFineTuneRequest, _factory_pb2.RunFile]
-    """The whole run as one file, which CreateFineTune takes: the same file, data and machine give the same adapter."""
+    """The whole run as one file, which CreateFineTune takes: the same file, data, machine and code give the same adapter."""
     CompareFineTunes: _grpc.UnaryUnaryMultiCallable[_factory_pb2.CompareFineTunesRequest, _factory_pb2.FineTuneComparison]
     """Two to eight of the caller's fine-tunes side by side: where they differ, what was measured, how the loss went."""
     WatchFineTune: _grpc.UnaryStreamMultiCallable[_factory_pb2.WatchFineTuneRequest, _factory_pb2.FineTuneEvent]
@@ -98,7 +98,7 @@ class FactoryServiceAsyncStub(FactoryServiceStub):
     ListFineTunes: _aio.UnaryUnaryMultiCallable[_factory_pb2.ListFineTunesRequest, _factory_pb2.ListFineTunesResponse]  # type: ignore[assignment]
     """The caller's fine-tunes, newest first."""
     ExportFineTune: _aio.UnaryUnaryMultiCallable[_factory_pb2.ExportFineTuneRequest, _factory_pb2.RunFile]  # type: ignore[assignment]
-    """The whole run as one file, which CreateFineTune takes: the same file, data and machine give the same adapter."""
+    """The whole run as one file, which CreateFineTune takes: the same file, data, machine and code give the same adapter."""
     CompareFineTunes: _aio.UnaryUnaryMultiCallable[_factory_pb2.CompareFineTunesRequest, _factory_pb2.FineTuneComparison]  # type: ignore[assignment]
     """Two to eight of the caller's fine-tunes side by side: where they differ, what was measured, how the loss went."""
     WatchFineTune: _aio.UnaryStreamMultiCallable[_factory_pb2.WatchFineTuneRequest, _factory_pb2.FineTuneEvent]  # type: ignore[assignment]
@@ -185,7 +185,7 @@ class FactoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _factory_pb2.ExportFineTuneRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_factory_pb2.RunFile, _abc.Awaitable[_factory_pb2.RunFile]]:
-        """The whole run as one file, which CreateFineTune takes: the same file, data and machine give the same adapter."""
+        """The whole run as one file, which CreateFineTune takes: the same file, data, machine and code give the same adapter."""
 
     @_abc_1.abstractmethod
     def CompareFineTunes(

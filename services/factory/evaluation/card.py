@@ -25,18 +25,22 @@ _DATANET = re.compile(r"datanets/[^/]+")
 
 
 def write(
-    manifest: LineageManifest, report: EvaluationReport | None, base_model: str = "", audit: Audit | None = None
+    manifest: LineageManifest,
+    report: EvaluationReport | None,
+    base_model: str = "",
+    audit: Audit | None = None,
+    *,
+    another_form: bool = False,
 ) -> str:
-    """README.md.  base_model: the base's id on the hub, where it has one; else its name stands there.
+    """README.md.  base_model: the base's id on the hub, where it has one; another_form: of the weights trained on.
 
     Raises ManifestError where the manifest is not valid.
     """
     from huggingface_hub import ModelCardData
 
-    base = base_model or manifest.base.name
     data = ModelCardData(
-        base_model=base,
-        base_model_relation="adapter",
+        base_model=base_model or None,
+        base_model_relation="adapter" if base_model else None,
         datasets=_datasets(manifest),
         library_name="peft",
         metrics=["accuracy", "perplexity"],
@@ -46,7 +50,7 @@ def write(
         eval_results=_results(manifest, report) or None,
         **_licence(manifest.licence),
     )
-    return f"---\n{data.to_yaml()}\n---\n\n{card_text.body(manifest, report, base, audit)}"
+    return f"---\n{data.to_yaml()}\n---\n\n{card_text.body(manifest, report, base_model, audit, another_form)}"
 
 
 def _licence(expression: str) -> dict[str, Any]:

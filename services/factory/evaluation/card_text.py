@@ -26,6 +26,13 @@ model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), "p
 tokenizer = AutoTokenizer.from_pretrained(base)
 ```"""
 
+NOT_ON_HUB = """The base model is in a folder of its operator's: `{folder}` stands for one with the same weights
+(SHA-256 of `model.safetensors`: `{sha256}`)."""
+
+ANOTHER_FORM = """The hub's weights are another form of those that it was trained on, and answers with them differ a
+little. Those it was trained on (SHA-256 of `model.safetensors`: `{sha256}`) are made, and their folder printed, by
+`python -m openledger.base_models {name}`; name that folder as `base`."""
+
 DORA = """It is weight-decomposed LoRA (DoRA): beside its direction, each row of an adapted weight has a length of its
 own, `lora_magnitude_vector`. PEFT and OpenLoRA's transformers engine serve it; vLLM does not."""
 
@@ -50,22 +57,30 @@ service. By hand:
 - the revision's name ends with the SHA-256 of the lineage manifest (canonical JSON, RFC 8785);
 - the manifest names the SHA-256 of every file, and the base model's;
 - the Merkle root of the contribution index is `{index_root}`;
-- training again from the same snapshots, specification and number of threads gives the same files."""
+- training again from the same snapshots and specification, with the same code and libraries on as many threads of the
+  same kind of processor, gives the same files."""
 
 
-def body(manifest: LineageManifest, report: EvaluationReport | None, base: str, audit: Audit | None = None) -> str:
-    """All of the card's text.  Raises ManifestError where the manifest is not valid."""
+def body(
+    manifest: LineageManifest,
+    report: EvaluationReport | None,
+    hub_id: str,
+    audit: Audit | None = None,
+    another_form: bool = False,
+) -> str:
+    """All of the card's text.  hub_id: of the base, or empty.  Raises ManifestError where the manifest is not valid."""
     people, records = len(manifest.contributors), sum(manifest.contributors.values())
     dora = bool(manifest.spec.get("dora"))
     kind = "DoRA" if dora else "LoRA"
+    base = inline(hub_id or manifest.base.name)
     whose = "one contributor" if people == 1 else f"{people} contributors"
     parts = [
         f"# {manifest.adapter}",
-        f"A {kind} adapter for {inline(base)}, tuned with OpenLedger on {records} records of {whose}.",
+        f"A {kind} adapter for {base}, tuned with OpenLedger on {records} records of {whose}.",
         *([f"**{_capital(report.judgement.verdict)}.** {inline(report.judgement.words)}"] if report else []),
         *(["## Replaces", _replaces(manifest)] if manifest.replaces else []),
         "## Use",
-        USE.format(base=_code(base)),
+        *_use(manifest, hub_id, another_form),
         *([DORA] if dora else []),
         "## Data",
         _table(("snapshot", "Merkle root"), [(inline(s.name), f"`{s.root}`") for s in manifest.snapshots]),
@@ -107,6 +122,15 @@ def _capital(text: str) -> str:
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _use(manifest: LineageManifest, hub_id: str, another_form: bool) -> list[str]:
+    name, sha256 = _code(manifest.base.name), manifest.base.sha256
+    if not hub_id:
+        folder = f"path/to/{name}"
+        return [USE.format(base=folder), NOT_ON_HUB.format(folder=folder, sha256=sha256)]
+    use = USE.format(base=_code(hub_id))
+    return [use, ANOTHER_FORM.format(name=name, sha256=sha256)] if another_form else [use]
 
 
 def _replaces(manifest: LineageManifest) -> str:

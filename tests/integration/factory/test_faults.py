@@ -209,7 +209,7 @@ async def test_a_loss_that_is_no_number_fails_with_the_reason(around, base_folde
     async with factory(around, tmp_path, "sick") as client:
         done = await finish(client, (await create(client, "sick")).name)
     assert (done.state, done.reason) == (FAILED, "NAN_LOSS")
-    assert "lower the learning rate" in done.message
+    assert "the base model's loss of the held-out records is nan" in done.message
 
 
 @needs("mount")

@@ -31,7 +31,7 @@ INVALID = grpc.StatusCode.INVALID_ARGUMENT
         ({"prompt_template": "{question.__class__}"}, "BAD_TEMPLATE"),
         ({"prompt_template": "no field"}, "BAD_SPEC"),
         ({"precision": "float7"}, "BAD_SPEC"),
-        ({"rank": 65}, "INVALID_FIELD"),
+        ({"rank": 513}, "INVALID_FIELD"),
         ({"learning_rate": 1.0}, "INVALID_FIELD"),
         ({"learning_rate": float("nan")}, "INVALID_FIELD"),
         ({"snapshots": []}, "INVALID_FIELD"),

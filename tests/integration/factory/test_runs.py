@@ -241,7 +241,7 @@ async def test_a_clone_that_cannot_be_is_refused(client, base):
     elsewhere = clone(client, made, snapshots=["datanets/x/snapshots/1"])
     await refused(elsewhere, "SNAPSHOT_NOT_FOUND", grpc.StatusCode.NOT_FOUND)
     await refused(clone(client, made, precision="float7"), "BAD_SPEC", INVALID)
-    await refused(clone(client, made, rank=65), "INVALID_FIELD", INVALID)
+    await refused(clone(client, made, rank=513), "INVALID_FIELD", INVALID)
 
 
 # --- lists ------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 
 import pytest
@@ -59,3 +60,20 @@ def test_a_file_is_stored_by_copy(store, tmp_path):
     digest = store.put_file(source)
     source.write_bytes(b"changed")
     assert store.get(digest) == b"data"
+
+
+def test_what_a_killed_writer_left_is_swept_and_nothing_else(store):
+    whole = store.put(b"hello")
+    left = store.path(whole).with_name(".new-abc")
+    left.write_bytes(b"hel")
+    store.sweep()
+    assert not left.exists()
+    assert store.get(whole) == b"hello"
+
+
+def test_a_blobs_time_says_when_it_was_used(store):
+    digest = store.put(b"hello")
+    os.utime(store.path(digest), (0, 0))
+    assert store.use(digest)
+    assert store.path(digest).stat().st_mtime > 0
+    assert not store.use(sha256(b"another"))

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from openledger import base_models, gguf_llama
 from openledger.base_model_sources import PackagedGguf
-from openledger.base_models import BaseModelUnavailable, locate, sha256
+from openledger.base_models import REGISTRY, BaseModelUnavailable, locate, sha256
 from tests import tiny_model
 from tests.needs import needs
 
@@ -413,3 +413,7 @@ def test_the_real_model_converts_to_the_recorded_bytes_and_answers() -> None:
     prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     answer = model.generate(**prompt, max_new_tokens=10, do_sample=False)[0, prompt["input_ids"].shape[1] :]
     assert tokenizer.decode(answer, skip_special_tokens=True) == "The capital of France is Paris."
+
+
+def test_the_shipped_base_names_the_model_on_the_hub_that_it_was_made_from() -> None:
+    assert REGISTRY["smollm2-135m-instruct"].hub_id == "HuggingFaceTB/SmolLM2-135M-Instruct"

@@ -24,10 +24,10 @@ from services.factory.audit import (
     SHUFFLED,
     Audit,
 )
-from services.factory.job import shard
 from services.factory.lineage import TRUNK
 from services.factory.lines import FOLDER, line
 from services.factory.progress import Diverged
+from services.factory.run_shard import shard
 from services.kit.executor import TaskContext
 from tests.shard_bench import Bench
 from tests.unit.services.factory.conftest import records

@@ -78,6 +78,16 @@ def test_a_first_record_that_cannot_be_used_still_is_the_first(tokenizer: Any) -
     assert [example.contributor for example in result.examples] == [ANNE]
 
 
+def test_what_the_base_model_has_no_room_for_is_refused_whatever_the_specification_allows(tokenizer: Any) -> None:
+    (example,) = tokenise([record()], SPEC, tokenizer).examples
+    assert tokenise([record()], SPEC, tokenizer, example.length).examples == (example,)
+    [refused] = tokenise([record()], SPEC, tokenizer, example.length - 1).refused
+    assert (refused.code, refused.reason) == (
+        "TOO_LONG",
+        f"it has {example.length} tokens; at most {example.length - 1} fit",
+    )
+
+
 def test_short_completions_are_whoever_gives_them(tokenizer: Any) -> None:
     records = [Record(f"records/{who}", f"0x{who:040x}", record(definition="Yes, it is.").fields) for who in (1, 2)]
     assert tokenise(records, SPEC, tokenizer).credited_to_others == 0

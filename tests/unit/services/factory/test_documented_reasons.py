@@ -4,11 +4,13 @@ import re
 from pathlib import Path
 
 import services.factory
-from services.factory import job
+from services.factory.failures import REASONS
 
 SERVICE = Path(services.factory.__file__).parent
 DOCUMENT = (SERVICE.parents[1] / "docs/errors/factory.md").read_text()
-_FAULT = re.compile(r'(?:invalid|not_found|exists|denied|precondition|unavailable|LicenceRefused)\(\s*"([A-Z_]+)"')
+_FAULT = re.compile(
+    r'(?:invalid|not_found|exists|denied|precondition|unavailable|exhausted|LicenceRefused)\(\s*"([A-Z_]+)"'
+)
 _JOB = re.compile(r'JobFailed\(\s*"([A-Z_]+)"')
 
 
@@ -30,7 +32,7 @@ def test_every_reason_of_a_call_is_documented_and_every_documented_one_exists():
 
 
 def test_every_reason_of_a_failure_is_documented():
-    failures = set(_JOB.findall(source())) | set(job.REASONS.values())
+    failures = set(_JOB.findall(source())) | set(REASONS.values())
     assert failures <= documented("Why a fine-tune failed")
 
 

@@ -14,7 +14,6 @@ from services.factory.lineage import PRIVATE_EVALUATION, TRUNK
 from services.factory.lines import line
 from services.factory.model import UNFINISHED, Metrics, Revision, State
 from services.factory.run import Replacement, SnapshotPin
-from services.factory.store_snapshots import Kept
 from services.factory.write import TRAINING
 from services.kit.private_files import PrivateFiles
 
@@ -33,7 +32,7 @@ def world(database, job):
     def fill(c):
         store.claim_adapter(c, job.adapter, job.owner)
         for pin, records in ((HOLDS, [RECORD, OTHER]), (LACKS, [OTHER])):
-            store_snapshots.put_snapshot(c, pin, Kept("00" * 32, {"": len(records)}), records)
+            store_snapshots.put_snapshot(c, pin, "00" * 32, records)
             for state in State:
                 id_ = f"{pin.root[:2]}-{state}"
                 store.add_fine_tune(c, replace(job, id=id_, snapshots=(pin,), state=state, records="cc" * 32), "made")

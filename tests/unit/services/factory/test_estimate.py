@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 
 from openledger.artifacts import ArtifactStore
+from openledger.base_model_shape import BaseModelShape
 from services.factory.admit import Admission
+from services.factory.data import Example
 from services.factory.estimate import (
     ASSUMED_START_SECONDS,
     ASSUMED_TOKENS_PER_SECOND,
@@ -14,6 +16,7 @@ from services.factory.estimate import (
     Tariff,
     counterfactual_seconds,
     parts_seconds,
+    scaled,
     seconds,
 )
 from services.factory.gather import Gatherer
@@ -51,6 +54,22 @@ def test_trainings_again_are_judged_by_the_last_run_and_by_what_they_leave_out()
     assert counterfactual_seconds(spec, 3, 1000, LAST, 2) == pytest.approx(alone / 2)
     assert counterfactual_seconds(spec, 3, 1000, None, 1) > alone
     assert counterfactual_seconds(spec, 1, 1000, LAST, 1) == counterfactual_seconds(FineTuneSpec(), 9, 9, LAST, 1) == 0
+
+
+def test_another_specification_is_judged_by_how_much_more_or_less_a_token_of_it_costs(base):
+    shape, usual = BaseModelShape.read(base), FineTuneSpec(layers=2)
+    example = [Example("r", "", (1, 2, 3), (4,))]
+
+    def ratio(**changes):
+        return scaled((usual, LAST), replace(usual, **changes), shape, example).seconds / LAST.seconds
+
+    assert scaled(None, usual, shape, example) is None
+    assert ratio() == ratio(rank=16) == 1
+    assert ratio(layers=1) < 1 < ratio(layers=0)
+    assert ratio(curvature_samples=8) > 1.5
+    assert ratio(curvature_samples=8, curvature_share=0.5) == pytest.approx(1)
+    assert 1.1 < ratio(dora=True) < 1.18
+    assert ratio(epochs=30) < 1, "the frozen layers are computed once"
 
 
 @pytest.fixture
@@ -133,22 +152,19 @@ async def test_what_cannot_be_used_is_told_with_an_example(estimate, job, source
     assert "at most 41 fit" in dropped.reason
 
 
+async def test_what_the_base_model_has_no_room_for_is_told_as_it_would_be_left_out(estimate, job, base):
+    context = BaseModelShape.read(base).context
+    long = "Say " + "x" * context + " {question}"
+    counted = await estimate(replace(job.spec, max_length=8192, prompt_template=long))
+    [dropped] = counted.dropped
+    assert (dropped.code, dropped.records, counted.train_records) == ("TOO_LONG", 12, 0)
+    assert f"at most {context} fit" in dropped.reason
+
+
 async def test_of_two_snapshots_every_record_counts_once(estimate, job):
     counted = await estimate(job.spec, SNAPSHOT, SECOND)
     assert counted.records == 20
     assert counted.licences == {"CC0-1.0": 24}
-
-
-async def test_a_record_with_a_licence_of_its_own_is_looked_at(estimate, job, source):
-    source.made[3] = replace(source.made[3], licence="CC-BY-SA-4.0")
-    counted = await estimate(job.spec)
-    assert counted.outcome.licence == "CC-BY-SA-4.0"
-    assert counted.licences == {"CC0-1.0": 11, "CC-BY-SA-4.0": 1}
-    source.others[SECOND][3] = replace(source.others[SECOND][3], licence="CC-BY-ND-4.0")
-    with pytest.raises(Fault) as fault:
-        await estimate(job.spec, SECOND)
-    assert fault.value.reason == "LICENCE_FORBIDS_DERIVATIVES"
-    assert fault.value.metadata == {"Apache-2.0": "0", "CC0-1.0": "11", "CC-BY-ND-4.0": "1"}
 
 
 async def test_a_snapshot_that_is_not_what_was_frozen_has_no_estimate(estimate, job, source):

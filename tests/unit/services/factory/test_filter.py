@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.factory import store
 from services.factory.filter import FilterError, conditions
@@ -67,8 +70,19 @@ def test_a_filter_finds_what_it_says(some, job, text, ids):
         ("state = QUEUED base = tiny", "AND is expected"),
         ('state = "QUEUED', "at character 1"),
         ("AND state = QUEUED", "at character 1"),
+        ('create_time > "0001-01-01T00:00:00+23:59"', "create_time"),
+        ('create_time < "9999-12-31T23:59:59-23:59"', "create_time"),
+        ('base = "a\0b"', "NUL"),
+        ('adapter = "a\0b"', "NUL"),
+        ("x" * 900 + " = 1", "there is no field 'xxx"),
     ),
 )
 def test_a_filter_that_cannot_be_read_says_where(text, word):
     with pytest.raises(FilterError, match=word):
+        conditions(text, WORDS)
+
+
+@given(st.text(max_size=1000) | st.from_regex(r'create_time > "\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}[+-]\d{2}:\d{2}"'))
+def test_no_filter_is_an_error_of_ours(text):
+    with contextlib.suppress(FilterError):
         conditions(text, WORDS)

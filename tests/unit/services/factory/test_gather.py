@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from openledger.artifacts import ArtifactStore
-from services.factory import store_snapshots
+from services.factory import erase, gather, store_snapshots
 from services.factory.gather import Gatherer
 from services.factory.lines import parse
 from services.factory.model import JobFailed
@@ -30,9 +32,8 @@ def pins(source):
 
 async def test_snapshots_are_put_together_with_every_record_once(gatherer, pins, source):
     done = await gatherer.gather(pins, 5.0, anew=True)
-    names = [record.name for record in parse(gatherer.kept.get(done.digest))]
+    names = [record.name for record in parse(gatherer.kept.get(done))]
     assert len(names) == len(set(names)) == 10
-    assert done.licences == {SNAPSHOT: {"": 6}, SECOND: {"": 6}}
 
 
 async def test_what_was_read_is_read_again_only_when_asked(gatherer, pins, source):
@@ -46,7 +47,7 @@ async def test_what_was_read_is_read_again_only_when_asked(gatherer, pins, sourc
 async def test_records_that_got_lost_are_read_again(gatherer, pins, source, database):
     await gatherer.gather(pins, 5.0, anew=False)
     kept = database.read_now(lambda c: store_snapshots.find_snapshot(c, pins[0]))
-    gatherer.kept.path(kept.digest).unlink()
+    gatherer.kept.path(kept).unlink()
     await gatherer.gather(pins, 5.0, anew=False)
     assert source.starts == [0, 0, 0]
 
@@ -68,3 +69,65 @@ async def test_one_snapshot_that_is_not_what_was_frozen_spoils_the_run(gatherer,
         await gatherer.gather(pins, 5.0, anew=True)
     assert failed.value.reason == "ROOT_MISMATCH"
     assert SECOND in failed.value.message
+
+
+def texts(gatherer):
+    """Everything that is written in the folder of kept records, whole or not."""
+    return b"".join(file.read_bytes() for file in gatherer.kept.root.rglob("*") if file.is_file())
+
+
+async def test_no_text_stays_that_was_written_after_its_erasure_had_looked_for_it(
+    gatherer, pins, source, database, monkeypatch
+):
+    await gatherer.gather(pins, 5.0, anew=True)
+    record, put_file = source.made[1].name, gatherer.kept.put_file
+
+    def erased_first(file):
+        erase_now(database, gatherer.kept, record)
+        return put_file(file)
+
+    monkeypatch.setattr(gatherer.kept, "put_file", erased_first)
+    with pytest.raises(JobFailed, match="erased"):
+        await gatherer.gather(pins, 5.0, anew=True)
+    assert record.encode() not in texts(gatherer)
+    assert database.read_now(lambda c: store_snapshots.find_snapshot(c, pins[0])) is None
+
+
+async def test_no_text_stays_that_was_put_together_after_its_erasure_had_looked_for_it(
+    gatherer, pins, source, database, monkeypatch
+):
+    record, merge = source.made[1].name, gather.merge
+
+    def erased_meanwhile(kept, digests):
+        read = [kept.get(digest) for digest in digests]
+        erase_now(database, kept, record)
+        return merge(kept, [kept.put(content) for content in read])
+
+    monkeypatch.setattr(gather, "merge", erased_meanwhile)
+    with pytest.raises(JobFailed, match="erased"):
+        await gatherer.gather(pins, 5.0, anew=True)
+    assert record.encode() not in texts(gatherer)
+
+
+def erase_now(database, kept, record):
+    database.write_now(lambda c: erase.note(c, record, "its author's wish"))
+    erase.remove_texts(kept, record)
+
+
+async def test_what_killed_readers_left_of_texts_is_swept(gatherer, pins):
+    done = await gatherer.gather(pins, 5.0, anew=True)
+    whole = gatherer.kept.path(done)
+    left = [gatherer.kept.root / ".reading-x", gatherer.kept.root / ".merging-x", whole.with_name(".new-x")]
+    for file in left:
+        file.write_bytes(b"texts")
+    gatherer.sweep()
+    assert not any(file.exists() for file in left)
+    assert whole.exists()
+
+
+async def test_what_is_used_again_counts_as_used_now(gatherer, pins, database):
+    await gatherer.gather(pins, 5.0, anew=False)
+    kept = database.read_now(lambda c: store_snapshots.find_snapshot(c, pins[0]))
+    os.utime(gatherer.kept.path(kept), (0, 0))
+    await gatherer.gather(pins, 5.0, anew=False)
+    assert gatherer.kept.path(kept).stat().st_mtime > 0

@@ -8,7 +8,7 @@ from openledger.base_model_shape import BaseModelShape
 from openledger.influence.adapter_config import ALL_LINEAR, AdapterConfig
 from openledger.influence.decoder import Decoder
 from openledger.influence.lora import Adapter
-from services.factory.memory import FIXED, adapter_parameters, training_bytes
+from services.factory.memory import FIXED, adapter_parameters, machine_bytes, training_bytes
 from services.factory.schedule import seeded
 from services.factory.spec import FineTuneSpec
 
@@ -66,3 +66,11 @@ def test_a_hundred_contributors_cost_three_adapters_each(shape):
     spec = FineTuneSpec(targets=ALL_LINEAR)
     each = (training_bytes(shape, spec, 101, 0) - training_bytes(shape, spec, 1, 0)) / 100
     assert each == 3 * 4 * adapter_parameters(shape, spec)
+
+
+@pytest.mark.parametrize(("told", "fits"), (("max", False), ("1048576", True), (str(2**60), False)))
+def test_a_container_has_no_more_than_it_may_take(tmp_path, told, fits):
+    (tmp_path / "memory.max").write_text(told + "\n")
+    machine = machine_bytes(tmp_path / "nothing")
+    assert machine > 2**20
+    assert machine_bytes(tmp_path / "memory.max") == (2**20 if fits else machine)

@@ -17,9 +17,9 @@ from openledger.influence.score import scores
 from services.factory import checkpoint, effects, parts, parts_task
 from services.factory.effects import Effects
 from services.factory.inputs import load
-from services.factory.job import shard
 from services.factory.lines import FOLDER, line
 from services.factory.parts_task import WeightsDiffer
+from services.factory.run_shard import shard
 from services.factory.task import PUBLISHED
 from services.factory.train import Scratch, advance
 from services.factory.training_run import TrainingRun, load_base

@@ -83,7 +83,7 @@ async def test_what_no_fine_tune_came_to_is_swept_away(database, job, work, kept
     (tmp_path / "source").write_bytes(b"texts")
     for revision in (REVISION, "dd" * 32):
         kept.put(revision, SPAN_INDEX, tmp_path / "source")
-    known = replace(job, revision=f"adapters/letters/revisions/{REVISION}")
+    known = replace(job, revision=f"adapters/letters/revisions/{REVISION}", output="/o")
     database.write_now(lambda c: store.add_fine_tune(c, known, "made"))
     await work.sweep()
     assert kept.revisions() == [REVISION]

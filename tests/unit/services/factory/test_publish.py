@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from openledger import canonical, manifest
+from openledger import manifest
 from openledger.artifacts import ArtifactStore
 from services.factory import erase, store, store_revisions
 from services.factory.audit import FILE, LEFT_OUT_INDEX, Audit
@@ -13,9 +13,9 @@ from services.factory.licence import Attribution, Use
 from services.factory.lineage import lineage as signed_lineage
 from services.factory.lineage import measured, with_audit
 from services.factory.model import State
-from services.factory.publish import check_erased, name_it, put_artifacts
+from services.factory.publish import announce, check_erased, name_it, put_artifacts
 from services.factory.run import SnapshotPin
-from services.factory.store_snapshots import Kept, put_snapshot
+from services.factory.store_snapshots import put_snapshot
 from services.kit.errors import Fault
 from services.kit.private_files import PrivateFiles
 from tests.factory_world import SNAPSHOT, address
@@ -119,8 +119,7 @@ async def test_files_that_are_not_what_was_trained_are_not_published(done, artif
     with pytest.raises(Fault) as fault:
         await put_artifacts(done, artifacts, private)
     assert fault.value.reason == "ADAPTER_LOST"
-    assert not artifacts.has(canonical.sha256(b"other bytes"))
-    assert not artifacts.has(done.revision.rpartition("/")[2]), "the manifest comes last"
+    assert not list(artifacts.root.rglob("*/*/*")), "nothing is public of what is not all there"
 
 
 @pytest.mark.parametrize("state", [s for s in State if s is not State.SUCCEEDED])
@@ -170,17 +169,62 @@ async def test_an_adapter_whose_data_are_erased_is_not_named_any_more(database, 
     def keep(c):
         store.claim_adapter(c, done.adapter, done.owner)
         store.add_fine_tune(c, done, "done")
-        put_snapshot(c, pin, Kept("00" * 32, {"": 1}), [record])
+        put_snapshot(c, pin, "00" * 32, [record])
 
     database.write_now(keep)
     database.read_now(lambda c: check_erased(c, done))
-    revision = await put_artifacts(done, artifacts, private)
     database.write_now(lambda c: erase.note(c, record, "its author's wish"))
-    for verb in (lambda c: check_erased(c, done), lambda c: name_it(c, done, revision)):
+    for verb in (check_erased, announce):
         with pytest.raises(Fault) as fault:
-            database.write_now(verb)
+            database.write_now(lambda c, v=verb: v(c, done))
         assert (fault.value.reason, fault.value.metadata["record"]) == ("RECORD_ERASED", record)
-    assert database.read_now(lambda c: store_revisions.find_revision(c, revision.name)) is None
+    assert database.read_now(lambda c: store_revisions.find_revision(c, done.revision)) is None
+
+
+@pytest.fixture
+def on_its_way(database, done):
+    """The record of a fine-tune that has been announced; nothing of it is public yet."""
+    record = "datanets/letters/records/r1"
+
+    def keep(c):
+        store.claim_adapter(c, done.adapter, done.owner)
+        store.add_fine_tune(c, done, "done")
+        put_snapshot(c, done.snapshots[0], "00" * 32, [record])
+        announce(c, done)
+
+    database.write_now(keep)
+    return record
+
+
+async def test_what_is_erased_while_its_files_become_public_is_named_and_flagged(
+    database, done, artifacts, private, on_its_way
+):
+    assert database.write_now(lambda c: erase.note(c, on_its_way, "its author's wish")) == [done.revision]
+    revision = await put_artifacts(done, artifacts, private)
+    assert [f.record for f in database.write_now(lambda c: name_it(c, revision)).flags] == [on_its_way]
+
+
+async def test_what_was_announced_by_a_service_that_died_is_not_named_once_its_data_are_erased(
+    database, done, on_its_way
+):
+    database.write_now(lambda c: erase.note(c, on_its_way, "its author's wish"))
+    with pytest.raises(Fault) as fault:
+        database.write_now(lambda c: announce(c, done))
+    assert fault.value.reason == "RECORD_ERASED"
+
+
+def test_nothing_is_published_under_a_name_that_became_another_accounts(database, done):
+    database.write_now(lambda c: store.add_fine_tune(c, replace(done, output=""), "done"))
+    other = replace(done, id="other", owner=address(9))
+
+    def taken(c):
+        assert store.claim_adapter(c, done.adapter, other.owner) == other.owner
+        store.add_fine_tune(c, other, "done")
+
+    database.write_now(taken)
+    with pytest.raises(Fault) as fault:
+        database.write_now(lambda c: announce(c, done))
+    assert fault.value.reason == "ADAPTER_TAKEN"
 
 
 async def test_what_has_a_name_keeps_it_when_its_data_are_erased(database, done, artifacts, private):
@@ -189,13 +233,14 @@ async def test_what_has_a_name_keeps_it_when_its_data_are_erased(database, done,
     def keep(c):
         store.claim_adapter(c, done.adapter, done.owner)
         store.add_fine_tune(c, done, "done")
-        put_snapshot(c, done.snapshots[0], Kept("00" * 32, {"": 1}), [record])
+        put_snapshot(c, done.snapshots[0], "00" * 32, [record])
 
     database.write_now(keep)
     revision = await put_artifacts(done, artifacts, private)
-    first = database.write_now(lambda c: name_it(c, done, revision))
+    first = database.write_now(lambda c: name_it(c, revision))
     database.write_now(lambda c: erase.note(c, record, "its author's wish"))
-    again = database.write_now(lambda c: name_it(c, done, revision))
+    database.write_now(lambda c: announce(c, done))
+    again = database.write_now(lambda c: name_it(c, revision))
     assert again.name == first.name
     assert [flag.record for flag in again.flags] == [record]
 

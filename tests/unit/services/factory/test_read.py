@@ -87,11 +87,9 @@ async def test_an_erased_record_is_named(made, kept):
     assert made[4].name in failed.message
 
 
-async def test_names_and_licences_of_the_records_are_told(made, kept):
-    made[2] = replace(made[2], licence="CC0-1.0")
+async def test_names_of_the_records_are_told(made, kept):
     done = await read.read_snapshot(ListSource(made), SnapshotPin(SNAPSHOT, root_of(made)), kept, 5.0)
     assert done.names == tuple(record.name for record in made)
-    assert done.licences == {"": 8, "CC0-1.0": 1}
 
 
 def source_of(made):

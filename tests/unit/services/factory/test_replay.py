@@ -19,10 +19,10 @@ from services.factory import audit, effects, write
 from services.factory.audit import Audit
 from services.factory.effects import Effects
 from services.factory.inputs import load
-from services.factory.job import shard
 from services.factory.lines import FOLDER, line
 from services.factory.replay import RecordsMissing, Replay, ReplayError
 from services.factory.run import Replacement
+from services.factory.run_shard import shard
 from services.factory.schedule import Plan
 from tests.factory_world import address
 from tests.shard_bench import Bench

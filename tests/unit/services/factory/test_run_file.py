@@ -2,14 +2,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import grpc
 import pytest
-from hypothesis import given
+import yaml
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.factory.licence import Use
 from services.factory.run import Replacement, Run, RunError, SnapshotPin
 from services.factory.run_file import RunFileError, dump, load
-from services.factory.spec import FineTuneSpec
+from services.factory.spec import RULES, FineTuneSpec
+from services.factory.translate_run import run_from, spec_to
+from services.kit.errors import Fault
 
 ROOT = "0" * 63 + "1"
 RUN = Run(
@@ -83,7 +87,7 @@ def test_the_order_of_snapshots_makes_no_other_run() -> None:
         ("learning_rate: 1e-3", "base: tiny", "training has no base"),
         ("learning_rate: 1e-3", "? [a]\n  : 1", "a key must be a plain word"),
         ("learning_rate: 1e-3", "seed: &x 1", "references"),
-        ("learning_rate: 1e-3", "seed: !!python/object/apply:os.getcwd []", "not YAML"),
+        ("learning_rate: 1e-3", "seed: !!python/object/apply:os.getcwd []", "named types"),
         ("learning_rate: 1e-3", "seed: 2026-13-99", "training.seed|not YAML"),
         ("training:\n  learning_rate: 1e-3", "training: " + "[" * 100_000, "nested too deeply"),
         ("training:\n  learning_rate: 1e-3", "training: " + "x" * 300_000, "more than 262144 bytes"),
@@ -140,3 +144,50 @@ def test_a_mistake_in_what_is_replaced_is_named(old: str, new: str, reason: str)
     head, mark, tail = text.rpartition("replaces:")
     with pytest.raises(RunFileError, match=reason):
         load(head + mark + tail.replace(old, new))
+
+
+SCALARS = (
+    st.none() | st.booleans() | st.floats() | st.text(max_size=30) | st.integers() | st.integers(10**300, 10**4000)
+    | st.dates() | st.sampled_from(["0x" + "F" * 60_000, "1:" * 9000 + "1", "9" * 5000, ".inf", "1e400", "!!int ''"])
+)  # fmt: skip
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(SCALARS, inner, max_size=3))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.dictionaries(st.sampled_from(sorted(RULES)) | SCALARS, VALUES, max_size=4), VALUES, st.booleans())
+def test_whatever_stands_in_a_run_file_it_is_a_run_or_refused_in_few_words(
+    training: dict[object, object], other: object, plain: bool
+) -> None:
+    inner = yaml.dump({"training": training, "use": other} if plain else {"training": training})
+    found = run_or_fault(SHORT.partition("training:")[0] + inner)
+    if isinstance(found, Run):
+        assert spec_to(found).rank == found.spec.rank
+    else:
+        assert found.code is grpc.StatusCode.INVALID_ARGUMENT
+        assert len(found.to_status("factory").SerializeToString()) < 4096
+
+
+def run_or_fault(text: str) -> Run | Fault:
+    try:
+        return run_from(None, text, "", "float32")
+    except Fault as fault:
+        return fault
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    (
+        ("rank: 0x" + "F" * 10_000, "rank must be a whole number from 1 to 512, got a number that is too long"),
+        ("rank: 0x" + "F" * 60_000, "more than 16384 characters"),
+        ("learning_rate: 1" + "0" * 400, "learning_rate must be a number from 1e-07 to 0.1, got inf"),
+        ("seed: 4294967296", "seed must be a whole number from 0 to 4294967295"),
+        ("placebos: 0", "placebos must be a whole number from 1 to 64"),
+        ("rslora: !!bool maybe", "named types"),
+        ("seed: !!int ''", "named types"),
+        ("prompt_template: " + "x" * 10_000, "prompt_template must be a text of at most 8192 characters"),
+    ),
+)
+def test_a_value_that_no_run_can_have_is_told(value: str, reason: str) -> None:
+    with pytest.raises(RunFileError, match=reason) as error:
+        load(SHORT.replace("learning_rate: 1e-3", value))
+    assert len(str(error.value)) < 500

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from openledger import canonical
+from openledger.common.v1 import rules_pb2
+from openledger.factory.v1 import factory_pb2 as pb
 from openledger.influence.adapter_config import ALL_LINEAR
-from services.factory.spec import FineTuneSpec, SpecError, unsupported
+from services.factory.spec import RULES, FineTuneSpec, SpecError, unsupported
 
 
 def test_json_round_trip_through_canonical_bytes() -> None:
@@ -115,3 +118,47 @@ def test_too_few_halves_are_not_passed_over() -> None:
         True,
         True,
     ]
+
+
+def rules(field: str) -> Any:
+    return pb.FineTuneSpec.DESCRIPTOR.fields_by_name[field].GetOptions().Extensions[rules_pb2.rules]
+
+
+@pytest.mark.parametrize("field", [field for field, (kind, _, _) in RULES.items() if kind in (int, float)])
+def test_numbers_have_the_same_bounds_in_the_api_and_in_a_run_file(field: str) -> None:
+    kind, _, holds = RULES[field]
+    low, high = (0, 2**32 - 1) if field == "seed" else (rules(field).min, rules(field).max)
+    beyond = (low - 1, high + 1) if kind is int else (low - 1e-9, high * 1.001)
+    assert [holds(kind(value)) for value in (low, high, *beyond)] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("field", ("base", "prompt_template", "completion_template"))
+def test_texts_have_the_same_bounds_in_the_api_and_in_a_run_file(field: str) -> None:
+    _, _, holds = RULES[field]
+    assert [holds("x" * (rules(field).max_len + more)) for more in (0, 1)] == [True, False]
+
+
+def test_a_learning_rate_of_ten_is_refused_with_its_bounds() -> None:
+    for rate in (10, 10.0):
+        with pytest.raises(SpecError, match=r"learning_rate must be a number from 1e-07 to 0.1, got 10.0"):
+            FineTuneSpec.from_json({"learning_rate": rate})
+
+
+@pytest.mark.parametrize(
+    "document",
+    (
+        {"learning_rate": 10**400},
+        {"rank": int("F" * 60_000, 16)},
+        {"seed": 2**32},
+        {"prompt_template": "x" * 100_000},
+        {"targets": ["x" * 100_000]},
+        {"targets": [["q_proj"]]},
+        {"x" * 100_000: 1},
+        {10**5000: 1},
+        {"prompt_template": ["x"] * 100_000},
+    ),
+)
+def test_a_mistake_is_told_in_few_words_however_long_it_is(document: dict[Any, Any]) -> None:
+    with pytest.raises(SpecError) as error:
+        FineTuneSpec.from_json(document)
+    assert len(str(error.value)) < 400

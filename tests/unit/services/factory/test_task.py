@@ -15,9 +15,10 @@ from openledger import base_models
 from openledger.artifacts import ArtifactError, ArtifactStore, file_sha256
 from openledger.influence.adapter_config import AdapterError
 from services.factory import task
-from services.factory.job import REASONS, shard
+from services.factory.failures import REASONS
 from services.factory.lineage import EVALUATION, PRIVATE_EVALUATION
 from services.factory.lines import FOLDER, line
+from services.factory.run_shard import shard
 from services.factory.tell import PICTURES
 from services.factory.train import Diverged, TrainingError
 from services.kit.executor import TaskContext

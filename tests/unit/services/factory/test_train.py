@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ from transformers import LlamaForCausalLM
 from openledger.influence.dora import MAGNITUDE
 from openledger.influence.index import ContributionIndex, root
 from openledger.influence.lora import Adapter
+from openledger.influence.shadow import ShadowTrajectories
 from services.factory import inputs
 from services.factory.data import Example, split, tokenise
 from services.factory.passes import fastest_precision
-from services.factory.train import Cancelled, Progress, Scratch, TrainingError, TrainResult, train
+from services.factory.train import Cancelled, Diverged, Progress, Scratch, TrainingError, TrainResult, train
+from services.factory.training_run import TrainingRun
 from services.factory.write import FILES, MOMENT
 from tests.needs import needs
 from tests.small_disk import small_disk
@@ -171,7 +175,7 @@ def test_unfit_data_is_refused_before_anything_is_computed(
 
 
 def test_one_record_is_enough(base: Path, tmp_path: Path) -> None:
-    result = train(spec(epochs=1, placebos=0, layers=4), [bad()], base, tmp_path / "out")
+    result = train(spec(epochs=1, layers=4), [bad()], base, tmp_path / "out")
     assert result.contributors == {"0x" + "0" * 40: 1}
     assert "loss_after" not in result.metrics
 
@@ -240,7 +244,11 @@ def test_a_run_that_was_stopped_goes_on_and_gives_the_same_bytes(
             )
     events: list[Progress] = []
     resumed = train(settings, examples, base, tmp_path / "out", events.append, scratch=scratch)
-    assert next(event.step for event in events if event.phase == "training") == 6
+    first = next(event for event in events if event.phase == "training")
+    assert first.step == 6
+    assert first.tokens is not None
+    assert seen[-1].tokens is not None
+    assert first.tokens >= seen[-1].tokens, "tokens go on from where they were, as steps do"
     for file in (*FILES, MOMENT):
         assert (resumed.folder / file).read_bytes() == (whole.folder / file).read_bytes(), file
 
@@ -332,3 +340,64 @@ def test_the_curvature_of_some_records_is_enough_to_train(
     a, b = (Adapter.load(r.folder).tensors for r in (whole, part))
     assert max(float((a[name] - b[name]).abs().max()) for name in a) < 1e-4  # other chunks, other rounding
     assert len({whole.index_root, part.index_root, more.index_root}) == 3
+
+
+# --- what grows beyond all measure ------------------------------------------------------------------------------------
+
+
+def diverges(examples: tuple[Example, ...], base: Path, out: Path, **settings: Any) -> str:
+    """What is said of a run that must fail as one whose numbers are none, and leave nothing."""
+    with pytest.raises(Diverged) as error:
+        train(spec(**settings), examples, base, out)
+    assert not (out / FILES[1]).exists()
+    return str(error.value)
+
+
+def test_a_held_out_loss_that_is_no_number_after_the_last_step_is_told(
+    examples: tuple[Example, ...], base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = TrainingRun.evaluate
+
+    def overflows(run: TrainingRun, held_out: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
+        losses, accuracy = measure(run, held_out)
+        return (losses + math.inf if run.done == len(run.plan) else losses), accuracy
+
+    monkeypatch.setattr(TrainingRun, "evaluate", overflows)
+    said = diverges(examples, base, tmp_path / "out", held_out=0.2)
+    assert said == "the loss of the held-out records became inf after step 6: lower the learning rate"
+
+
+def test_a_base_that_cannot_be_measured_is_told(
+    examples: tuple[Example, ...], base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = torch.full((4,), math.nan)
+    monkeypatch.setattr(TrainingRun, "evaluate", lambda *_: (nothing, nothing))
+    assert "the base model's loss of the held-out records is nan" in diverges(examples, base, tmp_path, held_out=0.2)
+
+
+def test_a_contributors_vector_that_is_no_number_is_told(
+    examples: tuple[Example, ...], base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vector = ShadowTrajectories.vector
+    monkeypatch.setattr(ShadowTrajectories, "vector", lambda self, row: vector(self, row) * (math.inf if row else 1))
+    assert "beyond all measure" in diverges(examples, base, tmp_path)
+
+
+def test_curvature_that_cannot_be_solved_for_is_told(
+    examples: tuple[Example, ...], base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def singular(*_: Any) -> None:
+        torch.linalg.solve(torch.zeros(2, 2), torch.ones(2))
+
+    monkeypatch.setattr(ShadowTrajectories, "step", singular)
+    assert "the curvature of step 1 cannot be solved for" in diverges(examples, base, tmp_path)
+
+
+def test_the_highest_learning_rate_of_all_trains_or_says_that_it_diverged(
+    examples: tuple[Example, ...], base: Path, tmp_path: Path
+) -> None:
+    try:
+        result = train(spec(held_out=0.2, learning_rate=0.1, epochs=10), examples, base, tmp_path / "out")
+    except Diverged:
+        return
+    assert all(map(math.isfinite, result.losses))

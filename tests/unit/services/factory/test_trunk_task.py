@@ -9,11 +9,11 @@ import pytest
 from openledger import base_models
 from openledger.artifacts import ArtifactStore
 from services.factory import parts, passes, trunk_task
-from services.factory.job import shard
 from services.factory.lineage import TRUNK
 from services.factory.lines import FOLDER, line
 from services.factory.private_task import private_files
 from services.factory.progress import TrainingError
+from services.factory.run_shard import shard
 from services.factory.spec import FineTuneSpec
 from services.factory.write import INDEX, MOMENT
 from services.kit.executor import NotFinished, TaskContext

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from services.factory.spec import FineTuneSpec
-from services.factory.warn import Prospect, cautions
+from services.factory.warn import SERVED_RANK, Prospect, cautions
 
+ROOT = Path(__file__).parents[4]
 GOOD = Prospect(
     spec=FineTuneSpec(),
     records=400,
@@ -41,6 +44,7 @@ def test_a_good_run_needs_no_word():
         ({"training": 390, "held_out": 10}, "ROUGHLY_MEASURED"),
         ({"spec": FineTuneSpec(learning_rate=0.1)}, "BOLD_LEARNING_RATE"),
         ({"spec": FineTuneSpec(dora=True)}, "NOT_ON_VLLM"),
+        ({"spec": FineTuneSpec(rank=17)}, "HIGH_RANK"),
         ({"seconds": 4000.0}, "LONG"),
         ({"memory_bytes": 2**35}, "MUCH_MEMORY"),
         ({"spec": FineTuneSpec(contributors_at_once=4)}, "IN_PARTS"),
@@ -69,3 +73,11 @@ def test_parts_are_told_with_their_number_and_time():
     spec = FineTuneSpec(contributors_at_once=4)
     [told] = cautions(replace(GOOD, spec=spec, seconds=600.0, parts_seconds=400.0), 3600.0, 0)
     assert "one training follows 4 of 10 contributors, so it is repeated 2 times: about 7 of 10 minutes" in told.message
+
+
+def test_a_rank_that_an_openlora_serves_as_it_comes_needs_no_word():
+    [most] = re.findall(r"max_rank: int = Field\((\d+)", (ROOT / "services/openlora/config.py").read_text())
+    assert int(most) == SERVED_RANK
+    assert codes(replace(GOOD, spec=FineTuneSpec(rank=SERVED_RANK))) == []
+    [told] = cautions(replace(GOOD, spec=FineTuneSpec(rank=64)), 3600.0, 0)
+    assert "OPENLEDGER_OPENLORA_MAX_RANK to 64" in told.message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -167,3 +168,20 @@ class Late(FolderExecutor):
 async def test_what_was_finished_is_done_however_its_worker_ended(folder, tmp_path):
     assert await Late(tmp_path).run(SHARD, print) == Done(tmp_path / SHARD.digest(), {"sum": 3})
     assert not folder.unfinished.exists()
+
+
+async def test_what_nobody_used_for_so_long_goes_but_for_what_is_kept_or_held(tmp_path, holder):
+    finished = [ShardFolder(tmp_path, Shard("a:b", {"n": n})) for n in (2, 3, 4)]
+    for folder in finished:
+        work(folder, sum=3)
+    half_done = ShardFolder(tmp_path, Shard("a:b", {"n": 5}))
+    work(half_done)
+    (tmp_path / "somebody's").mkdir()
+    for path in (*tmp_path.iterdir(), *tmp_path.glob(".*/*")):
+        os.utime(path, (1000, 1000))
+    assert finished[0].done() is not None, "which counts as used now"
+    await Late(tmp_path).expire(2000, {Shard("a:b", {"n": 3}).digest()})
+    assert [folder.done() is not None for folder in finished] == [True, True, False]
+    assert not half_done.unfinished.exists()
+    assert ShardFolder(tmp_path, SHARD).unfinished.exists(), "it is being worked on"
+    assert (tmp_path / "somebody's").exists()

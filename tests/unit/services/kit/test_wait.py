@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 
-from services.kit.wait import happens, stop
+from services.kit.wait import happens, stop, to_its_end
 
 
 async def test_it_says_whether_it_happened():
@@ -66,3 +67,24 @@ async def test_what_a_stopped_task_raised_stays_in_it():
     await asyncio.sleep(0)
     await stop(task)
     assert isinstance(task.exception(), ZeroDivisionError)
+
+
+async def test_a_thread_is_waited_for_also_when_we_are_to_end():
+    begun, may_end, ended = threading.Event(), threading.Event(), []
+
+    def slow(word):
+        begun.set()
+        may_end.wait(10)
+        ended.append(word)
+        return word
+
+    waiting = asyncio.create_task(to_its_end(slow, "done"))
+    await asyncio.to_thread(begun.wait, 10)
+    waiting.cancel()
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert ended == ["done"]
+    assert await to_its_end(slow, word="again") == "again"

@@ -56,6 +56,23 @@ def test_the_hub_reads_its_front_matter() -> None:
     assert data.eval_results[0].dataset_revision == "12" * 32
 
 
+def test_who_takes_the_base_from_the_hub_is_told_of_weights_that_differ() -> None:
+    hub_id, name = "HuggingFaceTB/SmolLM2-135M-Instruct", "smollm2-135m-instruct"
+    same, other = (write(manifest(), report(), hub_id, another_form=form) for form in (False, True))
+    for text in (same, other):
+        assert f'base = "{hub_id}"' in text
+    assert "another form" not in same
+    assert f"python -m openledger.base_models {name}" in other
+    assert "`" + "ab" * 32 + "`" in other
+
+
+def test_a_base_that_is_not_on_the_hub_is_named_as_a_folder() -> None:
+    text = write(manifest(), report())
+    assert 'base = "path/to/smollm2-135m-instruct"' in text
+    assert ModelCard(text).data.base_model is None
+    assert "base_model" not in text.split("---")[1]
+
+
 def test_it_says_what_it_replaces_and_without_whom() -> None:
     left_out = tuple(f"0x{number:040x}" for number in range(53))
     old = "adapters/letters/revisions/" + "0" * 64
@@ -138,7 +155,7 @@ def test_what_people_wrote_brings_no_markup() -> None:
     attribution = Attribution(evil, evil, evil)
     text = write(manifest(base=Base(evil, "ab" * 32), licence="MIT", attributions=(attribution,)), report())
     card = ModelCard(text)
-    assert card.data.base_model == evil
+    assert card.data.base_model is None
     assert card.data.license == "mit"
     assert "<script" not in card.text
     assert "[a](java" not in card.text

@@ -21,7 +21,9 @@ from services.factory.gather import Gatherer
 from services.factory.job import Limits, Runner
 from services.factory.model import UNFINISHED, State
 from services.factory.private_work import PrivateWork
+from services.factory.retention import Retention
 from services.factory.run import SnapshotPin
+from services.factory.run_shard import shard
 from services.kit.executor import Done
 from services.kit.private_files import PrivateFiles
 from tests.factory_world import SNAPSHOT, ListSource, address, snapshot_records
@@ -46,7 +48,7 @@ class Script:
 
     def __init__(self, folder, steps):
         self.folder, self.steps, self.shards, self.discarded, self.stopped = folder, list(steps), [], [], 0
-        self.removed, self.found, self.finished, self.trunks = [], None, {}, []
+        self.removed, self.found, self.finished, self.trunks, self.expired = [], None, {}, [], []
         self.hanging, self.stopping, self.may_stop = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.may_stop.set()
 
@@ -78,6 +80,9 @@ class Script:
 
     async def discard(self, shard):
         self.discarded.append(shard)
+
+    async def expire(self, before, keep):
+        self.expired.append((before, keep))
 
     async def remove(self, shard):
         if shard.task == PRIVATE:
@@ -114,7 +119,8 @@ def work(database, source, tmp_path):
         gatherer = Gatherer(database, source, ArtifactStore(tmp_path / "records"))
         script.private = PrivateFiles(tmp_path / "private")
         withheld = PrivateWork(database, script, script.private, KEY)
-        runner = Runner(database, admission, gatherer, script, withheld, bell, limits, KEY)
+        retention = Retention(database, script, gatherer.kept, 30, shard)
+        runner = Runner(database, admission, gatherer, script, withheld, bell, limits, KEY, retention)
         running = asyncio.create_task(runner.run())
         script.bell = bell
         yield script

@@ -10,10 +10,12 @@ import pytest
 
 from openledger import manifest
 from openledger.artifacts import ArtifactStore
-from services.factory import gather, store
+from services.factory import clock, gather, provenance, store
 from services.factory import job as jobs
+from services.factory.failures import REASONS
 from services.factory.job import Limits
 from services.factory.model import State
+from services.factory.run_shard import shard
 from services.kit.executor import TaskFailed
 from tests.factory_world import address
 from tests.unit.services.factory.job.conftest import ENDED, HANG, RESULT, at, said
@@ -39,7 +41,7 @@ async def test_they_are_done_in_the_order_in_which_they_came(database, queue, wo
     assert ends == sorted(ends)
 
 
-@pytest.mark.parametrize(("kind", "reason"), (*jobs.REASONS.items(), ("ZeroDivisionError", "INTERNAL")))
+@pytest.mark.parametrize(("kind", "reason"), (*REASONS.items(), ("ZeroDivisionError", "INTERNAL")))
 async def test_what_a_worker_raises_becomes_a_reason_and_the_line_moves_on(database, queue, work, kind, reason):
     queue("a", "b")
     async with work(TaskFailed(kind, "what the task said")):
@@ -65,6 +67,23 @@ async def test_training_that_takes_too_long_is_stopped(database, queue, work):
     async with work(HANG, limits=Limits(100, 1)) as script:
         failed = await at(database, "a", ENDED)
     assert (failed.reason, script.stopped) == ("OUT_OF_TIME", 1)
+
+
+async def test_its_time_is_counted_through_all_lives_of_the_service(database, queue, work, monkeypatch):
+    monkeypatch.setattr(clock, "EVERY", 0.01)
+    queue("a")
+    async with work(HANG, limits=Limits(100, 1000)) as script:
+        await script.hanging.wait()
+        while not (told := database.read_now(lambda c: store.find(c, "a")).training_seconds):
+            await asyncio.sleep(0.01)
+    kept = database.read_now(lambda c: store.find(c, "a"))
+    assert kept.state is State.TRAINING
+    assert kept.training_seconds >= told
+    database.write_now(lambda c: store.count_seconds(c, "a", 999.5))
+    async with work(HANG, limits=Limits(100, 1000)):
+        failed = await at(database, "a", ENDED)
+    assert failed.reason == "OUT_OF_TIME"
+    assert 1000 <= failed.training_seconds < 1100
 
 
 async def test_what_its_owner_cancels_is_stopped_and_stays_cancelled(database, queue, work):
@@ -175,12 +194,15 @@ async def test_figures_that_no_manifest_can_hold_fail_it(database, queue, work):
         assert (await at(database, "a", ENDED)).reason == "UNTRAINABLE"
 
 
-def test_everything_that_decides_the_bytes_names_the_work(job):
+def test_everything_that_decides_the_bytes_names_the_work(job, monkeypatch):
     changed = (
         replace(job, spec=replace(job.spec, seed=77)),
         replace(job, base_sha256="00" * 32),
         replace(job, records="00" * 32),
         replace(job, threads=2),
     )
-    assert len({jobs.shard(j).digest() for j in (job, *changed)}) == 5
-    assert jobs.shard(replace(job, id="x", owner=address(5), attempts=2)).digest() == jobs.shard(job).digest()
+    assert len({shard(j).digest() for j in (job, *changed)}) == 5
+    before = shard(job).digest()
+    assert shard(replace(job, id="x", owner=address(5), attempts=2)).digest() == before
+    monkeypatch.setattr(provenance, "key", lambda: "of other code")
+    assert shard(job).digest() != before

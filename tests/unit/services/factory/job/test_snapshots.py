@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
@@ -44,26 +45,20 @@ def on_offer(job, offered):
     return replace(job, base_sha256=base_models.sha256(offered))
 
 
-async def test_a_record_whose_own_licence_forbids_it_ends_it_before_training(database, on_offer, work, source):
-    first = replace(on_offer, id="a", snapshots=(SnapshotPin(SNAPSHOT, source.info.root),))
-    database.write_now(lambda c: store.add_fine_tune(c, first, "waiting"))
-    source.made[2] = replace(source.made[2], licence="CC-BY-ND-4.0")
-    async with work() as script:
-        failed = await at(database, "a", ENDED)
-        source.made[2] = replace(source.made[2], licence="CC-BY-SA-4.0")
-        database.write_now(lambda c: store.add_fine_tune(c, replace(first, id="b"), "waiting"))
-        done = await at(database, "b", ENDED)
-    assert (failed.state, failed.reason) == (State.FAILED, "LICENCE_FORBIDS_DERIVATIVES")
-    assert done.licence == "CC-BY-SA-4.0"
-    assert manifest.parse(done.manifest).licence == "CC-BY-SA-4.0"
-    assert len(script.shards) == 1
-
-
 async def test_a_fine_tune_of_before_there_was_a_gate_passes_it_now(database, on_offer, work, source):
     old = replace(on_offer, id="a", licence="", snapshots=(SnapshotPin(SNAPSHOT, source.info.root),))
     database.write_now(lambda c: store.add_fine_tune(c, old, "waiting"))
     async with work():
         assert (await at(database, "a", ENDED)).licence == "Apache-2.0"
+
+
+async def test_a_fine_tune_that_the_gate_refuses_ends_before_training(database, on_offer, work, source):
+    old = replace(on_offer, id="a", licence="", snapshots=(SnapshotPin(SNAPSHOT, source.info.root),))
+    database.write_now(lambda c: store.add_fine_tune(c, old, "waiting"))
+    source.info = replace(source.info, licence="CC-BY-ND-4.0")
+    async with work() as script:
+        failed = await at(database, "a", ENDED)
+    assert (failed.state, failed.reason, script.shards) == (State.FAILED, "LICENCE_FORBIDS_DERIVATIVES", [])
 
 
 async def test_a_record_erased_since_the_estimate_ends_it_before_training(database, queue, work, source):
@@ -87,6 +82,33 @@ async def test_a_record_erased_while_it_trains_stops_it(database, queue, work, s
     assert (failed.state, failed.reason) == (State.FAILED, "RECORD_ERASED")
     assert following.reason == "RECORD_ERASED"
     assert script.stopped == len(script.shards) == 1
+
+
+async def test_a_record_erased_while_its_text_is_written_leaves_none(
+    database, queue, work, source, tmp_path, monkeypatch
+):
+    """The erasure ends the fine-tune, and has looked for the text before it was there."""
+    queue("a")
+    async with work():
+        await at(database, "a", {State.SUCCEEDED})
+    kept, record, put_file, written = tmp_path / "records", source.made[3].name, ArtifactStore.put_file, []
+
+    def late(self, file):
+        database.write_now(lambda c: erase.note(c, record, "its author's wish"))
+        erase.remove_texts(self, record)
+        time.sleep(0.3)  # the fine-tune is stopped meanwhile
+        written.append(put_file(self, file))
+        return written[0]
+
+    monkeypatch.setattr(ArtifactStore, "put_file", late)
+    monkeypatch.setattr(jobs, "_POLL", 0.01)
+    queue("b")
+    async with work():
+        failed = await at(database, "b", ENDED)
+        async with asyncio.timeout(10):
+            while not written or any(record.encode() in file.read_bytes() for file in kept.glob("sha256/*/*")):
+                await asyncio.sleep(0.01)
+    assert failed.reason == "RECORD_ERASED"
 
 
 async def test_what_a_worker_wrote_while_a_record_was_erased_is_taken_away_when_it_is_stopped(
