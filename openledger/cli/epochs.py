@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from google.protobuf.message import Message
 
-from openledger.cli.connection import Connection, Data, Endpoint, Json, Key, Port
+from openledger.cli.connection import Connection, Data, Endpoint, Json, OperatorKey, Port
 from openledger.cli.money import answer, connection_of
 from openledger.money import format_open
 
@@ -23,14 +23,14 @@ def connect(
     context: typer.Context,
     data: Data = Connection.data,
     first_port: Port = Connection.first_port,
-    key: Key = None,
+    key: OperatorKey = None,
     at: Endpoint = None,
 ) -> None:
     """Look at the epochs that settle earnings on chain; for operators, close the running one.
 
     Example: openledger epoch show 1
     """
-    context.obj = connection_of(data, first_port, key, at)
+    context.obj = connection_of(data, first_port, key, at, role="operator")
 
 
 @epoch.command("list")

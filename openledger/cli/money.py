@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from google.protobuf.message import Message
 
-from openledger.cli.connection import Connection, Data, Endpoint, Json, Key, Port, dump, run
+from openledger.cli.connection import Connection, Data, Endpoint, Json, Key, OperatorKey, Port, dump, run
 from openledger.money import format_open, parse_open
 
 if TYPE_CHECKING:
@@ -159,13 +159,13 @@ def correct(
     reason: Annotated[str, typer.Option(help="Why, for everybody to read: it is signed and published.")],
     data: Data = Connection.data,
     first_port: Port = Connection.first_port,
-    key: Key = None,
+    key: OperatorKey = None,
     at: Endpoint = None,
     as_json: Json = False,
 ) -> None:
     """Take back what an answer was charged, before an epoch settles it.  For operators.
 
-    Example: openledger correct responses/4f... --reason "answered twice" --key keys/operator.key
+    Example: openledger correct responses/4f... --reason "answered twice"
     """
     from openledger.cli import payments
 
@@ -173,15 +173,18 @@ def correct(
         typer.echo(f"{found.corrects} ({found.cause}) was taken back by {found.name}: {found.reason}")
 
     answer(
-        connection_of(data, first_port, key, at),
+        connection_of(data, first_port, key, at, role="operator"),
         lambda client: payments.correct(client, response, reason),
         show,
         as_json=as_json,
     )
 
 
-def connection_of(data: Path, first_port: int, key: Path | None, at: list[str] | None) -> Connection:
-    return Connection(data, first_port, key, tuple(at or ()))
+def connection_of(
+    data: Path, first_port: int, key: Path | None, at: list[str] | None, *, role: str = "builder"
+) -> Connection:
+    """For commands about money, which make no key: a new one has none, and may do nothing."""
+    return Connection(data, first_port, key, tuple(at or ()), role, makes_key=False)
 
 
 def _account(text: str) -> str:

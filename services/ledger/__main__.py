@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eth_account.signers.local import LocalAccount
 from google.longrunning import operations_pb2_grpc
 
 from openledger.artifacts import ArtifactStore
@@ -46,6 +45,7 @@ from services.ledger.reports import Reports
 from services.ledger.retention import Retention
 from services.ledger.servicer import LedgerServicer, Parts
 from services.ledger.settler import Settler
+from services.ledger.signer import RemoteSigner, Signer, SignerRefused, SignerUnavailable
 from services.ledger.signin import Issuer, Site
 from services.ledger.store import epochs
 from services.ledger.store.epochs import Anchoring
@@ -68,17 +68,17 @@ ACCESS: dict[str, Access] = {
 
 async def assemble(config: LedgerConfig) -> Assembly:
     """The service, put together.  Raises `StartError` when keys, chain or database are not as they must be."""
-    account, issuer = _keys(config)
-    chain, last_epoch, most = await asyncio.to_thread(_chain, config, account)
+    signer, issuer = await asyncio.to_thread(_keys, config)
+    chain, last_epoch, most = await asyncio.to_thread(_chain, config, signer)
     database, metrics = Database(config.database), Metrics(config.service)
     database.migrate(Path(__file__).parent / "migrations")
     _check_place(database, last_epoch)
     confirmations, poll = config.confirmations, config.poll_seconds
     name, turn = holder(config.data_dir), config.pen_seconds
-    pen = Pen(database, account.address.lower(), name, metrics, seconds=turn)
+    pen = Pen(database, signer.address.lower(), name, metrics, seconds=turn)
     pen.take()
     how: Any = {"confirmations": confirmations, "poll_seconds": poll}
-    writer = ChainWriter(database, chain, account, pen, metrics, patience=config.patience, **how)
+    writer = ChainWriter(database, chain, signer, pen, metrics, patience=config.patience, **how)
     follower = ChainFollower(database, chain, pen, metrics, **how)
     operations = Operations(database, METADATA, config.service)
     work, artifacts = config.data_dir / "bundle", ArtifactStore(config.artifacts_dir)
@@ -165,21 +165,31 @@ def _parts(
     )
 
 
-def _keys(config: LedgerConfig) -> tuple[LocalAccount, Issuer]:
+def _keys(config: LedgerConfig) -> tuple[Signer, Issuer]:
     try:
-        return keys.account(config.key_file), Issuer(keys.session_key(config.data_dir / "sessions.pem"))
-    except KeyFileError as error:
+        return _signer(config), Issuer(keys.session_key(config.data_dir / "sessions.pem"))
+    except (KeyFileError, SignerRefused, SignerUnavailable, OSError) as error:
         raise StartError(str(error)) from error
 
 
-def _chain(config: LedgerConfig, account: LocalAccount) -> tuple[Chain, int, int]:
+def _signer(config: LedgerConfig) -> Signer:
+    """Who signs for the sender.  Raises `KeyFileError`, `SignerRefused`, `SignerUnavailable`, and `OSError`."""
+    if not config.signer_url:
+        secret = keys.password(config.operator_password_file, config.operator_password)
+        return keys.account(config.key_file, secret)
+    signer = RemoteSigner(config.signer_url, config.signer_address)
+    signer.check()
+    return signer
+
+
+def _chain(config: LedgerConfig, signer: Signer) -> tuple[Chain, int, int]:
     """The chain, the newest epoch on it, and what a root may add to the one before."""
     if not config.may_deploy and not config.deployment.is_file():
         raise StartError(
             f"{config.deployment} does not say where the contracts are, and this process may not create them on chain "
             f"{config.chain_id}: name the file of a deployment in OPENLEDGER_LEDGER_CONTRACTS_FILE"
         )
-    sender = account.address.lower()
+    sender = signer.address.lower()
     terms = Terms(
         treasury=config.treasury or sender,
         supply=config.supply,
@@ -198,7 +208,7 @@ def _chain(config: LedgerConfig, account: LocalAccount) -> tuple[Chain, int, int
     )
     try:
         create = config.may_deploy
-        chain = open_chain(config.rpc_url, config.chain_id, account, terms, config.deployment, create=create)
+        chain = open_chain(config.rpc_url, config.chain_id, signer, terms, config.deployment, create=create)
         return chain, chain.last_epoch(), chain.max_epoch_increase()
     except ChainUnavailable as error:
         raise StartError(
