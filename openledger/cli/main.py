@@ -45,7 +45,7 @@ app.add_typer(checks, name="verify")
 app.command("audit")(audit)
 app.command("explain")(explain)
 app.add_typer(finetune, name="finetune")
-for command in (money.balance, money.statement, money.deposit, money.claim, money.correct):
+for command in (money.balance, money.statement, money.payouts, money.deposit, money.claim, money.correct):
     app.command()(command)
 app.add_typer(epoch, name="epoch")
 app.add_typer(unlearn, name="unlearn")

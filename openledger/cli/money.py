@@ -1,4 +1,4 @@
-"""`openledger balance|statement|deposit|claim|correct`: money in, what became of it, and money out.
+"""`openledger balance|statement|payouts|deposit|claim|correct`: money in, what became of it, and money out.
 
 Asks the Ledger and signs what only its owner may sign; computes nothing itself.  Amounts that people type and see are
 OPEN, in files and JSON atomic units.
@@ -119,6 +119,9 @@ def claim(
     look: Annotated[bool, typer.Option("--look", help="Only show what can be claimed, with its proof.")] = False,
     to: Annotated[str, typer.Option("--to", help="Have your own paid to this address instead; signed by --key.")] = "",
     max_fee: Annotated[str, typer.Option(help="With --to: the most that the relayer may keep, in OPEN.")] = "0",
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Only show what the gas of a claim costs now; the ledger pays it.")
+    ] = False,
     data: Data = Connection.data,
     first_port: Port = Connection.first_port,
     key: Key = None,
@@ -131,10 +134,15 @@ def claim(
 
     Example: openledger claim --key keys/alice.key
     """
-    from openledger.cli import payments
+    from openledger.cli import gas, payments
     from openledger.client import request_id
     from openledger.ledger.v1 import ledger_pb2 as pb
 
+    if estimate:
+        kinds = ("signed_claim",) if to else ("claim", "first_claim")
+        here = connection_of(data, first_port, key, at)
+        answer(here, gas.asked, lambda found: gas.show(found, kinds), as_json=as_json, signed_in=False)
+        return
     most = _units(max_fee)
     if to and (look or account):
         raise typer.BadParameter("pays what your own key has earned: without ACCOUNT and --look", param_hint="--to")
@@ -152,6 +160,30 @@ def claim(
         return found
 
     answer(connection_of(data, first_port, key, at), work, _show_claim, as_json=as_json)
+
+
+def payouts(
+    account: Account = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    after: Annotated[str, typer.Option(help="Go on after this epoch's number.")] = "",
+    data: Data = Connection.data,
+    first_port: Port = Connection.first_port,
+    key: Key = None,
+    at: Endpoint = None,
+    as_json: Json = False,
+) -> None:
+    """Show what epochs gave to an account, newest first.  What it may claim is `openledger claim --look`.
+
+    Example: openledger payouts --key keys/alice.key
+    """
+    from openledger.cli import payments
+    from openledger.cli import payouts as lines
+
+    async def work(client: Client) -> pb.ListEpochPayoutsResponse:
+        whose = _account(account) if account else payments.own(client).account
+        return await lines.asked(account=whose, page_size=limit, page_token=after)(client)
+
+    answer(connection_of(data, first_port, key, at), work, lines.show, as_json=as_json, signed_in=not account)
 
 
 def correct(

@@ -16,9 +16,7 @@ _PERMIT_SECONDS, _RELAYED = 3600, 180.0
 
 async def balance(client: Client) -> pb.Balance:
     """What the wallet's account has."""
-    found: pb.Balance = await client.call(
-        client.ledger.GetBalance, pb.GetBalanceRequest(account=_wallet(client).account)
-    )
+    found: pb.Balance = await client.call(client.ledger.GetBalance, pb.GetBalanceRequest(account=own(client).account))
     return found
 
 
@@ -28,7 +26,7 @@ async def deposit(client: Client, amount: int, rpc: str = "") -> pb.Deposit:
     The permit's nonce is asked of the chain, at `rpc` or where the ledger says: a permit is good once, so that a
     deposit that was broken off is not taken twice.  Raises `ValueError` for what the wallet does not have.
     """
-    wallet, info = _wallet(client), await _info(client)
+    wallet, info = own(client), await _info(client)
     chain = Rpc(rpc or info.rpc_url or _nowhere())
     token, escrow = info.contracts["OpenToken"], info.contracts["InferenceEscrow"]
     held = await asyncio.to_thread(chain.token_balance, token, wallet.address)
@@ -52,7 +50,7 @@ async def deposit(client: Client, amount: int, rpc: str = "") -> pb.Deposit:
 
 async def deposit_by_transfer(client: Client, amount: int) -> pb.Deposit:
     """Bring `amount` atomic units of the wallet in by a signed ERC-3009 transfer, for which the chain is not asked."""
-    wallet, info = _wallet(client), await _info(client)
+    wallet, info = own(client), await _info(client)
     before, nonce = int(time.time()) + _PERMIT_SECONDS, secrets.token_bytes(32)
     transfer = spending.Transfer(wallet.address, info.contracts["InferenceEscrow"], amount, 0, before, nonce)
     request = pb.RelayAuthorisedDepositRequest(
@@ -69,7 +67,7 @@ async def deposit_by_transfer(client: Client, amount: int) -> pb.Deposit:
 
 async def claim_to(client: Client, to: str, max_fee: int) -> pb.Claim:
     """Have what the wallet's account has earned paid to another address, for at most that fee."""
-    wallet, info = _wallet(client), await _info(client)
+    wallet, info = own(client), await _info(client)
     found = await client.call(client.ledger.GetClaim, pb.GetClaimRequest(account=wallet.account))
     deadline = int(time.time()) + _PERMIT_SECONDS
     signed = spending.SignedClaim(wallet.address, to, int(found.cumulative), max_fee, deadline)
@@ -90,7 +88,7 @@ async def claim_to(client: Client, to: str, max_fee: int) -> pb.Claim:
 async def correct(client: Client, response: str, reason: str) -> pb.Correction:
     """Take back what an answer was charged, by the wallet's signed word.  Raises `ValueError` for what is no answer."""
     names.match("responses/*", response)
-    wallet, info = _wallet(client), await _info(client)
+    wallet, info = own(client), await _info(client)
     at, key = info.contracts["RewardsDistributor"], f"inference:{response}"
     document = corrections.sign(info.chain_id, at, key, reason, wallet.private_key)
     request = pb.CorrectJournalRequest(document=document, request_id=request_id())
@@ -100,7 +98,7 @@ async def correct(client: Client, response: str, reason: str) -> pb.Correction:
 
 async def allow(client: Client, seconds: int) -> pb.Balance:
     """Allow all that is deposited to be spent, for so long; returns the balance."""
-    wallet, info, has = _wallet(client), await _info(client), await balance(client)
+    wallet, info, has = own(client), await _info(client), await balance(client)
     cap, deadline = int(has.deposited) + int(has.spent), int(time.time()) + seconds
     authorisation = spending.SpendingAuthorisation(wallet.address, cap, deadline)
     typed = spending.authorisation_message(info.chain_id, info.contracts["InferenceEscrow"], authorisation)
@@ -120,7 +118,8 @@ async def _info(client: Client) -> pb.SettlementInfo:
     return found
 
 
-def _wallet(client: Client) -> Wallet:
+def own(client: Client) -> Wallet:
+    """The wallet that is signed in.  Raises `ValueError` where nobody is."""
     if client.wallet is None:
         raise ValueError("only the owner of a key can do that: name it with --key")
     return client.wallet

@@ -37,6 +37,7 @@ from services.ledger.config import LedgerConfig
 from services.ledger.consume import Receipts
 from services.ledger.deploy import Terms
 from services.ledger.errands import Errands
+from services.ledger.gas_price import GasPrices
 from services.ledger.identity_servicer import IdentityServicer
 from services.ledger.pen import Pen, holder
 from services.ledger.register import Registrations
@@ -55,7 +56,7 @@ from services.ledger.store.tables import METADATA
 ACCESS: dict[str, Access] = {
     **dict.fromkeys(("CreateChallenge", "CreateSession", "ListKeys"), PUBLIC),
     **dict.fromkeys(("GetSettlementInfo", "GetConservation", "GetEpoch", "ListEpochs", "GetClaim"), PUBLIC),
-    "GetModelRegistration": PUBLIC,
+    **dict.fromkeys(("GetModelRegistration", "ListEpochPayouts", "GetGasPrice"), PUBLIC),
     **dict.fromkeys(("GetBalance", "ListPostings", "GetPayout", "RelayDeposit", "AuthoriseSpending"), ACCOUNTS),
     **dict.fromkeys(("RelayAuthorisedDeposit", "RelayClaim", "RelaySignedClaim"), ACCOUNTS),
     **dict.fromkeys(("CloseEpoch", "CorrectJournal"), ACCOUNTS),
@@ -162,6 +163,7 @@ def _parts(
         registrations=errands[1],
         closing=closing,
         reports=Reports(database, outlive=config.times.outlive),
+        gas=GasPrices(chain, config.ether, most=config.patience.max_fee, seconds=max(1.0, config.poll_seconds)),
     )
 
 

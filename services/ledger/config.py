@@ -11,6 +11,7 @@ from openledger import names
 from openledger.money import MAX_AMOUNT, OPEN
 from openledger.split import Rule
 from services.kit.config import ServiceConfig
+from services.ledger.ether import Ether
 from services.ledger.lease import Times
 from services.ledger.registries import BASIS_POINTS, MIN_CONTRIBUTORS_BPS
 from services.ledger.signing import Patience
@@ -49,6 +50,13 @@ class LedgerConfig(ServiceConfig):
     )
     max_fee_gwei: int = Field(500, ge=1, le=10**9, description="the most that is ever offered for a unit of gas")
     stuck_seconds: float = Field(60, ge=0, description="after which a transaction that is not mined offers more")
+
+    ether_price: str = Field(
+        "",
+        pattern=r"^([0-9]{1,12}(\.[0-9]{1,6})?)?$",
+        description="of an ether, for telling what gas costs; empty: not told",
+    )
+    ether_currency: str = Field("USD", pattern="^[A-Z]{3,5}$", description="of which money `ether_price` is")
 
     operator_key_file: Path | None = Field(
         None, description="the sender's private key, or a keystore that holds it; None: made in data_dir"
@@ -129,6 +137,11 @@ class LedgerConfig(ServiceConfig):
     def patience(self) -> Patience:
         """With transactions that do not get mined."""
         return Patience(max_fee=self.max_fee_gwei * 10**9, seconds=self.stuck_seconds)
+
+    @property
+    def ether(self) -> Ether | None:
+        """What an ether is worth, if the operator says so."""
+        return Ether(self.ether_price, self.ether_currency) if self.ether_price else None
 
     @property
     def told_rpc_url(self) -> str:

@@ -81,6 +81,13 @@ async def test_what_is_an_accounts_own_is_closed_to_others(world, where, payer):
     assert await booked(where, EARNERS[4], [one])  # a payee sees it
 
 
+async def test_what_epochs_gave_is_asked_for_by_name(where, client):
+    request = ledger_pb2.ListEpochPayoutsRequest()
+    assert (await refused(client, client.ledger.ListEpochPayouts, request)).reason == "NOTHING_NAMED"
+    request = ledger_pb2.ListEpochPayoutsRequest(account="accounts/me")
+    assert (await refused(client, client.ledger.ListEpochPayouts, request)).reason == "INVALID_FIELD"
+
+
 async def test_a_page_of_postings_tells_the_story_newest_first(world, where, payer, client):
     await pay_in(world, where, payer, OPEN)
     held = await lease(where, payer, OPEN)

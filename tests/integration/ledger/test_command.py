@@ -70,8 +70,31 @@ async def test_from_a_deposit_to_a_claim_by_commands_alone(command, world, where
     assert f" OPEN sent to {other} by 0x" in await command(EARNERS[1], where, "claim", "--to", other)
     assert world.token_balance(at, other) == settled[EARNERS[1].address] > 0
 
+    await the_payouts(command, where, payer, settled)
     monkeypatch.setattr(statements, "PAGE", 2)  # several pages
     await the_statement(command, where, payer, receipts, tmp_path)
+
+
+async def the_payouts(command, where, payer, settled):
+    """By epoch and by account, for anybody; and what gas costs, here without a price of ether."""
+    whole = json.loads(await command(payer, where, "epoch", "payouts", "1", "--json"))
+    given = {one["account"].removeprefix("accounts/"): int(one["amount"]) for one in whole["payouts"]}
+    assert {who: given[who] for who in settled if who in given} == {w: a for w, a in settled.items() if w in given}
+    assert {earner.address for earner in EARNERS[:2]} <= given.keys()
+    page = await command(payer, where, "epoch", "payouts", "epochs/1", "--limit", "1")
+    first = min(given)
+    assert f"  {first}  " in page
+    assert f"There are more: --after {first}" in page
+    assert first not in await command(payer, where, "epoch", "payouts", "1", "--after", first)
+    own = await command(EARNERS[0], where, "payouts")
+    assert own.startswith("    epochs/1  ")
+    assert own == await command(payer, where, "payouts", EARNERS[0].address)
+    assert await command(payer, where, "payouts") == "Nothing.\n"
+    assert "EPOCH_NOT_FOUND" in await command(payer, where, "epoch", "payouts", "7", status=1)
+    price = await command(payer, where, "epoch", "price")
+    assert "gas on chain 31337: " in price
+    assert "54,360 gas" in price
+    assert (await command(payer, where, "claim", "--estimate")).count(" ether") == 2
 
 
 async def the_statement(command, where, payer, receipts, tmp_path):

@@ -37,6 +37,8 @@ def test_settings_come_from_the_environment(tmp_path, monkeypatch):
         ({"operators": ["0x12"]}, "OPERATORS"),
         ({"confirmations": -1}, "CONFIRMATIONS"),
         ({"unknown": 1}, "UNKNOWN"),
+        ({"ether_price": "1e3"}, "ETHER_PRICE"),
+        ({"ether_price": "-3000"}, "ETHER_PRICE"),
         ({"signer_url": "http://127.0.0.1:9"}, "signer_url and signer_address go together"),
         ({"signer_address": A}, "signer_url and signer_address go together"),
         ({"signer_url": "kms.example", "signer_address": A}, "SIGNER_URL"),
