@@ -105,10 +105,10 @@ def deposit(
     """
     from openledger.cli import payments
 
-    units = _units(amount)
+    much = units(amount)
 
     async def work(client: Client) -> pb.Balance:
-        await (payments.deposit(client, units, rpc) if by == "permit" else payments.deposit_by_transfer(client, units))
+        await (payments.deposit(client, much, rpc) if by == "permit" else payments.deposit_by_transfer(client, much))
         return await payments.allow(client, days * 86_400) if spend else await payments.balance(client)
 
     answer(connection_of(data, first_port, key, at), work, _show_balance, as_json=as_json)
@@ -143,7 +143,7 @@ def claim(
         here = connection_of(data, first_port, key, at)
         answer(here, gas.asked, lambda found: gas.show(found, kinds), as_json=as_json, signed_in=False)
         return
-    most = _units(max_fee)
+    most = units(max_fee)
     if to and (look or account):
         raise typer.BadParameter("pays what your own key has earned: without ACCOUNT and --look", param_hint="--to")
 
@@ -229,7 +229,7 @@ def _address(text: str) -> str:
     return names.address(text.removeprefix("accounts/"))
 
 
-def _units(text: str) -> int:
+def units(text: str) -> int:
     """Atomic units of what people type."""
     try:
         return parse_open(text)

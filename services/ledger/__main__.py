@@ -35,7 +35,6 @@ from services.ledger.claims_book import ClaimsBook
 from services.ledger.closing import Closing
 from services.ledger.config import LedgerConfig
 from services.ledger.consume import Receipts
-from services.ledger.deploy import Terms
 from services.ledger.errands import Errands
 from services.ledger.gas_price import GasPrices
 from services.ledger.identity_servicer import IdentityServicer
@@ -52,6 +51,7 @@ from services.ledger.store import epochs
 from services.ledger.store.epochs import Anchoring
 from services.ledger.store.registrations import Registration
 from services.ledger.store.tables import METADATA
+from services.ledger.terms import SETTINGS, terms_of
 
 ACCESS: dict[str, Access] = {
     **dict.fromkeys(("CreateChallenge", "CreateSession", "ListKeys"), PUBLIC),
@@ -189,25 +189,11 @@ def _chain(config: LedgerConfig, signer: Signer) -> tuple[Chain, int, int]:
     if not config.may_deploy and not config.deployment.is_file():
         raise StartError(
             f"{config.deployment} does not say where the contracts are, and this process may not create them on chain "
-            f"{config.chain_id}: name the file of a deployment in OPENLEDGER_LEDGER_CONTRACTS_FILE"
+            f"{config.chain_id}: name the file of a deployment in OPENLEDGER_LEDGER_CONTRACTS_FILE (openledger deploy "
+            "makes one)"
         )
     sender = signer.address.lower()
-    terms = Terms(
-        treasury=config.treasury or sender,
-        supply=config.supply,
-        cap=config.supply,
-        proposer=sender,
-        guardian=config.guardian or sender,
-        arbiter=config.arbiter or config.guardian or sender,
-        operator=sender,
-        committer=sender,
-        challenge_window=config.challenge_window_seconds,
-        verdict_window=config.verdict_seconds,
-        challenge_bond=config.challenge_bond,
-        max_epoch_increase=config.max_epoch_increase,
-        withdraw_delay=config.withdraw_delay_seconds,
-        split_delay=config.split_delay_seconds,
-    )
+    terms = terms_of({name: getattr(config, name) for name in SETTINGS}, sender)
     try:
         create = config.may_deploy
         chain = open_chain(config.rpc_url, config.chain_id, signer, terms, config.deployment, create=create)

@@ -73,8 +73,8 @@ def deploy(node: Node, deployer: Signer, terms: Terms, path: Path, *, create: bo
     record = _Record.load(path, node, terms)
     if missing := [NAMES[key] for key in NAMES if not create and not record.holds(key)]:
         raise DeploymentMismatch(
-            f"{path} does not say where {', '.join(missing)} is, and this process may not create it: deploy it, and "
-            "add it to the file"
+            f"{path} does not say where {', '.join(missing)} is, and this process may not create it: "
+            f"openledger deploy --out {path} does, and adds it to the file"
         )
     blocks = [_ensure(node, deployer, record, key, _arguments(key, record, terms), create=create) for key in NAMES]
     contracts = Contracts(node.chain_id, min(blocks), **{key: record.address(key) for key in NAMES})

@@ -109,7 +109,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         size, token, reports = request.page_size, request.page_token, self._parts.reports
         epoch = (await self._epoch(request.epoch)).number if request.epoch else None
         if request.account:
-            return await reports.given_to(names.account_address(request.account), epoch, size, token)
+            return await reports.given_to(_address(request.account), epoch, size, token)
         if epoch is None:
             raise invalid("NOTHING_NAMED", "epoch, account: name one of them, or both", "epoch")
         return await reports.given_by(epoch, size, token)
@@ -167,7 +167,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         return await self._balance(address)
 
     async def AcquireLease(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Lease:
-        address, amount = names.account_address(request.account), parse_atomic(request.amount)
+        address, amount = _address(request.account), parse_atomic(request.amount)
         return await self._once(
             ledger_pb2.Lease,
             "AcquireLease",
@@ -195,15 +195,15 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         return await self._parts.reports.epochs(request.page_size, request.page_token)
 
     async def GetClaim(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Claim:
-        return wire.claim(await self._parts.claims.claimable(names.account_address(request.account)))
+        return wire.claim(await self._parts.claims.claimable(_address(request.account)))
 
     async def RelayClaim(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Claim:
-        return await self._parts.relay.claim(_asked(request), names.account_address(request.account))
+        return await self._parts.relay.claim(_asked(request), _address(request.account))
 
     async def RelaySignedClaim(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Claim:
         signed = SignedClaim(
-            names.account_address(request.account),
-            names.account_address(request.to),
+            _address(request.account),
+            _address(request.to, "to"),
             parse_atomic(request.cumulative),
             parse_atomic(request.max_fee),
             request.deadline,
@@ -278,9 +278,17 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         return contract_wallets.accepts(at, authorisation.payer, digest, signature)
 
 
+def _address(account: str, field: str = "account") -> str:
+    """The address that an account's name holds.  Raises `Fault`."""
+    try:
+        return names.account_address(account)
+    except ValueError as error:
+        raise invalid("INVALID_FIELD", f"{field}: {error}", field) from None
+
+
 def _own(account: str) -> str:
     """The address of an account that must be the caller's."""
-    address = names.account_address(account)
+    address = _address(account)
     call.must_be(address)
     return address
 

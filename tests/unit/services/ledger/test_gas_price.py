@@ -33,9 +33,7 @@ def prices(price, ether=None, seconds=60.0):
 
 def test_gas_is_what_forge_measured():
     snapshot = json.loads((ROOT / "contracts" / "snapshots" / "transactions.json").read_text())
-    assert dict(MEASURED.values()) == {
-        name: int(snapshot[name]) for name, _ in MEASURED.values()
-    }
+    assert dict(MEASURED.values()) == {name: int(snapshot[name]) for name, _ in MEASURED.values()}
 
 
 async def test_a_transaction_costs_base_fee_and_tip_for_its_gas():
