@@ -41,22 +41,25 @@ class Size:
     receipts: int
     """Booked in each batch size and round; a fiftieth of it one by one."""
     batches: tuple[int, ...]
-    accounts: tuple[int, ...]
+    accounts: tuple[tuple[int, int], ...]
+    """Accounts, and how many of them earn in the epoch."""
     signatures: int
 
 
-FULL = Size(5, 20_000, (1, 100, 200, 2_000), (10_000, 100_000, 1_000_000), 20_000)
-QUICK = Size(2, 2_000, (1, 100, 2_000), (2_000,), 1_000)
+MILLION = 1_000_000
+EPOCHS = ((10_000, 10_000), (100_000, 100_000), (MILLION, 100_000), (MILLION, MILLION))
+FULL = Size(5, 20_000, (1, 100, 200, 2_000), EPOCHS, 20_000)
+QUICK = Size(2, 2_000, (1, 100, 2_000), ((2_000, 2_000),), 1_000)
 
 
 def main(*, quick: bool) -> None:
     """Measure; writes bench/results/ledger.json, or ledger-quick.json."""
     size, load = (QUICK if quick else FULL), os.getloadavg()[0]
     rows = booked(size)
-    for accounts in size.accounts:
+    for accounts, earning in size.accounts:
         for kind in KINDS:
             with fresh(kind) as database:
-                rows.append(_told(epochs.measure(database, accounts)))
+                rows.append(_told(epochs.measure(database, accounts, earning)))
     found = figures(rows) | signatures.measure(size.signatures) | costs.figures()
     rows += costs.rows()
     settings = {"quick": quick, "load_at_start": load, "load_at_end": os.getloadavg()[0], **vars(size)}
@@ -90,9 +93,10 @@ def figures(rows: list[dict[str, Any]]) -> dict[str, float]:
     for row in rows:
         kind = row["database"]
         if "accounts" in row:
-            keys = ("seal_s", "sound_s", "bundle_s", "first_proof_s", "proof_p99_ms")
-            found |= {f"{key}_{kind}_{row['accounts']}": row[key] for key in keys}
-            if kind == "postgresql" and row["accounts"] == 1_000_000:
+            keys, part = ("seal_s", "sound_s", "bundle_s", "first_proof_s", "proof_p99_ms"), row["accounts"]
+            name = f"{kind}_{part}" if row["earning"] == part else f"{kind}_{part}_{row['earning']}_earning"
+            found |= {f"{key}_{name}": row[key] for key in keys}
+            if (kind, part, row["earning"]) == ("postgresql", MILLION, MILLION):
                 found["seal_1m_s"] = row["seal_s"]
             continue
         name = f"{kind}_{row.get('batch', 'live')}"

@@ -1,8 +1,8 @@
-"""Closing an epoch as the service does it, and proving what is in it, for so many accounts, all of which earned in it.
+"""Closing an epoch as the service does it, and proving what is in it: of so many accounts, so many earned in it.
 
 What accounts had earned before stands in the books and in the leaves of an epoch before.  The epoch that is measured
-has receipts of as many models as are needed for each account to be a contributor of one of them.  Measured are the very
-steps of the service: `Closing` settles every model's answers together and seals, in one transaction that holds the
+has receipts of as many models as are needed for each that earns to be a contributor of one of them.  Measured are the
+very steps of the service: `Closing` settles every model's answers together and seals, in one transaction that holds the
 books; `Settler` derives the leaves again from the journals; `Bundles` writes the epoch's files.  The chain is left out,
 and what waits for it.
 """
@@ -52,17 +52,17 @@ RECEIPTS = ["e" * 64]
 T = TypeVar("T")
 
 
-def measure(database: Database, accounts: int) -> dict[str, Any]:
-    """Close a second epoch, and ask for proofs over gRPC."""
+def measure(database: Database, accounts: int, earning: int) -> dict[str, Any]:
+    """Close a second epoch, in which the first `earning` of the accounts earn, and ask for proofs over gRPC."""
     database.write_now(lambda c: _before(c, accounts))
-    _answers(database, accounts)
+    _answers(database, earning)
     _forget_peak()
     chain: Any = SimpleNamespace(chain_id=CHAIN_ID, contracts=SimpleNamespace(distributor=DISTRIBUTOR))
     with tempfile.TemporaryDirectory() as folder:
         closed = asyncio.run(_close(database, chain, Path(folder)))
     proved = asyncio.run(_prove(database, chain, accounts))
     kind = "sqlite" if database.is_sqlite else "postgresql"
-    return {"database": kind, "accounts": accounts} | closed | proved | {"peak_memory_mb": _peak()}
+    return {"database": kind, "accounts": accounts, "earning": earning} | closed | proved | {"peak_memory_mb": _peak()}
 
 
 def address(number: int) -> str:
@@ -81,10 +81,10 @@ def _before(connection: Connection, accounts: int) -> None:
     epochs.store(connection, Epoch(number=1, attempt=1, state=state, operation="", **roots, **counts), sealed.leaves)
 
 
-def _answers(database: Database, accounts: int) -> None:
+def _answers(database: Database, earning: int) -> None:
     """An answer by each model."""
-    leases, names = database.write_now(booking.begin), [address(number) for number in range(1, accounts + 1)]
-    for number, at in enumerate(range(0, accounts, CONTRIBUTORS)):
+    leases, names = database.write_now(booking.begin), [address(number) for number in range(1, earning + 1)]
+    for number, at in enumerate(range(0, earning, CONTRIBUTORS)):
         page = [booking.receipt(number, leases, names[at : at + CONTRIBUTORS], model=f"{number:064x}")]
         database.write_now(lambda c, page=page: booking.book(c, page))  # type: ignore[misc]
 

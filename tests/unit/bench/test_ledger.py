@@ -24,12 +24,12 @@ def test_the_live_path_books_what_it_reads() -> None:
 
 def test_an_epoch_is_closed_and_proved() -> None:
     with ledger.fresh("sqlite") as database:
-        row = epochs.measure(database, 1_001)
+        row = epochs.measure(database, 1_200, 1_001)
         accounts = database.read_now(lambda c: store.leaves(c, 2))
-    assert len(accounts) == 1_001 + 2, "and the platform, and the developer"
-    assert all(accounts[epochs.address(number)] > epochs.BEFORE for number in range(1, 1_002))
+    assert len(accounts) == 1_200 + 2, "and the platform, and the developer"
+    assert all((accounts[epochs.address(n)] > epochs.BEFORE) is (n <= 1_001) for n in range(1, 1_201))
     named = ("seal_s", "sound_s", "bundle_s", "first_proof_s", "proof_p99_ms")
-    assert set(ledger.figures([row])) == {f"{name}_sqlite_1001" for name in named}
+    assert set(ledger.figures([row])) == {f"{name}_sqlite_1200_1001_earning" for name in named}
 
 
 def test_what_is_told_is_the_median_of_the_rounds() -> None:
