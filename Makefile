@@ -11,7 +11,7 @@ ARGS ?=
 PARALLEL ?= -n 2 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-bench proto contracts demo test test-fast test-long lint check format bench lock clean
+.PHONY: help setup setup-dev setup-bench proto contracts demo test test-fast test-long test-night lint check format bench lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,9 +38,14 @@ test: setup-dev  ## lint, types, and every test except the long ones
 test-fast: setup-dev  ## unit tests that take no more than seconds
 	$(BIN)/pytest tests/unit -m "not slow" $(ARGS)
 
-test-long: setup-dev  ## crash tests: kill -9 at many points, and whatever else takes minutes
+test-long: setup-dev  ## crash tests: kill -9 at many points, slither, and whatever else takes minutes
+	$(BIN)/python contracts/slither.py
 	$(BIN)/pytest $(PARALLEL) --durations=10 --timeout=1800 tests/crash $(ARGS)
 	$(BIN)/pytest $(PARALLEL) --durations=10 --timeout=900 -m long tests/unit tests/contract tests/attacks tests/integration $(ARGS)
+
+test-night: setup-dev  ## the contracts' invariants, over a million random calls a suite
+	$(BIN)/python contracts/build.py install
+	$(BIN)/python contracts/build.py nightly
 
 lint: setup-dev  ## style, types, import rules, protos
 	$(BIN)/ruff check .

@@ -81,6 +81,7 @@ def main() -> None:
     write("node.lock", "node.in", node, {})
     write("ray.lock", "ray.in", ray, {})
     write("bench.lock", "bench.in", {p: v for p, v in bench.items() if p not in excluded}, {})
+    write("slither.lock", "slither.in", resolve(lines("slither.in")), {})
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -32,7 +33,7 @@ Page = list[Admitted]
 def measure(database: Database, count: int, batch: int) -> dict[str, Any]:
     """Book `count` receipts in batches of `batch`."""
     count = count if batch > 1 else count // ALONE
-    leases = database.write_now(_begin)
+    leases = database.write_now(begin)
     pages = [[receipt(n, leases) for n in range(at, at + batch)] for at in range(0, count, batch)]
     found = sum(len(journal.inference(entry.receipt).postings) for entry in pages[0]) / len(pages[0])
     if found != POSTINGS:
@@ -40,7 +41,7 @@ def measure(database: Database, count: int, batch: int) -> dict[str, Any]:
     seconds, cpu = [], time.process_time()
     for page in pages:
         begun = time.perf_counter()
-        database.write_now(partial(_book, page=page))
+        database.write_now(partial(book, page=page))
         seconds.append(time.perf_counter() - begun)
     cpu = time.process_time() - cpu
     return {
@@ -55,11 +56,14 @@ def measure(database: Database, count: int, batch: int) -> dict[str, Any]:
     }
 
 
-def receipt(number: int, leases: dict[str, str]) -> Admitted:
-    """The receipt of an answer by a tuned model; three of the contributors are paid by it, now these, now those."""
+def receipt(number: int, leases: dict[str, str], people: Sequence[str] = (), model: str = "c" * 64) -> Admitted:
+    """The receipt of an answer by a tuned model.
+
+    It pays `people`, or three of the contributors, now these, now those.  model: its revision's digest, hex.
+    """
     payer = list(leases)[number % PAYERS]
-    people = [f"0x{EARNERS + (number * 3 + place) % EARNERS:040x}" for place in range(3)]
-    scores = {who: NAT // (3 + place) for place, who in enumerate(people)}
+    people = people or [f"0x{EARNERS + (number * 3 + place) % EARNERS:040x}" for place in range(3)]
+    scores = {who: NAT // (len(people) + place) for place, who in enumerate(people)}
     evidence = Evidence(2 * NAT, NAT, scores, (), dict.fromkeys(people, 0))
     fee, platform_fee = 10**16 + number, 10**15
     found = Receipt(
@@ -67,7 +71,7 @@ def receipt(number: int, leases: dict[str, str]) -> Admitted:
         trace_sha256="a" * 64,
         payer=f"accounts/{payer}",
         lease=leases[payer],
-        model=Model("base", "b" * 64, "adapters/a/revisions/" + "c" * 64, "d" * 64),
+        model=Model("base", "b" * 64, f"adapters/a/revisions/{model}", "d" * 64),
         method="bench",
         rule=Rule(),
         evidence=evidence,
@@ -80,7 +84,7 @@ def receipt(number: int, leases: dict[str, str]) -> Admitted:
     return Admitted(found, found.digest(), found.dumps())
 
 
-def _begin(connection: Connection) -> dict[str, str]:
+def begin(connection: Connection) -> dict[str, str]:
     """Payers with money and a lease each; the leases by payer."""
     books.lock(connection)
     now, leases = time.time(), {}
@@ -92,7 +96,8 @@ def _begin(connection: Connection) -> dict[str, str]:
     return leases
 
 
-def _book(connection: Connection, page: Page) -> None:
+def book(connection: Connection, page: Page) -> None:
+    """Book a page, all of which must count."""
     books.lock(connection)
     outcomes = book_all(connection, page, time.time())
     if set(outcomes) != {BOOKED}:

@@ -1,41 +1,68 @@
-"""Sealing an epoch and proving what is in it, for so many accounts, each with earnings since the epoch before."""
+"""Closing an epoch as the service does it, and proving what is in it: of so many accounts, so many earned in it.
+
+What accounts had earned before stands in the books and in the leaves of an epoch before.  The epoch that is measured
+has receipts of as many models as are needed for each that earns to be a contributor of one of them.  Measured are the
+very steps of the service: `Closing` settles every model's answers together and seals, in one transaction that holds the
+books; `Settler` derives the leaves again from the journals; `Bundles` writes the epoch's files.  The chain is left out,
+and what waits for it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
-import resource
+import tempfile
 import time
+from collections.abc import Awaitable
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from sqlalchemy import Connection
 
+from bench.ledger import booking
+from openledger.artifacts import ArtifactStore
+from openledger.client import request_id
 from openledger.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from services.kit.database import Database
+from services.kit.idempotency import Idempotency
+from services.kit.metrics import Metrics
+from services.kit.operations import Operations
 from services.ledger import journal, settle
+from services.ledger.bundle import Bundles
 from services.ledger.claims_book import ClaimsBook
+from services.ledger.closing import Closing
+from services.ledger.pen import Pen
+from services.ledger.relay import Asked
 from services.ledger.servicer import LedgerServicer
+from services.ledger.settler import Settler
 from services.ledger.store import books, bulk, epochs
 from services.ledger.store.epochs import Epoch, State
-from services.ledger.store.tables import BALANCE
+from services.ledger.store.tables import BALANCE, METADATA
 
 CHAIN_ID, DISTRIBUTOR = 31337, "0x" + "9" * 40
-RECEIPTS = ["e" * 64] * 1000
-QUESTIONS = 2000
+CONTRIBUTORS = 1_000
+"""Of a model; each model gave one answer."""
+BEFORE = 10**18
+MOST = 10**30
+QUESTIONS = 2_000
+RECEIPTS = ["e" * 64]
+
+T = TypeVar("T")
 
 
-def measure(database: Database, accounts: int) -> dict[str, Any]:
-    """Seal a second epoch as the service does it, in one transaction, and ask for proofs over gRPC."""
-    database.write_now(lambda c: _earn(c, accounts))
-    database.write_now(lambda c: _seal(c, 1))
-    begun, cpu = time.perf_counter(), time.process_time()
-    database.write_now(lambda c: _seal(c, 2))
-    sealed = {"seal_s": round(time.perf_counter() - begun, 2), "seal_cpu_s": round(time.process_time() - cpu, 2)}
-    proved = asyncio.run(_prove(database, accounts))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"accounts": accounts} | sealed | proved | {"peak_memory_mb": round(peak / 1024)}
+def measure(database: Database, accounts: int, earning: int) -> dict[str, Any]:
+    """Close a second epoch, in which the first `earning` of the accounts earn, and ask for proofs over gRPC."""
+    database.write_now(lambda c: _before(c, accounts))
+    _answers(database, earning)
+    _forget_peak()
+    chain: Any = SimpleNamespace(chain_id=CHAIN_ID, contracts=SimpleNamespace(distributor=DISTRIBUTOR))
+    with tempfile.TemporaryDirectory() as folder:
+        closed = asyncio.run(_close(database, chain, Path(folder)))
+    proved = asyncio.run(_prove(database, chain, accounts))
+    kind = "sqlite" if database.is_sqlite else "postgresql"
+    return {"database": kind, "accounts": accounts, "earning": earning} | closed | proved | {"peak_memory_mb": _peak()}
 
 
 def address(number: int) -> str:
@@ -43,32 +70,67 @@ def address(number: int) -> str:
     return f"0x{number * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**160:040x}"
 
 
-def _earn(connection: Connection, accounts: int) -> None:
-    """Books as they are after so many were paid; sealing looks at books alone."""
-    rows = [(journal.payable(address(number)), 10**18 + number, 0) for number in range(1, accounts + 1)]
+def _before(connection: Connection, accounts: int) -> None:
+    """Books and an epoch that pays, as they are after so many earned something; without its journals."""
+    rows = [(journal.payable(address(number)), BEFORE, 0) for number in range(1, accounts + 1)]
     bulk.add(connection, BALANCE, ("book", "credits", "debits"), rows)
+    sealed = settle.seal(CHAIN_ID, DISTRIBUTOR, books.earned(connection, journal.PAYABLE), {}, RECEIPTS)
+    state = State.ACTIVE
+    roots = {"root": sealed.root, "log_root": sealed.log_root, "total": sealed.total}
+    counts = {"receipt_count": len(RECEIPTS), "leaf_count": len(sealed.leaves)}
+    epochs.store(connection, Epoch(number=1, attempt=1, state=state, operation="", **roots, **counts), sealed.leaves)
 
 
-def _seal(connection: Connection, number: int) -> None:
-    before = epochs.leaves(connection, number - 1)
-    sealed = settle.seal(CHAIN_ID, DISTRIBUTOR, books.earned(connection, journal.PAYABLE), before, RECEIPTS)
-    epoch = Epoch(
-        number=number,
-        attempt=1,
-        state=State.ACTIVE,
-        root=sealed.root,
-        log_root=sealed.log_root,
-        receipt_count=len(RECEIPTS),
-        leaf_count=len(sealed.leaves),
-        total=sealed.total,
-        operation=f"operations/{number}",
+def _answers(database: Database, earning: int) -> None:
+    """An answer by each model."""
+    leases, names = database.write_now(booking.begin), [address(number) for number in range(1, earning + 1)]
+    for number, at in enumerate(range(0, earning, CONTRIBUTORS)):
+        page = [booking.receipt(number, leases, names[at : at + CONTRIBUTORS], model=f"{number:064x}")]
+        database.write_now(lambda c, page=page: booking.book(c, page))  # type: ignore[misc]
+
+
+async def _close(database: Database, chain: Any, folder: Path) -> dict[str, float]:
+    """How long each step takes, in seconds; `cpu` is this process's."""
+    metrics, operations = Metrics("bench"), Operations(database, METADATA, "ledger")
+    pen = Pen(database, DISTRIBUTOR, "bench", metrics, seconds=3600)
+    pen.take()
+    checks: Any = SimpleNamespace(trouble="")
+    bundles = Bundles(database, chain, ArtifactStore(folder / "artifacts"), metrics, folder / "work", most=MOST)
+    nobody: Any = None  # nothing is sent
+    how: Any = {"confirmations": 0, "most": MOST, "poll_seconds": 1}
+    settler = Settler(database, chain, nobody, pen, operations, bundles, metrics, checks, **how)
+    closing = Closing(
+        database, chain, settler, operations, Idempotency(METADATA), metrics, batch=50, most=MOST, checks=checks
     )
-    epochs.store(connection, epoch, sealed.leaves)
+    request = ledger_pb2.CloseEpochRequest(request_id=request_id())
+    cpu = time.process_time()
+    _, closed = await _timed(closing.close(Asked("operator", request, request.request_id)))
+    cpu = time.process_time() - cpu
+    epoch = await database.read(lambda c: epochs.oldest(c, State.SEALED))
+    if epoch is None:
+        raise RuntimeError("no epoch was sealed")
+    again, sound = await _timed(settler._sound(epoch))
+    if again is not epoch:
+        raise RuntimeError("the journals give other leaves than the books")
+    _, bundled = await _timed(bundles.publish(epoch))
+    await database.write(lambda c: epochs.advance(c, epoch, State.ACTIVE))
+    size = sum(file.stat().st_size for file in (folder / "artifacts").rglob("*") if file.is_file())
+    return {
+        "seal_s": closed,
+        "seal_cpu_s": round(cpu, 2),
+        "sound_s": sound,
+        "bundle_s": bundled,
+        "bundle_mb": round(size / 2**20, 1),
+    }
 
 
-async def _prove(database: Database, accounts: int) -> dict[str, float]:
+async def _timed(work: Awaitable[T]) -> tuple[T, float]:
+    begun = time.perf_counter()
+    return await work, round(time.perf_counter() - begun, 2)
+
+
+async def _prove(database: Database, chain: Any, accounts: int) -> dict[str, float]:
     """The first proof, for which the tree is built, and many more, one after the other."""
-    chain: Any = SimpleNamespace(chain_id=CHAIN_ID, contracts=SimpleNamespace(distributor=DISTRIBUTOR))
     parts: Any = SimpleNamespace(config=SimpleNamespace(times=None), claims=ClaimsBook(database, chain))
     server = grpc.aio.server()
     ledger_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerServicer(parts), server)
@@ -89,3 +151,14 @@ async def _prove(database: Database, accounts: int) -> dict[str, float]:
         "proof_p50_ms": round(rest[len(rest) // 2] * 1e3, 2),
         "proof_p99_ms": round(rest[len(rest) * 99 // 100] * 1e3, 2),
     }
+
+
+def _forget_peak() -> None:
+    """What was held until now counts no more (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak() -> int:
+    """The most memory that this process held since then, in MB."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return round(int(line.split()[1]) / 1024)

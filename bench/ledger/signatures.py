@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from bench.ledger import booking
 from openledger import receipt, spending
@@ -11,6 +11,7 @@ from openledger.client import Wallet
 from openledger.spending import SpendingAuthorisation
 from openledger.split import Rule
 from services.ledger import admit
+from services.ledger.admit import Admitted
 
 CHAIN_ID, ESCROW = 31337, "0x" + "e" * 40
 DIFFERENT = 50
@@ -21,14 +22,15 @@ ADMITTED = 20
 
 def measure(count: int) -> dict[str, float]:
     """CPU rates, so that others on the machine do not count as much."""
-    signed = [_signed(number) for number in range(1, DIFFERENT + 1)]
+    words = [_signed(number) for number in range(1, DIFFERENT + 1)]
 
     def check(number: int) -> None:
-        authorisation, signature = signed[number % DIFFERENT]
+        authorisation, signature = words[number % DIFFERENT]
         if spending.authorised_by(CHAIN_ID, ESCROW, authorisation, signature) != authorisation.payer:
             raise RuntimeError("a good signature was not taken")
 
-    documents, terms = _receipts()
+    leases = {f"0x{number:040x}": f"leases/{number}" for number in range(booking.PAYERS)}
+    documents, terms = signed([booking.receipt(number, leases) for number in range(DIFFERENT)])
 
     def take(number: int) -> None:
         found = admit.admit(documents[number % DIFFERENT], terms)
@@ -50,12 +52,11 @@ def _signed(number: int) -> tuple[SpendingAuthorisation, bytes]:
     return authorisation, spending.sign(message, wallet.private_key)
 
 
-def _receipts() -> tuple[list[bytes], admit.Terms]:
-    leases = {f"0x{number:040x}": f"leases/{number}" for number in range(booking.PAYERS)}
+def signed(receipts: Sequence[Admitted]) -> tuple[list[bytes], admit.Terms]:
+    """The receipts' documents, signed, and the terms on which they are admitted."""
     signer = Wallet("0x" + "5" * 64)
-    plain = [booking.receipt(number, leases).receipt for number in range(DIFFERENT)]
-    documents = [receipt.sign(found, signer.private_key).dumps() for found in plain]
-    return documents, admit.Terms(frozenset({signer.address}), Rule(), plain[0].platform)
+    documents = [receipt.sign(entry.receipt, signer.private_key).dumps() for entry in receipts]
+    return documents, admit.Terms(frozenset({signer.address}), Rule(), receipts[0].receipt.platform)
 
 
 def _rate(work: Callable[[int], None], count: int) -> float:

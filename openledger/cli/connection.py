@@ -26,7 +26,19 @@ Data = Annotated[Path, typer.Option("--data", help="The installation's folder.")
 Port = Annotated[int, typer.Option("--first-port", help="The first of the installation's ports.")]
 Key = Annotated[
     Path | None,
-    typer.Option("--key", help="File with your private key; default: keys/builder.key of the installation."),
+    typer.Option(
+        "--key",
+        help="File with your private key, or a keystore; default: $OPENLEDGER_KEY_FILE, or keys/builder.key of the "
+        "installation.",
+    ),
+]
+OperatorKey = Annotated[
+    Path | None,
+    typer.Option(
+        "--key",
+        help="File with an operator's private key, or a keystore; default: $OPENLEDGER_KEY_FILE, or keys/operator.key "
+        "of the installation.",
+    ),
 ]
 Endpoint = Annotated[
     list[str] | None,
@@ -37,28 +49,35 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 
 @dataclass(frozen=True)
 class Connection:
-    """Where the services are, and which key signs in; without one, nobody does."""
+    """Where the services are, and which key signs in: the one that is named, or that of the role.
+
+    `makes_key`: whether that of the role is made where there is none.  A key that earns, pays or decides never is.
+    """
 
     data: Path = Path("build/openledger")
     first_port: int = 7400
     key: Path | None = None
     at: tuple[str, ...] = ()
+    role: str = "builder"
+    makes_key: bool = True
 
     @contextlib.asynccontextmanager
     async def client(self, *, signed_in: bool = True) -> AsyncIterator[Any]:
         """A client of the services.  Raises `ValueError` for options that say nothing, `KeyFileError`."""
         from openledger import key_files
         from openledger.cli.installation import Installation
-        from openledger.client import Client, Wallet
+        from openledger.cli.wallets import open_wallet
+        from openledger.client import Client
 
         installation = Installation(self.data.resolve(), self.first_port)
         endpoints = replace(installation.endpoints, **dict(map(_named, self.at)))
         wallet = None
         if signed_in:
-            if self.key is not None and not self.key.exists():
-                raise ValueError(f"there is no key in {self.key}: --key names a file that holds one")
-            file = self.key or Path(os.environ.get(KEY_FILE) or installation.key_file("builder"))
-            wallet = Wallet(key_files.private_key(file))
+            usual = installation.key_file(self.role)
+            file = self.key or Path(os.environ.get(KEY_FILE) or usual)
+            if file == usual and self.makes_key and not file.exists():
+                key_files.private_key(file)
+            wallet = open_wallet(file)
         async with Client(endpoints, wallet) as client:
             yield client
 

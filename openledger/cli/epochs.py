@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from google.protobuf.message import Message
 
-from openledger.cli.connection import Connection, Data, Endpoint, Json, Key, Port
+from openledger.cli.connection import Connection, Data, Endpoint, Json, OperatorKey, Port
 from openledger.cli.money import answer, connection_of
 from openledger.money import format_open
 
@@ -23,14 +23,14 @@ def connect(
     context: typer.Context,
     data: Data = Connection.data,
     first_port: Port = Connection.first_port,
-    key: Key = None,
+    key: OperatorKey = None,
     at: Endpoint = None,
 ) -> None:
     """Look at the epochs that settle earnings on chain; for operators, close the running one.
 
     Example: openledger epoch show 1
     """
-    context.obj = connection_of(data, first_port, key, at)
+    context.obj = connection_of(data, first_port, key, at, role="operator")
 
 
 @epoch.command("list")
@@ -74,6 +74,36 @@ def show_epoch(
         return found
 
     answer(context.obj, work, _show_epoch, as_json=as_json, signed_in=False)
+
+
+@epoch.command("payouts")
+def epoch_payouts(
+    context: typer.Context,
+    number: Annotated[str, typer.Argument(help="epochs/<number>, or the number alone.")],
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
+    after: Annotated[str, typer.Option(help="Go on after this address.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Show what an epoch gave to whom, in the order of addresses.
+
+    Example: openledger epoch payouts 1
+    """
+    from openledger.cli import payouts
+
+    name = f"epochs/{number.removeprefix('epochs/')}"
+    work = payouts.asked(epoch=name, page_size=limit, page_token=after)
+    answer(context.obj, work, payouts.show, as_json=as_json, signed_in=False)
+
+
+@epoch.command("price")
+def gas_price(context: typer.Context, as_json: Json = False) -> None:
+    """Show what gas costs now, and what a root, a claim and the others cost at that.
+
+    Example: openledger epoch price
+    """
+    from openledger.cli import gas
+
+    answer(context.obj, gas.asked, gas.show, as_json=as_json, signed_in=False)
 
 
 @epoch.command("close")

@@ -25,6 +25,7 @@ from openledger.cli.unlearn import app as unlearn
 from openledger.cli.verify import verify
 from openledger.cli.verify_epoch import verify_epoch
 from openledger.cli.verify_grade import verify_grade
+from openledger.cli.withdraw import withdraw
 
 if TYPE_CHECKING:
     from openledger.cli.installation import Installation
@@ -49,7 +50,9 @@ app.add_typer(checks, name="verify")
 app.command("audit")(audit)
 app.command("explain")(explain)
 app.add_typer(finetune, name="finetune")
-for command in (money.balance, money.statement, money.deposit, money.claim, money.correct):
+for command in (
+    money.balance, money.statement, money.payouts, money.deposit, withdraw, money.claim, money.correct
+):  # fmt: skip
     app.command()(command)
 app.add_typer(epoch, name="epoch")
 app.add_typer(unlearn, name="unlearn")
@@ -127,6 +130,19 @@ def serve(
     if service not in SERVICES:
         raise typer.BadParameter(f"{service!r} is none of {', '.join(SERVICES)}")
     os.execv(sys.executable, (sys.executable, "-m", f"services.{service}"))  # noqa: S606 - our own module, same Python
+
+
+@app.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
+    add_help_option=False,
+)
+def deploy(context: typer.Context) -> None:
+    """Put the contracts on a chain, and write the file that the ledger reads.  With --help: what it takes.
+
+    Example: openledger deploy --rpc https://rpc.example --chain-id 10 --key deployer.json --out contracts.json
+    """
+    command = (sys.executable, "-m", "services.ledger.deploy_command", *context.args)
+    os.execv(sys.executable, command)  # noqa: S606 - our own module, same Python
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`openledger balance|statement|deposit|claim|correct`: money in, what became of it, and money out.
+"""`openledger balance|statement|payouts|deposit|claim|correct`: money in, what became of it, and money out.
 
 Asks the Ledger and signs what only its owner may sign; computes nothing itself.  Amounts that people type and see are
 OPEN, in files and JSON atomic units.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from google.protobuf.message import Message
 
-from openledger.cli.connection import Connection, Data, Endpoint, Json, Key, Port, dump, run
+from openledger.cli.connection import Connection, Data, Endpoint, Json, Key, OperatorKey, Port, dump, run
 from openledger.money import format_open, parse_open
 
 if TYPE_CHECKING:
@@ -105,10 +105,10 @@ def deposit(
     """
     from openledger.cli import payments
 
-    units = _units(amount)
+    much = units(amount)
 
     async def work(client: Client) -> pb.Balance:
-        await (payments.deposit(client, units, rpc) if by == "permit" else payments.deposit_by_transfer(client, units))
+        await (payments.deposit(client, much, rpc) if by == "permit" else payments.deposit_by_transfer(client, much))
         return await payments.allow(client, days * 86_400) if spend else await payments.balance(client)
 
     answer(connection_of(data, first_port, key, at), work, _show_balance, as_json=as_json)
@@ -119,6 +119,9 @@ def claim(
     look: Annotated[bool, typer.Option("--look", help="Only show what can be claimed, with its proof.")] = False,
     to: Annotated[str, typer.Option("--to", help="Have your own paid to this address instead; signed by --key.")] = "",
     max_fee: Annotated[str, typer.Option(help="With --to: the most that the relayer may keep, in OPEN.")] = "0",
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Only show what the gas of a claim costs now; the ledger pays it.")
+    ] = False,
     data: Data = Connection.data,
     first_port: Port = Connection.first_port,
     key: Key = None,
@@ -131,11 +134,16 @@ def claim(
 
     Example: openledger claim --key keys/alice.key
     """
-    from openledger.cli import payments
+    from openledger.cli import gas, payments
     from openledger.client import request_id
     from openledger.ledger.v1 import ledger_pb2 as pb
 
-    most = _units(max_fee)
+    if estimate:
+        kinds = ("signed_claim",) if to else ("claim", "first_claim")
+        here = connection_of(data, first_port, key, at)
+        answer(here, gas.asked, lambda found: gas.show(found, kinds), as_json=as_json, signed_in=False)
+        return
+    most = units(max_fee)
     if to and (look or account):
         raise typer.BadParameter("pays what your own key has earned: without ACCOUNT and --look", param_hint="--to")
 
@@ -154,18 +162,42 @@ def claim(
     answer(connection_of(data, first_port, key, at), work, _show_claim, as_json=as_json)
 
 
-def correct(
-    response: Annotated[str, typer.Argument(help="responses/<response>, whose charge is taken back.")],
-    reason: Annotated[str, typer.Option(help="Why, for everybody to read: it is signed and published.")],
+def payouts(
+    account: Account = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    after: Annotated[str, typer.Option(help="Go on after this epoch's number.")] = "",
     data: Data = Connection.data,
     first_port: Port = Connection.first_port,
     key: Key = None,
     at: Endpoint = None,
     as_json: Json = False,
 ) -> None:
+    """Show what epochs gave to an account, newest first.  What it may claim is `openledger claim --look`.
+
+    Example: openledger payouts --key keys/alice.key
+    """
+    from openledger.cli import payments
+    from openledger.cli import payouts as lines
+
+    async def work(client: Client) -> pb.ListEpochPayoutsResponse:
+        whose = _account(account) if account else payments.own(client).account
+        return await lines.asked(account=whose, page_size=limit, page_token=after)(client)
+
+    answer(connection_of(data, first_port, key, at), work, lines.show, as_json=as_json, signed_in=not account)
+
+
+def correct(
+    response: Annotated[str, typer.Argument(help="responses/<response>, whose charge is taken back.")],
+    reason: Annotated[str, typer.Option(help="Why, for everybody to read: it is signed and published.")],
+    data: Data = Connection.data,
+    first_port: Port = Connection.first_port,
+    key: OperatorKey = None,
+    at: Endpoint = None,
+    as_json: Json = False,
+) -> None:
     """Take back what an answer was charged, before an epoch settles it.  For operators.
 
-    Example: openledger correct responses/4f... --reason "answered twice" --key keys/operator.key
+    Example: openledger correct responses/4f... --reason "answered twice"
     """
     from openledger.cli import payments
 
@@ -173,15 +205,18 @@ def correct(
         typer.echo(f"{found.corrects} ({found.cause}) was taken back by {found.name}: {found.reason}")
 
     answer(
-        connection_of(data, first_port, key, at),
+        connection_of(data, first_port, key, at, role="operator"),
         lambda client: payments.correct(client, response, reason),
         show,
         as_json=as_json,
     )
 
 
-def connection_of(data: Path, first_port: int, key: Path | None, at: list[str] | None) -> Connection:
-    return Connection(data, first_port, key, tuple(at or ()))
+def connection_of(
+    data: Path, first_port: int, key: Path | None, at: list[str] | None, *, role: str = "builder"
+) -> Connection:
+    """For commands about money, which make no key: a new one has none, and may do nothing."""
+    return Connection(data, first_port, key, tuple(at or ()), role, makes_key=False)
 
 
 def _account(text: str) -> str:
@@ -194,7 +229,7 @@ def _address(text: str) -> str:
     return names.address(text.removeprefix("accounts/"))
 
 
-def _units(text: str) -> int:
+def units(text: str) -> int:
     """Atomic units of what people type."""
     try:
         return parse_open(text)

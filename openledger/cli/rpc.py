@@ -82,6 +82,15 @@ class Rpc:
         digest = str(self.call("eth_sendRawTransaction", "0x" + signed.raw_transaction.hex().removeprefix("0x")))
         return self._mined(digest)
 
+    def event(self, digest: str, contract: str, event: str) -> dict[str, Any]:
+        """The fields of the one event of that name in a mined transaction.  Raises `RpcError`."""
+        topic = "0x" + abi.event_topic(contract, event).hex()
+        found = [log for log in self.call("eth_getTransactionReceipt", digest)["logs"] if log["topics"][0] == topic]
+        if len(found) != 1:
+            raise RpcError(f"transaction {digest} shows {len(found)} events {event}")
+        topics = [bytes.fromhex(one[2:]) for one in found[0]["topics"]]
+        return abi.decode_event(contract, event, topics, bytes.fromhex(found[0]["data"][2:]))
+
     def _mined(self, digest: str) -> str:
         deadline = time.monotonic() + _MINED_SECONDS
         while time.monotonic() < deadline:

@@ -56,7 +56,8 @@ class Consumer(Generic[E]):
     """Takes entries from `read` and applies them.
 
     `read(after) -> Page`; `prepare(entries) -> work` runs outside any transaction (slow work belongs there);
-    `apply(connection, work)` makes the effects.
+    `apply(connection, work)` makes the effects.  `gather`: while there are more, pages are read until so many entries
+    take effect in one transaction, or somewhat more; 0: each page has its own.
     """
 
     def __init__(
@@ -67,39 +68,51 @@ class Consumer(Generic[E]):
         read: Callable[[int], Awaitable[Page[E]]],
         prepare: Callable[[Sequence[E]], Awaitable[Any]],
         apply: Callable[[Connection, Any], None],
+        *,
+        gather: int = 0,
     ) -> None:
         self._database, self._table, self._source = database, metadata.tables["consumer"], source
         self._read, self._prepare, self._apply = read, prepare, apply
+        self._most = gather
         self.lag = 0
 
     async def step(self) -> int:
-        """Read one page and apply it; returns how many entries took effect."""
+        """Read what there is, at most so much, and apply it; returns how many entries took effect."""
         place = await self._database.read(self._place)
         after = place[1] if place else 0
+        page = await self._next(place[0] if place else None, after)
+        entries = [entry for _, entry in page.entries]
+        while page.entries and len(entries) < self._most and after + len(entries) < page.high_watermark:
+            page = await self._next(page.epoch, after + len(entries))
+            entries += [entry for _, entry in page.entries]
+        last = after + len(entries)
+        if entries:
+            work = await self._prepare(entries)
+
+            def transaction(connection: Connection) -> None:
+                self._advance(connection, place, page.epoch, last)
+                self._apply(connection, work)
+
+            await self._database.write(transaction)
+        self.lag = max(0, page.high_watermark - last)
+        return len(entries)
+
+    async def _next(self, epoch: str | None, after: int) -> Page[E]:
+        """The page after that offset.  Raises `EpochChanged`, `OutOfOrder`."""
         page = await self._read(after)
-        if place and place[0] != page.epoch:
-            raise EpochChanged(f"{self._source} has log epoch {page.epoch}, its offsets were of {place[0]}")
+        if epoch is not None and epoch != page.epoch:
+            raise EpochChanged(f"{self._source} has log epoch {page.epoch}, its offsets were of {epoch}")
         if page.high_watermark < after:
             raise EpochChanged(
                 f"{self._source} ends at offset {page.high_watermark}, and {after} were read of it: it was replaced by "
                 "an older copy, and what it takes in from now on would be passed over"
             )
-        if not page.entries:
-            self.lag = max(0, page.high_watermark - after)
-            return 0
         offsets = [offset for offset, _ in page.entries]
-        last = after + len(offsets)
-        if offsets != list(range(after + 1, last + 1)):
-            raise OutOfOrder(f"{self._source} gives offsets {offsets[:10]}... where {after + 1} to {last} come next")
-        work = await self._prepare([entry for _, entry in page.entries])
-
-        def transaction(connection: Connection) -> None:
-            self._advance(connection, place, page.epoch, last)
-            self._apply(connection, work)
-
-        await self._database.write(transaction)
-        self.lag = max(0, page.high_watermark - last)
-        return len(page.entries)
+        if offsets != list(range(after + 1, after + 1 + len(offsets))):
+            raise OutOfOrder(
+                f"{self._source} gives offsets {offsets[:10]}... where {after + 1} to {after + len(offsets)} come next"
+            )
+        return page
 
     async def run(self) -> None:
         """Consume for ever.  Errors are the caller's to count and to retry; nothing is lost by them."""

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eth_account.signers.local import LocalAccount
 from google.longrunning import operations_pb2_grpc
 
 from openledger.artifacts import ArtifactStore
@@ -36,8 +35,8 @@ from services.ledger.claims_book import ClaimsBook
 from services.ledger.closing import Closing
 from services.ledger.config import LedgerConfig
 from services.ledger.consume import Receipts
-from services.ledger.deploy import Terms
 from services.ledger.errands import Errands
+from services.ledger.gas_price import GasPrices
 from services.ledger.identity_servicer import IdentityServicer
 from services.ledger.pen import Pen, holder
 from services.ledger.register import Registrations
@@ -46,17 +45,19 @@ from services.ledger.reports import Reports
 from services.ledger.retention import Retention
 from services.ledger.servicer import LedgerServicer, Parts
 from services.ledger.settler import Settler
+from services.ledger.signer import RemoteSigner, Signer, SignerRefused, SignerUnavailable
 from services.ledger.signin import Issuer, Site
 from services.ledger.store import epochs
 from services.ledger.store import terms as published_terms
 from services.ledger.store.epochs import Anchoring
 from services.ledger.store.registrations import Registration
 from services.ledger.store.tables import METADATA
+from services.ledger.terms import SETTINGS, terms_of
 
 ACCESS: dict[str, Access] = {
     **dict.fromkeys(("CreateChallenge", "CreateSession", "ListKeys"), PUBLIC),
     **dict.fromkeys(("GetSettlementInfo", "GetConservation", "GetEpoch", "ListEpochs", "GetClaim"), PUBLIC),
-    "GetModelRegistration": PUBLIC,
+    **dict.fromkeys(("GetModelRegistration", "ListEpochPayouts", "GetGasPrice"), PUBLIC),
     **dict.fromkeys(("GetBalance", "ListPostings", "GetPayout", "RelayDeposit", "AuthoriseSpending"), ACCOUNTS),
     **dict.fromkeys(("RelayAuthorisedDeposit", "RelayClaim", "RelaySignedClaim"), ACCOUNTS),
     **dict.fromkeys(("CloseEpoch", "CorrectJournal"), ACCOUNTS),
@@ -69,18 +70,18 @@ ACCESS: dict[str, Access] = {
 
 async def assemble(config: LedgerConfig) -> Assembly:
     """The service, put together.  Raises `StartError` when keys, chain or database are not as they must be."""
-    account, issuer = _keys(config)
-    chain, last_epoch, most = await asyncio.to_thread(_chain, config, account)
+    signer, issuer = await asyncio.to_thread(_keys, config)
+    chain, last_epoch, most = await asyncio.to_thread(_chain, config, signer)
     database, metrics = Database(config.database), Metrics(config.service)
     database.migrate(Path(__file__).parent / "migrations")
     _check_place(database, last_epoch)
     database.write_now(lambda c: published_terms.publish(c, config.rule, config.platform, consume.SOURCE))
     confirmations, poll = config.confirmations, config.poll_seconds
     name, turn = holder(config.data_dir), config.pen_seconds
-    pen = Pen(database, account.address.lower(), name, metrics, seconds=turn)
+    pen = Pen(database, signer.address.lower(), name, metrics, seconds=turn)
     pen.take()
     how: Any = {"confirmations": confirmations, "poll_seconds": poll}
-    writer = ChainWriter(database, chain, account, pen, metrics, patience=config.patience, **how)
+    writer = ChainWriter(database, chain, signer, pen, metrics, patience=config.patience, **how)
     follower = ChainFollower(database, chain, pen, metrics, **how)
     operations = Operations(database, METADATA, config.service)
     work, artifacts = config.data_dir / "bundle", ArtifactStore(config.artifacts_dir)
@@ -164,43 +165,40 @@ def _parts(
         registrations=errands[1],
         closing=closing,
         reports=Reports(database, outlive=config.times.outlive),
+        gas=GasPrices(chain, config.ether, most=config.patience.max_fee, seconds=max(1.0, config.poll_seconds)),
     )
 
 
-def _keys(config: LedgerConfig) -> tuple[LocalAccount, Issuer]:
+def _keys(config: LedgerConfig) -> tuple[Signer, Issuer]:
     try:
-        return keys.account(config.key_file), Issuer(keys.session_key(config.data_dir / "sessions.pem"))
-    except KeyFileError as error:
+        return _signer(config), Issuer(keys.session_key(config.data_dir / "sessions.pem"))
+    except (KeyFileError, SignerRefused, SignerUnavailable, OSError) as error:
         raise StartError(str(error)) from error
 
 
-def _chain(config: LedgerConfig, account: LocalAccount) -> tuple[Chain, int, int]:
+def _signer(config: LedgerConfig) -> Signer:
+    """Who signs for the sender.  Raises `KeyFileError`, `SignerRefused`, `SignerUnavailable`, and `OSError`."""
+    if not config.signer_url:
+        secret = keys.password(config.operator_password_file, config.operator_password)
+        return keys.account(config.key_file, secret)
+    signer = RemoteSigner(config.signer_url, config.signer_address)
+    signer.check()
+    return signer
+
+
+def _chain(config: LedgerConfig, signer: Signer) -> tuple[Chain, int, int]:
     """The chain, the newest epoch on it, and what a root may add to the one before."""
     if not config.may_deploy and not config.deployment.is_file():
         raise StartError(
             f"{config.deployment} does not say where the contracts are, and this process may not create them on chain "
-            f"{config.chain_id}: name the file of a deployment in OPENLEDGER_LEDGER_CONTRACTS_FILE"
+            f"{config.chain_id}: name the file of a deployment in OPENLEDGER_LEDGER_CONTRACTS_FILE (openledger deploy "
+            "makes one)"
         )
-    sender = account.address.lower()
-    terms = Terms(
-        treasury=config.treasury or sender,
-        supply=config.supply,
-        cap=config.supply,
-        proposer=sender,
-        guardian=config.guardian or sender,
-        arbiter=config.arbiter or config.guardian or sender,
-        operator=sender,
-        committer=sender,
-        challenge_window=config.challenge_window_seconds,
-        verdict_window=config.verdict_seconds,
-        challenge_bond=config.challenge_bond,
-        max_epoch_increase=config.max_epoch_increase,
-        withdraw_delay=config.withdraw_delay_seconds,
-        split_delay=config.split_delay_seconds,
-    )
+    sender = signer.address.lower()
+    terms = terms_of({name: getattr(config, name) for name in SETTINGS}, sender)
     try:
         create = config.may_deploy
-        chain = open_chain(config.rpc_url, config.chain_id, account, terms, config.deployment, create=create)
+        chain = open_chain(config.rpc_url, config.chain_id, signer, terms, config.deployment, create=create)
         return chain, chain.last_epoch(), chain.max_epoch_increase()
     except ChainUnavailable as error:
         raise StartError(

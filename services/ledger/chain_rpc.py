@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from eth_abi.abi import encode
-from eth_account.signers.local import LocalAccount
 
 from openledger.abi import datanet_key
 from services.ledger.chain import (
@@ -29,6 +28,7 @@ from services.ledger.chain import (
 from services.ledger.chain_node import TIMEOUT_SECONDS, Node
 from services.ledger.deploy import Terms, deploy
 from services.ledger.registries import Revision, Snapshot, Split
+from services.ledger.signer import Signer
 
 ERC1271_MAGIC = bytes.fromhex("1626ba7e")  # isValidSignature(bytes32,bytes): its selector, and its yes
 
@@ -36,7 +36,7 @@ ERC1271_MAGIC = bytes.fromhex("1626ba7e")  # isValidSignature(bytes32,bytes): it
 def open_chain(
     url: str,
     chain_id: int,
-    deployer: LocalAccount,
+    deployer: Signer,
     terms: Terms,
     path: Path,
     timeout: float = TIMEOUT_SECONDS,

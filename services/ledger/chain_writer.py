@@ -17,7 +17,6 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
-from eth_account.signers.local import LocalAccount
 from sqlalchemy import Connection
 
 from services.kit import logs
@@ -27,7 +26,8 @@ from services.ledger.chain import Call, CallReverted, Chain, ChainError, NodeRef
 from services.ledger.chain_stuck import Gaps, Stuck
 from services.ledger.changes import Changes
 from services.ledger.pen import Pen
-from services.ledger.signing import Fees, Patience, offer, sign
+from services.ledger.signer import Signer, SignerRefused
+from services.ledger.signing import Fees, Patience, SignedTransaction, offer, sign
 from services.ledger.store import chain as store
 from services.ledger.store import sender
 from services.ledger.store.chain import Attempt, State, Transaction
@@ -42,7 +42,7 @@ class ChainWriter:
         self,
         database: Database,
         chain: Chain,
-        account: LocalAccount,
+        signer: Signer,
         pen: Pen,
         metrics: Metrics,
         *,
@@ -50,8 +50,8 @@ class ChainWriter:
         poll_seconds: float,
         patience: Patience,
     ) -> None:
-        self._database, self._chain, self._account, self._pen = database, chain, account, pen
-        self._address = account.address.lower()
+        self._database, self._chain, self._signer, self._pen = database, chain, signer, pen
+        self._address = signer.address.lower()
         self._confirmations, self._poll, self._cap = confirmations, poll_seconds, patience.max_fee
         self._stuck = Stuck(chain, self._address, patience, confirmations, metrics)
         self._gaps = Gaps(database, chain, self._address, metrics)
@@ -96,8 +96,8 @@ class ChainWriter:
         for transaction in pending:
             try:
                 await self._move(transaction)
-            except NodeRefused as error:
-                self._log.error("the node refuses a question", key=transaction.key, error=str(error))
+            except (NodeRefused, SignerRefused) as error:
+                self._log.error("the node or the signer refuses", key=transaction.key, error=str(error))
         await self._gaps.close(pending)
 
     async def _take_back(self) -> None:
@@ -143,7 +143,13 @@ class ChainWriter:
         if fees is None:
             self._stuck.priced_out(transaction.key, price)
             return transaction
-        return await self._write(lambda c: self._commit(c, transaction, gas, fees, nonce))
+        nonce = await self._database.read(lambda c: sender.next_nonce(c, self._address, nonce))
+        # Before the transaction, not in it: a signing service may take its time, and nobody must wait for the database.
+        signed = await self._ask(lambda: self._signed(transaction.call, nonce, gas, fees))
+        return await self._write(lambda c: self._commit(c, transaction, signed))
+
+    def _signed(self, call: Call, nonce: int, gas: int, fees: Fees) -> SignedTransaction:
+        return sign(self._signer, call, chain_id=self._chain.chain_id, nonce=nonce, gas=gas, fees=fees)
 
     def _quote(self, call: Call) -> tuple[int, Price, int]:
         gas = self._chain.estimate(self._address, call)
@@ -151,16 +157,11 @@ class ChainWriter:
         self._chain.check()  # last: all of it was of this chain
         return found
 
-    def _commit(
-        self, connection: Connection, transaction: Transaction, gas: int, fees: Fees, nonce: int
-    ) -> Transaction:
+    def _commit(self, connection: Connection, transaction: Transaction, signed: SignedTransaction) -> Transaction:
+        """Store what was signed with its nonce taken.  Where the nonce went elsewhere meanwhile, it stays planned."""
         now = _stored(connection, transaction)
-        if now.state is not State.PLANNED:
-            return now
-        taken = sender.take_nonce(connection, self._address, self._pen.fence, nonce)
-        call, chain_id = transaction.call, self._chain.chain_id
-        signed = sign(self._account, call, chain_id=chain_id, nonce=taken, gas=gas, fees=fees)
-        store.signed(connection, transaction, self._address, signed)
+        if now.state is State.PLANNED and sender.take_nonce(connection, self._address, self._pen.fence, signed.nonce):
+            store.signed(connection, transaction, self._address, signed)
         return _stored(connection, transaction)
 
     async def _send(self, transaction: Transaction) -> Transaction:
@@ -210,7 +211,7 @@ class ChainWriter:
         if terms is None or nonce is None:
             return transaction
         gas, fees = terms
-        signed = sign(self._account, transaction.call, chain_id=self._chain.chain_id, nonce=nonce, gas=gas, fees=fees)
+        signed = await self._ask(lambda: self._signed(transaction.call, nonce, gas, fees))
         self._log.warning("a transaction gets a better offer", key=transaction.key, nonce=nonce, max_fee=fees.max_fee)
         return await self._changed(transaction, lambda c: store.signed(c, transaction, self._address, signed))
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from openledger import names
 from openledger.money import MAX_AMOUNT, OPEN
 from openledger.split import Rule
 from services.kit.config import ServiceConfig
+from services.ledger.ether import Ether
 from services.ledger.lease import Times
 from services.ledger.registries import BASIS_POINTS, MIN_CONTRIBUTORS_BPS
 from services.ledger.signing import Patience
@@ -50,7 +51,22 @@ class LedgerConfig(ServiceConfig):
     max_fee_gwei: int = Field(500, ge=1, le=10**9, description="the most that is ever offered for a unit of gas")
     stuck_seconds: float = Field(60, ge=0, description="after which a transaction that is not mined offers more")
 
-    operator_key_file: Path | None = Field(None, description="the sender's private key; None: made in data_dir")
+    ether_price: str = Field(
+        "",
+        pattern=r"^([0-9]{1,12}(\.[0-9]{1,6})?)?$",
+        description="of an ether, for telling what gas costs; empty: not told",
+    )
+    ether_currency: str = Field("USD", pattern="^[A-Z]{3,5}$", description="of which money `ether_price` is")
+
+    operator_key_file: Path | None = Field(
+        None, description="the sender's private key, or a keystore that holds it; None: made in data_dir"
+    )
+    operator_password_file: Path | None = Field(None, description="has the keystore's password")
+    operator_password: SecretStr | None = Field(None, description="the keystore's password, where it is in no file")
+    signer_url: str = Field(
+        "", pattern="^(https?://.+)?$", description="a signing service that has the key instead (JSON-RPC)"
+    )
+    signer_address: OptionalAddress = Field("", description="of the account by which the signing service signs")
     contracts_file: Path | None = Field(None, description="where the contracts are; None: contracts.json in data_dir")
     deploy_contracts: bool = Field(
         True, description="create those that are not in the file; on development chains alone"
@@ -123,6 +139,11 @@ class LedgerConfig(ServiceConfig):
         return Patience(max_fee=self.max_fee_gwei * 10**9, seconds=self.stuck_seconds)
 
     @property
+    def ether(self) -> Ether | None:
+        """What an ether is worth, if the operator says so."""
+        return Ether(self.ether_price, self.ether_currency) if self.ether_price else None
+
+    @property
     def told_rpc_url(self) -> str:
         """Where clients can ask the chain; empty when that is nobody's business."""
         return self.public_rpc_url or (self.rpc_url if self.chain_id in DEVELOPMENT_CHAINS else "")
@@ -148,4 +169,10 @@ class LedgerConfig(ServiceConfig):
             )
         if self.attribution and not self.attribution_signers:
             raise ValueError("attribution_signers must name whose receipts count when attribution is set")
+        if bool(self.signer_url) is not bool(self.signer_address):
+            raise ValueError("signer_url and signer_address go together: where the key is, and whose it is")
+        if self.signer_url and (self.operator_key_file or self.operator_password_file or self.operator_password):
+            raise ValueError("the sender's key is with signer_url or in operator_key_file, not in both")
+        if self.operator_password_file and self.operator_password:
+            raise ValueError("operator_password_file and operator_password are two: which one is it?")
         return self

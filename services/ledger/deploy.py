@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import rlp  # type: ignore[import-untyped]
-from eth_account.signers.local import LocalAccount
 
 from openledger.abi import artifact, encode_creation
 from openledger.claims import address_bytes, keccak
 from services.ledger.chain import Call, ChainError, ChainUnavailable, Contracts, NonceTooLow, Receipt, WrongChain
 from services.ledger.chain_node import Node
+from services.ledger.signer import Signer
 from services.ledger.signing import sign
 
 FILE_VERSION = 1
@@ -63,7 +63,7 @@ class Terms:
     split_delay: int
 
 
-def deploy(node: Node, deployer: LocalAccount, terms: Terms, path: Path, *, create: bool = True) -> Contracts:
+def deploy(node: Node, deployer: Signer, terms: Terms, path: Path, *, create: bool = True) -> Contracts:
     """Makes sure that the contracts are on the node's chain; returns where.
 
     path: the deployment file, kept for ever: without it the contracts are made anew. A contract that an older version
@@ -73,8 +73,8 @@ def deploy(node: Node, deployer: LocalAccount, terms: Terms, path: Path, *, crea
     record = _Record.load(path, node, terms)
     if missing := [NAMES[key] for key in NAMES if not create and not record.holds(key)]:
         raise DeploymentMismatch(
-            f"{path} does not say where {', '.join(missing)} is, and this process may not create it: deploy it, and "
-            "add it to the file"
+            f"{path} does not say where {', '.join(missing)} is, and this process may not create it: "
+            f"openledger deploy --out {path} does, and adds it to the file"
         )
     blocks = [_ensure(node, deployer, record, key, _arguments(key, record, terms), create=create) for key in NAMES]
     contracts = Contracts(node.chain_id, min(blocks), **{key: record.address(key) for key in NAMES})
@@ -105,7 +105,7 @@ def _distributor_terms(terms: Terms) -> tuple[Any, ...]:
 
 
 def _ensure(
-    node: Node, deployer: LocalAccount, record: "_Record", key: str, arguments: tuple[Any, ...], *, create: bool
+    node: Node, deployer: Signer, record: "_Record", key: str, arguments: tuple[Any, ...], *, create: bool
 ) -> int:
     """Makes sure that one contract is created; returns its block, or an earlier one."""
     while True:
@@ -224,7 +224,7 @@ class _Record:
     def raw(self, key: str) -> bytes:
         return bytes.fromhex(self._content["transactions"][key]["raw"][2:])
 
-    def plan(self, node: Node, deployer: LocalAccount, key: str, call: Call) -> None:
+    def plan(self, node: Node, deployer: Signer, key: str, call: Call) -> None:
         """Signs a creation with the deployer's next nonce and writes it down."""
         nonce = node.nonce(deployer.address, pending=True)
         gas = node.estimate(deployer.address, call)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import Connection
 
+from openledger import names
 from openledger.ledger.v1 import ledger_pb2
 from services.kit.database import Database
 from services.kit.errors import Fault, invalid, not_found, precondition
 from services.ledger import journal, wire
 from services.ledger import lease as leases
-from services.ledger.store import books, epochs, payers
+from services.ledger.store import books, epochs, payers, payouts
 from services.ledger.store.books import Payout
 from services.ledger.store.epochs import State
+from services.ledger.store.payouts import Given
 
 PAGE, MOST = 50, 1000
 
@@ -34,8 +37,8 @@ class Reports:
         """An account's journal lines, newest first."""
         place, limit = _place(token, 2), min(size or PAGE, MOST)
         before = (place[0], place[1]) if place else None
-        names = [journal.payer(address), journal.payable(address)]
-        rows = await self._database.read(lambda c: books.lines_of(c, names, before, limit + 1))
+        own = [journal.payer(address), journal.payable(address)]
+        rows = await self._database.read(lambda c: books.lines_of(c, own, before, limit + 1))
         response = ledger_pb2.ListPostingsResponse()
         for row in rows[:limit]:
             response.postings.add(
@@ -58,6 +61,29 @@ class Reports:
         if len(found) > limit:
             response.next_page_token = str(found[limit - 1].number)
         return response
+
+    async def given_by(self, epoch: int, size: int, after: str) -> ledger_pb2.ListEpochPayoutsResponse:
+        """What an epoch gave, in the order of addresses.  `after`: the page token, an address."""
+        limit = min(size or PAGE, MOST)
+        try:
+            after = names.address(after) if after else ""
+        except ValueError:
+            raise _bad_token() from None
+        found = await self._database.read(lambda c: payouts.of_epoch(c, epoch, after, limit + 1))
+        return _given(found, limit, lambda last: last.account)
+
+    async def given_to(
+        self, account: str, epoch: int | None, size: int, token: str
+    ) -> ledger_pb2.ListEpochPayoutsResponse:
+        """What epochs, or that one, gave to an account, newest first."""
+        place, limit = _place(token, 1), min(size or PAGE, MOST)
+        before = place[0] if place else None
+        if epoch is not None:
+            before, limit = epoch + 1, 1
+        found = await self._database.read(lambda c: payouts.of_account(c, account, before, limit + 1))
+        if epoch is not None:
+            found = [one for one in found if one.epoch == epoch]
+        return _given(found, limit, lambda last: str(last.epoch))
 
     async def payout(self, response: str) -> Payout | None:
         """How an answer's fee was divided, once it was."""
@@ -111,11 +137,22 @@ class Reports:
         )
 
 
+def _given(found: Sequence[Given], limit: int, token: Callable[[Given], str]) -> ledger_pb2.ListEpochPayoutsResponse:
+    response = ledger_pb2.ListEpochPayoutsResponse(payouts=[wire.given(one) for one in found[:limit]])
+    if len(found) > limit:
+        response.next_page_token = token(found[limit - 1])
+    return response
+
+
+def _bad_token() -> Fault:
+    return invalid("BAD_PAGE_TOKEN", "page_token: not one that this method gave out", "page_token")
+
+
 def _place(token: str, parts: int) -> list[int]:
     """Where a page begins.  Raises `Fault` for a token that was not given out here."""
     if not token:
         return []
     found = token.split("-")
     if len(found) != parts or not all(part.isascii() and part.isdecimal() and len(part) < 19 for part in found):
-        raise invalid("BAD_PAGE_TOKEN", "page_token: not one that this method gave out", "page_token")
+        raise _bad_token()
     return [int(part) for part in found]

@@ -29,11 +29,12 @@ from services.ledger.closing import Closing
 from services.ledger.config import LedgerConfig
 from services.ledger.consume import Receipts
 from services.ledger.errands import Errand, Errands
+from services.ledger.gas_price import GasPrices
 from services.ledger.registries import Split
 from services.ledger.relay import Asked, Relay
 from services.ledger.reports import Reports
 from services.ledger.store import epochs
-from services.ledger.store.epochs import Anchoring
+from services.ledger.store.epochs import Anchoring, Epoch
 from services.ledger.store.registrations import Registration
 
 M = TypeVar("M", bound=Message)
@@ -55,6 +56,7 @@ class Parts:
     registrations: Errands[Registration]
     closing: Closing
     reports: Reports
+    gas: GasPrices
 
 
 class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
@@ -100,6 +102,20 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         if found is None or caller not in {found.payer, *found.payees}:
             raise await self._parts.reports.no_payout(request.response, caller)
         return wire.payout(found)
+
+    async def ListEpochPayouts(
+        self, request: Any, context: grpc.aio.ServicerContext
+    ) -> ledger_pb2.ListEpochPayoutsResponse:
+        size, token, reports = request.page_size, request.page_token, self._parts.reports
+        epoch = (await self._epoch(request.epoch)).number if request.epoch else None
+        if request.account:
+            return await reports.given_to(_address(request.account), epoch, size, token)
+        if epoch is None:
+            raise invalid("NOTHING_NAMED", "epoch, account: name one of them, or both", "epoch")
+        return await reports.given_by(epoch, size, token)
+
+    async def GetGasPrice(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.GasPrice:
+        return await self._parts.gas.now()
 
     async def GetConservation(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Conservation:
         return await self._parts.reports.conservation()
@@ -151,7 +167,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         return await self._balance(address)
 
     async def AcquireLease(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Lease:
-        address, amount = names.account_address(request.account), parse_atomic(request.amount)
+        address, amount = _address(request.account), parse_atomic(request.amount)
         return await self._once(
             ledger_pb2.Lease,
             "AcquireLease",
@@ -173,26 +189,21 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         return await self._parts.closing.close(_asked(request))
 
     async def GetEpoch(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Epoch:
-        number = names.match("epochs/*", request.name)[0]
-        known = number.isdecimal() and len(number) < 19
-        found = await self._parts.database.read(lambda c: epochs.get(c, int(number))) if known else None
-        if found is None:
-            raise not_found("EPOCH_NOT_FOUND", f"there is no {request.name}")
-        return wire.epoch(found)
+        return wire.epoch(await self._epoch(request.name))
 
     async def ListEpochs(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.ListEpochsResponse:
         return await self._parts.reports.epochs(request.page_size, request.page_token)
 
     async def GetClaim(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Claim:
-        return wire.claim(await self._parts.claims.claimable(names.account_address(request.account)))
+        return wire.claim(await self._parts.claims.claimable(_address(request.account)))
 
     async def RelayClaim(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Claim:
-        return await self._parts.relay.claim(_asked(request), names.account_address(request.account))
+        return await self._parts.relay.claim(_asked(request), _address(request.account))
 
     async def RelaySignedClaim(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Claim:
         signed = SignedClaim(
-            names.account_address(request.account),
-            names.account_address(request.to),
+            _address(request.account),
+            _address(request.to, "to"),
             parse_atomic(request.cumulative),
             parse_atomic(request.max_fee),
             request.deadline,
@@ -247,6 +258,14 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
 
         return await self._parts.database.write(write)
 
+    async def _epoch(self, name: str) -> Epoch:
+        number = names.match("epochs/*", name)[0]
+        known = number.isdecimal() and len(number) < 19
+        found = await self._parts.database.read(lambda c: epochs.get(c, int(number))) if known else None
+        if found is None:
+            raise not_found("EPOCH_NOT_FOUND", f"there is no {name}")
+        return found
+
     async def _balance(self, address: str) -> ledger_pb2.Balance:
         return await self._parts.reports.balance(address)
 
@@ -259,9 +278,17 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         return contract_wallets.accepts(at, authorisation.payer, digest, signature)
 
 
+def _address(account: str, field: str = "account") -> str:
+    """The address that an account's name holds.  Raises `Fault`."""
+    try:
+        return names.account_address(account)
+    except ValueError as error:
+        raise invalid("INVALID_FIELD", f"{field}: {error}", field) from None
+
+
 def _own(account: str) -> str:
     """The address of an account that must be the caller's."""
-    address = names.account_address(account)
+    address = _address(account)
     call.must_be(address)
     return address
 

@@ -1,4 +1,4 @@
-"""What a transaction offers for gas, and its signature.  Pure; wei a unit of gas.
+"""What a transaction offers for gas, and its signature, which a signer makes (`signer`); wei a unit of gas.
 
 A transaction that waits too long is signed again under its nonce with a better offer: both of its parts must rise by a
 tenth at least for nodes to let it take the other's place (geth's rule, and the strictest that is in use).  No offer
@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from eth_account.signers.local import LocalAccount
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from hexbytes import HexBytes
 
 from openledger.claims import address_bytes
 from services.ledger.chain import Call, Price
+from services.ledger.signer import Signer
 
 RISE_NUMERATOR, RISE_DENOMINATOR = 9, 8  # 12.5 %
 
@@ -69,8 +69,11 @@ def _risen(fee: int) -> int:
     return -(-max(fee, 1) * RISE_NUMERATOR // RISE_DENOMINATOR)
 
 
-def sign(account: LocalAccount, call: Call, *, chain_id: int, nonce: int, gas: int, fees: Fees) -> SignedTransaction:
-    """Signs a transaction (EIP-1559) without sending it. Deterministic: the same input, the same bytes."""
+def sign(signer: Signer, call: Call, *, chain_id: int, nonce: int, gas: int, fees: Fees) -> SignedTransaction:
+    """Signs a transaction (EIP-1559) without sending it. Raises what the signer raises.
+
+    A key in this process gives the same bytes for the same input; a signing service may give others each time.
+    """
     fields: dict[str, Any] = {
         "type": 2,
         "chainId": chain_id,
@@ -83,7 +86,7 @@ def sign(account: LocalAccount, call: Call, *, chain_id: int, nonce: int, gas: i
     }
     if call.to is not None:
         fields["to"] = address_bytes(call.to)
-    signed = account.sign_transaction(fields)
+    signed = signer.sign_transaction(fields)
     return SignedTransaction(bytes(signed.raw_transaction), "0x" + bytes(signed.hash).hex(), nonce)
 
 

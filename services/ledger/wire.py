@@ -13,6 +13,7 @@ from services.ledger.registries import Revision, Split
 from services.ledger.store.books import Payout
 from services.ledger.store.corrections import Taken
 from services.ledger.store.epochs import Epoch
+from services.ledger.store.payouts import Given
 from services.ledger.store.registrations import Registration
 
 
@@ -79,6 +80,18 @@ def payout(value: Payout) -> ledger_pb2.Payout:
         receipt_sha256=value.sha256,
         epoch="" if value.epoch is None else f"epochs/{value.epoch}",
         correction="" if value.correction is None else f"journals/{value.correction}",
+    )
+
+
+def given(value: Given) -> ledger_pb2.EpochPayout:
+    """What an epoch gave to an account."""
+    return ledger_pb2.EpochPayout(
+        epoch=f"epochs/{value.epoch}",
+        account=f"accounts/{value.account}",
+        amount=str(value.amount),
+        cumulative=str(value.cumulative),
+        waiting=str(value.waiting),
+        state=ledger_pb2.EpochState.Value(f"EPOCH_STATE_{value.state}"),
     )
 
 

@@ -57,5 +57,5 @@ def test_what_was_sent_before_is_known_by_its_bytes_and_the_chain_is_read_again(
     assert fence == 4
     with pytest.raises(LostPen):
         database.write_now(lambda c: sender.check_pen(c, A, 3))
-    assert database.write_now(lambda c: sender.take_nonce(c, A, fence, 0)) == 8
+    assert database.read_now(lambda c: sender.next_nonce(c, A, 0)) == 8
     assert database.read_now(lambda c: c.execute(METADATA.tables["chain_event"].select()).all()) == []

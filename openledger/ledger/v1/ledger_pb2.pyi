@@ -437,6 +437,204 @@ class Payout(_message.Message):
 Global___Payout: _TypeAlias = Payout  # noqa: Y015
 
 @_typing.final
+class ListEpochPayoutsRequest(_message.Message):
+    """Asks for a page of what epochs gave; an epoch, an account, or both."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.str
+    """epochs/{epoch}; empty: all, newest first."""
+    account: _builtins.str
+    """accounts/{address}; empty: all, in the order of addresses."""
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.str = ...,
+        account: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "epoch", b"epoch", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEpochPayoutsRequest: _TypeAlias = ListEpochPayoutsRequest  # noqa: Y015
+
+@_typing.final
+class EpochPayout(_message.Message):
+    """What one epoch gave to one account."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    CUMULATIVE_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.str
+    """epochs/{epoch}"""
+    account: _builtins.str
+    """accounts/{address}"""
+    amount: _builtins.str
+    """By how much the account's leaf rose."""
+    cumulative: _builtins.str
+    """Of the leaf: all that it can have claimed by then."""
+    waiting: _builtins.str
+    """Earned by then and beyond what the root may add: left for the next epochs."""
+    state: Global___EpochState.ValueType
+    """Where the epoch stands: before it is active nothing can be claimed by it, and it can be struck out."""
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.str = ...,
+        account: _builtins.str = ...,
+        amount: _builtins.str = ...,
+        cumulative: _builtins.str = ...,
+        waiting: _builtins.str = ...,
+        state: Global___EpochState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "amount", b"amount", "cumulative", b"cumulative", "epoch", b"epoch", "state", b"state", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EpochPayout: _TypeAlias = EpochPayout  # noqa: Y015
+
+@_typing.final
+class ListEpochPayoutsResponse(_message.Message):
+    """A page of what epochs gave."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYOUTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def payouts(self) -> _containers.RepeatedCompositeFieldContainer[Global___EpochPayout]: ...
+    def __init__(
+        self,
+        *,
+        payouts: _abc.Iterable[Global___EpochPayout] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "payouts", b"payouts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEpochPayoutsResponse: _TypeAlias = ListEpochPayoutsResponse  # noqa: Y015
+
+@_typing.final
+class GetGasPriceRequest(_message.Message):
+    """Asks what gas costs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetGasPriceRequest: _TypeAlias = GetGasPriceRequest  # noqa: Y015
+
+@_typing.final
+class GasPrice(_message.Message):
+    """What gas costs now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAIN_ID_FIELD_NUMBER: _builtins.int
+    BASE_FEE_FIELD_NUMBER: _builtins.int
+    TIP_FIELD_NUMBER: _builtins.int
+    MOST_FIELD_NUMBER: _builtins.int
+    COSTS_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    ETHER_PRICE_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    chain_id: _builtins.int
+    base_fee: _builtins.str
+    """In wei a unit of gas: whoever asks pays that, as the newest block says it."""
+    tip: _builtins.str
+    """And that, to be taken in soon."""
+    most: _builtins.str
+    """The most that the ledger offers for a unit; above it, its transactions wait."""
+    currency: _builtins.str
+    """Of what money `TransactionCost.money` is, such as "USD", and what the operator set for an ether; empty where unset."""
+    ether_price: _builtins.str
+    @_builtins.property
+    def costs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TransactionCost]: ...
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        chain_id: _builtins.int = ...,
+        base_fee: _builtins.str = ...,
+        tip: _builtins.str = ...,
+        most: _builtins.str = ...,
+        costs: _abc.Iterable[Global___TransactionCost] | None = ...,
+        currency: _builtins.str = ...,
+        ether_price: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_fee", b"base_fee", "chain_id", b"chain_id", "costs", b"costs", "currency", b"currency", "ether_price", b"ether_price", "most", b"most", "time", b"time", "tip", b"tip"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GasPrice: _TypeAlias = GasPrice  # noqa: Y015
+
+@_typing.final
+class TransactionCost(_message.Message):
+    """What one transaction costs at that price."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    GAS_FIELD_NUMBER: _builtins.int
+    WEI_FIELD_NUMBER: _builtins.int
+    MONEY_FIELD_NUMBER: _builtins.int
+    transaction: _builtins.str
+    """"claim", "first_claim", "signed_claim", "deposit", "root", "redemption" of a hundred payers, "snapshot", "revision"."""
+    gas: _builtins.int
+    """As measured; a claim's is of a million accounts."""
+    wei: _builtins.str
+    """gas times base fee and tip, in wei."""
+    money: _builtins.str
+    """The same in `GasPrice.currency`, to six decimals, rounded up; empty where no price of ether is set."""
+    def __init__(
+        self,
+        *,
+        transaction: _builtins.str = ...,
+        gas: _builtins.int = ...,
+        wei: _builtins.str = ...,
+        money: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gas", b"gas", "money", b"money", "transaction", b"transaction", "wei", b"wei"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransactionCost: _TypeAlias = TransactionCost  # noqa: Y015
+
+@_typing.final
 class GetConservationRequest(_message.Message):
     """Asks for the sums."""
 

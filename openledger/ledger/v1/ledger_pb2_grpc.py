@@ -56,6 +56,16 @@ class LedgerServiceStub:
                 request_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.GetPayoutRequest.SerializeToString,
                 response_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.Payout.FromString,
                 _registered_method=True)
+        self.ListEpochPayouts = channel.unary_unary(
+                '/openledger.ledger.v1.LedgerService/ListEpochPayouts',
+                request_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.ListEpochPayoutsRequest.SerializeToString,
+                response_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.ListEpochPayoutsResponse.FromString,
+                _registered_method=True)
+        self.GetGasPrice = channel.unary_unary(
+                '/openledger.ledger.v1.LedgerService/GetGasPrice',
+                request_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.GetGasPriceRequest.SerializeToString,
+                response_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.GasPrice.FromString,
+                _registered_method=True)
         self.GetConservation = channel.unary_unary(
                 '/openledger.ledger.v1.LedgerService/GetConservation',
                 request_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.GetConservationRequest.SerializeToString,
@@ -165,6 +175,20 @@ class LedgerServiceServicer:
 
     def GetPayout(self, request, context):
         """How one answer's fee is divided by its receipt.  For its payer and its payees.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEpochPayouts(self, request, context):
+        """What epochs gave to accounts: of one epoch by account, or to one account newest first.  As epochs' bundles publish it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetGasPrice(self, request, context):
+        """What gas costs on the chain now, and what settling transactions cost at that.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -307,6 +331,16 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.GetPayout,
                     request_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.GetPayoutRequest.FromString,
                     response_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.Payout.SerializeToString,
+            ),
+            'ListEpochPayouts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEpochPayouts,
+                    request_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.ListEpochPayoutsRequest.FromString,
+                    response_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.ListEpochPayoutsResponse.SerializeToString,
+            ),
+            'GetGasPrice': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetGasPrice,
+                    request_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.GetGasPriceRequest.FromString,
+                    response_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.GasPrice.SerializeToString,
             ),
             'GetConservation': grpc.unary_unary_rpc_method_handler(
                     servicer.GetConservation,
@@ -498,6 +532,60 @@ class LedgerService:
             '/openledger.ledger.v1.LedgerService/GetPayout',
             openledger_dot_ledger_dot_v1_dot_ledger__pb2.GetPayoutRequest.SerializeToString,
             openledger_dot_ledger_dot_v1_dot_ledger__pb2.Payout.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEpochPayouts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.ledger.v1.LedgerService/ListEpochPayouts',
+            openledger_dot_ledger_dot_v1_dot_ledger__pb2.ListEpochPayoutsRequest.SerializeToString,
+            openledger_dot_ledger_dot_v1_dot_ledger__pb2.ListEpochPayoutsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetGasPrice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.ledger.v1.LedgerService/GetGasPrice',
+            openledger_dot_ledger_dot_v1_dot_ledger__pb2.GetGasPriceRequest.SerializeToString,
+            openledger_dot_ledger_dot_v1_dot_ledger__pb2.GasPrice.FromString,
             options,
             channel_credentials,
             insecure,

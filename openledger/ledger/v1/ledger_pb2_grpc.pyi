@@ -42,6 +42,10 @@ class LedgerServiceStub:
     """An account's journal lines, newest first.  For the account itself."""
     GetPayout: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetPayoutRequest, _ledger_pb2.Payout]
     """How one answer's fee is divided by its receipt.  For its payer and its payees."""
+    ListEpochPayouts: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListEpochPayoutsRequest, _ledger_pb2.ListEpochPayoutsResponse]
+    """What epochs gave to accounts: of one epoch by account, or to one account newest first.  As epochs' bundles publish it."""
+    GetGasPrice: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetGasPriceRequest, _ledger_pb2.GasPrice]
+    """What gas costs on the chain now, and what settling transactions cost at that."""
     GetConservation: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetConservationRequest, _ledger_pb2.Conservation]
     """That every unit is accounted for."""
     RelayDeposit: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.RelayDepositRequest, _ledger_pb2.Deposit]
@@ -94,6 +98,10 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     """An account's journal lines, newest first.  For the account itself."""
     GetPayout: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetPayoutRequest, _ledger_pb2.Payout]  # type: ignore[assignment]
     """How one answer's fee is divided by its receipt.  For its payer and its payees."""
+    ListEpochPayouts: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListEpochPayoutsRequest, _ledger_pb2.ListEpochPayoutsResponse]  # type: ignore[assignment]
+    """What epochs gave to accounts: of one epoch by account, or to one account newest first.  As epochs' bundles publish it."""
+    GetGasPrice: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetGasPriceRequest, _ledger_pb2.GasPrice]  # type: ignore[assignment]
+    """What gas costs on the chain now, and what settling transactions cost at that."""
     GetConservation: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetConservationRequest, _ledger_pb2.Conservation]  # type: ignore[assignment]
     """That every unit is accounted for."""
     RelayDeposit: _aio.UnaryUnaryMultiCallable[_ledger_pb2.RelayDepositRequest, _ledger_pb2.Deposit]  # type: ignore[assignment]
@@ -167,6 +175,22 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.Payout, _abc.Awaitable[_ledger_pb2.Payout]]:
         """How one answer's fee is divided by its receipt.  For its payer and its payees."""
+
+    @_abc_1.abstractmethod
+    def ListEpochPayouts(
+        self,
+        request: _ledger_pb2.ListEpochPayoutsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.ListEpochPayoutsResponse, _abc.Awaitable[_ledger_pb2.ListEpochPayoutsResponse]]:
+        """What epochs gave to accounts: of one epoch by account, or to one account newest first.  As epochs' bundles publish it."""
+
+    @_abc_1.abstractmethod
+    def GetGasPrice(
+        self,
+        request: _ledger_pb2.GetGasPriceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.GasPrice, _abc.Awaitable[_ledger_pb2.GasPrice]]:
+        """What gas costs on the chain now, and what settling transactions cost at that."""
 
     @_abc_1.abstractmethod
     def GetConservation(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, and_, or_, select, update
 
@@ -22,8 +22,7 @@ _RECEIPT = ("response", "journal", "sha256", "payer", "fee", "shares", "payees")
 _REJECTED = ("sha256", "response", "payer", "reason", "message", "document", "create_time")
 
 
-@dataclass(frozen=True)
-class Sums:
+class Sums(NamedTuple):
     """A book's postings: what went in, what went out (both positive), in atomic units.
 
     A void, and a correction, lessens what it undoes.
@@ -173,7 +172,7 @@ def sums(connection: Connection, books: Collection[str]) -> dict[str, Sums]:
     rows = connection.execute(
         select(BALANCE.c.book, BALANCE.c.credits, BALANCE.c.debits).where(bulk.among(BALANCE.c.book, books))
     )
-    return {row.book: Sums(row.credits, row.debits) for row in rows}
+    return {name: Sums(into, out) for name, into, out in rows}
 
 
 def book(connection: Connection, name: str) -> Sums:

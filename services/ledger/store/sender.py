@@ -51,13 +51,20 @@ def check_pen(connection: Connection, address: str, fence: int) -> None:
     _must_be(_locked(connection, address, read=True), fence)
 
 
-def take_nonce(connection: Connection, address: str, fence: int, at_least: int) -> int:
-    """The next nonce.  Use it in the same transaction.  Raises `LostPen`."""
+def next_nonce(connection: Connection, address: str, at_least: int) -> int:
+    """The nonce that the next transaction gets, if nobody is faster."""
+    row = connection.execute(select(SENDER.c.nonce).where(SENDER.c.address == address)).one()
+    return max(int(row.nonce), at_least)
+
+
+def take_nonce(connection: Connection, address: str, fence: int, nonce: int) -> bool:
+    """Take a nonce for what is stored in the same transaction; says whether it was free.  Raises `LostPen`."""
     row = _locked(connection, address)
     _must_be(row, fence)
-    nonce = max(int(row.nonce), at_least)
+    if int(row.nonce) > nonce:
+        return False
     _update(connection, address, nonce=nonce + 1)
-    return nonce
+    return True
 
 
 def lock_all(connection: Connection) -> None:

@@ -81,6 +81,23 @@ async def test_what_is_an_accounts_own_is_closed_to_others(world, where, payer):
     assert await booked(where, EARNERS[4], [one])  # a payee sees it
 
 
+async def test_what_epochs_gave_is_asked_for_by_name(where, client):
+    request = ledger_pb2.ListEpochPayoutsRequest()
+    assert (await refused(client, client.ledger.ListEpochPayouts, request)).reason == "NOTHING_NAMED"
+
+
+async def test_an_account_that_is_no_address_is_named(client):
+    stub, account = client.ledger, "accounts/me"
+    for method, request in (
+        (stub.ListEpochPayouts, ledger_pb2.ListEpochPayoutsRequest(account=account)),
+        (stub.GetClaim, ledger_pb2.GetClaimRequest(account=account)),
+        (stub.GetBalance, ledger_pb2.GetBalanceRequest(account=account)),
+        (stub.RelayClaim, ledger_pb2.RelayClaimRequest(account=account, request_id=request_id())),
+    ):
+        found = await refused(client, method, request)
+        assert (found.reason, "'me' is not an address" in found.message) == ("INVALID_FIELD", True)
+
+
 async def test_a_page_of_postings_tells_the_story_newest_first(world, where, payer, client):
     await pay_in(world, where, payer, OPEN)
     held = await lease(where, payer, OPEN)

@@ -70,8 +70,31 @@ async def test_from_a_deposit_to_a_claim_by_commands_alone(command, world, where
     assert f" OPEN sent to {other} by 0x" in await command(EARNERS[1], where, "claim", "--to", other)
     assert world.token_balance(at, other) == settled[EARNERS[1].address] > 0
 
+    await the_payouts(command, where, payer, settled)
     monkeypatch.setattr(statements, "PAGE", 2)  # several pages
     await the_statement(command, where, payer, receipts, tmp_path)
+
+
+async def the_payouts(command, where, payer, settled):
+    """By epoch and by account, for anybody; and what gas costs, here without a price of ether."""
+    whole = json.loads(await command(payer, where, "epoch", "payouts", "1", "--json"))
+    given = {one["account"].removeprefix("accounts/"): int(one["amount"]) for one in whole["payouts"]}
+    assert {who: given[who] for who in settled if who in given} == {w: a for w, a in settled.items() if w in given}
+    assert {earner.address for earner in EARNERS[:2]} <= given.keys()
+    page = await command(payer, where, "epoch", "payouts", "epochs/1", "--limit", "1")
+    first = min(given)
+    assert f"  {first}  " in page
+    assert f"There are more: --after {first}" in page
+    assert first not in await command(payer, where, "epoch", "payouts", "1", "--after", first)
+    own = await command(EARNERS[0], where, "payouts")
+    assert own.startswith("    epochs/1  ")
+    assert own == await command(payer, where, "payouts", EARNERS[0].address)
+    assert await command(payer, where, "payouts") == "Nothing.\n"
+    assert "EPOCH_NOT_FOUND" in await command(payer, where, "epoch", "payouts", "7", status=1)
+    price = await command(payer, where, "epoch", "price")
+    assert "gas on chain 31337: " in price
+    assert "54,360 gas" in price
+    assert (await command(payer, where, "claim", "--estimate")).count(" ether") == 2
 
 
 async def the_statement(command, where, payer, receipts, tmp_path):
@@ -120,3 +143,31 @@ async def test_what_cannot_be_done_is_said_and_ends_with_1(command, where, payer
     both = ("--csv", str(tmp_path / "a"), "--parquet", str(tmp_path / "b"))
     assert "two files" in await command(payer, where, "statement", *both, status=2)
     assert "No such file" in await command(payer, where, "statement", "--csv", str(tmp_path / "no" / "a"), status=1)
+
+
+async def test_a_payer_gets_back_what_was_not_spent(command, world, where, payer):
+    await permit(world, where, payer, 5 * OPEN)
+    world.give_ether(payer)
+    await command(payer, where, "deposit", "2.5")
+    held = await lease(where, payer, OPEN)
+    assert await command(payer, where, "withdraw") == "Nothing is asked for; 1.5 OPEN can be.\n"
+    assert "1.5 OPEN can be asked for" in await command(payer, where, "withdraw", "2", status=1)
+    assert "nothing was asked for" in await command(payer, where, "withdraw", "--finish", status=1)
+    assert "1 OPEN are asked for by 0x" in await command(payer, where, "withdraw", "1")
+    assert "Nothing is asked for by 0x" in await command(payer, where, "withdraw", "--cancel")
+    assert "1.5 OPEN are asked for by 0x" in await command(payer, where, "withdraw", "all")
+    assert "1.5 OPEN are asked for, and can be taken now, with --finish" in await command(payer, where, "withdraw")
+
+    # What answers cost meanwhile comes first.
+    world.attribution.give(one := a_receipt(payer, held.name, OPEN))
+    await booked(where, payer, [one])
+    at = await _info(where, payer)
+    before = world.token_balance(at, payer.address)
+    done = json.loads(await command(payer, where, "withdraw", "--finish", "--json"))
+    assert (done["taken"], done["asked"], done["ready"]) == (str(3 * OPEN // 2), "0", "0")
+    assert world.token_balance(at, payer.address) - before == 3 * OPEN // 2
+    assert "one at a time" in await command(payer, where, "withdraw", "1", "--finish", status=2)
+    assert "not an amount of OPEN" in await command(payer, where, "withdraw", "1e3", status=2)
+    async with asyncio.timeout(20):
+        while " 0 OPEN  deposited, not spent" not in await command(payer, where, "balance"):
+            await asyncio.sleep(0.05)

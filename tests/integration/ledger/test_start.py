@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from eth_account import Account
 
 from services.kit.server import StartError
 from services.ledger.__main__ import assemble
-from tests.ledger_world import OPEN, a_receipt, booked, close_epoch, lease, pay_in
+from tests.ledger_world import OPEN, OPERATOR, a_receipt, booked, close_epoch, lease, pay_in
+from tests.signing_service import honest, signing_service
 
 
 async def refusal(world, **more) -> str:
@@ -70,3 +72,32 @@ async def test_a_database_that_is_older_than_the_chain(world, payer):
     for file in (world.folder / "ledger").glob("ledger.db*"):
         file.unlink()
     assert "the chain holds epoch 1" in await refusal(world)
+
+
+async def test_the_senders_key_can_stay_with_a_signing_service(world, payer):
+    with signing_service(honest(Account.from_key(OPERATOR.private_key))) as url:
+        world.more |= {"operator_key_file": None, "signer_url": url, "signer_address": OPERATOR.address}
+        async with world.run() as where:
+            assert (await pay_in(world, where, payer, OPEN)).deposited == str(OPEN)
+        assert not (world.folder / "ledger" / "operator.key").exists()
+
+
+async def test_a_signing_service_that_is_away_or_has_another_key(world):
+    more = {"operator_key_file": None, "signer_url": "http://127.0.0.1:1", "signer_address": OPERATOR.address}
+    assert "the signing service does not answer" in await refusal(world, **more)
+    with signing_service(honest(Account.create())) as url:
+        assert f"no key of {OPERATOR.address}" in await refusal(world, signer_url=url)
+
+
+async def test_a_keystore_and_what_opens_it(world, tmp_path):
+    path, told = tmp_path / "operator.json", tmp_path / "password"
+    path.write_text(json.dumps(Account.encrypt(OPERATOR.private_key, "correct horse", "pbkdf2", 10)))
+    told.touch(0o600)
+    told.write_text("correct horse\n")
+    assert "is locked" in await refusal(world, operator_key_file=path)
+    assert "the password is another one" in await refusal(world, operator_password="hunter2")
+    world.more |= {"operator_password": None, "operator_password_file": told}
+    async with world.run():
+        pass
+    told.chmod(0o640)
+    assert "chmod 600" in await refusal(world)

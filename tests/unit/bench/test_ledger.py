@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bench import ledger
-from bench.ledger import booking, epochs
+from bench.ledger import booking, epochs, live
+from services.ledger.store import epochs as store
 
 
 def test_a_batch_is_booked_and_counted() -> None:
@@ -14,11 +15,28 @@ def test_a_batch_is_booked_and_counted() -> None:
     assert ledger.figures([row]) == {f"{key}_sqlite_20": row[key] for key in ("receipts_per_s", "postings_per_s")}
 
 
-def test_an_epoch_is_sealed_and_proved() -> None:
+def test_the_live_path_books_what_it_reads() -> None:
     with ledger.fresh("sqlite") as database:
-        row = epochs.measure(database, 50)
-    assert row["accounts"] == 50
-    assert set(ledger.figures([row])) == {"seal_s_50", "first_proof_s_50", "proof_p99_ms_50"}
+        row = live.measure(database, 250)
+    assert (row["receipts"], row["at_once"]) == (250, 250), "two pages, booked at once"
+    assert set(ledger.figures([row])) == {"receipts_per_s_sqlite_live", "postings_per_s_sqlite_live"}
+
+
+def test_an_epoch_is_closed_and_proved() -> None:
+    with ledger.fresh("sqlite") as database:
+        row = epochs.measure(database, 1_200, 1_001)
+        accounts = database.read_now(lambda c: store.leaves(c, 2))
+    assert len(accounts) == 1_200 + 2, "and the platform, and the developer"
+    assert all((accounts[epochs.address(n)] > epochs.BEFORE) is (n <= 1_001) for n in range(1, 1_201))
+    named = ("seal_s", "sound_s", "bundle_s", "first_proof_s", "proof_p99_ms")
+    assert set(ledger.figures([row])) == {f"{name}_sqlite_1200_1001_earning" for name in named}
+
+
+def test_what_is_told_is_the_median_of_the_rounds() -> None:
+    rows = [{"database": "postgresql", "batch": 9, "receipts_per_s": n, "postings_per_s": 6 * n} for n in (5, 90, 7)]
+    found = ledger.medians(rows)
+    assert found == {**rows[0], "receipts_per_s": 7, "postings_per_s": 42, "rounds": [5, 90, 7]}
+    assert ledger.figures([found])["postings_per_s_postgres"] == 42
 
 
 def test_addresses_are_as_many_as_they_are_asked_for() -> None:

@@ -10,7 +10,7 @@ from multiprocessing import get_context
 import pytest
 from eth_account import Account
 
-from openledger.key_files import KeyFileError, keep, private_key
+from openledger.key_files import KeyFileError, is_keystore, keep, locked, password, private_key, unlock
 
 
 def test_it_is_made_once_and_for_its_owner_alone(tmp_path):
@@ -101,3 +101,47 @@ def test_a_key_written_by_hand_may_end_in_a_new_line(tmp_path):
     path.touch(0o600)
     path.write_text("0x" + "1" * 64 + "\n")
     assert private_key(path) == "0x" + "1" * 64
+
+
+def test_a_keystore_opens_by_its_password_alone(tmp_path):
+    key, path = "0x" + "1" * 64, tmp_path / "a.json"
+    keep(path, lambda: locked(key, "correct horse"))
+    assert is_keystore(path)
+    assert key[2:] not in path.read_text()
+    assert unlock(path, lambda: "correct horse") == key
+    with pytest.raises(KeyFileError, match=f"{path} cannot be opened") as caught:
+        unlock(path, lambda: "hunter2")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ("{", "{}", '{"crypto": 1}', '{"version": 9, "crypto": {}}'))
+def test_what_looks_like_a_keystore_and_is_none_is_named(tmp_path, content):
+    path = tmp_path / "a.json"
+    path.write_text(content)
+    with pytest.raises(KeyFileError, match=f"{path} cannot be opened"):
+        unlock(path, lambda: "x")
+
+
+def test_a_plain_key_is_opened_without_a_password_and_never_made(tmp_path):
+    path = tmp_path / "a.key"
+    with pytest.raises(FileNotFoundError):
+        unlock(path, lambda: "")
+    assert not path.exists()
+    made = private_key(path)
+    assert unlock(path, lambda: "") == made
+    path.chmod(0o640)
+    with pytest.raises(KeyFileError, match="chmod 600"):
+        unlock(path, lambda: "")
+
+
+def test_a_password_is_its_owners_alone_and_ends_before_the_lines_end(tmp_path):
+    path = tmp_path / "password"
+    path.touch(0o600)
+    path.write_text(" correct horse \r\n")
+    assert password(path) == " correct horse "
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(KeyFileError, match="it is no text"):
+        password(path)
+    path.chmod(0o604)
+    with pytest.raises(KeyFileError, match="chmod 600"):
+        password(path)

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import typer
+from eth_account import Account
 
 from openledger.cli.connection import KEY_FILE, Connection, run
+from openledger.cli.wallets import PASSWORD
+from openledger.key_files import private_key
 
 
 async def test_an_installations_folder_says_where_and_who(tmp_path: Path) -> None:
@@ -37,6 +41,24 @@ async def test_a_key_that_is_named_is_not_made(tmp_path: Path) -> None:
         async with Connection(tmp_path, key=tmp_path / "mistyped.key").client():
             pass
     assert not (tmp_path / "mistyped.key").exists()
+
+
+async def test_a_command_about_money_makes_no_key_and_uses_the_one_of_its_role(tmp_path: Path) -> None:
+    for role in ("builder", "operator"):
+        with pytest.raises(ValueError, match=f"no key in .*/keys/{role}.key"):
+            async with Connection(tmp_path, role=role, makes_key=False).client():
+                pass
+    assert not (tmp_path / "keys").exists()
+    made = private_key(tmp_path / "keys" / "operator.key")
+    async with Connection(tmp_path, role="operator", makes_key=False).client() as client:
+        assert client.wallet.private_key == made
+
+
+async def test_an_encrypted_keystore_opens_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "me.json").write_text(json.dumps(Account.encrypt("0x" + "11" * 32, "correct horse", "pbkdf2", 10)))
+    monkeypatch.setenv(PASSWORD, "correct horse")
+    async with Connection(tmp_path, key=tmp_path / "me.json").client() as client:
+        assert client.wallet.private_key == "0x" + "11" * 32
 
 
 @pytest.mark.parametrize("text", ("factory", "factory=nowhere", "kitchen=h:1"))

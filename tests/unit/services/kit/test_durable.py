@@ -74,7 +74,7 @@ async def test_the_log_survives_its_process(log, database, tmp_path):
     again.close()
 
 
-def _consumer(database: Database, log: DurableLog, fail_once: list[bool]) -> Consumer[bytes]:
+def _consumer(database: Database, log: DurableLog, fail_once: list[bool], gather: int = 0) -> Consumer[bytes]:
     async def read(after: int) -> Page[bytes]:
         batch = await log.read(after, limit=2)
         return Page([(e.offset, e.payload) for e in batch.entries], batch.high_watermark, batch.epoch)
@@ -88,7 +88,7 @@ def _consumer(database: Database, log: DurableLog, fail_once: list[bool]) -> Con
         if fail_once and fail_once.pop():
             raise RuntimeError("struck by lightning after the effects, before the commit")
 
-    return Consumer(database, METADATA, "openlora", read, prepare, apply)
+    return Consumer(database, METADATA, "openlora", read, prepare, apply, gather=gather)
 
 
 async def test_every_entry_takes_effect_exactly_once(database, log):
@@ -102,6 +102,37 @@ async def test_every_entry_takes_effect_exactly_once(database, log):
     rows = database.read_now(lambda c: [r.value for r in c.execute(select(EFFECTS.c.value))])
     assert rows == ["0", "1", "2", "3", "4"]
     assert consumer.lag == 0
+
+
+@pytest.mark.parametrize(("gather", "steps"), ((0, [2, 2, 1]), (2, [2, 2, 1]), (3, [4, 1]), (9, [5])))
+async def test_pages_are_gathered_into_one_transaction_while_there_are_more(database, log, gather, steps):
+    for i in range(5):
+        await log.append(str(i), str(i).encode())
+    consumer = _consumer(database, log, [True], gather)
+    with pytest.raises(RuntimeError, match="lightning"):
+        await consumer.step()
+    assert database.read_now(lambda c: c.execute(select(EFFECTS)).all()) == []
+    assert [await consumer.step() for _ in steps] == steps
+    assert await consumer.step() == 0
+    rows = database.read_now(lambda c: [r.value for r in c.execute(select(EFFECTS.c.value))])
+    assert rows == ["0", "1", "2", "3", "4"]
+
+
+async def test_a_log_that_is_made_anew_between_two_pages_stops_the_consumer_and_nothing_takes_effect(database):
+    epochs = iter(("one", "another"))
+
+    async def read(after: int) -> Page[bytes]:
+        return Page([(after + 1, b"x")], 9, next(epochs))
+
+    applied: list[bytes] = []
+
+    async def prepare(entries: Sequence[bytes]) -> Sequence[bytes]:
+        return entries
+
+    consumer = Consumer(database, METADATA, "o", read, prepare, lambda _, work: applied.extend(work), gather=9)
+    with pytest.raises(EpochChanged):
+        await consumer.step()
+    assert applied == []
 
 
 async def test_a_log_made_anew_stops_the_consumer(database, log):

@@ -10,10 +10,11 @@ from services.kit.metrics import Metrics
 from services.ledger.chain import Call, ChainUnavailable, WrongChain
 from services.ledger.chain_writer import ChainWriter
 from services.ledger.pen import Pen
+from services.ledger.signer import SignerRefused, SignerUnavailable
 from services.ledger.signing import Patience, signed_terms
 from services.ledger.store import chain as store
 from services.ledger.store.chain import State
-from services.ledger.store.sender import LostPen
+from services.ledger.store.sender import LostPen, take_nonce
 from services.ledger.store.tables import METADATA
 from tests.fake_chain import AT, FakeChain
 
@@ -391,3 +392,63 @@ async def test_one_that_was_paused_changes_nothing_when_it_goes_on(database, cha
         with pytest.raises(LostPen):
             await late
     assert stored(database).state is State.FINAL
+
+
+class Signer:
+    """The account's, which can fail, or wait until something else happened."""
+
+    address = ACCOUNT.address
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.meanwhile = lambda: None
+
+    def sign_transaction(self, fields):
+        self.meanwhile()
+        if self.error is not None:
+            raise self.error
+        return ACCOUNT.sign_transaction(fields)
+
+
+async def test_who_does_not_sign_takes_no_nonce_and_is_asked_again(database, chain):
+    writer, signer = writer_on(database, chain), Signer()
+    writer._signer = signer
+    signer.error = SignerUnavailable("the signing service does not answer")
+    await writer.plan("k", CALL)
+    with pytest.raises(SignerUnavailable):
+        await writer.step()
+    assert (stored(database).state, chain.sent) == (State.PLANNED, [])
+    signer.error = None
+    await writer.step()
+    assert (stored(database).state, stored(database).nonce) == (State.FINAL, 0)
+
+
+async def test_a_refusal_to_sign_one_keeps_the_others_on_their_way(database, chain):
+    writer, signer = writer_on(database, chain), Signer()
+    writer._signer = signer
+
+    def only_the_second() -> None:
+        if signer.error is None:
+            signer.error = SignerRefused("not allowed by policy")
+        else:
+            signer.error = None
+
+    signer.meanwhile = only_the_second
+    await writer.plan("first", CALL)
+    await writer.plan("second", CALL)
+    await writer.step()
+    assert (stored(database, "first").state, stored(database, "second").state) == (State.PLANNED, State.FINAL)
+    assert stored(database, "second").nonce == 0
+
+
+async def test_what_was_signed_with_a_nonce_that_went_elsewhere_is_never_sent(database, chain):
+    writer, signer = writer_on(database, chain), Signer()
+    writer._signer = signer
+    fence = writer._pen.fence
+    signer.meanwhile = lambda: database.write_now(lambda c: take_nonce(c, ACCOUNT.address.lower(), fence, 0))
+    await writer.plan("k", CALL)
+    await writer.step()
+    assert (stored(database).state, chain.sent) == (State.PLANNED, [])
+    signer.meanwhile = lambda: None
+    await writer.step()
+    assert stored(database).nonce == 1

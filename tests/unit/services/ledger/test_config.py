@@ -37,6 +37,13 @@ def test_settings_come_from_the_environment(tmp_path, monkeypatch):
         ({"operators": ["0x12"]}, "OPERATORS"),
         ({"confirmations": -1}, "CONFIRMATIONS"),
         ({"unknown": 1}, "UNKNOWN"),
+        ({"ether_price": "1e3"}, "ETHER_PRICE"),
+        ({"ether_price": "-3000"}, "ETHER_PRICE"),
+        ({"signer_url": "http://127.0.0.1:9"}, "signer_url and signer_address go together"),
+        ({"signer_address": A}, "signer_url and signer_address go together"),
+        ({"signer_url": "kms.example", "signer_address": A}, "SIGNER_URL"),
+        ({"signer_url": "http://kms", "signer_address": A, "operator_key_file": "k"}, "not in both"),
+        ({"operator_password": "p", "operator_password_file": "f"}, "which one"),
     ),
 )
 def test_what_is_wrong_is_named(tmp_path, more, words):
@@ -54,3 +61,9 @@ def test_the_chains_address_is_told_where_it_is_harmless(tmp_path):
     assert load(tmp_path).told_rpc_url == "http://127.0.0.1:1"
     assert load(tmp_path, chain_id=1).told_rpc_url == ""
     assert load(tmp_path, chain_id=1, public_rpc_url="https://rpc.example").told_rpc_url == "https://rpc.example"
+
+
+def test_what_is_printed_at_the_start_has_no_password(tmp_path):
+    config = load(tmp_path, signer_url="http://me:hunter2@kms:9000", signer_address=A)
+    assert "hunter2" not in str(config.resolved())
+    assert "hunter2" not in str(load(tmp_path, operator_password="hunter2").resolved())

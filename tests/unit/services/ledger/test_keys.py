@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from openledger.key_files import KeyFileError
+from openledger.key_files import KeyFileError, is_keystore
 from services.ledger import keys
 from tests.needs import ROOT
 
@@ -53,3 +53,16 @@ def test_the_command_makes_a_key_and_says_its_address(tmp_path):
     command = [sys.executable, "-m", "services.ledger.keys", str(tmp_path / "k")]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     assert done.stdout.strip() == keys.account(tmp_path / "k").address.lower()
+
+
+def test_the_command_makes_a_keystore_that_its_password_opens(tmp_path):
+    told = tmp_path / "password"
+    told.touch(0o600)
+    told.write_text("correct horse\n")
+    command = [sys.executable, "-m", "services.ledger.keys", str(tmp_path / "k"), "--password-file", str(told)]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert is_keystore(tmp_path / "k")
+    assert stat.S_IMODE((tmp_path / "k").stat().st_mode) == 0o600
+    assert done.stdout.strip() == keys.account(tmp_path / "k", keys.password(told, None)).address.lower()
+    with pytest.raises(KeyFileError, match="is locked"):
+        keys.account(tmp_path / "k")
