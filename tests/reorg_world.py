@@ -92,6 +92,7 @@ class Ledger:
             self.metrics,
             self.checks,
             most=most,
+            room=TIMES.redeem,
             **how,
         )
         self.closing = Closing(

@@ -84,7 +84,8 @@ async def assemble(config: LedgerConfig) -> Assembly:
     work, artifacts = config.data_dir / "bundle", ArtifactStore(config.artifacts_dir)
     bundles = Bundles(database, chain, artifacts, metrics, work, most=most)
     checks = Checks(database, metrics, seconds=config.check_seconds)
-    settler = Settler(database, chain, writer, pen, operations, bundles, metrics, checks, most=most, **how)
+    room = config.redeem_seconds
+    settler = Settler(database, chain, writer, pen, operations, bundles, metrics, checks, most=most, room=room, **how)
     errands = (
         Errands(database, writer, pen, operations, Anchors(chain), poll_seconds=poll),
         Errands(database, writer, pen, operations, Registrations(chain), poll_seconds=poll),
@@ -224,7 +225,7 @@ def _receipts(config: LedgerConfig, database: Database, metrics: Metrics) -> tup
         return None, None
     client = peer_client(config, attribution=config.attribution)
     terms = admit.Terms(frozenset(config.attribution_signers), config.rule, config.platform)
-    return client, Receipts(database, client, terms, metrics)
+    return client, Receipts(database, client, terms, metrics, room=config.redeem_seconds)
 
 
 def _identity(config: LedgerConfig, database: Database, chain: Chain, issuer: Issuer) -> IdentityServicer:

@@ -1,4 +1,6 @@
-"""Moves what payers have spent from the escrow to the distributor: by epochs, and before a payer takes money out.
+"""Moves what payers have spent from the escrow to the distributor: by epochs, and before it could no longer be had.
+
+That is before a payer takes the money out, and before the authorisation ends under which it was spent.
 
 A redemption is cumulative, so that none of them takes anything twice.  That something was redeemed is known from the
 chain's events (`chain_follower`), which may be taken back: then it is tried again.  What it does not know: epochs'
@@ -8,6 +10,7 @@ roots (`settler`).
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -30,23 +33,41 @@ from services.ledger.store.chain import Transaction
 from services.ledger.store.epochs import UNDONE, Epoch
 from services.ledger.store.payers import Unredeemed
 
+AGAIN_SECONDS = 60.0
+"""How long a redemption that failed rests: a node may have been wrong, and asking again costs nothing."""
+
 T = TypeVar("T")
 
 
 class Redeemer:
-    """Plans redemptions and notes what became of them, while this process has the pen."""
+    """Plans redemptions and notes what became of them, while this process has the pen.
+
+    `room`: how many seconds before its end an authorisation is used, whatever epochs do.
+    """
 
     def __init__(
-        self, database: Database, chain: Chain, writer: ChainWriter, pen: Pen, metrics: Metrics, *, poll_seconds: float
+        self,
+        database: Database,
+        chain: Chain,
+        writer: ChainWriter,
+        pen: Pen,
+        metrics: Metrics,
+        *,
+        room: int,
+        poll_seconds: float,
     ) -> None:
         self._database, self._chain, self._writer, self._pen = database, chain, writer, pen
-        self._poll = poll_seconds
+        self._room, self._poll = room, poll_seconds
+        self._failed: dict[str, float] = {}
         self._log = logs.logger("ledger")
         self._unredeemable = metrics.counter("unredeemable_total", "Payers whose spending the escrow would not give")
 
     async def leaving(self) -> None:
-        """Who takes money out of escrow pays first for what was spent: the withdrawal's delay is there for this."""
-        await self._alone(await self._database.read(payers.leaving))
+        """Who takes money out of escrow pays first for what was spent, and so does whose authorisation ends.
+
+        The withdrawal's delay is there for the one, and that charges stop `room` seconds before the end for the other.
+        """
+        await self._alone(await self._database.read(lambda c: payers.leaving(c, time.time(), self._room)))
 
     async def planned(self, epoch: Epoch) -> bool:
         """Redeem what the epoch planned; says whether all that can be done was done."""
@@ -70,11 +91,21 @@ class Redeemer:
         return any(sent.key.startswith("redeem:") for sent in await self._database.read(sent_store.unfinished))
 
     async def _alone(self, lines: Sequence[Unredeemed]) -> None:
-        """Each in a transaction of its own, tried once: another signature, or another deposit, is another try."""
+        """Each in a transaction of its own.
+
+        One that failed is tried again after a while; with another signature, or another deposit, at once.
+        """
         for line in lines:
             signed = canonical.sha256(line.signature)[:16]
             deposited = await self._ask(lambda who=line.payer: self._chain.balance(who) + self._chain.spent(who))  # type: ignore[misc]
-            await self._sent(f"redeem:alone/{line.payer}/{line.spent}/{signed}/{deposited}", [line])
+            key = f"redeem:alone/{line.payer}/{line.spent}/{signed}/{deposited}"
+            failed = self._failed.get(key)
+            if failed is not None and time.monotonic() - failed < AGAIN_SECONDS:
+                continue
+            self._failed.pop(key, None)
+            ended = await self._sent(key, [line], again=failed is not None)
+            if ended is not None and ended.state is Sent.FAILED:
+                self._failed[key] = time.monotonic()
 
     async def _batch(self, epoch: Epoch, batch: str) -> bool:
         """Redeem a batch's lines; says whether all that can be done was done."""
@@ -98,10 +129,10 @@ class Redeemer:
         await self._write(lambda c: _finish(c, epoch, batch, bad))
         return True
 
-    async def _sent(self, key: str, lines: Sequence[Unredeemed]) -> Transaction | None:
+    async def _sent(self, key: str, lines: Sequence[Unredeemed], *, again: bool = False) -> Transaction | None:
         """The ended transaction that redeems those lines, or None while it is on its way."""
         call = calls.redeem(self._chain.contracts, [_redemption(line) for line in lines])
-        transaction = await self._writer.plan(key, call)
+        transaction = await self._writer.plan(key, call, again=again)
         if not transaction.over:
             return await self._writer.wait(key, self._poll)
         return transaction

@@ -53,12 +53,13 @@ class Settler:
         *,
         confirmations: int,
         most: int,
+        room: int,
         poll_seconds: float,
     ) -> None:
         self._database, self._chain, self._writer, self._pen = database, chain, writer, pen
         self._operations, self._bundles, self._checks = operations, bundles, checks
         self._confirmations, self._most, self._poll = confirmations, most, poll_seconds
-        self._redeemer = Redeemer(database, chain, writer, pen, metrics, poll_seconds=poll_seconds)
+        self._redeemer = Redeemer(database, chain, writer, pen, metrics, room=room, poll_seconds=poll_seconds)
         self._wanted = Changes()
         self._said = self._looked_at = ""
         self._log = logs.logger("ledger")

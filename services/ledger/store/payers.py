@@ -108,9 +108,21 @@ def unredeemed_of(connection: Connection, address: str) -> Unredeemed | None:
     return None if row is None else _unredeemed(row)
 
 
-def leaving(connection: Connection) -> list[Unredeemed]:
-    """Payers who asked for their money back while some of what they spent is not redeemed."""
-    return [_unredeemed(row) for row in connection.execute(_UNREDEEMED) if row.withdrawing]
+def leaving(connection: Connection, now: float, room: float) -> list[Unredeemed]:
+    """Payers whose spending cannot wait for an epoch: asked back beyond what is unspent, or signed for soon no more.
+
+    `room`: how many seconds before its end an authorisation is used.  One that is over is of no use any more.
+    """
+    soon = PAYER.c.deadline < int(now + room)
+    query = _UNREDEEMED.where(PAYER.c.deadline >= int(now), or_(PAYER.c.withdrawing != 0, soon))
+    rows = connection.execute(query).all()
+    unspent = books.sums(connection, [journal.payer(row.address) for row in rows if row.withdrawing])
+
+    def must(row: Row[Any]) -> bool:
+        balance = unspent.get(journal.payer(row.address), Sums()).balance
+        return bool(row.deadline < int(now + room) or row.withdrawing > balance)
+
+    return [_unredeemed(row) for row in rows if must(row)]
 
 
 def new_lease(connection: Connection, lease: Lease) -> None:
