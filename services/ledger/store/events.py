@@ -41,6 +41,12 @@ def places(connection: Connection, up_to: int, limit: int) -> list[tuple[int, st
     ]
 
 
+def known(connection: Connection, first: int, last: int) -> set[tuple[int, int, str]]:
+    """(block, log index, block hash) of the events in those blocks, both ends included."""
+    query = select(EVENT.c.block, EVENT.c.log_index, EVENT.c.block_hash).where(EVENT.c.block.between(first, last))
+    return {(row.block, row.log_index, row.block_hash) for row in connection.execute(query)}
+
+
 def after(connection: Connection, block: int) -> list[Told]:
     """The events of later blocks, newest first."""
     query = select(EVENT).where(EVENT.c.block > block).order_by(EVENT.c.block.desc(), EVENT.c.log_index.desc())
