@@ -131,6 +131,7 @@ class World:
             "withdraw_delay_seconds": 0,
             "split_delay_seconds": 1,
             "poll_seconds": 0.05,
+            "conservation_seconds": 0,
         }
         return settings("ledger", self.folder, **(given | self.more))
 

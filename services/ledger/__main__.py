@@ -40,10 +40,12 @@ from services.ledger.deploy import Terms
 from services.ledger.errands import Errands
 from services.ledger.identity_servicer import IdentityServicer
 from services.ledger.pen import Pen, holder
+from services.ledger.reconcile import Reconciliation
 from services.ledger.register import Registrations
 from services.ledger.relay import Relay
 from services.ledger.reports import Reports
 from services.ledger.retention import Retention
+from services.ledger.schedule import Schedule
 from services.ledger.servicer import LedgerServicer, Parts
 from services.ledger.settler import Settler
 from services.ledger.signin import Issuer, Site
@@ -51,6 +53,7 @@ from services.ledger.store import epochs
 from services.ledger.store.epochs import Anchoring
 from services.ledger.store.registrations import Registration
 from services.ledger.store.tables import METADATA
+from services.ledger.sums import Sums
 
 ACCESS: dict[str, Access] = {
     **dict.fromkeys(("CreateChallenge", "CreateSession", "ListKeys"), PUBLIC),
@@ -84,8 +87,21 @@ async def assemble(config: LedgerConfig) -> Assembly:
     work, artifacts = config.data_dir / "bundle", ArtifactStore(config.artifacts_dir)
     bundles = Bundles(database, chain, artifacts, metrics, work, most=most)
     checks = Checks(database, metrics, seconds=config.check_seconds)
-    room = config.redeem_seconds
-    settler = Settler(database, chain, writer, pen, operations, bundles, metrics, checks, most=most, room=room, **how)
+    reconciliation = Reconciliation(database, chain, metrics)
+    settler = Settler(
+        database,
+        chain,
+        writer,
+        pen,
+        operations,
+        bundles,
+        metrics,
+        checks,
+        reconciliation,
+        most=most,
+        room=config.redeem_seconds,
+        **how,
+    )
     errands = (
         Errands(database, writer, pen, operations, Anchors(chain), poll_seconds=poll),
         Errands(database, writer, pen, operations, Registrations(chain), poll_seconds=poll),
@@ -108,7 +124,9 @@ async def assemble(config: LedgerConfig) -> Assembly:
         "chain-writer": pen.only(writer.run),
         "chain-follower": pen.only(follower.run),
         "settler": pen.only(settler.run),
+        "schedule": pen.only(Schedule(database, closing, seconds=config.close_epochs_seconds).run),
         "checks": checks.run,
+        "reconciliation": reconciliation.run,
         "retention": pen.only(Retention(database, artifacts, keep=config.keep_documents_epochs).run),
         "anchorings": pen.only(parts.anchorings.run),
         "registrations": pen.only(parts.registrations.run),
@@ -163,6 +181,7 @@ def _parts(
         registrations=errands[1],
         closing=closing,
         reports=Reports(database, outlive=config.times.outlive),
+        conservation=Sums(database, seconds=config.conservation_seconds),
     )
 
 

@@ -24,6 +24,7 @@ from services.ledger.chain import (
     NodeRefused,
     Redeemed,
     Strike,
+    Totals,
     Withdrawal,
 )
 from services.ledger.chain_node import TIMEOUT_SECONDS, Node
@@ -113,6 +114,14 @@ class RpcChain(Node):
 
     def total_claimed(self) -> int:
         return int(self._distributor("totalClaimed"))
+
+    def totals(self, block: int) -> Totals:
+        at = self.contracts
+        return Totals(
+            escrow=int(self.read_at(block, "OpenToken", at.token, "balanceOf", at.escrow)),
+            funded=int(self.read_at(block, "RewardsDistributor", at.distributor, "funded")),
+            claimed=int(self.read_at(block, "RewardsDistributor", at.distributor, "totalClaimed")),
+        )
 
     def max_epoch_increase(self) -> int:
         return int(self._distributor("maxEpochIncrease"))

@@ -97,6 +97,11 @@ class LedgerConfig(ServiceConfig):
 
     check_seconds: float = Field(3600, gt=0, description="how often every book is compared with its postings")
 
+    close_epochs_seconds: int = Field(
+        86_400, ge=0, description="after which an epoch is closed where no operator did; 0: never"
+    )
+    conservation_seconds: float = Field(60, ge=0, description="how old the sums may be that anybody can ask for")
+
     sign_in_domain: str = Field("openledger.local", min_length=1, max_length=255, pattern=r"^[^\s/?#]+$")
     sign_in_uri: str = Field("https://openledger.local", min_length=1, max_length=500, pattern=r"^\S+$")
     session_seconds: int = Field(900, ge=60, le=86_400)

@@ -27,6 +27,7 @@ from services.ledger.chain_writer import ChainWriter
 from services.ledger.changes import Changes
 from services.ledger.check import Checks
 from services.ledger.pen import Pen
+from services.ledger.reconcile import Reconciliation
 from services.ledger.redeem import Redeemer, late_batch
 from services.ledger.store import chain as sent_store
 from services.ledger.store import epochs
@@ -50,6 +51,7 @@ class Settler:
         bundles: Bundles,
         metrics: Metrics,
         checks: Checks,
+        reconciliation: Reconciliation,
         *,
         confirmations: int,
         most: int,
@@ -57,7 +59,8 @@ class Settler:
         poll_seconds: float,
     ) -> None:
         self._database, self._chain, self._writer, self._pen = database, chain, writer, pen
-        self._operations, self._bundles, self._checks = operations, bundles, checks
+        self._operations, self._bundles = operations, bundles
+        self._checks, self._reconciliation = checks, reconciliation
         self._confirmations, self._most, self._poll = confirmations, most, poll_seconds
         self._redeemer = Redeemer(database, chain, writer, pen, metrics, room=room, poll_seconds=poll_seconds)
         self._wanted = Changes()
@@ -146,10 +149,13 @@ class Settler:
         return False
 
     async def _books_hold(self, epoch: Epoch) -> bool:
-        """Whether the books were looked at, and nothing was found."""
-        if self._checks.trouble:
-            await self._trouble(epoch, self._checks.trouble)
-        return self._checks.trouble == ""
+        """Whether the books were looked at, and agree with their postings and with the chain."""
+        trouble = self._checks.trouble
+        if trouble == "":
+            trouble = await self._reconciliation.step()
+        if trouble:
+            await self._trouble(epoch, trouble)
+        return trouble == ""
 
     async def _sound(self, epoch: Epoch) -> Epoch:
         """The epoch with the leaves that its journals give: books that were wrong may have been sealed."""

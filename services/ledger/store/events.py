@@ -56,6 +56,11 @@ def after(connection: Connection, block: int) -> list[Told]:
     ]
 
 
+def any_after(connection: Connection, block: int) -> bool:
+    """Whether there are events of later blocks."""
+    return connection.execute(select(EVENT.c.block).where(EVENT.c.block > block).limit(1)).first() is not None
+
+
 def forget_after(connection: Connection, block: int) -> None:
     """The events of later blocks are no longer part of the chain."""
     connection.execute(delete(EVENT).where(EVENT.c.block > block))

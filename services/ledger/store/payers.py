@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,14 @@ class Unredeemed:
     cap: int
     deadline: int
     signature: bytes
+
+
+@dataclass(frozen=True)
+class Owed:
+    """What all payers spent that the escrow has not given; `lapsed`: of that, under authorisations that are over."""
+
+    unredeemed: int
+    lapsed: int
 
 
 def lock(connection: Connection, address: str) -> Payer:
@@ -100,6 +109,19 @@ def is_owed(connection: Connection, address: str, amount: int) -> bool:
 def unredeemed(connection: Connection) -> list[Unredeemed]:
     """Payers who spent what was not redeemed yet, in the order of their addresses."""
     return [_unredeemed(row) for row in connection.execute(_UNREDEEMED)]
+
+
+def owed(connection: Connection, now: float | None = None) -> Owed:
+    """What the escrow has still to give, all together."""
+    now = time.time() if now is None else now
+    owing = [(row.spent - row.redeemed, row.deadline < now) for row in connection.execute(_UNREDEEMED)]
+    return Owed(sum(amount for amount, _ in owing), sum(amount for amount, over in owing if over))
+
+
+def redeemed(connection: Connection) -> int:
+    """What was taken of all payers' deposits."""
+    rows = connection.execute(select(PAYER.c.redeemed).where(PAYER.c.redeemed != 0))
+    return sum(int(row.redeemed) for row in rows)
 
 
 def unredeemed_of(connection: Connection, address: str) -> Unredeemed | None:
