@@ -26,6 +26,7 @@ from services.ledger.chain import Chain, ChainError
 from services.ledger.chain_writer import ChainWriter
 from services.ledger.changes import Changes
 from services.ledger.check import Checks
+from services.ledger.leaves import Leaves
 from services.ledger.pen import Pen
 from services.ledger.reconcile import Reconciliation
 from services.ledger.redeem import Redeemer, late_batch
@@ -158,32 +159,43 @@ class Settler:
         return trouble == ""
 
     async def _sound(self, epoch: Epoch) -> Epoch:
-        """The epoch with the leaves that its journals give: books that were wrong may have been sealed."""
+        """The epoch with the leaves that its journals give: books that were wrong may have been sealed.
+
+        Deriving and comparing take long, and whoever thinks in the midst of a transaction that locks the pen is undone:
+        so that is done outside of it, and what is wrong is written only if this process still may.
+        """
         if self._looked_at == epoch.key:
             return epoch
 
-        def right(connection: Connection) -> Epoch:
-            self._pen.check(connection)
+        def look(connection: Connection) -> tuple[Leaves, bool]:
             found = leaves.derived(connection, epoch, self._most)
             given = epochs.leaves(connection, epoch.number), epochs.waiting(connection, epoch.number)
-            if given == (found.promised, found.waiting):
-                return epoch
-            tree = ClaimTree.build(self._chain.chain_id, self._chain.contracts.distributor, found.promised)
-            changed = replace(
-                epoch,
-                root=tree.root.hex(),
-                total=tree.total,
-                leaf_count=len(tree.amounts),
-                waiting=sum(found.waiting.values()),
-                bundle=None,
-            )
-            epochs.reseal(connection, changed, found.promised, found.waiting)
-            return changed
+            return found, given == (found.promised, found.waiting)
 
-        changed = await self._database.write(right)
-        if changed is not epoch:
-            self._log.critical("sealed from wrong books: sealed again from the journals", epoch=epoch.key)
+        found, right = await self._database.read(look)
+        if not right:
+            epoch = await self._sealed_again(epoch, found)
         self._looked_at = epoch.key
+        return epoch
+
+    async def _sealed_again(self, epoch: Epoch, found: Leaves) -> Epoch:
+        at = self._chain.contracts.distributor
+        tree = await self._ask(lambda: ClaimTree.build(self._chain.chain_id, at, found.promised))
+        changed = replace(
+            epoch,
+            root=tree.root.hex(),
+            total=tree.total,
+            leaf_count=len(tree.amounts),
+            waiting=sum(found.waiting.values()),
+            bundle=None,
+        )
+
+        def write(connection: Connection) -> None:
+            self._pen.check(connection)
+            epochs.reseal(connection, changed, found.promised, found.waiting)
+
+        await self._database.write(write)
+        self._log.critical("sealed from wrong books: sealed again from the journals", epoch=epoch.key)
         return changed
 
     async def _proposal(self, epoch: Epoch) -> Any:
