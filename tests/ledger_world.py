@@ -132,6 +132,9 @@ class World:
             "split_delay_seconds": 1,
             "poll_seconds": 0.05,
             "conservation_seconds": 0,
+            "relay_min_deposit": 0,
+            "relay_min_claim": 0,
+            "relay_gas_per_day": 10**9,
         }
         return settings("ledger", self.folder, **(given | self.more))
 

@@ -95,6 +95,7 @@ class Ledger:
             Reconciliation(self.database, self.chain, self.metrics),
             most=most,
             room=TIMES.redeem,
+            credit=OPEN,
             **how,
         )
         self.closing = Closing(

@@ -29,6 +29,7 @@ from services.ledger.anchor import Anchors
 from services.ledger.bundle import Bundles
 from services.ledger.chain import Chain, ChainError, ChainUnavailable
 from services.ledger.chain_follower import ChainFollower
+from services.ledger.chain_quorum import Quorum
 from services.ledger.chain_rpc import open_chain
 from services.ledger.chain_writer import ChainWriter
 from services.ledger.check import Checks
@@ -100,6 +101,7 @@ async def assemble(config: LedgerConfig) -> Assembly:
         reconciliation,
         most=most,
         room=config.redeem_seconds,
+        credit=config.wallet_credit,
         **how,
     )
     errands = (
@@ -175,6 +177,7 @@ def _parts(
             idempotency,
             wait_seconds=config.relay_wait_seconds,
             claim_fee=config.claim_fee,
+            limits=config.relay_limits,
         ),
         claims=claims,
         anchorings=errands[0],
@@ -219,6 +222,8 @@ def _chain(config: LedgerConfig, account: LocalAccount) -> tuple[Chain, int, int
     try:
         create = config.may_deploy
         chain = open_chain(config.rpc_url, config.chain_id, account, terms, config.deployment, create=create)
+        if config.rpc_witnesses:
+            chain = Quorum.connect_all(chain, config.rpc_witnesses)
         return chain, chain.last_epoch(), chain.max_epoch_increase()
     except ChainUnavailable as error:
         raise StartError(

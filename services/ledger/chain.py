@@ -307,6 +307,10 @@ class Chain(Protocol):
         """The epoch, if the distributor still or already holds it."""
         ...
 
+    def guardian(self) -> str:
+        """Who can veto roots; never changes."""
+        ...
+
     def snapshot(self, datanet: str, version: int) -> Snapshot | None:
         """The snapshot committed for a datanet's resource name, or None."""
         ...

@@ -13,6 +13,7 @@ from openledger.split import Rule
 from services.kit.config import ServiceConfig
 from services.ledger.lease import Times
 from services.ledger.registries import BASIS_POINTS, MIN_CONTRIBUTORS_BPS
+from services.ledger.relay_limits import Limits
 from services.ledger.signing import Patience
 
 DEVELOPMENT_CHAINS = frozenset({1337, 31337})
@@ -24,6 +25,7 @@ def _address_or_empty(text: str) -> str:
     return names.address(text) if text else ""
 
 
+RpcUrl = Annotated[str, Field(pattern="^https?://.+")]
 OptionalAddress = Annotated[str, AfterValidator(_address_or_empty)]
 
 
@@ -37,12 +39,24 @@ class LedgerConfig(ServiceConfig):
     platform: Address = Field(description="earns the platform's fees")
     operators: tuple[Address, ...] = Field((), description="may close epochs")
 
-    rpc_url: str = Field(pattern="^https?://.+", description="the chain's JSON-RPC")
+    rpc_url: RpcUrl = Field(description="the chain's JSON-RPC")
+    rpc_witnesses: tuple[RpcUrl, ...] = Field(
+        (), description="other nodes, which must say the same before anything counts; none: rpc_url is trusted"
+    )
     chain_id: int = Field(31337, ge=1)
     public_rpc_url: str = Field("", description="told to clients; empty: rpc_url on a development chain, else nothing")
-    confirmations: int = Field(0, ge=0, le=1000, description="blocks on top before an event or transaction counts")
+    confirmations: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="blocks on top before an event or transaction counts; 0 on development chains alone",
+    )
     poll_seconds: float = Field(0.5, gt=0, description="how often the chain is looked at")
     relay_wait_seconds: float = Field(30, gt=0, description="how long a relayed call waits to be mined and credited")
+
+    relay_min_deposit: int = Field(OPEN // 100, ge=0, le=MAX_AMOUNT, description="the least deposit that is relayed")
+    relay_min_claim: int = Field(OPEN // 100_000, ge=0, le=MAX_AMOUNT, description="the least claim that is relayed")
+    relay_gas_per_day: int = Field(3_000_000, ge=0, description="gas that the relayer pays for one account in a day")
 
     pen_seconds: float = Field(
         15, gt=0, description="how long a process that falls silent keeps others from sending in its stead"
@@ -84,6 +98,10 @@ class LedgerConfig(ServiceConfig):
         6 * 3600, ge=0, description="an authorisation must outlive a lease by this, to be redeemed"
     )
     redeem_batch: int = Field(50, ge=1, le=200, description="payers redeemed in one transaction")
+
+    wallet_credit: int = Field(
+        OPEN, ge=0, le=MAX_AMOUNT, description="what a contract wallet may owe before it is redeemed without an epoch"
+    )
 
     claim_fee: int = Field(
         0, ge=0, le=MAX_AMOUNT, description="what the relayer keeps of a claim that is paid elsewhere by signature"
@@ -128,6 +146,11 @@ class LedgerConfig(ServiceConfig):
         return Patience(max_fee=self.max_fee_gwei * 10**9, seconds=self.stuck_seconds)
 
     @property
+    def relay_limits(self) -> Limits:
+        """What the relayer pays gas for."""
+        return Limits(deposit=self.relay_min_deposit, claim=self.relay_min_claim, gas=self.relay_gas_per_day)
+
+    @property
     def told_rpc_url(self) -> str:
         """Where clients can ask the chain; empty when that is nobody's business."""
         return self.public_rpc_url or (self.rpc_url if self.chain_id in DEVELOPMENT_CHAINS else "")
@@ -153,4 +176,9 @@ class LedgerConfig(ServiceConfig):
             )
         if self.attribution and not self.attribution_signers:
             raise ValueError("attribution_signers must name whose receipts count when attribution is set")
+        if not self.confirmations and self.chain_id not in DEVELOPMENT_CHAINS:
+            raise ValueError(
+                f"confirmations: the newest blocks of chain {self.chain_id} may be taken back: say how many must be on "
+                "top of one before what is in it counts, at least 1 (12 on Ethereum)"
+            )
         return self

@@ -35,6 +35,7 @@ from services.ledger.store import epochs
 from services.ledger.store.chain import State as Sent
 from services.ledger.store.chain import Transaction
 from services.ledger.store.epochs import UNDONE, Epoch, State
+from services.ledger.struck import Struck
 
 T = TypeVar("T")
 
@@ -57,13 +58,16 @@ class Settler:
         confirmations: int,
         most: int,
         room: int,
+        credit: int,
         poll_seconds: float,
     ) -> None:
         self._database, self._chain, self._writer, self._pen = database, chain, writer, pen
         self._operations, self._bundles = operations, bundles
         self._checks, self._reconciliation = checks, reconciliation
         self._confirmations, self._most, self._poll = confirmations, most, poll_seconds
-        self._redeemer = Redeemer(database, chain, writer, pen, metrics, room=room, poll_seconds=poll_seconds)
+        how: Any = {"room": room, "credit": credit, "poll_seconds": poll_seconds}
+        self._redeemer = Redeemer(database, chain, writer, pen, metrics, **how)
+        self._struck = Struck(chain, writer, pen.address, metrics)
         self._wanted = Changes()
         self._said = self._looked_at = ""
         self._log = logs.logger("ledger")
@@ -113,7 +117,7 @@ class Settler:
     async def _propose(self, epoch: Epoch) -> bool:
         sent = await self._transaction(epoch)
         if (sent is None or sent.state is Sent.FAILED) and not await self._is_there(epoch):
-            if not await self._books_hold(epoch):
+            if not await self._is_clear(epoch):
                 return False
             epoch = await self._sound(epoch)
             if not await self._funded(epoch):
@@ -149,11 +153,11 @@ class Settler:
         await self._redeemer.late(epoch)
         return False
 
-    async def _books_hold(self, epoch: Epoch) -> bool:
-        """Whether the books were looked at, and agree with their postings and with the chain."""
+    async def _is_clear(self, epoch: Epoch) -> bool:
+        """Whether the books agree with their postings and with the chain, and no other root is in the epoch's place."""
         trouble = self._checks.trouble
         if trouble == "":
-            trouble = await self._reconciliation.step()
+            trouble = await self._reconciliation.step() or await self._struck.back(epoch)
         if trouble:
             await self._trouble(epoch, trouble)
         return trouble == ""
@@ -238,6 +242,8 @@ class Settler:
         return found is not None and found.root.hex() == epoch.root
 
     async def _advance(self, epoch: Epoch, state: State, **values: int) -> None:
+        await self._ask(self._chain.check)  # it was of this chain that the answer was
+
         def write(connection: Connection) -> None:
             self._pen.check(connection)
             sent = sent_store.get(connection, _key(epoch))
@@ -257,6 +263,7 @@ class Settler:
 
     async def _vetoed(self, epoch: Epoch) -> bool:
         """The root was struck out: its receipts wait for the next sealing, under the same number."""
+        await self._ask(self._chain.check)
         fault: Fault = precondition(
             "EPOCH_VETOED",
             f"the root of epochs/{epoch.number} was struck out: vetoed, or challenged with success; find out why, then "

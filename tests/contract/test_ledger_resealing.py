@@ -36,7 +36,7 @@ class Process:
         self.database, metrics = Database(url), Metrics(name)
         self.pen = Pen(self.database, SENDER, name, metrics, seconds=seconds)
         nothing = [None] * 2
-        how = {"confirmations": 0, "most": 2**128, "room": 0, "poll_seconds": 0.1}
+        how = {"confirmations": 0, "most": 2**128, "room": 0, "credit": 0, "poll_seconds": 0.1}
         self.settler = Settler(self.database, Somewhere(), None, self.pen, *nothing, metrics, *nothing, **how)
 
 

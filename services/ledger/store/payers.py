@@ -100,15 +100,15 @@ def set_redeemed(connection: Connection, address: str, redeemed: int) -> None:
     _update(connection, address, redeemed=redeemed)
 
 
-def is_owed(connection: Connection, address: str, amount: int) -> bool:
-    """Whether the chain has still to give so much of what the payer spent."""
-    row = connection.execute(select(PAYER.c.spent, PAYER.c.redeemed).where(PAYER.c.address == address)).one()
-    return bool(row.spent - row.redeemed >= amount)
+def redeemed_of(connection: Connection, address: str) -> int:
+    """What was taken of the payer's deposits."""
+    return int(connection.execute(select(PAYER.c.redeemed).where(PAYER.c.address == address)).scalar_one())
 
 
-def unredeemed(connection: Connection) -> list[Unredeemed]:
-    """Payers who spent what was not redeemed yet, in the order of their addresses."""
-    return [_unredeemed(row) for row in connection.execute(_UNREDEEMED)]
+def unredeemed(connection: Connection, *, more_than: int | None = None) -> list[Unredeemed]:
+    """Payers who spent what was not redeemed yet, or more of it than that, in the order of their addresses."""
+    rows = connection.execute(_UNREDEEMED)
+    return [_unredeemed(row) for row in rows if more_than is None or row.spent - row.redeemed > more_than]
 
 
 def owed(connection: Connection, now: float | None = None) -> Owed:

@@ -7,6 +7,8 @@ import time
 import pytest
 from eth_account import Account
 
+from openledger import spending
+from openledger.client import Wallet
 from services.kit.database import Database
 from services.kit.metrics import Metrics
 from services.ledger import redeem
@@ -45,14 +47,13 @@ class Moments:
         assert pen.take()
         how = {"confirmations": 0, "poll_seconds": 0.01, "patience": Patience(1000, 60)}
         self.writer = ChainWriter(database, self.chain, ACCOUNT, pen, Metrics("ledger"), **how)
-        self.redeemer = Redeemer(
-            database, self.chain, self.writer, pen, Metrics("redeem"), room=ROOM, poll_seconds=0.001
-        )
+        how = {"room": ROOM, "credit": 9, "poll_seconds": 0.001}
+        self.redeemer = Redeemer(database, self.chain, self.writer, pen, Metrics("redeem"), **how)
         database.write_now(lambda c: (payers.lock(c, A), payers.set_spent(c, A, 10)))
         self.sign(b"first")
 
-    def sign(self, signature):
-        deadline = int(time.time()) + 600
+    def sign(self, signature, seconds=600):
+        deadline = int(time.time()) + seconds
         self.database.write_now(lambda c: payers.authorise(c, A, 50, deadline, signature))
 
     async def step(self, times=3):
@@ -108,3 +109,46 @@ async def test_a_redemption_that_was_made_is_not_made_again(moments, monkeypatch
     monkeypatch.setattr(redeem, "AGAIN_SECONDS", 0.0)
     await moments.step(6)
     assert (moments.states, len(moments.chain.sent)) == ([State.FINAL], 1)
+
+
+async def test_what_was_taken_back_meanwhile_is_not_redeemed(moments, monkeypatch):
+    """An operator corrects the answer after the payer was read, and before the transaction is planned."""
+
+    def deposited(payer):
+        moments.database.write_now(lambda c: payers.set_spent(c, A, 3))
+        return 100
+
+    monkeypatch.setattr(moments.chain, "balance", deposited)
+    await moments.redeemer.leaving()
+    assert moments.transactions == []
+
+
+async def test_a_contract_wallet_that_owes_much_is_redeemed_soon(moments, monkeypatch):
+    """Its authorisation holds for long, but it can take it back."""
+    moments.sign(b"a contract's", seconds=10 * ROOM)
+    moments.redeemer._credit = 10
+    await moments.step()
+    assert moments.states == []
+    moments.redeemer._credit = 9
+    await moments.step()
+    assert moments.states == []  # it is looked at now and then
+    monkeypatch.setattr(redeem, "WALLETS_SECONDS", 0.0)
+    await moments.step()
+    assert moments.states == [State.FINAL]
+
+
+async def test_a_payer_that_signed_by_key_waits_for_its_epoch(moments, monkeypatch):
+    monkeypatch.setattr(redeem, "WALLETS_SECONDS", 0.0)
+    wallet = Wallet.create()
+    granted = spending.SpendingAuthorisation(wallet.address, 50, int(time.time()) + 10 * ROOM)
+    typed = spending.authorisation_message(moments.chain.chain_id, moments.chain.contracts.escrow, granted)
+
+    def act(c):
+        payers.set_spent(c, A, 0)
+        payers.lock(c, wallet.address)
+        payers.set_spent(c, wallet.address, 10)
+        payers.authorise(c, wallet.address, 50, granted.deadline, wallet.sign(typed))
+
+    moments.database.write_now(act)
+    await moments.step()
+    assert moments.chain.sent == []
