@@ -56,7 +56,7 @@ class LedgerConfig(ServiceConfig):
 
     relay_min_deposit: int = Field(OPEN // 100, ge=0, le=MAX_AMOUNT, description="the least deposit that is relayed")
     relay_min_claim: int = Field(OPEN // 100_000, ge=0, le=MAX_AMOUNT, description="the least claim that is relayed")
-    relay_gas_per_day: int = Field(3_000_000, ge=0, description="gas that the relayer pays for one account in a day")
+    relay_gas_per_day: int = Field(10_000_000, ge=0, description="gas that the relayer pays for one account in a day")
 
     pen_seconds: float = Field(
         15, gt=0, description="how long a process that falls silent keeps others from sending in its stead"
