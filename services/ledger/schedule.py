@@ -13,6 +13,7 @@ from services.kit.errors import Fault
 from services.ledger.closing import Closing
 from services.ledger.relay import Asked
 from services.ledger.store import epochs
+from services.ledger.store.epochs import State
 
 LOOK_SECONDS = 60.0
 CALLER = "services/ledger"
@@ -20,7 +21,10 @@ _LATER = frozenset({"EMPTY_EPOCH", "EPOCH_IN_PROGRESS", "BOOKS_WRONG"})
 
 
 class Schedule:
-    """Closes an epoch `seconds` after the one before was sealed, by whomever; 0: never.  Run `run` for ever."""
+    """Closes an epoch `seconds` after the one before was sealed, by whomever; 0: never.  Run `run` for ever.
+
+    Where a root was struck out it closes none: people must find out why.
+    """
 
     def __init__(self, database: Database, closing: Closing, *, seconds: int) -> None:
         self._database, self._closing, self._every = database, closing, timedelta(seconds=seconds)
@@ -37,6 +41,8 @@ class Schedule:
         """Close an epoch if it is time; says whether one was."""
         newest = await self._database.read(epochs.newest)
         since = newest.create_time if newest else self._begun
+        if newest and newest.state is State.VETOED:
+            return False
         if not self._every or datetime.now(UTC) - since < self._every:
             return False
         try:
