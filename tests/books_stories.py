@@ -7,7 +7,7 @@ but the postings of journals.  A story ends with every posting added up.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from services.ledger import check, correct, journal, leaves, netting, replay, se
 from services.ledger.admit import Admitted, Rejected
 from services.ledger.book import BOOKED, CONFLICT, REPEATED, book_all
 from services.ledger.journal import Event, Journal
-from services.ledger.lease import Times
+from services.ledger.lease import Lease, Times
 from services.ledger.settle import NothingToSettle
 from services.ledger.store import books, epochs, payers
 from services.ledger.store.epochs import Epoch, State
@@ -265,8 +265,12 @@ class Stories(RuleBasedStateMachine):
         assert payer.spent == fees - sum(r.fee for r in self.taken if r.payer == f"accounts/{who}")
         assert payer.balance >= 0 or any(not told.standing for told in self.told)
         leases = self.read(lambda c: payers.open_leases(c, who, self.now))
-        assert payer.spent + sum(lease.reserved(self.now) for lease in leases) <= payer.cap
+        assert payer.spent + self.promised(leases) <= payer.cap
         assert all(lease.charged <= lease.amount for lease in leases)
+
+    def promised(self, leases: Iterable[Lease]) -> int:
+        """What leases may still be charged, which the cap must hold too."""
+        return sum(lease.reserved(self.now) for lease in leases)
 
     def nobody_claims_what_was_not_earned(self) -> None:
         for who in OWED:

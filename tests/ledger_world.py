@@ -131,6 +131,10 @@ class World:
             "withdraw_delay_seconds": 0,
             "split_delay_seconds": 1,
             "poll_seconds": 0.05,
+            "conservation_seconds": 0,
+            "relay_min_deposit": 0,
+            "relay_min_claim": 0,
+            "relay_gas_per_day": 10**9,
         }
         return settings("ledger", self.folder, **(given | self.more))
 

@@ -43,6 +43,7 @@ from services.ledger.closing import Closing
 from services.ledger.deploy import deploy
 from services.ledger.lease import Times
 from services.ledger.pen import Pen
+from services.ledger.reconcile import Reconciliation
 from services.ledger.relay import Asked
 from services.ledger.settler import Settler
 from services.ledger.signing import Patience, sign
@@ -91,7 +92,10 @@ class Ledger:
             bundles,
             self.metrics,
             self.checks,
+            Reconciliation(self.database, self.chain, self.metrics),
             most=most,
+            room=TIMES.redeem,
+            credit=OPEN,
             **how,
         )
         self.closing = Closing(

@@ -5,6 +5,7 @@ import {IERC3009} from "@openzeppelin/contracts/interfaces/draft-IERC3009.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 import {RewardsDistributor} from "./RewardsDistributor.sol";
@@ -18,7 +19,8 @@ import {RewardsDistributor} from "./RewardsDistributor.sol";
 ///
 /// What holds at all times: token balance >= sum over payers of (deposited - spent), equal but for tokens that
 /// somebody sends here unasked. The token must deliver what it is told to, as OPEN does: a deposit of which a part does
-/// not arrive is refused. A payer with code, EIP-7702 accounts included, is asked by ERC-1271.
+/// not arrive is refused. A signature by the payer's key counts, whatever code the account has; any other is put to the
+/// payer's code (ERC-1271).
 contract InferenceEscrow is EIP712 {
     using SafeERC20 for IERC20;
 
@@ -210,11 +212,17 @@ contract InferenceEscrow is EIP712 {
         if (r.cumulativeSpent > deposited) revert DepositExceeded(r.payer, r.cumulativeSpent, deposited);
         if (r.deadline < block.timestamp) revert AuthorisationExpired(r.payer, r.deadline);
         bytes32 digest = authorisationDigest(r.payer, r.cap, r.deadline);
-        if (!SignatureChecker.isValidSignatureNowCalldata(r.payer, digest, r.signature)) {
-            revert InvalidSignature(r.payer);
-        }
+        if (!_signed(r.payer, digest, r.signature)) revert InvalidSignature(r.payer);
         account.spent = r.cumulativeSpent;
         increase = r.cumulativeSpent - spent;
         emit Redeemed(r.payer, increase, r.cumulativeSpent);
+    }
+
+    /// @dev By the payer's key, whatever code the account has by now: what was signed and spent is not taken back by an
+    /// EIP-7702 delegation. A contract wallet has no key: it is asked by ERC-1271, and may have changed its mind.
+    function _signed(address payer, bytes32 digest, bytes calldata signature) private view returns (bool) {
+        (address by, ECDSA.RecoverError error,) = ECDSA.tryRecoverCalldata(digest, signature);
+        if (error == ECDSA.RecoverError.NoError && by == payer) return true;
+        return SignatureChecker.isValidERC1271SignatureNowCalldata(payer, digest, signature);
     }
 }

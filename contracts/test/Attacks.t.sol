@@ -13,6 +13,7 @@ import {OddToken} from "./OddTokens.sol";
 /// What is tried with proofs and signatures is in the tests of claims.
 contract AttacksTest is Base {
     address internal constant CAROL = address(0xCA801);
+    uint256 internal constant KEY = 0xA11CE;
     OddToken internal odd;
 
     function setUp() public override {
@@ -113,6 +114,92 @@ contract AttacksTest is Base {
         odd.sayFalse(false);
         escrow.finalizeWithdraw();
         eq(distributor.claimMany(1, claims), 60);
+        solvent();
+    }
+
+    // --- a token that reverts
+
+    function test_aTokenThatRevertsWithWordsIsHeardAndBooksNothing() public {
+        reverting(abi.encodeWithSignature("Error(string)", "the token is paused"));
+    }
+
+    function test_aTokenThatRevertsByNameIsHeardAndBooksNothing() public {
+        reverting(abi.encodeWithSelector(OddToken.Paused.selector, 7));
+    }
+
+    /// Whatever moves tokens fails with the token's own words and leaves the books as they were; batches go by; and once
+    /// the token works again all of it goes through.
+    function reverting(bytes memory failure) private {
+        distributor.fund(90);
+        escrow.deposit(60);
+        escrow.initiateWithdraw(60);
+        bytes32[] memory leaves = new bytes32[](3);
+        address[3] memory accounts = [vm.addr(KEY), address(0x102), address(0x103)];
+        for (uint256 i = 0; i < 3; ++i) {
+            leaves[i] = distributor.leafOf(accounts[i], 30);
+        }
+        propose(1, Merkle.root(leaves), 90);
+        propose(2, keccak256("wrong"), 90);
+        vm.prank(CAROL);
+        distributor.challenge(2, keccak256("wrong"), "");
+        vm.prank(ARBITER);
+        distributor.resolve(2, keccak256("wrong"), false); // a bond to take
+        odd.transfer(CAROL, BOND);
+        vm.prank(CAROL);
+        odd.approve(address(distributor), BOND);
+        pass(DELAY);
+        propose(2, keccak256("r"), 90);
+
+        odd.failWith(failure);
+        refuse(failure);
+        distributor.fund(1);
+        refuse(failure);
+        escrow.deposit(1);
+        refuse(failure);
+        vm.prank(CAROL);
+        distributor.challenge(2, keccak256("r"), "");
+        refuse(failure);
+        vm.prank(CAROL);
+        distributor.takeBond(CAROL);
+        refuse(failure);
+        escrow.finalizeWithdraw();
+        RewardsDistributor.SignedClaim memory signed = signedClaim(KEY, address(0xBEEF), 30, 0, Merkle.proof(leaves, 0));
+        refuse(failure);
+        distributor.claimWithSig(signed, 1, 0);
+        refuse(failure);
+        distributor.claim(accounts[1], 30, 1, Merkle.proof(leaves, 1));
+        RewardsDistributor.Claim[] memory claims = new RewardsDistributor.Claim[](1);
+        claims[0] = RewardsDistributor.Claim(accounts[2], 30, Merkle.proof(leaves, 2));
+        vm.expectEmit(true, true, true, true, address(distributor));
+        emit RewardsDistributor.ClaimSkipped(accounts[2], 1, 30);
+        eq(distributor.claimMany(1, claims), 0);
+
+        eq(distributor.funded(), 90);
+        eq(distributor.totalClaimed(), 0);
+        for (uint256 i = 0; i < 3; ++i) {
+            eq(distributor.claimed(accounts[i]), 0);
+        }
+        eq(distributor.bonds(), BOND);
+        eq(distributor.bondOf(CAROL), BOND);
+        eq(distributor.frozenFrom(), 0);
+        eq(escrow.balanceOf(address(this)), 60);
+        (uint128 asked,) = escrow.withdrawals(address(this));
+        eq(asked, 60);
+
+        odd.failWith("");
+        distributor.fund(1);
+        escrow.deposit(1);
+        vm.prank(CAROL);
+        distributor.challenge(2, keccak256("r"), "");
+        vm.prank(CAROL);
+        eq(distributor.takeBond(CAROL), BOND);
+        escrow.finalizeWithdraw();
+        eq(distributor.claimWithSig(signed, 1, 0), 30);
+        eq(distributor.claim(accounts[1], 30, 1, Merkle.proof(leaves, 1)), 30);
+        eq(distributor.claimMany(1, claims), 30);
+        eq(odd.balanceOf(address(0xBEEF)), 30);
+        eq(escrow.balanceOf(address(this)), 1);
+        eq(distributor.bonds(), BOND);
         solvent();
     }
 

@@ -233,6 +233,23 @@ contract InferenceEscrowTest is Base {
         eq(redeem(list), OPEN);
     }
 
+    /// Spent under a signature, then delegated to code that says no, or that fails: it is redeemed all the same.
+    function test_aDelegationTakesNoSignatureBack() public {
+        put(10 * OPEN);
+        Wallet saysNo = new Wallet();
+        vm.etch(payer, abi.encodePacked(hex"ef0100", address(saysNo))); // as EIP-7702 marks an account
+        eq(redeem(signed(KEY, OPEN, 8 * OPEN)), OPEN);
+        vm.etch(payer, address(saysNo).code);
+        eq(redeem(signed(KEY, 2 * OPEN, 8 * OPEN)), OPEN);
+        InferenceEscrow.Redemption[] memory list = signed(KEY + 1, 3 * OPEN, 8 * OPEN);
+        list[0].payer = payer;
+        vm.expectRevert(abi.encodeWithSelector(InferenceEscrow.InvalidSignature.selector, payer));
+        redeem(list);
+        Wallet(payer).accept(escrow.authorisationDigest(payer, 8 * OPEN, deadline)); // what its code takes counts too
+        list[0].signature = "";
+        eq(redeem(list), OPEN);
+    }
+
     // --- withdrawal
 
     function test_withdrawalWaitsForTheDelay() public {

@@ -7,10 +7,12 @@ import {RewardsDistributor} from "../src/RewardsDistributor.sol";
 /// @dev A token with everything that other tokens do to those who trust them; each is switched on by the test.
 contract OddToken is ERC20("Odd", "ODD") {
     error Blacklisted(address account);
+    error Paused(uint256 until);
 
     uint256 public feeBps;
     bool public saysFalse;
     mapping(address account => bool) public blacklisted;
+    bytes private _failure;
     bytes private _callback;
     address private _target;
 
@@ -24,6 +26,11 @@ contract OddToken is ERC20("Odd", "ODD") {
 
     function sayFalse(bool so) external {
         saysFalse = so;
+    }
+
+    /// Every transfer reverts with these bytes; with none it goes through.
+    function failWith(bytes calldata failure) external {
+        _failure = failure;
     }
 
     function blacklist(address account, bool so) external {
@@ -44,6 +51,7 @@ contract OddToken is ERC20("Odd", "ODD") {
     }
 
     function _update(address from, address to, uint256 value) internal override {
+        if (_failure.length != 0) _revert(_failure);
         if (blacklisted[to]) revert Blacklisted(to);
         uint256 fee = from == address(0) ? 0 : value * feeBps / 10_000;
         super._update(from, to, value - fee);
@@ -52,9 +60,12 @@ contract OddToken is ERC20("Odd", "ODD") {
         address target = _target;
         _target = address(0);
         (bool done, bytes memory answer) = target.call(_callback);
-        if (done) return;
+        if (!done) _revert(answer);
+    }
+
+    function _revert(bytes memory failure) private pure {
         assembly ("memory-safe") {
-            revert(add(answer, 32), mload(answer))
+            revert(add(failure, 32), mload(failure))
         }
     }
 }

@@ -11,6 +11,7 @@ from openledger.epoch.bundle import Bundle
 from openledger.epoch.report import NotReached, Wrong
 
 DISTRIBUTOR = "RewardsDistributor"
+BLOCKS = 2_000  # a request: many nodes refuse more
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,38 @@ def _before(rpc: Rpc, bundle: Bundle) -> str:
 def _logs(rpc: Rpc, at: str, event: str, epoch: int | None = None) -> list[dict[str, Any]]:
     """The event's fields, oldest first; for that epoch alone, where one is named."""
     topics = ["0x" + abi.event_topic(DISTRIBUTOR, event).hex(), *([] if epoch is None else [f"0x{epoch:064x}"])]
-    query = {"address": at, "fromBlock": "0x0", "toBlock": "latest", "topics": topics}
     return [
         abi.decode_event(
             DISTRIBUTOR, event, [bytes.fromhex(topic[2:]) for topic in log["topics"]], bytes.fromhex(log["data"][2:])
         )
-        for log in rpc.call("eth_getLogs", query)
+        for first, last in _pages(rpc, at)
+        for log in rpc.call("eth_getLogs", {"address": at, "fromBlock": first, "toBlock": last, "topics": topics})
     ]
+
+
+def _pages(rpc: Rpc, at: str) -> list[tuple[str, str]]:
+    """Ranges of blocks, both ends included, from the contract's first to the newest.
+
+    Where the node has forgotten when the contract was made, all in one: some nodes take that, others say that they do
+    not.
+    """
+    head = int(rpc.call("eth_blockNumber"), 16)
+    since = _made(rpc, at, head)
+    if since is None:
+        return [(hex(0), hex(head))]
+    return [(hex(first), hex(min(first + BLOCKS - 1, head))) for first in range(since, head + 1, BLOCKS)]
+
+
+def _made(rpc: Rpc, at: str, head: int) -> int | None:
+    """The block in which the contract was made, found by halving; None where the node does not know old states."""
+    before, by = -1, head
+    try:
+        while by - before > 1:
+            middle = (before + by) // 2
+            if rpc.call("eth_getCode", at, hex(middle)) == "0x":
+                before = middle
+            else:
+                by = middle
+    except RpcError:
+        return None
+    return by

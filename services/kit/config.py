@@ -43,7 +43,7 @@ class ServiceConfig(BaseSettings):
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
     max_message_bytes: int = Field(4 * 2**20, ge=2**16, le=2**28)
     max_rpcs: int = Field(256, ge=1, description="RPCs in hand at once, all callers together")
-    max_rpcs_per_caller: int = Field(64, ge=1)
+    max_rpcs_per_caller: int = Field(64, ge=1, description="of these; of those who do not sign in, each machine's")
     max_rpc_seconds: float = Field(120, gt=0, description="longest answer of a method that is not a stream")
     max_stream_seconds: float = Field(3600, gt=0, description="longest stream; who watches for longer asks again")
     drain_seconds: float = Field(10, ge=0, description="how long calls in hand may go on after SIGTERM")

@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
 from services.kit import call, logs
-from services.kit.auth import PUBLIC, Access, Authenticator, Principal
+from services.kit.auth import ANYONE, PUBLIC, Access, Authenticator, Principal
 from services.kit.call import Call
 from services.kit.errors import Fault, exhausted, from_exception, invalid
 from services.kit.metrics import Metrics
@@ -43,11 +43,12 @@ class Edge(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         metrics: Metrics,
         *,
         max_rpcs_per_caller: int,
+        max_rpcs_of_anyone: int,
         max_rpc_seconds: float,
         max_stream_seconds: float,
     ) -> None:
         self._service, self._access, self._authenticator, self._metrics = service, access, authenticator, metrics
-        self._max_per_caller = max_rpcs_per_caller
+        self._max_per_caller, self._max_of_anyone = max_rpcs_per_caller, max_rpcs_of_anyone
         self._max_seconds, self._max_stream_seconds = max_rpc_seconds, max_stream_seconds
         self._in_hand: Counter[str] = Counter()
         self._log = logs.logger(service)
@@ -75,7 +76,10 @@ class Edge(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     def _unary(self, method: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
         async def handle(request: Any, context: grpc.aio.ServicerContext) -> Any:
             try:
-                with self._measured(method) as outcome, self._admitted(await self._enter(method, context)):
+                with (
+                    self._measured(method) as outcome,
+                    self._admitted(await self._enter(method, context), context.peer()),
+                ):
                     async with asyncio.timeout(self._max_seconds):
                         response = await behaviour(_checked(request), context)
                     outcome["code"] = "OK"
@@ -88,7 +92,10 @@ class Edge(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     def _stream(self, method: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
         async def handle(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
             try:
-                with self._measured(method) as outcome, self._admitted(await self._enter(method, context)):
+                with (
+                    self._measured(method) as outcome,
+                    self._admitted(await self._enter(method, context), context.peer()),
+                ):
                     async with asyncio.timeout(self._max_stream_seconds):
                         responses = behaviour(_checked(request), context)
                         if isinstance(responses, Awaitable):  # gRPC's own health servicer writes by itself
@@ -119,19 +126,30 @@ class Edge(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         return entered
 
     @contextmanager
-    def _admitted(self, entered: Call) -> Any:
-        caller = entered.principal.name
-        if self._in_hand[caller] >= self._max_per_caller:
-            raise exhausted(
-                "TOO_MANY_CALLS", f"{caller} has {self._max_per_caller} calls in hand already", retry_after=1
-            )
-        self._in_hand[caller] += 1
+    def _admitted(self, entered: Call, peer: str) -> Any:
+        quotas = self._quotas(entered, peer)
+        for who, most in quotas.items():
+            if self._in_hand[who] >= most:
+                raise exhausted("TOO_MANY_CALLS", f"{who} has {most} calls in hand already", retry_after=1)
+        self._in_hand.update(quotas.keys())
         try:
             yield
         finally:
-            self._in_hand[caller] -= 1
-            if not self._in_hand[caller]:
-                del self._in_hand[caller]
+            for who in quotas:
+                self._in_hand[who] -= 1
+                if not self._in_hand[who]:
+                    del self._in_hand[who]
+
+    def _quotas(self, entered: Call, peer: str) -> dict[str, int]:
+        """How much may be in hand of what the call counts for.
+
+        Of those who do not say who they are, each machine counts by itself, and all together leave room for others;
+        each of the services that share a port too, so that whoever asks for sums keeps nobody from signing in.
+        """
+        if entered.principal != ANYONE:
+            return {entered.principal.name: self._max_per_caller}
+        anyone, host = f"anyone at {entered.method.split('/')[1]}", peer.rpartition(":")[0]
+        return {f"{anyone} from {host}": self._max_per_caller, anyone: self._max_of_anyone}
 
     @contextmanager
     def _measured(self, method: str) -> Any:

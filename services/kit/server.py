@@ -140,6 +140,7 @@ def _build(assembly: Assembly) -> tuple[Any, Any]:
         assembly.authenticator,
         assembly.metrics,
         max_rpcs_per_caller=config.max_rpcs_per_caller,
+        max_rpcs_of_anyone=max(config.max_rpcs_per_caller, config.max_rpcs // 3),
         max_rpc_seconds=config.max_rpc_seconds,
         max_stream_seconds=config.max_stream_seconds,
     )

@@ -28,6 +28,7 @@ from services.ledger.anchor import Anchors
 from services.ledger.bundle import Bundles
 from services.ledger.chain import Chain, ChainError, ChainUnavailable
 from services.ledger.chain_follower import ChainFollower
+from services.ledger.chain_quorum import Quorum
 from services.ledger.chain_rpc import open_chain
 from services.ledger.chain_writer import ChainWriter
 from services.ledger.check import Checks
@@ -39,10 +40,12 @@ from services.ledger.errands import Errands
 from services.ledger.gas_price import GasPrices
 from services.ledger.identity_servicer import IdentityServicer
 from services.ledger.pen import Pen, holder
+from services.ledger.reconcile import Reconciliation
 from services.ledger.register import Registrations
 from services.ledger.relay import Relay
 from services.ledger.reports import Reports
 from services.ledger.retention import Retention
+from services.ledger.schedule import Schedule
 from services.ledger.servicer import LedgerServicer, Parts
 from services.ledger.settler import Settler
 from services.ledger.signer import RemoteSigner, Signer, SignerRefused, SignerUnavailable
@@ -52,6 +55,7 @@ from services.ledger.store import terms as published_terms
 from services.ledger.store.epochs import Anchoring
 from services.ledger.store.registrations import Registration
 from services.ledger.store.tables import METADATA
+from services.ledger.sums import Sums
 from services.ledger.terms import SETTINGS, terms_of
 
 ACCESS: dict[str, Access] = {
@@ -87,7 +91,22 @@ async def assemble(config: LedgerConfig) -> Assembly:
     work, artifacts = config.data_dir / "bundle", ArtifactStore(config.artifacts_dir)
     bundles = Bundles(database, chain, artifacts, metrics, work, most=most)
     checks = Checks(database, metrics, seconds=config.check_seconds)
-    settler = Settler(database, chain, writer, pen, operations, bundles, metrics, checks, most=most, **how)
+    reconciliation = Reconciliation(database, chain, metrics)
+    settler = Settler(
+        database,
+        chain,
+        writer,
+        pen,
+        operations,
+        bundles,
+        metrics,
+        checks,
+        reconciliation,
+        most=most,
+        room=config.redeem_seconds,
+        credit=config.wallet_credit,
+        **how,
+    )
     errands = (
         Errands(database, writer, pen, operations, Anchors(chain), poll_seconds=poll),
         Errands(database, writer, pen, operations, Registrations(chain), poll_seconds=poll),
@@ -110,7 +129,9 @@ async def assemble(config: LedgerConfig) -> Assembly:
         "chain-writer": pen.only(writer.run),
         "chain-follower": pen.only(follower.run),
         "settler": pen.only(settler.run),
+        "schedule": pen.only(Schedule(database, closing, seconds=config.close_epochs_seconds).run),
         "checks": checks.run,
+        "reconciliation": reconciliation.run,
         "retention": pen.only(Retention(database, artifacts, keep=config.keep_documents_epochs).run),
         "anchorings": pen.only(parts.anchorings.run),
         "registrations": pen.only(parts.registrations.run),
@@ -159,6 +180,7 @@ def _parts(
             idempotency,
             wait_seconds=config.relay_wait_seconds,
             claim_fee=config.claim_fee,
+            limits=config.relay_limits,
         ),
         claims=claims,
         anchorings=errands[0],
@@ -166,6 +188,7 @@ def _parts(
         closing=closing,
         reports=Reports(database, outlive=config.times.outlive),
         gas=GasPrices(chain, config.ether, most=config.patience.max_fee, seconds=max(1.0, config.poll_seconds)),
+        conservation=Sums(database, seconds=config.conservation_seconds),
     )
 
 
@@ -199,6 +222,8 @@ def _chain(config: LedgerConfig, signer: Signer) -> tuple[Chain, int, int]:
     try:
         create = config.may_deploy
         chain = open_chain(config.rpc_url, config.chain_id, signer, terms, config.deployment, create=create)
+        if config.rpc_witnesses:
+            chain = Quorum.connect_all(chain, config.rpc_witnesses)
         return chain, chain.last_epoch(), chain.max_epoch_increase()
     except ChainUnavailable as error:
         raise StartError(
@@ -224,7 +249,7 @@ def _receipts(config: LedgerConfig, database: Database, metrics: Metrics) -> tup
         return None, None
     client = peer_client(config, attribution=config.attribution)
     terms = admit.Terms(frozenset(config.attribution_signers), config.rule, config.platform)
-    return client, Receipts(database, client, terms, metrics)
+    return client, Receipts(database, client, terms, metrics, room=config.redeem_seconds)
 
 
 def _identity(config: LedgerConfig, database: Database, chain: Chain, issuer: Issuer) -> IdentityServicer:

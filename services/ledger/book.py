@@ -17,15 +17,16 @@ from services.ledger.store.books import Payout, Refused
 BOOKED, REPEATED, CONFLICT = "BOOKED", "REPEATED", "CONFLICT"
 
 
-def book(connection: Connection, entry: Admitted | Rejected, now: float) -> str:
+def book(connection: Connection, entry: Admitted | Rejected, now: float, room: float = 0) -> str:
     """`book_all` for one."""
-    return book_all(connection, [entry], now)[0]
+    return book_all(connection, [entry], now, room)[0]
 
 
-def book_all(connection: Connection, entries: Sequence[Admitted | Rejected], now: float) -> list[str]:
+def book_all(connection: Connection, entries: Sequence[Admitted | Rejected], now: float, room: float = 0) -> list[str]:
     """Journal receipts in their order, or keep why not; returns what became of each: BOOKED, REPEATED, or a reason.
 
-    The same comes out however the receipts are parted into calls.  Call `books.lock` first, in the same transaction.
+    `room`: seconds that an authorisation must still hold, to be redeemed.  The same comes out however the receipts are
+    parted into calls.  Call `books.lock` first, in the same transaction.
     """
     found = [entry.receipt for entry in entries if isinstance(entry, Admitted)]
     batch = Batch(
@@ -37,10 +38,10 @@ def book_all(connection: Connection, entries: Sequence[Admitted | Rejected], now
         now=now,
     )
     with batch.deciding():
-        return [_decide(batch, entry, now) for entry in entries]
+        return [_decide(batch, entry, now, room) for entry in entries]
 
 
-def _decide(batch: Batch, entry: Admitted | Rejected, now: float) -> str:
+def _decide(batch: Batch, entry: Admitted | Rejected, now: float, room: float) -> str:
     if isinstance(entry, Rejected):
         return _reject(batch, entry)
     known = batch.payload_of(journal.inference_key(entry.receipt.response))
@@ -49,19 +50,19 @@ def _decide(batch: Batch, entry: Admitted | Rejected, now: float) -> str:
     if known is not None:
         return _refuse(batch, entry, CONFLICT, f"{entry.receipt.response} was booked by receipt {known} already")
     try:
-        _book(batch, entry, now)
+        _book(batch, entry, now, room)
     except leases.Refusal as refusal:
         return _refuse(batch, entry, refusal.reason, str(refusal))
     return BOOKED
 
 
-def _book(batch: Batch, entry: Admitted, now: float) -> None:
+def _book(batch: Batch, entry: Admitted, now: float, room: float) -> None:
     found = entry.receipt
     payer = batch.payer(names.account_address(found.payer))
     lease = batch.lease(found.lease)
     if lease is None:
         raise leases.Refusal("UNKNOWN_LEASE", f"there is no {found.lease}")
-    charged = leases.charge(payer, lease, batch.other_leases(lease, payer.address), found.fee, now)
+    charged = leases.charge(payer, lease, batch.other_leases(lease, payer.address), found.fee, now, room)
     contributors = map(payee, found.shares)
     payees = {names.address(who) for who in (found.platform, found.developer, *contributors) if who}
     batch.charge(

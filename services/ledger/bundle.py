@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
@@ -61,6 +62,7 @@ class Bundles:
     ) -> None:
         self._database, self._chain, self._artifacts, self._work = database, chain, artifacts, work
         self._most = most
+        shutil.rmtree(work, ignore_errors=True)  # what a killed process left
         self._log = logs.logger("ledger")
         buckets = (0.1, 1, 10, 60, 600, 3600)
         self._seconds = metrics.histogram("bundle_seconds", "How long writing an epoch's bundle took", buckets=buckets)
@@ -78,17 +80,23 @@ class Bundles:
 
     def write(self, connection: Connection, epoch: Epoch) -> str:
         """Write the bundle; returns its manifest's digest."""
-        shutil.rmtree(self._work, ignore_errors=True)
-        self._work.mkdir(parents=True)
+        self._work.mkdir(parents=True, exist_ok=True)
+        # One that lost its turn in the midst may still write here, while this one does.
+        with TemporaryDirectory(dir=self._work) as folder:
+            return self._write(connection, epoch, Path(folder))
+
+    def _write(self, connection: Connection, epoch: Epoch, work: Path) -> str:
         before = epochs.newest(connection, State.ACTIVE)
         runs = settlements.of_epoch(connection, epoch.number)
         # None of an epoch that a version without settlements sealed: its bundle shows no receipts, and does not verify.
         above, through = (runs[0].above, runs[-1].through) if runs else (0, 0)
         terms = _Terms()
         files = {
-            "receipts.parquet": self._file(RECEIPTS, terms.seen(settlements.receipts(connection, above, through))),
-            "journals.parquet": self._file(JOURNALS, _journals(connection, above, through)),
-            "leaves.parquet": self._file(LEAVES, _leaves(connection, epoch, before)),
+            "receipts.parquet": self._file(
+                work, RECEIPTS, terms.seen(settlements.receipts(connection, above, through))
+            ),
+            "journals.parquet": self._file(work, JOURNALS, _journals(connection, above, through)),
+            "leaves.parquet": self._file(work, LEAVES, _leaves(connection, epoch, before)),
         }
         previous = {"epoch": str(before.number), "root": before.root, "bundle": before.bundle or ""} if before else None
         manifest = {
@@ -106,12 +114,11 @@ class Bundles:
             "log_root": epoch.log_root,
             "total": str(epoch.total),
         }
-        shutil.rmtree(self._work)
         return self._artifacts.put(canonical.dumps(manifest))
 
-    def _file(self, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    def _file(self, work: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
         """A table among the artifacts."""
-        place, count, left = self._work / "table", 0, iter(rows)
+        place, count, left = work / "table", 0, iter(rows)
         with pq.ParquetWriter(place, schema, compression="zstd", compression_level=3) as writer:
             while piece := list(islice(left, _PIECE)):
                 writer.write_table(pa.Table.from_pylist(piece, schema))

@@ -175,6 +175,15 @@ class Contracts:
     models: str
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """As of a block: the OPEN in the escrow, all that was ever brought to the distributor, and all that was claimed."""
+
+    escrow: int
+    funded: int
+    claimed: int
+
+
 class Chain(Protocol):
     """One chain with the contracts on it. Every method may raise ChainUnavailable and NodeRefused."""
 
@@ -278,6 +287,10 @@ class Chain(Protocol):
         """What all accounts have been paid so far."""
         ...
 
+    def totals(self, block: int) -> Totals:
+        """What the contracts held after that block.  Raises NodeRefused where the node has forgotten it."""
+        ...
+
     def max_epoch_increase(self) -> int:
         """The most by which one root may exceed the one before it; never changes."""
         ...
@@ -292,6 +305,10 @@ class Chain(Protocol):
 
     def epoch(self, number: int) -> Epoch | None:
         """The epoch, if the distributor still or already holds it."""
+        ...
+
+    def guardian(self) -> str:
+        """Who can veto roots; never changes."""
         ...
 
     def snapshot(self, datanet: str, version: int) -> Snapshot | None:

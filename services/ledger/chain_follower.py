@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
@@ -22,7 +23,7 @@ from sqlalchemy import Connection
 from services.kit import logs
 from services.kit.database import Database
 from services.kit.metrics import Metrics
-from services.ledger import journal, replay
+from services.ledger import journal, replay, totals
 from services.ledger.chain import Chain, ChainError, Claimed, Deposit, Redeemed, Withdrawal
 from services.ledger.changes import Changes
 from services.ledger.journal import Event, Journal, Kind
@@ -31,10 +32,12 @@ from services.ledger.store import books, epochs, events, payers
 from services.ledger.store import chain as store
 from services.ledger.store.epochs import UNDONE
 from services.ledger.store.events import Told
+from services.ledger.totals import Sum
 
 BLOCKS = 2_000  # at a time
+BACK = 128  # read again: as far as a node behind the others may be
 PLACES = 50  # looked at on one reading of the database
-AHEAD_SECONDS = 60
+BEGINNING_SECONDS = 3600.0  # at most that often everything is read again
 
 ChainEvent = Deposit | Withdrawal | Redeemed | Claimed
 Place = tuple[int, str]
@@ -42,12 +45,16 @@ Place = tuple[int, str]
 
 @dataclass(frozen=True)
 class Read:
-    """Blocks that were read, both ends included, and their events in order."""
+    """Blocks that were read for the first time, both ends included, and in order the events that were not known.
+
+    `newest`: of each sum that events tell of, what the newest one says, where everything up to the head was read.
+    """
 
     first: int
     last: int
     last_hash: str
     events: list[ChainEvent]
+    newest: dict[Sum, int | None]
 
 
 @dataclass(frozen=True)
@@ -67,12 +74,15 @@ class ChainFollower:
         self._confirmations, self._poll = confirmations, poll_seconds
         self._wanted, self.journaled = Changes(), Changes()
         self._owed: dict[str, int] = {}
+        self._doubted: dict[Sum, int] = {}
+        self._began = float("-inf")
         self._log = logs.logger("ledger")
         self._behind = metrics.gauge("chain_behind_blocks", "Blocks with enough confirmations that were not read yet")
         self._node_behind = metrics.gauge("node_behind_blocks", "Blocks that were read and that the node lacks now")
         self._ahead = metrics.gauge("chain_ahead_seconds", "By how much the newest block's time is after this clock's")
         self._left = metrics.counter("reorganisations_total", "Times that the chain left what was journaled")
         self._voided = metrics.counter("voided_total", "Journals of the chain's that it took back")
+        self._unfit = metrics.gauge("sums_doubted", "Sums of which the newest event says something else than the books")
         self._debts = metrics.gauge("payer_debt_open", "Atomic units spent that the chain then took back")
 
     def wake(self) -> None:
@@ -103,7 +113,8 @@ class ChainFollower:
             self._pen.check(connection)
             if store.followed(connection, escrow) != place:
                 return 0  # this process's turn was over in between, and another's after it
-            return self._take_back(connection, found) if isinstance(found, Left) else _take(connection, escrow, found)
+            take: Callable[[Connection, Any], int] = self._take_back if isinstance(found, Left) else self._take
+            return take(connection, found)
 
         read = await self._database.write(write)
         if isinstance(found, Left) or self._owed:
@@ -154,13 +165,35 @@ class ChainFollower:
         end = self._chain.block(min(newest, first + BLOCKS - 1))
         if end is None:
             return None
+        at_head = end.number == newest
+        since = max(self._chain.contracts.block, first - BACK) if at_head else first
         sources = (self._chain.deposits, self._chain.withdrawals, self._chain.redemptions, self._chain.claims)
-        found: list[ChainEvent] = [event for source in sources for event in source(first, end.number)]
+        told: list[ChainEvent] = [event for source in sources for event in source(since, end.number)]
+        told.sort(key=attrgetter("block_number", "log_index"))
+        known = self._database.read_now(lambda c: events.known(c, since, end.number))
+        fresh = [event for event in told if (event.block_number, event.log_index, event.block_hash) not in known]
         # Looked at after the events: they are of the chain that holds what was journaled, or nothing is.
-        places = {(event.block_number, event.block_hash) for event in found} | {(end.number, end.hash)}
+        places = {(event.block_number, event.block_hash) for event in fresh} | {(end.number, end.hash)}
         if not all(self._stands(seen) for seen in (places | {place} if place else places)):
             return None
-        return Read(first, end.number, end.hash, sorted(found, key=attrgetter("block_number", "log_index")))
+        return Read(first, end.number, end.hash, fresh, totals.newest(told) if at_head else {})
+
+    def _take(self, connection: Connection, read: Read) -> int:
+        """Journal what was read; returns how many blocks that were.  Where sums do not fit, read everything again."""
+        escrow = self._chain.contracts.escrow
+        for event in read.events:
+            _journal(connection, event)
+        store.follow(connection, escrow, read.last, read.last_hash)
+        if read.newest:
+            doubted = totals.misfits(connection, {**self._doubted, **read.newest})
+            self._unfit.set(len(doubted))
+            # What was missing may have come with the next look; if not, it is further back.
+            if self._doubted.keys() & doubted.keys() and time.monotonic() - self._began > BEGINNING_SECONDS:
+                self._began = time.monotonic()
+                events.forget_place(connection, escrow)
+                self._log.error("events are missing: the chain is read from the beginning", sums=sorted(doubted)[:10])
+            self._doubted = doubted
+        return read.last - read.first + 1
 
     def _take_back(self, connection: Connection, left: Left) -> int:
         """Void what is gone, the newest first; returns 0: nothing was read."""
@@ -179,6 +212,7 @@ class ChainFollower:
             store.follow(connection, escrow, *left.stands)
         else:
             events.forget_place(connection, escrow)
+        self._doubted = {}
         self._left.inc()
         self._voided.inc(voided)
         self._log.error("the chain took back what was journaled", after_block=stands, journals=voided)
@@ -194,14 +228,6 @@ class ChainFollower:
                 payers={who: str(amount) for who, amount in sorted(owed.items())[:10]},
             )
         self._owed = owed
-
-
-def _take(connection: Connection, escrow: str, read: Read) -> int:
-    """Journal what was read; returns how many blocks that were."""
-    for event in read.events:
-        _journal(connection, event)
-    store.follow(connection, escrow, read.last, read.last_hash)
-    return read.last - read.first + 1
 
 
 def _journal(connection: Connection, event: ChainEvent) -> None:

@@ -145,6 +145,11 @@ class Node:
         params = _params(None, Call(at, data))
         return bytes(self._ask(lambda: self.web3.eth.call(params, "latest")))
 
+    def read_at(self, block: int, contract: str, at: str, function: str, *arguments: Any) -> Any:
+        """Like `read`, as of a block, which not every node remembers for long."""
+        params = _params(None, Call(at, encode_call(contract, function, *arguments)))
+        return _value(contract, function, self._ask(lambda: self.web3.eth.call(params, BlockNumber(block))))
+
     def read_next(self, contract: str, at: str, function: str, *arguments: Any) -> Any:
         """Like `read`, at the time of the next block: for views that depend on the clock."""
         params = _params(None, Call(at, encode_call(contract, function, *arguments)))

@@ -6,7 +6,7 @@ there (`services/ledger/deploy.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from eth_abi.abi import encode
 from openledger.abi import datanet_key
 from services.ledger.chain import (
     CallReverted,
-    Chain,
     Claimed,
     Contracts,
     Deposit,
@@ -23,6 +22,7 @@ from services.ledger.chain import (
     NodeRefused,
     Redeemed,
     Strike,
+    Totals,
     Withdrawal,
 )
 from services.ledger.chain_node import TIMEOUT_SECONDS, Node
@@ -42,7 +42,7 @@ def open_chain(
     timeout: float = TIMEOUT_SECONDS,
     *,
     create: bool = True,
-) -> Chain:
+) -> RpcChain:
     """Connects to a node and makes sure that the contracts are there. Raises what `Node.connect` and `deploy` raise."""
     node = Node.connect(url, chain_id, timeout)
     return RpcChain(node, deploy(node, deployer, terms, path, create=create))
@@ -55,12 +55,12 @@ class RpcChain(Node):
         super().__init__(node.web3, node.chain_id, node.session, node.genesis)
         self.contracts = contracts
 
-    def deposits(self, from_block: int, to_block: int | None = None) -> Iterator[Deposit]:
+    def deposits(self, from_block: int, to_block: int | None = None) -> Iterable[Deposit]:
         for log in self._escrow_logs("Deposited", from_block, to_block):
             fields = log["fields"]
             yield Deposit(fields["payer"], fields["amount"], fields["total"], *_place(log))
 
-    def withdrawals(self, from_block: int, to_block: int | None = None) -> Iterator[Withdrawal]:
+    def withdrawals(self, from_block: int, to_block: int | None = None) -> Iterable[Withdrawal]:
         found = [
             Withdrawal(log["fields"]["payer"], log["fields"]["amount"], event == "Withdrawn", *_place(log))
             for event in ("WithdrawInitiated", "Withdrawn")
@@ -68,18 +68,18 @@ class RpcChain(Node):
         ]
         yield from sorted(found, key=lambda event: (event.block_number, event.log_index))
 
-    def redemptions(self, from_block: int, to_block: int | None = None) -> Iterator[Redeemed]:
+    def redemptions(self, from_block: int, to_block: int | None = None) -> Iterable[Redeemed]:
         for log in self._escrow_logs("Redeemed", from_block, to_block):
             fields = log["fields"]
             yield Redeemed(fields["payer"], fields["amount"], fields["cumulativeSpent"], *_place(log))
 
-    def claims(self, from_block: int, to_block: int | None = None) -> Iterator[Claimed]:
+    def claims(self, from_block: int, to_block: int | None = None) -> Iterable[Claimed]:
         at = self.contracts.distributor
         for log in self.logs("RewardsDistributor", at, "Claimed", from_block, self._last(to_block)):
             fields = log["fields"]
             yield Claimed(fields["account"], fields["epoch"], fields["amount"], fields["cumulative"], *_place(log))
 
-    def strikes(self, from_block: int, to_block: int | None = None) -> Iterator[Strike]:
+    def strikes(self, from_block: int, to_block: int | None = None) -> Iterable[Strike]:
         at = self.contracts.distributor
         for log in self.logs("RewardsDistributor", at, "RootsStruck", from_block, self._last(to_block)):
             first, last = log["fields"].values()
@@ -114,6 +114,14 @@ class RpcChain(Node):
     def total_claimed(self) -> int:
         return int(self._distributor("totalClaimed"))
 
+    def totals(self, block: int) -> Totals:
+        at = self.contracts
+        return Totals(
+            escrow=int(self.read_at(block, "OpenToken", at.token, "balanceOf", at.escrow)),
+            funded=int(self.read_at(block, "RewardsDistributor", at.distributor, "funded")),
+            claimed=int(self.read_at(block, "RewardsDistributor", at.distributor, "totalClaimed")),
+        )
+
     def max_epoch_increase(self) -> int:
         return int(self._distributor("maxEpochIncrease"))
 
@@ -130,6 +138,9 @@ class RpcChain(Node):
             if reverted.error == "EpochUnknown":
                 return None
             raise
+
+    def guardian(self) -> str:
+        return str(self._distributor("guardian")).lower()
 
     def snapshot(self, datanet: str, version: int) -> Snapshot | None:
         key = datanet_key(datanet)

@@ -14,6 +14,7 @@ from services.kit.config import ServiceConfig
 from services.ledger.ether import Ether
 from services.ledger.lease import Times
 from services.ledger.registries import BASIS_POINTS, MIN_CONTRIBUTORS_BPS
+from services.ledger.relay_limits import Limits
 from services.ledger.signing import Patience
 
 DEVELOPMENT_CHAINS = frozenset({1337, 31337})
@@ -25,6 +26,7 @@ def _address_or_empty(text: str) -> str:
     return names.address(text) if text else ""
 
 
+RpcUrl = Annotated[str, Field(pattern="^https?://.+")]
 OptionalAddress = Annotated[str, AfterValidator(_address_or_empty)]
 
 
@@ -38,12 +40,24 @@ class LedgerConfig(ServiceConfig):
     platform: Address = Field(description="earns the platform's fees")
     operators: tuple[Address, ...] = Field((), description="may close epochs")
 
-    rpc_url: str = Field(pattern="^https?://.+", description="the chain's JSON-RPC")
+    rpc_url: RpcUrl = Field(description="the chain's JSON-RPC")
+    rpc_witnesses: tuple[RpcUrl, ...] = Field(
+        (), description="other nodes, which must say the same before anything counts; none: rpc_url is trusted"
+    )
     chain_id: int = Field(31337, ge=1)
     public_rpc_url: str = Field("", description="told to clients; empty: rpc_url on a development chain, else nothing")
-    confirmations: int = Field(0, ge=0, le=1000, description="blocks on top before an event or transaction counts")
+    confirmations: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="blocks on top before an event or transaction counts; 0 on development chains alone",
+    )
     poll_seconds: float = Field(0.5, gt=0, description="how often the chain is looked at")
     relay_wait_seconds: float = Field(30, gt=0, description="how long a relayed call waits to be mined and credited")
+
+    relay_min_deposit: int = Field(OPEN // 100, ge=0, le=MAX_AMOUNT, description="the least deposit that is relayed")
+    relay_min_claim: int = Field(OPEN // 100_000, ge=0, le=MAX_AMOUNT, description="the least claim that is relayed")
+    relay_gas_per_day: int = Field(10_000_000, ge=0, description="gas that the relayer pays for one account in a day")
 
     pen_seconds: float = Field(
         15, gt=0, description="how long a process that falls silent keeps others from sending in its stead"
@@ -101,6 +115,10 @@ class LedgerConfig(ServiceConfig):
     )
     redeem_batch: int = Field(50, ge=1, le=200, description="payers redeemed in one transaction")
 
+    wallet_credit: int = Field(
+        OPEN, ge=0, le=MAX_AMOUNT, description="what a contract wallet may owe before it is redeemed without an epoch"
+    )
+
     claim_fee: int = Field(
         0, ge=0, le=MAX_AMOUNT, description="what the relayer keeps of a claim that is paid elsewhere by signature"
     )
@@ -112,6 +130,11 @@ class LedgerConfig(ServiceConfig):
     )
 
     check_seconds: float = Field(3600, gt=0, description="how often every book is compared with its postings")
+
+    close_epochs_seconds: int = Field(
+        86_400, ge=0, description="after which an epoch is closed where no operator did; 0: never"
+    )
+    conservation_seconds: float = Field(60, ge=0, description="how old the sums may be that anybody can ask for")
 
     sign_in_domain: str = Field("openledger.local", min_length=1, max_length=255, pattern=r"^[^\s/?#]+$")
     sign_in_uri: str = Field("https://openledger.local", min_length=1, max_length=500, pattern=r"^\S+$")
@@ -142,6 +165,11 @@ class LedgerConfig(ServiceConfig):
     def ether(self) -> Ether | None:
         """What an ether is worth, if the operator says so."""
         return Ether(self.ether_price, self.ether_currency) if self.ether_price else None
+
+    @property
+    def relay_limits(self) -> Limits:
+        """What the relayer pays gas for."""
+        return Limits(deposit=self.relay_min_deposit, claim=self.relay_min_claim, gas=self.relay_gas_per_day)
 
     @property
     def told_rpc_url(self) -> str:
@@ -175,4 +203,9 @@ class LedgerConfig(ServiceConfig):
             raise ValueError("the sender's key is with signer_url or in operator_key_file, not in both")
         if self.operator_password_file and self.operator_password:
             raise ValueError("operator_password_file and operator_password are two: which one is it?")
+        if not self.confirmations and self.chain_id not in DEVELOPMENT_CHAINS:
+            raise ValueError(
+                f"confirmations: the newest blocks of chain {self.chain_id} may be taken back: say how many must be on "
+                "top of one before what is in it counts, at least 1 (12 on Ethereum)"
+            )
         return self

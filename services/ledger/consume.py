@@ -39,10 +39,13 @@ _AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 class Receipts:
-    """The consumer of the receipts.  Run `run` for ever; `booked` tells of news."""
+    """The consumer of the receipts.  Run `run` for ever; `booked` tells of news.
 
-    def __init__(self, database: Database, attribution: Client, terms: Terms, metrics: Metrics) -> None:
-        self._database, self._client, self._terms = database, attribution, terms
+    `room`: seconds that a payer's authorisation must still hold, to be redeemed.
+    """
+
+    def __init__(self, database: Database, attribution: Client, terms: Terms, metrics: Metrics, *, room: int) -> None:
+        self._database, self._client, self._terms, self._room = database, attribution, terms, room
         self._consumer: Consumer[bytes] = Consumer(
             database, METADATA, SOURCE, self._read, self._prepare, self._apply, gather=BATCH
         )
@@ -91,7 +94,7 @@ class Receipts:
 
     def _apply(self, connection: Connection, entries: Sequence[Admitted | Rejected]) -> None:
         books.lock(connection)
-        outcomes = book_all(connection, entries, time.time())
+        outcomes = book_all(connection, entries, time.time(), self._room)
         for entry, outcome in zip(entries, outcomes, strict=True):
             if outcome == CONFLICT:
                 self._log.critical("two receipts for one answer: somebody holds attribution's key", sha256=entry.sha256)

@@ -15,7 +15,7 @@ from openledger import corrections as corrections_of
 from openledger.canonical import sha256
 from openledger.corrections import Correction
 from services.kit.errors import Fault, denied, invalid, not_found, precondition
-from services.ledger import journal
+from services.ledger import journal, redeem
 from services.ledger.chain import Chain
 from services.ledger.journal import Journal, Kind
 from services.ledger.store import books, corrections, payers, settlements
@@ -68,7 +68,9 @@ def _check(connection: Connection, wrong: Journal, number: int) -> None:
     if number <= settlements.last(connection):
         raise _promised(wrong, "an epoch has settled it, and what a root promises is not taken away")
     payer, fee = _payer(wrong), _fee(wrong)
-    if payers.lock(connection, payer).withdrawing or not payers.is_owed(connection, payer, fee):
+    now = payers.lock(connection, payer)
+    given = max(payers.redeemed_of(connection, payer), redeem.asked_for(connection, payer))
+    if now.withdrawing or now.spent - fee < given:
         raise _promised(wrong, "the escrow has given the payer's spending already, or is about to")
 
 

@@ -97,17 +97,26 @@ def release(lease: Lease, used: int) -> Lease:
     return replace(lease, held=max(lease.charged, min(used, lease.held)), released=True)
 
 
-def charge(payer: Payer, lease: Lease, others: Iterable[Lease], fee: int, now: float) -> Lease:
+def charge(payer: Payer, lease: Lease, others: Iterable[Lease], fee: int, now: float, room: float = 0) -> Lease:
     """The lease after a receipt of `fee`.  Raises `Refusal` when it, or the payer, has not so much.
 
     A receipt that comes after its lease was released or ran out is paid from what is free, if there is enough: whoever
-    earned it did so.  What other leases reserve is never touched, and no cap is passed.
+    earned it did so.  What other leases reserve is never touched, nor what the payer asked back beyond what this lease
+    reserves, and no cap is passed.  Nothing is charged that the escrow would not give: the authorisation must hold for
+    `room` seconds more, in which it is redeemed.
     """
     if payer.address != lease.payer:
         raise Refusal("WRONG_LEASE", f"{lease.name} is not a lease of {payer.address}")
     if lease.charged + fee > lease.amount:
         raise Refusal("LEASE_EXCEEDED", f"{lease.name} has {lease.amount - lease.charged} left, the fee is {fee}")
-    free = min(payer.balance, payer.cap - payer.spent) - leased(others, now)
+    if fee and payer.deadline < now + room:
+        raise Refusal(
+            "AUTHORISATION_ENDED",
+            f"what {payer.address} spends could not be redeemed: its authorisation holds until {payer.deadline}",
+        )
+    reserved, own = leased(others, now), lease.reserved(now)
+    unasked = own + max(0, payer.balance - payer.withdrawing - reserved - own)
+    free = min(payer.balance - reserved, unasked, payer.cap - payer.spent - reserved)
     if fee > free:
         raise Refusal("INSUFFICIENT_BALANCE", f"{payer.address} can pay {max(0, free)}, the fee is {fee}")
     charged = lease.charged + fee

@@ -43,6 +43,11 @@ class Pen:
         return self._fence is not None
 
     @property
+    def address(self) -> str:
+        """Whose pen it is."""
+        return self._address
+
+    @property
     def fence(self) -> int:
         """Of this turn.  Raises `LostPen`."""
         if self._fence is None:

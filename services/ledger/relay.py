@@ -26,6 +26,7 @@ from services.ledger.chain_follower import ChainFollower
 from services.ledger.chain_writer import ChainWriter
 from services.ledger.claims_book import Claimable, ClaimsBook
 from services.ledger.journal import Kind
+from services.ledger.relay_limits import Limits
 from services.ledger.store import books
 from services.ledger.store import chain as store
 from services.ledger.store.chain import State, Transaction
@@ -67,10 +68,11 @@ class Relay:
         *,
         wait_seconds: float,
         claim_fee: int,
+        limits: Limits,
     ) -> None:
         self._database, self._chain, self._writer = database, chain, writer
         self._follower, self._claims, self._idempotency = follower, claims, idempotency
-        self._wait, self._fee = wait_seconds, claim_fee
+        self._wait, self._fee, self._limits = wait_seconds, claim_fee, limits
 
     async def deposit(
         self, asked: Asked, account: str, amount: int, deadline: int, permit: bytes
@@ -97,6 +99,7 @@ class Relay:
         return await self._deposit(asked, "RelayAuthorisedDeposit", transfer.payer, transfer.amount, call)
 
     async def _deposit(self, asked: Asked, method: str, account: str, amount: int, call: Call) -> ledger_pb2.Deposit:
+        self._limits.check_deposit(amount)
         key = f"deposit:{account}:{asked.request_id}"
         answer = ledger_pb2.Deposit(account=f"accounts/{account}", amount=str(amount))
         await self._database.write(lambda c: self._plan(c, asked, method, key, call, answer))
@@ -148,6 +151,7 @@ class Relay:
     def _check_claim(self, signed: SignedClaim, found: Claimable) -> None:
         if not found.amount:
             raise _claimed_already(found)
+        self._limits.check_claim(found.amount)
         if signed.cumulative != found.cumulative:
             raise precondition(
                 "STALE_CLAIM",
@@ -200,6 +204,7 @@ class Relay:
         found = await self._claims.claimable(account)
         if not found.amount:
             raise _claimed_already(found)
+        self._limits.check_claim(found.amount)
         answer = wire.claim(found)
         leaf = ClaimLeaf(account, found.cumulative, found.proof)
         call = calls.claim(self._chain.contracts, found.epoch, leaf)
@@ -214,6 +219,7 @@ class Relay:
         )
         store.plan(connection, key, call, again=True)
         if known is None:
+            self._limits.check_budget(connection, self._idempotency, asked.caller, method)
             self._idempotency.remember(connection, asked.caller, method, asked.request_id, asked.request, answer)
 
     async def _ended(self, key: str, until: float) -> Transaction | None:

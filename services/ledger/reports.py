@@ -1,8 +1,7 @@
-"""What people ask about their money: balances, journal lines, payouts, and the sums that show nothing is missing."""
+"""What people ask about their money: balances, journal lines, payouts."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 
@@ -27,7 +26,6 @@ class Reports:
 
     def __init__(self, database: Database, *, outlive: int) -> None:
         self._database, self._outlive = database, outlive
-        self._summing: asyncio.Task[ledger_pb2.Conservation] | None = None
 
     async def balance(self, address: str) -> ledger_pb2.Balance:
         """What an account has, may spend and has earned."""
@@ -99,23 +97,6 @@ class Reports:
                 why=refused.reason,
             )
         return not_found("PAYOUT_NOT_FOUND", f"no payout of {response} that concerns you was booked, or not yet")
-
-    async def conservation(self) -> ledger_pb2.Conservation:
-        """The sums over every posting, computed anew; whoever asks meanwhile shares the answer."""
-        if self._summing is None or self._summing.done():
-            self._summing = asyncio.create_task(self._conservation())
-        return await asyncio.shield(self._summing)
-
-    async def _conservation(self) -> ledger_pb2.Conservation:
-        sums = await self._database.read(lambda c: journal.conservation(books.every_posting(c)))
-        return ledger_pb2.Conservation(
-            fees=str(sums.fees),
-            paid=str(sums.paid),
-            held=str(sums.held),
-            pooled=str(sums.pooled),
-            difference=str(sums.difference),
-            trial_balance=str(sums.trial_balance),
-        )
 
     def _balance(self, connection: Connection, address: str) -> ledger_pb2.Balance:
         now = time.time()

@@ -36,6 +36,7 @@ from services.ledger.reports import Reports
 from services.ledger.store import epochs
 from services.ledger.store.epochs import Anchoring, Epoch
 from services.ledger.store.registrations import Registration
+from services.ledger.sums import Sums
 
 M = TypeVar("M", bound=Message)
 E = TypeVar("E", bound=Errand)
@@ -57,6 +58,7 @@ class Parts:
     closing: Closing
     reports: Reports
     gas: GasPrices
+    conservation: Sums
 
 
 class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
@@ -118,7 +120,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         return await self._parts.gas.now()
 
     async def GetConservation(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Conservation:
-        return await self._parts.reports.conservation()
+        return await self._parts.conservation.now()
 
     async def RelayDeposit(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Deposit:
         account, amount = _own(request.account), parse_atomic(request.amount)

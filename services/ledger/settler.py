@@ -26,13 +26,16 @@ from services.ledger.chain import Chain, ChainError
 from services.ledger.chain_writer import ChainWriter
 from services.ledger.changes import Changes
 from services.ledger.check import Checks
+from services.ledger.leaves import Leaves
 from services.ledger.pen import Pen
+from services.ledger.reconcile import Reconciliation
 from services.ledger.redeem import Redeemer, late_batch
 from services.ledger.store import chain as sent_store
 from services.ledger.store import epochs
 from services.ledger.store.chain import State as Sent
 from services.ledger.store.chain import Transaction
 from services.ledger.store.epochs import UNDONE, Epoch, State
+from services.ledger.struck import Struck
 
 T = TypeVar("T")
 
@@ -50,15 +53,21 @@ class Settler:
         bundles: Bundles,
         metrics: Metrics,
         checks: Checks,
+        reconciliation: Reconciliation,
         *,
         confirmations: int,
         most: int,
+        room: int,
+        credit: int,
         poll_seconds: float,
     ) -> None:
         self._database, self._chain, self._writer, self._pen = database, chain, writer, pen
-        self._operations, self._bundles, self._checks = operations, bundles, checks
+        self._operations, self._bundles = operations, bundles
+        self._checks, self._reconciliation = checks, reconciliation
         self._confirmations, self._most, self._poll = confirmations, most, poll_seconds
-        self._redeemer = Redeemer(database, chain, writer, pen, metrics, poll_seconds=poll_seconds)
+        how: Any = {"room": room, "credit": credit, "poll_seconds": poll_seconds}
+        self._redeemer = Redeemer(database, chain, writer, pen, metrics, **how)
+        self._struck = Struck(chain, writer, pen.address, metrics)
         self._wanted = Changes()
         self._said = self._looked_at = ""
         self._log = logs.logger("ledger")
@@ -108,7 +117,7 @@ class Settler:
     async def _propose(self, epoch: Epoch) -> bool:
         sent = await self._transaction(epoch)
         if (sent is None or sent.state is Sent.FAILED) and not await self._is_there(epoch):
-            if not await self._books_hold(epoch):
+            if not await self._is_clear(epoch):
                 return False
             epoch = await self._sound(epoch)
             if not await self._funded(epoch):
@@ -144,39 +153,53 @@ class Settler:
         await self._redeemer.late(epoch)
         return False
 
-    async def _books_hold(self, epoch: Epoch) -> bool:
-        """Whether the books were looked at, and nothing was found."""
-        if self._checks.trouble:
-            await self._trouble(epoch, self._checks.trouble)
-        return self._checks.trouble == ""
+    async def _is_clear(self, epoch: Epoch) -> bool:
+        """Whether the books agree with their postings and with the chain, and no other root is in the epoch's place."""
+        trouble = self._checks.trouble
+        if trouble == "":
+            trouble = await self._reconciliation.step() or await self._struck.back(epoch)
+        if trouble:
+            await self._trouble(epoch, trouble)
+        return trouble == ""
 
     async def _sound(self, epoch: Epoch) -> Epoch:
-        """The epoch with the leaves that its journals give: books that were wrong may have been sealed."""
+        """The epoch with the leaves that its journals give: books that were wrong may have been sealed.
+
+        Deriving and comparing take long, and whoever thinks in the midst of a transaction that locks the pen is undone:
+        so that is done outside of it, and what is wrong is written only if this process still may.
+        """
         if self._looked_at == epoch.key:
             return epoch
 
-        def right(connection: Connection) -> Epoch:
-            self._pen.check(connection)
+        def look(connection: Connection) -> tuple[Leaves, bool]:
             found = leaves.derived(connection, epoch, self._most)
             given = epochs.leaves(connection, epoch.number), epochs.waiting(connection, epoch.number)
-            if given == (found.promised, found.waiting):
-                return epoch
-            tree = ClaimTree.build(self._chain.chain_id, self._chain.contracts.distributor, found.promised)
-            changed = replace(
-                epoch,
-                root=tree.root.hex(),
-                total=tree.total,
-                leaf_count=len(tree.amounts),
-                waiting=sum(found.waiting.values()),
-                bundle=None,
-            )
-            epochs.reseal(connection, changed, found.promised, found.waiting)
-            return changed
+            return found, given == (found.promised, found.waiting)
 
-        changed = await self._database.write(right)
-        if changed is not epoch:
-            self._log.critical("sealed from wrong books: sealed again from the journals", epoch=epoch.key)
+        found, right = await self._database.read(look)
+        if not right:
+            epoch = await self._sealed_again(epoch, found)
         self._looked_at = epoch.key
+        return epoch
+
+    async def _sealed_again(self, epoch: Epoch, found: Leaves) -> Epoch:
+        at = self._chain.contracts.distributor
+        tree = await self._ask(lambda: ClaimTree.build(self._chain.chain_id, at, found.promised))
+        changed = replace(
+            epoch,
+            root=tree.root.hex(),
+            total=tree.total,
+            leaf_count=len(tree.amounts),
+            waiting=sum(found.waiting.values()),
+            bundle=None,
+        )
+
+        def write(connection: Connection) -> None:
+            self._pen.check(connection)
+            epochs.reseal(connection, changed, found.promised, found.waiting)
+
+        await self._database.write(write)
+        self._log.critical("sealed from wrong books: sealed again from the journals", epoch=epoch.key)
         return changed
 
     async def _proposal(self, epoch: Epoch) -> Any:
@@ -219,6 +242,8 @@ class Settler:
         return found is not None and found.root.hex() == epoch.root
 
     async def _advance(self, epoch: Epoch, state: State, **values: int) -> None:
+        await self._ask(self._chain.check)  # it was of this chain that the answer was
+
         def write(connection: Connection) -> None:
             self._pen.check(connection)
             sent = sent_store.get(connection, _key(epoch))
@@ -238,6 +263,7 @@ class Settler:
 
     async def _vetoed(self, epoch: Epoch) -> bool:
         """The root was struck out: its receipts wait for the next sealing, under the same number."""
+        await self._ask(self._chain.check)
         fault: Fault = precondition(
             "EPOCH_VETOED",
             f"the root of epochs/{epoch.number} was struck out: vetoed, or challenged with success; find out why, then "

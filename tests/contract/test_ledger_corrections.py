@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
 import services.ledger
@@ -17,9 +18,12 @@ from services.kit.errors import Fault
 from services.ledger import check, correct, journal, netting, spend
 from services.ledger.admit import Admitted
 from services.ledger.book import book_all
+from services.ledger.chain import Call
 from services.ledger.lease import Lease
 from services.ledger.store import books, payers
+from services.ledger.store import chain as sent
 from services.ledger.store import corrections as kept
+from services.ledger.store.tables import SENDER
 from tests.books_world import DEVELOPER, event, receipt_of
 
 PAYER, AT = "0x" + "1" * 40, "0x" + "9" * 40
@@ -114,6 +118,22 @@ def test_what_is_no_answers_is_not_taken_back(database, answer):
     given = signed(journal.inference_key(answer.response))
     taken_back(database, *given)
     assert refused(database, *signed(f"correction:{given[0].journal}")) == "NOT_CORRECTABLE"
+
+
+@pytest.mark.parametrize(("spent", "failed", "stands"), ((FEE, False, True), (FEE, True, False), (0, False, False)))
+def test_what_is_on_its_way_to_be_redeemed_stands(database, answer, spent, failed, stands):
+    def plan(c):
+        c.execute(insert(SENDER).values(address=AT, nonce=0, fence=1, holder="", until=0))
+        found = sent.plan(c, f"redeem:alone/{PAYER}/{spent}/x/5", Call(AT, b""))
+        if failed:
+            sent.ended(c, found, error="reverted")
+
+    database.write_now(plan)
+    given = signed(journal.inference_key(answer.response))
+    if stands:
+        assert refused(database, *given) == "ALREADY_SETTLED"
+    else:
+        assert taken_back(database, *given)
 
 
 def test_what_an_epoch_has_settled_or_the_escrow_given_stands(database, answer):

@@ -113,6 +113,31 @@ def test_one_event_one_journal(database):
     assert database.read_now(lambda c: books.book(c, journal.payer(A))).balance == BIG
 
 
+@pytest.mark.parametrize(
+    ("withdrawing", "now", "leaves"),
+    (
+        (0, 1000, False),
+        (10, 1000, False),
+        (11, 1000, True),
+        (0, 1950, False),
+        (0, 1951, True),
+        (0, 2000, True),
+        (0, 2001, False),
+        (11, 2001, False),
+    ),
+)
+def test_whose_spending_cannot_wait_for_an_epoch(database, withdrawing, now, leaves):
+    """Who asked back more than is unspent, and whose authorisation ends in the next 50 seconds and has not yet."""
+    write(database, lambda c: books.post(c, deposit(1, amount=15)))
+    write(database, lambda c: books.post(c, inference(1, fee=5)))
+    database.write_now(lambda c: spend.authorise(c, A, 100, 2000, b"sig", 0))
+    database.write_now(lambda c: (payers.set_spent(c, A, 5), payers.set_withdrawing(c, A, withdrawing)))
+    found = database.read_now(lambda c: payers.leaving(c, now, 50))
+    assert [line.payer for line in found] == [A] * leaves
+    database.write_now(lambda c: payers.set_redeemed(c, A, 5))
+    assert database.read_now(lambda c: payers.leaving(c, now, 50)) == []
+
+
 async def test_journals_of_many_writers_are_numbered_without_gaps(database, database_url):
     other = Database(database_url)
 
@@ -153,11 +178,8 @@ def test_what_payers_spent_is_unredeemed_until_the_chain_has_it_all(database):
     database.write_now(lambda c: spend.authorise(c, A, BIG, 2000, b"sig", 0))
     database.write_now(lambda c: spent(c, BIG, 5))
     assert database.read_now(payers.unredeemed) == [Unredeemed(A, BIG, BIG, 2000, b"sig")]
-    assert database.read_now(payers.leaving) == []
-    database.write_now(lambda c: payers.set_withdrawing(c, A, 1))
-    assert [line.payer for line in database.read_now(payers.leaving)] == [A]
     database.write_now(lambda c: payers.set_redeemed(c, A, BIG))
-    assert database.read_now(payers.unredeemed) == database.read_now(payers.leaving) == []
+    assert database.read_now(payers.unredeemed) == []
     assert database.read_now(lambda c: payers.unredeemed_of(c, A)) is None
     database.write_now(lambda c: payers.set_redeemed(c, A, 5))  # the chain took a redemption back
     assert database.read_now(lambda c: payers.unredeemed_of(c, A)).spent == BIG

@@ -211,7 +211,7 @@ async def claim_for(client: Client, state: State, accounts: Sequence[str], tell:
         try:
             claims.append(await client.call(client.ledger.RelayClaim, request, 120))
         except ApiError as error:
-            if error.reason not in {"NO_CLAIM", "NOTHING_TO_CLAIM"}:
+            if error.reason not in {"NO_CLAIM", "NOTHING_TO_CLAIM", "TOO_SMALL_TO_RELAY"}:
                 raise
         tell(account)
     return claims

@@ -653,7 +653,7 @@ Global___GetConservationRequest: _TypeAlias = GetConservationRequest  # noqa: Y0
 
 @_typing.final
 class Conservation(_message.Message):
-    """fees = paid + held + difference, and the difference is zero."""
+    """The sums over all postings, some seconds old at most.  fees = paid + held + difference, and the difference is zero."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -663,6 +663,9 @@ class Conservation(_message.Message):
     DIFFERENCE_FIELD_NUMBER: _builtins.int
     TRIAL_BALANCE_FIELD_NUMBER: _builtins.int
     POOLED_FIELD_NUMBER: _builtins.int
+    UNREDEEMED_FIELD_NUMBER: _builtins.int
+    LAPSED_FIELD_NUMBER: _builtins.int
+    SHORTFALL_FIELD_NUMBER: _builtins.int
     fees: _builtins.str
     paid: _builtins.str
     """Owed to addresses, claimed or not."""
@@ -673,6 +676,14 @@ class Conservation(_message.Message):
     """Sum of every posting of every book; zero."""
     pooled: _builtins.str
     """Of what is held: what belongs to the data of answers that no epoch has settled yet."""
+    unredeemed: _builtins.str
+    """Of the fees: what the escrow has still to give the distributor."""
+    lapsed: _builtins.str
+    """Of what is unredeemed: what no authorisation gives any more.  Until its payer signs anew, or somebody brings it in,
+    what is held is short of it.
+    """
+    shortfall: _builtins.str
+    """What left the escrow beyond what was unspent: a loss."""
     def __init__(
         self,
         *,
@@ -682,10 +693,13 @@ class Conservation(_message.Message):
         difference: _builtins.str = ...,
         trial_balance: _builtins.str = ...,
         pooled: _builtins.str = ...,
+        unredeemed: _builtins.str = ...,
+        lapsed: _builtins.str = ...,
+        shortfall: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference", "fees", b"fees", "held", b"held", "paid", b"paid", "pooled", b"pooled", "trial_balance", b"trial_balance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference", "fees", b"fees", "held", b"held", "lapsed", b"lapsed", "paid", b"paid", "pooled", b"pooled", "shortfall", b"shortfall", "trial_balance", b"trial_balance", "unredeemed", b"unredeemed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

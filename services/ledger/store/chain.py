@@ -96,6 +96,12 @@ def get(connection: Connection, key: str) -> Transaction | None:
     return None if row is None else _transaction(row)
 
 
+def keys(connection: Connection, prefix: str) -> list[str]:
+    """Keys that begin so, of transactions that did not fail."""
+    query = select(TRANSACTION.c.key).where(TRANSACTION.c.key.startswith(prefix, autoescape=True))
+    return list(connection.execute(query.where(TRANSACTION.c.state != str(State.FAILED))).scalars())
+
+
 def unfinished(connection: Connection) -> list[Transaction]:
     """What is still to be done, in the order in which it was planned."""
     query = select(TRANSACTION).where(TRANSACTION.c.state.in_(_UNFINISHED)).order_by(TRANSACTION.c.number)

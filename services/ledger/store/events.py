@@ -41,6 +41,12 @@ def places(connection: Connection, up_to: int, limit: int) -> list[tuple[int, st
     ]
 
 
+def known(connection: Connection, first: int, last: int) -> set[tuple[int, int, str]]:
+    """(block, log index, block hash) of the events in those blocks, both ends included."""
+    query = select(EVENT.c.block, EVENT.c.log_index, EVENT.c.block_hash).where(EVENT.c.block.between(first, last))
+    return {(row.block, row.log_index, row.block_hash) for row in connection.execute(query)}
+
+
 def after(connection: Connection, block: int) -> list[Told]:
     """The events of later blocks, newest first."""
     query = select(EVENT).where(EVENT.c.block > block).order_by(EVENT.c.block.desc(), EVENT.c.log_index.desc())
@@ -48,6 +54,11 @@ def after(connection: Connection, block: int) -> list[Told]:
         Told(row.block, row.log_index, row.block_hash, row.account, row.journal, row.withdrawing, row.redeemed)
         for row in connection.execute(query)
     ]
+
+
+def any_after(connection: Connection, block: int) -> bool:
+    """Whether there are events of later blocks."""
+    return connection.execute(select(EVENT.c.block).where(EVENT.c.block > block).limit(1)).first() is not None
 
 
 def forget_after(connection: Connection, block: int) -> None:

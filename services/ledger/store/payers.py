@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,14 @@ class Unredeemed:
     cap: int
     deadline: int
     signature: bytes
+
+
+@dataclass(frozen=True)
+class Owed:
+    """What all payers spent that the escrow has not given; `lapsed`: of that, under authorisations that are over."""
+
+    unredeemed: int
+    lapsed: int
 
 
 def lock(connection: Connection, address: str) -> Payer:
@@ -91,15 +100,28 @@ def set_redeemed(connection: Connection, address: str, redeemed: int) -> None:
     _update(connection, address, redeemed=redeemed)
 
 
-def is_owed(connection: Connection, address: str, amount: int) -> bool:
-    """Whether the chain has still to give so much of what the payer spent."""
-    row = connection.execute(select(PAYER.c.spent, PAYER.c.redeemed).where(PAYER.c.address == address)).one()
-    return bool(row.spent - row.redeemed >= amount)
+def redeemed_of(connection: Connection, address: str) -> int:
+    """What was taken of the payer's deposits."""
+    return int(connection.execute(select(PAYER.c.redeemed).where(PAYER.c.address == address)).scalar_one())
 
 
-def unredeemed(connection: Connection) -> list[Unredeemed]:
-    """Payers who spent what was not redeemed yet, in the order of their addresses."""
-    return [_unredeemed(row) for row in connection.execute(_UNREDEEMED)]
+def unredeemed(connection: Connection, *, more_than: int | None = None) -> list[Unredeemed]:
+    """Payers who spent what was not redeemed yet, or more of it than that, in the order of their addresses."""
+    rows = connection.execute(_UNREDEEMED)
+    return [_unredeemed(row) for row in rows if more_than is None or row.spent - row.redeemed > more_than]
+
+
+def owed(connection: Connection, now: float | None = None) -> Owed:
+    """What the escrow has still to give, all together."""
+    now = time.time() if now is None else now
+    owing = [(row.spent - row.redeemed, row.deadline < now) for row in connection.execute(_UNREDEEMED)]
+    return Owed(sum(amount for amount, _ in owing), sum(amount for amount, over in owing if over))
+
+
+def redeemed(connection: Connection) -> int:
+    """What was taken of all payers' deposits."""
+    rows = connection.execute(select(PAYER.c.redeemed).where(PAYER.c.redeemed != 0))
+    return sum(int(row.redeemed) for row in rows)
 
 
 def unredeemed_of(connection: Connection, address: str) -> Unredeemed | None:
@@ -108,9 +130,21 @@ def unredeemed_of(connection: Connection, address: str) -> Unredeemed | None:
     return None if row is None else _unredeemed(row)
 
 
-def leaving(connection: Connection) -> list[Unredeemed]:
-    """Payers who asked for their money back while some of what they spent is not redeemed."""
-    return [_unredeemed(row) for row in connection.execute(_UNREDEEMED) if row.withdrawing]
+def leaving(connection: Connection, now: float, room: float) -> list[Unredeemed]:
+    """Payers whose spending cannot wait for an epoch: asked back beyond what is unspent, or signed for soon no more.
+
+    `room`: how many seconds before its end an authorisation is used.  One that is over is of no use any more.
+    """
+    soon = PAYER.c.deadline < int(now + room)
+    query = _UNREDEEMED.where(PAYER.c.deadline >= int(now), or_(PAYER.c.withdrawing != 0, soon))
+    rows = connection.execute(query).all()
+    unspent = books.sums(connection, [journal.payer(row.address) for row in rows if row.withdrawing])
+
+    def must(row: Row[Any]) -> bool:
+        balance = unspent.get(journal.payer(row.address), Sums()).balance
+        return bool(row.deadline < int(now + room) or row.withdrawing > balance)
+
+    return [_unredeemed(row) for row in rows if must(row)]
 
 
 def new_lease(connection: Connection, lease: Lease) -> None:

@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 
 from services.ledger.chain_node import Node
+from services.ledger.chain_quorum import Quorum
 from services.ledger.chain_rpc import RpcChain
 from services.ledger.deploy import deploy
 from tests import chains
 from tests.chains import CHAIN_ID, OPERATOR, STRANGER, TERMS
 from tests.needs import require
 
+ANVIL = (pytest.param(name, marks=pytest.mark.needs("anvil")) for name in ("anvil", "anvil, witnessed"))
 
-@pytest.fixture(params=("devchain", pytest.param("anvil", marks=pytest.mark.needs("anvil"))), scope="module")
+
+@pytest.fixture(params=("devchain", *ANVIL), scope="module")
 def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A chain for the whole module. Module fixtures are made before the `needs` mark is looked at: so ask here too."""
     if request.param == "devchain":
@@ -33,6 +36,7 @@ def node(url: str) -> Node:
 
 
 @pytest.fixture
-def chain(node: Node, tmp_path: Path) -> RpcChain:
-    """A contract set of the test's own."""
-    return RpcChain(node, deploy(node, OPERATOR, TERMS, tmp_path / "contracts.json"))
+def chain(node: Node, url: str, tmp_path: Path, request: pytest.FixtureRequest) -> RpcChain:
+    """A contract set of the test's own; witnessed, it is asked of two nodes, which here are one."""
+    found = RpcChain(node, deploy(node, OPERATOR, TERMS, tmp_path / "contracts.json"))
+    return Quorum.connect_all(found, [url]) if "witnessed" in request.node.callspec.params["url"] else found

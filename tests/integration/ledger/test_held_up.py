@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import update
@@ -18,6 +19,7 @@ from services.kit.testing import as_wallet, served
 from services.ledger import check as checks_module
 from services.ledger import journal
 from services.ledger.__main__ import assemble
+from services.ledger.chain import Totals
 from services.ledger.chain_rpc import RpcChain
 from services.ledger.store import books, examine
 from services.ledger.store.tables import BALANCE
@@ -39,6 +41,7 @@ from tests.ledger_world import (
     pay_in,
     refused,
 )
+from tests.ledger_world import eventually as chain_says
 
 
 async def answers(world, where, payer, count: int = 1, amount: int = OPEN // 4):
@@ -137,6 +140,39 @@ def shown_by_command(where: str) -> str:
     result = CliRunner().invoke(app, ["epoch", "--at", f"ledger={where}", "show", "1"], env={"COLUMNS": "250"})
     assert result.exit_code == 0, result.output
     return result.stdout
+
+
+async def test_while_the_chain_lacks_what_the_books_say_no_root_is_proposed(world, payer, monkeypatch):
+    real, lacks = RpcChain.totals, [7]
+
+    def totals(chain: RpcChain, block: int) -> Totals:
+        found = real(chain, block)
+        return replace(found, escrow=found.escrow - lacks[0])
+
+    monkeypatch.setattr(RpcChain, "totals", totals)
+    assembly = await assemble(world.config())
+    async with served(assembly) as where, as_wallet(OPERATOR, ledger=where) as operator:
+        await pay_in(world, where, payer, OPEN)
+        await answers(world, where, payer)
+        request = ledger_pb2.CloseEpochRequest(request_id=request_id())
+        operation = await operator.call(operator.ledger.CloseEpoch, request)
+        await eventually(lambda: held_up(operator, "the escrow holds 7 too little"))
+        assert total(assembly, "chain_differs_open") == 7
+        assert world.chain().last_epoch() == 0
+        lacks[0] = 0
+        epoch = await operator.wait("ledger", operation, ledger_pb2.Epoch, 20)
+    assert (epoch.held_up, total(assembly, "chain_differs_open")) == ("", 0)
+
+
+async def test_an_epoch_closes_by_itself_where_no_operator_closes_it(world, payer):
+    world.more["close_epochs_seconds"] = 1
+    async with world.run() as where, as_wallet(OPERATOR, ledger=where) as operator:
+        await pay_in(world, where, payer, OPEN)
+        [receipt] = await answers(world, where, payer)
+        chain = world.chain()
+        await chain_says(lambda: chain.active_epoch() == 1)
+        assert (await epoch_1(operator)).receipt_count == 1
+        assert chain.spent(payer.address) == receipt.fee
 
 
 async def test_what_one_root_may_not_add_is_paid_by_the_next_epochs(world, payer):

@@ -58,9 +58,7 @@ ROUNDS = st.lists(st.tuples(st.lists(answers(), max_size=5), st.booleans()), max
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    st.lists(st.tuples(st.lists(answers(), max_size=5), st.sampled_from(("activate", "activate", "veto"))), max_size=4)
-)
+@given(ROUNDS)
 def test_what_the_service_settles_the_second_implementation_derives(rounds):
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(Path(folder))

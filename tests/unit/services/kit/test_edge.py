@@ -14,9 +14,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from openledger.client import ApiError, Client
 from openledger.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from openledger.openlora.v1 import openlora_pb2, openlora_pb2_grpc
-from services.kit.auth import ACCOUNTS, PUBLIC, Authenticator, services
+from services.kit.auth import ACCOUNTS, ANYONE, PUBLIC, Authenticator, Principal, services
+from services.kit.call import Call
 from services.kit.config import ServiceConfig
-from services.kit.errors import precondition
+from services.kit.edge import Edge
+from services.kit.errors import Fault, precondition
 from services.kit.metrics import Metrics
 from services.kit.server import Assembly
 from services.kit.testing import SECRET, as_service, endpoints, served, settings
@@ -59,6 +61,7 @@ class Watched(openlora_pb2_grpc.OpenLoRAServiceServicer):
 
 
 WATCHED = Watched()
+EVERY, INFO = ledger_pb2.ListEpochsRequest(), ledger_pb2.GetSettlementInfoRequest()
 ACCESS = {
     "WatchTraces": PUBLIC,
     "GetSettlementInfo": PUBLIC,
@@ -168,6 +171,37 @@ async def test_slow_calls_end_and_callers_cannot_hold_more_than_their_part(toy):
     }
     assert samples[("ListEpochs", "DEADLINE_EXCEEDED")] == 2
     assert samples[("ListEpochs", "RESOURCE_EXHAUSTED")] == 1
+
+
+async def test_who_fills_one_service_s_room_leaves_that_of_another_on_the_same_port(toy):
+    """As signing in beside what anybody may ask the ledger."""
+    async with Client(endpoints(ledger=toy[0], openlora=toy[0])) as client:
+        slow = [asyncio.create_task(refused(client, client.ledger.ListEpochs, EVERY)) for _ in range(2)]
+        await asyncio.sleep(0.2)
+        assert (await refused(client, client.ledger.GetSettlementInfo, INFO)).reason == "TOO_MANY_CALLS"
+        stream = client.openlora.WatchTraces(openlora_pb2.WatchTracesRequest())
+        assert (await stream.read()).high_watermark == 1
+        stream.cancel()
+        await asyncio.gather(*slow)
+
+
+def test_machines_of_those_who_do_not_sign_in_count_each_by_itself_and_all_together():
+    many = {"max_rpc_seconds": 1, "max_stream_seconds": 1}
+    edge = Edge("toy", {}, None, Metrics("toy"), max_rpcs_per_caller=1, max_rpcs_of_anyone=2, **many)
+    anyone = Call("/openledger.ledger.v1.LedgerService/ListEpochs", "r", ANYONE)
+    signed_in = Call(anyone.method, "r", Principal(address="0xa"))
+
+    def refused_from(entered, peer):
+        with pytest.raises(Fault) as caught, edge._admitted(entered, peer):
+            pass
+        return caught.value.message
+
+    with edge._admitted(anyone, "ipv4:10.0.0.1:5"):
+        assert "from ipv4:10.0.0.1 has 1 calls" in refused_from(anyone, "ipv4:10.0.0.1:6")
+        with edge._admitted(anyone, "ipv6:[::1]:7"), edge._admitted(signed_in, "ipv4:10.0.0.1:8"):
+            assert "LedgerService has 2 calls" in refused_from(anyone, "ipv4:10.0.0.2:5")
+            assert "accounts/0xa has 1 calls" in refused_from(signed_in, "ipv4:10.0.0.3:8")
+    assert not edge._in_hand
 
 
 async def test_no_stream_lasts_for_ever(toy):

@@ -56,7 +56,21 @@ def test_what_was_broken_off_is_written_again(ledger, monkeypatch):
                 ledger.bundle(epoch)
         assert ledger.database.read_now(lambda c: epochs.get(c, 1)).bundle is None
     assert ledger.check(ledger.bundle(epoch)).ok
-    assert not ledger.folder.joinpath("work").exists()
+    assert not any(ledger.folder.joinpath("work").iterdir())
+
+
+def test_one_that_lost_its_turn_and_still_writes_disturbs_nobody(ledger, monkeypatch):
+    ledger.give(*answers(2))
+    epoch, real, others = ledger.seal(), ArtifactStore.put_file, []
+
+    def put_file(store, place):
+        if not others:
+            others.append("begun")
+            others.append(ledger.database.read_now(lambda c: ledger.bundles.write(c, epoch)))
+        return real(store, place)
+
+    monkeypatch.setattr(ArtifactStore, "put_file", put_file)
+    assert ledger.bundle(epoch) == others[1]
 
 
 async def test_a_published_bundle_is_not_written_again_unless_it_is_gone(ledger, monkeypatch):

@@ -252,7 +252,8 @@ async def test_a_database_of_before_is_read_again_and_nothing_is_journaled_twice
 
 def spend(database, who, amount) -> None:
     entry = journal.Journal(journal.Kind.INFERENCE, "i", "p", "c", {journal.payer(who): -amount, "payable:b": amount})
-    database.write_now(lambda c: (books.lock(c), books.post(c, entry)))
+    database.write_now(lambda c: (books.lock(c), books.post(c, entry), payers.lock(c, who)))
+    database.write_now(lambda c: payers.set_spent(c, who, amount))
 
 
 class Turning(FakeChain):
@@ -349,7 +350,6 @@ async def test_what_was_redeemed_is_what_the_standing_chain_says(database, chain
     happens(chain, Deposit, A, 100, 100)
     await everything(follower)
     spend(database, A, 80)
-    database.write_now(lambda c: (payers.lock(c, A), payers.set_spent(c, A, 80)))
     happens(chain, Redeemed, A, 30, 30)
     happens(chain, Redeemed, A, 50, 80)
     await everything(follower)
@@ -373,3 +373,62 @@ async def test_one_whose_turn_is_over_journals_nothing(database, chain):
     assert balance(database, journal.payer(A)) == 0
     await everything(newer)
     assert balance(database, journal.payer(A)) == 100
+
+
+class Forgetful(FakeChain):
+    """A chain whose node, while it is `behind`, tells no deposits of the newest blocks, and says nothing of that."""
+
+    behind = 0
+
+    def deposits(self, from_block, to_block=None):
+        last = len(self.blocks) - 1 - self.behind
+        return super().deposits(from_block, min(to_block, last))
+
+
+async def test_events_that_a_node_did_not_have_yet_are_read_with_the_next_blocks(database):
+    chain = Forgetful()
+    follower = follower_on(database, chain)
+    happens(chain, Deposit, A, 100, 100)
+    happens(chain, Withdrawal, A, 30, False)
+    happens(chain, Deposit, A, 10, 110)
+    chain.behind = 1
+    await everything(follower)
+    assert (balance(database, journal.payer(A)), follower._unfit._value.get()) == (100, 0)
+    chain.behind = 0
+    chain.mine()
+    await everything(follower)
+    assert balance(database, journal.payer(A)) == 110
+    for _ in range(200):
+        chain.mine()
+    await everything(follower)
+    assert (balance(database, journal.payer(A)), follower._voided._value.get()) == (110, 0)
+
+
+async def test_what_was_never_told_is_found_by_what_the_next_event_says_of_the_sum(database):
+    chain = Forgetful()
+    follower = follower_on(database, chain)
+    happens(chain, Deposit, A, 100, 100)
+    for _ in range(150):
+        chain.mine()
+    chain.behind = 151
+    await everything(follower)
+    chain.behind = 0
+    assert balance(database, journal.payer(A)) == 0
+    happens(chain, Deposit, A, 10, 110)
+    await everything(follower)
+    assert (balance(database, journal.payer(A)), follower._unfit._value.get()) == (10, 1)
+    for _ in range(2):
+        chain.mine()
+        await everything(follower)
+    assert (balance(database, journal.payer(A)), follower._unfit._value.get()) == (110, 0)
+
+
+async def test_a_sum_that_never_fits_is_shown_and_does_not_stop_anything(database, chain):
+    follower = follower_on(database, chain)
+    happens(chain, Claimed, B, 1, 30, 40)
+    for _ in range(5):
+        await everything(follower)
+        happens(chain, Deposit, A, 1, 1 + balance(database, journal.payer(A)))
+    await everything(follower)
+    assert (balance(database, journal.payer(A)), balance(database, journal.payable(B))) == (5, -30)
+    assert follower._unfit._value.get() == 1

@@ -36,6 +36,8 @@ def test_settings_come_from_the_environment(tmp_path, monkeypatch):
         ({"attribution": "127.0.0.1:7"}, "attribution_signers"),
         ({"operators": ["0x12"]}, "OPERATORS"),
         ({"confirmations": -1}, "CONFIRMATIONS"),
+        ({"chain_id": 1}, "confirmations: the newest blocks of chain 1 may be taken back"),
+        ({"rpc_witnesses": ["127.0.0.1:8545"]}, "RPC_WITNESSES"),
         ({"unknown": 1}, "UNKNOWN"),
         ({"ether_price": "1e3"}, "ETHER_PRICE"),
         ({"ether_price": "-3000"}, "ETHER_PRICE"),
@@ -53,14 +55,15 @@ def test_what_is_wrong_is_named(tmp_path, more, words):
 
 def test_contracts_are_made_on_development_chains_alone(tmp_path):
     assert load(tmp_path).may_deploy
-    assert not load(tmp_path, chain_id=1).may_deploy
+    assert not load(tmp_path, chain_id=1, confirmations=12).may_deploy
     assert not load(tmp_path, deploy_contracts=False).may_deploy
 
 
 def test_the_chains_address_is_told_where_it_is_harmless(tmp_path):
     assert load(tmp_path).told_rpc_url == "http://127.0.0.1:1"
-    assert load(tmp_path, chain_id=1).told_rpc_url == ""
-    assert load(tmp_path, chain_id=1, public_rpc_url="https://rpc.example").told_rpc_url == "https://rpc.example"
+    assert load(tmp_path, chain_id=1, confirmations=12).told_rpc_url == ""
+    told = load(tmp_path, chain_id=1, confirmations=12, public_rpc_url="https://rpc.example").told_rpc_url
+    assert told == "https://rpc.example"
 
 
 def test_what_is_printed_at_the_start_has_no_password(tmp_path):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from services.ledger.lease import Lease, Payer, Refusal, charge, leased, release, spendable
@@ -41,11 +43,17 @@ def test_a_charge_uses_what_the_lease_holds():
 @pytest.mark.parametrize(
     ("payer", "lease", "others", "fee", "reason"),
     (
-        (Payer("0xb", balance=100, cap=100), a_lease(), [], 1, "WRONG_LEASE"),
+        (Payer("0xb", balance=100, cap=100, deadline=2000), a_lease(), [], 1, "WRONG_LEASE"),
         (PAYER, a_lease(charged=30), [], 11, "LEASE_EXCEEDED"),
-        (Payer("0xa", balance=5, cap=100), a_lease(), [], 6, "INSUFFICIENT_BALANCE"),
-        (Payer("0xa", balance=100, cap=25, spent=20), a_lease(), [], 6, "INSUFFICIENT_BALANCE"),
-        (Payer("0xa", balance=50, cap=100), a_lease(held=0), [a_lease(held=40)], 11, "INSUFFICIENT_BALANCE"),
+        (Payer("0xa", balance=5, cap=100, deadline=2000), a_lease(), [], 6, "INSUFFICIENT_BALANCE"),
+        (Payer("0xa", balance=100, cap=25, deadline=2000, spent=20), a_lease(), [], 6, "INSUFFICIENT_BALANCE"),
+        (
+            Payer("0xa", balance=50, cap=100, deadline=2000),
+            a_lease(held=0),
+            [a_lease(held=40)],
+            11,
+            "INSUFFICIENT_BALANCE",
+        ),
     ),
 )
 def test_a_charge_that_is_refused(payer, lease, others, fee, reason):
@@ -57,6 +65,35 @@ def test_a_charge_that_is_refused(payer, lease, others, fee, reason):
 def test_a_charge_after_the_end_is_paid_from_what_is_free():
     late = a_lease(reserved_until=900)
     assert charge(PAYER, late, [], 40, NOW).charged == 40
+
+
+@pytest.mark.parametrize(("deadline", "taken"), ((999, False), (1049, False), (1050, True), (1051, True)))
+def test_nothing_is_charged_that_could_not_be_redeemed_any_more(deadline, taken):
+    payer = replace(PAYER, deadline=deadline)
+    if taken:
+        assert charge(payer, a_lease(), [], 15, NOW, room=50).charged == 15
+        return
+    with pytest.raises(Refusal, match=f"holds until {deadline}") as caught:
+        charge(payer, a_lease(), [], 15, NOW, room=50)
+    assert caught.value.reason == "AUTHORISATION_ENDED"
+    assert charge(payer, a_lease(), [], 0, NOW, room=50).charged == 0  # what costs nothing needs no signature
+
+
+@pytest.mark.parametrize(
+    ("lease", "withdrawing", "most"),
+    (
+        (a_lease(), 100, 40),  # what was promised before it was asked back
+        (a_lease(reserved_until=900), 100, 0),  # a receipt that comes late
+        (a_lease(reserved_until=900), 70, 30),
+        (a_lease(held=10, released=True), 100, 10),
+        (a_lease(held=10, released=True), 70, 30),
+    ),
+)
+def test_what_was_asked_back_pays_for_what_was_promised_before_and_for_nothing_else(lease, withdrawing, most):
+    payer = replace(PAYER, withdrawing=withdrawing)
+    assert charge(payer, lease, [], most, NOW).charged == most
+    with pytest.raises(Refusal):
+        charge(payer, lease, [], most + 1, NOW)
 
 
 def test_a_release_keeps_what_was_used_until_its_receipts_arrive():
