@@ -44,7 +44,8 @@ class Paid:
         """The next receipts."""
         for name, kind in Paid.__annotations__.items():
             value = getattr(page, name)
-            setattr(self, name, getattr(self, name) + (float(value) if kind == "float" else int(value)))
+            more = float(value) if kind == "float" else int(value or 0)  # an older Attribution leaves some out
+            setattr(self, name, getattr(self, name) + more)
 
     def to_json(self) -> dict[str, Any]:
         """Amounts as decimal strings."""
