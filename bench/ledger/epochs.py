@@ -97,8 +97,8 @@ async def _close(database: Database, chain: Any, folder: Path) -> dict[str, floa
     checks: Any = SimpleNamespace(trouble="")
     bundles = Bundles(database, chain, ArtifactStore(folder / "artifacts"), metrics, folder / "work", most=MOST)
     nobody: Any = None  # nothing is sent
-    how: Any = {"confirmations": 0, "most": MOST, "poll_seconds": 1}
-    settler = Settler(database, chain, nobody, pen, operations, bundles, metrics, checks, **how)
+    how: Any = {"confirmations": 0, "most": MOST, "poll_seconds": 1, "room": 0, "credit": 0}
+    settler = Settler(database, chain, nobody, pen, operations, bundles, metrics, checks, nobody, **how)
     closing = Closing(
         database, chain, settler, operations, Idempotency(METADATA), metrics, batch=50, most=MOST, checks=checks
     )

@@ -52,7 +52,7 @@ async def _measure(database: Database, documents: list[bytes], terms: Terms) -> 
     endpoints = Endpoints(NOWHERE, NOWHERE, NOWHERE, f"127.0.0.1:{port}", NOWHERE)
     metrics = Metrics("bench")
     async with Client(endpoints, token=str) as client:
-        receipts = Receipts(database, client, terms, metrics)
+        receipts = Receipts(database, client, terms, metrics, room=0)
         begun, cpu, steps = time.perf_counter(), time.process_time(), []
         while sum(steps) < len(documents):
             steps.append(await receipts.step())

@@ -22,7 +22,7 @@ MEASURED = {
     "signed_claim": ("claim_with_sig_depth20", 95_144),
     "deposit": ("deposit", 42_696),
     "root": ("root", 54_360),
-    "redemption": ("redeem_100", 1_935_006),
+    "redemption": ("redeem_100", 1_674_206),
     "snapshot": ("commit_snapshot", 72_605),
     "revision": ("register_revision", 132_171),
 }

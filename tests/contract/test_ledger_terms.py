@@ -59,7 +59,7 @@ async def test_receipts_that_were_on_their_way_when_the_rule_changed_are_not_rej
     publish(database, NEW)
     in_force = Terms(frozenset({SIGNER.address}), NEW, PLATFORM.address)
     async with attribution_served(attribution) as where, as_service("ledger", attribution=where) as client:
-        assert await Receipts(database, client, in_force, Metrics("ledger")).step() == 3
+        assert await Receipts(database, client, in_force, Metrics("ledger"), room=0).step() == 3
     found = database.read_now(lambda c: c.execute(select(REJECTED.c.sha256, REJECTED.c.reason)).all())
     # There is no such lease here: that is what is found wrong with the first two, and nothing else.
     assert sorted(row.reason for row in found) == ["UNKNOWN_LEASE", "UNKNOWN_LEASE", "WRONG_RULE"]
