@@ -25,7 +25,8 @@ The rule, for an answer with fee F, of which the platform's fee is P:
 
 Who asks for answers of its own data gets back no more than it paid, whatever was measured of them: their positive
 credits together are at most their money, and they raise the doubt.  Others lose by an answer at most 2 + z times its
-money.  Accounts that are split or joined have together what they had.  Why: docs/adr/0038-doubt.md.
+money.  Accounts whose scores have one sign have together what they would have as one; where they have not, keeping
+apart what hurts brings something (docs/attacks.md).  Why so: docs/adr/0038-doubt.md.
 
 Sources: research on payment rules (Quotient semivalues 2605.07663 for paying by evidence, "What's a Credit Worth?"
 2026 for moving noisy pay away from names); the base rule is ours, see docs/adr/0005-base-share.md, and so is netting,

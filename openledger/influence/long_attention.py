@@ -59,6 +59,6 @@ def _in_blocks(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, m
 def _block(query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None, more: Mapping[str, Any]) -> Tensor:
     """The last queries of so many keys."""
     if mask is None:
-        places = torch.arange(key.shape[-2])
+        places = torch.arange(key.shape[-2], device=key.device)
         mask = places[-query.shape[-2] :, None] >= places
     return scaled_dot_product_attention(query, key, value, attn_mask=mask, **more)
