@@ -25,6 +25,7 @@ from sqlalchemy.types import TypeDecorator
 T = TypeVar("T")
 
 _POOL = 8
+_PAUSE_SECONDS = 60
 
 
 class Amount(TypeDecorator[int]):
@@ -131,9 +132,18 @@ class Database:
         self._reader.dispose()
 
 
+def bound_pause(connection: Connection, seconds: float) -> None:
+    """From here on a process that is paused in the midst of this transaction holds its locks no longer than this.
+
+    What it has in hand is undone then.  Locks are let go one after another, since a session that waited for one has it
+    next: what many wait for wants a short time, and whoever computes for long in the midst of a transaction a long one.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {round(1000 * seconds)}")
+
+
 def _bound_pauses(connection: Any, _: Any) -> None:
-    """A process that is paused in the midst of a transaction holds its locks no longer than this."""
-    connection.execute("SET idle_in_transaction_session_timeout = '60s'")
+    connection.execute(f"SET idle_in_transaction_session_timeout = '{_PAUSE_SECONDS}s'")
     connection.commit()
 
 

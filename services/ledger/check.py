@@ -19,12 +19,13 @@ from sqlalchemy import Connection
 
 from services.kit import logs
 from services.kit.config import load_or_exit
-from services.kit.database import Database
+from services.kit.database import Database, bound_pause
 from services.kit.metrics import Metrics
 from services.ledger.config import LedgerConfig
 from services.ledger.store import books, examine
 from services.ledger.store.examine import Wrong
 
+_COMPUTES_SECONDS = 300  # between two statements
 AGAIN_SECONDS = 60.0
 """How soon it looks again while something is wrong."""
 
@@ -112,6 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _rebuild(connection: Connection) -> None:
     books.lock(connection)
+    bound_pause(connection, _COMPUTES_SECONDS)
     examine.rebuild(connection)
 
 

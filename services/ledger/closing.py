@@ -10,7 +10,7 @@ from google.longrunning import operations_pb2
 from sqlalchemy import Connection
 
 from services.kit import logs
-from services.kit.database import Database
+from services.kit.database import Database, bound_pause
 from services.kit.errors import precondition
 from services.kit.idempotency import Idempotency
 from services.kit.metrics import Metrics
@@ -25,6 +25,8 @@ from services.ledger.store import books, epochs, payers
 from services.ledger.store.epochs import Epoch, State
 
 METHOD = "CloseEpoch"
+# Between two statements; a million accounts' tree takes ten on a small machine.
+_COMPUTES_SECONDS = 300
 
 
 class Closing:
@@ -68,6 +70,7 @@ class Closing:
         if self._checks.trouble:
             raise precondition("BOOKS_WRONG", f"no epoch is closed now: {self._checks.trouble}")
         books.lock(connection)
+        bound_pause(connection, _COMPUTES_SECONDS)
         locked = time.monotonic()
         number, attempt = _next(epochs.newest(connection), epochs.oldest(connection, State.SEALED, State.PROPOSED))
         operation = operation_name("epoch", f"{number}.{attempt}")

@@ -92,7 +92,7 @@ async def test_a_settler_that_thinks_long_is_not_undone(ledger, processes, monke
     epoch = sealed(ledger)
     right, _ = spoil(ledger, epoch)
     assert one.pen.take()
-    monkeypatch.setattr(sender, "PAUSE_MILLISECONDS", 100)
+    monkeypatch.setattr(sender, "PAUSE_SECONDS", 0.1)
     derived = leaves.derived
 
     def long(*given):

@@ -124,7 +124,7 @@ async def _pause(draw: random.Random, point: str | None, one: Replica, two: Repl
     await one.begin(point)
     # It gets the pen by the other's being away for longer than the pen is lent for.
     os.kill(two.pid, signal.SIGSTOP)
-    # Locks that the paused one holds beside the pen's are let go after a minute (kit/database.py).
+    # Locks that the paused one holds beside the pen are let go one after another, seconds each (kit/database.py).
     await until(lambda: sends() == one.holder, 90, "it is not taken over from who is paused")
     os.kill(two.pid, signal.SIGCONT)
     if point is None:

@@ -10,12 +10,15 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, and_, or_, select, update
 
+from services.kit.database import bound_pause
 from services.ledger.journal import PAYER as PAYER_BOOKS
 from services.ledger.journal import UNDOING, Journal, Kind, Unbalanced
 from services.ledger.store import bulk
 from services.ledger.store.tables import BALANCE, CORRECTION, HEAD, JOURNAL, POSTING, RECEIPT, REJECTED, insert_new
 
 _HEAD_ID = 1
+PAUSE_SECONDS = 5.0
+"""How long a paused process keeps the books, or a payer, from the others."""
 _JOURNAL = ("number", "kind", "key", "payload_sha256", "cause", "create_time")
 _LINE = ("journal", "line", "book", "amount")
 _RECEIPT = ("response", "journal", "sha256", "payer", "fee", "shares", "payees")
@@ -65,7 +68,11 @@ class Refused:
 
 
 def lock(connection: Connection) -> None:
-    """Become the one writer of journals until this transaction ends."""
+    """Become the one writer of journals until this transaction ends.
+
+    Whoever computes for seconds between two statements after this asks for more (`bound_pause`).
+    """
+    bound_pause(connection, PAUSE_SECONDS)
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")  # what a journal is made of comes before it
     insert_new(connection, HEAD, id=_HEAD_ID, journals=0)

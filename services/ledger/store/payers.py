@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, insert, or_, select, update
 
+from services.kit.database import bound_pause
 from services.ledger import journal
 from services.ledger.lease import Lease, Payer
 from services.ledger.store import books, bulk
@@ -37,6 +38,7 @@ class Owed:
 
 def lock(connection: Connection, address: str) -> Payer:
     """The payer, whom no other transaction changes until this one ends."""
+    bound_pause(connection, books.PAUSE_SECONDS)
     insert_new(
         connection,
         PAYER,

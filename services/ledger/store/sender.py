@@ -10,9 +10,10 @@ import time
 
 from sqlalchemy import Connection, Row, func, select, update
 
+from services.kit.database import bound_pause
 from services.ledger.store.tables import SENDER, insert_new
 
-PAUSE_MILLISECONDS = 2_000
+PAUSE_SECONDS = 2.0
 
 
 class LostPen(RuntimeError):
@@ -69,18 +70,12 @@ def take_nonce(connection: Connection, address: str, fence: int, nonce: int) -> 
 
 def lock_all(connection: Connection) -> None:
     """Nobody sends or takes the pen until this transaction ends."""
-    _bound_pauses(connection)
+    bound_pause(connection, PAUSE_SECONDS)
     connection.execute(select(SENDER.c.address).order_by(SENDER.c.address).with_for_update())
 
 
-def _bound_pauses(connection: Connection) -> None:
-    """Who is paused in the midst of this transaction must not keep the row from the others until it goes on."""
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {PAUSE_MILLISECONDS}")
-
-
 def _locked(connection: Connection, address: str, *, read: bool = False) -> Row[tuple[object, ...]]:
-    _bound_pauses(connection)
+    bound_pause(connection, PAUSE_SECONDS)
     return connection.execute(select(SENDER).where(SENDER.c.address == address).with_for_update(read=read)).one()
 
 
