@@ -17,9 +17,10 @@ from tests import postgres
 from tests.needs import CI, OPTIONAL_IN_CI, PROBES, require
 
 # CI asks whether this change broke something, so it draws the same examples each time; people's own runs look for more.
-hypothesis.settings.register_profile("ci", derandomize=True)
-if CI:
-    hypothesis.settings.load_profile("ci")
+# No example has a time limit of its own: how long one takes is the machine's business, and other tests'.
+hypothesis.settings.register_profile("ours", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("ci" if CI else "ours")
 
 
 @pytest.fixture(scope="session")

@@ -99,7 +99,7 @@ def parted(entries, cuts):
     return [entries[start:end] for start, end in pairwise(places)]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(entries=st.lists(ENTRIES, max_size=12), cuts=st.sets(st.integers(1, 11), max_size=2))
 def test_pages_of_any_length_come_out_the_same(database, entries, cuts):
     singly = rolled_back(database, lambda c: [book(c, entry, NOW) for entry in entries])

@@ -17,7 +17,7 @@ from tests.unit.openledger.test_receipt import KEY, UNSIGNED, changes_nothing
 pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-@settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10_000, suppress_health_check=list(HealthCheck))
 @given(fees(), EVIDENCE, RULES, st.integers(0), st.integers(1, 255))
 def test_receipts_are_exact_and_one_changed_byte_is_found(
     fee_and_platform: tuple[int, int], evidence: Evidence, rule: Rule, place: int, flip: int

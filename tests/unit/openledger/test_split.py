@@ -205,7 +205,7 @@ def as_document(evidence: Evidence) -> dict[str, Any]:
     return numbers | {"scores": dict(evidence.scores), "errors": dict(evidence.errors), "trust_bps": evidence.trust_bps}
 
 
-@settings(max_examples=2_000)
+@settings(max_examples=300)
 @given(fees(), EVIDENCE, RULES)
 def test_a_second_implementation_splits_alike(fee_and_platform, evidence, rule):
     fee, platform_fee = fee_and_platform

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from openledger.openlora.v1 import openlora_pb2
@@ -61,7 +61,6 @@ TRACES = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(TRACES)
 def test_a_trace_comes_back_byte_for_byte(trace):
     wire = to_proto(trace).SerializeToString()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.lds import baselines
@@ -30,7 +30,6 @@ def test_bm25_by_hand() -> None:
     assert np.allclose(scores, expected)
 
 
-@settings(deadline=None)
 @given(TEXTS, TEXTS, st.randoms(use_true_random=False))
 def test_bm25_follows_its_records(queries: list[str], records: list[str], random) -> None:
     order = list(range(len(records)))

@@ -57,7 +57,7 @@ ROUNDS = st.lists(st.tuples(st.lists(answers(), max_size=5), st.booleans()), max
 """What is asked, and whether the root is vetoed then."""
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(ROUNDS)
 def test_what_the_service_settles_the_second_implementation_derives(rounds):
     with tempfile.TemporaryDirectory() as folder:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from decimal import Decimal
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from openledger import split
@@ -26,7 +26,6 @@ def document(evidence: Evidence) -> dict:
     }
 
 
-@settings(deadline=None)
 @given(fees(), EVIDENCE, RULES)
 def test_an_answers_shares(money: tuple[int, int], evidence: Evidence, rule: Rule) -> None:
     fee, platform_fee = money
@@ -48,7 +47,6 @@ def test_an_answers_shares(money: tuple[int, int], evidence: Evidence, rule: Rul
 ANSWERS = st.lists(st.tuples(st.integers(0, 10**30), EVIDENCE), max_size=6)
 
 
-@settings(deadline=None)
 @given(ANSWERS, RULES)
 def test_answers_that_are_settled_together(answers: list[tuple[int, Evidence]], rule: Rule) -> None:
     net = Net(asdict(rule))
@@ -58,7 +56,6 @@ def test_answers_that_are_settled_together(answers: list[tuple[int, Evidence]], 
     assert sum(net.settled().values()) == net.money
 
 
-@settings(deadline=None)
 @given(st.integers(-NAT, 60 * NAT) | st.integers(0, 2**40))
 @example(0)
 @example(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.stats import rankdata, spearmanr
@@ -28,7 +28,6 @@ def half_subsets(models: int, contributors: int, draw: np.random.Generator) -> n
     return masks
 
 
-@settings(deadline=None)
 @given(rows(2))
 def test_ranks_and_correlations_are_scipys_except_that_no_order_is_no_agreement(pair: list[np.ndarray]) -> None:
     left, right = pair
@@ -38,7 +37,6 @@ def test_ranks_and_correlations_are_scipys_except_that_no_order_is_no_agreement(
         assert row == (0.0 if constant else pytest.approx(spearmanr(x, y).statistic, abs=1e-12))
 
 
-@settings(deadline=None)
 @given(rows(2), st.randoms(use_true_random=False))
 def test_only_order_counts_and_not_the_order_of_points(pair: list[np.ndarray], random) -> None:
     left, right = pair
@@ -81,7 +79,6 @@ def test_lds_is_one_where_outcomes_are_the_sums_of_scores() -> None:
     assert agreement.lds(-scores, masks, masks @ scores.T) == pytest.approx(-np.ones(5))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(2, 10), st.floats(1e-6, 1e6))
 def test_lds_depends_neither_on_the_order_of_contributors_nor_on_the_scores_unit(
     seed: int, contributors: int, unit: float

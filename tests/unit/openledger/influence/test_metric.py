@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from openledger.influence.metric import KINDS, Metric
@@ -21,7 +21,6 @@ def gradients(seed: int = 0, rows: int = 6) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(rows, P)) * np.sqrt(moments(seed))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32))
 def test_products_in_adams_metric_are_adams(seed: int) -> None:
     g, v = gradients(seed), moments(seed)

@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from openledger.influence.quantize import BLOCK, NAT, ROWS, Quantised, QuantizeError, agreement, dot, quantise, to_units
@@ -58,7 +58,6 @@ def plainly(mantissas: np.ndarray, exponents: np.ndarray, vector: Quantised) -> 
     ]
 
 
-@settings(deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     sizes=st.lists(st.sampled_from((0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 3)), min_size=1, max_size=4),

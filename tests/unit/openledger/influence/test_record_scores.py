@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from openledger.influence import record_scores
@@ -63,7 +63,6 @@ def test_less_is_the_cosine_with_adams_next_step(with_momentum: bool) -> None:
             assert Less()(g)[q, n] == pytest.approx(cosine)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 12))
 def test_datainf_is_the_mean_of_explicit_inverses_tensor_by_tensor(seed: int, records: int) -> None:
     g = world(seed, records)
@@ -76,7 +75,6 @@ def test_datainf_is_the_mean_of_explicit_inverses_tensor_by_tensor(seed: int, re
     assert np.allclose(DataInf()(g), expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 25), st.sampled_from((0.1, 1.0, 10.0)), st.booleans())
 def test_fisher_is_the_explicit_inverse(seed: int, records: int, damping: float, adam: bool) -> None:
     """Also with more records than parameters, where the Gram matrix is singular without its damping."""
@@ -89,7 +87,6 @@ def test_fisher_is_the_explicit_inverse(seed: int, records: int, damping: float,
     assert np.allclose(found, expected, rtol=1e-8, atol=1e-8 * np.abs(expected).max())
 
 
-@settings(deadline=None)
 @given(st.sampled_from(sorted(SCORERS)), st.integers(0, 2**32))
 def test_scores_do_not_depend_on_the_order_of_queries_or_records(name: str, seed: int) -> None:
     g, draw = world(seed), np.random.default_rng(seed)
@@ -99,7 +96,6 @@ def test_scores_do_not_depend_on_the_order_of_queries_or_records(name: str, seed
     assert np.allclose(SCORERS[name](moved), plain[np.ix_(queries, records)], atol=1e-9 * np.abs(plain).max())
 
 
-@settings(deadline=None)
 @given(st.sampled_from(sorted(SCORERS)), st.integers(0, 2**32), st.floats(0.01, 100))
 def test_order_within_a_query_does_not_depend_on_the_losss_unit(name: str, seed: int, unit: float) -> None:
     """Nats or bits: gradients, the first moment and epsilon scale with the unit, the second moment with its square."""
@@ -163,7 +159,6 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
             dataclasses.replace(g, **{moment: np.ones(P - 1)})
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32), st.lists(st.integers(0, 3), min_size=N, max_size=N))
 def test_contributors_get_the_sum_of_their_records(seed: int, owners: list[int]) -> None:
     """So who splits an account in two (4 joins 0 below) has together what it had."""

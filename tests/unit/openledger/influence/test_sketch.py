@@ -64,7 +64,6 @@ def test_chunks_rows_and_precision_change_no_bit(monkeypatch: pytest.MonkeyPatch
     assert np.array_equal(projection(v[1:2].astype(np.float64)), whole[1:2])
 
 
-@settings(deadline=None)
 @given(SEEDS, FACTORS, FACTORS)
 def test_is_linear(seed: int, a: float, b: float) -> None:
     x, y = vectors(seed)
@@ -78,7 +77,7 @@ def test_another_seed_is_another_projection() -> None:
     assert not np.allclose(Projection(P, "a", K)(v), Projection(P, "b", K)(v))
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(SEEDS, st.floats(-1, 1))
 def test_inner_products_are_kept_on_average_with_the_variance_of_theory(seed: int, alike: float) -> None:
     x, y = vectors(seed)
@@ -90,7 +89,7 @@ def test_inner_products_are_kept_on_average_with_the_variance_of_theory(seed: in
     assert 0.5 < found.var() / variance < 1.8
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(SEEDS, st.floats(-0.9, 0.9))
 def test_one_bit_estimates_without_bias_and_its_error_is_as_stated(seed: int, alike: float) -> None:
     x, y = vectors(seed)
@@ -120,7 +119,6 @@ def test_a_vector_of_one_entry_is_sketched_as_well_as_any(place: int) -> None:
     assert Answer.of(spike[0], projection).dots(Signs.of(spike, projection))[0] == pytest.approx(9, rel=0.01)
 
 
-@settings(deadline=None)
 @given(SEEDS, st.integers(1, 200))
 def test_counting_bits_is_the_sum_over_signs(seed: int, records: int) -> None:
     projection = Projection(40, str(seed), 128)
@@ -130,7 +128,6 @@ def test_counting_bits_is_the_sum_over_signs(seed: int, records: int) -> None:
     assert np.allclose(answer.dots(rows), signs @ answer.values, rtol=1e-12, atol=1e-9)
 
 
-@settings(deadline=None)
 @given(SEEDS, st.floats(1e-12, 1e12))
 def test_an_answer_is_rounded_by_half_a_unit_at_most(seed: int, unit: float) -> None:
     projection, v = Projection(P, "s", K), vectors(seed, 1)[0] * unit

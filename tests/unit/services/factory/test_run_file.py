@@ -153,7 +153,7 @@ SCALARS = (
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(SCALARS, inner, max_size=3))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(sorted(RULES)) | SCALARS, VALUES, max_size=4), VALUES, st.booleans())
 def test_whatever_stands_in_a_run_file_it_is_a_run_or_refused_in_few_words(
     training: dict[object, object], other: object, plain: bool

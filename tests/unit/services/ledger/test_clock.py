@@ -39,7 +39,7 @@ class Skewed(Stories):
 
 @pytest.mark.slow
 def test_a_clock_that_jumps_loses_nothing_and_doubles_nothing() -> None:
-    rules = settings(max_examples=60, stateful_step_count=20, deadline=None, suppress_health_check=SLOW)
+    rules = settings(max_examples=60, stateful_step_count=20, suppress_health_check=SLOW)
     run_state_machine_as_test(Skewed, settings=rules)
 
 

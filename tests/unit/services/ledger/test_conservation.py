@@ -23,7 +23,7 @@ class OnSqlite(Stories):
 
 
 def tell(stories: type[Stories], count: int, steps: int = STEPS) -> None:
-    rules = settings(max_examples=count, stateful_step_count=steps, deadline=None, suppress_health_check=SLOW)
+    rules = settings(max_examples=count, stateful_step_count=steps, suppress_health_check=SLOW)
     run_state_machine_as_test(stories, settings=rules)
 
 

@@ -121,5 +121,5 @@ class Spree(RuleBasedStateMachine):
         assert sum(each.held for each in self.leases) == sum(r.amount for r in self.open)
 
 
-Spree.TestCase.settings = settings(max_examples=50, deadline=None)
+Spree.TestCase.settings = settings(max_examples=50)
 TestSpree = Spree.TestCase
