@@ -163,10 +163,11 @@ class Client:
         stub = operations_pb2_grpc.OperationsStub(self._channel(getattr(self.endpoints, service)))
         deadline = time.monotonic() + timeout
         while not operation.done:
-            if time.monotonic() > deadline:
+            left = deadline - time.monotonic()
+            if left <= 0:
                 raise TimeoutError(f"{operation.name} is not done after {timeout:.0f} s")
             request = operations_pb2.WaitOperationRequest(name=operation.name)
-            request.timeout.FromSeconds(20)
+            request.timeout.FromMilliseconds(round(1000 * min(20, left)))
             operation = await self.call(stub.WaitOperation, request)
         if operation.HasField("error"):
             raise _api_error(operation.error)
