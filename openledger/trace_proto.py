@@ -5,8 +5,8 @@ makes the same bytes of it again, so `from_proto(to_proto(t)) == t`; a document 
 refused here rather than changed on the way.
 
 The document's forms: times are `2026-01-02T03:04:05.678901Z`, six decimals always.  `sampling` holds only whole numbers
-and strings, because readers of JSON differ in what they make of fractions: temperature and top_p are decimal strings,
-in the spelling that RFC 8785 gives the number.
+and strings, because readers of JSON differ in what they make of fractions: temperature and the like are decimal
+strings, in the spelling that RFC 8785 gives the number.
 """
 
 from __future__ import annotations
@@ -27,9 +27,13 @@ from openledger.trace import Trace, parse
 _FINISH: Mapping[str, openlora_pb2.FinishReason.ValueType] = {
     "stop": openlora_pb2.FINISH_REASON_STOP,
     "length": openlora_pb2.FINISH_REASON_LENGTH,
+    "cancelled": openlora_pb2.FINISH_REASON_CANCELLED,
+    "time": openlora_pb2.FINISH_REASON_TIME,
 }
 FINISH_REASONS: Mapping[int, str] = {number: name for name, number in _FINISH.items()}
 """Finish reasons of the API to the document's words for them."""
+_FRACTIONS = ("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty")
+_AS_THEY_ARE = ("top_k", "seed", "logprobs", "json_schema")
 
 
 def to_proto(trace: Trace) -> openlora_pb2.Trace:
@@ -112,12 +116,9 @@ def sampling_from_proto(message: openlora_pb2.Sampling) -> dict[str, Any]:
         "max_tokens": message.max_tokens,
         "temperature": decimal_text(message.temperature),
     }
-    if message.HasField("top_p"):
-        document["top_p"] = decimal_text(message.top_p)
-    if message.HasField("top_k"):
-        document["top_k"] = message.top_k
-    if message.HasField("seed"):
-        document["seed"] = message.seed
+    given = {field.name: value for field, value in message.ListFields()}
+    document |= {name: decimal_text(given[name]) for name in _FRACTIONS if name in given}
+    document |= {name: given[name] for name in _AS_THEY_ARE if name in given}
     if message.stop:
         document["stop"] = list(message.stop)
     return document
@@ -125,7 +126,7 @@ def sampling_from_proto(message: openlora_pb2.Sampling) -> dict[str, Any]:
 
 def sampling_to_proto(document: Mapping[str, Any]) -> openlora_pb2.Sampling:
     """The message of sampling parameters.  Raises `ValueError` for what the message cannot hold."""
-    read: dict[str, Callable[[Any], Any]] = {"temperature": _fraction, "top_p": _fraction}
+    read: dict[str, Callable[[Any], Any]] = dict.fromkeys(_FRACTIONS, _fraction)
     try:
         message = openlora_pb2.Sampling(
             **{name: read.get(name, lambda v: v)(value) for name, value in document.items()}
@@ -166,7 +167,7 @@ def _context_from_proto(message: openlora_pb2.Context) -> Context:
 
 def _fraction(text: Any) -> float:
     if not isinstance(text, str):
-        raise ValueError("temperature and top_p are decimal strings")  # noqa: TRY004 - one error for a bad document
+        raise ValueError("fractions are decimal strings")  # noqa: TRY004 - one error for a bad document
     return float(text)
 
 

@@ -14,13 +14,11 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from openledger.money import Price
-from openledger.trace import Trace, parse
+from openledger.trace import Trace
 from openledger.trace_proto import time_text
-from services.kit.durable_log import DurableLog
 from services.kit.errors import Fault, from_exception, invalid, precondition, unavailable
 from services.openlora.adapters import BASE, Adapters
-from services.openlora.admission import DISK_FULL, Admission, Space
+from services.openlora.admission import DISK_FULL, Admission, Ask, Place, Space
 from services.openlora.engine import (
     AdapterRef,
     AdapterRejected,
@@ -31,9 +29,11 @@ from services.openlora.engine import (
     RequestRejected,
 )
 from services.openlora.meters import Meters
+from services.openlora.prices import Prices
 from services.openlora.purse import Reservation
 from services.openlora.question import Limits, Question
 from services.openlora.spend import Spending
+from services.openlora.tracelog import TraceLog
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Terms:
 
     base: str
     base_sha256: str
-    price: Price
+    prices: Prices
     limits: Limits
     seconds: float
     """The longest that waiting for and generating an answer may take."""
@@ -84,13 +84,13 @@ class Answers:
         engine: Engine,
         adapters: Adapters,
         spending: Spending,
-        log: DurableLog,
+        traces: TraceLog,
         admission: Admission,
         space: Space,
         meters: Meters,
     ) -> None:
         self._terms, self._engine, self._adapters = terms, engine, adapters
-        self._spending, self._log, self._meters = spending, log, meters
+        self._spending, self._traces, self._meters = spending, traces, meters
         self._admission, self._space = admission, space
         self._in_hand: dict[str, _Work] = {}
 
@@ -128,9 +128,9 @@ class Answers:
 
     async def _answer(self, work: _Work, say: Callable[[str], None]) -> Account:
         try:
-            entry = await self._log.get(work.question.key)
-            if entry is not None:
-                account = self._again(work.question, entry.payload, say)
+            trace = await self._traces.get(work.question.key)
+            if trace is not None:
+                account = self._again(work.question, trace, say)
             else:
                 account = await self._anew(work, say)
         except asyncio.CancelledError:
@@ -142,11 +142,10 @@ class Answers:
             if fault is error:
                 raise
             raise fault from error
-        self._meters.answers.labels("completed" if entry is None else "repeated").inc()
+        self._meters.answers.labels("completed" if trace is None else "repeated").inc()
         return account
 
-    def _again(self, question: Question, stored: bytes, say: Callable[[str], None]) -> Account:
-        trace = parse(stored)
+    def _again(self, question: Question, trace: Trace, say: Callable[[str], None]) -> Account:
         question.check_same(trace)
         say(self._engine.text(trace.completion_token_ids, question.how.stop))
         return _account(trace)
@@ -155,15 +154,16 @@ class Answers:
         question = work.question
         self._terms.limits.check(question)
         self._space.check()
-        most = self._terms.price.fee(len(question.prompt), question.max_tokens)
-        with self._admission.place():
-            async with asyncio.timeout(self._terms.seconds):
-                adapter = await self._adapters.ready(question.model)
+        ask = Ask(question.payer, question.model, len(question.prompt), question.max_tokens)
+        most = self._terms.prices.of(ask.model).fee(ask.tokens_in, ask.max_tokens)
+        with self._admission.enter(ask) as place:
+            async with asyncio.timeout(self._terms.seconds), self._adapters.hold(question.model) as hold:
+                adapter = await hold.ref()
                 with self._space.watched():
                     reservation = await self._spending.reserve(question.payer, most)
                 try:
-                    async with self._admission.turn():
-                        answer = await self._generate(question, adapter, self._timed(say))
+                    async with place.turn(hold):
+                        answer = await self._generate(question, adapter, place, self._timed(say))
                     trace = self._trace(question, answer, reservation.lease.name)
                 except BaseException:
                     reservation.cancel()
@@ -183,12 +183,15 @@ class Answers:
 
         return timed
 
-    async def _generate(self, question: Question, adapter: AdapterRef | None, say: Callable[[str], None]) -> _Answer:
+    async def _generate(
+        self, question: Question, adapter: AdapterRef | None, place: Place, say: Callable[[str], None]
+    ) -> _Answer:
         start, tokens, finish_reason = datetime.now(UTC), list[int](), None
         stream = self._engine.generate(EngineRequest(question.key, question.prompt, question.how, adapter))
         async with aclosing(stream):
             async for piece in stream:
                 tokens += piece.token_ids
+                place.made(len(piece.token_ids))
                 finish_reason = piece.finish_reason or finish_reason
                 if piece.text:
                     say(piece.text)
@@ -197,10 +200,9 @@ class Answers:
         return _Answer(tuple(tokens), finish_reason.value, start, datetime.now(UTC))
 
     async def _store(self, trace: Trace, reservation: Reservation) -> Account:
-        key = trace.response.removeprefix("responses/")
         try:
             with self._space.watched():
-                offset = await self._log.append(key, trace.dumps())
+                offset = await self._traces.append(trace)
         except Exception as error:
             # Only a full disk is sure to have undone it.  What is counted here too much, the log puts right when the
             # lease is given back; what is counted too little could let the lease be overdrawn.
@@ -213,7 +215,7 @@ class Answers:
         return _account(trace)
 
     def _trace(self, question: Question, answer: _Answer, lease: str) -> Trace:
-        price = self._terms.price
+        price = self._terms.prices.of(question.model)
         return Trace(
             response=question.response,
             base=self._terms.base,

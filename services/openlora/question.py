@@ -19,6 +19,8 @@ from services.openlora.engine import ChatMessage, Engine, RequestRejected, Sampl
 from services.openlora.records import Proven
 
 ROLES = ("system", "user", "assistant")
+_EVERY_ENGINE = frozenset({"max_tokens", "temperature", "top_p", "top_k", "seed", "stop"})
+"""Sampling parameters that every engine obeys."""
 
 
 @dataclass(frozen=True)
@@ -78,17 +80,25 @@ class Question:
 
 @dataclass(frozen=True)
 class Limits:
-    """In tokens.  `context` is what the model can see at once: prompt and answer."""
+    """In tokens.  `context` is what the model can see at once: prompt and answer.
+
+    `samples`: the sampling parameters that the engine obeys beyond those that every one does.
+    """
 
     prompt: int
     answer: int
     context: int
+    samples: frozenset[str] = frozenset()
 
     def check(self, question: Question) -> None:
         """Raises `Fault` that names the limit which the question passes."""
         wanted, have = question.max_tokens, len(question.prompt)
         if not all(question.how.stop):
             raise invalid("EMPTY_STOP", "an empty stop text would stop every answer", "sampling.stop")
+        beyond = sorted(set(question.sampling) - _EVERY_ENGINE - self.samples)
+        if beyond:
+            text = f"the engine here does not do {', '.join(beyond)}: leave it out, or ask a service whose engine does"
+            raise invalid("UNSUPPORTED_SAMPLING", text, f"sampling.{beyond[0]}", parameters=",".join(beyond))
         if wanted > self.answer:
             text = f"max_tokens is {wanted}, at most {self.answer} are generated here"
             raise invalid("TOO_MANY_TOKENS", text, "sampling.max_tokens", limit=str(self.answer))

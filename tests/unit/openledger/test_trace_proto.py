@@ -43,6 +43,12 @@ SAMPLING = st.fixed_dictionaries(
         "top_k": st.integers(0, 1000),
         "seed": st.integers(0, 2**32 - 1),
         "stop": st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=9), min_size=1, max_size=8),
+        "min_p": st.sampled_from(["0", "0.05", "1"]),
+        "presence_penalty": st.sampled_from(["-2", "0.5", "2"]),
+        "frequency_penalty": st.sampled_from(["-0.1", "0"]),
+        "repetition_penalty": st.sampled_from(["1.1", "1"]),
+        "logprobs": st.integers(0, 20),
+        "json_schema": st.text(st.characters(codec="utf-8"), min_size=1, max_size=9),
     },
 )
 TRACES = st.builds(
@@ -52,7 +58,7 @@ TRACES = st.builds(
     prompt_token_ids=TOKENS,
     completion_token_ids=TOKENS,
     sampling=SAMPLING,
-    finish_reason=st.sampled_from(["stop", "length"]),
+    finish_reason=st.sampled_from(["stop", "length", "cancelled", "time"]),
     fee=st.integers(0, 2**128 - 1),
     platform_fee=st.integers(0, 2**128 - 1),
     start_time=MOMENTS,
@@ -86,6 +92,8 @@ def test_a_trace_comes_back_byte_for_byte(trace):
         ("sampling", {"max_tokens": 1, "temperature": "0", "top_p": None}),
         ("sampling", {"max_tokens": 2**40, "temperature": "0"}),
         ("sampling", {"max_tokens": 1, "temperature": "0", "beams": 4}),
+        ("sampling", {"max_tokens": 1, "temperature": "0", "min_p": 0.1}),
+        ("sampling", {"max_tokens": 1, "temperature": "0", "json_schema": ""}),
     ),
 )
 def test_a_document_that_would_not_come_back_is_refused(field, value):

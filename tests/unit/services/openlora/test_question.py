@@ -62,6 +62,14 @@ def test_what_passes_a_limit_is_refused(tokens, prompt, expected):
     assert reason(LIMITS.check, asking(tokens, prompt)) == expected
 
 
+def test_a_sampling_parameter_that_the_engine_does_not_obey_is_refused_and_named():
+    wanting = replace(QUESTION, sampling={"max_tokens": 1, "temperature": "0", "min_p": "0.1", "logprobs": 0})
+    with pytest.raises(Fault) as caught:
+        replace(LIMITS, samples=frozenset({"logprobs"})).check(wanting)
+    assert (caught.value.reason, caught.value.metadata["parameters"]) == ("UNSUPPORTED_SAMPLING", "min_p")
+    replace(LIMITS, samples=frozenset({"logprobs", "min_p"})).check(wanting)
+
+
 def test_a_trace_of_the_same_question_is_recognised():
     QUESTION.check_same(TRACE)
     adapter = "adapters/a/revisions/b"
@@ -84,6 +92,17 @@ def test_the_engine_gets_the_numbers_that_the_trace_spells():
     document = {"max_tokens": 5, "temperature": "0.7", "top_p": "0.9", "top_k": 3, "seed": 1, "stop": ["a", "b"]}
     assert replace(QUESTION, sampling=document).how == Sampling(5, 0.7, 0.9, 3, 1, ("a", "b"))
     assert QUESTION.how == Sampling(10)
+    more = {"min_p": "0.1", "presence_penalty": "-1", "frequency_penalty": "2", "repetition_penalty": "1.5"}
+    document = {"max_tokens": 5, "temperature": "0", **more, "logprobs": 3, "json_schema": "{}"}
+    assert replace(QUESTION, sampling=document).how == Sampling(
+        5,
+        min_p=0.1,
+        presence_penalty=-1,
+        frequency_penalty=2,
+        repetition_penalty=1.5,
+        logprobs=3,
+        json_schema="{}",
+    )
 
 
 @pytest.mark.parametrize(
