@@ -23,6 +23,7 @@ from services.openlora.admission import Admission, Space
 from services.openlora.answer import Answers, Terms
 from services.openlora.config import OpenLoRAConfig
 from services.openlora.desk import Desk
+from services.openlora.draft import Made
 from services.openlora.engine import Engine, EngineDead, open_engine
 from services.openlora.leases import LedgerLeases
 from services.openlora.meters import Meters
@@ -73,6 +74,7 @@ async def assemble_with(config: OpenLoRAConfig, engine: Engine) -> Assembly:
             "space": _every(config.tend_seconds, space.probe),
         },
         healthy=engine.health,
+        leaving=[answers.leave],
         # What is being stored first, then the money it costs, then what both need.
         close=[answers.close, spending.close, engine.close, lambda: peers.__aexit__(None, None, None), database.close],
     )
@@ -99,7 +101,8 @@ async def _desk(
     adapters = Adapters(ArtifactStore(config.artifacts_dir), config.data_dir / "adapters", base_sha256, engine)
     limits = Limits(config.max_prompt_tokens, config.max_tokens, engine.context, engine.samples)
     prices, traces = config.price_list, TraceLog(log)
-    terms = Terms(config.base, base_sha256, prices, limits, config.max_answer_seconds)
+    made = Made(config.base, base_sha256, engine.description)
+    terms = Terms(made, prices, limits, config.max_answer_seconds)
     return Desk(
         answers=Answers(terms, engine, adapters, spending, traces, admission, space, meters),
         engine=engine,

@@ -1,8 +1,11 @@
 """The verb: answer a question, charge its payer, and leave a trace that says what the answer was made of.
 
 Text goes out while it is generated.  The account, which says that the answer is complete, goes out after the trace is
-on disk and not before; from then on the same request id gives the same answer from the trace, charged once.  What ends
-before that is charged nothing.
+on disk and not before; from then on the same request id gives the same answer from the trace, charged once.
+
+The engine's tokens are what is sold.  An answer that its asker leaves, or that takes longer than one may, is made of
+those that were handed over by then: charged, kept and given again.  What ends before the first one, or by a failure on
+this side, is charged nothing.
 """
 
 from __future__ import annotations
@@ -12,28 +15,23 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from typing import TypeVar
 
 from openledger.trace import Trace
-from openledger.trace_proto import time_text
+from services.kit import logs
 from services.kit.errors import Fault, from_exception, invalid, precondition, unavailable
-from services.openlora.adapters import BASE, Adapters
+from services.openlora.adapters import Adapters, Hold
 from services.openlora.admission import DISK_FULL, Admission, Ask, Place, Space
-from services.openlora.engine import (
-    AdapterRef,
-    AdapterRejected,
-    Engine,
-    EngineDead,
-    EngineRequest,
-    FinishReason,
-    RequestRejected,
-)
+from services.openlora.draft import CANCELLED, TIME, Draft, Made
+from services.openlora.engine import AdapterRejected, Engine, EngineDead, EngineRequest, RequestRejected
 from services.openlora.meters import Meters
 from services.openlora.prices import Prices
 from services.openlora.purse import Reservation
 from services.openlora.question import Limits, Question
 from services.openlora.spend import Spending
 from services.openlora.tracelog import TraceLog
+
+E = TypeVar("E", bound=BaseException)
 
 
 @dataclass(frozen=True)
@@ -51,8 +49,7 @@ class Account:
 class Terms:
     """What every answer here has in common."""
 
-    base: str
-    base_sha256: str
+    made: Made
     prices: Prices
     limits: Limits
     seconds: float
@@ -65,14 +62,6 @@ class _Work:
 
     question: Question
     storing: asyncio.Task[Account] | None = None
-
-
-@dataclass(frozen=True)
-class _Answer:
-    tokens: tuple[int, ...]
-    finish_reason: str
-    start: datetime
-    end: datetime
 
 
 class Answers:
@@ -93,11 +82,12 @@ class Answers:
         self._spending, self._traces, self._meters = spending, traces, meters
         self._admission, self._space = admission, space
         self._in_hand: dict[str, _Work] = {}
+        self._leaving = False
 
     async def answer(self, question: Question) -> AsyncGenerator[str | Account, None]:
         """The answer's text in pieces, then its account.  Raises `Fault`.
 
-        Whoever stops listening before the account stops the answer.
+        Whoever stops listening before the account stops the answer, and pays for what was generated of it.
         """
         other = self._in_hand.get(question.key)
         if other is not None:
@@ -114,6 +104,10 @@ class Answers:
         finally:
             task.cancel()
 
+    def leave(self) -> None:
+        """The service is about to end: what it will cut off from now on is charged nothing."""
+        self._leaving = True
+
     async def close(self) -> None:
         """Wait for what is being stored."""
         storing = [work.storing for work in self._in_hand.values() if work.storing is not None]
@@ -123,8 +117,14 @@ class Answers:
         if work.storing is None or work.storing.done():
             del self._in_hand[work.question.key]
         else:
-            work.storing.add_done_callback(lambda _: self._in_hand.pop(work.question.key))
+            work.storing.add_done_callback(lambda storing: self._stored(work, storing))
         pieces.put_nowait(None)
+
+    def _stored(self, work: _Work, storing: asyncio.Task[Account]) -> None:
+        del self._in_hand[work.question.key]
+        if not storing.cancelled() and (error := storing.exception()) is not None:
+            text = "an answer whose asker had left could not be kept"
+            logs.logger("openlora").warning(text, response=work.question.response, why=str(error))
 
     async def _answer(self, work: _Work, say: Callable[[str], None]) -> Account:
         try:
@@ -155,21 +155,49 @@ class Answers:
         self._terms.limits.check(question)
         self._space.check()
         ask = Ask(question.payer, question.model, len(question.prompt), question.max_tokens)
-        most = self._terms.prices.of(ask.model).fee(ask.tokens_in, ask.max_tokens)
         with self._admission.enter(ask) as place:
-            async with asyncio.timeout(self._terms.seconds), self._adapters.hold(question.model) as hold:
-                adapter = await hold.ref()
-                with self._space.watched():
-                    reservation = await self._spending.reserve(question.payer, most)
-                try:
-                    async with place.turn(hold):
-                        answer = await self._generate(question, adapter, place, self._timed(say))
-                    trace = self._trace(question, answer, reservation.lease.name)
-                except BaseException:
-                    reservation.cancel()
-                    raise
+            trace, reservation, left = await self._make(question, ask, place, self._timed(say))
             work.storing = asyncio.create_task(self._store(trace, reservation))
+            if left is not None:
+                raise left  # nobody listens any more; the key stays in hand until it is stored
             return await asyncio.shield(work.storing)
+
+    async def _make(
+        self, question: Question, ask: Ask, place: Place, say: Callable[[str], None]
+    ) -> tuple[Trace, Reservation, asyncio.CancelledError | None]:
+        """The answer's trace, what is reserved for it, and that its asker left meanwhile, if so.
+
+        The turn and the engine are free again by then, and whatever is raised has reserved nothing.
+        """
+        draft, reservation, left = Draft(question), None, None
+        price = self._terms.prices.of(ask.model)
+        try:
+            try:
+                async with asyncio.timeout(self._terms.seconds) as limit:
+                    # Money first: whoever has none must not move adapters about.
+                    with self._space.watched():
+                        reservation = await self._spending.reserve(ask.tenant, price.fee(ask.tokens_in, ask.max_tokens))
+                    async with self._adapters.hold(ask.model) as hold, place.turn(hold):
+                        await self._generate(draft, hold, place, say)
+            except asyncio.CancelledError as cut:
+                left = self._cut(draft, CANCELLED, cut)
+            except TimeoutError as cut:
+                if not limit.expired():
+                    raise  # somebody else's
+                self._cut(draft, TIME, cut)
+            assert reservation is not None
+            return draft.trace(self._terms.made, price, reservation.lease.name), reservation, left
+        except BaseException:
+            if reservation is not None:
+                reservation.cancel()
+            raise
+
+    def _cut(self, draft: Draft, reason: str, cut: E) -> E:
+        """End a draft with what there is of it.  Raises `cut` if that is nothing, or if it is cut off by us."""
+        if not draft.tokens or self._leaving:
+            raise cut
+        draft.close(reason)
+        return cut
 
     def _timed(self, say: Callable[[str], None]) -> Callable[[str], None]:
         asked, silent = time.monotonic(), True
@@ -183,21 +211,16 @@ class Answers:
 
         return timed
 
-    async def _generate(
-        self, question: Question, adapter: AdapterRef | None, place: Place, say: Callable[[str], None]
-    ) -> _Answer:
-        start, tokens, finish_reason = datetime.now(UTC), list[int](), None
-        stream = self._engine.generate(EngineRequest(question.key, question.prompt, question.how, adapter))
-        async with aclosing(stream):
+    async def _generate(self, draft: Draft, hold: Hold, place: Place, say: Callable[[str], None]) -> None:
+        question = draft.question
+        request = EngineRequest(question.key, question.prompt, question.how, await hold.ref())
+        draft.begin()
+        async with aclosing(self._engine.generate(request)) as stream:
             async for piece in stream:
-                tokens += piece.token_ids
+                draft.add(piece.token_ids, piece.finish_reason)
                 place.made(len(piece.token_ids))
-                finish_reason = piece.finish_reason or finish_reason
                 if piece.text:
                     say(piece.text)
-        if finish_reason not in (FinishReason.STOP, FinishReason.LENGTH) or len(tokens) > question.max_tokens:
-            raise RuntimeError(f"the engine ended by {finish_reason!r} after {len(tokens)} tokens")
-        return _Answer(tuple(tokens), finish_reason.value, start, datetime.now(UTC))
 
     async def _store(self, trace: Trace, reservation: Reservation) -> Account:
         try:
@@ -213,27 +236,6 @@ class Answers:
         self._meters.tokens_out.inc(len(trace.completion_token_ids))
         self._meters.trace_log.set(offset)
         return _account(trace)
-
-    def _trace(self, question: Question, answer: _Answer, lease: str) -> Trace:
-        price = self._terms.prices.of(question.model)
-        return Trace(
-            response=question.response,
-            base=self._terms.base,
-            base_sha256=self._terms.base_sha256,
-            adapter="" if question.model == BASE else question.model,
-            prompt_token_ids=question.prompt,
-            completion_token_ids=answer.tokens,
-            sampling=question.sampling,
-            finish_reason=answer.finish_reason,
-            payer=question.payer,
-            lease=lease,
-            fee=price.fee(len(question.prompt), len(answer.tokens)),
-            platform_fee=price.platform_fee,
-            start_time=time_text(answer.start),
-            end_time=time_text(answer.end),
-            engine=self._engine.description,
-            context=question.context,
-        )
 
 
 def _account(trace: Trace) -> Account:
