@@ -20,7 +20,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from openledger import canonical, names
 from openledger.context import TEMPLATE, Context, ContextRecord, Placed
-from openledger.money import parse_atomic
+from openledger.money import Price, parse_atomic
 from openledger.openlora.v1 import openlora_pb2
 from openledger.trace import Trace, parse
 
@@ -55,6 +55,7 @@ def to_proto(trace: Trace) -> openlora_pb2.Trace:
         end_time=_time_to_proto(trace.end_time),
         engine=trace.engine,
         context=None if trace.context is None else _context_to_proto(trace.context),
+        price=None if trace.price is None else price_to_proto(trace.price),
     )
 
 
@@ -79,6 +80,7 @@ def from_proto(message: openlora_pb2.Trace) -> Trace:
         end_time=_time_from_proto(message.end_time),
         engine=message.engine,
         context=_context_from_proto(message.context) if message.HasField("context") else None,
+        price=_price_from_proto(message) if message.HasField("price") else None,
     )
     return parse(trace.dumps())  # the document's own rules hold for what came over the wire, too
 
@@ -138,6 +140,11 @@ def sampling_to_proto(document: Mapping[str, Any]) -> openlora_pb2.Sampling:
     return message
 
 
+def price_to_proto(price: Price) -> openlora_pb2.TokenPrice:
+    """The message of what tokens cost."""
+    return openlora_pb2.TokenPrice(per_1k_in=str(price.per_1k_in), per_1k_out=str(price.per_1k_out))
+
+
 def decimal_text(value: float) -> str:
     """A finite number as RFC 8785 spells it: `0.7`, `1`, `1e-7`.  Raises `ValueError` for any other."""
     if not math.isfinite(value):
@@ -163,6 +170,11 @@ def _context_from_proto(message: openlora_pb2.Context) -> Context:
         raise ValueError(f"the records are rendered by {message.template[:60]!r}, known here is {TEMPLATE}")
     placed = (Placed(record_from_proto(each.record), each.root, each.tokens) for each in message.records)
     return Context(message.start, message.opening, tuple(placed))
+
+
+def _price_from_proto(message: openlora_pb2.Trace) -> Price:
+    amounts = (message.price.per_1k_in, message.price.per_1k_out, message.platform_fee)
+    return Price(*map(parse_atomic, amounts))
 
 
 def _fraction(text: Any) -> float:

@@ -21,6 +21,7 @@ from services.openlora import store
 from services.openlora.adapters import Adapters
 from services.openlora.admission import Admission, Space
 from services.openlora.answer import Answers, Terms
+from services.openlora.asking import Asking
 from services.openlora.config import OpenLoRAConfig
 from services.openlora.desk import Desk
 from services.openlora.draft import Made
@@ -76,7 +77,14 @@ async def assemble_with(config: OpenLoRAConfig, engine: Engine) -> Assembly:
         healthy=engine.health,
         leaving=[answers.leave],
         # What is being stored first, then the money it costs, then what both need.
-        close=[answers.close, spending.close, engine.close, lambda: peers.__aexit__(None, None, None), database.close],
+        close=[
+            desk.asking.close,
+            answers.close,
+            spending.close,
+            engine.close,
+            lambda: peers.__aexit__(None, None, None),
+            database.close,
+        ],
     )
 
 
@@ -104,14 +112,15 @@ async def _desk(
     made = Made(config.base, base_sha256, engine.description)
     terms = Terms(made, prices, limits, config.max_answer_seconds)
     return Desk(
+        asking=Asking(engine, limits),
         answers=Answers(terms, engine, adapters, spending, traces, admission, space, meters),
         engine=engine,
         adapters=adapters,
         traces=traces,
         roots=roots,
         prices=prices,
+        limits=limits,
         base=config.base,
-        max_tokens=config.max_tokens,
         batch_bytes=config.max_message_bytes // 2,
     )
 

@@ -25,6 +25,7 @@ from services.openlora.admission import DISK_FULL, Admission, Ask, Place, Space
 from services.openlora.draft import CANCELLED, TIME, Draft, Made
 from services.openlora.engine import AdapterRejected, Engine, EngineDead, EngineRequest, RequestRejected
 from services.openlora.meters import Meters
+from services.openlora.pieces import Piece, Pieces
 from services.openlora.prices import Prices
 from services.openlora.purse import Reservation
 from services.openlora.question import Limits, Question
@@ -84,7 +85,7 @@ class Answers:
         self._in_hand: dict[str, _Work] = {}
         self._leaving = False
 
-    async def answer(self, question: Question) -> AsyncGenerator[str | Account, None]:
+    async def answer(self, question: Question) -> AsyncGenerator[Piece | Account, None]:
         """The answer's text in pieces, then its account.  Raises `Fault`.
 
         Whoever stops listening before the account stops the answer, and pays for what was generated of it.
@@ -93,12 +94,12 @@ class Answers:
         if other is not None:
             raise question.asked_again(other.question)
         work = self._in_hand[question.key] = _Work(question)
-        pieces: asyncio.Queue[str | None] = asyncio.Queue()
+        pieces = Pieces()
         # A task of its own: a slow reader must not keep the engine, nor a timeout reach into who reads.
-        task = asyncio.create_task(self._answer(work, pieces.put_nowait))
+        task = asyncio.create_task(self._answer(work, pieces.say))
         task.add_done_callback(lambda _: self._done(work, pieces))
         try:
-            while (piece := await pieces.get()) is not None:
+            while (piece := await pieces.next()) is not None:
                 yield piece
             yield await task
         finally:
@@ -113,12 +114,12 @@ class Answers:
         storing = [work.storing for work in self._in_hand.values() if work.storing is not None]
         await asyncio.gather(*storing, return_exceptions=True)
 
-    def _done(self, work: _Work, pieces: asyncio.Queue[str | None]) -> None:
+    def _done(self, work: _Work, pieces: Pieces) -> None:
         if work.storing is None or work.storing.done():
             del self._in_hand[work.question.key]
         else:
             work.storing.add_done_callback(lambda storing: self._stored(work, storing))
-        pieces.put_nowait(None)
+        pieces.end()
 
     def _stored(self, work: _Work, storing: asyncio.Task[Account]) -> None:
         del self._in_hand[work.question.key]
@@ -126,7 +127,7 @@ class Answers:
             text = "an answer whose asker had left could not be kept"
             logs.logger("openlora").warning(text, response=work.question.response, why=str(error))
 
-    async def _answer(self, work: _Work, say: Callable[[str], None]) -> Account:
+    async def _answer(self, work: _Work, say: Callable[[Piece], None]) -> Account:
         try:
             trace = await self._traces.get(work.question.key)
             if trace is not None:
@@ -145,12 +146,12 @@ class Answers:
         self._meters.answers.labels("completed" if trace is None else "repeated").inc()
         return account
 
-    def _again(self, question: Question, trace: Trace, say: Callable[[str], None]) -> Account:
+    def _again(self, question: Question, trace: Trace, say: Callable[[Piece], None]) -> Account:
         question.check_same(trace)
-        say(self._engine.text(trace.completion_token_ids, question.how.stop))
+        say(Piece(self._engine.text(trace.completion_token_ids, question.how.stop)))
         return _account(trace)
 
-    async def _anew(self, work: _Work, say: Callable[[str], None]) -> Account:
+    async def _anew(self, work: _Work, say: Callable[[Piece], None]) -> Account:
         question = work.question
         self._terms.limits.check(question)
         self._space.check()
@@ -163,7 +164,7 @@ class Answers:
             return await asyncio.shield(work.storing)
 
     async def _make(
-        self, question: Question, ask: Ask, place: Place, say: Callable[[str], None]
+        self, question: Question, ask: Ask, place: Place, say: Callable[[Piece], None]
     ) -> tuple[Trace, Reservation, asyncio.CancelledError | None]:
         """The answer's trace, what is reserved for it, and that its asker left meanwhile, if so.
 
@@ -199,19 +200,19 @@ class Answers:
         draft.close(reason)
         return cut
 
-    def _timed(self, say: Callable[[str], None]) -> Callable[[str], None]:
+    def _timed(self, say: Callable[[Piece], None]) -> Callable[[Piece], None]:
         asked, silent = time.monotonic(), True
 
-        def timed(text: str) -> None:
+        def timed(piece: Piece) -> None:
             nonlocal silent
             if silent:
                 silent = False
                 self._meters.first_text.observe(time.monotonic() - asked)
-            say(text)
+            say(piece)
 
         return timed
 
-    async def _generate(self, draft: Draft, hold: Hold, place: Place, say: Callable[[str], None]) -> None:
+    async def _generate(self, draft: Draft, hold: Hold, place: Place, say: Callable[[Piece], None]) -> None:
         question = draft.question
         request = EngineRequest(question.key, question.prompt, question.how, await hold.ref())
         draft.begin()
@@ -219,8 +220,8 @@ class Answers:
             async for piece in stream:
                 draft.add(piece.token_ids, piece.finish_reason)
                 place.made(len(piece.token_ids))
-                if piece.text:
-                    say(piece.text)
+                if piece.text or piece.logprobs:
+                    say(Piece(piece.text, piece.logprobs))
 
     async def _store(self, trace: Trace, reservation: Reservation) -> Account:
         try:

@@ -52,6 +52,7 @@ class OpenLoRAConfig(ServiceConfig):
     max_queued: int = Field(128, ge=0, description="requests that may wait for their turn")
     max_tokens: int = Field(1024, ge=1, le=8192, description="longest answer, in tokens")
     max_prompt_tokens: int = Field(1536, ge=1)
+    max_rpc_seconds: float = Field(310, gt=0, description="longest call that is not a stream; longer than an answer")
     max_answer_seconds: float = Field(300, gt=0, description="longest wait for and making of an answer")
 
     @field_validator("prices")
@@ -86,6 +87,8 @@ class OpenLoRAConfig(ServiceConfig):
         dearest = self.price_list.most(self.max_prompt_tokens, self.max_tokens)
         if dearest > MAX_AMOUNT:
             raise ValueError(f"the dearest answer would cost {dearest}, more than there can be")
+        if self.max_rpc_seconds <= self.max_answer_seconds:
+            raise ValueError("max_rpc_seconds must be more than max_answer_seconds: a whole answer is one call")
         if self.max_active_adapters > self.max_adapters:
             raise ValueError("max_active_adapters is more than max_adapters")
         return self

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from services.openlora.adapters import Adapters
 from services.openlora.answer import Answers
+from services.openlora.asking import Asking
 from services.openlora.engine import Engine
 from services.openlora.prices import Prices
+from services.openlora.question import Limits
 from services.openlora.records import Roots
 from services.openlora.tracelog import TraceLog
 
@@ -16,14 +18,14 @@ from services.openlora.tracelog import TraceLog
 class Desk:
     """The service's parts."""
 
+    asking: Asking
     answers: Answers
     engine: Engine
     adapters: Adapters
     traces: TraceLog
     roots: Roots
     prices: Prices
+    limits: Limits
     base: str
-    max_tokens: int
-    """Of the longest answer there is."""
     batch_bytes: int
     """Of one message of traces, about."""

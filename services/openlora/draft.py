@@ -86,4 +86,5 @@ class Draft:
             end_time=time_text(self.end),
             engine=made.engine,
             context=question.context,
+            price=price,
         )

@@ -10,19 +10,19 @@ import grpc
 
 from openledger import names
 from openledger.context import ContextRecord
-from openledger.openlora.v1 import openlora_pb2
-from openledger.trace_proto import finish_to_proto, record_from_proto, sampling_from_proto
+from openledger.openlora.v1 import openlora_pb2 as pb
+from openledger.trace_proto import finish_to_proto, price_to_proto, record_from_proto, sampling_from_proto
 from services.kit import call
 from services.kit.auth import ACCOUNTS
 from services.kit.errors import invalid
-from services.openlora import question
 from services.openlora.answer import Account
 from services.openlora.desk import Desk
-from services.openlora.engine import ChatMessage
+from services.openlora.engine import ChatMessage, TokenLogprobs
+from services.openlora.estimate import estimate
 from services.openlora.question import Question
 from services.openlora.records import prove
 
-ACCESS = {"Generate": ACCOUNTS, "Chat": ACCOUNTS}
+ACCESS = dict.fromkeys(("Generate", "Chat", "GenerateAnswer", "ChatAnswer", "EstimateAnswer"), ACCOUNTS)
 _MAX_TOKENS = 128
 """Of an answer whose length nobody asked for."""
 
@@ -31,57 +31,101 @@ class AnswerMethods:
     """Part of the servicer."""
 
     def __init__(self, desk: Desk) -> None:
-        self._answers, self._engine, self._roots = desk.answers, desk.engine, desk.roots
-        self._max_tokens = min(desk.max_tokens, _MAX_TOKENS)
+        self._asking, self._answers, self._engine, self._roots = desk.asking, desk.answers, desk.engine, desk.roots
+        self._limits, self._prices = desk.limits, desk.prices
 
     async def Generate(
-        self, request: openlora_pb2.GenerateRequest, context: grpc.aio.ServicerContext
-    ) -> AsyncGenerator[openlora_pb2.AnswerChunk, None]:
-        proven = await prove(_records(request), self._roots)
-        sampling = self._sampling(request.sampling)
-        asked = await question.of_prompt(self._engine, *_who(request), request.prompt, sampling, proven)
-        async with aclosing(self._stream(asked)) as chunks:
+        self, request: pb.GenerateRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncGenerator[pb.AnswerChunk, None]:
+        async with aclosing(self._stream(await self._prompt(request, request.request_id))) as chunks:
             async for chunk in chunks:
                 yield chunk
 
     async def Chat(
-        self, request: openlora_pb2.ChatRequest, context: grpc.aio.ServicerContext
-    ) -> AsyncGenerator[openlora_pb2.AnswerChunk, None]:
-        turns = [ChatMessage(message.role, message.content) for message in request.messages]
-        proven = await prove(_records(request), self._roots)
-        sampling = self._sampling(request.sampling)
-        asked = await question.of_conversation(self._engine, *_who(request), turns, sampling, proven)
-        async with aclosing(self._stream(asked)) as chunks:
+        self, request: pb.ChatRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncGenerator[pb.AnswerChunk, None]:
+        async with aclosing(self._stream(await self._conversation(request, request.request_id))) as chunks:
             async for chunk in chunks:
                 yield chunk
 
-    async def _stream(self, asked: Question) -> AsyncGenerator[openlora_pb2.AnswerChunk, None]:
+    async def GenerateAnswer(self, request: pb.GenerateRequest, context: grpc.aio.ServicerContext) -> pb.Answer:
+        return await self._whole(await self._prompt(request, request.request_id))
+
+    async def ChatAnswer(self, request: pb.ChatRequest, context: grpc.aio.ServicerContext) -> pb.Answer:
+        return await self._whole(await self._conversation(request, request.request_id))
+
+    async def EstimateAnswer(
+        self, request: pb.EstimateAnswerRequest, context: grpc.aio.ServicerContext
+    ) -> pb.EstimateAnswerResponse:
+        if bool(request.prompt) == bool(request.messages):
+            raise invalid("NOTHING_ASKED", "give a prompt or messages, one of them and not both", "prompt")
+        asked = await (self._prompt(request) if request.prompt else self._conversation(request))
+        found = estimate(asked, self._limits, self._prices)
+        return pb.EstimateAnswerResponse(
+            tokens_in=found.tokens_in,
+            tokens_out_most=found.tokens_out_most,
+            fee_least=str(found.least),
+            fee_most=str(found.most),
+            price=price_to_proto(found.price),
+            platform_fee=str(found.price.platform_fee),
+        )
+
+    async def _prompt(self, request: pb.GenerateRequest | pb.EstimateAnswerRequest, request_id: str = "") -> Question:
+        proven = await prove(_records(request), self._roots)
+        sampling = self._sampling(request.sampling)
+        return await self._asking.prompt(request_id, _payer(), request.model, request.prompt, sampling, proven)
+
+    async def _conversation(self, request: pb.ChatRequest | pb.EstimateAnswerRequest, request_id: str = "") -> Question:
+        turns = [ChatMessage(message.role, message.content) for message in request.messages]
+        proven = await prove(_records(request), self._roots)
+        sampling = self._sampling(request.sampling)
+        return await self._asking.conversation(request_id, _payer(), request.model, turns, sampling, proven)
+
+    async def _stream(self, asked: Question) -> AsyncGenerator[pb.AnswerChunk, None]:
         async with aclosing(self._answers.answer(asked)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Account):
-                    yield openlora_pb2.AnswerChunk(response=asked.response, summary=_summary(piece))
+                    yield pb.AnswerChunk(response=asked.response, summary=_summary(piece))
                 else:
-                    yield openlora_pb2.AnswerChunk(response=asked.response, text=piece)
+                    logprobs = map(self._logprobs, piece.logprobs)
+                    yield pb.AnswerChunk(response=asked.response, text=piece.text, logprobs=logprobs)
 
-    def _sampling(self, message: openlora_pb2.Sampling) -> dict[str, Any]:
+    async def _whole(self, asked: Question) -> pb.Answer:
+        answer = pb.Answer()
+        async with aclosing(self._stream(asked)) as chunks:
+            async for chunk in chunks:
+                answer.text += chunk.text
+                answer.logprobs.extend(chunk.logprobs)
+        answer.response = chunk.response
+        answer.summary.CopyFrom(chunk.summary)
+        return answer
+
+    def _sampling(self, message: pb.Sampling) -> dict[str, Any]:
         document = sampling_from_proto(message)
-        document["max_tokens"] = document["max_tokens"] or self._max_tokens
+        document["max_tokens"] = document["max_tokens"] or min(self._limits.answer, _MAX_TOKENS)
         return document
 
+    def _logprobs(self, token: TokenLogprobs) -> pb.TokenLogprobs:
+        chosen, *top = (
+            pb.TokenLogprob(token_id=token_id, logprob=logprob, text=self._engine.text((token_id,)))
+            for token_id, logprob in ((token.token_id, token.logprob), *token.top)
+        )
+        return pb.TokenLogprobs(chosen=chosen, top=top)
 
-def _who(request: openlora_pb2.GenerateRequest | openlora_pb2.ChatRequest) -> tuple[str, str, str]:
-    return request.request_id, names.account(call.principal().address), request.model
+
+def _payer() -> str:
+    return names.account(call.principal().address)
 
 
-def _records(request: openlora_pb2.GenerateRequest | openlora_pb2.ChatRequest) -> list[ContextRecord]:
+def _records(request: pb.GenerateRequest | pb.ChatRequest | pb.EstimateAnswerRequest) -> list[ContextRecord]:
     try:
         return [record_from_proto(record) for record in request.records]
     except ValueError as error:
         raise invalid("BAD_RECORD", f"records: {error}", "records") from None
 
 
-def _summary(account: Account) -> openlora_pb2.AnswerSummary:
-    return openlora_pb2.AnswerSummary(
+def _summary(account: Account) -> pb.AnswerSummary:
+    return pb.AnswerSummary(
         finish_reason=finish_to_proto(account.finish_reason),
         tokens_in=account.tokens_in,
         tokens_out=account.tokens_out,

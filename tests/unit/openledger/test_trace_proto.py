@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from openledger.money import Price
 from openledger.openlora.v1 import openlora_pb2
 from openledger.trace import Trace, parse
 from openledger.trace_proto import from_proto, time_text, to_proto
@@ -125,6 +126,25 @@ def test_a_message_with_finer_times_than_documents_have_is_refused():
     message.start_time.nanos = 1
     with pytest.raises(ValueError, match="six decimals"):
         from_proto(message)
+
+
+@given(st.integers(0, 10**30), st.integers(0, 10**30), st.integers(0, 10**20), TOKENS, TOKENS)
+def test_prices_come_back_with_the_trace(per_1k_in, per_1k_out, platform_fee, prompt, completion):
+    price = Price(per_1k_in, per_1k_out, platform_fee)
+    tokens = {"prompt_token_ids": prompt, "completion_token_ids": completion}
+    fee = price.fee(len(prompt), len(completion))
+    trace = replace(TRACE, price=price, fee=fee, platform_fee=platform_fee, **tokens)
+    assert from_proto(openlora_pb2.Trace.FromString(to_proto(trace).SerializeToString())) == trace
+
+
+def test_a_message_whose_fee_does_not_follow_from_its_price_is_refused():
+    trace = replace(TRACE, price=Price(1000, 1000, 5), fee=11, platform_fee=5)
+    assert from_proto(to_proto(trace)) == trace
+    for field in ("fee", "platform_fee"):
+        message = to_proto(trace)
+        setattr(message, field, "12")
+        with pytest.raises(ValueError, match="by its price and tokens"):
+            from_proto(message)
 
 
 def test_records_come_back_with_the_trace():

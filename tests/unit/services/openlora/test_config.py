@@ -42,6 +42,7 @@ def test_models_have_prices_of_their_own(tmp_path, monkeypatch):
         ({"prices": {"adapters/a": {"per_1k_in": 0, "per_1k_out": MAX_AMOUNT}}}, "more than there can be"),
         ({"prices": {"tiny": {"per_1k_in": 0, "per_1k_out": 1}}}, "is no model"),
         ({"prices": {"base": {"per_1k_in": 0}}}, "PRICES"),
+        ({"max_rpc_seconds": 300}, "max_rpc_seconds must be more than max_answer_seconds"),
         ({"max_active_adapters": 9, "max_adapters": 8}, "max_active_adapters is more than max_adapters"),
     ),
 )

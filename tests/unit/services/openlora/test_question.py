@@ -8,9 +8,8 @@ import pytest
 
 from openledger.trace import Trace
 from services.kit.errors import Fault
-from services.openlora.engine import ChatMessage, RequestRejected, Sampling
-from services.openlora.question import Limits, Question, check_conversation, of_conversation, of_prompt
-from tests.fake_engine import FakeEngine
+from services.openlora.engine import ChatMessage, Sampling
+from services.openlora.question import Limits, Question, check_conversation
 
 QUESTION = Question("id", "accounts/0x" + "a" * 40, "base", (1, 2, 3), {"max_tokens": 10, "temperature": "0"})
 LIMITS = Limits(prompt=20, answer=50, context=60)
@@ -113,21 +112,9 @@ def test_what_is_no_conversation_is_refused(turns, expected):
     assert reason(check_conversation, [ChatMessage(*turn) for turn in turns]) == expected
 
 
-async def test_questions_are_tokenised_by_the_engine():
-    engine = FakeEngine()
-    plain = await of_prompt(engine, "id", "p", "base", "hi", QUESTION.sampling)
-    assert plain.prompt == engine.tokenize("hi")
-    turns = [ChatMessage("user", "hi")]
-    chat = await of_conversation(engine, "id", "p", "base", turns, QUESTION.sampling)
-    assert chat.prompt == engine.tokenize_chat(turns)
-
-
-async def test_a_conversation_that_the_template_refuses_is_refused(monkeypatch):
-    def refuse(_):
-        raise RequestRejected("roles must alternate")
-
-    engine = FakeEngine()
-    monkeypatch.setattr(engine, "tokenize_chat", refuse)
-    with pytest.raises(Fault, match="roles must alternate") as caught:
-        await of_conversation(engine, "id", "p", "base", [ChatMessage("user", "hi")], QUESTION.sampling)
-    assert caught.value.reason == "REQUEST_REJECTED"
+def test_a_text_that_cannot_fit_is_refused_by_its_characters():
+    LIMITS.check_length(["x" * 320, "y" * 320])
+    with pytest.raises(Fault, match="641 characters; at most 20 tokens") as caught:
+        LIMITS.check_length(["x" * 320, "y" * 321])
+    assert caught.value.reason == "PROMPT_TOO_LONG"
+    assert caught.value.metadata["prompt_characters"] == "641"
