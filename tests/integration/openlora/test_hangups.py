@@ -219,6 +219,7 @@ async def test_two_hundred_who_hang_up_at_random_leave_as_many_traces_as_are_cha
         await until(lambda: world.gauge("running") == world.gauge("queued") == 0)
         answers = [await again(world, client, str(uuid.UUID(int=n)), f"q{n}") for n in range(200)]
         traces = {trace.response: trace for trace in await world.traces()}
+        assert {a.reason for a in answers} == {""}
         assert {a.response: int(a.summary.fee) for a in answers} == {r: t.fee for r, t in traces.items()}
         assert len(traces) == 200
     assert {trace.finish_reason for trace in traces.values()} >= {"stop", "cancelled"}
