@@ -32,7 +32,7 @@ class ToyLedger(ledger_pb2_grpc.LedgerServiceServicer, identity_pb2_grpc.Identit
         self.balances: dict[str, int] = {}
         self.leases: dict[str, ledger_pb2.Lease] = {}
         self.open: set[str] = set()
-        self.away = False
+        self.away, self.lease_seconds = False, 3600
         self._by_request: dict[str, ledger_pb2.Lease] = {}
 
     async def AcquireLease(self, request, context):
@@ -46,7 +46,7 @@ class ToyLedger(ledger_pb2_grpc.LedgerServiceServicer, identity_pb2_grpc.Identit
             lease = ledger_pb2.Lease(
                 name=f"leases/{len(self.leases) + 1}", account=request.account, amount=request.amount, charged="0"
             )
-            lease.expire_time.FromSeconds(int(time.time()) + 3600)
+            lease.expire_time.FromSeconds(int(time.time()) + self.lease_seconds)
             self.leases[lease.name] = self._by_request[request.request_id] = lease
             self.open.add(lease.name)
         return self._by_request[request.request_id]

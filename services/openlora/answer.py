@@ -24,6 +24,7 @@ from services.openlora.adapters import Adapters, Hold
 from services.openlora.admission import DISK_FULL, Admission, Ask, Place, Space
 from services.openlora.draft import CANCELLED, TIME, Draft, Made
 from services.openlora.engine import AdapterRejected, Engine, EngineDead, EngineRequest, RequestRejected
+from services.openlora.estimate import Estimate, estimate
 from services.openlora.meters import Meters
 from services.openlora.pieces import Piece, Pieces
 from services.openlora.prices import Prices
@@ -104,6 +105,15 @@ class Answers:
             yield await task
         finally:
             task.cancel()
+
+    def estimate(self, question: Question) -> Estimate:
+        """What the answer would cost.  Raises `Fault` for a question that would be refused.
+
+        Its payer's money is fetched in the background, so that the answer need not wait for that.
+        """
+        found = estimate(question, self._terms.limits, self._terms.prices)
+        self._spending.expect(question.payer)
+        return found
 
     def leave(self) -> None:
         """The service is about to end: what it will cut off from now on is charged nothing."""

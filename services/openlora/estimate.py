@@ -1,4 +1,4 @@
-"""What an answer would cost, before anybody asks for it.  Pure: sets nothing aside, and asks nobody."""
+"""What an answer would cost, before anybody asks for it.  Pure."""
 
 from __future__ import annotations
 

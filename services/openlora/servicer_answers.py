@@ -18,7 +18,6 @@ from services.kit.errors import invalid
 from services.openlora.answer import Account
 from services.openlora.desk import Desk
 from services.openlora.engine import ChatMessage, TokenLogprobs
-from services.openlora.estimate import estimate
 from services.openlora.question import Question
 from services.openlora.records import prove
 
@@ -32,7 +31,7 @@ class AnswerMethods:
 
     def __init__(self, desk: Desk) -> None:
         self._asking, self._answers, self._engine, self._roots = desk.asking, desk.answers, desk.engine, desk.roots
-        self._limits, self._prices = desk.limits, desk.prices
+        self._limits = desk.limits
 
     async def Generate(
         self, request: pb.GenerateRequest, context: grpc.aio.ServicerContext
@@ -60,7 +59,7 @@ class AnswerMethods:
         if bool(request.prompt) == bool(request.messages):
             raise invalid("NOTHING_ASKED", "give a prompt or messages, one of them and not both", "prompt")
         asked = await (self._prompt(request) if request.prompt else self._conversation(request))
-        found = estimate(asked, self._limits, self._prices)
+        found = self._answers.estimate(asked)
         return pb.EstimateAnswerResponse(
             tokens_in=found.tokens_in,
             tokens_out_most=found.tokens_out_most,

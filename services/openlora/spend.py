@@ -1,7 +1,8 @@
 """Who pays for an answer: a reservation in one of the payer's leases before it is begun, a settlement after.
 
-Leases are asked for in chunks and ahead of need, so that normally no answer waits for the ledger.  Whatever happens to
-this process, every lease is given back in the end, with what the traces on disk have charged to it.
+Leases are asked for in chunks and ahead of need, so that few answers wait for the ledger: a payer's first one with no
+estimate before it, one after a long rest, one that costs more than is left.  Whatever happens to this process, every
+lease is given back in the end, with what the traces on disk have charged to it.
 Does not know what answers cost, nor what a ledger is beyond the port.
 """
 
@@ -84,6 +85,10 @@ class Spending:
             await asyncio.shield(self._start(self._acquire(account, amount)))
         self._refill_ahead(account)
         return reservation
+
+    def expect(self, account: str) -> None:
+        """An answer may be asked for soon: see to it, in the background, that it need not wait for the ledger."""
+        self._refill_ahead(account)
 
     async def tend(self) -> None:
         """One round of housekeeping: give back what is of no more use, clear up what is in doubt.

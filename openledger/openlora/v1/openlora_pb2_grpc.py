@@ -147,7 +147,8 @@ class OpenLoRAServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EstimateAnswer(self, request, context):
-        """What an answer would cost at least and at most.  Nothing is generated, set aside or charged.
+        """What an answer would cost at least and at most.  Nothing is generated or charged; the payer's money is set aside
+        ahead, as for answers, so that the first one need not wait for that.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

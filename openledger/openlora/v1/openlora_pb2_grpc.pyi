@@ -46,7 +46,9 @@ class OpenLoRAServiceStub:
     buf:lint:ignore RPC_REQUEST_STANDARD_NAME
     """
     EstimateAnswer: _grpc.UnaryUnaryMultiCallable[_openlora_pb2.EstimateAnswerRequest, _openlora_pb2.EstimateAnswerResponse]
-    """What an answer would cost at least and at most.  Nothing is generated, set aside or charged."""
+    """What an answer would cost at least and at most.  Nothing is generated or charged; the payer's money is set aside
+    ahead, as for answers, so that the first one need not wait for that.
+    """
     ListModels: _grpc.UnaryUnaryMultiCallable[_openlora_pb2.ListModelsRequest, _openlora_pb2.ListModelsResponse]
     """What can be asked, and for how much."""
     ImportAdapter: _grpc.StreamUnaryMultiCallable[_openlora_pb2.ImportAdapterRequest, _openlora_pb2.Adapter]
@@ -86,7 +88,9 @@ class OpenLoRAServiceAsyncStub(OpenLoRAServiceStub):
     buf:lint:ignore RPC_REQUEST_STANDARD_NAME
     """
     EstimateAnswer: _aio.UnaryUnaryMultiCallable[_openlora_pb2.EstimateAnswerRequest, _openlora_pb2.EstimateAnswerResponse]  # type: ignore[assignment]
-    """What an answer would cost at least and at most.  Nothing is generated, set aside or charged."""
+    """What an answer would cost at least and at most.  Nothing is generated or charged; the payer's money is set aside
+    ahead, as for answers, so that the first one need not wait for that.
+    """
     ListModels: _aio.UnaryUnaryMultiCallable[_openlora_pb2.ListModelsRequest, _openlora_pb2.ListModelsResponse]  # type: ignore[assignment]
     """What can be asked, and for how much."""
     ImportAdapter: _aio.StreamUnaryMultiCallable[_openlora_pb2.ImportAdapterRequest, _openlora_pb2.Adapter]  # type: ignore[assignment]
@@ -153,7 +157,9 @@ class OpenLoRAServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _openlora_pb2.EstimateAnswerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_openlora_pb2.EstimateAnswerResponse, _abc.Awaitable[_openlora_pb2.EstimateAnswerResponse]]:
-        """What an answer would cost at least and at most.  Nothing is generated, set aside or charged."""
+        """What an answer would cost at least and at most.  Nothing is generated or charged; the payer's money is set aside
+        ahead, as for answers, so that the first one need not wait for that.
+        """
 
     @_abc_1.abstractmethod
     def ListModels(

@@ -99,7 +99,7 @@ async def test_an_estimate_says_what_answers_will_cost_and_costs_nothing(world, 
     async with world.life(engine, **prices) as client:
         estimate = await client.call(client.openlora.EstimateAnswer, request)
         other = await client.call(client.openlora.EstimateAnswer, talk)
-        assert (engine.generated, engine.loads, world.ledger.leases, await world.traces()) == ([], [], {}, [])
+        assert (engine.generated, engine.loads, world.ledger.charged(), await world.traces()) == ([], [], 0, [])
         answer = await world.ask(client, "how much?", model=model, max_tokens=50)
         listed = await client.call(client.openlora.ListModels, openlora_pb2.ListModelsRequest())
         [trace] = await world.traces()
