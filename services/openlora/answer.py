@@ -128,14 +128,8 @@ class Answers:
         if work.storing is None or work.storing.done():
             del self._in_hand[work.question.key]
         else:
-            work.storing.add_done_callback(lambda storing: self._stored(work, storing))
+            work.storing.add_done_callback(lambda _: self._in_hand.pop(work.question.key))
         pieces.end()
-
-    def _stored(self, work: _Work, storing: asyncio.Task[Account]) -> None:
-        del self._in_hand[work.question.key]
-        if not storing.cancelled() and (error := storing.exception()) is not None:
-            text = "an answer whose asker had left could not be kept"
-            logs.logger("openlora").warning(text, response=work.question.response, why=str(error))
 
     async def _answer(self, work: _Work, say: Callable[[Piece], None]) -> Account:
         try:
@@ -170,7 +164,8 @@ class Answers:
             trace, reservation, left = await self._make(question, ask, place, self._timed(say))
             work.storing = asyncio.create_task(self._store(trace, reservation))
             if left is not None:
-                raise left  # nobody listens any more; the key stays in hand until it is stored
+                work.storing.add_done_callback(lambda storing: _unheard(question, storing))
+                raise left  # the key stays in hand until it is stored
             return await asyncio.shield(work.storing)
 
     async def _make(
@@ -247,6 +242,13 @@ class Answers:
         self._meters.tokens_out.inc(len(trace.completion_token_ids))
         self._meters.trace_log.set(offset)
         return _account(trace)
+
+
+def _unheard(question: Question, storing: asyncio.Task[Account]) -> None:
+    """Nobody waits for it: what went wrong is said here."""
+    if not storing.cancelled() and (error := storing.exception()) is not None:
+        text = "an answer whose asker had left could not be kept"
+        logs.logger("openlora").warning(text, response=question.response, why=str(error))
 
 
 def _account(trace: Trace) -> Account:

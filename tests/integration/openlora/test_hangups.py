@@ -11,6 +11,7 @@ import grpc
 import pytest
 
 from openledger.openlora.v1 import openlora_pb2
+from services.kit.durable_log import DurableLog
 from services.openlora.engine import EngineRequest, Sampling
 from services.openlora.leases import LedgerLeases
 from tests.fake_engine import FakeEngine
@@ -52,9 +53,9 @@ async def hang_up(world: World, client, engine: FakeEngine, request_id: str, aft
 
 
 async def again(world: World, client, request_id: str, prompt: str = PROMPT):
-    """The same request, asked until it is not being answered any more."""
+    """The same request, asked until it is not being answered any more, and the disk has room again."""
     async with asyncio.timeout(5):
-        while (answer := await world.ask(client, prompt, request_id=request_id)).reason == "IN_PROGRESS":
+        while (answer := await world.ask(client, prompt, request_id=request_id)).reason in ("IN_PROGRESS", "DISK_FULL"):
             await asyncio.sleep(0.01)
     return answer
 
@@ -180,6 +181,27 @@ async def test_what_the_services_end_cuts_off_is_free_and_answered_anew(world, e
         assert (await cut_off).summary is None
     assert world.ledger.charged() == 0
     async with world.life(FakeEngine(), **PRICES) as client:
+        answer = await again(world, client, request_id)
+        [trace] = await world.traces()
+    assert answer.text == whole(engine)
+    assert world.ledger.charged() == trace.fee
+
+
+async def test_what_is_cut_off_and_finds_no_room_on_disk_is_free_and_answered_anew(world, engine, monkeypatch):
+    tried = []
+
+    async def no_room(*_: object) -> int:
+        tried.append(1)
+        raise OSError(28, "no space left on device")
+
+    request_id, engine.gate_after = str(uuid.uuid4()), 2
+    engine.gate.clear()
+    async with world.life(engine, **PRICES) as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(DurableLog, "append", no_room)
+            await hang_up(world, client, engine, request_id, 2)
+            await until(lambda: tried)
+        engine.gate.set()
         answer = await again(world, client, request_id)
         [trace] = await world.traces()
     assert answer.text == whole(engine)
