@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from openledger.context import Context
@@ -60,6 +60,16 @@ class Question:
     def body(self) -> tuple[str, tuple[int, ...], Mapping[str, Any], Context | None]:
         """What must be the same in a request that is sent again."""
         return self.model, self.prompt, self.sampling, self.context
+
+    def choices(self, count: int) -> list[Question]:
+        """So many questions alike, the first of them this one; each has its own id, and seed where one is set."""
+        return [self, *(self._choice(number) for number in range(1, count))]
+
+    def _choice(self, number: int) -> Question:
+        sampling = dict(self.sampling)
+        if "seed" in sampling:
+            sampling["seed"] = (sampling["seed"] + number) % 2**32
+        return replace(self, request_id=f"{self.request_id}#{number}", sampling=sampling)
 
     def asked_again(self, other: Question) -> Fault:
         """Why this cannot be answered while `other`, of the same key, still is."""

@@ -20,6 +20,7 @@ from services.openlora.desk import Desk
 from services.openlora.engine import ChatMessage, TokenLogprobs
 from services.openlora.question import Question
 from services.openlora.records import prove
+from services.openlora.together import together
 
 ACCESS = dict.fromkeys(("Generate", "Chat", "GenerateAnswer", "ChatAnswer", "EstimateAnswer"), ACCOUNTS)
 _MAX_TOKENS = 128
@@ -36,22 +37,24 @@ class AnswerMethods:
     async def Generate(
         self, request: pb.GenerateRequest, context: grpc.aio.ServicerContext
     ) -> AsyncGenerator[pb.AnswerChunk, None]:
-        async with aclosing(self._stream(await self._prompt(request, request.request_id))) as chunks:
+        asked = await self._prompt(request, request.request_id)
+        async with aclosing(self._stream(asked, request.n)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
     async def Chat(
         self, request: pb.ChatRequest, context: grpc.aio.ServicerContext
     ) -> AsyncGenerator[pb.AnswerChunk, None]:
-        async with aclosing(self._stream(await self._conversation(request, request.request_id))) as chunks:
+        asked = await self._conversation(request, request.request_id)
+        async with aclosing(self._stream(asked, request.n)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
     async def GenerateAnswer(self, request: pb.GenerateRequest, context: grpc.aio.ServicerContext) -> pb.Answer:
-        return await self._whole(await self._prompt(request, request.request_id))
+        return await self._whole(await self._prompt(request, request.request_id), request.n)
 
     async def ChatAnswer(self, request: pb.ChatRequest, context: grpc.aio.ServicerContext) -> pb.Answer:
-        return await self._whole(await self._conversation(request, request.request_id))
+        return await self._whole(await self._conversation(request, request.request_id), request.n)
 
     async def EstimateAnswer(
         self, request: pb.EstimateAnswerRequest, context: grpc.aio.ServicerContext
@@ -80,24 +83,29 @@ class AnswerMethods:
         sampling = self._sampling(request.sampling)
         return await self._asking.conversation(request_id, _payer(), request.model, turns, sampling, proven)
 
-    async def _stream(self, asked: Question) -> AsyncGenerator[pb.AnswerChunk, None]:
-        async with aclosing(self._answers.answer(asked)) as pieces:
-            async for piece in pieces:
+    async def _stream(self, asked: Question, count: int) -> AsyncGenerator[pb.AnswerChunk, None]:
+        choices = asked.choices(count or 1)
+        async with aclosing(together([self._answers.answer(choice) for choice in choices])) as pieces:
+            async for number, piece in pieces:
+                chunk = pb.AnswerChunk(response=choices[number].response, choice=number)
                 if isinstance(piece, Account):
-                    yield pb.AnswerChunk(response=asked.response, summary=_summary(piece))
+                    chunk.summary.CopyFrom(_summary(piece))
                 else:
-                    logprobs = map(self._logprobs, piece.logprobs)
-                    yield pb.AnswerChunk(response=asked.response, text=piece.text, logprobs=logprobs)
+                    chunk.text = piece.text
+                    chunk.logprobs.extend(map(self._logprobs, piece.logprobs))
+                yield chunk
 
-    async def _whole(self, asked: Question) -> pb.Answer:
-        answer = pb.Answer()
-        async with aclosing(self._stream(asked)) as chunks:
+    async def _whole(self, asked: Question, count: int) -> pb.Answer:
+        answers = [pb.Answer() for _ in range(count or 1)]
+        async with aclosing(self._stream(asked, count)) as chunks:
             async for chunk in chunks:
-                answer.text += chunk.text
-                answer.logprobs.extend(chunk.logprobs)
-        answer.response = chunk.response
-        answer.summary.CopyFrom(chunk.summary)
-        return answer
+                part = pb.Answer(text=answers[chunk.choice].text + chunk.text, logprobs=chunk.logprobs)
+                part.response = chunk.response
+                if chunk.HasField("summary"):
+                    part.summary.CopyFrom(chunk.summary)
+                answers[chunk.choice].MergeFrom(part)
+        answers[0].others.extend(answers[1:])
+        return answers[0]
 
     def _sampling(self, message: pb.Sampling) -> dict[str, Any]:
         document = sampling_from_proto(message)

@@ -249,11 +249,16 @@ class GenerateRequest(_message.Message):
     SAMPLING_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     RECORDS_FIELD_NUMBER: _builtins.int
+    N_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """"base", or adapters/{adapter}/revisions/{digest}."""
     prompt: _builtins.str
     request_id: _builtins.str
     """The same id and request again gives the first answer, charged once."""
+    n: _builtins.int
+    """So many answers at once, 0 for one: each is a response with a trace, a fee and a receipt of its own, and where a
+    seed is set each has the next one.  One that fails does not stop the others; asking again gives what there is.
+    """
     @_builtins.property
     def sampling(self) -> Global___Sampling: ...
     @_builtins.property
@@ -268,10 +273,11 @@ class GenerateRequest(_message.Message):
         sampling: Global___Sampling | None = ...,
         request_id: _builtins.str = ...,
         records: _abc.Iterable[Global___ContextRecord] | None = ...,
+        n: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "prompt", b"prompt", "records", b"records", "request_id", b"request_id", "sampling", b"sampling"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "n", b"n", "prompt", b"prompt", "records", b"records", "request_id", b"request_id", "sampling", b"sampling"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -313,9 +319,12 @@ class ChatRequest(_message.Message):
     SAMPLING_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     RECORDS_FIELD_NUMBER: _builtins.int
+    N_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     request_id: _builtins.str
     """The same id and request again gives the first answer, charged once."""
+    n: _builtins.int
+    """As in GenerateRequest."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Message]: ...
     @_builtins.property
@@ -332,10 +341,11 @@ class ChatRequest(_message.Message):
         sampling: Global___Sampling | None = ...,
         request_id: _builtins.str = ...,
         records: _abc.Iterable[Global___ContextRecord] | None = ...,
+        n: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "model", b"model", "records", b"records", "request_id", b"request_id", "sampling", b"sampling"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "model", b"model", "n", b"n", "records", b"records", "request_id", b"request_id", "sampling", b"sampling"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -351,12 +361,15 @@ class AnswerChunk(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
     LOGPROBS_FIELD_NUMBER: _builtins.int
+    CHOICE_FIELD_NUMBER: _builtins.int
     response: _builtins.str
     """responses/{response}"""
     text: _builtins.str
+    choice: _builtins.int
+    """Which of several answers this is of, from 0."""
     @_builtins.property
     def summary(self) -> Global___AnswerSummary:
-        """In the last message only: the answer is on disk, and this is the account."""
+        """In an answer's last message only: it is on disk, and this is the account."""
 
     @_builtins.property
     def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprobs]:
@@ -369,10 +382,11 @@ class AnswerChunk(_message.Message):
         text: _builtins.str = ...,
         summary: Global___AnswerSummary | None = ...,
         logprobs: _abc.Iterable[Global___TokenLogprobs] | None = ...,
+        choice: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["logprobs", b"logprobs", "response", b"response", "summary", b"summary", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "logprobs", b"logprobs", "response", b"response", "summary", b"summary", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -388,6 +402,7 @@ class Answer(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
     LOGPROBS_FIELD_NUMBER: _builtins.int
+    OTHERS_FIELD_NUMBER: _builtins.int
     response: _builtins.str
     """responses/{response}"""
     text: _builtins.str
@@ -397,6 +412,10 @@ class Answer(_message.Message):
     def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprobs]:
         """As in AnswerChunk."""
 
+    @_builtins.property
+    def others(self) -> _containers.RepeatedCompositeFieldContainer[Global___Answer]:
+        """The second and later ones, where several were asked for."""
+
     def __init__(
         self,
         *,
@@ -404,10 +423,11 @@ class Answer(_message.Message):
         text: _builtins.str = ...,
         summary: Global___AnswerSummary | None = ...,
         logprobs: _abc.Iterable[Global___TokenLogprobs] | None = ...,
+        others: _abc.Iterable[Global___Answer] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["logprobs", b"logprobs", "response", b"response", "summary", b"summary", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["logprobs", b"logprobs", "others", b"others", "response", b"response", "summary", b"summary", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -542,7 +562,7 @@ Global___EstimateAnswerRequest: _TypeAlias = EstimateAnswerRequest  # noqa: Y015
 
 @_typing.final
 class EstimateAnswerResponse(_message.Message):
-    """What an answer would cost."""
+    """What an answer would cost; several cost as much each."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

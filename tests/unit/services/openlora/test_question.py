@@ -48,6 +48,20 @@ def test_a_response_is_named_by_payer_and_request_id_alone():
     assert replace(QUESTION, payer="accounts/0x" + "b" * 40).response != QUESTION.response
 
 
+def test_several_answers_are_questions_of_their_own_names_and_seeds():
+    first, second, third = replace(QUESTION, sampling={"max_tokens": 1, "temperature": "1", "seed": 2**32 - 2}).choices(
+        3
+    )
+    assert (first.request_id, second.request_id, third.request_id) == ("id", "id#1", "id#2")
+    assert [each.sampling["seed"] for each in (first, second, third)] == [2**32 - 2, 2**32 - 1, 0]
+    assert len({first.response, second.response, third.response}) == 3
+    assert {(each.prompt, each.payer, each.model) for each in (first, second, third)} == {
+        (QUESTION.prompt, QUESTION.payer, QUESTION.model)
+    }
+    assert [dict(each.sampling) for each in QUESTION.choices(2)] == [QUESTION.sampling] * 2
+    assert QUESTION.choices(1) == [QUESTION]
+
+
 @pytest.mark.parametrize(("tokens", "prompt"), ((50, 10), (40, 20), (1, 20)))
 def test_what_is_within_the_limits_is_taken(tokens, prompt):
     LIMITS.check(asking(tokens, prompt))
