@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -15,6 +16,11 @@ async def together(streams: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator
     One that fails does not stop the others: when all have ended, the error of the first such stream is raised.
     Whoever stops listening closes them all.
     """
+    if len(streams) == 1:  # nearly always, and each item would cost a task
+        async with aclosing(streams[0]) as only:
+            async for item in only:
+                yield 0, item
+        return
     errors: dict[int, Exception] = {}
     waiting = {asyncio.ensure_future(anext(stream)): number for number, stream in enumerate(streams)}
     try:

@@ -61,7 +61,8 @@ async def test_whoever_stops_listening_closes_them_all():
     assert sorted(CLOSED) == ["abc", "def", "forever"]
 
 
-async def test_nothing_is_asked_for_before_it_is_wanted():
+@pytest.mark.parametrize("count", (1, 2))
+async def test_nothing_is_asked_for_before_it_is_wanted(count):
     asked = 0
 
     async def counted():
@@ -70,7 +71,7 @@ async def test_nothing_is_asked_for_before_it_is_wanted():
             asked += 1
             yield asked
 
-    async with aclosing(together([counted()])) as said:
-        assert [await anext(said) for _ in range(3)] == [(0, 1), (0, 2), (0, 3)]
+    async with aclosing(together([counted() for _ in range(count)])) as said:
+        given = [await anext(said) for _ in range(4)]
         await asyncio.sleep(0.01)
-        assert asked == 3
+        assert asked - len(given) <= count - 1
