@@ -32,6 +32,7 @@ class ToyLedger(ledger_pb2_grpc.LedgerServiceServicer, identity_pb2_grpc.Identit
         self.balances: dict[str, int] = {}
         self.leases: dict[str, ledger_pb2.Lease] = {}
         self.open: set[str] = set()
+        self.asked: list[int] = []
         self.away, self.lease_seconds = False, 3600
         self._by_request: dict[str, ledger_pb2.Lease] = {}
 
@@ -39,6 +40,7 @@ class ToyLedger(ledger_pb2_grpc.LedgerServiceServicer, identity_pb2_grpc.Identit
         self._here()
         if request.request_id not in self._by_request:
             amount, balance = int(request.amount), self.balances.get(request.account, 0)
+            self.asked.append(amount)
             if amount > balance:
                 text = f"{request.account} can spend {balance}; deposit more OPEN"
                 raise precondition("INSUFFICIENT_BALANCE", text, spendable=str(balance))

@@ -148,11 +148,14 @@ class Spending:
 
     async def _get_enough(self, account: str, need: int) -> None:
         """A whole chunk; or a smaller one; or just the need; or what unused leases set free, put together."""
-        for amount in dict.fromkeys(max(part, need) for part in (self._chunk, self._chunk // 8, 0)):
+        amounts = list(dict.fromkeys(max(part, need) for part in (self._chunk, self._chunk // 8, 0)))
+        while amounts:
             try:
-                return await self._ask(account, amount)
+                return await self._ask(account, amounts[0])
             except LeaseRefused as error:
                 refusal = error
+                # The need comes last whatever there is: that refusal says how much is missing for this answer.
+                amounts = [amount for amount in amounts[1:] if amount <= error.spendable or amount == need]
         scattered = {lease.name for lease in self._purse.retire_account(account)}
         if not scattered:
             raise refusal

@@ -20,6 +20,17 @@ async def test_a_payer_without_balance_hears_the_ledgers_advice(world, engine):
     assert engine.generated == []
 
 
+async def test_the_ledger_is_not_asked_for_what_it_has_said_is_not_there(world, engine):
+    need = PRICE.fee(5, 50)
+    async with world.life(engine, **PRICES) as client:
+        for balance, refused in ((10, True), (need, False)):
+            world.ledger.asked.clear()
+            world.ledger.balances[world.wallet.account] = balance
+            answer = await world.ask(client, max_tokens=50)
+            assert world.ledger.asked[:2] == [2 * 10**18, need], "not an eighth of a chunk in between"
+            assert (answer.reason == "INSUFFICIENT_BALANCE") == refused
+
+
 async def test_a_balance_can_be_spent_to_the_last_answer(world, engine):
     most = PRICE.fee(5, 20)
     world.ledger.balances[world.wallet.account] = 3 * most
