@@ -1,8 +1,9 @@
 """The trace of one answer as a document: everything that is needed to compute again whose data shaped it.
 
 Its SHA-256 stands in the receipt.  The document holds token ids, not text: what was answered is what is attributed,
-however it is shown.  Records that an app passed with its question stand in it as they were given, with their proofs;
-such a trace is of another version, and one without them is what it was before there were any.
+however it is shown.  Records that an app passed with its question stand in it as they were given, with their proofs.
+It says what the model's tokens cost, and its fee is what follows from that and nothing else; traces of before there
+were prices by model do not, and are of the two earlier versions, with records and without.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from typing import Any
 
 from openledger import canonical, context, names
 from openledger.context import Context
-from openledger.money import parse_atomic
+from openledger.money import Price, parse_atomic
 
 VERSION = "openledger.trace.v1"
 WITH_RECORDS = "openledger.trace.v2"
 """Of an answer to a question with records."""
+PRICED = "openledger.trace.v3"
+"""With the model's price, and with records if there were any."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Trace:
     end_time: str
     engine: str
     context: Context | None = None
+    price: Price | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The document."""
@@ -52,10 +56,13 @@ class Trace:
             "fee": str(self.fee),
             "platform_fee": str(self.platform_fee),
         }
-        if self.context is None:
-            del document["context"]
-            return document
-        return document | {"version": WITH_RECORDS, "context": self.context.to_json()}
+        del document["context"], document["price"]
+        if self.context is not None:
+            document |= {"version": WITH_RECORDS, "context": self.context.to_json()}
+        if self.price is not None:
+            rates = {"per_1k_in": str(self.price.per_1k_in), "per_1k_out": str(self.price.per_1k_out)}
+            document |= {"version": PRICED, "price": rates}
+        return document
 
     def dumps(self) -> bytes:
         """Canonical bytes; what is stored, hashed and published."""
@@ -71,8 +78,8 @@ def parse(data: bytes) -> Trace:
     try:
         document = canonical.loads(data)
         version = document.pop("version")
-        if version not in (VERSION, WITH_RECORDS) or ("context" in document) != (version == WITH_RECORDS):
-            raise ValueError(f"not an {VERSION} document, nor an {WITH_RECORDS} with its records")
+        if version != (PRICED if "price" in document else WITH_RECORDS if "context" in document else VERSION):
+            raise ValueError(f"not an {VERSION} document, nor {WITH_RECORDS} with records, nor {PRICED} with a price")
         trace = Trace(
             **document
             | {
@@ -80,7 +87,8 @@ def parse(data: bytes) -> Trace:
                 "completion_token_ids": _token_ids(document["completion_token_ids"]),
                 "fee": parse_atomic(document["fee"]),
                 "platform_fee": parse_atomic(document["platform_fee"]),
-                "context": context.from_json(document["context"]) if version == WITH_RECORDS else None,
+                "context": context.from_json(document["context"]) if "context" in document else None,
+                "price": _price(document) if "price" in document else None,
             }
         )
         _check_types(trace)
@@ -92,7 +100,21 @@ def parse(data: bytes) -> Trace:
         names.match("adapters/*/revisions/*", trace.adapter)
     if trace.context is not None and trace.dumps() != data:
         raise ValueError("the trace's records have fields that do not belong there, or other spellings")
+    _check_fee(trace)
     return trace
+
+
+def _price(document: Mapping[str, Any]) -> Price:
+    rates = {name: parse_atomic(amount) for name, amount in document["price"].items()}
+    return Price(**rates, platform_fee=parse_atomic(document["platform_fee"]))
+
+
+def _check_fee(trace: Trace) -> None:
+    if trace.price is None:
+        return
+    due = trace.price.fee(len(trace.prompt_token_ids), len(trace.completion_token_ids))
+    if trace.fee != due or trace.platform_fee != trace.price.platform_fee:
+        raise ValueError(f"the trace's fee is {trace.fee}, and by its price and tokens it is {due}")
 
 
 def _check_types(trace: Trace) -> None:

@@ -5,8 +5,8 @@ makes the same bytes of it again, so `from_proto(to_proto(t)) == t`; a document 
 refused here rather than changed on the way.
 
 The document's forms: times are `2026-01-02T03:04:05.678901Z`, six decimals always.  `sampling` holds only whole numbers
-and strings, because readers of JSON differ in what they make of fractions: temperature and top_p are decimal strings,
-in the spelling that RFC 8785 gives the number.
+and strings, because readers of JSON differ in what they make of fractions: temperature and the like are decimal
+strings, in the spelling that RFC 8785 gives the number.
 """
 
 from __future__ import annotations
@@ -20,16 +20,20 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from openledger import canonical, names
 from openledger.context import TEMPLATE, Context, ContextRecord, Placed
-from openledger.money import parse_atomic
+from openledger.money import Price, parse_atomic
 from openledger.openlora.v1 import openlora_pb2
 from openledger.trace import Trace, parse
 
 _FINISH: Mapping[str, openlora_pb2.FinishReason.ValueType] = {
     "stop": openlora_pb2.FINISH_REASON_STOP,
     "length": openlora_pb2.FINISH_REASON_LENGTH,
+    "cancelled": openlora_pb2.FINISH_REASON_CANCELLED,
+    "time": openlora_pb2.FINISH_REASON_TIME,
 }
 FINISH_REASONS: Mapping[int, str] = {number: name for name, number in _FINISH.items()}
 """Finish reasons of the API to the document's words for them."""
+_FRACTIONS = ("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty")
+_AS_THEY_ARE = ("top_k", "seed", "logprobs", "json_schema")
 
 
 def to_proto(trace: Trace) -> openlora_pb2.Trace:
@@ -51,6 +55,7 @@ def to_proto(trace: Trace) -> openlora_pb2.Trace:
         end_time=_time_to_proto(trace.end_time),
         engine=trace.engine,
         context=None if trace.context is None else _context_to_proto(trace.context),
+        price=None if trace.price is None else price_to_proto(trace.price),
     )
 
 
@@ -75,6 +80,7 @@ def from_proto(message: openlora_pb2.Trace) -> Trace:
         end_time=_time_from_proto(message.end_time),
         engine=message.engine,
         context=_context_from_proto(message.context) if message.HasField("context") else None,
+        price=_price_from_proto(message) if message.HasField("price") else None,
     )
     return parse(trace.dumps())  # the document's own rules hold for what came over the wire, too
 
@@ -112,12 +118,9 @@ def sampling_from_proto(message: openlora_pb2.Sampling) -> dict[str, Any]:
         "max_tokens": message.max_tokens,
         "temperature": decimal_text(message.temperature),
     }
-    if message.HasField("top_p"):
-        document["top_p"] = decimal_text(message.top_p)
-    if message.HasField("top_k"):
-        document["top_k"] = message.top_k
-    if message.HasField("seed"):
-        document["seed"] = message.seed
+    given = {field.name: value for field, value in message.ListFields()}
+    document |= {name: decimal_text(given[name]) for name in _FRACTIONS if name in given}
+    document |= {name: given[name] for name in _AS_THEY_ARE if name in given}
     if message.stop:
         document["stop"] = list(message.stop)
     return document
@@ -125,7 +128,7 @@ def sampling_from_proto(message: openlora_pb2.Sampling) -> dict[str, Any]:
 
 def sampling_to_proto(document: Mapping[str, Any]) -> openlora_pb2.Sampling:
     """The message of sampling parameters.  Raises `ValueError` for what the message cannot hold."""
-    read: dict[str, Callable[[Any], Any]] = {"temperature": _fraction, "top_p": _fraction}
+    read: dict[str, Callable[[Any], Any]] = dict.fromkeys(_FRACTIONS, _fraction)
     try:
         message = openlora_pb2.Sampling(
             **{name: read.get(name, lambda v: v)(value) for name, value in document.items()}
@@ -135,6 +138,11 @@ def sampling_to_proto(document: Mapping[str, Any]) -> openlora_pb2.Sampling:
     if sampling_from_proto(message) != document:
         raise ValueError("the sampling parameters are not in their canonical form")
     return message
+
+
+def price_to_proto(price: Price) -> openlora_pb2.TokenPrice:
+    """The message of what tokens cost."""
+    return openlora_pb2.TokenPrice(per_1k_in=str(price.per_1k_in), per_1k_out=str(price.per_1k_out))
 
 
 def decimal_text(value: float) -> str:
@@ -164,9 +172,14 @@ def _context_from_proto(message: openlora_pb2.Context) -> Context:
     return Context(message.start, message.opening, tuple(placed))
 
 
+def _price_from_proto(message: openlora_pb2.Trace) -> Price:
+    amounts = (message.price.per_1k_in, message.price.per_1k_out, message.platform_fee)
+    return Price(*map(parse_atomic, amounts))
+
+
 def _fraction(text: Any) -> float:
     if not isinstance(text, str):
-        raise ValueError("temperature and top_p are decimal strings")  # noqa: TRY004 - one error for a bad document
+        raise ValueError("fractions are decimal strings")  # noqa: TRY004 - one error for a bad document
     return float(text)
 
 

@@ -104,7 +104,8 @@ def _trace_artifact(case: Case) -> str:
     receipt = case.the_receipt
     case.trace = traces.parse(case.artifacts.get(receipt.trace_sha256))
     asked, answered = len(case.trace.prompt_token_ids), len(case.trace.completion_token_ids)
-    return f"the trace {receipt.trace_sha256} is published ({asked} prompt tokens, {answered} answer tokens)"
+    fee = "" if case.trace.price is None else "; its fee is what its price makes of them"
+    return f"the trace {receipt.trace_sha256} is published ({asked} prompt tokens, {answered} answer tokens){fee}"
 
 
 def _agreement(case: Case) -> str:

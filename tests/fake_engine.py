@@ -27,19 +27,22 @@ END = 2
 class FakeEngine:
     """Does as it is told.
 
-    `gate` holds every answer after its first token while it is clear; `dead` kills what runs and what comes; a
-    `talkative` one ignores max_tokens.
+    `gate` holds every answer after its `gate_after`-th token while it is clear; `dead` kills what runs and what comes;
+    a `talkative` one ignores max_tokens.
     """
 
     name, version, description, context = "fake", "1", "fake 1", 512
+    samples: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         self.gate, self.load_gate = asyncio.Event(), asyncio.Event()
         self.gate.set()
         self.load_gate.set()
+        self.gate_after = 1
         self.dead = self.talkative = False
         self.broken: set[str] = set()
         self.loads: list[str] = []
+        self.loaded: set[str] = set()
         self.running: set[str] = set()
         self.most_running = 0
         self.generated: list[str] = []
@@ -72,6 +75,13 @@ class FakeEngine:
         self.loads.append(adapter.digest)
         if adapter.digest in self.broken:
             raise AdapterRejected("its weights are no numbers")
+        self.loaded.add(adapter.digest)
+
+    async def unload(self, digest: str) -> None:
+        self.loaded.discard(digest)
+
+    def resident(self) -> frozenset[str]:
+        return frozenset(self.loaded)
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
         self._live()
@@ -82,11 +92,13 @@ class FakeEngine:
         self.generated.append(request.id)
         finished = False
         try:
-            for token, last in self._tokens(request):
+            if not self.gate_after:
+                await self.gate.wait()
+            for count, (token, last) in enumerate(self._tokens(request), 1):
                 yield EngineDelta((token,), self.text((token,)), last)
                 finished = last is not None
                 await asyncio.sleep(0)
-                if not finished:
+                if not finished and count >= self.gate_after:
                     await self.gate.wait()
                 self._live()
         finally:

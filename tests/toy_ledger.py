@@ -32,13 +32,15 @@ class ToyLedger(ledger_pb2_grpc.LedgerServiceServicer, identity_pb2_grpc.Identit
         self.balances: dict[str, int] = {}
         self.leases: dict[str, ledger_pb2.Lease] = {}
         self.open: set[str] = set()
-        self.away = False
+        self.asked: list[int] = []
+        self.away, self.lease_seconds = False, 3600
         self._by_request: dict[str, ledger_pb2.Lease] = {}
 
     async def AcquireLease(self, request, context):
         self._here()
         if request.request_id not in self._by_request:
             amount, balance = int(request.amount), self.balances.get(request.account, 0)
+            self.asked.append(amount)
             if amount > balance:
                 text = f"{request.account} can spend {balance}; deposit more OPEN"
                 raise precondition("INSUFFICIENT_BALANCE", text, spendable=str(balance))
@@ -46,7 +48,7 @@ class ToyLedger(ledger_pb2_grpc.LedgerServiceServicer, identity_pb2_grpc.Identit
             lease = ledger_pb2.Lease(
                 name=f"leases/{len(self.leases) + 1}", account=request.account, amount=request.amount, charged="0"
             )
-            lease.expire_time.FromSeconds(int(time.time()) + 3600)
+            lease.expire_time.FromSeconds(int(time.time()) + self.lease_seconds)
             self.leases[lease.name] = self._by_request[request.request_id] = lease
             self.open.add(lease.name)
         return self._by_request[request.request_id]

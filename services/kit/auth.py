@@ -136,6 +136,9 @@ class Authenticator:
         now = self._tried = time.monotonic()
         try:
             keys = json.loads(await self._fetch())["keys"]
+        except asyncio.CancelledError:
+            self._tried = float("-inf")  # its caller left; the next one must not be told that there are no keys
+            raise
         except Exception as error:  # noqa: BLE001 - whatever kept the issuer from answering
             self._unreachable = str(error)
         else:

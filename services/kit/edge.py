@@ -12,7 +12,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 import grpc
@@ -101,8 +101,10 @@ class Edge(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                         if isinstance(responses, Awaitable):  # gRPC's own health servicer writes by itself
                             await responses
                         else:
-                            async for response in responses:
-                                yield response
+                            # Closed when the caller leaves, not when somebody collects it.
+                            async with aclosing(responses):
+                                async for response in responses:
+                                    yield response
                     outcome["code"] = "OK"
             except Exception as error:  # noqa: BLE001 - the edge is where every error ends
                 await self._abort(method, context, error)

@@ -1,6 +1,7 @@
 """Runs a service: listening, health, reflection, metrics, background work, and an end that loses nothing.
 
-On SIGTERM: NOT_SERVING, no new calls, calls in hand get their time, background work stops, stores close.
+On SIGTERM: who must know is told, NOT_SERVING, no new calls, calls in hand get their time, background work stops,
+stores close.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class Assembly:
     """Endless work by name.  What raises is logged, counted and started again, later each time."""
     healthy: Callable[[], Awaitable[None]] | None = None
     """Raises while the service cannot do its work: then its health is NOT_SERVING, until this returns again."""
+    leaving: Sequence[Callable[[], None]] = ()
+    """Told first of all that the end begins: calls in hand are cut off soon."""
     close: Sequence[Callable[[], Any]] = ()
     """What to close at the end, in this order; may be async."""
 
@@ -72,6 +75,8 @@ async def running(assembly: Assembly) -> AsyncIterator[int]:
         await server.start()
         stack.push_async_callback(server.stop, assembly.config.drain_seconds)
         stack.push_async_callback(checks.enter_graceful_shutdown)
+        for leave in assembly.leaving:
+            stack.callback(leave)
         await _say_health(assembly, checks)
         yield port
 
@@ -155,6 +160,10 @@ def _build(assembly: Assembly) -> tuple[Any, Any]:
             ("grpc.so_reuseport", 0),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),
+            # Who is gone without a word is noticed, whatever it had in hand.
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.http2.max_pings_without_data", 0),
         ],
     )
     checks = health.aio.HealthServicer()

@@ -21,7 +21,10 @@ from services.openlora import store
 from services.openlora.adapters import Adapters
 from services.openlora.admission import Admission, Space
 from services.openlora.answer import Answers, Terms
+from services.openlora.asking import Asking
 from services.openlora.config import OpenLoRAConfig
+from services.openlora.desk import Desk
+from services.openlora.draft import Made
 from services.openlora.engine import Engine, EngineDead, open_engine
 from services.openlora.leases import LedgerLeases
 from services.openlora.meters import Meters
@@ -29,6 +32,7 @@ from services.openlora.question import Limits
 from services.openlora.records import DatanetRoots, Roots
 from services.openlora.servicer import ACCESS, OpenLoRA
 from services.openlora.spend import Spending
+from services.openlora.tracelog import TraceLog
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _SERVICE = "openledger.openlora.v1.OpenLoRAService"
@@ -57,7 +61,9 @@ async def assemble_with(config: OpenLoRAConfig, engine: Engine) -> Assembly:
     await spending.open()
     metrics = Metrics("openlora")
     roots = DatanetRoots(peers if config.datanet else None)
-    answers, servicer = await _answering(config, engine, log, roots, spending, space, Meters(metrics))
+    desk = await _desk(config, engine, log, roots, spending, space, Meters(metrics))
+    # What it has no method for yet is answered UNIMPLEMENTED, and open to nobody.
+    servicer, answers = OpenLoRA(desk), desk.answers  # type: ignore[abstract]
     return Assembly(
         config=config,
         services={_SERVICE: lambda server: openlora_pb2_grpc.add_OpenLoRAServiceServicer_to_server(servicer, server)},
@@ -69,12 +75,20 @@ async def assemble_with(config: OpenLoRAConfig, engine: Engine) -> Assembly:
             "space": _every(config.tend_seconds, space.probe),
         },
         healthy=engine.health,
+        leaving=[answers.leave],
         # What is being stored first, then the money it costs, then what both need.
-        close=[answers.close, spending.close, engine.close, lambda: peers.__aexit__(None, None, None), database.close],
+        close=[
+            desk.asking.close,
+            answers.close,
+            spending.close,
+            engine.close,
+            lambda: peers.__aexit__(None, None, None),
+            database.close,
+        ],
     )
 
 
-async def _answering(
+async def _desk(
     config: OpenLoRAConfig,
     engine: Engine,
     log: DurableLog,
@@ -82,7 +96,7 @@ async def _answering(
     spending: Spending,
     space: Space,
     meters: Meters,
-) -> tuple[Answers, OpenLoRA]:
+) -> Desk:
     base_sha256 = await asyncio.to_thread(base_models.sha256, config.base)
     admission = Admission(config.max_running, config.max_queued)
     meters.watch(
@@ -93,21 +107,22 @@ async def _answering(
     )
     meters.trace_log.set((await log.read(0, limit=0)).high_watermark)
     adapters = Adapters(ArtifactStore(config.artifacts_dir), config.data_dir / "adapters", base_sha256, engine)
-    limits = Limits(config.max_prompt_tokens, config.max_tokens, engine.context)
-    terms = Terms(config.base, base_sha256, config.price, limits, config.max_answer_seconds)
-    answers = Answers(terms, engine, adapters, spending, log, admission, space, meters)
-    servicer = OpenLoRA(
-        answers,
-        engine,
-        adapters,
-        log,
-        roots,
+    limits = Limits(config.max_prompt_tokens, config.max_tokens, engine.context, engine.samples)
+    prices, traces = config.price_list, TraceLog(log)
+    made = Made(config.base, base_sha256, engine.description)
+    terms = Terms(made, prices, limits, config.max_answer_seconds)
+    return Desk(
+        asking=Asking(engine, limits),
+        answers=Answers(terms, engine, adapters, spending, traces, admission, space, meters),
+        engine=engine,
+        adapters=adapters,
+        traces=traces,
+        roots=roots,
+        prices=prices,
+        limits=limits,
         base=config.base,
-        price=config.price,
-        max_tokens=config.max_tokens,
         batch_bytes=config.max_message_bytes // 2,
     )
-    return answers, servicer
 
 
 def _spending(config: OpenLoRAConfig, database: Database, log: DurableLog, ledger: Client) -> Spending:
@@ -116,7 +131,7 @@ def _spending(config: OpenLoRAConfig, database: Database, log: DurableLog, ledge
         log,
         LedgerLeases(ledger),
         chunk=config.lease_chunk,
-        smallest=config.price.fee(1, 1),
+        smallest=config.price_list.least(1, 1),
         margin=config.max_answer_seconds + _SETTLE_SECONDS,
         idle=config.lease_idle_seconds,
     )

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -45,6 +46,31 @@ class Status:
     ref: AdapterRef | None = None
 
 
+class Hold:
+    """The adapter of one request, wanted from the moment it is taken in until it is answered.
+
+    `news` is set when `ready` may have changed.
+    """
+
+    def __init__(self, task: asyncio.Task[AdapterRef | None]) -> None:
+        self._task, self.news = task, asyncio.Event()
+        task.add_done_callback(self._done)
+
+    @property
+    def ready(self) -> bool:
+        """Whether `ref` returns or raises at once."""
+        return self._task.done()
+
+    async def ref(self) -> AdapterRef | None:
+        """What the engine knows it by, once it has it; None for `base`.  Raises as `Adapters.ready`."""
+        return await asyncio.shield(self._task)
+
+    def _done(self, task: asyncio.Task[AdapterRef | None]) -> None:
+        if not task.cancelled():
+            task.exception()  # seen, even if nobody asks for it
+        self.news.set()
+
+
 class Adapters:
     """The adapters of one base model, out of the artifact store, into the engine.
 
@@ -77,6 +103,15 @@ class Adapters:
         if known is not None and known.fault is not None and self._clock() - known.when < _TRY_AGAIN_SECONDS:
             raise known.fault.with_traceback(None)  # the engine is not kept busy with what it refused just now
         return await asyncio.shield(self._load_once(model))
+
+    @asynccontextmanager
+    async def hold(self, model: str) -> AsyncIterator[Hold]:
+        """Have the model's adapter made ready at once, and kept while this is held."""
+        task = asyncio.create_task(self.ready(model))
+        try:
+            yield Hold(task)
+        finally:
+            task.cancel()
 
     def statuses(self) -> Iterable[Status]:
         """Every adapter that was found in the store, by name."""

@@ -8,12 +8,42 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 
 from services.kit.database import Database
 from services.kit.errors import exhausted, from_exception
 from services.openlora import store
+from services.openlora.adapters import Hold
 
 DISK_FULL = "DISK_FULL"
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What somebody wants of the engine: `tenant` pays, and may get `max_tokens` on top of `tokens_in`."""
+
+    tenant: str
+    model: str
+    tokens_in: int
+    max_tokens: int
+
+
+class Place:
+    """A request that was let in, from beginning to end."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission, self.tokens_out = admission, 0
+
+    @asynccontextmanager
+    async def turn(self, hold: Hold) -> AsyncIterator[None]:
+        """A turn at the engine with an adapter that is ready.  Raises what kept the adapter from it."""
+        await hold.ref()
+        async with self._admission.turn():
+            yield
+
+    def made(self, tokens: int) -> None:
+        """So many tokens more were generated."""
+        self.tokens_out += tokens
 
 
 class Admission:
@@ -30,20 +60,20 @@ class Admission:
         return self._inside - self.running
 
     @contextmanager
-    def place(self) -> Iterator[None]:
+    def enter(self, ask: Ask) -> Iterator[Place]:
         """A place from beginning to end.  Raises `Fault` QUEUE_FULL."""
         if self._inside >= self._most:
             text = f"{self._inside} requests are being answered or wait already; try again in a moment"
             raise exhausted("QUEUE_FULL", text, retry_after=2)
         self._inside += 1
         try:
-            yield
+            yield Place(self)
         finally:
             self._inside -= 1
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """A turn at the engine, for whoever has a place."""
+        """A turn at the engine, for whoever has a place and its adapter."""
         async with self._turns:
             self.running += 1
             try:

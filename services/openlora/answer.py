@@ -1,8 +1,11 @@
 """The verb: answer a question, charge its payer, and leave a trace that says what the answer was made of.
 
 Text goes out while it is generated.  The account, which says that the answer is complete, goes out after the trace is
-on disk and not before; from then on the same request id gives the same answer from the trace, charged once.  What ends
-before that is charged nothing.
+on disk and not before; from then on the same request id gives the same answer from the trace, charged once.
+
+The engine's tokens are what is sold.  An answer that its asker leaves, or that takes longer than one may, is made of
+those that were handed over by then: charged, kept and given again.  What ends before the first one, or by a failure on
+this side, is charged nothing.
 """
 
 from __future__ import annotations
@@ -12,28 +15,25 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from typing import TypeVar
 
-from openledger.money import Price
-from openledger.trace import Trace, parse
-from openledger.trace_proto import time_text
-from services.kit.durable_log import DurableLog
+from openledger.trace import Trace
+from services.kit import logs
 from services.kit.errors import Fault, from_exception, invalid, precondition, unavailable
-from services.openlora.adapters import BASE, Adapters
-from services.openlora.admission import DISK_FULL, Admission, Space
-from services.openlora.engine import (
-    AdapterRef,
-    AdapterRejected,
-    Engine,
-    EngineDead,
-    EngineRequest,
-    FinishReason,
-    RequestRejected,
-)
+from services.openlora.adapters import Adapters, Hold
+from services.openlora.admission import DISK_FULL, Admission, Ask, Place, Space
+from services.openlora.draft import CANCELLED, TIME, Draft, Made
+from services.openlora.engine import AdapterRejected, Engine, EngineDead, EngineRequest, RequestRejected
+from services.openlora.estimate import Estimate, estimate
 from services.openlora.meters import Meters
+from services.openlora.pieces import Piece, Pieces
+from services.openlora.prices import Prices
 from services.openlora.purse import Reservation
 from services.openlora.question import Limits, Question
 from services.openlora.spend import Spending
+from services.openlora.tracelog import TraceLog
+
+E = TypeVar("E", bound=BaseException)
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,8 @@ class Account:
 class Terms:
     """What every answer here has in common."""
 
-    base: str
-    base_sha256: str
-    price: Price
+    made: Made
+    prices: Prices
     limits: Limits
     seconds: float
     """The longest that waiting for and generating an answer may take."""
@@ -67,14 +66,6 @@ class _Work:
     storing: asyncio.Task[Account] | None = None
 
 
-@dataclass(frozen=True)
-class _Answer:
-    tokens: tuple[int, ...]
-    finish_reason: str
-    start: datetime
-    end: datetime
-
-
 class Answers:
     """Answers questions, one after the other or many at once."""
 
@@ -84,53 +75,67 @@ class Answers:
         engine: Engine,
         adapters: Adapters,
         spending: Spending,
-        log: DurableLog,
+        traces: TraceLog,
         admission: Admission,
         space: Space,
         meters: Meters,
     ) -> None:
         self._terms, self._engine, self._adapters = terms, engine, adapters
-        self._spending, self._log, self._meters = spending, log, meters
+        self._spending, self._traces, self._meters = spending, traces, meters
         self._admission, self._space = admission, space
         self._in_hand: dict[str, _Work] = {}
+        self._leaving = False
 
-    async def answer(self, question: Question) -> AsyncGenerator[str | Account, None]:
+    async def answer(self, question: Question) -> AsyncGenerator[Piece | Account, None]:
         """The answer's text in pieces, then its account.  Raises `Fault`.
 
-        Whoever stops listening before the account stops the answer.
+        Whoever stops listening before the account stops the answer, and pays for what was generated of it.
         """
         other = self._in_hand.get(question.key)
         if other is not None:
             raise question.asked_again(other.question)
         work = self._in_hand[question.key] = _Work(question)
-        pieces: asyncio.Queue[str | None] = asyncio.Queue()
+        pieces = Pieces()
         # A task of its own: a slow reader must not keep the engine, nor a timeout reach into who reads.
-        task = asyncio.create_task(self._answer(work, pieces.put_nowait))
+        task = asyncio.create_task(self._answer(work, pieces.say))
         task.add_done_callback(lambda _: self._done(work, pieces))
         try:
-            while (piece := await pieces.get()) is not None:
+            while (piece := await pieces.next()) is not None:
                 yield piece
             yield await task
         finally:
             task.cancel()
+
+    def estimate(self, question: Question) -> Estimate:
+        """What the answer would cost.  Raises `Fault` for a question that would be refused.
+
+        Its payer's money is fetched in the background, so that the answer need not wait for that.
+        """
+        found = estimate(question, self._terms.limits, self._terms.prices)
+        self._spending.expect(question.payer)
+        return found
+
+    def leave(self) -> None:
+        """The service is about to end: what it will cut off from now on is charged nothing."""
+        self._leaving = True
 
     async def close(self) -> None:
         """Wait for what is being stored."""
         storing = [work.storing for work in self._in_hand.values() if work.storing is not None]
         await asyncio.gather(*storing, return_exceptions=True)
 
-    def _done(self, work: _Work, pieces: asyncio.Queue[str | None]) -> None:
+    def _done(self, work: _Work, pieces: Pieces) -> None:
         if work.storing is None or work.storing.done():
             del self._in_hand[work.question.key]
         else:
             work.storing.add_done_callback(lambda _: self._in_hand.pop(work.question.key))
-        pieces.put_nowait(None)
+        pieces.end()
 
-    async def _answer(self, work: _Work, say: Callable[[str], None]) -> Account:
+    async def _answer(self, work: _Work, say: Callable[[Piece], None]) -> Account:
         try:
-            entry = await self._log.get(work.question.key)
-            if entry is not None:
-                account = self._again(work.question, entry.payload, say)
+            trace = await self._traces.get(work.question.key)
+            if trace is not None:
+                account = self._again(work.question, trace, say)
             else:
                 account = await self._anew(work, say)
         except asyncio.CancelledError:
@@ -142,65 +147,91 @@ class Answers:
             if fault is error:
                 raise
             raise fault from error
-        self._meters.answers.labels("completed" if entry is None else "repeated").inc()
+        self._meters.answers.labels("completed" if trace is None else "repeated").inc()
         return account
 
-    def _again(self, question: Question, stored: bytes, say: Callable[[str], None]) -> Account:
-        trace = parse(stored)
+    def _again(self, question: Question, trace: Trace, say: Callable[[Piece], None]) -> Account:
         question.check_same(trace)
-        say(self._engine.text(trace.completion_token_ids, question.how.stop))
+        say(Piece(self._engine.text(trace.completion_token_ids, question.how.stop)))
         return _account(trace)
 
-    async def _anew(self, work: _Work, say: Callable[[str], None]) -> Account:
+    async def _anew(self, work: _Work, say: Callable[[Piece], None]) -> Account:
         question = work.question
         self._terms.limits.check(question)
         self._space.check()
-        most = self._terms.price.fee(len(question.prompt), question.max_tokens)
-        with self._admission.place():
-            async with asyncio.timeout(self._terms.seconds):
-                adapter = await self._adapters.ready(question.model)
-                with self._space.watched():
-                    reservation = await self._spending.reserve(question.payer, most)
-                try:
-                    async with self._admission.turn():
-                        answer = await self._generate(question, adapter, self._timed(say))
-                    trace = self._trace(question, answer, reservation.lease.name)
-                except BaseException:
-                    reservation.cancel()
-                    raise
+        ask = Ask(question.payer, question.model, len(question.prompt), question.max_tokens)
+        with self._admission.enter(ask) as place:
+            trace, reservation, left = await self._make(question, ask, place, self._timed(say))
             work.storing = asyncio.create_task(self._store(trace, reservation))
+            if left is not None:
+                work.storing.add_done_callback(lambda storing: _unheard(question, storing))
+                raise left  # the key stays in hand until it is stored
             return await asyncio.shield(work.storing)
 
-    def _timed(self, say: Callable[[str], None]) -> Callable[[str], None]:
+    async def _make(
+        self, question: Question, ask: Ask, place: Place, say: Callable[[Piece], None]
+    ) -> tuple[Trace, Reservation, asyncio.CancelledError | None]:
+        """The answer's trace, what is reserved for it, and that its asker left meanwhile, if so.
+
+        The turn and the engine are free again by then, and whatever is raised has reserved nothing.
+        """
+        draft, reservation, left = Draft(question), None, None
+        price = self._terms.prices.of(ask.model)
+        try:
+            try:
+                async with asyncio.timeout(self._terms.seconds) as limit:
+                    # Money first: whoever has none must not move adapters about.
+                    with self._space.watched():
+                        reservation = await self._spending.reserve(ask.tenant, price.fee(ask.tokens_in, ask.max_tokens))
+                    async with self._adapters.hold(ask.model) as hold, place.turn(hold):
+                        await self._generate(draft, hold, place, say)
+            except asyncio.CancelledError as cut:
+                left = self._cut(draft, CANCELLED, cut)
+            except TimeoutError as cut:
+                if not limit.expired():
+                    raise  # somebody else's
+                self._cut(draft, TIME, cut)
+            assert reservation is not None
+            return draft.trace(self._terms.made, price, reservation.lease.name), reservation, left
+        except BaseException:
+            if reservation is not None:
+                reservation.cancel()
+            raise
+
+    def _cut(self, draft: Draft, reason: str, cut: E) -> E:
+        """End a draft with what there is of it.  Raises `cut` if that is nothing, or if it is cut off by us."""
+        if not draft.tokens or self._leaving:
+            raise cut
+        draft.close(reason)
+        return cut
+
+    def _timed(self, say: Callable[[Piece], None]) -> Callable[[Piece], None]:
         asked, silent = time.monotonic(), True
 
-        def timed(text: str) -> None:
+        def timed(piece: Piece) -> None:
             nonlocal silent
             if silent:
                 silent = False
                 self._meters.first_text.observe(time.monotonic() - asked)
-            say(text)
+            say(piece)
 
         return timed
 
-    async def _generate(self, question: Question, adapter: AdapterRef | None, say: Callable[[str], None]) -> _Answer:
-        start, tokens, finish_reason = datetime.now(UTC), list[int](), None
-        stream = self._engine.generate(EngineRequest(question.key, question.prompt, question.how, adapter))
-        async with aclosing(stream):
+    async def _generate(self, draft: Draft, hold: Hold, place: Place, say: Callable[[Piece], None]) -> None:
+        question = draft.question
+        request = EngineRequest(question.key, question.prompt, question.how, await hold.ref())
+        draft.begin()
+        async with aclosing(self._engine.generate(request)) as stream:
             async for piece in stream:
-                tokens += piece.token_ids
-                finish_reason = piece.finish_reason or finish_reason
-                if piece.text:
-                    say(piece.text)
-        if finish_reason not in (FinishReason.STOP, FinishReason.LENGTH) or len(tokens) > question.max_tokens:
-            raise RuntimeError(f"the engine ended by {finish_reason!r} after {len(tokens)} tokens")
-        return _Answer(tuple(tokens), finish_reason.value, start, datetime.now(UTC))
+                draft.add(piece.token_ids, piece.finish_reason)
+                place.made(len(piece.token_ids))
+                if piece.text or piece.logprobs:
+                    say(Piece(piece.text, piece.logprobs))
 
     async def _store(self, trace: Trace, reservation: Reservation) -> Account:
-        key = trace.response.removeprefix("responses/")
         try:
             with self._space.watched():
-                offset = await self._log.append(key, trace.dumps())
+                offset = await self._traces.append(trace)
         except Exception as error:
             # Only a full disk is sure to have undone it.  What is counted here too much, the log puts right when the
             # lease is given back; what is counted too little could let the lease be overdrawn.
@@ -212,26 +243,12 @@ class Answers:
         self._meters.trace_log.set(offset)
         return _account(trace)
 
-    def _trace(self, question: Question, answer: _Answer, lease: str) -> Trace:
-        price = self._terms.price
-        return Trace(
-            response=question.response,
-            base=self._terms.base,
-            base_sha256=self._terms.base_sha256,
-            adapter="" if question.model == BASE else question.model,
-            prompt_token_ids=question.prompt,
-            completion_token_ids=answer.tokens,
-            sampling=question.sampling,
-            finish_reason=answer.finish_reason,
-            payer=question.payer,
-            lease=lease,
-            fee=price.fee(len(question.prompt), len(answer.tokens)),
-            platform_fee=price.platform_fee,
-            start_time=time_text(answer.start),
-            end_time=time_text(answer.end),
-            engine=self._engine.description,
-            context=question.context,
-        )
+
+def _unheard(question: Question, storing: asyncio.Task[Account]) -> None:
+    """Nobody waits for it: what went wrong is said here."""
+    if not storing.cancelled() and (error := storing.exception()) is not None:
+        text = "an answer whose asker had left could not be kept"
+        logs.logger("openlora").warning(text, response=question.response, why=str(error))
 
 
 def _account(trace: Trace) -> Account:

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from openledger.money import MAX_AMOUNT, Price
 from services.kit.config import ServiceConfig
 from services.openlora.engine import EngineSettings
+from services.openlora.prices import Prices, check_name
+
+
+class Rates(BaseModel):
+    """What one model's answers cost, where that is not what the others' do."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    per_1k_in: int = Field(ge=0, le=MAX_AMOUNT)
+    per_1k_out: int = Field(ge=0, le=MAX_AMOUNT)
+    platform_fee: int | None = Field(None, ge=0, le=MAX_AMOUNT)
 
 
 class OpenLoRAConfig(ServiceConfig):
@@ -25,6 +36,10 @@ class OpenLoRAConfig(ServiceConfig):
     price_per_1k_out: int = Field(10**18, ge=0, le=MAX_AMOUNT, description="per 1000 answer tokens")
     platform_fee: int = Field(10**15, ge=0, le=MAX_AMOUNT, description="per answer")
 
+    prices: dict[str, Rates] = Field(
+        {}, description="of models that cost something else, as JSON: {model: {per_1k_in, per_1k_out, platform_fee}}"
+    )
+
     lease_chunk: int = Field(2 * 10**18, ge=1, le=MAX_AMOUNT, description="of a payer's balance set aside at a time")
     lease_idle_seconds: float = Field(300, gt=0, description="an unused lease goes back to its payer after this long")
     tend_seconds: float = Field(1, gt=0, description="how often leases and the engine's health are looked after")
@@ -37,12 +52,23 @@ class OpenLoRAConfig(ServiceConfig):
     max_queued: int = Field(128, ge=0, description="requests that may wait for their turn")
     max_tokens: int = Field(1024, ge=1, le=8192, description="longest answer, in tokens")
     max_prompt_tokens: int = Field(1536, ge=1)
+    max_rpc_seconds: float = Field(310, gt=0, description="longest call that is not a stream; longer than an answer")
     max_answer_seconds: float = Field(300, gt=0, description="longest wait for and making of an answer")
 
+    @field_validator("prices")
+    @classmethod
+    def _of_models(cls, value: dict[str, Rates]) -> dict[str, Rates]:
+        return {check_name(model): rates for model, rates in value.items()}
+
     @property
-    def price(self) -> Price:
-        """What an answer costs."""
-        return Price(self.price_per_1k_in, self.price_per_1k_out, self.platform_fee)
+    def price_list(self) -> Prices:
+        """What answers cost, by model."""
+        own = self.platform_fee
+        named = {
+            model: Price(rates.per_1k_in, rates.per_1k_out, own if rates.platform_fee is None else rates.platform_fee)
+            for model, rates in self.prices.items()
+        }
+        return Prices(Price(self.price_per_1k_in, self.price_per_1k_out, own), named)
 
     @property
     def engine_settings(self) -> EngineSettings:
@@ -58,9 +84,11 @@ class OpenLoRAConfig(ServiceConfig):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        dearest = self.price.fee(self.max_prompt_tokens, self.max_tokens)
+        dearest = self.price_list.most(self.max_prompt_tokens, self.max_tokens)
         if dearest > MAX_AMOUNT:
             raise ValueError(f"the dearest answer would cost {dearest}, more than there can be")
+        if self.max_rpc_seconds <= self.max_answer_seconds:
+            raise ValueError("max_rpc_seconds must be more than max_answer_seconds: a whole answer is one call")
         if self.max_active_adapters > self.max_adapters:
             raise ValueError("max_active_adapters is more than max_adapters")
         return self

@@ -1,7 +1,7 @@
 """The engine port: what OpenLoRA asks of whatever turns prompts into tokens, and the values that pass through it.
 
-`open_engine` opens one by name: vLLM, or transformers where vLLM cannot run; tests/contract/test_engine.py holds both
-to the same promises. The port works on token ids, because a trace must name exactly what the model read and wrote. It
+`open_engine` opens one by name: vLLM, or transformers where vLLM cannot run; tests/contract/engine holds both to the
+same promises. The port works on token ids, because a trace must name exactly what the model read and wrote. It
 does not know who pays, what an answer costs, where adapters come from, or who waits for whose turn.
 """
 
@@ -55,7 +55,7 @@ class Sampling:
 
     Temperature 0 takes the likeliest token always. `top_k` 0 means all tokens. The same seed gives the same tokens only
     on the same engine, build and machine. A stop text ends the answer and is not part of its text, but its tokens are
-    part of the answer's tokens.
+    part of the answer's tokens.  What stands after `stop` an engine obeys if it is in its `samples`.
     """
 
     max_tokens: int
@@ -64,6 +64,12 @@ class Sampling:
     top_k: int = 0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logprobs: int | None = None
+    json_schema: str = ""
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Sampling:
@@ -75,6 +81,12 @@ class Sampling:
             top_k=int(document.get("top_k", 0)),
             seed=document.get("seed"),
             stop=tuple(document.get("stop", ())),
+            min_p=float(document.get("min_p", 0)),
+            presence_penalty=float(document.get("presence_penalty", 0)),
+            frequency_penalty=float(document.get("frequency_penalty", 0)),
+            repetition_penalty=float(document.get("repetition_penalty", 1)),
+            logprobs=document.get("logprobs"),
+            json_schema=document.get("json_schema", ""),
         )
 
 
@@ -89,18 +101,31 @@ class EngineRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """How likely a token was: natural logarithms of probabilities, before temperature and penalties.
+
+    `top` holds the likeliest tokens as (token id, logarithm), likeliest first, as many as were asked for.
+    """
+
+    token_id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EngineDelta:
     """What was added to an answer.
 
     The token ids of an answer's deltas, joined, are exactly what the model produced, the end-of-text token included
     when the model ended there. Their texts, joined, are those ids decoded without control tokens, up to a stop text. A
     text may lag behind its tokens where a character or a possible stop text is incomplete. The last delta, and only it,
-    has a finish reason.
+    has a finish reason.  `logprobs` are of these token ids, one each, when they were asked for.
     """
 
     token_ids: tuple[int, ...]
     text: str
     finish_reason: FinishReason | None = None
+    logprobs: tuple[TokenLogprobs, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +176,10 @@ class Engine(Protocol):
     def context(self) -> int:
         """Longest prompt and answer together, in tokens."""
 
+    @property
+    def samples(self) -> frozenset[str]:
+        """The fields of `Sampling` that it obeys beyond max_tokens, temperature, top_p, top_k, seed and stop."""
+
     def tokenize(self, prompt: str) -> tuple[int, ...]:
         """Token ids of a prompt as it stands. Control tokens written out in it stay ordinary text."""
 
@@ -183,6 +212,12 @@ class Engine(Protocol):
             AdapterRejected: it cannot be used; says why.
             EngineDead: the engine is closed or dead.
         """
+
+    async def unload(self, digest: str) -> None:
+        """Have an adapter no longer in memory. One that is in use stays; one that is not there is nothing to do."""
+
+    def resident(self) -> frozenset[str]:
+        """Digests of the adapters in memory."""
 
     def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
         """Stream an answer. Loads the adapter if it is not in memory; closing the generator aborts the request.

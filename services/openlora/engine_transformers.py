@@ -61,6 +61,7 @@ class TransformersEngine:
     """See `services.openlora.engine.Engine`."""
 
     name = "transformers"
+    samples: frozenset[str] = frozenset()
 
     def __init__(self, model: Any, base: Path, settings: EngineSettings) -> None:
         self.version = version("transformers")
@@ -120,6 +121,14 @@ class TransformersEngine:
     async def load(self, adapter: AdapterRef) -> None:
         """See the port."""
         await self._weights(adapter)
+
+    async def unload(self, digest: str) -> None:
+        """See the port. What runs keeps its own reference, so nothing is in use here."""
+        self._adapters.pop(digest, None)
+
+    def resident(self) -> frozenset[str]:
+        """See the port."""
+        return frozenset(self._adapters)
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
         """See the port."""

@@ -50,6 +50,7 @@ class VllmEngine:
     """See `services.openlora.engine.Engine`."""
 
     name = "vllm"
+    samples: frozenset[str] = frozenset()
 
     def __init__(self, llm: Any, base: Path, settings: EngineSettings) -> None:
         self.version = installed_version()
@@ -112,6 +113,18 @@ class VllmEngine:
         """See the port."""
         async with self._loading:
             await self._load(adapter)
+
+    async def unload(self, digest: str) -> None:
+        """See the port."""
+        async with self._loading:
+            resident = self._residents.get(digest)
+            if resident is not None and not resident.users:
+                del self._residents[digest]
+                await self._answered(self._llm.remove_lora(resident.request.lora_int_id))
+
+    def resident(self) -> frozenset[str]:
+        """See the port."""
+        return frozenset(self._residents)
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
         """See the port."""

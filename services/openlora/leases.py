@@ -9,7 +9,7 @@ import grpc
 
 from openledger.client import ApiError, Client
 from openledger.ledger.v1 import ledger_pb2
-from openledger.money import parse_atomic
+from openledger.money import MAX_AMOUNT, parse_atomic
 from services.kit.errors import Fault, unavailable
 
 _DEADLINE = 5.0
@@ -27,6 +27,14 @@ _IS_OVER = frozenset({grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_F
 
 class LeaseRefused(Fault):
     """The ledger said no, for certain: it holds nothing for this request.  Says to the payer what the ledger said."""
+
+    @property
+    def spendable(self) -> int:
+        """What the payer could spend at most, in atomic units, as far as the ledger said."""
+        try:
+            return parse_atomic(self.metadata["spendable"])
+        except (KeyError, ValueError):
+            return MAX_AMOUNT
 
 
 class LeaseOver(Exception):

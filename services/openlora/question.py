@@ -1,24 +1,27 @@
 """What is asked of a model, as the model will see it, and what it may be: tokens, sampling, and their limits.
 
-Does not know who asks by what protocol, nor what an answer costs.
+Does not know who asks by what protocol, how words become tokens, nor what an answer costs.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from openledger.context import Context
 from openledger.trace import Trace
 from services.kit.errors import Fault, aborted, invalid
 from services.openlora.adapters import BASE
-from services.openlora.engine import ChatMessage, Engine, RequestRejected, Sampling
+from services.openlora.engine import ChatMessage, Sampling
 from services.openlora.records import Proven
 
 ROLES = ("system", "user", "assistant")
+_TOKEN_CHARACTERS = 32
+"""A text with more than so many for each token that is taken will not fit, and is not read."""
+_EVERY_ENGINE = frozenset({"max_tokens", "temperature", "top_p", "top_k", "seed", "stop"})
+"""Sampling parameters that every engine obeys."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,16 @@ class Question:
         """What must be the same in a request that is sent again."""
         return self.model, self.prompt, self.sampling, self.context
 
+    def choices(self, count: int) -> list[Question]:
+        """So many questions alike, the first of them this one; each has its own id, and seed where one is set."""
+        return [self, *(self._choice(number) for number in range(1, count))]
+
+    def _choice(self, number: int) -> Question:
+        sampling = dict(self.sampling)
+        if "seed" in sampling:
+            sampling["seed"] = (sampling["seed"] + number) % 2**32
+        return replace(self, request_id=f"{self.request_id}#{number}", sampling=sampling)
+
     def asked_again(self, other: Question) -> Fault:
         """Why this cannot be answered while `other`, of the same key, still is."""
         if self.body != other.body:
@@ -78,17 +91,37 @@ class Question:
 
 @dataclass(frozen=True)
 class Limits:
-    """In tokens.  `context` is what the model can see at once: prompt and answer."""
+    """In tokens.  `context` is what the model can see at once: prompt and answer.
+
+    `samples`: the sampling parameters that the engine obeys beyond those that every one does.
+    """
 
     prompt: int
     answer: int
     context: int
+    samples: frozenset[str] = frozenset()
+
+    def check_length(self, texts: Sequence[str], proven: Sequence[Proven] = ()) -> None:
+        """Raises `Fault` PROMPT_TOO_LONG for texts that cannot fit, by their characters alone."""
+        have = sum(map(len, texts)) + sum(len(record.text) for record, _ in proven)
+        most = _TOKEN_CHARACTERS * self.prompt
+        if have > most:
+            text = (
+                f"the prompt has {have} characters; at most {self.prompt} tokens are taken, and no text of more than "
+                f"{most} characters is looked at"
+            )
+            limits = {"prompt_characters": have, "max_prompt_tokens": self.prompt, "context_tokens": self.context}
+            raise invalid("PROMPT_TOO_LONG", text, "prompt", **{name: str(value) for name, value in limits.items()})
 
     def check(self, question: Question) -> None:
         """Raises `Fault` that names the limit which the question passes."""
         wanted, have = question.max_tokens, len(question.prompt)
         if not all(question.how.stop):
             raise invalid("EMPTY_STOP", "an empty stop text would stop every answer", "sampling.stop")
+        beyond = sorted(set(question.sampling) - _EVERY_ENGINE - self.samples)
+        if beyond:
+            text = f"the engine here does not do {', '.join(beyond)}: leave it out, or ask a service whose engine does"
+            raise invalid("UNSUPPORTED_SAMPLING", text, f"sampling.{beyond[0]}", parameters=",".join(beyond))
         if wanted > self.answer:
             text = f"max_tokens is {wanted}, at most {self.answer} are generated here"
             raise invalid("TOO_MANY_TOKENS", text, "sampling.max_tokens", limit=str(self.answer))
@@ -110,50 +143,3 @@ def check_conversation(turns: Sequence[ChatMessage]) -> None:
             raise invalid("UNKNOWN_ROLE", text, f"messages[{number}].role")
     if turns[-1].role == "assistant":
         raise invalid("NOTHING_ASKED", "the last turn is the assistant's own: there is nothing to answer", "messages")
-
-
-async def of_prompt(
-    engine: Engine,
-    request_id: str,
-    payer: str,
-    model: str,
-    prompt: str,
-    sampling: Mapping[str, Any],
-    proven: Sequence[Proven] = (),
-) -> Question:
-    """The question that a prompt is, as it stands, after records that are proven."""
-    tokens, context = await asyncio.to_thread(_put, engine, prompt, proven)
-    return Question(request_id, payer, model, tokens, sampling, context)
-
-
-async def of_conversation(
-    engine: Engine,
-    request_id: str,
-    payer: str,
-    model: str,
-    turns: Sequence[ChatMessage],
-    sampling: Mapping[str, Any],
-    proven: Sequence[Proven] = (),
-) -> Question:
-    """The question that a conversation is, by the model's chat template, with records before its last turn's words.
-
-    Raises `Fault` when it is none.
-    """
-    check_conversation(turns)
-    try:
-        tokens, context = await asyncio.to_thread(_put, engine, turns, proven)
-    except RequestRejected as error:
-        raise invalid(
-            "REQUEST_REJECTED", f"this conversation cannot be put to the model: {error}", "messages"
-        ) from None
-    return Question(request_id, payer, model, tokens, sampling, context)
-
-
-def _put(
-    engine: Engine, asked: str | Sequence[ChatMessage], proven: Sequence[Proven]
-) -> tuple[tuple[int, ...], Context | None]:
-    if not proven:
-        return engine.tokenize(asked) if isinstance(asked, str) else engine.tokenize_chat(asked), None
-    before, after = engine.around(asked)
-    context, tokens = Context.lay(before, proven, engine.encode)
-    return (*tokens, *after), context

@@ -1,7 +1,8 @@
 """Who pays for an answer: a reservation in one of the payer's leases before it is begun, a settlement after.
 
-Leases are asked for in chunks and ahead of need, so that normally no answer waits for the ledger.  Whatever happens to
-this process, every lease is given back in the end, with what the traces on disk have charged to it.
+Leases are asked for in chunks and ahead of need, so that few answers wait for the ledger: a payer's first one with no
+estimate before it, one after a long rest, one that costs more than is left.  Whatever happens to this process, every
+lease is given back in the end, with what the traces on disk have charged to it.
 Does not know what answers cost, nor what a ledger is beyond the port.
 """
 
@@ -85,6 +86,10 @@ class Spending:
         self._refill_ahead(account)
         return reservation
 
+    def expect(self, account: str) -> None:
+        """An answer may be asked for soon: see to it, in the background, that it need not wait for the ledger."""
+        self._refill_ahead(account)
+
     async def tend(self) -> None:
         """One round of housekeeping: give back what is of no more use, clear up what is in doubt.
 
@@ -143,11 +148,14 @@ class Spending:
 
     async def _get_enough(self, account: str, need: int) -> None:
         """A whole chunk; or a smaller one; or just the need; or what unused leases set free, put together."""
-        for amount in dict.fromkeys(max(part, need) for part in (self._chunk, self._chunk // 8, 0)):
+        amounts = list(dict.fromkeys(max(part, need) for part in (self._chunk, self._chunk // 8, 0)))
+        while amounts:
             try:
-                return await self._ask(account, amount)
+                return await self._ask(account, amounts[0])
             except LeaseRefused as error:
                 refusal = error
+                # The need comes last whatever there is: that refusal says how much is missing for this answer.
+                amounts = [amount for amount in amounts[1:] if amount <= error.spendable or amount == need]
         scattered = {lease.name for lease in self._purse.retire_account(account)}
         if not scattered:
             raise refusal

@@ -6,6 +6,7 @@ Each can be run again: what was done is found, not done twice.  They talk to the
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
@@ -160,12 +161,14 @@ async def _authorise(
 async def ask(
     client: Client, state: State, model: str, key: str, prompt: str, see: Callable[[str], None]
 ) -> tuple[str, str, openlora_pb2.AnswerSummary]:
-    """One question, streamed; returns response name, text and account."""
+    """One question, streamed; returns response name, text and account.
+
+    An answer that an earlier run was broken off in is what was generated of it by then; the question is put anew.
+    """
     request = openlora_pb2.ChatRequest(
         model=model,
         messages=[openlora_pb2.Message(role="user", content=prompt)],
         sampling=openlora_pb2.Sampling(max_tokens=64),
-        request_id=state.request_id(f"ask/{key}"),
     )
 
     async def once() -> tuple[str, str, openlora_pb2.AnswerSummary]:
@@ -177,8 +180,13 @@ async def ask(
                 return chunk.response, text, chunk.summary
         raise RuntimeError(f"no answer to {prompt!r}")
 
-    # Away or still busy with the first try: the same request again gives the same answer, charged once.
-    return await repeated(once)
+    for attempt in itertools.count():
+        request.request_id = state.request_id(f"ask/{key}/{attempt}" if attempt else f"ask/{key}")
+        # Away or still busy with the first try: the same request again gives the same answer, charged once.
+        answer = await repeated(once)
+        if answer[2].finish_reason != openlora_pb2.FINISH_REASON_CANCELLED:
+            return answer
+    raise AssertionError
 
 
 async def receipt_of(client: Client, response: str) -> attribution_pb2.Receipt:

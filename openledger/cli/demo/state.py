@@ -1,6 +1,7 @@
 """What the demo remembers between its runs: its people's keys, and which run this is.
 
-A run that was broken off goes on under its old number, so that nothing is contributed, trained, asked or paid twice.
+A run that was broken off goes on under its old number, so that nothing is contributed, trained, asked or paid twice;
+but a question in the middle of whose answer it was broken off is put anew.
 What failed for good is attempted under the next number.
 """
 

@@ -45,10 +45,60 @@ class OpenLoRAServiceStub:
                 request_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.ChatRequest.SerializeToString,
                 response_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.AnswerChunk.FromString,
                 _registered_method=True)
+        self.GenerateAnswer = channel.unary_unary(
+                '/openledger.openlora.v1.OpenLoRAService/GenerateAnswer',
+                request_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.GenerateRequest.SerializeToString,
+                response_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.Answer.FromString,
+                _registered_method=True)
+        self.ChatAnswer = channel.unary_unary(
+                '/openledger.openlora.v1.OpenLoRAService/ChatAnswer',
+                request_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.ChatRequest.SerializeToString,
+                response_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.Answer.FromString,
+                _registered_method=True)
+        self.EstimateAnswer = channel.unary_unary(
+                '/openledger.openlora.v1.OpenLoRAService/EstimateAnswer',
+                request_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.EstimateAnswerRequest.SerializeToString,
+                response_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.EstimateAnswerResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/openledger.openlora.v1.OpenLoRAService/ListModels',
                 request_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.ListModelsResponse.FromString,
+                _registered_method=True)
+        self.ImportAdapter = channel.stream_unary(
+                '/openledger.openlora.v1.OpenLoRAService/ImportAdapter',
+                request_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.ImportAdapterRequest.SerializeToString,
+                response_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.Adapter.FromString,
+                _registered_method=True)
+        self.GetAdapter = channel.unary_unary(
+                '/openledger.openlora.v1.OpenLoRAService/GetAdapter',
+                request_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.GetAdapterRequest.SerializeToString,
+                response_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.Adapter.FromString,
+                _registered_method=True)
+        self.ListAdapters = channel.unary_unary(
+                '/openledger.openlora.v1.OpenLoRAService/ListAdapters',
+                request_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.ListAdaptersRequest.SerializeToString,
+                response_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.ListAdaptersResponse.FromString,
+                _registered_method=True)
+        self.PinAdapter = channel.unary_unary(
+                '/openledger.openlora.v1.OpenLoRAService/PinAdapter',
+                request_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.PinAdapterRequest.SerializeToString,
+                response_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.Adapter.FromString,
+                _registered_method=True)
+        self.UnpinAdapter = channel.unary_unary(
+                '/openledger.openlora.v1.OpenLoRAService/UnpinAdapter',
+                request_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.UnpinAdapterRequest.SerializeToString,
+                response_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.Adapter.FromString,
+                _registered_method=True)
+        self.GetTrace = channel.unary_unary(
+                '/openledger.openlora.v1.OpenLoRAService/GetTrace',
+                request_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.GetTraceRequest.SerializeToString,
+                response_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.Trace.FromString,
+                _registered_method=True)
+        self.ReplayAnswer = channel.unary_unary(
+                '/openledger.openlora.v1.OpenLoRAService/ReplayAnswer',
+                request_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.ReplayAnswerRequest.SerializeToString,
+                response_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.Replay.FromString,
                 _registered_method=True)
         self.ReadTraces = channel.unary_unary(
                 '/openledger.openlora.v1.OpenLoRAService/ReadTraces',
@@ -80,8 +130,81 @@ class OpenLoRAServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GenerateAnswer(self, request, context):
+        """The same as Generate in one message.
+        buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChatAnswer(self, request, context):
+        """The same as Chat in one message.
+        buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EstimateAnswer(self, request, context):
+        """What an answer would cost at least and at most.  Nothing is generated or charged; the payer's money is set aside
+        ahead, as for answers, so that the first one need not wait for that.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """What can be asked, and for how much.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportAdapter(self, request_iterator, context):
+        """Brings an adapter that was made elsewhere: first its signed manifest, then the files that it names.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAdapter(self, request, context):
+        """One adapter revision as it is here.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAdapters(self, request, context):
+        """Adapter revisions that were asked for here, by name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PinAdapter(self, request, context):
+        """Keeps an adapter in memory, whatever else is asked for.  For operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnpinAdapter(self, request, context):
+        """Lets it go again when it is not used.  For operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTrace(self, request, context):
+        """The trace of an answer, for who paid for it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayAnswer(self, request, context):
+        """Generates an answer again, the likeliest token always, and compares token by token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,10 +237,60 @@ def add_OpenLoRAServiceServicer_to_server(servicer, server):
                     request_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.ChatRequest.FromString,
                     response_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.AnswerChunk.SerializeToString,
             ),
+            'GenerateAnswer': grpc.unary_unary_rpc_method_handler(
+                    servicer.GenerateAnswer,
+                    request_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.GenerateRequest.FromString,
+                    response_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.Answer.SerializeToString,
+            ),
+            'ChatAnswer': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChatAnswer,
+                    request_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.ChatRequest.FromString,
+                    response_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.Answer.SerializeToString,
+            ),
+            'EstimateAnswer': grpc.unary_unary_rpc_method_handler(
+                    servicer.EstimateAnswer,
+                    request_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.EstimateAnswerRequest.FromString,
+                    response_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.EstimateAnswerResponse.SerializeToString,
+            ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
                     request_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.ListModelsRequest.FromString,
                     response_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'ImportAdapter': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportAdapter,
+                    request_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.ImportAdapterRequest.FromString,
+                    response_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.Adapter.SerializeToString,
+            ),
+            'GetAdapter': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAdapter,
+                    request_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.GetAdapterRequest.FromString,
+                    response_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.Adapter.SerializeToString,
+            ),
+            'ListAdapters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAdapters,
+                    request_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.ListAdaptersRequest.FromString,
+                    response_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.ListAdaptersResponse.SerializeToString,
+            ),
+            'PinAdapter': grpc.unary_unary_rpc_method_handler(
+                    servicer.PinAdapter,
+                    request_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.PinAdapterRequest.FromString,
+                    response_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.Adapter.SerializeToString,
+            ),
+            'UnpinAdapter': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnpinAdapter,
+                    request_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.UnpinAdapterRequest.FromString,
+                    response_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.Adapter.SerializeToString,
+            ),
+            'GetTrace': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTrace,
+                    request_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.GetTraceRequest.FromString,
+                    response_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.Trace.SerializeToString,
+            ),
+            'ReplayAnswer': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayAnswer,
+                    request_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.ReplayAnswerRequest.FromString,
+                    response_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.Replay.SerializeToString,
             ),
             'ReadTraces': grpc.unary_unary_rpc_method_handler(
                     servicer.ReadTraces,
@@ -196,6 +369,87 @@ class OpenLoRAService:
             _registered_method=True)
 
     @staticmethod
+    def GenerateAnswer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.openlora.v1.OpenLoRAService/GenerateAnswer',
+            openledger_dot_openlora_dot_v1_dot_openlora__pb2.GenerateRequest.SerializeToString,
+            openledger_dot_openlora_dot_v1_dot_openlora__pb2.Answer.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChatAnswer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.openlora.v1.OpenLoRAService/ChatAnswer',
+            openledger_dot_openlora_dot_v1_dot_openlora__pb2.ChatRequest.SerializeToString,
+            openledger_dot_openlora_dot_v1_dot_openlora__pb2.Answer.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EstimateAnswer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.openlora.v1.OpenLoRAService/EstimateAnswer',
+            openledger_dot_openlora_dot_v1_dot_openlora__pb2.EstimateAnswerRequest.SerializeToString,
+            openledger_dot_openlora_dot_v1_dot_openlora__pb2.EstimateAnswerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListModels(request,
             target,
             options=(),
@@ -212,6 +466,195 @@ class OpenLoRAService:
             '/openledger.openlora.v1.OpenLoRAService/ListModels',
             openledger_dot_openlora_dot_v1_dot_openlora__pb2.ListModelsRequest.SerializeToString,
             openledger_dot_openlora_dot_v1_dot_openlora__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportAdapter(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/openledger.openlora.v1.OpenLoRAService/ImportAdapter',
+            openledger_dot_openlora_dot_v1_dot_openlora__pb2.ImportAdapterRequest.SerializeToString,
+            openledger_dot_openlora_dot_v1_dot_openlora__pb2.Adapter.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAdapter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.openlora.v1.OpenLoRAService/GetAdapter',
+            openledger_dot_openlora_dot_v1_dot_openlora__pb2.GetAdapterRequest.SerializeToString,
+            openledger_dot_openlora_dot_v1_dot_openlora__pb2.Adapter.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAdapters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.openlora.v1.OpenLoRAService/ListAdapters',
+            openledger_dot_openlora_dot_v1_dot_openlora__pb2.ListAdaptersRequest.SerializeToString,
+            openledger_dot_openlora_dot_v1_dot_openlora__pb2.ListAdaptersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PinAdapter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.openlora.v1.OpenLoRAService/PinAdapter',
+            openledger_dot_openlora_dot_v1_dot_openlora__pb2.PinAdapterRequest.SerializeToString,
+            openledger_dot_openlora_dot_v1_dot_openlora__pb2.Adapter.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnpinAdapter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.openlora.v1.OpenLoRAService/UnpinAdapter',
+            openledger_dot_openlora_dot_v1_dot_openlora__pb2.UnpinAdapterRequest.SerializeToString,
+            openledger_dot_openlora_dot_v1_dot_openlora__pb2.Adapter.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTrace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.openlora.v1.OpenLoRAService/GetTrace',
+            openledger_dot_openlora_dot_v1_dot_openlora__pb2.GetTraceRequest.SerializeToString,
+            openledger_dot_openlora_dot_v1_dot_openlora__pb2.Trace.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayAnswer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.openlora.v1.OpenLoRAService/ReplayAnswer',
+            openledger_dot_openlora_dot_v1_dot_openlora__pb2.ReplayAnswerRequest.SerializeToString,
+            openledger_dot_openlora_dot_v1_dot_openlora__pb2.Replay.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,8 +37,34 @@ class OpenLoRAServiceStub:
     """Goes on with a prompt, as it stands.  Streams text; the last message closes the account."""
     Chat: _grpc.UnaryStreamMultiCallable[_openlora_pb2.ChatRequest, _openlora_pb2.AnswerChunk]
     """Answers a conversation by the model's chat template."""
+    GenerateAnswer: _grpc.UnaryUnaryMultiCallable[_openlora_pb2.GenerateRequest, _openlora_pb2.Answer]
+    """The same as Generate in one message.
+    buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+    """
+    ChatAnswer: _grpc.UnaryUnaryMultiCallable[_openlora_pb2.ChatRequest, _openlora_pb2.Answer]
+    """The same as Chat in one message.
+    buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+    """
+    EstimateAnswer: _grpc.UnaryUnaryMultiCallable[_openlora_pb2.EstimateAnswerRequest, _openlora_pb2.EstimateAnswerResponse]
+    """What an answer would cost at least and at most.  Nothing is generated or charged; the payer's money is set aside
+    ahead, as for answers, so that the first one need not wait for that.
+    """
     ListModels: _grpc.UnaryUnaryMultiCallable[_openlora_pb2.ListModelsRequest, _openlora_pb2.ListModelsResponse]
     """What can be asked, and for how much."""
+    ImportAdapter: _grpc.StreamUnaryMultiCallable[_openlora_pb2.ImportAdapterRequest, _openlora_pb2.Adapter]
+    """Brings an adapter that was made elsewhere: first its signed manifest, then the files that it names."""
+    GetAdapter: _grpc.UnaryUnaryMultiCallable[_openlora_pb2.GetAdapterRequest, _openlora_pb2.Adapter]
+    """One adapter revision as it is here."""
+    ListAdapters: _grpc.UnaryUnaryMultiCallable[_openlora_pb2.ListAdaptersRequest, _openlora_pb2.ListAdaptersResponse]
+    """Adapter revisions that were asked for here, by name."""
+    PinAdapter: _grpc.UnaryUnaryMultiCallable[_openlora_pb2.PinAdapterRequest, _openlora_pb2.Adapter]
+    """Keeps an adapter in memory, whatever else is asked for.  For operators."""
+    UnpinAdapter: _grpc.UnaryUnaryMultiCallable[_openlora_pb2.UnpinAdapterRequest, _openlora_pb2.Adapter]
+    """Lets it go again when it is not used.  For operators."""
+    GetTrace: _grpc.UnaryUnaryMultiCallable[_openlora_pb2.GetTraceRequest, _openlora_pb2.Trace]
+    """The trace of an answer, for who paid for it."""
+    ReplayAnswer: _grpc.UnaryUnaryMultiCallable[_openlora_pb2.ReplayAnswerRequest, _openlora_pb2.Replay]
+    """Generates an answer again, the likeliest token always, and compares token by token."""
     ReadTraces: _grpc.UnaryUnaryMultiCallable[_openlora_pb2.ReadTracesRequest, _openlora_pb2.ReadTracesResponse]
     """Traces after an offset, waiting for some when there are none.  For the Attribution service."""
     WatchTraces: _grpc.UnaryStreamMultiCallable[_openlora_pb2.WatchTracesRequest, _openlora_pb2.ReadTracesResponse]
@@ -53,8 +79,34 @@ class OpenLoRAServiceAsyncStub(OpenLoRAServiceStub):
     """Goes on with a prompt, as it stands.  Streams text; the last message closes the account."""
     Chat: _aio.UnaryStreamMultiCallable[_openlora_pb2.ChatRequest, _openlora_pb2.AnswerChunk]  # type: ignore[assignment]
     """Answers a conversation by the model's chat template."""
+    GenerateAnswer: _aio.UnaryUnaryMultiCallable[_openlora_pb2.GenerateRequest, _openlora_pb2.Answer]  # type: ignore[assignment]
+    """The same as Generate in one message.
+    buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+    """
+    ChatAnswer: _aio.UnaryUnaryMultiCallable[_openlora_pb2.ChatRequest, _openlora_pb2.Answer]  # type: ignore[assignment]
+    """The same as Chat in one message.
+    buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+    """
+    EstimateAnswer: _aio.UnaryUnaryMultiCallable[_openlora_pb2.EstimateAnswerRequest, _openlora_pb2.EstimateAnswerResponse]  # type: ignore[assignment]
+    """What an answer would cost at least and at most.  Nothing is generated or charged; the payer's money is set aside
+    ahead, as for answers, so that the first one need not wait for that.
+    """
     ListModels: _aio.UnaryUnaryMultiCallable[_openlora_pb2.ListModelsRequest, _openlora_pb2.ListModelsResponse]  # type: ignore[assignment]
     """What can be asked, and for how much."""
+    ImportAdapter: _aio.StreamUnaryMultiCallable[_openlora_pb2.ImportAdapterRequest, _openlora_pb2.Adapter]  # type: ignore[assignment]
+    """Brings an adapter that was made elsewhere: first its signed manifest, then the files that it names."""
+    GetAdapter: _aio.UnaryUnaryMultiCallable[_openlora_pb2.GetAdapterRequest, _openlora_pb2.Adapter]  # type: ignore[assignment]
+    """One adapter revision as it is here."""
+    ListAdapters: _aio.UnaryUnaryMultiCallable[_openlora_pb2.ListAdaptersRequest, _openlora_pb2.ListAdaptersResponse]  # type: ignore[assignment]
+    """Adapter revisions that were asked for here, by name."""
+    PinAdapter: _aio.UnaryUnaryMultiCallable[_openlora_pb2.PinAdapterRequest, _openlora_pb2.Adapter]  # type: ignore[assignment]
+    """Keeps an adapter in memory, whatever else is asked for.  For operators."""
+    UnpinAdapter: _aio.UnaryUnaryMultiCallable[_openlora_pb2.UnpinAdapterRequest, _openlora_pb2.Adapter]  # type: ignore[assignment]
+    """Lets it go again when it is not used.  For operators."""
+    GetTrace: _aio.UnaryUnaryMultiCallable[_openlora_pb2.GetTraceRequest, _openlora_pb2.Trace]  # type: ignore[assignment]
+    """The trace of an answer, for who paid for it."""
+    ReplayAnswer: _aio.UnaryUnaryMultiCallable[_openlora_pb2.ReplayAnswerRequest, _openlora_pb2.Replay]  # type: ignore[assignment]
+    """Generates an answer again, the likeliest token always, and compares token by token."""
     ReadTraces: _aio.UnaryUnaryMultiCallable[_openlora_pb2.ReadTracesRequest, _openlora_pb2.ReadTracesResponse]  # type: ignore[assignment]
     """Traces after an offset, waiting for some when there are none.  For the Attribution service."""
     WatchTraces: _aio.UnaryStreamMultiCallable[_openlora_pb2.WatchTracesRequest, _openlora_pb2.ReadTracesResponse]  # type: ignore[assignment]
@@ -80,12 +132,98 @@ class OpenLoRAServiceServicer(metaclass=_abc_1.ABCMeta):
         """Answers a conversation by the model's chat template."""
 
     @_abc_1.abstractmethod
+    def GenerateAnswer(
+        self,
+        request: _openlora_pb2.GenerateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_openlora_pb2.Answer, _abc.Awaitable[_openlora_pb2.Answer]]:
+        """The same as Generate in one message.
+        buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+        """
+
+    @_abc_1.abstractmethod
+    def ChatAnswer(
+        self,
+        request: _openlora_pb2.ChatRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_openlora_pb2.Answer, _abc.Awaitable[_openlora_pb2.Answer]]:
+        """The same as Chat in one message.
+        buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+        """
+
+    @_abc_1.abstractmethod
+    def EstimateAnswer(
+        self,
+        request: _openlora_pb2.EstimateAnswerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_openlora_pb2.EstimateAnswerResponse, _abc.Awaitable[_openlora_pb2.EstimateAnswerResponse]]:
+        """What an answer would cost at least and at most.  Nothing is generated or charged; the payer's money is set aside
+        ahead, as for answers, so that the first one need not wait for that.
+        """
+
+    @_abc_1.abstractmethod
     def ListModels(
         self,
         request: _openlora_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_openlora_pb2.ListModelsResponse, _abc.Awaitable[_openlora_pb2.ListModelsResponse]]:
         """What can be asked, and for how much."""
+
+    @_abc_1.abstractmethod
+    def ImportAdapter(
+        self,
+        request_iterator: _MaybeAsyncIterator[_openlora_pb2.ImportAdapterRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_openlora_pb2.Adapter, _abc.Awaitable[_openlora_pb2.Adapter]]:
+        """Brings an adapter that was made elsewhere: first its signed manifest, then the files that it names."""
+
+    @_abc_1.abstractmethod
+    def GetAdapter(
+        self,
+        request: _openlora_pb2.GetAdapterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_openlora_pb2.Adapter, _abc.Awaitable[_openlora_pb2.Adapter]]:
+        """One adapter revision as it is here."""
+
+    @_abc_1.abstractmethod
+    def ListAdapters(
+        self,
+        request: _openlora_pb2.ListAdaptersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_openlora_pb2.ListAdaptersResponse, _abc.Awaitable[_openlora_pb2.ListAdaptersResponse]]:
+        """Adapter revisions that were asked for here, by name."""
+
+    @_abc_1.abstractmethod
+    def PinAdapter(
+        self,
+        request: _openlora_pb2.PinAdapterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_openlora_pb2.Adapter, _abc.Awaitable[_openlora_pb2.Adapter]]:
+        """Keeps an adapter in memory, whatever else is asked for.  For operators."""
+
+    @_abc_1.abstractmethod
+    def UnpinAdapter(
+        self,
+        request: _openlora_pb2.UnpinAdapterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_openlora_pb2.Adapter, _abc.Awaitable[_openlora_pb2.Adapter]]:
+        """Lets it go again when it is not used.  For operators."""
+
+    @_abc_1.abstractmethod
+    def GetTrace(
+        self,
+        request: _openlora_pb2.GetTraceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_openlora_pb2.Trace, _abc.Awaitable[_openlora_pb2.Trace]]:
+        """The trace of an answer, for who paid for it."""
+
+    @_abc_1.abstractmethod
+    def ReplayAnswer(
+        self,
+        request: _openlora_pb2.ReplayAnswerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_openlora_pb2.Replay, _abc.Awaitable[_openlora_pb2.Replay]]:
+        """Generates an answer again, the likeliest token always, and compares token by token."""
 
     @_abc_1.abstractmethod
     def ReadTraces(

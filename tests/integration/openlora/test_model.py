@@ -103,7 +103,7 @@ async def test_control_tokens_that_people_type_stay_text(world, made):
     assert SPECIAL in TextCodec(world.base).decode(chat.prompt_token_ids)
 
 
-async def test_whoever_hangs_up_frees_the_engine_for_others(world, made):
+async def test_whoever_hangs_up_frees_the_engine_for_others_and_pays_for_what_there_was(world, made):
     async with world.life(await engine(world), artifacts_dir=made[1], max_running=1, max_tokens=300) as client:
         request = openlora_pb2.GenerateRequest(model="base", prompt="on and on", request_id=str(uuid.uuid4()))
         request.sampling.MergeFrom(openlora_pb2.Sampling(max_tokens=300, temperature=2, seed=1))
@@ -113,8 +113,10 @@ async def test_whoever_hangs_up_frees_the_engine_for_others(world, made):
         answer = await world.ask(client, "me too", max_tokens=4, timeout=20)
         traces = await world.traces()
     assert answer.summary is not None
-    assert [trace.response for trace in traces] == [answer.response]
-    assert world.ledger.charged() == traces[0].fee
+    assert [trace.finish_reason for trace in traces] == ["cancelled", "length"]
+    assert 0 < len(traces[0].completion_token_ids) < 300
+    assert traces[1].response == answer.response
+    assert world.ledger.charged() == sum(trace.fee for trace in traces)
 
 
 async def test_an_adapter_that_does_not_fit_is_refused_and_others_go_on(world, made, tmp_path):

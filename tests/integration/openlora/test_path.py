@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from openledger.client import ApiError, Client
+from openledger.money import Price
 from openledger.openlora.v1 import openlora_pb2
 from openledger.trace_proto import from_proto
 from services.kit.testing import as_service, endpoints
@@ -71,6 +72,44 @@ async def test_a_conversation_goes_through_the_chat_template(world, engine):
     assert trace.sampling == {"max_tokens": 100, "temperature": "0"}, (
         "not the default of 128: more than this one allows"
     )
+
+
+async def test_an_answer_in_one_message_is_the_streams_and_either_repeats_the_other(world, engine):
+    prompt = openlora_pb2.GenerateRequest(model="base", prompt="how much?", request_id=str(uuid.uuid4()))
+    turns = [openlora_pb2.Message(role="user", content="how much?")]
+    talk = openlora_pb2.ChatRequest(model="base", messages=turns, request_id=str(uuid.uuid4()))
+    async with world.life(engine, **PRICES) as client:
+        whole = await client.call(client.openlora.GenerateAnswer, prompt)
+        streamed = await heard(client, client.openlora.Generate, prompt)
+        chatted = await heard(client, client.openlora.Chat, talk)
+        again = await client.call(client.openlora.ChatAnswer, talk)
+        traces = await world.traces()
+    assert (whole.text, whole.response, whole.summary) == (streamed.text, streamed.response, streamed.summary)
+    assert (again.text, again.response, again.summary) == (chatted.text, chatted.response, chatted.summary)
+    assert len(traces) == len(engine.generated) == 2
+    assert world.ledger.charged() == int(whole.summary.fee) + int(again.summary.fee)
+
+
+async def test_an_estimate_says_what_answers_will_cost_and_costs_nothing(world, engine):
+    model = world.publish("tiny")
+    prices = PRICES | {"prices": {"adapters/tiny": {"per_1k_in": 10_000, "per_1k_out": 30_000}}}
+    request = openlora_pb2.EstimateAnswerRequest(model=model, prompt="how much?")
+    request.sampling.max_tokens = 50
+    talk = openlora_pb2.EstimateAnswerRequest(model="base", messages=[openlora_pb2.Message(role="user", content="hm")])
+    async with world.life(engine, **prices) as client:
+        estimate = await client.call(client.openlora.EstimateAnswer, request)
+        other = await client.call(client.openlora.EstimateAnswer, talk)
+        assert (engine.generated, engine.loads, world.ledger.charged(), await world.traces()) == ([], [], 0, [])
+        answer = await world.ask(client, "how much?", model=model, max_tokens=50)
+        listed = await client.call(client.openlora.ListModels, openlora_pb2.ListModelsRequest())
+        [trace] = await world.traces()
+    price = Price(10_000, 30_000, 7)
+    assert (estimate.tokens_in, estimate.tokens_out_most) == (9, 50)
+    assert (int(estimate.fee_least), int(estimate.fee_most)) == (price.fee(9, 1), price.fee(9, 50))
+    assert (estimate.price.per_1k_in, estimate.price.per_1k_out, estimate.platform_fee) == ("10000", "30000", "7")
+    assert int(answer.summary.fee) == trace.fee == price.fee(9, answer.summary.tokens_out)
+    assert {m.name: m.price_per_1k_out for m in listed.models} == {"base": "5000", model: "30000"}
+    assert (other.tokens_in, other.tokens_out_most) == (len(engine.tokenize("user\nhm")) + 3, 100)
 
 
 async def test_sampling_is_told_in_whole_numbers_and_texts(world, engine):

@@ -7,6 +7,7 @@ import uuid
 import grpc
 import pytest
 
+from openledger.client import ApiError
 from openledger.openlora.v1 import openlora_pb2
 from tests.openlora_world import heard
 
@@ -36,6 +37,12 @@ async def test_prompt_and_answer_share_the_context(world, engine):
         ({"sampling": {"temperature": 2.5}}, "INVALID_FIELD"),
         ({"sampling": {"temperature": float("nan")}}, "INVALID_FIELD"),
         ({"sampling": {"top_p": 0.0}}, "INVALID_FIELD"),
+        ({"sampling": {"min_p": 0.1}}, "UNSUPPORTED_SAMPLING"),
+        ({"sampling": {"json_schema": "{}"}}, "UNSUPPORTED_SAMPLING"),
+        ({"sampling": {"presence_penalty": 3}}, "INVALID_FIELD"),
+        ({"sampling": {"frequency_penalty": float("nan")}}, "INVALID_FIELD"),
+        ({"sampling": {"repetition_penalty": 0}}, "INVALID_FIELD"),
+        ({"sampling": {"logprobs": 21}}, "INVALID_FIELD"),
         ({"prompt": ""}, "INVALID_FIELD"),
         ({"prompt": "x" * 100_001}, "INVALID_FIELD"),
         ({"request_id": "not-a-uuid"}, "INVALID_FIELD"),
@@ -63,6 +70,25 @@ async def test_a_bad_conversation_is_told_what_is_bad(world, engine, turns, reas
     async with world.life(engine) as client:
         answer = await heard(client, client.openlora.Chat, request)
     assert answer.reason == reason
+
+
+async def test_a_conversation_of_a_million_characters_is_refused_before_anybody_reads_it(world, engine, monkeypatch):
+    monkeypatch.setattr(engine, "tokenize_chat", lambda _: pytest.fail("it was read"))
+    messages = [openlora_pb2.Message(role="user", content="x" * 100_000) for _ in range(10)]
+    request = openlora_pb2.ChatRequest(model="base", messages=messages, request_id=str(uuid.uuid4()))
+    async with world.life(engine) as client:
+        answer = await heard(client, client.openlora.Chat, request)
+    assert answer.reason == "PROMPT_TOO_LONG"
+    assert answer.error.metadata["prompt_characters"] == "1000000"
+
+
+@pytest.mark.parametrize("asked", ({}, {"prompt": "hm", "messages": [openlora_pb2.Message(role="user", content="hm")]}))
+async def test_an_estimate_is_of_a_prompt_or_of_a_conversation(world, engine, asked):
+    request = openlora_pb2.EstimateAnswerRequest(model="base", **asked)
+    async with world.life(engine) as client:
+        with pytest.raises(ApiError) as caught:
+            await client.call(client.openlora.EstimateAnswer, request)
+    assert caught.value.reason == "NOTHING_ASKED"
 
 
 async def test_a_prompt_that_is_not_utf8_is_refused(world, engine):

@@ -1,4 +1,4 @@
-"""The same request again, at once and later; callers who leave early or wait too long."""
+"""The same request again, at once and later; and more requests than there is room for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import grpc
 import pytest
 
 from openledger.client import Wallet
-from openledger.openlora.v1 import openlora_pb2
 from tests.fake_engine import FakeEngine
 from tests.openlora_world import PRICES, until
 
@@ -62,42 +61,6 @@ async def test_the_same_request_while_it_is_answered_is_told_to_wait(world, engi
         assert (await world.ask(client, "once", request_id=request_id)).summary == (await first).summary
     assert (busy.reason, busy.error.code) == ("IN_PROGRESS", grpc.StatusCode.ABORTED)
     assert other.reason == "REQUEST_ID_REUSED"
-
-
-async def test_whoever_hangs_up_pays_nothing_and_frees_the_engine(world, engine):
-    request_id = str(uuid.uuid4())
-    request = openlora_pb2.GenerateRequest(model="base", prompt="bye", request_id=request_id)
-    engine.gate.clear()
-    async with world.life(engine) as client:
-        stream = client.stream(client.openlora.Generate, request, 60)
-        await anext(stream)
-        await stream.aclose()
-        await until(lambda: not engine.running)
-        assert len(engine.aborted) == 1
-        assert await world.traces() == []
-        engine.gate.set()
-        assert (await world.ask(client, "bye", request_id=request_id, max_tokens=0)).summary is not None
-        [trace] = await world.traces()
-    assert world.ledger.charged() == trace.fee
-
-
-async def test_a_callers_deadline_ends_its_answer(world, engine):
-    engine.gate.clear()
-    async with world.life(engine) as client:
-        answer = await world.ask(client, timeout=0.5)
-        assert answer.error.code is grpc.StatusCode.DEADLINE_EXCEEDED
-        await until(lambda: not engine.running)
-        assert await world.traces() == []
-    assert world.ledger.charged() == 0
-
-
-async def test_no_answer_takes_longer_than_the_service_allows(world, engine):
-    engine.gate.clear()
-    async with world.life(engine, max_answer_seconds=0.3) as client:
-        answer = await world.ask(client)
-        await until(lambda: not engine.running)
-    assert (answer.reason, answer.error.code) == ("TOO_SLOW", grpc.StatusCode.DEADLINE_EXCEEDED)
-    assert world.ledger.charged() == 0
 
 
 async def test_more_than_the_queue_holds_is_sent_away_with_advice(world, engine):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openledger import canonical
+from openledger.money import Price
 from openledger.trace import Trace, parse
 from tests.context_world import Snapshot, bytewise, placed
 
@@ -88,6 +89,47 @@ def test_a_changed_byte_is_another_digest_or_no_trace(place, flip):
 def test_what_is_no_trace_is_refused_with_a_reason(data, words):
     with pytest.raises(ValueError, match=words):
         parse(data)
+
+
+PRICE = Price(2000, 5000, 7)
+PRICED = replace(TRACE, price=PRICE, fee=PRICE.fee(3, 2), platform_fee=7)
+
+
+def test_a_trace_with_its_price_is_of_another_version_and_comes_back():
+    assert parse(PRICED.dumps()) == PRICED
+    document = json.loads(PRICED.dumps())
+    assert document["version"] == "openledger.trace.v3"
+    assert document["price"] == {"per_1k_in": "2000", "per_1k_out": "5000"}
+    both = replace(PRICED, prompt_token_ids=PROMPT, context=RECORDS, fee=PRICE.fee(len(PROMPT), 2))
+    assert parse(both.dumps()) == both
+    assert json.loads(both.dumps())["version"] == "openledger.trace.v3"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    (
+        ({"fee": "24"}, "the trace's fee is 24, and by its price and tokens it is 23"),
+        ({"fee": "22"}, "it is 23"),
+        ({"platform_fee": "8"}, "it is 24"),
+        ({"prompt_token_ids": [1, 2]}, "it is 21"),
+        ({"price": {"per_1k_in": "2000", "per_1k_out": "5001"}}, "it is 24"),
+        ({"price": {"per_1k_in": "2000"}}, "not a trace document"),
+        ({"price": {"per_1k_in": "2000", "per_1k_out": "5000", "per_image": "1"}}, "not a trace document"),
+        ({"price": {"per_1k_in": 2000, "per_1k_out": 5000}}, "not a trace document"),
+        ({"price": {"per_1k_in": "-1", "per_1k_out": "5000"}}, "not an amount"),
+        ({"price": None}, "not a trace document"),
+        ({"version": "openledger.trace.v1"}, "with a price"),
+        ({"version": "openledger.trace.v2"}, "with a price"),
+    ),
+)
+def test_a_trace_whose_fee_does_not_follow_from_its_price_is_none(change, words):
+    with pytest.raises(ValueError, match=words):
+        parse(canonical.dumps(json.loads(PRICED.dumps()) | change))
+
+
+def test_a_price_does_not_go_without_its_version():
+    with pytest.raises(ValueError, match=r"not an openledger\.trace\.v1"):
+        parse(canonical.dumps(json.loads(TRACE.dumps()) | {"version": "openledger.trace.v3"}))
 
 
 RECORDS, PROMPT = placed([(Snapshot.of(), 0), (Snapshot.of(), 1)], bytewise, (1,), (2, 3))

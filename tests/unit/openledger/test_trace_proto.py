@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openledger.money import Price
 from openledger.openlora.v1 import openlora_pb2
 from openledger.trace import Trace, parse
 from openledger.trace_proto import from_proto, time_text, to_proto
@@ -43,6 +44,12 @@ SAMPLING = st.fixed_dictionaries(
         "top_k": st.integers(0, 1000),
         "seed": st.integers(0, 2**32 - 1),
         "stop": st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=9), min_size=1, max_size=8),
+        "min_p": st.sampled_from(["0", "0.05", "1"]),
+        "presence_penalty": st.sampled_from(["-2", "0.5", "2"]),
+        "frequency_penalty": st.sampled_from(["-0.1", "0"]),
+        "repetition_penalty": st.sampled_from(["1.1", "1"]),
+        "logprobs": st.integers(0, 20),
+        "json_schema": st.text(st.characters(codec="utf-8"), min_size=1, max_size=9),
     },
 )
 TRACES = st.builds(
@@ -52,7 +59,7 @@ TRACES = st.builds(
     prompt_token_ids=TOKENS,
     completion_token_ids=TOKENS,
     sampling=SAMPLING,
-    finish_reason=st.sampled_from(["stop", "length"]),
+    finish_reason=st.sampled_from(["stop", "length", "cancelled", "time"]),
     fee=st.integers(0, 2**128 - 1),
     platform_fee=st.integers(0, 2**128 - 1),
     start_time=MOMENTS,
@@ -85,6 +92,8 @@ def test_a_trace_comes_back_byte_for_byte(trace):
         ("sampling", {"max_tokens": 1, "temperature": "0", "top_p": None}),
         ("sampling", {"max_tokens": 2**40, "temperature": "0"}),
         ("sampling", {"max_tokens": 1, "temperature": "0", "beams": 4}),
+        ("sampling", {"max_tokens": 1, "temperature": "0", "min_p": 0.1}),
+        ("sampling", {"max_tokens": 1, "temperature": "0", "json_schema": ""}),
     ),
 )
 def test_a_document_that_would_not_come_back_is_refused(field, value):
@@ -116,6 +125,25 @@ def test_a_message_with_finer_times_than_documents_have_is_refused():
     message.start_time.nanos = 1
     with pytest.raises(ValueError, match="six decimals"):
         from_proto(message)
+
+
+@given(st.integers(0, 10**30), st.integers(0, 10**30), st.integers(0, 10**20), TOKENS, TOKENS)
+def test_prices_come_back_with_the_trace(per_1k_in, per_1k_out, platform_fee, prompt, completion):
+    price = Price(per_1k_in, per_1k_out, platform_fee)
+    tokens = {"prompt_token_ids": prompt, "completion_token_ids": completion}
+    fee = price.fee(len(prompt), len(completion))
+    trace = replace(TRACE, price=price, fee=fee, platform_fee=platform_fee, **tokens)
+    assert from_proto(openlora_pb2.Trace.FromString(to_proto(trace).SerializeToString())) == trace
+
+
+def test_a_message_whose_fee_does_not_follow_from_its_price_is_refused():
+    trace = replace(TRACE, price=Price(1000, 1000, 5), fee=11, platform_fee=5)
+    assert from_proto(to_proto(trace)) == trace
+    for field in ("fee", "platform_fee"):
+        message = to_proto(trace)
+        setattr(message, field, "12")
+        with pytest.raises(ValueError, match="by its price and tokens"):
+            from_proto(message)
 
 
 def test_records_come_back_with_the_trace():

@@ -14,6 +14,7 @@ from openledger import evidence, verify_adapter, verify_case, verify_records
 from openledger import verify as verify_module
 from openledger.artifacts import ArtifactStore
 from openledger.grade import FEWEST_ANSWERS, Grade
+from openledger.money import Price
 from openledger.receipt import sign
 from openledger.split import NAT
 from tests.published import CONTRIBUTORS, publish
@@ -133,6 +134,18 @@ def test_what_is_no_receipt_gives_a_report_and_no_traceback(published, data):
     checks = published.check(data)
     assert failed(checks).keys() == {"form"}
     assert all(ok is None for name, (ok, _) in checks.items() if name not in {"form", "base"})
+
+
+def test_an_answer_that_was_cut_off_and_says_what_its_tokens_cost_holds_unless_they_cost_something_else(world):
+    price, cut = Price(2 * 10**17, 10**18, 10**15), world.completion[:1]
+    due = price.fee(len(world.prompt), 1)
+    priced = {"completion_token_ids": cut, "finish_reason": "cancelled", "price": price, "platform_fee": 10**15}
+    checks = world.check(sign(world.receipt(world.trace(fee=due, **priced)), KEY))
+    assert failed(checks) == {}
+    assert "its fee is what its price makes" in checks["trace"][1]
+    found = failed(world.check(sign(world.receipt(world.trace(fee=due + 1, **priced)), KEY)))
+    assert found.keys() >= {"trace"}
+    assert f"by its price and tokens it is {due}" in found["trace"]
 
 
 def test_tokens_that_no_model_has_give_a_report(world, signed):

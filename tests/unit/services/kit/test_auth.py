@@ -112,6 +112,20 @@ async def test_callers_at_once_wait_for_one_fetch(keys):
     assert keys.fetched == 1
 
 
+async def test_a_caller_who_leaves_during_the_fetch_leaves_the_keys_to_the_next(keys):
+    async def slow() -> str:
+        await asyncio.sleep(0.05)
+        return await keys()
+
+    authenticator = Authenticator(SECRET, slow)
+    authorization = f"Bearer {keys.issuer.token(ALICE)}"
+    leaving, waiting = (asyncio.create_task(authenticator.authenticate(authorization)) for _ in range(2))
+    await asyncio.sleep(0.01)
+    leaving.cancel()
+    assert await waiting == Principal(address=ALICE.address)
+    assert keys.fetched == 1
+
+
 async def test_while_the_issuer_is_away_known_keys_go_on_and_unknown_ones_may_come_again(keys, monkeypatch):
     authenticator = Authenticator(SECRET, keys)
     await authenticator.authenticate(f"Bearer {keys.issuer.token(ALICE)}")

@@ -50,6 +50,7 @@ class Watched(openlora_pb2_grpc.OpenLoRAServiceServicer):
 
     def __init__(self) -> None:
         self.watching = 0
+        self.floods = []
 
     async def WatchTraces(self, request, context):
         self.watching += 1
@@ -59,11 +60,24 @@ class Watched(openlora_pb2_grpc.OpenLoRAServiceServicer):
         finally:
             self.watching -= 1
 
+    def Generate(self, request, context):
+        self.floods.append(self._flood())  # held here, so that nothing but the edge can close it
+        return self.floods[-1]
+
+    async def _flood(self):
+        self.watching += 1
+        try:
+            while True:
+                yield openlora_pb2.AnswerChunk(text="x" * 2**20)
+        finally:
+            self.watching -= 1
+
 
 WATCHED = Watched()
 EVERY, INFO = ledger_pb2.ListEpochsRequest(), ledger_pb2.GetSettlementInfoRequest()
 ACCESS = {
     "WatchTraces": PUBLIC,
+    "Generate": PUBLIC,
     "GetSettlementInfo": PUBLIC,
     "GetBalance": services("toy", accounts=True),
     "AcquireLease": services("openlora"),
@@ -239,3 +253,16 @@ async def test_who_watches_health_takes_nobody_elses_place_and_can_be_asked_besi
         assert info.chain_id == 7
         for watch in watching:
             watch.cancel()
+
+
+async def test_a_stream_ends_with_its_reader_even_in_the_middle_of_a_message(toy):
+    request = openlora_pb2.GenerateRequest(model="base", prompt="x", request_id=str(uuid.uuid4()))
+    async with Client(endpoints(openlora=toy[0])) as client:
+        stream = client.stream(client.openlora.Generate, request, 30)
+        await anext(stream)
+        await asyncio.sleep(0.2)  # what nobody reads is stuck half-way by now
+        assert WATCHED.watching == 1
+        await stream.aclose()
+        async with asyncio.timeout(0.7):
+            while WATCHED.watching:
+                await asyncio.sleep(0.01)

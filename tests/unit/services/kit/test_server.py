@@ -39,7 +39,7 @@ async def no_keys() -> str:
 
 
 def assembly(tmp_path, **more) -> Assembly:
-    parts = {key: more.pop(key) for key in ("background", "close") if key in more}
+    parts = {key: more.pop(key) for key in ("background", "close", "leaving") if key in more}
     name = "openledger.ledger.v1.LedgerService"
     return Assembly(
         config=ToyConfig(**settings("toy", tmp_path, **more)),
@@ -78,6 +78,19 @@ async def test_calls_in_hand_get_their_time(tmp_path):
         await asyncio.sleep(0.2)
     assert (await call).chain_id == 7
     assert closed == ["store"]
+    await client.__aexit__()
+
+
+async def test_who_must_know_that_the_end_begins_is_told_while_calls_are_in_hand(tmp_path):
+    told = []
+    toy = assembly(tmp_path, drain_seconds=5, leaving=[lambda: told.append(call.done())])
+    async with running(toy) as port:
+        client = Client(endpoints(ledger=f"127.0.0.1:{port}"))
+        call = asyncio.create_task(client.call(client.ledger.GetSettlementInfo, ledger_pb2.GetSettlementInfoRequest()))
+        await asyncio.sleep(0.2)
+        assert told == []
+    assert told == [False]
+    assert (await call).chain_id == 7
     await client.__aexit__()
 
 

@@ -19,8 +19,17 @@ def load(folder: Path, **more: object) -> OpenLoRAConfig:
 def test_amounts_keep_every_unit_and_the_engine_gets_room_for_the_longest_prompt_and_answer(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENLEDGER_OPENLORA_PRICE_PER_1K_IN", "200000000000000001")
     config = load(tmp_path, price_per_1k_out=3, platform_fee=5, max_prompt_tokens=100, max_tokens=28)
-    assert config.price == Price(200000000000000001, 3, 5)
+    assert config.price_list.of("base") == Price(200000000000000001, 3, 5)
     assert config.engine_settings.context == 128
+
+
+def test_models_have_prices_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setenv(
+        "OPENLEDGER_OPENLORA_PRICES", '{"adapters/tiny": {"per_1k_in": 100000000000000000001, "per_1k_out": 2}}'
+    )
+    config = load(tmp_path, platform_fee=5)
+    assert config.price_list.of("adapters/tiny/revisions/1") == Price(100000000000000000001, 2, 5)
+    assert config.resolved()["prices"]
 
 
 @pytest.mark.parametrize(
@@ -30,6 +39,10 @@ def test_amounts_keep_every_unit_and_the_engine_gets_room_for_the_longest_prompt
         ({"engine": "abacus"}, "ENGINE"),
         ({"price_per_1k_in": -1}, "PRICE_PER_1K_IN"),
         ({"price_per_1k_out": MAX_AMOUNT, "max_tokens": 2000}, "more than there can be"),
+        ({"prices": {"adapters/a": {"per_1k_in": 0, "per_1k_out": MAX_AMOUNT}}}, "more than there can be"),
+        ({"prices": {"tiny": {"per_1k_in": 0, "per_1k_out": 1}}}, "is no model"),
+        ({"prices": {"base": {"per_1k_in": 0}}}, "PRICES"),
+        ({"max_rpc_seconds": 300}, "max_rpc_seconds must be more than max_answer_seconds"),
         ({"max_active_adapters": 9, "max_adapters": 8}, "max_active_adapters is more than max_adapters"),
     ),
 )

@@ -8,9 +8,8 @@ import pytest
 
 from openledger.trace import Trace
 from services.kit.errors import Fault
-from services.openlora.engine import ChatMessage, RequestRejected, Sampling
-from services.openlora.question import Limits, Question, check_conversation, of_conversation, of_prompt
-from tests.fake_engine import FakeEngine
+from services.openlora.engine import ChatMessage, Sampling
+from services.openlora.question import Limits, Question, check_conversation
 
 QUESTION = Question("id", "accounts/0x" + "a" * 40, "base", (1, 2, 3), {"max_tokens": 10, "temperature": "0"})
 LIMITS = Limits(prompt=20, answer=50, context=60)
@@ -49,6 +48,20 @@ def test_a_response_is_named_by_payer_and_request_id_alone():
     assert replace(QUESTION, payer="accounts/0x" + "b" * 40).response != QUESTION.response
 
 
+def test_several_answers_are_questions_of_their_own_names_and_seeds():
+    first, second, third = replace(QUESTION, sampling={"max_tokens": 1, "temperature": "1", "seed": 2**32 - 2}).choices(
+        3
+    )
+    assert (first.request_id, second.request_id, third.request_id) == ("id", "id#1", "id#2")
+    assert [each.sampling["seed"] for each in (first, second, third)] == [2**32 - 2, 2**32 - 1, 0]
+    assert len({first.response, second.response, third.response}) == 3
+    assert {(each.prompt, each.payer, each.model) for each in (first, second, third)} == {
+        (QUESTION.prompt, QUESTION.payer, QUESTION.model)
+    }
+    assert [dict(each.sampling) for each in QUESTION.choices(2)] == [QUESTION.sampling] * 2
+    assert QUESTION.choices(1) == [QUESTION]
+
+
 @pytest.mark.parametrize(("tokens", "prompt"), ((50, 10), (40, 20), (1, 20)))
 def test_what_is_within_the_limits_is_taken(tokens, prompt):
     LIMITS.check(asking(tokens, prompt))
@@ -60,6 +73,14 @@ def test_what_is_within_the_limits_is_taken(tokens, prompt):
 )
 def test_what_passes_a_limit_is_refused(tokens, prompt, expected):
     assert reason(LIMITS.check, asking(tokens, prompt)) == expected
+
+
+def test_a_sampling_parameter_that_the_engine_does_not_obey_is_refused_and_named():
+    wanting = replace(QUESTION, sampling={"max_tokens": 1, "temperature": "0", "min_p": "0.1", "logprobs": 0})
+    with pytest.raises(Fault) as caught:
+        replace(LIMITS, samples=frozenset({"logprobs"})).check(wanting)
+    assert (caught.value.reason, caught.value.metadata["parameters"]) == ("UNSUPPORTED_SAMPLING", "min_p")
+    replace(LIMITS, samples=frozenset({"logprobs", "min_p"})).check(wanting)
 
 
 def test_a_trace_of_the_same_question_is_recognised():
@@ -84,6 +105,17 @@ def test_the_engine_gets_the_numbers_that_the_trace_spells():
     document = {"max_tokens": 5, "temperature": "0.7", "top_p": "0.9", "top_k": 3, "seed": 1, "stop": ["a", "b"]}
     assert replace(QUESTION, sampling=document).how == Sampling(5, 0.7, 0.9, 3, 1, ("a", "b"))
     assert QUESTION.how == Sampling(10)
+    more = {"min_p": "0.1", "presence_penalty": "-1", "frequency_penalty": "2", "repetition_penalty": "1.5"}
+    document = {"max_tokens": 5, "temperature": "0", **more, "logprobs": 3, "json_schema": "{}"}
+    assert replace(QUESTION, sampling=document).how == Sampling(
+        5,
+        min_p=0.1,
+        presence_penalty=-1,
+        frequency_penalty=2,
+        repetition_penalty=1.5,
+        logprobs=3,
+        json_schema="{}",
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,21 +126,9 @@ def test_what_is_no_conversation_is_refused(turns, expected):
     assert reason(check_conversation, [ChatMessage(*turn) for turn in turns]) == expected
 
 
-async def test_questions_are_tokenised_by_the_engine():
-    engine = FakeEngine()
-    plain = await of_prompt(engine, "id", "p", "base", "hi", QUESTION.sampling)
-    assert plain.prompt == engine.tokenize("hi")
-    turns = [ChatMessage("user", "hi")]
-    chat = await of_conversation(engine, "id", "p", "base", turns, QUESTION.sampling)
-    assert chat.prompt == engine.tokenize_chat(turns)
-
-
-async def test_a_conversation_that_the_template_refuses_is_refused(monkeypatch):
-    def refuse(_):
-        raise RequestRejected("roles must alternate")
-
-    engine = FakeEngine()
-    monkeypatch.setattr(engine, "tokenize_chat", refuse)
-    with pytest.raises(Fault, match="roles must alternate") as caught:
-        await of_conversation(engine, "id", "p", "base", [ChatMessage("user", "hi")], QUESTION.sampling)
-    assert caught.value.reason == "REQUEST_REJECTED"
+def test_a_text_that_cannot_fit_is_refused_by_its_characters():
+    LIMITS.check_length(["x" * 320, "y" * 320])
+    with pytest.raises(Fault, match="641 characters; at most 20 tokens") as caught:
+        LIMITS.check_length(["x" * 320, "y" * 321])
+    assert caught.value.reason == "PROMPT_TOO_LONG"
+    assert caught.value.metadata["prompt_characters"] == "641"

@@ -130,6 +130,16 @@ async def test_the_next_lease_is_there_before_it_is_needed(house):
     assert (await spending.reserve(PAYER, 900)).lease.name == "leases/2"
 
 
+async def test_an_answer_that_was_expected_does_not_wait_for_the_ledger(house):
+    spending = await house.life()
+    for _ in range(3):
+        spending.expect(PAYER)
+    await asyncio.sleep(0.1)
+    assert house.ledger.asked == [1000]
+    house.ledger.away = True
+    assert (await spending.reserve(PAYER, 400)).lease.name == "leases/1"
+
+
 async def test_whoever_has_less_than_a_chunk_can_spend_it(house):
     house.ledger.balance = 30
     spending = await house.life()
