@@ -154,6 +154,7 @@ class Answers:
         question = work.question
         self._terms.limits.check(question)
         self._space.check()
+        self._traces.check()
         ask = Ask(question.payer, question.model, len(question.prompt), question.max_tokens)
         most = self._terms.prices.of(ask.model).fee(ask.tokens_in, ask.max_tokens)
         with self._admission.enter(ask) as place:

@@ -9,6 +9,7 @@ from services.openlora.answer import Answers
 from services.openlora.engine import Engine
 from services.openlora.prices import Prices
 from services.openlora.records import Roots
+from services.openlora.replay import Replays
 from services.openlora.tracelog import TraceLog
 
 
@@ -20,6 +21,7 @@ class Desk:
     engine: Engine
     adapters: Adapters
     traces: TraceLog
+    replays: Replays
     roots: Roots
     prices: Prices
     base: str
