@@ -1,0 +1,62 @@
+"""`openledger replay`: what it asks, what it says, and its exit status."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from openledger.cli.connection import Connection
+from openledger.cli.main import app
+from openledger.cli.replay import rate
+from openledger.openlora.v1 import openlora_pb2 as pb
+
+
+def comparison(tokens: int, matched: int, name: str = "responses/1") -> pb.Replay:
+    return pb.Replay(
+        response=name, tokens=tokens, matched=matched, first_difference=matched, engine_then="a 1", engine_now="b 2"
+    )
+
+
+@pytest.fixture
+def service(monkeypatch):
+    """Answers that the service has, by name."""
+    answers: dict[str, pb.Replay] = {}
+
+    async def call(method, request, timeout):
+        assert method == "ReplayAnswer"
+        return answers[request.name]
+
+    @asynccontextmanager
+    async def client(self):
+        assert not self.makes_key, "who pays is known before"
+        yield SimpleNamespace(openlora=SimpleNamespace(ReplayAnswer="ReplayAnswer"), call=call)
+
+    monkeypatch.setattr(Connection, "client", client)
+    return answers
+
+
+def test_the_rate_is_of_all_tokens():
+    assert rate([comparison(10, 10), comparison(30, 20)]) == 0.75
+    assert rate([]) == 1
+
+
+def test_answers_that_come_again_are_said_to(service):
+    service |= {f"responses/{n}": comparison(5, 5, f"responses/{n}") for n in (1, 2)}
+    result = CliRunner().invoke(app, ["replay", "responses/1", "2"])
+    assert result.exit_code == 0
+    assert "responses/2" in result.output
+    assert "100.00%" in result.output
+
+
+def test_one_that_differs_is_told_with_its_place_and_by_the_exit_status(service):
+    service |= {"responses/1": comparison(5, 5), "responses/2": comparison(5, 3, "responses/2")}
+    result = CliRunner().invoke(app, ["replay", "1", "2"], env={"COLUMNS": "200"})
+    assert result.exit_code == 1
+    assert "to token 3" in result.output
+    assert "80.00%" in result.output
+    document = json.loads(CliRunner().invoke(app, ["replay", "--json", "1", "2"]).output)
+    assert (document["rate"], [one["matched"] for one in document["replays"]]) == (0.8, [5, 3])
