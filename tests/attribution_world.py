@@ -170,6 +170,8 @@ class Peers(
     rule_sha256: str = ""
     issuer: TestIssuer = field(default_factory=TestIssuer)
     reads: list[int] = field(default_factory=list)
+    acknowledged: list[int] = field(default_factory=list)
+    """With each read: up to where everything has taken effect, it says."""
     private: dict[str, bytes] = field(default_factory=dict)
     """The span index of each revision that has one."""
     sketches: dict[str, bytes] = field(default_factory=dict)
@@ -192,6 +194,7 @@ class Peers(
     async def ReadTraces(self, request: openlora_pb2.ReadTracesRequest, context: Any) -> Any:
         after, deadline = request.after_offset, asyncio.get_running_loop().time() + request.wait_seconds
         self.reads.append(after)
+        self.acknowledged.append(request.acknowledged_offset)
         while len(self.messages) <= after and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.02)
         page = list(enumerate(self.messages[after : after + request.max_entries], start=after + 1))
