@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,7 +25,9 @@ _SECONDS = 330.0
 
 
 def replay(
-    responses: Annotated[list[str], typer.Argument(help="The answers: responses/<id>, or the id alone.")],
+    responses: Annotated[
+        list[str], typer.Argument(help="The answers: responses/<id>, the id alone, or a file with the trace.")
+    ],
     data: Data = Connection.data,
     first_port: Port = Connection.first_port,
     key: Key = None,
@@ -41,7 +44,7 @@ def replay(
 
     async def ask() -> list[pb.Replay]:
         async with Connection(data, first_port, key, tuple(at or ()), makes_key=False).client() as client:
-            requests = [pb.ReplayAnswerRequest(name=f"responses/{r.removeprefix('responses/')}") for r in responses]
+            requests = [pb.ReplayAnswerRequest(name=_name(response)) for response in responses]
             # One after the other: the service generates one at a time.
             return [await client.call(client.openlora.ReplayAnswer, request, _SECONDS) for request in requests]
 
@@ -52,6 +55,14 @@ def replay(
     else:
         show(told)
     raise typer.Exit(int(any(one.matched < one.tokens for one in told)))
+
+
+def _name(text: str) -> str:
+    from openledger.trace import parse
+
+    if Path(text).is_file():
+        return parse(Path(text).read_bytes()).response
+    return f"responses/{text.removeprefix('responses/')}"
 
 
 def rate(told: Sequence[pb.Replay]) -> float:

@@ -13,6 +13,7 @@ from openledger.cli.connection import Connection
 from openledger.cli.main import app
 from openledger.cli.replay import rate
 from openledger.openlora.v1 import openlora_pb2 as pb
+from tests.unit.services.openlora.test_sealing import TRACE
 
 
 def comparison(tokens: int, matched: int, name: str = "responses/1") -> pb.Replay:
@@ -50,6 +51,16 @@ def test_answers_that_come_again_are_said_to(service):
     assert result.exit_code == 0
     assert "responses/2" in result.output
     assert "100.00%" in result.output
+
+
+def test_a_file_with_a_trace_names_its_answer(service, tmp_path):
+    name = f"responses/{'1' * 32}"
+    service[name] = comparison(2, 2, name)
+    (tmp_path / "trace.json").write_bytes(TRACE.dumps())
+    (tmp_path / "other.json").write_bytes(b"{}")
+    result = CliRunner().invoke(app, ["replay", "--json", str(tmp_path / "trace.json")])
+    assert json.loads(result.output)["replays"][0]["response"] == name
+    assert CliRunner().invoke(app, ["replay", str(tmp_path / "other.json")]).exit_code == 1
 
 
 def test_one_that_differs_is_told_with_its_place_and_by_the_exit_status(service):
