@@ -113,15 +113,17 @@ async def _desk(
     metrics.gauge("trace_lag", "Traces that Attribution does not have yet").set_function(lambda: traces.lag)
     adapters = Adapters(ArtifactStore(config.artifacts_dir), config.data_dir / "adapters", base_sha256, engine)
     limits = Limits(config.max_prompt_tokens, config.max_tokens, engine.context, engine.samples)
-    prices, seconds = config.price_list, config.max_answer_seconds
-    terms = Terms(config.base, base_sha256, prices, limits, seconds)
+    prices = config.price_list
+    terms = Terms(config.base, base_sha256, prices, limits, config.max_answer_seconds)
     replaying = (database, traces, adapters, admission, engine, metrics)
     return Desk(
         answers=Answers(terms, engine, adapters, spending, traces, admission, space, meters),
         engine=engine,
         adapters=adapters,
         traces=traces,
-        replays=Replays(*replaying, base_sha256=base_sha256, seconds=seconds, operators=config.operator_accounts),
+        replays=Replays(
+            *replaying, base_sha256=base_sha256, seconds=config.max_answer_seconds, operators=config.operator_accounts
+        ),
         roots=roots,
         prices=prices,
         base=config.base,
