@@ -74,14 +74,19 @@ class Replayed:
     time: str
 
 
-def key_for(connection: Connection, payer: str, fresh: Wrapped) -> Wrapped:
-    """The payer's key, the oldest if there are several; `fresh`, kept from now on, where there is none."""
+def key_of(connection: Connection, payer: str) -> Wrapped | None:
+    """The payer's key; the oldest where several were made at once."""
     t = PAYER_KEY
     row = connection.execute(select(t).where(t.c.payer == payer).order_by(t.c.create_time, t.c.name)).first()
-    if row is not None:
-        return Wrapped(row.name, row.payer, row.wrapped)
-    connection.execute(insert(t).values(name=fresh.name, payer=fresh.payer, wrapped=fresh.secret))
-    return fresh
+    return None if row is None else Wrapped(row.name, row.payer, row.wrapped)
+
+
+def key_for(connection: Connection, payer: str, fresh: Wrapped) -> Wrapped:
+    """The payer's key; `fresh`, kept from now on, where there is none."""
+    found = key_of(connection, payer)
+    if found is None:
+        connection.execute(insert(PAYER_KEY).values(name=fresh.name, payer=fresh.payer, wrapped=fresh.secret))
+    return found or fresh
 
 
 def keys(connection: Connection, names: Collection[str]) -> Sequence[Wrapped]:

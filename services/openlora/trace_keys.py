@@ -54,11 +54,14 @@ class TraceKeys:
     async def of(self, payer: str) -> DataKey:
         """The key to seal a payer's trace with; it is on disk when this returns."""
         if payer not in self._in_use:
-            fresh = DataKey(uuid.uuid4().hex, sealing.new_secret())
-            wrapped = Wrapped(fresh.name, payer, sealing.wrap(self._service_key, fresh, payer))
-            found = await self._database.write(lambda c: store_traces.key_for(c, payer, wrapped))
-            _bounded(self._in_use)[payer] = self._unwrap(found)
+            found = await self._database.read(lambda c: store_traces.key_of(c, payer))
+            _bounded(self._in_use)[payer] = self._unwrap(found or await self._make(payer))
         return self._in_use[payer]
+
+    async def _make(self, payer: str) -> Wrapped:
+        fresh = DataKey(uuid.uuid4().hex, sealing.new_secret())
+        wrapped = Wrapped(fresh.name, payer, sealing.wrap(self._service_key, fresh, payer))
+        return await self._database.write(lambda c: store_traces.key_for(c, payer, wrapped))
 
     async def named(self, names: Collection[str]) -> Mapping[str, DataKey]:
         """The named keys."""

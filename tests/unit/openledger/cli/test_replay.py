@@ -6,12 +6,14 @@ import json
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
+import grpc
 import pytest
 from typer.testing import CliRunner
 
 from openledger.cli.connection import Connection
 from openledger.cli.main import app
 from openledger.cli.replay import rate
+from openledger.client import ApiError
 from openledger.openlora.v1 import openlora_pb2 as pb
 from tests.unit.services.openlora.test_sealing import TRACE
 
@@ -29,6 +31,8 @@ def service(monkeypatch):
 
     async def call(method, request, timeout):
         assert method == "ReplayAnswer"
+        if request.name not in answers:
+            raise ApiError(grpc.StatusCode.NOT_FOUND, "ANSWER_NOT_FOUND", "there is none", {}, None)
         return answers[request.name]
 
     @asynccontextmanager
@@ -60,7 +64,7 @@ def test_a_file_with_a_trace_names_its_answer(service, tmp_path):
     (tmp_path / "other.json").write_bytes(b"{}")
     result = CliRunner().invoke(app, ["replay", "--json", str(tmp_path / "trace.json")])
     assert json.loads(result.output)["replays"][0]["response"] == name
-    assert CliRunner().invoke(app, ["replay", str(tmp_path / "other.json")]).exit_code == 1
+    assert CliRunner().invoke(app, ["replay", str(tmp_path / "other.json")]).exit_code == 2
 
 
 def test_one_that_differs_is_told_with_its_place_and_by_the_exit_status(service):
@@ -71,3 +75,14 @@ def test_one_that_differs_is_told_with_its_place_and_by_the_exit_status(service)
     assert "80.00%" in result.output
     document = json.loads(CliRunner().invoke(app, ["replay", "--json", "1", "2"]).output)
     assert (document["rate"], [one["matched"] for one in document["replays"]]) == (0.8, [5, 3])
+
+
+def test_one_that_cannot_be_compared_is_told_and_the_others_are_compared(service):
+    service |= {"responses/1": comparison(5, 5), "responses/3": comparison(5, 3, "responses/3")}
+    only_refused = CliRunner().invoke(app, ["replay", "2", "1"], env={"COLUMNS": "200"})
+    assert only_refused.exit_code == 2
+    assert "responses/2 cannot be compared. ANSWER_NOT_FOUND: there is none" in only_refused.output
+    assert "100.00%" in only_refused.output
+    assert CliRunner().invoke(app, ["replay", "2", "3"]).exit_code == 1
+    document = json.loads(CliRunner().invoke(app, ["replay", "--json", "2"]).output)
+    assert (document["replays"], list(document["refused"])) == ([], ["responses/2"])
