@@ -12,7 +12,7 @@ import json
 import os
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
@@ -63,7 +63,7 @@ def new_secret() -> bytes:
 def seal(trace: Trace, entry: str, key: DataKey) -> bytes:
     """The bytes to keep of a trace under the key `entry` of the log."""
     text = trace.dumps()
-    head = asdict(_head(trace, canonical.sha256(text))) | {"fee": str(trace.fee)}
+    head = vars(_head(trace, canonical.sha256(text))) | {"fee": str(trace.fee)}
     document = head | {"version": VERSION, "data_key": key.name}
     return canonical.dumps(document | {"box": _close(key.secret, text, _bound(document, entry))})
 
