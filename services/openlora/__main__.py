@@ -122,7 +122,7 @@ async def _desk(
         adapters=adapters,
         traces=traces,
         replays=Replays(
-            *replaying, base_sha256=base_sha256, seconds=config.max_answer_seconds, operators=config.operator_accounts
+            *replaying, base_sha256=base_sha256, seconds=config.max_answer_seconds, operators=config.operators
         ),
         roots=roots,
         prices=prices,

@@ -69,11 +69,6 @@ class OpenLoRAConfig(ServiceConfig):
     max_trace_lag: int = Field(100_000, ge=1, description="traces that may wait for Attribution; then none is begun")
 
     @property
-    def operator_accounts(self) -> frozenset[str]:
-        """The operators, as accounts."""
-        return frozenset(map(names.account, self.operators))
-
-    @property
     def trace_key(self) -> Path:
         """Where the key is that opens the sealed traces."""
         return self.trace_key_file or self.data_dir / "traces.key"

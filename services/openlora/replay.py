@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import takewhile
 
+from openledger import names
 from openledger.trace import Trace
 from openledger.trace_proto import time_text
 from services.kit import logs
@@ -53,10 +54,14 @@ class Replays:
         seconds: float,
         operators: Collection[str] = (),
     ) -> None:
-        """base_sha256: of the weights in the engine; operators: accounts that may ask for others' answers."""
+        """base_sha256: of the weights in the engine; operators: addresses of who may ask for others' answers."""
         self._database, self._traces, self._adapters = database, traces, adapters
         self._admission, self._engine = admission, engine
-        self._base_sha256, self._seconds, self._operators = base_sha256, seconds, frozenset(operators)
+        self._base_sha256, self._seconds, self._operators = (
+            base_sha256,
+            seconds,
+            frozenset(map(names.account, operators)),
+        )
         self._tasks: dict[str, asyncio.Task[Replayed]] = {}
         self._one = asyncio.Lock()
         self._tokens = metrics.counter("replay_tokens_total", "Tokens of answers generated again", "outcome")
