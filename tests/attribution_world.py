@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
+import grpc
 import pytest
 
 from openledger import manifest, trace_proto
@@ -38,7 +39,7 @@ from services.attribution.config import AttributionConfig
 from services.factory import data, sketches, write
 from services.kit.auth import PUBLIC, Authenticator, services
 from services.kit.config import ServiceConfig
-from services.kit.errors import not_found, precondition, unavailable
+from services.kit.errors import Fault, not_found, precondition, unavailable
 from services.kit.metrics import Metrics
 from services.kit.server import Assembly
 from services.kit.testing import SECRET, TestIssuer, served, settings
@@ -166,10 +167,14 @@ class Peers(
     epoch: str = "first"
     scramble: bool = False
     """Whether traces come in the wrong order."""
+    gone: int = 0
+    """How many of the first traces the log has let go."""
     rule: Rule = RULE
     rule_sha256: str = ""
     issuer: TestIssuer = field(default_factory=TestIssuer)
     reads: list[int] = field(default_factory=list)
+    acknowledged: list[int] = field(default_factory=list)
+    """With each read: up to where everything has taken effect, it says."""
     private: dict[str, bytes] = field(default_factory=dict)
     """The span index of each revision that has one."""
     sketches: dict[str, bytes] = field(default_factory=dict)
@@ -192,6 +197,9 @@ class Peers(
     async def ReadTraces(self, request: openlora_pb2.ReadTracesRequest, context: Any) -> Any:
         after, deadline = request.after_offset, asyncio.get_running_loop().time() + request.wait_seconds
         self.reads.append(after)
+        self.acknowledged.append(request.acknowledged_offset)
+        if after < self.gone:
+            raise Fault(grpc.StatusCode.OUT_OF_RANGE, "OFFSET_COMPACTED", f"what came after {after} was removed")
         while len(self.messages) <= after and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.02)
         page = list(enumerate(self.messages[after : after + request.max_entries], start=after + 1))

@@ -147,6 +147,8 @@ class Installation:
                 return {
                     "DATANET": f"127.0.0.1:{self.port('datanet')}",
                     "ENGINE": self.engine,
+                    "OPERATORS": f'["{self.wallet("operator").address}"]',
+                    "TRACE_KEY_FILE": str(self.key_file("traces")),
                     "BASE": self.base,
                     "PRICE_PER_1K_IN": str(OPEN // 5),
                     "PRICE_PER_1K_OUT": str(OPEN),

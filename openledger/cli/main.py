@@ -21,6 +21,7 @@ from openledger.cli.default_group import DefaultGroup
 from openledger.cli.epochs import epoch
 from openledger.cli.explain import explain
 from openledger.cli.finetune import app as finetune
+from openledger.cli.replay import replay
 from openledger.cli.unlearn import app as unlearn
 from openledger.cli.verify import verify
 from openledger.cli.verify_epoch import verify_epoch
@@ -49,6 +50,7 @@ checks.command("grade")(verify_grade)
 app.add_typer(checks, name="verify")
 app.command("audit")(audit)
 app.command("explain")(explain)
+app.command("replay")(replay)
 app.add_typer(finetune, name="finetune")
 for command in (
     money.balance, money.statement, money.payouts, money.deposit, withdraw, money.claim, money.correct

@@ -111,7 +111,10 @@ class TraceConsumer:
         log.info("base model loaded", seconds=round(time.monotonic() - started, 1))
 
     async def _read(self, after: int) -> Page[Any]:
-        request = openlora_pb2.ReadTracesRequest(after_offset=after, max_entries=self._batch, wait_seconds=self._wait)
+        # `after` is on disk here, in the transaction of its receipts: OpenLoRA may let go what comes before.
+        request = openlora_pb2.ReadTracesRequest(
+            after_offset=after, max_entries=self._batch, wait_seconds=self._wait, acknowledged_offset=after
+        )
         reply = await self._peers.call(self._peers.openlora.ReadTraces, request, self._wait + 10)
         return Page([(e.offset, e) for e in reply.entries], reply.high_watermark, reply.log_epoch)
 

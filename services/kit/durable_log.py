@@ -1,7 +1,8 @@
 """A durable stream: single writer, offsets without gaps, group commit, a high watermark and a log epoch.
 
 It lives in the service's own database, so an entry can be appended in the same transaction as the state it tells of,
-and a reader that stores its offset with its effects sees every entry exactly once.  Offsets start at 1.
+and a reader that stores its offset with its effects sees every entry exactly once.  Offsets start at 1.  Entries that
+nobody needs are removed from the beginning; whoever asks for them is told so, and never given later ones instead.
 """
 
 from __future__ import annotations
@@ -9,12 +10,27 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Column, Connection, LargeBinary, MetaData, Table, Text, func, insert, select, update
+import grpc
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from services.kit.database import Database
+from services.kit.errors import Fault
 from services.kit.wait import happens
 
 _POLL_SECONDS = 0.25
@@ -125,6 +141,30 @@ class DurableLog:
         self._grown.set()
         self._grown = asyncio.Event()
 
+    async def compact(self, through: int, also: Callable[[Connection], None] = lambda _: None) -> None:
+        """Remove the entries up to that offset for ever; `also` keeps what must stay of them, in the same transaction.
+
+        A removed key is no longer known: that it is not appended anew is for the caller to see to.
+        """
+        table = self._entries
+
+        def transaction(connection: Connection) -> None:
+            also(connection)
+            connection.execute(delete(table).where(table.c.stream == self.stream, table.c.number <= through))
+
+        await self._database.write(transaction)
+
+    async def first(self) -> int:
+        """The offset of the first entry that is there; one after the last where there is none."""
+        table, heads = self._entries, self._heads
+
+        def find(connection: Connection) -> int:
+            head = connection.execute(select(heads.c.number).where(heads.c.stream == self.stream)).scalar_one()
+            least = select(func.min(table.c.number)).where(table.c.stream == self.stream)
+            return int(connection.execute(least).scalar_one() or head + 1)
+
+        return await self._database.read(find)
+
     async def append(self, key: str, payload: bytes) -> int:
         """Append one entry; it is on disk when this returns its offset.  Callers at once share one commit."""
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -152,7 +192,7 @@ class DurableLog:
     async def read(self, after: int, limit: int = 100, wait: float = 0, most_bytes: int = MOST_BYTES) -> Batch:
         """Entries after an offset, at most `limit` and `most_bytes` of payload, and one however large it is.
 
-        Waits up to `wait` seconds for the first one.
+        Waits up to `wait` seconds for the first one.  Raises `Fault` OFFSET_COMPACTED where the next ones were removed.
         """
         deadline = time.monotonic() + wait
         while True:
@@ -171,14 +211,16 @@ class DurableLog:
         # Sizes first: what does not fit is not loaded either.
         sizes = select(table.c.number, func.length(table.c.payload)).where(*those).order_by(table.c.number).limit(limit)
         numbers = fitting(((number, size) for number, size in connection.execute(sizes)), most_bytes)
-        if not numbers:
-            return Batch((), head.number, head.epoch)
         rows = connection.execute(
             select(table.c.number, table.c.key, table.c.payload)
-            .where(*those, table.c.number <= numbers[-1])
+            .where(*those, table.c.number <= max(numbers, default=after))
             .order_by(table.c.number)
         )
-        return Batch(tuple(Entry(row.number, row.key, row.payload) for row in rows), head.number, head.epoch)
+        entries = tuple(Entry(row.number, row.key, row.payload) for row in rows)
+        # Offsets have no gaps, so one here says that entries were removed, also where that happened this very moment.
+        if limit and after < head.number and (not entries or entries[0].offset != after + 1):
+            raise _compacted(self.stream, after)
+        return Batch(entries, head.number, head.epoch)
 
     async def get(self, key: str) -> Entry | None:
         """The entry with that key."""
@@ -188,3 +230,11 @@ class DurableLog:
         )
         row = await self._database.read(lambda c: c.execute(query).first())
         return None if row is None else Entry(row.number, row.key, row.payload)
+
+
+def _compacted(stream: str, after: int) -> Fault:
+    text = (
+        f"the entries of {stream} after offset {after} were removed: whoever reads had said that it has them, and they "
+        "were old. What was lost since is not in this log any more"
+    )
+    return Fault(grpc.StatusCode.OUT_OF_RANGE, "OFFSET_COMPACTED", text, metadata={"after_offset": str(after)})

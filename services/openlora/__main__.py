@@ -10,6 +10,7 @@ from pathlib import Path
 from openledger import base_models
 from openledger.artifacts import ArtifactStore
 from openledger.client import Client
+from openledger.key_files import KeyFileError
 from openledger.openlora.v1 import openlora_pb2_grpc
 from services.kit.config import load_or_exit
 from services.kit.database import Database
@@ -30,8 +31,11 @@ from services.openlora.leases import LedgerLeases
 from services.openlora.meters import Meters
 from services.openlora.question import Limits
 from services.openlora.records import DatanetRoots, Roots
+from services.openlora.replay import Replays
+from services.openlora.retention import PAUSE_SECONDS, Retention
 from services.openlora.servicer import ACCESS, OpenLoRA
 from services.openlora.spend import Spending
+from services.openlora.trace_keys import TraceKeys, service_key
 from services.openlora.tracelog import TraceLog
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -61,7 +65,8 @@ async def assemble_with(config: OpenLoRAConfig, engine: Engine) -> Assembly:
     await spending.open()
     metrics = Metrics("openlora")
     roots = DatanetRoots(peers if config.datanet else None)
-    desk = await _desk(config, engine, log, roots, spending, space, Meters(metrics))
+    traces = await _traces(config, database, log)
+    desk = await _desk(config, engine, database, traces, roots, spending, space, metrics)
     # What it has no method for yet is answered UNIMPLEMENTED, and open to nobody.
     servicer, answers = OpenLoRA(desk), desk.answers  # type: ignore[abstract]
     return Assembly(
@@ -73,12 +78,14 @@ async def assemble_with(config: OpenLoRAConfig, engine: Engine) -> Assembly:
         background={
             "leases": _every(config.tend_seconds, spending.tend),
             "space": _every(config.tend_seconds, space.probe),
+            "retention": _every(PAUSE_SECONDS, Retention(database, log, traces, days=config.trace_days).step),
         },
         healthy=engine.health,
         leaving=[answers.leave],
         # What is being stored first, then the money it costs, then what both need.
         close=[
             desk.asking.close,
+            desk.replays.close,
             answers.close,
             spending.close,
             engine.close,
@@ -91,38 +98,54 @@ async def assemble_with(config: OpenLoRAConfig, engine: Engine) -> Assembly:
 async def _desk(
     config: OpenLoRAConfig,
     engine: Engine,
-    log: DurableLog,
+    database: Database,
+    traces: TraceLog,
     roots: Roots,
     spending: Spending,
     space: Space,
-    meters: Meters,
+    metrics: Metrics,
 ) -> Desk:
     base_sha256 = await asyncio.to_thread(base_models.sha256, config.base)
-    admission = Admission(config.max_running, config.max_queued)
+    admission, meters = Admission(config.max_running, config.max_queued), Meters(metrics)
     meters.watch(
         queued=lambda: admission.queued,
         running=lambda: admission.running,
         leases=lambda: spending.leases,
         disk_full=lambda: space.full,
     )
-    meters.trace_log.set((await log.read(0, limit=0)).high_watermark)
+    meters.trace_log.set(traces.end)
+    metrics.gauge("trace_lag", "Traces that Attribution does not have yet").set_function(lambda: traces.lag)
     adapters = Adapters(ArtifactStore(config.artifacts_dir), config.data_dir / "adapters", base_sha256, engine)
     limits = Limits(config.max_prompt_tokens, config.max_tokens, engine.context, engine.samples)
-    prices, traces = config.price_list, TraceLog(log)
+    prices = config.price_list
     made = Made(config.base, base_sha256, engine.description)
     terms = Terms(made, prices, limits, config.max_answer_seconds)
+    replaying = (database, traces, adapters, admission, engine, metrics)
     return Desk(
         asking=Asking(engine, limits),
         answers=Answers(terms, engine, adapters, spending, traces, admission, space, meters),
         engine=engine,
         adapters=adapters,
         traces=traces,
+        replays=Replays(
+            *replaying, base_sha256=base_sha256, seconds=config.max_answer_seconds, operators=config.operators
+        ),
         roots=roots,
         prices=prices,
         limits=limits,
         base=config.base,
         batch_bytes=config.max_message_bytes // 2,
     )
+
+
+async def _traces(config: OpenLoRAConfig, database: Database, log: DurableLog) -> TraceLog:
+    try:
+        key = await asyncio.to_thread(service_key, config.trace_key, database)
+    except KeyFileError as error:
+        raise StartError(str(error)) from error
+    traces = TraceLog(database, log, TraceKeys(database, key), most_behind=config.max_trace_lag)
+    await traces.open()
+    return traces
 
 
 def _spending(config: OpenLoRAConfig, database: Database, log: DurableLog, ledger: Client) -> Spending:
@@ -137,7 +160,7 @@ def _spending(config: OpenLoRAConfig, database: Database, log: DurableLog, ledge
     )
 
 
-def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+def _every(seconds: float, work: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[None]]:
     async def run() -> None:
         while True:
             await work()

@@ -159,6 +159,7 @@ class Answers:
         question = work.question
         self._terms.limits.check(question)
         self._space.check()
+        self._traces.check()
         ask = Ask(question.payer, question.model, len(question.prompt), question.max_tokens)
         with self._admission.enter(ask) as place:
             trace, reservation, left = await self._make(question, ask, place, self._timed(say))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from openledger import names
 from openledger.money import MAX_AMOUNT, Price
 from services.kit.config import ServiceConfig
 from services.openlora.engine import EngineSettings
 from services.openlora.prices import Prices, check_name
+
+Address = Annotated[str, AfterValidator(names.address)]
 
 
 class Rates(BaseModel):
@@ -59,6 +63,16 @@ class OpenLoRAConfig(ServiceConfig):
     @classmethod
     def _of_models(cls, value: dict[str, Rates]) -> dict[str, Rates]:
         return {check_name(model): rates for model, rates in value.items()}
+
+    operators: tuple[Address, ...] = Field((), description="may have any answer generated again")
+    trace_key_file: Path | None = Field(None, description="opens the sealed traces; traces.key in data_dir by default")
+    trace_days: float = Field(90, gt=0, description="how long a trace stays after its answer, once Attribution has it")
+    max_trace_lag: int = Field(100_000, ge=1, description="traces that may wait for Attribution; then none is begun")
+
+    @property
+    def trace_key(self) -> Path:
+        """Where the key is that opens the sealed traces."""
+        return self.trace_key_file or self.data_dir / "traces.key"
 
     @property
     def price_list(self) -> Prices:

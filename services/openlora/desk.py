@@ -11,6 +11,7 @@ from services.openlora.engine import Engine
 from services.openlora.prices import Prices
 from services.openlora.question import Limits
 from services.openlora.records import Roots
+from services.openlora.replay import Replays
 from services.openlora.tracelog import TraceLog
 
 
@@ -23,6 +24,7 @@ class Desk:
     engine: Engine
     adapters: Adapters
     traces: TraceLog
+    replays: Replays
     roots: Roots
     prices: Prices
     limits: Limits

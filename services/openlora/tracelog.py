@@ -1,34 +1,140 @@
-"""Traces on disk: kept under their response's id, given again by it, and read by their offsets.
+"""The log of traces: sealed when they come, opened for whom they concern, and how far Attribution has them.
 
-Knows how a trace is written down, so that nobody else must; does not know what it is charged to.
+Below it is a durable log.  A trace that went (services/openlora/retention.py) has left its account, so that nobody is
+answered and charged twice under one request id.  Traces are what people are paid by: where Attribution falls too far
+behind, nothing new is begun, and nothing is dropped.
 """
 
 from __future__ import annotations
 
-from openledger.trace import Trace, parse
-from services.kit.consumer import Page
-from services.kit.durable_log import DurableLog
+import asyncio
+from collections.abc import Mapping, Sequence
 
-_PREFIX = "responses/"
+from openledger.trace import Trace
+from services.kit.consumer import Page
+from services.kit.database import Database
+from services.kit.durable_log import MOST_BYTES, DurableLog, Entry
+from services.kit.errors import Fault, exhausted, not_found, precondition
+from services.openlora import sealing, store_traces
+from services.openlora.sealing import DataKey, Head
+from services.openlora.trace_keys import TraceKeys
+
+READER = "attribution"
+_RETRY_SECONDS = 30.0
 
 
 class TraceLog:
-    """The traces in one durable log."""
+    """Traces by response, and in the order in which they came.  `most_behind`: how many may wait for Attribution."""
 
-    def __init__(self, log: DurableLog) -> None:
-        self._log = log
+    def __init__(self, database: Database, log: DurableLog, keys: TraceKeys, *, most_behind: int) -> None:
+        self._database, self._log, self._keys, self._most_behind = database, log, keys, most_behind
+        self._acknowledged = self._end = 0
+
+    async def open(self) -> None:
+        """Find out where log and reader stand.  Call once, before anything else."""
+        self._end = (await self._log.read(0, limit=0)).high_watermark
+        self._acknowledged = await self._database.read(lambda c: store_traces.acknowledged(c, READER))
+
+    @property
+    def acknowledged(self) -> int:
+        """The offset up to which Attribution has everything for good."""
+        return self._acknowledged
+
+    @property
+    def end(self) -> int:
+        """The offset of the last trace, as far as is known."""
+        return self._end
+
+    @property
+    def lag(self) -> int:
+        """How many traces Attribution does not have yet."""
+        return max(0, self._end - self._acknowledged)
+
+    def check(self) -> None:
+        """Raises `Fault` TRACES_BEHIND while too many answers wait to be attributed."""
+        if self.lag >= self._most_behind:
+            text = (
+                f"{self.lag} answers wait to be attributed, so that their data's people can be paid; none is begun "
+                "until there are fewer. Nothing was charged"
+            )
+            raise exhausted("TRACES_BEHIND", text, _RETRY_SECONDS, waiting=str(self.lag))
 
     async def append(self, trace: Trace) -> int:
-        """Keep a trace; it is on disk when this returns its offset.  One that is there already keeps its offset."""
-        return await self._log.append(trace.response.removeprefix(_PREFIX), trace.dumps())
+        """Keep a trace; it is on disk when this returns its offset.  One that is there already has its old offset."""
+        entry = _key(trace.response)
+        key = await self._keys.of(trace.payer)
+        offset = await self._log.append(entry, sealing.seal(trace, entry, key))
+        self._end = max(self._end, offset)
+        return offset
 
     async def get(self, key: str) -> Trace | None:
-        """The trace of `responses/{key}`."""
-        entry = await self._log.get(key)
-        return None if entry is None else parse(entry.payload)
+        """The trace of the response of that id; None where there never was one.
 
-    async def read(self, after: int, limit: int = 100, wait: float = 0) -> Page[Trace]:
-        """At most `limit` traces after an offset, at least one if there is one within `wait` seconds."""
-        batch = await self._log.read(after, limit, wait)
-        traces = [(entry.offset, parse(entry.payload)) for entry in batch.entries]
+        Raises `Fault` ANSWER_EXPIRED when it is not kept any more.
+        """
+        entry = await self._log.get(key)
+        if entry is None:
+            # After the log was asked and not before: what goes from there is here in the same moment.
+            account = await self._account(key)
+            if account is not None:
+                raise _expired(key, account)
+            return None
+        return _unseal(entry, await self._keys_of([entry]))
+
+    async def given(self, key: str, payer: str | None) -> Trace:
+        """The trace of a payer's response; None: of anybody's.  Raises `Fault` ANSWER_NOT_FOUND, ANSWER_EXPIRED."""
+        entry = await self._log.get(key)
+        account = sealing.head_of(entry.payload) if entry else await self._account(key)
+        if account is None or payer not in (None, account.payer):
+            text = f"there is no responses/{key}" + (f" that {payer} paid for" if payer else "")
+            raise not_found("ANSWER_NOT_FOUND", text, response=f"responses/{key}")
+        if entry is None:
+            raise _expired(key, account)
+        return _unseal(entry, await self._keys_of([entry]))
+
+    async def read(self, after: int, limit: int = 100, wait: float = 0, most_bytes: int = MOST_BYTES) -> Page[Trace]:
+        """Traces after an offset: at most `limit`, whose messages together have about `most_bytes`, and at least one.
+
+        Waits up to `wait` seconds for the first one.  Raises `Fault` OFFSET_COMPACTED where they went.
+        """
+        batch = await self._log.read(after, limit, wait, most_bytes)
+        self._end = max(self._end, batch.high_watermark)
+        keys = await self._keys_of(batch.entries)
+        traces = await asyncio.to_thread(lambda: [(entry.offset, _unseal(entry, keys)) for entry in batch.entries])
         return Page(traces, batch.high_watermark, batch.epoch)
+
+    async def acknowledge(self, offset: int) -> None:
+        """Attribution has everything up to there for good.
+
+        An offset that the log does not reach is not taken: its reader sees by the high watermark that this is an older
+        copy of what it has read, and stops.
+        """
+        if offset <= self._acknowledged or offset > (await self._log.read(0, limit=0)).high_watermark:
+            return
+        await self._database.write(lambda c: store_traces.acknowledge(c, READER, offset))
+        self._acknowledged = max(self._acknowledged, offset)
+
+    async def _account(self, key: str) -> Head | None:
+        return await self._database.read(lambda c: store_traces.account(c, key))
+
+    async def _keys_of(self, entries: Sequence[Entry]) -> Mapping[str, DataKey]:
+        return await self._keys.named({sealing.data_key_of(entry.payload) for entry in entries} - {""})
+
+
+def _expired(key: str, account: Head) -> Fault:
+    """An answer that was given, and whose text is not kept any more."""
+    text = (
+        f"responses/{key} was answered at {account.time} and charged {account.fee}; its text is not kept any more. "
+        "To ask again, or something else, take a new request_id"
+    )
+    told = {name: str(value) for name, value in vars(account).items() if name not in ("payer", "lease")}
+    return precondition("ANSWER_EXPIRED", text, response=f"responses/{key}", **told)
+
+
+def _key(response: str) -> str:
+    return response.removeprefix("responses/")
+
+
+def _unseal(entry: Entry, keys: Mapping[str, DataKey]) -> Trace:
+    name = sealing.data_key_of(entry.payload)
+    return sealing.unseal(entry.payload, entry.key, keys[name].secret if name else b"")

@@ -58,6 +58,17 @@ async def test_traces_that_come_out_of_order_wait_until_the_log_is_right_again(a
     assert [e.receipt.response for e in entries] == [t.response for t in traces]
 
 
+async def test_traces_that_are_gone_stop_attribution_and_are_not_passed_over(around):
+    """As after its own database was replaced by one that is too old."""
+    around.peers.add(*(around.artifacts.trace(number) for number in range(1, 4)))
+    around.peers.gone = 2
+    async with attribution(around) as (where, assembly), as_service("ledger", attribution=where) as ledger:
+        await stumbled(assembly)
+        assert len((await ledger.call(ledger.attribution.ReadReceipts, pb.ReadReceiptsRequest())).entries) == 0
+        around.peers.gone = 0
+        assert len(await read(ledger, 3)) == 3
+
+
 async def test_terms_that_contradict_themselves_hold_receipts_up_and_nothing_is_lost(around):
     around.peers.rule_sha256 = "0" * 64
     around.peers.add(around.artifacts.trace(1))
@@ -97,6 +108,7 @@ async def test_on_a_full_disk_traces_wait_and_each_has_its_receipt_once_when_the
         await stumbled(assembly)
         reply = await ledger.call(ledger.attribution.ReadReceipts, pb.ReadReceiptsRequest(max_entries=100))
         assert 1 <= len(reply.entries) < len(traces)
+        assert 1 <= max(around.peers.acknowledged) <= len(reply.entries), "the log may let go what has no receipt"
         assert reply.entries[0] == first
         assert (await get(around, PAYER, where, "r1")) == first.receipt
         disk.free()

@@ -78,6 +78,20 @@ async def test_base_and_two_adapters_answer_at_once_and_each_as_itself(world, ma
     assert world.ledger.charged() == sum(trace.fee for trace in traces.values())
 
 
+async def test_answers_that_were_generated_beside_others_come_again_alone(world, made):
+    models = ["base", *made[2]]
+    async with world.life(await engine(world), artifacts_dir=made[1]) as client:
+        asked = [(model, stop) for model in models for stop in ([], ["e"])]
+        answers = await asyncio.gather(
+            *(world.ask(client, "an abnormal", model=m, max_tokens=12, sampling={"stop": s}) for m, s in asked)
+        )
+        requests = [openlora_pb2.ReplayAnswerRequest(name=answer.response) for answer in answers]
+        replays = [await client.call(client.openlora.ReplayAnswer, request) for request in requests]
+    assert [replay.tokens for replay in replays] == [answer.summary.tokens_out for answer in answers]
+    assert [replay.matched for replay in replays] == [replay.tokens for replay in replays]
+    assert replays[0].tokens == 12
+
+
 async def test_an_answer_told_again_is_the_text_that_was_streamed(world, made):
     sampling = {"temperature": 1.0, "seed": 3, "stop": ["e"]}
     async with world.life(await engine(world), artifacts_dir=made[1]) as client:

@@ -1,0 +1,232 @@
+"""Traces on disk, the same on SQLite and PostgreSQL: sealed, given again, let go, and never answered twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from openledger.key_files import KeyFileError
+from services.kit.database import Database
+from services.kit.durable_log import DurableLog
+from services.kit.errors import Fault
+from services.openlora import sealing, store, store_traces
+from services.openlora.__main__ import MIGRATIONS
+from services.openlora.charges import Charges
+from services.openlora.retention import Retention
+from services.openlora.store import Asked
+from services.openlora.store_traces import Replayed, Wrapped
+from services.openlora.trace_keys import TraceKeys, service_key
+from services.openlora.tracelog import TraceLog
+from tests.unit.services.openlora.test_sealing import TRACE
+
+DAY = 86_400
+NOW = 1_800_000_000
+SECRET = bytes(32)
+OTHER = "accounts/0x" + "b" * 40
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    found = Database(database_url)
+    found.migrate(MIGRATIONS)
+    yield found
+    found.close()
+
+
+def a_trace(number: int, payer: str = TRACE.payer, **more):
+    return replace(TRACE, response=f"responses/{number:032}", payer=payer, **more)
+
+
+async def opened(database: Database, most_behind: int = 100) -> tuple[DurableLog, TraceLog]:
+    log = DurableLog(database, store.METADATA, "traces")
+    log.open()
+    traces = TraceLog(database, log, TraceKeys(database, SECRET), most_behind=most_behind)
+    await traces.open()
+    return log, traces
+
+
+def retention(database, log, traces, days=90.0) -> Retention:
+    return Retention(database, log, traces, days=days, clock=lambda: NOW)
+
+
+async def fault(awaitable) -> Fault:
+    with pytest.raises(Fault) as caught:
+        await awaitable
+    return caught.value
+
+
+async def test_traces_are_given_as_they_came_in_every_life(database):
+    _, traces = await opened(database)
+    came = [a_trace(1), a_trace(2, OTHER), a_trace(3)]
+    assert [await traces.append(trace) for trace in came] == [1, 2, 3]
+    assert await traces.append(came[1]) == 2
+    for log in (traces, (await opened(database))[1]):
+        assert (await log.read(0)).entries == [(1, came[0]), (2, came[1]), (3, came[2])]
+        assert await log.get(f"{2:032}") == came[1]
+        assert await log.get(f"{9:032}") is None
+        assert log.end == 3
+
+
+async def test_what_lies_on_disk_says_nothing_of_the_text(database):
+    log, traces = await opened(database)
+    await traces.append(a_trace(1))
+    [entry] = (await log.read(0)).entries
+    assert entry.payload != a_trace(1).dumps()
+    assert b"70001" not in entry.payload
+    assert sealing.head_of(entry.payload).fee == TRACE.fee
+
+
+async def test_entries_of_before_there_were_seals_are_read_and_let_go_like_the_others(database):
+    log, traces = await opened(database)
+    await log.append(f"{1:032}", a_trace(1).dumps())
+    await traces.append(a_trace(2))
+    assert (await traces.read(0)).entries == [(1, a_trace(1)), (2, a_trace(2))]
+    assert await traces.get(f"{1:032}") == a_trace(1)
+    await traces.acknowledge(2)
+    assert await retention(database, log, traces).step() == 2
+    assert (await fault(traces.get(f"{1:032}"))).reason == "ANSWER_EXPIRED"
+
+
+async def test_each_payer_has_one_key_and_it_is_never_in_clear(database):
+    keys = TraceKeys(database, SECRET)
+    mine, theirs = await keys.of(TRACE.payer), await keys.of(OTHER)
+    assert mine.secret != theirs.secret
+    assert await TraceKeys(database, SECRET).of(TRACE.payer) == mine
+    assert await TraceKeys(database, SECRET).named({mine.name}) == {mine.name: mine}
+    rows = database.read_now(lambda c: c.execute(store_traces.PAYER_KEY.select()).all())
+    assert len(rows) == 2
+    assert not any(mine.secret.hex() in str(row) for row in rows)
+
+
+async def test_a_trace_is_its_payers_alone(database):
+    _, traces = await opened(database)
+    await traces.append(a_trace(1))
+    assert await traces.given(f"{1:032}", TRACE.payer) == a_trace(1)
+    for key, payer in ((1, OTHER), (2, TRACE.payer)):
+        assert (await fault(traces.given(f"{key:032}", payer))).reason == "ANSWER_NOT_FOUND"
+
+
+async def test_old_traces_go_and_their_accounts_stay(database):
+    log, traces = await opened(database)
+    for number, time in enumerate(("2026-01-02", "2026-10-01", "2026-12-31"), start=1):
+        await traces.append(a_trace(number, end_time=f"{time}T00:00:00.000000Z"))
+    await traces.acknowledge(3)
+    assert await retention(database, log, traces).step() == 2, "90 days before 15 January 2027 is in October"
+    assert [offset for offset, _ in (await traces.read(2)).entries] == [3]
+    assert (await fault(traces.read(0))).reason == "OFFSET_COMPACTED"
+    gone = await fault(traces.get(f"{1:032}"))
+    assert gone.reason == "ANSWER_EXPIRED"
+    assert gone.metadata["fee"] == str(TRACE.fee)
+    assert gone.metadata["trace_sha256"] == a_trace(1, end_time="2026-01-02T00:00:00.000000Z").digest()
+    assert TRACE.payer not in str(gone.metadata)
+    assert (await fault(traces.given(f"{1:032}", TRACE.payer))).reason == "ANSWER_EXPIRED"
+    assert (await fault(traces.given(f"{1:032}", OTHER))).reason == "ANSWER_NOT_FOUND"
+
+
+async def test_nothing_goes_that_is_not_acknowledged(database):
+    log, traces = await opened(database)
+    for number in (1, 2, 3):
+        await traces.append(a_trace(number))
+    assert await retention(database, log, traces).step() == 0
+    await traces.acknowledge(2)
+    assert await retention(database, log, traces).step() == 2
+    assert (await traces.read(2)).entries == [(3, a_trace(3))]
+
+
+@pytest.mark.parametrize("state", ("asked for", "held", "given back"))
+async def test_nothing_goes_that_a_lease_may_have_been_charged_by(database, state):
+    log, traces = await opened(database)
+    await traces.append(a_trace(1, lease="leases/0"))
+    database.write_now(lambda c: store.ask(c, Asked("r1", TRACE.payer, 2**80, 1)))
+    if state != "asked for":
+        database.write_now(lambda c: store.hold(c, "r1", "leases/1", 2**80, NOW + 1))
+    for number in (2, 3):
+        await traces.append(a_trace(number))
+    await traces.acknowledge(3)
+    if state == "given back":
+        database.write_now(lambda c: store.close(c, "leases/1", 1))
+    assert await retention(database, log, traces).step() == (3 if state == "given back" else 1)
+    if state == "held":
+        charges = Charges(log)
+        charges.resume({"leases/1": 1})
+        assert await charges.used("leases/1") == 2 * TRACE.fee
+
+
+async def test_more_than_a_piece_goes_piece_by_piece(database, monkeypatch):
+    monkeypatch.setattr("services.openlora.retention.PIECE", 2)
+    log, traces = await opened(database)
+    for number in range(1, 6):
+        await traces.append(a_trace(number))
+    await traces.acknowledge(5)
+    assert await retention(database, log, traces).step() == 5
+    assert await log.first() == 6
+    assert await retention(database, log, traces).step() == 0
+
+
+async def test_what_was_acknowledged_is_known_in_every_life_and_never_taken_back(database):
+    _, traces = await opened(database)
+    for number in (1, 2, 3):
+        await traces.append(a_trace(number))
+    assert traces.lag == 3
+    for offset in (2, 1, 0):
+        await traces.acknowledge(offset)
+        assert (traces.acknowledged, traces.lag) == (2, 1)
+    await traces.acknowledge(4)
+    assert traces.acknowledged == 2, "the log does not reach so far"
+    again = (await opened(database))[1]
+    assert (again.acknowledged, again.lag) == (2, 1)
+
+
+async def test_where_too_many_wait_nothing_new_is_begun(database):
+    _, traces = await opened(database, most_behind=2)
+    await traces.append(a_trace(1))
+    traces.check()
+    await traces.append(a_trace(2))
+    with pytest.raises(Fault) as caught:
+        traces.check()
+    assert (caught.value.reason, caught.value.retry_after) == ("TRACES_BEHIND", 30)
+    assert await traces.get(f"{2:032}") == a_trace(2), "what was answered is given again all the same"
+    await traces.acknowledge(1)
+    traces.check()
+
+
+def test_the_services_key_is_made_once_and_kept(database, tmp_path):
+    file = tmp_path / "traces.key"
+    key = service_key(file, database)
+    assert len(key) == 32
+    assert service_key(file, database) == key
+    assert file.stat().st_mode & 0o077 == 0
+
+
+async def test_a_key_that_is_gone_or_another_one_is_not_replaced(database, tmp_path):
+    file = tmp_path / "traces.key"
+    traces_key = service_key(file, database)
+    await TraceKeys(database, traces_key).of(TRACE.payer)
+    text = file.read_text()
+    file.unlink()
+    with pytest.raises(KeyFileError, match="Put it back"):
+        service_key(file, database)
+    assert not file.exists()
+    for wrong, why in (("0" * 64, "another key"), ("no key", "64 hex digits")):
+        file.write_text(wrong)
+        file.chmod(0o600)
+        with pytest.raises(KeyFileError, match=why):
+            service_key(file, database)
+    file.write_text(text)
+    assert service_key(file, database) == traces_key
+
+
+def test_a_key_that_is_kept_first_is_the_payers(database):
+    first, second = (Wrapped(name, TRACE.payer, name) for name in ("k1", "k2"))
+    assert database.write_now(lambda c: store_traces.key_for(c, TRACE.payer, first)) == first
+    assert database.write_now(lambda c: store_traces.key_for(c, TRACE.payer, second)) == first
+
+
+def test_how_an_answer_compared_is_kept_once(database):
+    first, second = (Replayed(5, matched, "then", "now", TRACE.end_time) for matched in (5, 4))
+    assert database.read_now(lambda c: store_traces.replay(c, "k")) is None
+    for replayed in (first, second):
+        database.write_now(lambda c, r=replayed: store_traces.keep_replay(c, "k", r))
+    assert database.read_now(lambda c: store_traces.replay(c, "k")) == first
