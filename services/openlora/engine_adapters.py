@@ -78,8 +78,9 @@ def _check_config(path: Path, max_rank: int) -> tuple[int, bool]:
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         raise AdapterRejected(f"{path.name} does not describe a LoRA adapter")
     for name, value in PLAIN.items():
-        if (config.get(name) or None) != (value or None) and config.get(name) != value:
-            raise AdapterRejected(f"{path.name}: {name}={config[name]!r} is not served, only {value!r}")
+        found = config.get(name, value)
+        if (found or None) != (value or None):
+            raise AdapterRejected(f"{path.name}: {name}={str(found)[:100]!r} is not served, only {value!r}")
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if type(rank) is not int or not 1 <= rank <= max_rank:
         raise AdapterRejected(f"rank {rank!r} is not between 1 and {max_rank}")
