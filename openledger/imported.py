@@ -17,10 +17,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from openledger.canonical import parse_json
+from openledger import __version__
+from openledger.artifacts import file_sha256
+from openledger.canonical import parse_json, sha256
 from openledger.influence.adapter_config import AdapterConfig, AdapterError
-from openledger.influence.index import ContributionIndex, build
+from openledger.influence.index import ContributionIndex, build, root
 from openledger.influence.parameters import Parameter, layout
+from openledger.manifest import IMPORTED, Base, LineageManifest, Source, imported_prefix, sign
 
 CONFIG, WEIGHTS, INDEX = "adapter_config.json", "adapter_model.safetensors", "contribution_index.safetensors"
 BROUGHT = (CONFIG, WEIGHTS)
@@ -107,6 +110,35 @@ def gather(source: Path, target: Path) -> AdapterConfig:
     config = config_of(document, [parameter.name for parameter in _parameters(target / WEIGHTS)])
     (target / CONFIG).write_bytes(config_bytes(config))
     return config
+
+
+def describe(
+    folder: Path, name: str, base: Base, *, licence: str, use: str, owner: str, private_key: str
+) -> LineageManifest:
+    """The signed manifest of an adapter in the form in which it is brought.
+
+    name: what its owner calls it; owner: the lower-case address of the key.  Raises `AdapterError`, `ManifestError`.
+    """
+    _, index = read(folder)
+    files = {file: file_sha256(folder / file) for file in BROUGHT} | {INDEX: sha256(index.to_bytes())}
+    return sign(
+        LineageManifest(
+            adapter=imported_prefix(owner) + name,
+            base=base,
+            files=files,
+            index_root=root(index).hex(),
+            snapshots=(),
+            spec={},
+            contributors={},
+            owner=owner,
+            metrics={},
+            code=f"openledger {__version__}, imported",
+            licence=licence,
+            use=use,
+            source=Source(IMPORTED),
+        ),
+        private_key,
+    )
 
 
 def _json(data: bytes) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from openledger import base_models
 from openledger.artifacts import ArtifactStore
+from openledger.base_model_shape import BaseModelShape
 from openledger.client import Client
 from openledger.openlora.v1 import openlora_pb2_grpc
 from services.kit.config import load_or_exit
@@ -24,11 +25,14 @@ from services.openlora.answer import Answers, Terms
 from services.openlora.config import OpenLoRAConfig
 from services.openlora.desk import Desk
 from services.openlora.engine import Engine, EngineDead, open_engine
+from services.openlora.importing import Imports
 from services.openlora.leases import LedgerLeases
 from services.openlora.meters import Meters
+from services.openlora.pins import Pins
 from services.openlora.question import Limits
 from services.openlora.records import DatanetRoots, Roots
 from services.openlora.servicer import ACCESS, OpenLoRA
+from services.openlora.shelf import Shelf
 from services.openlora.spend import Spending
 from services.openlora.tracelog import TraceLog
 
@@ -59,7 +63,7 @@ async def assemble_with(config: OpenLoRAConfig, engine: Engine) -> Assembly:
     await spending.open()
     metrics = Metrics("openlora")
     roots = DatanetRoots(peers if config.datanet else None)
-    desk = await _desk(config, engine, log, roots, spending, space, Meters(metrics))
+    desk = await _desk(config, engine, database, log, roots, spending, space, Meters(metrics))
     # What it has no method for yet is answered UNIMPLEMENTED, and open to nobody.
     servicer, answers = OpenLoRA(desk), desk.answers  # type: ignore[abstract]
     return Assembly(
@@ -70,17 +74,26 @@ async def assemble_with(config: OpenLoRAConfig, engine: Engine) -> Assembly:
         metrics=metrics,
         background={
             "leases": _every(config.tend_seconds, spending.tend),
+            "adapters": _every(config.tend_seconds, desk.adapters.tend),
             "space": _every(config.tend_seconds, space.probe),
         },
         healthy=engine.health,
         # What is being stored first, then the money it costs, then what both need.
-        close=[answers.close, spending.close, engine.close, lambda: peers.__aexit__(None, None, None), database.close],
+        close=[
+            answers.close,
+            desk.adapters.close,
+            spending.close,
+            engine.close,
+            lambda: peers.__aexit__(None, None, None),
+            database.close,
+        ],
     )
 
 
 async def _desk(
     config: OpenLoRAConfig,
     engine: Engine,
+    database: Database,
     log: DurableLog,
     roots: Roots,
     spending: Spending,
@@ -96,7 +109,9 @@ async def _desk(
         disk_full=lambda: space.full,
     )
     meters.trace_log.set((await log.read(0, limit=0)).high_watermark)
-    adapters = Adapters(ArtifactStore(config.artifacts_dir), config.data_dir / "adapters", base_sha256, engine)
+    adapters = await _adapters(config, engine, base_sha256)
+    pins = Pins(database, adapters, frozenset(config.operators), config.max_adapters - config.max_active_adapters)
+    await pins.open()
     limits = Limits(config.max_prompt_tokens, config.max_tokens, engine.context, engine.samples)
     prices, traces = config.price_list, TraceLog(log)
     terms = Terms(config.base, base_sha256, prices, limits, config.max_answer_seconds)
@@ -110,7 +125,32 @@ async def _desk(
         base=config.base,
         max_tokens=config.max_tokens,
         batch_bytes=config.max_message_bytes // 2,
+        imports=await _imports(config, engine, database, adapters),
+        pins=pins,
     )
+
+
+async def _adapters(config: OpenLoRAConfig, engine: Engine, base_sha256: str) -> Adapters:
+    artifacts, folder = ArtifactStore(config.artifacts_dir), config.data_dir / "adapters"
+    shelf = Shelf(artifacts, folder, base_sha256, config.adapters_bytes, config.signers)
+    await asyncio.to_thread(shelf.open)
+    return Adapters(shelf, engine, places=config.max_adapters, loads=config.load_concurrency)
+
+
+async def _imports(config: OpenLoRAConfig, engine: Engine, database: Database, adapters: Adapters) -> Imports:
+    base = await asyncio.to_thread(base_models.locate, config.base)
+    imports = Imports(
+        database,
+        ArtifactStore(config.artifacts_dir),
+        adapters.shelf,
+        config.data_dir / "imports",
+        BaseModelShape.read(base),
+        config.import_limits,
+        max_rank=config.max_rank,
+        dora=engine.name == "transformers",
+    )
+    await asyncio.to_thread(imports.open)
+    return imports
 
 
 def _spending(config: OpenLoRAConfig, database: Database, log: DurableLog, ledger: Client) -> Spending:

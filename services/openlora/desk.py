@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from services.openlora.adapters import Adapters
 from services.openlora.answer import Answers
 from services.openlora.engine import Engine
+from services.openlora.importing import Imports
+from services.openlora.pins import Pins
 from services.openlora.prices import Prices
 from services.openlora.records import Roots
 from services.openlora.tracelog import TraceLog
@@ -27,3 +29,5 @@ class Desk:
     """Of the longest answer there is."""
     batch_bytes: int
     """Of one message of traces, about."""
+    imports: Imports
+    pins: Pins
