@@ -16,6 +16,7 @@ import typer
 
 from openledger.cli import doctor as doctor_checks
 from openledger.cli import money
+from openledger.cli.adapters import app as adapter
 from openledger.cli.audit import audit
 from openledger.cli.default_group import DefaultGroup
 from openledger.cli.epochs import epoch
@@ -50,6 +51,7 @@ app.add_typer(checks, name="verify")
 app.command("audit")(audit)
 app.command("explain")(explain)
 app.add_typer(finetune, name="finetune")
+app.add_typer(adapter, name="adapter")
 for command in (
     money.balance, money.statement, money.payouts, money.deposit, withdraw, money.claim, money.correct
 ):  # fmt: skip
