@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from openledger import imported
 from services.openlora.engine import AdapterRef, AdapterRejected, RequestRejected
 from tests.engine_world import answer, ask, deltas, make_adapter
 
@@ -149,3 +150,10 @@ async def test_a_folder_may_vanish_once_it_is_loaded(engine, adapters, tmp_path)
     await engine.load(copy)
     shutil.rmtree(copy.path)
     assert await answer(engine, 6, copy) == await answer(engine, 6, adapters[0])
+
+
+async def test_in_the_form_in_which_it_is_brought_an_adapter_answers_as_peft_saved_it(engine, adapters, tmp_path):
+    form = tmp_path / "form"
+    form.mkdir()
+    imported.gather(adapters[0].path, form)
+    assert await answer(engine, 12, AdapterRef("f" * 64, form)) == await answer(engine, 12, adapters[0])
