@@ -65,7 +65,7 @@ class ArtifactStore:
         try:
             return self._place(digest).stat().st_size
         except OSError as error:
-            raise ArtifactError(f"artifact {digest} is not in {self.root}") from error
+            raise ArtifactError(f"artifact {digest} cannot be read from {self.root}: {error.strerror}") from error
 
     def use(self, digest: str) -> bool:
         """Whether a blob of that name is there; if so, its file's time says from now on that it was used now."""

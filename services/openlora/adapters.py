@@ -271,7 +271,9 @@ class Adapters:
         return bool(self._users[model]) or model in self.pinned or model in self._loads
 
     def _digests_in_use(self) -> set[str]:
-        return {model.rpartition("/")[2] for model in (*self._users, *self.pinned, *self._loads)}
+        """What must stay on the disk; what is in memory too, since an engine may want to read it once more."""
+        models = (*self._users, *self.pinned, *self._loads, *self._memory.names())
+        return {model.rpartition("/")[2] for model in models}
 
     def _forget_lost(self) -> None:
         """What the engine has no longer, because it was started anew, is not ready."""
