@@ -1,7 +1,7 @@
 """From a revision's name to an adapter that the engine has loaded, kept while it is wanted, and gone when others are.
 
 Loading begins when somebody first holds an adapter, goes on while they queue, and is done once for all who ask; at most
-a few are loaded at a time, those that most wait for first.  What is wrong with one adapter is an error for whoever asks
+a few are loaded at a time, those first that were waited for longest.  What is wrong with one adapter is an error for whoever asks
 for it, and for nobody else.  Does not know who pays for an adapter's use, nor how the engine keeps it.
 """
 
@@ -12,9 +12,6 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from enum import Enum
 from typing import Any
 
 from openledger.artifacts import ArtifactError
@@ -22,9 +19,12 @@ from openledger.manifest import LineageManifest
 from services.kit import logs
 from services.kit.errors import Fault, precondition
 from services.openlora.engine import AdapterRef, AdapterRejected, Engine
+from services.openlora.hold import Hold, State, Status
 from services.openlora.line import Line
 from services.openlora.residency import Residency
-from services.openlora.shelf import About, Shelf
+from services.openlora.shelf import Shelf
+
+__all__ = ["BASE", "Adapters", "Hold", "State", "Status"]
 
 BASE = "base"
 """The model name that stands for the base model alone."""
@@ -33,57 +33,6 @@ _TRY_AGAIN_SECONDS = 30.0
 _NOT_LOADED = "not in memory: it is loaded when it is asked for"
 
 log = logs.logger("openlora")
-
-
-class State(Enum):
-    """How ready an adapter is."""
-
-    LOADING = "loading"
-    READY = "ready"
-    FAILED = "failed"
-    EVICTED = "evicted"
-
-
-@dataclass(frozen=True)
-class Status:
-    """An adapter, and how ready it is since when; `message` says why it is not, `when` is on the monotonic clock."""
-
-    name: str
-    state: State
-    when: float = 0.0
-    about: About | None = None
-    message: str = ""
-    fault: Fault | None = None
-    ref: AdapterRef | None = None
-    since: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-
-class Hold:
-    """The adapter of one request, wanted from the moment it is taken in until it is answered.
-
-    `news` is set when `ready` may have changed.
-    """
-
-    def __init__(self, found: asyncio.Future[AdapterRef | None]) -> None:
-        self._found, self.news = found, asyncio.Event()
-        found.add_done_callback(self._done)
-
-    @property
-    def ready(self) -> bool:
-        """Whether `ref` returns or raises at once."""
-        return self._found.done()
-
-    async def ref(self) -> AdapterRef | None:
-        """What the engine knows it by, once it has it; None for `base`.
-
-        Raises `Fault`: UNKNOWN_MODEL, UNKNOWN_ADAPTER, WRONG_BASE, UNTRUSTED_SIGNER or ADAPTER_REJECTED; `EngineDead`.
-        """
-        return await asyncio.shield(self._found)
-
-    def _done(self, found: asyncio.Future[AdapterRef | None]) -> None:
-        if not found.cancelled():
-            found.exception()  # seen, even if nobody asks for it
-        self.news.set()
 
 
 class Adapters:
@@ -105,7 +54,7 @@ class Adapters:
     ) -> None:
         self.shelf, self._engine, self._clock = shelf, engine, clock
         self._memory = Residency(places)
-        self._line = Line(loads, lambda model: self._users[model])
+        self._line = Line(loads, self._askers)
         self._users: Counter[str] = Counter()
         """Who holds it, by name of the model."""
         self.pinned: set[str] = set()
@@ -219,7 +168,9 @@ class Adapters:
             async with self._line.turn(model):
                 ref = await self._bring(model, lineage)
         except Fault as fault:
-            self._now(model, State.FAILED, message=fault.message, fault=fault)
+            # Another one to remember: with this one's traceback the whole manifest would stay in memory.
+            same = Fault(fault.code, fault.reason, fault.message, metadata=fault.metadata)
+            self._now(model, State.FAILED, message=fault.message, fault=same)
             raise
         except BaseException:
             if before is None:
@@ -233,8 +184,7 @@ class Adapters:
 
     async def _bring(self, model: str, lineage: LineageManifest) -> AdapterRef:
         """Onto the disk, and into the engine."""
-        if not self._users[model] and model not in self.pinned:
-            raise asyncio.CancelledError  # whoever wanted it has left before its turn
+        self._must_be_wanted(model)
         try:
             ref = AdapterRef(lineage.digest, await self.shelf.fetch(lineage, self._digests_in_use))
             await self._make_room(model)
@@ -259,6 +209,8 @@ class Adapters:
             if victim is None:
                 self._left.clear()
                 await self._left.wait()
+                self._must_be_wanted(model)
+                self._forget_lost()
                 continue
             known = self._known[victim]
             self._memory.remove(victim)
@@ -267,8 +219,16 @@ class Adapters:
             if known.ref is not None:
                 await self._engine.unload(known.ref.digest)
 
+    def _askers(self, model: str) -> int:
+        return self._users[model] + (model in self.pinned)
+
+    def _must_be_wanted(self, model: str) -> None:
+        """Ends a load that nobody waits for any more, and nobody's room is taken for it."""
+        if not self._askers(model):
+            raise asyncio.CancelledError
+
     def _stays_in_memory(self, model: str) -> bool:
-        return bool(self._users[model]) or model in self.pinned or model in self._loads
+        return self._askers(model) > 0 or model in self._loads
 
     def _digests_in_use(self) -> set[str]:
         """What must stay on the disk; what is in memory too, since an engine may want to read it once more."""

@@ -81,7 +81,7 @@ class Imports:
         lineage = self._read(data)
         if await asyncio.to_thread(self._artifacts.has, lineage.digest):
             return lineage
-        await self._database.read(lambda c: self._has_room(c, lineage.owner, 1))
+        await self._database.read(lambda c: self._check_room(c, lineage, 1))
         if lineage.owner in self._at_it:
             raise aborted("IMPORT_IN_PROGRESS", "this account brings an adapter already; wait until it is here")
         self._at_it.add(lineage.owner)
@@ -163,9 +163,11 @@ class Imports:
             )
         return data
 
-    def _has_room(self, c: Connection, owner: str, size: int) -> None:
+    def _check_room(self, c: Connection, lineage: LineageManifest, size: int) -> None:
+        if store_adapters.is_brought(c, lineage.revision):
+            return  # and counted, before it could be published
         for taken, most, whose in (
-            (store_adapters.brought(c, owner), self._limits.account, "this account's adapters"),
+            (store_adapters.brought(c, lineage.owner), self._limits.account, "this account's adapters"),
             (store_adapters.brought(c), self._limits.everybody, "all that was brought here"),
         ):
             if taken + size > most:
@@ -177,9 +179,8 @@ class Imports:
                 )
 
     def _count(self, c: Connection, lineage: LineageManifest, size: int) -> None:
-        if not store_adapters.is_brought(c, lineage.revision):
-            self._has_room(c, lineage.owner, size)
-            store_adapters.bring(c, lineage.revision, lineage.owner, size)
+        self._check_room(c, lineage, size)
+        store_adapters.bring(c, lineage.revision, lineage.owner, size)
 
     def _publish(self, lineage: LineageManifest, place: Path, index: bytes) -> None:
         for name in BROUGHT:

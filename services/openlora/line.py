@@ -1,23 +1,33 @@
-"""A line in which the next one is what is wanted most, and of equals what came first.  Knows not what is done."""
+"""A line of things, in which the next is the one whose askers have waited longest, all of them together.
+
+So what many want comes soon, and what one wants comes before what came much later.  Knows not what is done.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 
 class Line:
-    """At most `at_once` have their turn.  wanted: by how many a thing is wanted, asked whenever a turn is free."""
+    """At most `at_once` have their turn.
 
-    def __init__(self, at_once: int, wanted: Callable[[str], int]) -> None:
-        self._free, self._wanted = at_once, wanted
-        self._waiting: dict[str, asyncio.Future[None]] = {}
+    wanted: by how many a thing is wanted, asked whenever a turn is free.  What nobody wants any more has its turn at
+    once, so that it can leave.
+    """
+
+    def __init__(self, at_once: int, wanted: Callable[[str], int], clock: Callable[[], float] = time.monotonic) -> None:
+        self._free, self._wanted, self._clock = at_once, wanted, clock
+        self._waiting: dict[str, tuple[float, asyncio.Future[None]]] = {}
 
     @asynccontextmanager
     async def turn(self, name: str) -> AsyncIterator[None]:
         """A turn for what is not in line yet."""
-        turn = self._waiting[name] = asyncio.get_running_loop().create_future()
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting[name] = self._clock(), turn
         self._next()
         try:
             await turn
@@ -37,6 +47,12 @@ class Line:
 
     def _next(self) -> None:
         while self._free and self._waiting:
-            name = max(self._waiting, key=self._wanted)
-            self._waiting.pop(name).set_result(None)
+            now = self._clock()
+            name = max(self._waiting, key=lambda name: self._waited(name, now))
+            self._waiting.pop(name)[1].set_result(None)
             self._free -= 1
+
+    def _waited(self, name: str, now: float) -> float:
+        """Seconds, of all askers together."""
+        askers = self._wanted(name)
+        return askers * (now - self._waiting[name][0]) if askers else math.inf

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from openledger.artifacts import ArtifactStore
 from openledger.base_models import sha256
 from openledger.client import ApiError, Wallet
 from openledger.imported import CONFIG, WEIGHTS
@@ -240,3 +241,22 @@ async def test_whoever_leaves_in_the_middle_leaves_nothing(world, engine, folder
             while list(place.iterdir()):
                 await asyncio.sleep(0.01)
         assert (await sent(client, lineage, tmp_path / "form")).name == lineage.revision
+
+
+async def test_a_disk_that_was_full_in_the_end_costs_no_room_and_the_same_again_is_taken(
+    world, engine, folder, base_sha256, tmp_path, monkeypatch
+):
+    form, put = tmp_path / "form", ArtifactStore.put
+    lineage = brought(folder, form, world.wallet, base_sha256)
+    size = sum((form / name).stat().st_size for name in (CONFIG, WEIGHTS))
+
+    def full(self, data: bytes) -> str:
+        raise OSError(28, "No space left on device")
+
+    async with world.life(engine, account_import_bytes=size) as client:
+        monkeypatch.setattr(ArtifactStore, "put", full)
+        assert (await refused(client, lineage, form)).reason == "DISK_FULL"
+        monkeypatch.setattr(ArtifactStore, "put", put)
+        assert (await world.ask(client, model=lineage.revision)).reason == "UNKNOWN_ADAPTER"
+        assert (await sent(client, lineage, form)).name == lineage.revision
+        assert (await world.ask(client, model=lineage.revision)).summary

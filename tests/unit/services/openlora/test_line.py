@@ -8,22 +8,49 @@ from collections import Counter
 from services.openlora.line import Line
 
 
-async def test_most_wanted_first_and_of_equals_the_one_that_came_first():
-    wanted, order = Counter(a=1, b=1, c=5, d=1), list[str]()
-    line, gate = Line(1, lambda name: wanted[name]), asyncio.Event()
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def order_of(line: Line, names: str, clock: Clock, seconds: dict[str, float]) -> list[str]:
+    """The order in which names have their turn that come one after the other, after so many seconds each."""
+    order, gate = list[str](), asyncio.Event()
 
     async def work(name: str) -> None:
         async with line.turn(name):
             order.append(name)
             await gate.wait()
 
-    tasks = [asyncio.create_task(work(name)) for name in "abcd"]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    assert order == ["a"]
+    tasks = []
+    for name in names:
+        clock.now += seconds.get(name, 1.0)
+        tasks.append(asyncio.create_task(work(name)))
+        await asyncio.sleep(0)
+    clock.now += 1.0
     gate.set()
     await asyncio.gather(*tasks)
-    assert order == ["a", "c", "b", "d"]
+    return order
+
+
+async def test_whose_askers_waited_longest_together_is_next():
+    wanted, clock = Counter(a=1, b=1, c=5, d=1), Clock()
+    line = Line(1, wanted.__getitem__, clock)
+    assert await order_of(line, "abcd", clock, {}) == ["a", "c", "b", "d"]
+
+
+async def test_who_waits_alone_comes_before_many_who_came_much_later():
+    wanted, clock = Counter(a=1, b=1, c=5, d=9), Clock()
+    line = Line(1, wanted.__getitem__, clock)
+    assert await order_of(line, "abcd", clock, {"c": 60.0}) == ["a", "b", "c", "d"]
+
+
+async def test_what_nobody_wants_any_more_comes_at_once_and_can_leave():
+    wanted, clock = Counter(a=1, b=3, c=0, d=9), Clock()
+    line = Line(1, wanted.__getitem__, clock)
+    assert await order_of(line, "abcd", clock, {}) == ["a", "c", "b", "d"]
 
 
 async def test_no_more_at_once_than_may_and_none_lost_when_some_leave():
