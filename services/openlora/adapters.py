@@ -1,8 +1,8 @@
 """From a revision's name to an adapter that the engine has loaded, kept while it is wanted, and gone when others are.
 
 Loading begins when somebody first holds an adapter, goes on while they queue, and is done once for all who ask; at most
-a few are loaded at a time, those first that were waited for longest.  What is wrong with one adapter is an error for whoever asks
-for it, and for nobody else.  Does not know who pays for an adapter's use, nor how the engine keeps it.
+a few are loaded at a time, those first that were waited for longest.  What is wrong with one adapter is an error for
+whoever asks for it, and for nobody else.  Does not know who pays for an adapter's use, nor how the engine keeps it.
 """
 
 from __future__ import annotations
