@@ -81,6 +81,7 @@ async def assemble_with(config: OpenLoRAConfig, engine: Engine) -> Assembly:
         # What is being stored first, then the money it costs, then what both need.
         close=[
             answers.close,
+            desk.imports.close,
             desk.adapters.close,
             spending.close,
             engine.close,

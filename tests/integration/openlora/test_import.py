@@ -260,3 +260,11 @@ async def test_a_disk_that_was_full_in_the_end_costs_no_room_and_the_same_again_
         assert (await world.ask(client, model=lineage.revision)).reason == "UNKNOWN_ADAPTER"
         assert (await sent(client, lineage, form)).name == lineage.revision
         assert (await world.ask(client, model=lineage.revision)).summary
+
+
+async def test_what_a_killed_service_was_sent_in_part_is_gone_when_the_next_one_starts(world, engine, tmp_path):
+    left = tmp_path / "openlora" / "imports" / "half"
+    left.mkdir(parents=True)
+    (left / WEIGHTS).write_bytes(b"half")
+    async with world.life(engine):
+        assert list(left.parent.iterdir()) == []
