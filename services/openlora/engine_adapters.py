@@ -41,6 +41,8 @@ MAX_WEIGHT = 1e4
 DTYPES = ("F32", "F16", "BF16")
 """As safetensors calls them.  Engines would round, or read as something else, what has another."""
 MAX_CONFIG = 2**20
+MAX_HEADER = 8 * 2**20
+"""Of a weights file, in bytes: fifty thousand tensors.  It is parsed whole before anything is known of it."""
 
 
 def check_adapter(path: Path, shape: BaseModelShape, *, max_rank: int, dora: bool) -> None:
@@ -62,6 +64,9 @@ def check_adapter(path: Path, shape: BaseModelShape, *, max_rank: int, dora: boo
     try:
         if weights.stat().st_size > MAX_FILE:
             raise AdapterRejected(f"{weights.name} is larger than {MAX_FILE} bytes")
+        with weights.open("rb") as file:
+            if int.from_bytes(file.read(8), "little") > MAX_HEADER:
+                raise AdapterRejected(f"{weights.name} is not a whole safetensors file, or names too many tensors")
         _check_weights(weights, shape, rank, dora=magnitudes)
     except OSError as error:
         raise AdapterRejected(f"{weights.name} cannot be read: {error.strerror or error}") from error

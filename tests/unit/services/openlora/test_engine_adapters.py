@@ -59,6 +59,10 @@ SPOILERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a rank that is a truth": (_config('{"peft_type": "LORA", "r": true, "lora_alpha": 4}'), "rank True"),
     "an alpha that is one": (_config('{"peft_type": "LORA", "r": 2, "lora_alpha": true}'), "lora_alpha True"),
     "a pickle": (lambda f: torch.save({A: torch.ones(2, 8)}, _weights(f)), "not a whole safetensors file"),
+    "a header without end": (
+        lambda f: _weights(f).write_bytes((2**23 + 8).to_bytes(8, "little") + b"{}" + b" " * (2**23 + 6)),
+        "names too many tensors",
+    ),
     "no file": (lambda f: _weights(f).unlink(), "adapter_model.safetensors cannot be read"),
 }
 
