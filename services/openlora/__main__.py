@@ -135,7 +135,8 @@ async def _adapters(config: OpenLoRAConfig, engine: Engine, base_sha256: str) ->
     artifacts, folder = ArtifactStore(config.artifacts_dir), config.data_dir / "adapters"
     shelf = Shelf(artifacts, folder, base_sha256, config.adapters_bytes, config.signers)
     await asyncio.to_thread(shelf.open)
-    return Adapters(shelf, engine, places=config.max_adapters, loads=config.load_concurrency)
+    places, batch = config.max_adapters, config.max_active_adapters
+    return Adapters(shelf, engine, places=places, share=max(batch, places // 2), loads=config.load_concurrency)
 
 
 async def _imports(config: OpenLoRAConfig, engine: Engine, database: Database, adapters: Adapters) -> Imports:

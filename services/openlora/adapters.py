@@ -40,6 +40,7 @@ class Adapters:
 
     Args:
         places: adapters that the engine keeps in memory.
+        share: of these, as many as the requests of one tenant may take, so that nobody's queue is everybody's memory.
         loads: adapters that are loaded at a time.
     """
 
@@ -49,14 +50,15 @@ class Adapters:
         engine: Engine,
         *,
         places: int = 32,
+        share: int = 16,
         loads: int = 2,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.shelf, self._engine, self._clock = shelf, engine, clock
-        self._memory = Residency(places)
+        self._memory, self._share = Residency(places), share
         self._line = Line(loads, self._askers)
-        self._users: Counter[str] = Counter()
-        """Who holds it, by name of the model."""
+        self._users: dict[str, Counter[str]] = {}
+        """Which tenants' requests hold it, by name of the model."""
         self.pinned: set[str] = set()
         self._tried: dict[str, float] = {}
         """When the pinned ones were last asked for by nobody else."""
@@ -68,16 +70,22 @@ class Adapters:
         """`hit`: in memory when it was asked for; `loaded`; `evicted`."""
 
     @asynccontextmanager
-    async def hold(self, model: str) -> AsyncIterator[Hold]:
-        """Have the model's adapter made ready at once, and kept while this is held."""
-        self._users[model] += 1
+    async def hold(self, model: str, tenant: str = "") -> AsyncIterator[Hold]:
+        """Have the model's adapter made ready, and kept while this is held.  tenant: "" has no share to keep to."""
+        users = self._users.setdefault(model, Counter())
+        users[tenant] += 1
         try:
-            yield Hold(self._wanted(model))
+            found = self._wanted(model)
+            self._line.look()
+            yield Hold(found)
         finally:
-            self._users[model] -= 1
-            if not self._users[model]:
+            users[tenant] -= 1
+            if not users[tenant]:
+                del users[tenant]
+            if not users:
                 del self._users[model]
             self._left.set()
+            self._line.look()
 
     def statuses(self) -> Iterable[Status]:
         """Every adapter that was found in the store, by name."""
@@ -219,16 +227,24 @@ class Adapters:
             if known.ref is not None:
                 await self._engine.unload(known.ref.digest)
 
-    def _askers(self, model: str) -> int:
-        return self._users[model] + (model in self.pinned)
+    def _askers(self, model: str) -> int | None:
+        """How many wait for it; None where all of them have as many places as they may."""
+        users = self._users.get(model, Counter())
+        if model in self.pinned or not users:
+            return users.total() + (model in self.pinned)
+        return sum(count for tenant, count in users.items() if self._may_have_more(tenant)) or None
+
+    def _may_have_more(self, tenant: str) -> bool:
+        taken = self._line.at_work.union(self._memory.names())
+        return not tenant or sum(tenant in self._users.get(name, ()) for name in taken) < self._share
 
     def _must_be_wanted(self, model: str) -> None:
         """Ends a load that nobody waits for any more, and nobody's room is taken for it."""
-        if not self._askers(model):
+        if model not in self._users and model not in self.pinned:
             raise asyncio.CancelledError
 
     def _stays_in_memory(self, model: str) -> bool:
-        return self._askers(model) > 0 or model in self._loads
+        return model in self._users or model in self.pinned or model in self._loads
 
     def _digests_in_use(self) -> set[str]:
         """What must stay on the disk; what is in memory too, since an engine may want to read it once more."""
@@ -248,6 +264,7 @@ class Adapters:
             ):
                 self._memory.remove(model)
                 self._now(model, State.EVICTED, message=f"the engine was started anew; {_NOT_LOADED}")
+                self._line.look()
 
     def _now(self, model: str, state: State, **more: Any) -> None:
         about = more.pop("about", None) or self._known[model].about

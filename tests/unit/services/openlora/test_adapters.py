@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -266,3 +267,35 @@ async def test_an_unpublished_name_is_not_remembered(adapters):
         assert await reason(adapters, f"adapters/x/revisions/{number:064x}") == "UNKNOWN_ADAPTER"
     assert states(adapters) == []
     assert not adapters._users
+
+
+async def test_one_tenants_queue_does_not_take_everybodys_memory(store, tmp_path, engine):
+    adapters = Adapters(Shelf(store, tmp_path / "unpacked", BASE_SHA, 10**6), engine, places=4, share=2)
+    models = [publish(store, f"n{number}", base_sha256=BASE_SHA) for number in range(8)]
+    mine, theirs = models[0], models[1:]
+    for _ in range(3):
+        await ready(adapters, mine)
+    async with AsyncExitStack() as stack:
+        holds = [await stack.enter_async_context(adapters.hold(model, "flood")) for model in theirs]
+        await until(lambda: sum(hold.ready for hold in holds) == 2)
+        await asyncio.sleep(0.05)
+        assert len(engine.loaded & set(map(digest, theirs))) == 2
+        async with asyncio.timeout(2), adapters.hold(mine, "me") as hold:
+            await hold.ref()
+        assert engine.loads.count(digest(mine)) == 1, "what others use was thrown out"
+        async with asyncio.timeout(2), adapters.hold(theirs[-1], "me") as hold:
+            assert (await hold.ref()).digest == digest(theirs[-1])
+    assert not adapters._users
+
+
+async def test_a_tenant_at_its_share_goes_on_as_it_lets_go(store, tmp_path, engine):
+    adapters = Adapters(Shelf(store, tmp_path / "unpacked", BASE_SHA, 10**6), engine, places=4, share=1)
+    models = [publish(store, f"n{number}", base_sha256=BASE_SHA) for number in range(6)]
+
+    async def ask(model: str) -> None:
+        async with adapters.hold(model, "flood") as hold:
+            assert (await hold.ref()).digest == digest(model)
+
+    async with asyncio.timeout(10):
+        await asyncio.gather(*map(ask, models * 3))
+    assert set(engine.loads) == set(map(digest, models))

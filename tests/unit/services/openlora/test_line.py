@@ -53,6 +53,23 @@ async def test_what_nobody_wants_any_more_comes_at_once_and_can_leave():
     assert await order_of(line, "abcd", clock, {}) == ["a", "c", "b", "d"]
 
 
+async def test_what_may_not_come_now_waits_until_it_is_looked_at_again():
+    wanted: dict[str, int | None] = {"a": None, "b": 1}
+    line, order = Line(1, wanted.__getitem__), list[str]()
+
+    async def work(name: str) -> None:
+        async with line.turn(name):
+            order.append(name)
+
+    tasks = [asyncio.create_task(work(name)) for name in "ab"]
+    await tasks[1]
+    assert order == ["b"]
+    wanted["a"] = 1
+    line.look()
+    await tasks[0]
+    assert order == ["b", "a"]
+
+
 async def test_no_more_at_once_than_may_and_none_lost_when_some_leave():
     line, inside, most = Line(3, lambda _: 0), 0, 0
 
@@ -97,3 +114,20 @@ async def test_who_is_called_and_has_left_gives_its_turn_on():
     await asyncio.gather(second, return_exceptions=True)
     async with asyncio.timeout(1), line.turn("third"):
         pass
+
+
+async def test_when_all_who_wait_leave_at_once_the_line_goes_on():
+    line, held = Line(1, lambda _: 1), asyncio.Event()
+
+    async def work(name: str) -> None:
+        async with line.turn(name):
+            await held.wait()
+
+    tasks = [asyncio.create_task(work(name)) for name in "abcd"]
+    await asyncio.sleep(0.01)
+    for task in tasks:
+        task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {type(result) for result in results} == {asyncio.CancelledError}
+    async with asyncio.timeout(1), line.turn("e"):
+        assert line.at_work == {"e"}
