@@ -157,7 +157,7 @@ class Answers:
         ask = Ask(question.payer, question.model, len(question.prompt), question.max_tokens)
         most = self._terms.prices.of(ask.model).fee(ask.tokens_in, ask.max_tokens)
         with self._admission.enter(ask) as place:
-            async with asyncio.timeout(self._terms.seconds), self._adapters.hold(question.model) as hold:
+            async with asyncio.timeout(self._terms.seconds), self._adapters.hold(ask.model, ask.tenant) as hold:
                 adapter = await hold.ref()
                 with self._space.watched():
                     reservation = await self._spending.reserve(question.payer, most)

@@ -8,7 +8,7 @@ import hashlib
 import grpc
 import pytest
 
-from openledger.client import ApiError
+from openledger.client import ApiError, Wallet
 from openledger.openlora.v1 import openlora_pb2
 from tests.openlora_world import until
 
@@ -153,3 +153,20 @@ async def test_an_adapter_is_told_of_before_anybody_asked_for_it_and_an_unknown_
         assert caught.value.reason == "UNKNOWN_ADAPTER"
         listed = await client.call(client.openlora.ListAdapters, openlora_pb2.ListAdaptersRequest())
     assert not listed.adapters
+
+
+async def test_one_payers_many_adapters_do_not_throw_out_what_another_uses(world, engine):
+    mine, *theirs = (world.publish(f"n{number}") for number in range(8))
+    other = Wallet.create()
+    world.ledger.balances[other.account] = 10**24
+    async with world.life(engine, max_adapters=4, max_active_adapters=1) as client, world.client(other) as flood:
+        assert (await world.ask(client, model=mine)).summary
+        engine.gate.clear()
+        asked = [asyncio.create_task(world.ask(flood, model=name)) for name in theirs]
+        await until(lambda: len(engine.loads) == 3)
+        await asyncio.sleep(0.1)
+        engine.gate.set()
+        assert (await world.ask(client, model=mine)).summary
+        assert all(answer.summary for answer in await asyncio.gather(*asked))
+    assert engine.loads.count(mine.rpartition("/")[2]) == 1
+    assert len(engine.loads) == 8
