@@ -27,6 +27,8 @@ TRAINING = "training.json"
 
 def read_manifest(store: ArtifactStore, digest: str) -> manifest.LineageManifest:
     """The lineage manifest of a revision.  Raises `ArtifactError` (missing, damaged) or `ValueError` (not one)."""
+    if store.size(digest) > manifest.MAX_BYTES:  # whoever names some weights must not have them read into memory
+        raise manifest.ManifestError(f"a manifest has at most {manifest.MAX_BYTES} bytes, and that has more")
     return manifest.parse(store.get(digest))
 
 

@@ -60,6 +60,13 @@ class ArtifactStore:
             self._verified[digest] = seen
         return place
 
+    def size(self, digest: str) -> int:
+        """Bytes of a blob, which are not read.  Raises `ArtifactError`."""
+        try:
+            return self._place(digest).stat().st_size
+        except OSError as error:
+            raise ArtifactError(f"artifact {digest} cannot be read from {self.root}: {error.strerror}") from error
+
     def use(self, digest: str) -> bool:
         """Whether a blob of that name is there; if so, its file's time says from now on that it was used now."""
         try:

@@ -4,7 +4,8 @@ A revision's name is the SHA-256 of this document's canonical JSON. It holds no 
 data, base and specification give the same document, signed by the factory that made it. ``parse`` trusts nothing, and
 checks the signature; whether the signer's word counts is its caller's to say. Manifests of version 1, which have no
 signature and no terms, of version 2, which have no private files, and of version 3, which replace nothing, stay valid.
-This module reads no files and checks no digest against one.
+One of version 5 was not made by a factory: its owner signed it, and brought the adapter from elsewhere. This module
+reads no files and checks no digest against one.
 """
 
 from __future__ import annotations
@@ -14,17 +15,31 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from openledger import canonical, signed_document
-from openledger.manifest_rules import FILES, VERSION_1, VERSION_2, VERSION_3, VERSION_4, ManifestError, check
+from openledger.manifest_rules import (
+    FILES,
+    IMPORTED,
+    VERSION_1,
+    VERSION_2,
+    VERSION_3,
+    VERSION_4,
+    VERSION_5,
+    ManifestError,
+    check,
+    imported_prefix,
+)
 
 __all__ = [
     "FILES",
+    "IMPORTED",
     "Attribution",
     "Base",
     "LineageManifest",
     "ManifestError",
     "Replaces",
     "Snapshot",
+    "Source",
     "from_json",
+    "imported_prefix",
     "parse",
     "sign",
 ]
@@ -66,13 +81,21 @@ class Replaces:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Where an adapter is from that no factory trained: `IMPORTED`, so nobody here saw what it was trained on."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
 class LineageManifest:
     """files: name -> SHA-256; contributors: lower-case address -> records trained on; spec, metrics: JSON objects.
 
     From ``licence`` on: version 2 alone, as soon as there is a licence. ``evaluation`` is the SHA-256 of the one of
     the files that reports what was measured before publishing, "" for none; ``signer`` is a lower-case address.
     ``private_files``: name -> SHA-256 of what belongs to the revision and is never published, since people's texts
-    are in it; version 3, as soon as there is one. ``replaces``: version 4, as soon as there is one.
+    are in it; version 3, as soon as there is one. ``replaces``: version 4, as soon as there is one. ``source``:
+    version 5, where no factory trained it; then there are no contributors, and no private files.
     """
 
     adapter: str
@@ -93,6 +116,7 @@ class LineageManifest:
     signature: str = ""
     private_files: Mapping[str, str] = field(default_factory=dict)
     replaces: Replaces | None = None
+    source: Source | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The document."""
@@ -117,9 +141,13 @@ class LineageManifest:
             document["private_files"] = dict(self.private_files)
         if self.replaces:
             document["replaces"] = {"revision": self.replaces.revision, "without": list(self.replaces.without)}
+        if self.source:
+            document["source"] = vars(self.source)
         return document
 
     def _version(self) -> str:
+        if self.source:
+            return VERSION_5
         if self.replaces:
             return VERSION_4
         return VERSION_3 if self.private_files else VERSION_2 if self.licence else VERSION_1
@@ -151,7 +179,7 @@ def sign(manifest: LineageManifest, private_key: str) -> LineageManifest:
     """
     if not manifest.licence:
         raise ManifestError("licence must be an SPDX expression")
-    unsigned = replace(manifest, signer="0x" + "0" * 40, signature="")
+    unsigned = replace(manifest, signer=manifest.owner, signature="")  # any valid signer, to see that the rest is
     unsigned.to_bytes()
     signed = signed_document.sign(unsigned.to_json(), private_key)
     return replace(manifest, signer=signed["signer"], signature=signed["signature"])
@@ -190,4 +218,6 @@ def from_json(document: Any) -> LineageManifest:
     if "replaces" in fields:
         replaced = document["replaces"]
         fields["replaces"] = Replaces(replaced["revision"], tuple(replaced["without"]))
+    if "source" in fields:
+        fields["source"] = Source(**document["source"])
     return LineageManifest(**fields)

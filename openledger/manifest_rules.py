@@ -1,9 +1,9 @@
 """What every field of a lineage manifest must be, for documents that nobody vouches for.
 
-Four versions are read: `openledger.adapter.v1`; `openledger.adapter.v2`, which adds licence, attributions, use,
-evaluation, further files and a signature; `openledger.adapter.v3`, which adds private files; and
-`openledger.adapter.v4`, which adds what it replaces.  Knows nothing of where the document is from or what its digests
-stand for.
+Five versions are read: `openledger.adapter.v1`; `openledger.adapter.v2`, which adds licence, attributions, use,
+evaluation, further files and a signature; `openledger.adapter.v3`, which adds private files; `openledger.adapter.v4`,
+which adds what it replaces; and `openledger.adapter.v5`, which is version 2 and says that the adapter was made
+elsewhere.  Knows nothing of where the document is from or what its digests stand for.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-VERSION_1, VERSION_2, VERSION_3, VERSION_4 = (f"openledger.adapter.v{number}" for number in (1, 2, 3, 4))
+VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5 = (f"openledger.adapter.v{n}" for n in (1, 2, 3, 4, 5))
 FILES = ("adapter_config.json", "adapter_model.safetensors", "contribution_index.safetensors")
 MAX_DEPTH, MAX_FILES = 16, 64
 USES = ("commercial", "non-commercial")
+IMPORTED = "imported"
 
 REVISION = re.compile(r"adapters/([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)/revisions/[0-9a-f]{64}")
 ADDRESS = re.compile(r"0x[0-9a-f]{40}")
@@ -46,11 +47,26 @@ FIELDS_2: dict[str, type] = FIELDS_1 | {
 }
 FIELDS_3: dict[str, type] = FIELDS_2 | {"private_files": dict}
 FIELDS_4: dict[str, type] = FIELDS_3 | {"replaces": dict}
-FIELDS = {VERSION_1: FIELDS_1, VERSION_2: FIELDS_2, VERSION_3: FIELDS_3, VERSION_4: FIELDS_4}
+FIELDS_5: dict[str, type] = FIELDS_2 | {"source": dict}
+FIELDS = {
+    VERSION_1: FIELDS_1,
+    VERSION_2: FIELDS_2,
+    VERSION_3: FIELDS_3,
+    VERSION_4: FIELDS_4,
+    VERSION_5: FIELDS_5,
+}
 
 
 class ManifestError(ValueError):
     """The document is not a valid lineage manifest; the message names the field."""
+
+
+def imported_prefix(owner: str) -> str:
+    """How the name of every adapter begins that an account brings from elsewhere.  owner: a lower-case address.
+
+    64 bits of the address: nobody finds another key whose names begin so.
+    """
+    return f"i-{owner.removeprefix('0x')[:16]}-"
 
 
 def check(document: Any) -> None:
@@ -70,7 +86,8 @@ def check(document: Any) -> None:
     _base(document["base"])
     for i, entry in enumerate(document["snapshots"]):
         _snapshot(entry, f"snapshots[{i}]")
-    _contributors(document["contributors"])
+    if version != VERSION_5:
+        _contributors(document["contributors"])
     if version == VERSION_1:
         _files(document["files"])
         return
@@ -81,6 +98,8 @@ def check(document: Any) -> None:
     if version == VERSION_4:
         _named(document["private_files"], "private_files")
         _replaces(document)
+    if version == VERSION_5:
+        _source(document)
 
 
 def _require(condition: object, field: str, rule: str) -> None:
@@ -139,6 +158,19 @@ def _replaces(document: dict[str, Any]) -> None:
     _require(without == sorted(set(without)), "replaces.without", "must be sorted, each address once")
     trained = sorted(set(without) & set(document["contributors"]))
     _require(not trained, "contributors", f"must not have those who are left out: {', '.join(trained)[:100]}")
+
+
+def _source(document: dict[str, Any]) -> None:
+    """An adapter from elsewhere: nobody's records are known to be in it, and its owner alone answers for it."""
+    _shape(document["source"], {"kind": str}, "source")
+    _require(document["source"]["kind"] == IMPORTED, "source.kind", f"must be {IMPORTED!r}")
+    for name in ("contributors", "snapshots"):
+        _require(not document[name], name, "must be empty: what an imported adapter was trained on is not known here")
+    _require(document["signer"] == document["owner"], "signer", "must be the owner of an imported adapter")
+    prefix = imported_prefix(document["owner"])
+    _require(
+        document["adapter"].startswith(prefix), "adapter", f"must begin with {prefix!r}, since its owner imported it"
+    )
 
 
 def _named(value: dict[Any, Any], where: str) -> None:

@@ -16,6 +16,7 @@ import typer
 
 from openledger.cli import doctor as doctor_checks
 from openledger.cli import money
+from openledger.cli.adapters import app as adapter
 from openledger.cli.audit import audit
 from openledger.cli.default_group import DefaultGroup
 from openledger.cli.epochs import epoch
@@ -52,6 +53,7 @@ app.command("audit")(audit)
 app.command("explain")(explain)
 app.command("replay")(replay)
 app.add_typer(finetune, name="finetune")
+app.add_typer(adapter, name="adapter")
 for command in (
     money.balance, money.statement, money.payouts, money.deposit, withdraw, money.claim, money.correct
 ):  # fmt: skip

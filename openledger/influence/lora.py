@@ -6,7 +6,6 @@ is untouched outside the block. It knows nothing of training or scoring.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from openledger.canonical import parse_json
 from openledger.influence.adapter_config import AdapterConfig, AdapterError
 from openledger.influence.dora import MAGNITUDE, Decomposed, Magnitude, row_lengths
 from openledger.influence.parameters import Parameter, layout, sizes
@@ -50,9 +50,11 @@ class Adapter:
     def load(cls, folder: Path) -> Adapter:
         """Read a PEFT folder. Raises AdapterError for missing, damaged or non-finite content."""
         try:
-            config = AdapterConfig.from_json(json.loads((folder / "adapter_config.json").read_bytes()))
+            config = AdapterConfig.from_json(parse_json((folder / "adapter_config.json").read_bytes()))
             tensors = load_file(folder / "adapter_model.safetensors")
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError, SafetensorError) as error:
+        except AdapterError:
+            raise
+        except (OSError, ValueError, SafetensorError) as error:
             raise AdapterError(f"cannot read the adapter in {folder.name}: {error}") from error
         for name, tensor in tensors.items():
             if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from openledger import base_models
 from openledger.artifacts import ArtifactStore
+from openledger.base_model_shape import BaseModelShape
 from openledger.client import Client
 from openledger.key_files import KeyFileError
 from openledger.openlora.v1 import openlora_pb2_grpc
@@ -27,13 +28,16 @@ from services.openlora.config import OpenLoRAConfig
 from services.openlora.desk import Desk
 from services.openlora.draft import Made
 from services.openlora.engine import Engine, EngineDead, open_engine
+from services.openlora.importing import Imports
 from services.openlora.leases import LedgerLeases
 from services.openlora.meters import Meters
+from services.openlora.pins import Pins
 from services.openlora.question import Limits
 from services.openlora.records import DatanetRoots, Roots
 from services.openlora.replay import Replays
 from services.openlora.retention import PAUSE_SECONDS, Retention
 from services.openlora.servicer import ACCESS, OpenLoRA
+from services.openlora.shelf import Shelf
 from services.openlora.spend import Spending
 from services.openlora.trace_keys import TraceKeys, service_key
 from services.openlora.tracelog import TraceLog
@@ -67,8 +71,7 @@ async def assemble_with(config: OpenLoRAConfig, engine: Engine) -> Assembly:
     roots = DatanetRoots(peers if config.datanet else None)
     traces = await _traces(config, database, log)
     desk = await _desk(config, engine, database, traces, roots, spending, space, metrics)
-    # What it has no method for yet is answered UNIMPLEMENTED, and open to nobody.
-    servicer, answers = OpenLoRA(desk), desk.answers  # type: ignore[abstract]
+    servicer, answers = OpenLoRA(desk), desk.answers
     return Assembly(
         config=config,
         services={_SERVICE: lambda server: openlora_pb2_grpc.add_OpenLoRAServiceServicer_to_server(servicer, server)},
@@ -77,6 +80,7 @@ async def assemble_with(config: OpenLoRAConfig, engine: Engine) -> Assembly:
         metrics=metrics,
         background={
             "leases": _every(config.tend_seconds, spending.tend),
+            "adapters": _every(config.tend_seconds, desk.adapters.tend),
             "space": _every(config.tend_seconds, space.probe),
             "retention": _every(PAUSE_SECONDS, Retention(database, log, traces, days=config.trace_days).step),
         },
@@ -87,6 +91,8 @@ async def assemble_with(config: OpenLoRAConfig, engine: Engine) -> Assembly:
             desk.asking.close,
             desk.replays.close,
             answers.close,
+            desk.imports.close,
+            desk.adapters.close,
             spending.close,
             engine.close,
             lambda: peers.__aexit__(None, None, None),
@@ -115,7 +121,9 @@ async def _desk(
     )
     meters.trace_log.set(traces.end)
     metrics.gauge("trace_lag", "Traces that Attribution does not have yet").set_function(lambda: traces.lag)
-    adapters = Adapters(ArtifactStore(config.artifacts_dir), config.data_dir / "adapters", base_sha256, engine)
+    adapters = await _adapters(config, engine, base_sha256)
+    pins = Pins(database, adapters, frozenset(config.operators), config.max_adapters - config.max_active_adapters)
+    await pins.open()
     limits = Limits(config.max_prompt_tokens, config.max_tokens, engine.context, engine.samples)
     prices = config.price_list
     made = Made(config.base, base_sha256, engine.description)
@@ -135,6 +143,8 @@ async def _desk(
         limits=limits,
         base=config.base,
         batch_bytes=config.max_message_bytes // 2,
+        imports=await _imports(config, engine, database, adapters),
+        pins=pins,
     )
 
 
@@ -146,6 +156,30 @@ async def _traces(config: OpenLoRAConfig, database: Database, log: DurableLog) -
     traces = TraceLog(database, log, TraceKeys(database, key), most_behind=config.max_trace_lag)
     await traces.open()
     return traces
+
+
+async def _adapters(config: OpenLoRAConfig, engine: Engine, base_sha256: str) -> Adapters:
+    artifacts, folder = ArtifactStore(config.artifacts_dir), config.data_dir / "adapters"
+    shelf = Shelf(artifacts, folder, base_sha256, config.adapters_bytes, config.signers)
+    await asyncio.to_thread(shelf.open)
+    places, batch = config.max_adapters, config.max_active_adapters
+    return Adapters(shelf, engine, places=places, share=max(batch, places // 2), loads=config.load_concurrency)
+
+
+async def _imports(config: OpenLoRAConfig, engine: Engine, database: Database, adapters: Adapters) -> Imports:
+    base = await asyncio.to_thread(base_models.locate, config.base)
+    imports = Imports(
+        database,
+        ArtifactStore(config.artifacts_dir),
+        adapters.shelf,
+        config.data_dir / "imports",
+        BaseModelShape.read(base),
+        config.import_limits,
+        max_rank=config.max_rank,
+        dora=engine.name == "transformers",
+    )
+    await asyncio.to_thread(imports.open)
+    return imports
 
 
 def _spending(config: OpenLoRAConfig, database: Database, log: DurableLog, ledger: Client) -> Spending:

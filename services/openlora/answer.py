@@ -184,7 +184,7 @@ class Answers:
                     # Money first: whoever has none must not move adapters about.
                     with self._space.watched():
                         reservation = await self._spending.reserve(ask.tenant, price.fee(ask.tokens_in, ask.max_tokens))
-                    async with self._adapters.hold(ask.model) as hold, place.turn(hold):
+                    async with self._adapters.hold(ask.model, ask.tenant) as hold, place.turn(hold):
                         await self._generate(draft, hold, place, say)
             except asyncio.CancelledError as cut:
                 left = self._cut(draft, CANCELLED, cut)

@@ -11,6 +11,7 @@ from openledger import names
 from openledger.money import MAX_AMOUNT, Price
 from services.kit.config import ServiceConfig
 from services.openlora.engine import EngineSettings
+from services.openlora.importing import Limits as ImportLimits
 from services.openlora.prices import Prices, check_name
 
 Address = Annotated[str, AfterValidator(names.address)]
@@ -59,12 +60,22 @@ class OpenLoRAConfig(ServiceConfig):
     max_rpc_seconds: float = Field(310, gt=0, description="longest call that is not a stream; longer than an answer")
     max_answer_seconds: float = Field(300, gt=0, description="longest wait for and making of an answer")
 
+    adapters_bytes: int = Field(16 * 2**30, ge=1, description="room for adapters unpacked in data_dir/adapters")
+    load_concurrency: int = Field(2, ge=1, le=64, description="adapters brought into memory at a time")
+    signers: tuple[Address, ...] = Field(
+        (), description="whose word on what adapters were trained on counts, such as the Factory's; empty: anybody's"
+    )
+    importers: tuple[Address, ...] = Field((), description="may bring adapters from elsewhere; empty: every account")
+    import_bytes: int = Field(256 * 2**20, ge=1, le=2**31, description="largest adapter that is brought")
+    account_import_bytes: int = Field(2**30, ge=1, description="of all that one account brings")
+    all_import_bytes: int = Field(16 * 2**30, ge=1, description="of all that anybody brings")
+
     @field_validator("prices")
     @classmethod
     def _of_models(cls, value: dict[str, Rates]) -> dict[str, Rates]:
         return {check_name(model): rates for model, rates in value.items()}
 
-    operators: tuple[Address, ...] = Field((), description="may have any answer generated again")
+    operators: tuple[Address, ...] = Field((), description="may pin adapters, and have any answer generated again")
     trace_key_file: Path | None = Field(None, description="opens the sealed traces; traces.key in data_dir by default")
     trace_days: float = Field(90, gt=0, description="how long a trace stays after its answer, once Attribution has it")
     max_trace_lag: int = Field(100_000, ge=1, description="traces that may wait for Attribution; then none is begun")
@@ -83,6 +94,17 @@ class OpenLoRAConfig(ServiceConfig):
             for model, rates in self.prices.items()
         }
         return Prices(Price(self.price_per_1k_in, self.price_per_1k_out, own), named)
+
+    @property
+    def import_limits(self) -> ImportLimits:
+        """How much is taken in of what people bring."""
+        return ImportLimits(
+            one=self.import_bytes,
+            account=self.account_import_bytes,
+            everybody=self.all_import_bytes,
+            under_way=4 * self.import_bytes,
+            importers=frozenset(self.importers),
+        )
 
     @property
     def engine_settings(self) -> EngineSettings:

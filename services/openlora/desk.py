@@ -8,6 +8,8 @@ from services.openlora.adapters import Adapters
 from services.openlora.answer import Answers
 from services.openlora.asking import Asking
 from services.openlora.engine import Engine
+from services.openlora.importing import Imports
+from services.openlora.pins import Pins
 from services.openlora.prices import Prices
 from services.openlora.question import Limits
 from services.openlora.records import Roots
@@ -31,3 +33,5 @@ class Desk:
     base: str
     batch_bytes: int
     """Of one message of traces, about."""
+    imports: Imports
+    pins: Pins

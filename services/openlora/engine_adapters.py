@@ -6,12 +6,12 @@ What it does not know: whether the adapter is any good, or whose it is (digests 
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from openledger.base_model_shape import BaseModelShape
+from openledger.canonical import parse_json
 from services.openlora.engine import AdapterRejected
 
 KEY = re.compile(
@@ -38,6 +38,11 @@ MAX_ALPHA = 2**20
 MAX_FILE = 2 * 2**30
 MAX_WEIGHT = 1e4
 """Weights beyond this overflow bfloat16 activations within a few layers; trained ones are below 10."""
+DTYPES = ("F32", "F16", "BF16")
+"""As safetensors calls them.  Engines would round, or read as something else, what has another."""
+MAX_CONFIG = 2**20
+MAX_HEADER = 8 * 2**20
+"""Of a weights file, in bytes: fifty thousand tensors.  It is parsed whole before anything is known of it."""
 
 
 def check_adapter(path: Path, shape: BaseModelShape, *, max_rank: int, dora: bool) -> None:
@@ -59,6 +64,9 @@ def check_adapter(path: Path, shape: BaseModelShape, *, max_rank: int, dora: boo
     try:
         if weights.stat().st_size > MAX_FILE:
             raise AdapterRejected(f"{weights.name} is larger than {MAX_FILE} bytes")
+        with weights.open("rb") as file:
+            if int.from_bytes(file.read(8), "little") > MAX_HEADER:
+                raise AdapterRejected(f"{weights.name} is not a whole safetensors file, or names too many tensors")
         _check_weights(weights, shape, rank, dora=magnitudes)
     except OSError as error:
         raise AdapterRejected(f"{weights.name} cannot be read: {error.strerror or error}") from error
@@ -67,18 +75,21 @@ def check_adapter(path: Path, shape: BaseModelShape, *, max_rank: int, dora: boo
 def _check_config(path: Path, max_rank: int) -> tuple[int, bool]:
     """The adapter's rank, and whether it has magnitudes."""
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > MAX_CONFIG:
+            raise AdapterRejected(f"{path.name} is larger than {MAX_CONFIG} bytes")
+        config = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise AdapterRejected(f"{path.name} cannot be read: {error}") from error
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         raise AdapterRejected(f"{path.name} does not describe a LoRA adapter")
     for name, value in PLAIN.items():
-        if (config.get(name) or None) != (value or None) and config.get(name) != value:
-            raise AdapterRejected(f"{path.name}: {name}={config[name]!r} is not served, only {value!r}")
+        found = config.get(name, value)
+        if (found or None) != (value or None):
+            raise AdapterRejected(f"{path.name}: {name}={str(found)[:100]!r} is not served, only {value!r}")
     rank, alpha = config.get("r"), config.get("lora_alpha")
-    if not isinstance(rank, int) or not 1 <= rank <= max_rank:
+    if type(rank) is not int or not 1 <= rank <= max_rank:
         raise AdapterRejected(f"rank {rank!r} is not between 1 and {max_rank}")
-    if not isinstance(alpha, int | float) or not 0 < alpha < MAX_ALPHA:
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < MAX_ALPHA:
         raise AdapterRejected(f"lora_alpha {str(alpha)[:40]} is not a number above 0 and below {MAX_ALPHA}")
     for name in ("use_rslora", "use_dora"):
         if not isinstance(config.get(name, False), bool):
@@ -95,9 +106,12 @@ def _check_weights(path: Path, shape: BaseModelShape, rank: int, *, dora: bool) 
         with safe_open(path, framework="pt") as file:
             for key in file.keys():  # noqa: SIM118  # not a mapping
                 module, part, expected = _expected(key, shape, rank)
+                there = file.get_slice(key)  # nothing of it is read before what it is has been looked at
+                if tuple(there.get_shape()) != expected:
+                    raise AdapterRejected(f"{key} has shape {there.get_shape()}, the base model needs {expected}")
+                if there.get_dtype() not in DTYPES:
+                    raise AdapterRejected(f"{key} holds {there.get_dtype()} values, taken are {', '.join(DTYPES)}")
                 tensor = file.get_tensor(key)
-                if tuple(tensor.shape) != expected:
-                    raise AdapterRejected(f"{key} has shape {tuple(tensor.shape)}, the base model needs {expected}")
                 # NaN compares false with everything.
                 if not bool(torch.all(tensor.float().abs() <= MAX_WEIGHT)):
                     raise AdapterRejected(f"{key} holds a value that is not a number, or beyond {MAX_WEIGHT:g}")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from openledger import imported
 from services.openlora.engine import AdapterRef, AdapterRejected, RequestRejected
 from tests.engine_world import answer, ask, deltas, make_adapter
 
@@ -43,6 +44,9 @@ SPOILERS = {
     ),
     "not json": lambda f: (f / "adapter_config.json").write_text("{"),
     "not lora": lambda f: _spoil_config(f, peft_type="IA3"),
+    "nested without end": lambda f: (f / "adapter_config.json").write_text("[" * 100_000),
+    "a configuration without end": lambda f: (f / "adapter_config.json").write_text("{}" + " " * 2**20),
+    "a rank that is a truth": lambda f: _spoil_config(f, r=True),
     "rank too high": lambda f: _spoil_config(f, r=64),
     "dora without magnitudes": lambda f: _spoil_config(f, use_dora=True),
     "dora, perhaps": lambda f: _spoil_config(f, use_dora="perhaps"),
@@ -51,6 +55,10 @@ SPOILERS = {
     "wrong shape": lambda f: _spoil_weights(f, _first_replaced(lambda t: torch.zeros(4, 7))),
     "not a number": lambda f: _spoil_weights(f, _first_replaced(lambda t: t * float("nan"))),
     "overflowing": lambda f: _spoil_weights(f, _first_replaced(lambda t: t + 1e30)),
+    "a pickle": lambda f: torch.save({"w": torch.zeros(1)}, f / "adapter_model.safetensors"),
+    "float64": lambda f: _spoil_weights(f, _first_replaced(lambda t: t.double())),
+    "whole numbers": lambda f: _spoil_weights(f, _first_replaced(lambda t: t.to(torch.int8))),
+    "float8": lambda f: _spoil_weights(f, _first_replaced(lambda t: t.to(torch.float8_e4m3fn))),
     "unknown layer": lambda f: _spoil_weights(
         f, lambda w: {k.replace("layers.3", "layers.9"): v for k, v in w.items()}
     ),
@@ -142,3 +150,10 @@ async def test_a_folder_may_vanish_once_it_is_loaded(engine, adapters, tmp_path)
     await engine.load(copy)
     shutil.rmtree(copy.path)
     assert await answer(engine, 6, copy) == await answer(engine, 6, adapters[0])
+
+
+async def test_in_the_form_in_which_it_is_brought_an_adapter_answers_as_peft_saved_it(engine, adapters, tmp_path):
+    form = tmp_path / "form"
+    form.mkdir()
+    imported.gather(adapters[0].path, form)
+    assert await answer(engine, 12, AdapterRef("f" * 64, form)) == await answer(engine, 12, adapters[0])

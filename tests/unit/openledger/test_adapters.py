@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from openledger.adapters import ADAPTER_FILES, materialise
+from openledger import manifest
+from openledger.adapters import ADAPTER_FILES, materialise, read_manifest
 from openledger.artifacts import ArtifactError, ArtifactStore, file_sha256
 
 
@@ -50,3 +51,11 @@ def test_whole_copies_are_left_alone(world, tmp_path):
     before = {file: file.stat().st_ino for file in folder.iterdir()}
     materialise(world.store, world.lineage.digest, tmp_path / "adapters")
     assert {file: file.stat().st_ino for file in folder.iterdir()} == before
+
+
+def test_weights_that_are_named_as_a_revision_are_not_read_into_memory(tmp_path, monkeypatch):
+    store = ArtifactStore(tmp_path)
+    digest = store.put(b"w" * (manifest.MAX_BYTES + 1))
+    monkeypatch.setattr(ArtifactStore, "get", lambda *_: pytest.fail("it was read"))
+    with pytest.raises(manifest.ManifestError, match="has more"):
+        read_manifest(store, digest)

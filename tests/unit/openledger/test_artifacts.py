@@ -44,6 +44,12 @@ def test_a_missing_blob_is_said(store):
         store.get("0" * 64)
 
 
+def test_a_blobs_size_is_told_without_reading_it(store):
+    assert store.size(store.put(b"four")) == 4
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        store.size("0" * 64)
+
+
 def test_many_writers_of_one_blob_leave_one(store, tmp_path):
     data = b"x" * 100_000
     threads = [threading.Thread(target=store.put, args=(data,)) for _ in range(8)]

@@ -17,7 +17,9 @@ from openledger.manifest import (
     ManifestError,
     Replaces,
     Snapshot,
+    Source,
     from_json,
+    imported_prefix,
     parse,
     sign,
 )
@@ -313,3 +315,51 @@ def test_bad_replacements_are_refused(value: object, reason: str) -> None:
         value = document["replaces"] | value
     with pytest.raises(ManifestError, match=reason):
         from_json(document | {"replaces": value})
+
+
+# --- version 5: made elsewhere ----------------------------------------------------------------------------------------
+
+
+def imported(**changes: object) -> LineageManifest:
+    own = {
+        "adapter": imported_prefix(FACTORY.address) + "poems",
+        "owner": FACTORY.address,
+        "contributors": {},
+        "snapshots": (),
+        "source": Source("imported"),
+    }
+    return terms(**(own | changes))
+
+
+def test_what_was_made_elsewhere_is_signed_by_its_owner_and_names_nobody() -> None:
+    signed = sign(imported(), FACTORY.private_key)
+    assert parse(signed.to_bytes()) == signed
+    assert json.loads(signed.to_bytes())["version"] == "openledger.adapter.v5"
+    assert (signed.signer, signed.contributors) == (signed.owner, {})
+    with pytest.raises(ManifestError, match="signer must be the owner"):
+        sign(imported(), OTHER.private_key).to_bytes()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    (
+        ("source", {}, "source must have exactly the fields kind"),
+        ("source", {"kind": "found"}, "source.kind must be 'imported'"),
+        ("contributors", {ANNE: 1}, "contributors must be empty"),
+        ("snapshots", [{"name": "datanets/hpo/snapshots/1", "root": SHA}], "snapshots must be empty"),
+        ("owner", OTHER.address, "signer must be the owner"),
+        ("adapter", imported_prefix(OTHER.address) + "poems", "adapter must begin with 'i-"),
+        ("adapter", "poems", "adapter must begin with 'i-"),
+        ("private_files", PRIVATE, "exactly the fields"),
+    ),
+)
+def test_bad_imports_are_refused_by_name(field: str, value: object, reason: str) -> None:
+    document = sign(imported(), FACTORY.private_key).to_json() | {field: value}
+    with pytest.raises(ManifestError, match=reason):
+        from_json(document)
+
+
+def test_an_import_replaces_nothing_and_keeps_nothing_private() -> None:
+    for changes in ({"private_files": PRIVATE}, {"replaces": Replaces(OLD.format(imported().adapter), (GONE,))}):
+        with pytest.raises(ManifestError, match="exactly the fields"):
+            sign(imported(**changes), FACTORY.private_key)

@@ -8,7 +8,7 @@ from alembic import op
 from services.kit.database import Amount
 
 revision = "0003_sealed_traces"
-down_revision = "0001"
+down_revision = "0002_adapters"
 
 
 def upgrade() -> None:
