@@ -19,7 +19,7 @@ from services.kit.peers import authenticator, peer_client
 from services.kit.server import Assembly, StartError, main
 from services.openlora import store
 from services.openlora.adapters import Adapters
-from services.openlora.admission import Admission, Space
+from services.openlora.admission import Admission
 from services.openlora.answer import Answers, Terms
 from services.openlora.config import OpenLoRAConfig
 from services.openlora.desk import Desk
@@ -29,6 +29,7 @@ from services.openlora.meters import Meters
 from services.openlora.question import Limits
 from services.openlora.records import DatanetRoots, Roots
 from services.openlora.servicer import ACCESS, OpenLoRA
+from services.openlora.space import Space
 from services.openlora.spend import Spending
 from services.openlora.tracelog import TraceLog
 
@@ -88,7 +89,7 @@ async def _desk(
     meters: Meters,
 ) -> Desk:
     base_sha256 = await asyncio.to_thread(base_models.sha256, config.base)
-    admission = Admission(config.max_running, config.max_queued)
+    admission = Admission(config.bounds)
     meters.watch(
         queued=lambda: admission.queued,
         running=lambda: admission.running,

@@ -18,7 +18,7 @@ from openledger.trace import Trace
 from openledger.trace_proto import time_text
 from services.kit.errors import Fault, from_exception, invalid, precondition, unavailable
 from services.openlora.adapters import BASE, Adapters
-from services.openlora.admission import DISK_FULL, Admission, Ask, Place, Space
+from services.openlora.admission import Admission, Ask, Place
 from services.openlora.engine import (
     AdapterRef,
     AdapterRejected,
@@ -32,6 +32,7 @@ from services.openlora.meters import Meters
 from services.openlora.prices import Prices
 from services.openlora.purse import Reservation
 from services.openlora.question import Limits, Question
+from services.openlora.space import DISK_FULL, Space
 from services.openlora.spend import Spending
 from services.openlora.tracelog import TraceLog
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from openledger.money import MAX_AMOUNT, Price
 from services.kit.config import ServiceConfig
+from services.openlora.admission import Bounds
 from services.openlora.engine import EngineSettings
 from services.openlora.prices import Prices, check_name
 
@@ -54,6 +55,12 @@ class OpenLoRAConfig(ServiceConfig):
     max_prompt_tokens: int = Field(1536, ge=1)
     max_answer_seconds: float = Field(300, gt=0, description="longest wait for and making of an answer")
 
+    spare_turns: int = Field(2, ge=0, description="answers on top of max_running, for payers to whom none is generated")
+    max_running_per_tenant: int = Field(0, ge=0, description="answers to one payer generated at once; 0: all of them")
+    max_queued_per_tenant: int = Field(64, ge=1, description="requests of one payer that may wait for their turn")
+    max_queued_per_adapter: int = Field(64, ge=1, description="requests for one adapter that may wait for their turn")
+    slot_seconds: float = Field(2, ge=0, description="an adapter stays in the batch so long before another takes over")
+
     @field_validator("prices")
     @classmethod
     def _of_models(cls, value: dict[str, Rates]) -> dict[str, Rates]:
@@ -70,11 +77,25 @@ class OpenLoRAConfig(ServiceConfig):
         return Prices(Price(self.price_per_1k_in, self.price_per_1k_out, own), named)
 
     @property
+    def bounds(self) -> Bounds:
+        """How much is taken in at once."""
+        return Bounds(
+            running=self.max_running,
+            queued=self.max_queued,
+            slots=self.max_active_adapters,
+            spare=self.spare_turns,
+            slot_seconds=self.slot_seconds,
+            queued_per_tenant=self.max_queued_per_tenant,
+            queued_per_adapter=self.max_queued_per_adapter,
+            running_per_tenant=self.max_running_per_tenant or self.max_running + self.spare_turns,
+        )
+
+    @property
     def engine_settings(self) -> EngineSettings:
         """What the engine is to make room for."""
         return EngineSettings(
             context=self.max_prompt_tokens + self.max_tokens,
-            max_running=self.max_running,
+            max_running=self.max_running + self.spare_turns,
             max_active_adapters=self.max_active_adapters,
             max_adapters=self.max_adapters,
             max_rank=self.max_rank,
