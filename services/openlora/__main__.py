@@ -24,6 +24,7 @@ from services.openlora.answer import Answers, Terms
 from services.openlora.config import OpenLoRAConfig
 from services.openlora.desk import Desk
 from services.openlora.engine import Engine, EngineDead, open_engine
+from services.openlora.gauges import Gauges
 from services.openlora.leases import LedgerLeases
 from services.openlora.meters import Meters
 from services.openlora.question import Limits
@@ -89,15 +90,17 @@ async def _desk(
     meters: Meters,
 ) -> Desk:
     base_sha256 = await asyncio.to_thread(base_models.sha256, config.base)
-    admission = Admission(config.bounds)
+    admission = Admission(config.bounds, meters.made)
     meters.watch(
         queued=lambda: admission.queued,
         running=lambda: admission.running,
         leases=lambda: spending.leases,
+        lease_free=lambda: spending.free,
         disk_full=lambda: space.full,
     )
     meters.trace_log.set((await log.read(0, limit=0)).high_watermark)
     adapters = Adapters(ArtifactStore(config.artifacts_dir), config.data_dir / "adapters", base_sha256, engine)
+    meters.show(Gauges(admission, config.max_active_adapters, adapters))
     limits = Limits(config.max_prompt_tokens, config.max_tokens, engine.context, engine.samples)
     prices, traces = config.price_list, TraceLog(log)
     terms = Terms(config.base, base_sha256, prices, limits, config.max_answer_seconds)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -89,6 +90,8 @@ class Adapters:
         self._clock = clock
         self._known: dict[str, Status] = {}
         self._loads: dict[str, asyncio.Task[AdapterRef]] = {}
+        self.counts: Counter[str] = Counter()
+        """`hit`: in memory when it was asked for; `loaded`."""
 
     async def ready(self, model: str) -> AdapterRef | None:
         """What the engine knows the model's adapter by, once it has it; None for `base`.
@@ -99,6 +102,7 @@ class Adapters:
             return None
         known = self._known.get(model)
         if known is not None and known.state is State.READY:
+            self.counts["hit"] += 1
             return known.ref
         if known is not None and known.fault is not None and self._clock() - known.when < _TRY_AGAIN_SECONDS:
             raise known.fault.with_traceback(None)  # the engine is not kept busy with what it refused just now
@@ -142,6 +146,7 @@ class Adapters:
             del self._known[model]
             raise
         self._known[model] = Status(model, State.READY, self._clock(), ref=ref)
+        self.counts["loaded"] += 1
         return ref
 
     def _find(self, model: str) -> LineageManifest:
