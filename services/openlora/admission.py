@@ -222,18 +222,18 @@ class Admission:
             text = f"{same_adapter} requests wait for this adapter already, as many as may; send this one again later"
             raise self._sent_away("ADAPTER_BUSY", text, same_adapter)
         room = bounds.running + bounds.queued + (0 if self._turns[new.tenant] else bounds.spare)
-        if len(self._places) >= room and not self._make_room(same_tenant):
+        if len(self._places) >= room and not self._make_room(new.tenant, same_tenant):
             text = f"{len(self._places)} requests are being answered or wait already; try again in a moment"
             raise self._sent_away("QUEUE_FULL", text, len(queue))
 
-    def _make_room(self, same_tenant: int) -> bool:
-        """Send away the youngest of the tenant that waits with most, for one that does with less.
+    def _make_room(self, newcomer: str, same_tenant: int) -> bool:
+        """Send away the youngest of the tenant that waits with most, for one that waits with less.
 
         So nobody can fill the queue against others (McKenney, Stochastic Fairness Queueing, 1990).
         """
         there = self._there()
         [(tenant, most)] = Counter(place.tenant for place in there).most_common(1) or [("", 0)]
-        if most <= same_tenant + 1:
+        if most <= same_tenant + 1 or newcomer == REPLAY:
             return False
         youngest = max((place for place in there if place.tenant == tenant), key=lambda place: place.number)
         self._places.discard(youngest)

@@ -183,6 +183,7 @@ async def test_nobody_fills_the_queue_against_others(begin):
     admission = Admission(Bounds(1, 3))
     await begin(admission, A)
     waiting = await begin(admission, A, A, A)
+    assert refused(admission, Ask(REPLAY, "base", 1, 1)).reason == "QUEUE_FULL"
     [other] = await begin(admission, B)
     assert [task.done() for task in (*waiting, other)] == [False, False, True, False]
     fault = waiting[-1].exception()
