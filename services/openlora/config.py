@@ -77,6 +77,18 @@ class OpenLoRAConfig(ServiceConfig):
         return Prices(Price(self.price_per_1k_in, self.price_per_1k_out, own), named)
 
     @property
+    def engine_settings(self) -> EngineSettings:
+        """What the engine is to make room for."""
+        return EngineSettings(
+            context=self.max_prompt_tokens + self.max_tokens,
+            max_running=self.max_running + self.spare_turns,
+            max_active_adapters=self.max_active_adapters,
+            max_adapters=self.max_adapters,
+            max_rank=self.max_rank,
+            cache_bytes=self.cache_bytes,
+        )
+
+    @property
     def bounds(self) -> Bounds:
         """How much is taken in at once."""
         return Bounds(
@@ -88,18 +100,6 @@ class OpenLoRAConfig(ServiceConfig):
             queued_per_tenant=self.max_queued_per_tenant,
             queued_per_adapter=self.max_queued_per_adapter,
             running_per_tenant=self.max_running_per_tenant or self.max_running + self.spare_turns,
-        )
-
-    @property
-    def engine_settings(self) -> EngineSettings:
-        """What the engine is to make room for."""
-        return EngineSettings(
-            context=self.max_prompt_tokens + self.max_tokens,
-            max_running=self.max_running + self.spare_turns,
-            max_active_adapters=self.max_active_adapters,
-            max_adapters=self.max_adapters,
-            max_rank=self.max_rank,
-            cache_bytes=self.cache_bytes,
         )
 
     @model_validator(mode="after")
