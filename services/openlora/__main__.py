@@ -21,13 +21,14 @@ from services.kit.peers import authenticator, peer_client
 from services.kit.server import Assembly, StartError, main
 from services.openlora import store
 from services.openlora.adapters import Adapters
-from services.openlora.admission import Admission, Space
+from services.openlora.admission import Admission
 from services.openlora.answer import Answers, Terms
 from services.openlora.asking import Asking
 from services.openlora.config import OpenLoRAConfig
 from services.openlora.desk import Desk
 from services.openlora.draft import Made
 from services.openlora.engine import Engine, EngineDead, open_engine
+from services.openlora.gauges import Gauges
 from services.openlora.importing import Imports
 from services.openlora.leases import LedgerLeases
 from services.openlora.meters import Meters
@@ -38,6 +39,7 @@ from services.openlora.replay import Replays
 from services.openlora.retention import PAUSE_SECONDS, Retention
 from services.openlora.servicer import ACCESS, OpenLoRA
 from services.openlora.shelf import Shelf
+from services.openlora.space import Space
 from services.openlora.spend import Spending
 from services.openlora.trace_keys import TraceKeys, service_key
 from services.openlora.tracelog import TraceLog
@@ -112,11 +114,13 @@ async def _desk(
     metrics: Metrics,
 ) -> Desk:
     base_sha256 = await asyncio.to_thread(base_models.sha256, config.base)
-    admission, meters = Admission(config.max_running, config.max_queued), Meters(metrics)
+    meters = Meters(metrics)
+    admission = Admission(config.bounds, meters.made)
     meters.watch(
         queued=lambda: admission.queued,
         running=lambda: admission.running,
         leases=lambda: spending.leases,
+        lease_free=lambda: spending.free,
         disk_full=lambda: space.full,
     )
     meters.trace_log.set(traces.end)
@@ -124,6 +128,7 @@ async def _desk(
     adapters = await _adapters(config, engine, base_sha256)
     pins = Pins(database, adapters, frozenset(config.operators), config.max_adapters - config.max_active_adapters)
     await pins.open()
+    meters.show(Gauges(admission, config.max_active_adapters, adapters))
     limits = Limits(config.max_prompt_tokens, config.max_tokens, engine.context, engine.samples)
     prices = config.price_list
     made = Made(config.base, base_sha256, engine.description)

@@ -21,7 +21,7 @@ from openledger.trace import Trace
 from services.kit import logs
 from services.kit.errors import Fault, from_exception, invalid, precondition, unavailable
 from services.openlora.adapters import Adapters, Hold
-from services.openlora.admission import DISK_FULL, Admission, Ask, Place, Space
+from services.openlora.admission import Admission, Ask, Place
 from services.openlora.draft import CANCELLED, TIME, Draft, Made
 from services.openlora.engine import AdapterRejected, Engine, EngineDead, EngineRequest, RequestRejected
 from services.openlora.estimate import Estimate, estimate
@@ -30,6 +30,7 @@ from services.openlora.pieces import Piece, Pieces
 from services.openlora.prices import Prices
 from services.openlora.purse import Reservation
 from services.openlora.question import Limits, Question
+from services.openlora.space import DISK_FULL, Space
 from services.openlora.spend import Spending
 from services.openlora.tracelog import TraceLog
 

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from openledger import names
 from openledger.money import MAX_AMOUNT, Price
 from services.kit.config import ServiceConfig
+from services.openlora.admission import Bounds
 from services.openlora.engine import EngineSettings
 from services.openlora.importing import Limits as ImportLimits
 from services.openlora.prices import Prices, check_name
@@ -69,6 +70,11 @@ class OpenLoRAConfig(ServiceConfig):
     import_bytes: int = Field(256 * 2**20, ge=1, le=2**31, description="largest adapter that is brought")
     account_import_bytes: int = Field(2**30, ge=1, description="of all that one account brings")
     all_import_bytes: int = Field(16 * 2**30, ge=1, description="of all that anybody brings")
+    spare_turns: int = Field(2, ge=0, description="answers on top of max_running, for payers to whom none is generated")
+    max_running_per_tenant: int = Field(0, ge=0, description="answers to one payer generated at once; 0: all of them")
+    max_queued_per_tenant: int = Field(64, ge=1, description="requests of one payer that may wait for their turn")
+    max_queued_per_adapter: int = Field(64, ge=1, description="requests for one adapter that may wait for their turn")
+    slot_seconds: float = Field(2, ge=0, description="an adapter stays in the batch so long before another takes over")
 
     @field_validator("prices")
     @classmethod
@@ -111,11 +117,25 @@ class OpenLoRAConfig(ServiceConfig):
         """What the engine is to make room for."""
         return EngineSettings(
             context=self.max_prompt_tokens + self.max_tokens,
-            max_running=self.max_running,
+            max_running=self.max_running + self.spare_turns,
             max_active_adapters=self.max_active_adapters,
             max_adapters=self.max_adapters,
             max_rank=self.max_rank,
             cache_bytes=self.cache_bytes,
+        )
+
+    @property
+    def bounds(self) -> Bounds:
+        """How much is taken in at once."""
+        return Bounds(
+            running=self.max_running,
+            queued=self.max_queued,
+            slots=self.max_active_adapters,
+            spare=self.spare_turns,
+            slot_seconds=self.slot_seconds,
+            queued_per_tenant=self.max_queued_per_tenant,
+            queued_per_adapter=self.max_queued_per_adapter,
+            running_per_tenant=self.max_running_per_tenant or self.max_running + self.spare_turns,
         )
 
     @model_validator(mode="after")

@@ -78,6 +78,11 @@ class Spending:
         """How many leases there are that were not given back."""
         return sum(1 for _ in self._purse) + len(self._to_release)
 
+    @property
+    def free(self) -> int:
+        """What of all leases can still be reserved."""
+        return sum(lease.free for lease in self._purse)
+
     async def reserve(self, account: str, amount: int) -> Reservation:
         """Set aside what an answer may cost.  Raises `Fault`: what the ledger says of the payer, or that it is away."""
         while (reservation := self._purse.reserve(account, amount, self._clock())) is None:
