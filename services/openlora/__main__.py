@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 from openledger import base_models
@@ -24,6 +27,7 @@ from services.openlora.answer import Answers, Terms
 from services.openlora.config import OpenLoRAConfig
 from services.openlora.desk import Desk
 from services.openlora.engine import Engine, EngineDead, open_engine
+from services.openlora.engine_supervised import SupervisedEngine
 from services.openlora.leases import LedgerLeases
 from services.openlora.meters import Meters
 from services.openlora.question import Limits
@@ -42,7 +46,8 @@ async def assemble(config: OpenLoRAConfig) -> Assembly:
     """The service with the engine that its configuration names.  Raises `StartError`."""
     try:
         folder = await asyncio.to_thread(base_models.locate, config.base)
-        engine = await open_engine(config.engine, folder, config.engine_settings)
+        open_again = partial(open_engine, config.engine, folder, config.engine_settings)
+        engine = await SupervisedEngine.open(open_again, give_up=lambda: os.kill(os.getpid(), signal.SIGTERM))
     except (base_models.BaseModelUnavailable, EngineDead) as error:
         raise StartError(str(error)) from error
     return await assemble_with(config, engine)

@@ -26,6 +26,7 @@ from services.openlora.engine import (
     EngineDead,
     EngineRequest,
     FinishReason,
+    RequestPoisonous,
     RequestRejected,
 )
 from services.openlora.meters import Meters
@@ -250,7 +251,9 @@ def _fault(error: Exception) -> Fault:
     """What the caller is told: the engine's own words, and that nothing was charged."""
     if isinstance(error, EngineDead):
         text = f"the engine cannot answer ({error}); nothing was charged. Send the same request again in a moment"
-        return unavailable("ENGINE_UNAVAILABLE", text, retry_after=5)
+        return unavailable("ENGINE_UNAVAILABLE", text, retry_after=error.retry_after)
+    if isinstance(error, RequestPoisonous):
+        return precondition("POISONOUS_REQUEST", f"{error}. Nothing was charged; ask for something else")
     if isinstance(error, RequestRejected):
         return invalid("REQUEST_REJECTED", f"the engine does not take this request: {error}")
     if isinstance(error, AdapterRejected):
