@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 from openledger import base_models
@@ -28,6 +31,7 @@ from services.openlora.config import OpenLoRAConfig
 from services.openlora.desk import Desk
 from services.openlora.draft import Made
 from services.openlora.engine import Engine, EngineDead, open_engine
+from services.openlora.engine_supervised import SupervisedEngine
 from services.openlora.gauges import Gauges
 from services.openlora.importing import Imports
 from services.openlora.leases import LedgerLeases
@@ -54,7 +58,8 @@ async def assemble(config: OpenLoRAConfig) -> Assembly:
     """The service with the engine that its configuration names.  Raises `StartError`."""
     try:
         folder = await asyncio.to_thread(base_models.locate, config.base)
-        engine = await open_engine(config.engine, folder, config.engine_settings)
+        open_again = partial(open_engine, config.engine, folder, config.engine_settings)
+        engine = await SupervisedEngine.open(open_again, give_up=lambda: os.kill(os.getpid(), signal.SIGTERM))
     except (base_models.BaseModelUnavailable, EngineDead) as error:
         raise StartError(str(error)) from error
     return await assemble_with(config, engine)

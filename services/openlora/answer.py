@@ -23,7 +23,14 @@ from services.kit.errors import Fault, from_exception, invalid, precondition, un
 from services.openlora.adapters import Adapters, Hold
 from services.openlora.admission import Admission, Ask, Place
 from services.openlora.draft import CANCELLED, TIME, Draft, Made
-from services.openlora.engine import AdapterRejected, Engine, EngineDead, EngineRequest, RequestRejected
+from services.openlora.engine import (
+    AdapterRejected,
+    Engine,
+    EngineDead,
+    EngineRequest,
+    RequestPoisonous,
+    RequestRejected,
+)
 from services.openlora.estimate import Estimate, estimate
 from services.openlora.meters import Meters
 from services.openlora.pieces import Piece, Pieces
@@ -267,7 +274,9 @@ def _fault(error: Exception) -> Fault:
     """What the caller is told: the engine's own words, and that nothing was charged."""
     if isinstance(error, EngineDead):
         text = f"the engine cannot answer ({error}); nothing was charged. Send the same request again in a moment"
-        return unavailable("ENGINE_UNAVAILABLE", text, retry_after=5)
+        return unavailable("ENGINE_UNAVAILABLE", text, retry_after=error.retry_after)
+    if isinstance(error, RequestPoisonous):
+        return precondition("POISONOUS_REQUEST", f"{error}. Nothing was charged; ask for something else")
     if isinstance(error, RequestRejected):
         return invalid("REQUEST_REJECTED", f"the engine does not take this request: {error}")
     if isinstance(error, AdapterRejected):

@@ -27,7 +27,18 @@ class AdapterRejected(EngineError):
 
 
 class EngineDead(EngineError):
-    """The engine is closed or has died; every request in it is lost. Open another."""
+    """The engine is closed or has died; every request in it is lost.
+
+    `retry_after`: seconds until there may be another, as far as anybody knows.
+    """
+
+    def __init__(self, message: str, retry_after: float = 5.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class RequestPoisonous(EngineError):
+    """The engine died of this very request before; it is not let in again for a while."""
 
 
 class FinishReason(StrEnum):
@@ -255,25 +266,3 @@ async def open_engine(kind: Literal["vllm", "transformers"], base: Path, setting
     from services.openlora.engine_transformers import TransformersEngine
 
     return await TransformersEngine.open(base, settings)
-
-
-def check_request(request: EngineRequest, *, context: int, vocabulary: int) -> None:
-    """Refuse what no engine can serve, before it reaches one.
-
-    Raises:
-        RequestRejected: says what is wrong.
-    """
-    length, wanted = len(request.prompt_token_ids), request.sampling.max_tokens
-    if not length:
-        raise RequestRejected("the prompt is empty")
-    if wanted < 1:
-        raise RequestRejected("max_tokens must be at least 1")
-    if length + 1 > context:
-        raise RequestRejected(f"the prompt has {length} tokens; prompt and answer together may have {context}")
-    if not all(0 <= token < vocabulary for token in request.prompt_token_ids):
-        raise RequestRejected(f"the prompt names a token outside the model's vocabulary of {vocabulary}")
-    sampling = request.sampling
-    if not (sampling.temperature >= 0 and 0 < sampling.top_p <= 1 and sampling.top_k >= 0):
-        raise RequestRejected("temperature and top_k must not be negative, and top_p must lie in (0, 1]")
-    if any(not text for text in sampling.stop):
-        raise RequestRejected("an empty stop text would stop everything")

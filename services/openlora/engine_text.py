@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from services.openlora.engine import ChatMessage, EngineDelta, FinishReason, RequestRejected
+from services.openlora.engine import ChatMessage, EngineDelta, FinishReason, RequestRejected, TokenLogprobs
 
 ROLES = frozenset({"system", "user", "assistant"})
 REPLACEMENT = "\ufffd"
@@ -136,16 +136,18 @@ class AnswerText:
         """Complete text that a stop text may begin in."""
         self.stopped = False
 
-    def feed(self, tokens: Sequence[int], finish: FinishReason | None) -> EngineDelta:
+    def feed(
+        self, tokens: Sequence[int], finish: FinishReason | None, logprobs: Sequence[TokenLogprobs] = ()
+    ) -> EngineDelta:
         """What tokens add to the answer. A stop text ends it with the token that completes it."""
         text = ""
         for count, token in enumerate(tokens, start=1):
             text += self.push(token)
             if self.stopped:
-                return EngineDelta(tuple(tokens[:count]), text, FinishReason.STOP)
+                return EngineDelta(tuple(tokens[:count]), text, FinishReason.STOP, tuple(logprobs[:count]))
         if finish:
             text += self.finish()
-        return EngineDelta(tuple(tokens), text, FinishReason.STOP if self.stopped else finish)
+        return EngineDelta(tuple(tokens), text, FinishReason.STOP if self.stopped else finish, tuple(logprobs))
 
     def push(self, token: int) -> str:
         """Add a token; the text that can be shown now. Sets `stopped` when a stop text is complete."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -27,11 +27,12 @@ from services.openlora.engine import (
     EngineSettings,
     FinishReason,
     RequestRejected,
-    check_request,
 )
 from services.openlora.engine_adapters import check_adapter
 from services.openlora.engine_lora import AdapterWeights, LoraHooks
-from services.openlora.engine_sampling import next_token
+from services.openlora.engine_requests import check_request
+from services.openlora.engine_residents import Residents
+from services.openlora.engine_sampling import SAMPLES, next_token, token_logprobs
 from services.openlora.engine_text import AnswerText, TextCodec, end_tokens
 
 
@@ -47,7 +48,7 @@ class Running:
     generator: Any
     weights: AdapterWeights | None = None
     cache: Any = None
-    produced: int = 0
+    made: list[int] = field(default_factory=list)
     deltas: asyncio.Queue[EngineDelta | Exception] = field(default_factory=asyncio.Queue)
     aborted: threading.Event = field(default_factory=threading.Event)
 
@@ -57,11 +58,37 @@ class Running:
             self.loop.call_soon_threadsafe(self.deltas.put_nowait, item)
 
 
+class LoraShelf:
+    """See `engine_residents.Holder`: adapters in this process's memory."""
+
+    def __init__(self, hooks: LoraHooks, shape: BaseModelShape, max_rank: int) -> None:
+        self._hooks, self._shape, self._max_rank = hooks, shape, max_rank
+        self._read: dict[int, AdapterWeights] = {}
+        self.weights: dict[int, AdapterWeights] = {}
+        """What is held, by number. A running request keeps its own reference."""
+
+    async def prepare(self, adapter: AdapterRef, number: int) -> None:
+        """Check the files and read them, in a thread."""
+        self._read[number] = await asyncio.to_thread(self._check_and_read, adapter.path)
+
+    async def take(self, number: int) -> None:
+        """Hold what was read."""
+        self.weights[number] = self._read.pop(number)
+
+    async def drop(self, number: int) -> None:
+        """Let it go."""
+        del self.weights[number]
+
+    def _check_and_read(self, path: Path) -> AdapterWeights:
+        check_adapter(path, self._shape, max_rank=self._max_rank, dora=True)
+        return self._hooks.read(path)
+
+
 class TransformersEngine:
     """See `services.openlora.engine.Engine`."""
 
     name = "transformers"
-    samples: frozenset[str] = frozenset()
+    samples = SAMPLES
 
     def __init__(self, model: Any, base: Path, settings: EngineSettings) -> None:
         self.version = version("transformers")
@@ -71,9 +98,8 @@ class TransformersEngine:
         self._codec = TextCodec(base)
         self._shape = BaseModelShape.read(base)
         self._ends = end_tokens(base)
-        self._adapters: OrderedDict[str, AdapterWeights] = OrderedDict()
-        """By digest, least recently used first. A running request keeps its own reference, so eviction harms nobody."""
-        self._loading = asyncio.Lock()
+        self._shelf = LoraShelf(self._hooks, self._shape, settings.max_rank)
+        self._residents = Residents(self._shelf, settings.max_adapters)
         self._requests: dict[str, Running] = {}
         self._waiting: deque[Running] = deque()
         self._wake = threading.Condition()
@@ -120,36 +146,37 @@ class TransformersEngine:
 
     async def load(self, adapter: AdapterRef) -> None:
         """See the port."""
-        await self._weights(adapter)
+        async with self._using(adapter):
+            pass
 
     async def unload(self, digest: str) -> None:
-        """See the port. What runs keeps its own reference, so nothing is in use here."""
-        self._adapters.pop(digest, None)
+        """See the port."""
+        await self._residents.unload(digest)
 
     def resident(self) -> frozenset[str]:
         """See the port."""
-        return frozenset(self._adapters)
+        return self._residents.digests()
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[EngineDelta, None]:
         """See the port."""
-        check_request(request, context=self._settings.context, vocabulary=self._shape.vocabulary)
+        vocabulary = self._shape.vocabulary
+        check_request(request, context=self._settings.context, vocabulary=vocabulary, samples=self.samples)
         await self.health()
         if request.id in self._requests:
             raise RequestRejected(f"a request with the id {request.id} is running")
         running = self._requests[request.id] = self._prepare(request)
         try:
-            if request.adapter:
-                running.weights = await self._weights(request.adapter)
-            with self._wake:
-                self._waiting.append(running)
-                self._wake.notify()
-            finished = False
-            while not finished:
-                item = await running.deltas.get()
-                if isinstance(item, Exception):
-                    raise item
-                finished = item.finish_reason is not None
-                yield item
+            async with self._using(request.adapter) as running.weights:
+                with self._wake:
+                    self._waiting.append(running)
+                    self._wake.notify()
+                finished = False
+                while not finished:
+                    item = await running.deltas.get()
+                    if isinstance(item, Exception):
+                        raise item
+                    finished = item.finish_reason is not None
+                    yield item
         finally:
             running.aborted.set()
             del self._requests[request.id]
@@ -172,22 +199,17 @@ class TransformersEngine:
             self._closed = True
             self._wake.notify()
         await asyncio.to_thread(self._thread.join)
+        await self._residents.close()
 
-    async def _weights(self, adapter: AdapterRef) -> AdapterWeights:
+    @contextlib.asynccontextmanager
+    async def _using(self, adapter: AdapterRef | None) -> AsyncIterator[AdapterWeights | None]:
+        """An adapter that stays loaded meanwhile; None for the base model."""
         await self.health()
-        async with self._loading:
-            weights = self._adapters.get(adapter.digest)
-            if weights is None:
-                weights = await asyncio.to_thread(self._read_adapter, adapter.path)
-                while len(self._adapters) >= self._settings.max_adapters:
-                    self._adapters.popitem(last=False)
-                self._adapters[adapter.digest] = weights
-            self._adapters.move_to_end(adapter.digest)
-        return weights
-
-    def _read_adapter(self, path: Path) -> AdapterWeights:
-        check_adapter(path, self._shape, max_rank=self._settings.max_rank, dora=True)
-        return self._hooks.read(path)
+        if adapter is None:
+            yield None
+            return
+        async with self._residents.using(adapter) as number:
+            yield self._shelf.weights[number]
 
     def _prepare(self, request: EngineRequest) -> Running:
         import torch
@@ -240,12 +262,14 @@ class TransformersEngine:
         inputs = torch.tensor([list(running.inputs)])
         with torch.inference_mode(), self._hooks.applied(running.weights):
             output = self._model(inputs, past_key_values=running.cache, use_cache=True, logits_to_keep=1)
-        token = next_token(output.logits[0, -1].float(), running.request.sampling, running.generator)
+        logits, request = output.logits[0, -1].float(), running.request
+        token = next_token(logits, request.sampling, running.generator, request.prompt_token_ids, running.made)
         running.cache, running.inputs = output.past_key_values, (token,)
-        running.produced += 1
+        running.made.append(token)
         ended = FinishReason.STOP if token in self._ends else None
-        full = FinishReason.LENGTH if running.produced >= running.limit else None
-        return running.text.feed((token,), ended or full)
+        full = FinishReason.LENGTH if len(running.made) >= running.limit else None
+        top = request.sampling.logprobs
+        return running.text.feed((token,), ended or full, () if top is None else (token_logprobs(logits, token, top),))
 
 
 def _read(base: Path) -> Any:

@@ -1,9 +1,9 @@
-"""The worker that vLLM runs on a CPU, with LoRA arithmetic that is right and several times as fast as vLLM 0.32's.
+"""The worker that vLLM runs on a CPU, with LoRA arithmetic that is right, and faster where tokens share an adapter.
 
 vLLM's CPU kernels look an adapter up by each token's slot, and tokens of the base model have slot -1: in a mixed batch
 they get the last slot's adapter. They also copy an adapter's matrices once a token, and multiply by the zeros of layers
 that an adapter does not touch. Here tokens are grouped by adapter: base tokens are in no group, a group is one product,
-and layers without weights cost nothing. tests/contract/test_engine.py holds it to PEFT's results.
+and layers without weights cost nothing. tests/contract/engine holds it to PEFT's results.
 
 This module is imported in vLLM's own process, by name. It does not know requests, adapters' names, or anything of ours.
 """
@@ -85,7 +85,12 @@ class Worker(CPUWorker):  # type: ignore[misc]  # vLLM is not typed for us
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        type(current_platform).get_punica_wrapper = classmethod(lambda _: f"{__name__}.{GroupedLora.__name__}")
+        if current_platform.get_punica_wrapper() != f"{__name__}.{GroupedLora.__name__}":
+            # With its own arithmetic vLLM gives base requests the last slot's adapter: wrong answers, rightly paid for.
+            raise RuntimeError(
+                "vLLM would compute LoRA in its own way: unset VLLM_TARGET_DEVICE and VLLM_PLUGINS, and let nothing "
+                "import vLLM before services.openlora.engine_vllm_start does"
+            )
         threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
 
 

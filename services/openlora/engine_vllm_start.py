@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from services.openlora.engine import EngineDead, EngineSettings
@@ -29,6 +30,8 @@ ENVIRONMENT = {
     # One process for scheduler and worker instead of two: half the time to start, 0.5 GB less. On a CPU vLLM splits
     # them only to bind threads to cores; OMP_NUM_THREADS below does what is left of that.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    # An engine that died is followed by another one while this process has threads, which no fork survives.
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
 }
 # For vLLM's own process only: what else this process starts must not inherit it.
 ITS_ENVIRONMENT = {
@@ -39,6 +42,8 @@ ITS_ENVIRONMENT = {
     "TORCH_CPP_LOG_LEVEL": "ERROR",
     "TORCH_LOGS": "-all",
 }
+STAGING = "services.openlora.engine_vllm_stage.Staging"
+"""What vLLM's workers learn from us."""
 for _name, _value in ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
 
@@ -56,6 +61,25 @@ def _its_environment(**more: str) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _plugin() -> Iterator[None]:
+    """Within: vLLM finds our platform, which it looks for among the entry points of installed packages.
+
+    It is none of this package's own entry points: whatever else runs vLLM in this environment shall find it as it is.
+    """
+    with TemporaryDirectory() as folder:
+        package = Path(folder, "openledger_vllm-1.dist-info")
+        package.mkdir()
+        (package / "METADATA").write_text("Metadata-Version: 2.1\nName: openledger-vllm\nVersion: 1\n")
+        entry = "openledger = services.openlora.engine_vllm_platform:platform"
+        (package / "entry_points.txt").write_text(f"[vllm.platform_plugins]\n{entry}\n")
+        sys.path.append(folder)  # which its own process inherits
+        try:
+            yield
+        finally:
+            sys.path.remove(folder)
 
 
 @cache  # a second look would find what the first one loaded, and think it the machine's
@@ -97,16 +121,22 @@ def start(base: Path, settings: EngineSettings) -> Any:
         EngineDead: a library that it needs is missing.
     """
     more = _numa() if sys.platform == "linux" else {}
-    from vllm.engine.arg_utils import AsyncEngineArgs
+    with _its_environment(**more), _plugin():
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        return AsyncLLM.from_engine_args(AsyncEngineArgs(**_arguments(base, settings)))
+
+
+def _arguments(base: Path, settings: EngineSettings) -> dict[str, Any]:
     from vllm.platforms import current_platform
-    from vllm.v1.engine.async_llm import AsyncLLM
 
     on_cpu: dict[str, Any] = {
         "distributed_executor_backend": "uni",
         "worker_cls": "services.openlora.engine_vllm_cpu.Worker",
         "kv_cache_memory_bytes": settings.cache_bytes,
     }
-    arguments = AsyncEngineArgs(
+    return dict(
         model=str(base),
         skip_tokenizer_init=True,
         dtype="bfloat16",
@@ -119,14 +149,13 @@ def start(base: Path, settings: EngineSettings) -> Any:
         max_loras=settings.max_active_adapters,
         max_cpu_loras=settings.max_adapters,
         max_lora_rank=_known_rank(settings.max_rank),
+        worker_extension_cls=STAGING,
         disable_log_stats=True,
         use_tqdm_on_load=False,
         generation_config="vllm",  # the request says how to sample; the model's folder does not
         seed=0,
         **(on_cpu if current_platform.is_cpu() else {}),
     )
-    with _its_environment(**more):
-        return AsyncLLM.from_engine_args(arguments)
 
 
 def _known_rank(rank: int) -> int:

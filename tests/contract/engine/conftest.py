@@ -10,8 +10,10 @@ import pytest
 import pytest_asyncio
 import torch
 
+from services.openlora import engine_vllm_start
 from services.openlora.engine import AdapterRef, Engine, open_engine
-from tests import tiny_model
+from services.openlora.engine_lora import LoraHooks
+from tests import slow_adapters, tiny_model
 from tests.engine_world import PROMPT, SETTINGS, answer, make_adapter
 
 
@@ -32,9 +34,13 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def engine(kind: Any, base: Path) -> AsyncIterator[Engine]:
-    engine = await open_engine(kind, base, SETTINGS)
-    yield engine
-    await engine.close()
+    with pytest.MonkeyPatch.context() as patch:
+        read = LoraHooks.read
+        patch.setattr(LoraHooks, "read", lambda self, path: (slow_adapters.pause(path), read(self, path))[1])
+        patch.setattr(engine_vllm_start, "STAGING", "tests.slow_adapters.SlowStaging")
+        engine = await open_engine(kind, base, SETTINGS)
+        yield engine
+        await engine.close()
 
 
 @pytest_asyncio.fixture(autouse=True, loop_scope="session")
