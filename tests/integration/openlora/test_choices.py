@@ -55,7 +55,7 @@ async def test_in_one_message_too_and_more_of_them_later(world, engine):
 
 async def test_one_that_finds_no_room_does_not_stop_the_others_and_may_come_again(world, engine):
     request_id = str(uuid.uuid4())
-    async with world.life(engine, max_running=1, max_queued=1, **PRICES) as client:
+    async with world.life(engine, max_running=1, max_queued=1, spare_turns=0, **PRICES) as client:
         with pytest.raises(ApiError) as caught:
             await client.call(client.openlora.GenerateAnswer, asking(3, request_id))
         assert len(await world.traces()) == 2
