@@ -29,6 +29,7 @@ from services.openlora.engine import (
     RequestRejected,
 )
 from services.openlora.engine_batch import Batch
+from services.openlora.engine_json import Progress, schemas
 from services.openlora.engine_lora import AdapterWeights, LoraHooks
 from services.openlora.engine_lora_shelf import LoraShelf
 from services.openlora.engine_requests import check_request
@@ -47,6 +48,7 @@ class Running:
     limit: int
     generator: Any
     weights: AdapterWeights | None = None
+    schema: Progress | None = None
     made: list[int] = field(default_factory=list)
     deltas: asyncio.Queue[EngineDelta | Exception] = field(default_factory=asyncio.Queue)
     aborted: threading.Event = field(default_factory=threading.Event)
@@ -61,13 +63,13 @@ class TransformersEngine:
     """See `services.openlora.engine.Engine`."""
 
     name = "transformers"
-    samples = SAMPLES
+    samples = SAMPLES | {"json_schema"}
 
     def __init__(self, model: Any, base: Path, settings: EngineSettings) -> None:
         self.version = version("transformers")
         self.description = f"{self.name} {self.version}"
         self._model, self._hooks = model, LoraHooks(model)
-        self._settings = settings
+        self._settings, self._base = settings, base
         self._codec = TextCodec(base)
         self._shape = BaseModelShape.read(base)
         self._ends = end_tokens(base)
@@ -139,6 +141,8 @@ class TransformersEngine:
             raise RequestRejected(f"a request with the id {request.id} is running")
         running = self._requests[request.id] = self._prepare(request)
         try:
+            if schema := request.sampling.json_schema:
+                running.schema = await asyncio.to_thread(self._follow, schema)
             async with self._using(request.adapter) as running.weights:
                 with self._wake:
                     self._waiting.append(running)
@@ -200,6 +204,11 @@ class TransformersEngine:
             generator=generator,
         )
 
+    def _follow(self, schema: str) -> Progress:
+        known = schemas(self._base)
+        known.check(schema)
+        return known.progress(schema)
+
     # In the computing thread:
 
     def _compute(self) -> None:
@@ -259,15 +268,18 @@ class TransformersEngine:
 
     def _next(self, running: Running, logits: Any) -> EngineDelta:
         request, top = running.request, running.request.sampling.logprobs
-        token = next_token(logits, request.sampling, running.generator, request.prompt_token_ids, running.made)
+        possible = running.schema.narrowed(logits, running.made) if running.schema else logits
+        token = next_token(possible, request.sampling, running.generator, request.prompt_token_ids, running.made)
         running.made.append(token)
         ended = FinishReason.STOP if token in self._ends else None
+        if ended and running.schema:
+            running.schema.ended(running.made)
         full = FinishReason.LENGTH if len(running.made) >= running.limit else None
         return running.text.feed((token,), ended or full, () if top is None else (token_logprobs(logits, token, top),))
 
 
 def _failed(error: Exception) -> RequestRejected:
-    return RequestRejected(f"the request failed: {error!r}")
+    return error if isinstance(error, RequestRejected) else RequestRejected(f"the request failed: {error!r}")
 
 
 def _read(base: Path) -> Any:
