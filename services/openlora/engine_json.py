@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Sequence
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from services.openlora.engine import RequestRejected
 if TYPE_CHECKING:
     import torch
 
+SAMPLES = frozenset({"json_schema"}) if find_spec("llguidance") else frozenset[str]()
+"""What is obeyed here; nothing where llguidance is not installed, which is on Linux alone."""
 MAX_BYTES = 20_000
 MAX_SECONDS = 0.2
 """Of one core, to read a schema; most take a thousandth of that."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from openledger.base_model_shape import BaseModelShape
+from services.openlora import engine_json, engine_sampling
 from services.openlora.engine import (
     AdapterRef,
     ChatMessage,
@@ -34,7 +35,7 @@ from services.openlora.engine_lora import AdapterWeights, LoraHooks
 from services.openlora.engine_lora_shelf import LoraShelf
 from services.openlora.engine_requests import check_request
 from services.openlora.engine_residents import Residents
-from services.openlora.engine_sampling import SAMPLES, next_token, token_logprobs
+from services.openlora.engine_sampling import next_token, token_logprobs
 from services.openlora.engine_text import AnswerText, TextCodec, end_tokens
 
 
@@ -63,7 +64,7 @@ class TransformersEngine:
     """See `services.openlora.engine.Engine`."""
 
     name = "transformers"
-    samples = SAMPLES | {"json_schema"}
+    samples = engine_sampling.SAMPLES | engine_json.SAMPLES
 
     def __init__(self, model: Any, base: Path, settings: EngineSettings) -> None:
         self.version = version("transformers")

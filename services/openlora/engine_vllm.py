@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from openledger.base_model_shape import BaseModelShape
+from services.openlora import engine_json, engine_sampling
 from services.openlora.engine import (
     AdapterRef,
     ChatMessage,
@@ -29,7 +30,6 @@ from services.openlora.engine import (
 from services.openlora.engine_json import schemas
 from services.openlora.engine_requests import check_request
 from services.openlora.engine_residents import Residents
-from services.openlora.engine_sampling import SAMPLES
 from services.openlora.engine_text import AnswerText, TextCodec, end_tokens
 from services.openlora.engine_vllm_process import VllmProcess
 from services.openlora.engine_vllm_shelf import VllmShelf
@@ -56,7 +56,7 @@ class VllmEngine:
     """See `services.openlora.engine.Engine`."""
 
     name = "vllm"
-    samples = SAMPLES | {"json_schema"}
+    samples = engine_sampling.SAMPLES | engine_json.SAMPLES
 
     def __init__(self, llm: Any, base: Path, settings: EngineSettings) -> None:
         self.version = installed_version()
