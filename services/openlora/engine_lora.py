@@ -1,15 +1,15 @@
 """LoRA and DoRA by forward hooks on the linear maps that an adapter has weights for: g (y + scale B A x).
 
-Adapters change between two forward passes by changing one reference, where PEFT walks over the whole model; PEFT is
-what tests/contract/engine compares the results with. What it does not know: whether an adapter fits the model, which
-engine_adapters.py has checked.
+Adapters change between two forward passes by changing one list, where PEFT walks over the whole model, and every row of
+a batch may have its own; PEFT is what tests/contract/engine compares the results with. What it does not know: whether
+an adapter fits the model, which engine_adapters.py has checked.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,8 @@ class LoraHooks:
     def __init__(self, model: Any) -> None:
         import torch
 
-        self._weights: AdapterWeights = {}
+        self._groups: list[tuple[AdapterWeights, torch.Tensor | None]] = []
+        """Adapters, and the rows of the batch that each is for; None where it is for all."""
         self._maps = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
         for name, module in self._maps.items():
             module.register_forward_hook(self._hook(name))
@@ -67,13 +68,20 @@ class LoraHooks:
         return weights
 
     @contextmanager
-    def applied(self, weights: AdapterWeights | None) -> Iterator[None]:
-        """Within: the model answers with this adapter; None is the base model."""
-        self._weights = weights or {}
+    def applied(self, weights: Sequence[AdapterWeights | None]) -> Iterator[None]:
+        """Within: the model answers row n of a batch with weights[n]; None is the base model."""
+        import torch
+
+        adapters = {id(each): each for each in weights if each is not None}
+        rows = {key: [row for row, each in enumerate(weights) if id(each) == key] for key in adapters}
+        self._groups = [
+            (adapter, None if len(rows[key]) == len(weights) else torch.tensor(rows[key]))
+            for key, adapter in adapters.items()
+        ]
         try:
             yield
         finally:
-            self._weights = {}
+            self._groups = []
 
     def _gain(
         self, module: str, a: torch.Tensor, b: torch.Tensor, magnitude: torch.Tensor | None
@@ -90,13 +98,23 @@ class LoraHooks:
 
     def _hook(self, name: str) -> Any:
         def add(module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-            found = self._weights.get(name)
-            if found is None:
-                return output
-            tuned = output + (inputs[0] @ found.a.T) @ found.b.T
-            if found.gain is None:
-                return tuned
-            bias = 0.0 if module.bias is None else module.bias
-            return (tuned - bias) * found.gain + bias
+            for weights, rows in self._groups:
+                found = weights.get(name)
+                if found is None:
+                    continue
+                if rows is None:
+                    return _tuned(module, found, inputs[0], output)
+                tuned = _tuned(module, found, inputs[0].index_select(0, rows), output.index_select(0, rows))
+                output = output.index_copy(0, rows, tuned)
+            return output
 
         return add
+
+
+def _tuned(module: Any, weights: MapWeights, inputs: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+    tuned = output + (inputs @ weights.a.T) @ weights.b.T
+    if weights.gain is None:
+        return tuned
+    bias = 0.0 if module.bias is None else module.bias
+    result: torch.Tensor = (tuned - bias) * weights.gain + bias
+    return result

@@ -1,8 +1,8 @@
 """The engine on plain transformers: for machines where vLLM cannot run.
 
-Every request has its own key-value cache and its own forward pass, one token in turn. That is slower than one batch,
-and makes an answer independent of what else is being answered. A thread of its own computes; the event loop only hands
-over. What it does not know: fairness between callers, and where adapters come from.
+All who are being answered take their next token in one forward pass (engine_batch.py), whatever their adapters. A
+thread of its own computes; the event loop only hands over. What it does not know: fairness between callers, and where
+adapters come from.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from openledger.base_model_shape import BaseModelShape
+from services.openlora import engine_json, engine_sampling
 from services.openlora.engine import (
     AdapterRef,
     ChatMessage,
@@ -28,11 +29,13 @@ from services.openlora.engine import (
     FinishReason,
     RequestRejected,
 )
-from services.openlora.engine_adapters import check_adapter
+from services.openlora.engine_batch import Batch
+from services.openlora.engine_json import Progress, schemas
 from services.openlora.engine_lora import AdapterWeights, LoraHooks
+from services.openlora.engine_lora_shelf import LoraShelf
 from services.openlora.engine_requests import check_request
 from services.openlora.engine_residents import Residents
-from services.openlora.engine_sampling import SAMPLES, next_token, token_logprobs
+from services.openlora.engine_sampling import next_token, token_logprobs
 from services.openlora.engine_text import AnswerText, TextCodec, end_tokens
 
 
@@ -44,10 +47,9 @@ class Running:
     text: AnswerText
     loop: asyncio.AbstractEventLoop
     limit: int
-    inputs: Sequence[int]
     generator: Any
     weights: AdapterWeights | None = None
-    cache: Any = None
+    schema: Progress | None = None
     made: list[int] = field(default_factory=list)
     deltas: asyncio.Queue[EngineDelta | Exception] = field(default_factory=asyncio.Queue)
     aborted: threading.Event = field(default_factory=threading.Event)
@@ -58,43 +60,17 @@ class Running:
             self.loop.call_soon_threadsafe(self.deltas.put_nowait, item)
 
 
-class LoraShelf:
-    """See `engine_residents.Holder`: adapters in this process's memory."""
-
-    def __init__(self, hooks: LoraHooks, shape: BaseModelShape, max_rank: int) -> None:
-        self._hooks, self._shape, self._max_rank = hooks, shape, max_rank
-        self._read: dict[int, AdapterWeights] = {}
-        self.weights: dict[int, AdapterWeights] = {}
-        """What is held, by number. A running request keeps its own reference."""
-
-    async def prepare(self, adapter: AdapterRef, number: int) -> None:
-        """Check the files and read them, in a thread."""
-        self._read[number] = await asyncio.to_thread(self._check_and_read, adapter.path)
-
-    async def take(self, number: int) -> None:
-        """Hold what was read."""
-        self.weights[number] = self._read.pop(number)
-
-    async def drop(self, number: int) -> None:
-        """Let it go."""
-        del self.weights[number]
-
-    def _check_and_read(self, path: Path) -> AdapterWeights:
-        check_adapter(path, self._shape, max_rank=self._max_rank, dora=True)
-        return self._hooks.read(path)
-
-
 class TransformersEngine:
     """See `services.openlora.engine.Engine`."""
 
     name = "transformers"
-    samples = SAMPLES
+    samples = engine_sampling.SAMPLES | engine_json.SAMPLES
 
     def __init__(self, model: Any, base: Path, settings: EngineSettings) -> None:
         self.version = version("transformers")
         self.description = f"{self.name} {self.version}"
         self._model, self._hooks = model, LoraHooks(model)
-        self._settings = settings
+        self._settings, self._base = settings, base
         self._codec = TextCodec(base)
         self._shape = BaseModelShape.read(base)
         self._ends = end_tokens(base)
@@ -166,6 +142,8 @@ class TransformersEngine:
             raise RequestRejected(f"a request with the id {request.id} is running")
         running = self._requests[request.id] = self._prepare(request)
         try:
+            if schema := request.sampling.json_schema:
+                running.schema = await asyncio.to_thread(self._follow, schema)
             async with self._using(request.adapter) as running.weights:
                 with self._wake:
                     self._waiting.append(running)
@@ -224,52 +202,85 @@ class TransformersEngine:
             text=AnswerText(self._codec, request.sampling.stop),
             loop=asyncio.get_running_loop(),
             limit=min(request.sampling.max_tokens, self._settings.context - len(request.prompt_token_ids)),
-            inputs=request.prompt_token_ids,
             generator=generator,
         )
+
+    def _follow(self, schema: str) -> Progress:
+        known = schemas(self._base)
+        known.check(schema)
+        return known.progress(schema)
 
     # In the computing thread:
 
     def _compute(self) -> None:
-        running: list[Running] = []
+        batch, rows = Batch(self._model, self._hooks), list[Running]()
         while True:
+            newcomer = None
             with self._wake:
-                while not (self._closed or self._waiting or running):
+                while not (self._closed or self._waiting or rows):
                     self._wake.wait()
                 if self._closed:
                     break
-                while self._waiting and len(running) < self._settings.max_running:
-                    running.append(self._waiting.popleft())
-            running = [each for each in running if self._step(each)]
-        for each in (*running, *self._waiting):
+                # One prompt between two steps: those who are being answered do not wait for all who come at once.
+                if self._waiting and len(rows) < self._settings.max_running:
+                    newcomer = self._waiting.popleft()
+            try:
+                rows = self._step(batch, rows, newcomer)
+            except Exception as error:  # noqa: BLE001  # one pass's trouble must not end the thread that makes them all
+                for each in (*rows, *filter(None, (newcomer,))):
+                    each.hand_over(_failed(error))
+                batch, rows = Batch(self._model, self._hooks), []
+        for each in (*rows, *self._waiting):
             each.hand_over(EngineDelta((), each.text.finish(), FinishReason.ABORTED))
 
-    def _step(self, running: Running) -> bool:
-        """Make a request's next token; whether there is another one to make."""
+    def _step(self, batch: Batch, rows: list[Running], newcomer: Running | None) -> list[Running]:
+        """Make the next token of every row, and the newcomer's first; whoever has another one to make."""
+        rows = self._staying(batch, rows, [not self._left(each) for each in rows])
+        if rows:
+            logits = batch.step([each.made[-1] for each in rows])
+            rows = self._staying(batch, rows, [self._goes_on(*pair) for pair in zip(rows, logits, strict=True)])
+        if newcomer is not None and not self._left(newcomer):
+            try:
+                logits = batch.join(newcomer.request.prompt_token_ids, newcomer.weights)
+            except Exception as error:  # noqa: BLE001  # its prompt is its own trouble
+                newcomer.hand_over(_failed(error))
+                return rows
+            rows = self._staying(batch, [*rows, newcomer], [True] * len(rows) + [self._goes_on(newcomer, logits)])
+        return rows
+
+    def _staying(self, batch: Batch, rows: list[Running], stays: list[bool]) -> list[Running]:
+        batch.keep([row for row, stay in enumerate(stays) if stay])
+        return [each for each, stay in zip(rows, stays, strict=True) if stay]
+
+    def _left(self, running: Running) -> bool:
+        if running.aborted.is_set():
+            running.hand_over(EngineDelta((), running.text.finish(), FinishReason.ABORTED))
+        return running.aborted.is_set()
+
+    def _goes_on(self, running: Running, logits: Any) -> bool:
+        """Choose a request's next token; whether there is another one to make."""
         try:
-            delta = self._next(running)
-        except Exception as error:  # noqa: BLE001  # one request's trouble must not end the thread that serves them all
-            running.hand_over(RequestRejected(f"the request failed: {error!r}"))
+            delta = self._next(running, logits)
+        except Exception as error:  # noqa: BLE001  # it is this request's trouble alone
+            running.hand_over(_failed(error))
             return False
         running.hand_over(delta)
         return delta.finish_reason is None
 
-    def _next(self, running: Running) -> EngineDelta:
-        import torch
-
-        if running.aborted.is_set():
-            return EngineDelta((), running.text.finish(), FinishReason.ABORTED)
-        inputs = torch.tensor([list(running.inputs)])
-        with torch.inference_mode(), self._hooks.applied(running.weights):
-            output = self._model(inputs, past_key_values=running.cache, use_cache=True, logits_to_keep=1)
-        logits, request = output.logits[0, -1].float(), running.request
-        token = next_token(logits, request.sampling, running.generator, request.prompt_token_ids, running.made)
-        running.cache, running.inputs = output.past_key_values, (token,)
+    def _next(self, running: Running, logits: Any) -> EngineDelta:
+        request, top = running.request, running.request.sampling.logprobs
+        possible = running.schema.narrowed(logits, running.made) if running.schema else logits
+        token = next_token(possible, request.sampling, running.generator, request.prompt_token_ids, running.made)
         running.made.append(token)
         ended = FinishReason.STOP if token in self._ends else None
+        if ended and running.schema:
+            running.schema.ended(running.made)
         full = FinishReason.LENGTH if len(running.made) >= running.limit else None
-        top = request.sampling.logprobs
         return running.text.feed((token,), ended or full, () if top is None else (token_logprobs(logits, token, top),))
+
+
+def _failed(error: Exception) -> RequestRejected:
+    return error if isinstance(error, RequestRejected) else RequestRejected(f"the request failed: {error!r}")
 
 
 def _read(base: Path) -> Any:

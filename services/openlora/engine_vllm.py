@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from openledger.base_model_shape import BaseModelShape
+from services.openlora import engine_json, engine_sampling
 from services.openlora.engine import (
     AdapterRef,
     ChatMessage,
@@ -26,9 +27,9 @@ from services.openlora.engine import (
     RequestRejected,
     TokenLogprobs,
 )
+from services.openlora.engine_json import schemas
 from services.openlora.engine_requests import check_request
 from services.openlora.engine_residents import Residents
-from services.openlora.engine_sampling import SAMPLES
 from services.openlora.engine_text import AnswerText, TextCodec, end_tokens
 from services.openlora.engine_vllm_process import VllmProcess
 from services.openlora.engine_vllm_shelf import VllmShelf
@@ -55,13 +56,13 @@ class VllmEngine:
     """See `services.openlora.engine.Engine`."""
 
     name = "vllm"
-    samples = SAMPLES
+    samples = engine_sampling.SAMPLES | engine_json.SAMPLES
 
     def __init__(self, llm: Any, base: Path, settings: EngineSettings) -> None:
         self.version = installed_version()
         self.description = f"{self.name} {self.version}"
         self._process = VllmProcess(llm)
-        self._settings = settings
+        self._settings, self._base = settings, base
         self._codec = TextCodec(base)
         self._shape = BaseModelShape.read(base)
         self._ends = sorted(end_tokens(base))
@@ -123,6 +124,8 @@ class VllmEngine:
             raise RequestRejected(f"a request with the id {request.id} is running")
         self._running[request.id] = asyncio.Event()
         try:
+            if schema := request.sampling.json_schema:
+                await asyncio.to_thread(lambda: schemas(self._base).check(schema))
             async with self._using(request.adapter) as lora, aclosing(self._stream(request, lora)) as deltas:
                 async for delta in deltas:
                     yield delta
@@ -160,11 +163,15 @@ class VllmEngine:
         if aborted.is_set():
             yield EngineDelta((), "", FinishReason.ABORTED)
             return
+        schema, made = request.sampling.json_schema, list[int]()
         # Closing vLLM's stream is what aborts the request there, after a stop text or when nobody listens any more.
         async with aclosing(self._outputs(request, lora)) as outputs:
             async for output in outputs:
                 likely = _logprobs(output, request.sampling.logprobs)
                 delta = text.feed(list(output.token_ids), FINISH.get(output.finish_reason), likely)
+                made += delta.token_ids
+                if schema and delta.finish_reason is FinishReason.STOP and made[-1] in self._ends:
+                    schemas(self._base).progress(schema).ended(made)
                 if delta.token_ids or delta.finish_reason:
                     yield delta
                 if delta.finish_reason:
@@ -207,6 +214,7 @@ class VllmEngine:
             frequency_penalty=wanted.frequency_penalty,
             repetition_penalty=wanted.repetition_penalty,
             logprobs=wanted.logprobs,
+            extra_args={"json_schema": wanted.json_schema} if wanted.json_schema else None,
             stop_token_ids=self._ends,
             detokenize=False,
             output_kind=RequestOutputKind.DELTA,

@@ -150,6 +150,7 @@ def _arguments(base: Path, settings: EngineSettings) -> dict[str, Any]:
         max_cpu_loras=settings.max_adapters,
         max_lora_rank=_known_rank(settings.max_rank),
         worker_extension_cls=STAGING,
+        logits_processors=["services.openlora.engine_vllm_json:JsonSchemas"],
         disable_log_stats=True,
         use_tqdm_on_load=False,
         generation_config="vllm",  # the request says how to sample; the model's folder does not

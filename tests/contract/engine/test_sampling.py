@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from services.openlora.engine import RequestRejected, Sampling
+from services.openlora.engine import FinishReason, RequestRejected, Sampling
 from tests.engine_world import PROMPT, answer, ask, deltas, ids, text
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
@@ -131,7 +133,66 @@ async def test_parameters_out_of_range_are_refused_by_name(engine, wrong, reason
         await deltas(engine, ask(4, **wrong))
 
 
-async def test_what_an_engine_does_not_do_it_refuses(engine):
-    if "json_schema" not in engine.samples:
-        with pytest.raises(RequestRejected, match="json_schema"):
-            await deltas(engine, ask(4, json_schema='{"type": "object"}'))
+SCHEMA = {
+    "type": "object",
+    "properties": {"name": {"enum": ["ataxia", "gait"]}, "age": {"type": "integer", "minimum": 0, "maximum": 99}},
+    "required": ["name", "age"],
+    "additionalProperties": False,
+}
+
+
+async def test_an_answer_satisfies_its_schema_and_ends_with_it(engine, adapters):
+    for adapter, how in ((None, {}), (adapters[0], {}), (None, {"temperature": 1.5, "seed": 3})):
+        parts = await deltas(engine, ask(80, adapter, json_schema=json.dumps(SCHEMA), **how))
+        said = json.loads(text(parts))
+        assert set(said) == {"name", "age"}
+        assert said["name"] in ("ataxia", "gait")
+        assert 0 <= said["age"] <= 99
+        assert parts[-1].finish_reason is FinishReason.STOP
+
+
+async def test_beside_others_a_schema_narrows_its_own_answer_alone(engine, adapters):
+    plain = await answer(engine, 12), await answer(engine, 12, adapters[1])
+    schema = json.dumps({"enum": ["one", "two"]})
+    *others, told = await asyncio.gather(
+        deltas(engine, ask(12)),
+        deltas(engine, ask(12, adapters[1])),
+        deltas(engine, ask(12, json_schema=schema)),
+    )
+    assert tuple(ids(each) for each in others) == plain
+    assert json.loads(text(told)) in ("one", "two")
+
+
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    (
+        ("{", "cannot be followed"),
+        ("[1]", "not a JSON object"),
+        ('{"type": "strange"}', "cannot be followed"),
+        ('{"type": "string", "pattern": "(("}', "cannot be followed"),
+        ('{"$ref": "#"}', "cannot be followed"),
+        ('{"items": ' * 300 + "{}" + "}" * 300, "cannot be followed"),
+        (json.dumps({"enum": ["x" * 20_000]}), "bytes"),
+        (json.dumps({"type": "array", "items": {"type": "string"}, "minItems": 10**6, "maxItems": 10**6}), "too long"),
+    ),
+    ids=("cut", "list", "no type", "no pattern", "loop", "deep", "big", "slow"),
+)
+async def test_what_is_no_schema_is_refused_with_the_reason(engine, schema, reason):
+    with pytest.raises(RequestRejected, match=reason):
+        await deltas(engine, ask(4, json_schema=schema))
+
+
+@pytest.mark.parametrize(
+    "schema",
+    (
+        {"type": "string", "pattern": "^(((a{1,100}){1,100}){1,100}){1,100}$"},
+        {"type": "object", "properties": {f"k{n}": {"type": "string"} for n in range(500)}},
+    ),
+    ids=("pattern", "wide"),
+)
+async def test_a_schema_that_costs_too_much_on_the_way_is_refused_and_never_half_answered(engine, schema):
+    [parts] = await asyncio.gather(deltas(engine, ask(60, json_schema=json.dumps(schema))), return_exceptions=True)
+    if isinstance(parts, RequestRejected):
+        assert "too costly" in str(parts)
+    else:
+        assert parts[-1].finish_reason is FinishReason.LENGTH or json.loads(text(parts)) is not None
