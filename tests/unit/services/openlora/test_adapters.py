@@ -211,6 +211,26 @@ async def test_when_the_engine_was_started_anew_nothing_is_ready_and_all_comes_b
     assert engine.loads == [digest(first)] * 2
 
 
+async def test_when_the_engine_was_started_anew_all_that_it_had_comes_back_at_once(adapters, engine, store):
+    models = three(store)[:2]
+    for model in models:
+        await ready(adapters, model)
+    engine.loaded.clear()
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(ready(adapters, model) for model in models))
+    assert engine.loaded == set(map(digest, models))
+
+
+async def test_what_was_asked_for_while_the_engine_was_dead_is_not_ready(adapters, engine, store):
+    first = three(store)[0]
+    await ready(adapters, first)
+    engine.loaded.clear()
+    engine.dead = True
+    with pytest.raises(EngineDead):
+        await ready(adapters, first)
+    assert states(adapters) == [State.EVICTED]
+
+
 async def test_a_hold_tells_when_it_is_ready_and_asks_nothing_of_who_waits(adapters, engine, store):
     engine.load_gate.clear()
     async with adapters.hold(three(store)[0]) as hold:
