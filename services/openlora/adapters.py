@@ -18,7 +18,7 @@ from openledger.artifacts import ArtifactError
 from openledger.manifest import LineageManifest
 from services.kit import logs
 from services.kit.errors import Fault, precondition
-from services.openlora.engine import AdapterRef, AdapterRejected, Engine
+from services.openlora.engine import AdapterRef, AdapterRejected, Engine, RequestPoisonous
 from services.openlora.hold import Hold, State, Status
 from services.openlora.line import Line
 from services.openlora.residency import Residency
@@ -208,6 +208,8 @@ class Adapters:
         except (ArtifactError, AdapterRejected) as error:
             text = f"{model} cannot be served: {error}"
             raise precondition("ADAPTER_REJECTED", text, model=model) from None
+        except RequestPoisonous as error:
+            raise precondition("POISONOUS_REQUEST", f"{model} cannot be loaded: {error}", model=model) from None
         return ref
 
     async def _make_room(self, model: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from openledger.artifacts import ArtifactStore
 from services.kit.errors import Fault
 from services.openlora.adapters import Adapters, State
-from services.openlora.engine import AdapterRef, EngineDead
+from services.openlora.engine import AdapterRef, EngineDead, RequestPoisonous
 from services.openlora.shelf import Shelf
 from tests.fake_engine import FakeEngine
 from tests.openlora_world import publish, until
@@ -105,6 +105,19 @@ async def test_a_dead_engine_is_not_held_against_the_adapter(adapters, engine, s
     assert states(adapters) == []
     engine.dead = False
     assert await ready(adapters, name)
+
+
+async def test_an_adapter_that_the_engine_died_of_is_failed_and_moves_no_others_while_that_is_known(
+    adapters, engine, store, monkeypatch
+):
+    async def refuse(ref: AdapterRef) -> None:
+        engine.loads.append(ref.digest)
+        raise RequestPoisonous("the engine died of it")
+
+    name = publish(store, base_sha256=BASE_SHA)
+    monkeypatch.setattr(engine, "load", refuse)
+    assert [await reason(adapters, name) for _ in range(3)] == ["POISONOUS_REQUEST"] * 3
+    assert (states(adapters), len(engine.loads)) == ([State.FAILED], 1)
 
 
 async def test_a_load_goes_on_when_everyone_who_waited_has_left(adapters, engine, store):
