@@ -249,7 +249,7 @@ class TransformersEngine:
         try:
             delta = self._next(running)
         except Exception as error:  # noqa: BLE001  # one request's trouble must not end the thread that serves them all
-            running.hand_over(RequestRejected(f"the request failed: {error!r}"))
+            running.hand_over(error)  # as it is: it may be nobody's fault but ours
             return False
         running.hand_over(delta)
         return delta.finish_reason is None
