@@ -15,6 +15,8 @@ STEP = 0.05
 class Ready:
     """An adapter that is in memory."""
 
+    ready = True
+
     async def ref(self) -> None:
         return None
 

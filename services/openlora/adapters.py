@@ -18,7 +18,7 @@ from openledger.artifacts import ArtifactError
 from openledger.manifest import LineageManifest
 from services.kit import logs
 from services.kit.errors import Fault, precondition
-from services.openlora.engine import AdapterRef, AdapterRejected, Engine
+from services.openlora.engine import AdapterRef, AdapterRejected, Engine, RequestPoisonous
 from services.openlora.hold import Hold, State, Status
 from services.openlora.line import Line
 from services.openlora.residency import Residency
@@ -156,6 +156,7 @@ class Adapters:
     def _load_once(self, model: str) -> asyncio.Task[AdapterRef | None]:
         task = self._loads.get(model)
         if task is None or task.done():
+            self._lost(model)  # or its old place would be in the way of its new one
             # Its own task: it goes on for the others when whoever asked first is gone.
             task = self._loads[model] = asyncio.create_task(self._load(model))
             task.add_done_callback(lambda done: self._loaded(model, done))
@@ -207,6 +208,8 @@ class Adapters:
         except (ArtifactError, AdapterRejected) as error:
             text = f"{model} cannot be served: {error}"
             raise precondition("ADAPTER_REJECTED", text, model=model) from None
+        except RequestPoisonous as error:
+            raise precondition("POISONOUS_REQUEST", f"{model} cannot be loaded: {error}", model=model) from None
         return ref
 
     async def _make_room(self, model: str) -> None:
@@ -253,18 +256,16 @@ class Adapters:
 
     def _forget_lost(self) -> None:
         """What the engine has no longer, because it was started anew, is not ready."""
-        there = self._engine.resident()
         for model in self._memory.names():
-            known = self._known.get(model)
-            if (
-                model not in self._loads
-                and known is not None
-                and known.ref is not None
-                and known.ref.digest not in there
-            ):
-                self._memory.remove(model)
-                self._now(model, State.EVICTED, message=f"the engine was started anew; {_NOT_LOADED}")
+            if model not in self._loads and not self._is_ready(model):
+                self._lost(model)
                 self._line.look()
+
+    def _lost(self, model: str) -> None:
+        """Nothing that is not in the engine has a place in memory, or is called ready."""
+        self._memory.remove(model)
+        if model in self._known and self._known[model].state is State.READY:
+            self._now(model, State.EVICTED, message=f"the engine was started anew; {_NOT_LOADED}")
 
     def _now(self, model: str, state: State, **more: Any) -> None:
         about = more.pop("about", None) or self._known[model].about

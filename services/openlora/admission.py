@@ -29,6 +29,10 @@ _NO_LIMIT = 2**31
 class Hold(Protocol):
     """An adapter that was asked for."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether `ref` returns or raises at once."""
+
     async def ref(self) -> object:
         """Returns when it is ready; raises what keeps it from being so."""
 
@@ -77,16 +81,34 @@ class Place:
         self.adapter = "" if ask.model == BASE else ask.model
         self.running = False
         self.last_made: float | None = None
+        self.sent_away: Fault | None = None
+        """Why it is no longer one of those that wait."""
+        self.news = asyncio.Event()
+        """Set when it was sent away."""
 
     @asynccontextmanager
     async def turn(self, hold: Hold) -> AsyncIterator[None]:
         """A turn at the engine with an adapter that is ready.  Raises what kept the adapter from it, or QUEUE_FULL."""
-        await hold.ref()
+        await self._ready(hold)
         await self._admission.wait(self)
         try:
             yield
         finally:
             self._admission.end(self)
+
+    async def _ready(self, hold: Hold) -> None:
+        """Wait for the adapter, or for being sent away meanwhile.  Raises what kept it from either."""
+        if not hold.ready:
+            first = [asyncio.ensure_future(wait) for wait in (hold.ref(), self.news.wait())]
+            try:
+                await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in first:
+                    task.cancel()
+                await asyncio.gather(*first, return_exceptions=True)
+        if self.sent_away is not None:
+            raise self.sent_away
+        await hold.ref()
 
     def made(self, tokens: int) -> None:
         """So many tokens more were generated."""
@@ -156,6 +178,7 @@ class Admission:
                 self.end(place)
             elif place in self._waiting:
                 self._remove(place)
+                self._dispatch()  # a slot that was to be cleared for it can be used again
             raise
 
     def made(self, place: Place, tokens: int) -> None:
@@ -231,16 +254,21 @@ class Admission:
 
         So nobody can fill the queue against others (McKenney, Stochastic Fairness Queueing, 1990).
         """
-        there = self._there()
+        # Also those that have no adapter yet, or not even their money: there could be nobody else.
+        there = [place for place in self._places if not place.running]
         [(tenant, most)] = Counter(place.tenant for place in there).most_common(1) or [("", 0)]
         if most <= same_tenant + 1 or newcomer == REPLAY:
             return False
         youngest = max((place for place in there if place.tenant == tenant), key=lambda place: place.number)
         self._places.discard(youngest)
         text = f"the queue is full and {most} of the requests in it are yours; the latest made room for somebody else's"
-        turn = self._remove(youngest)
-        turn.set_exception(self._sent_away("QUEUE_FULL", text, most))
-        turn.exception()  # seen, should it leave at this moment
+        youngest.sent_away = self._sent_away("QUEUE_FULL", text, most)
+        youngest.news.set()
+        if youngest in self._waiting:
+            turn = self._remove(youngest)
+            if not turn.done():  # else it is leaving by itself
+                turn.set_exception(youngest.sent_away)
+                turn.exception()  # seen, should it leave at this moment
         return True
 
     def _sent_away(self, reason: str, text: str, before: int) -> Fault:

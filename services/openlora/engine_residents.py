@@ -27,7 +27,7 @@ class Holder(Protocol):
         """Hold what was prepared.  There is room.  Raises `AdapterRejected` or `EngineDead`."""
 
     async def drop(self, number: int) -> None:
-        """Give up what is held, or was prepared.  Raises `EngineDead`."""
+        """Give up what is held.  Raises `EngineDead`."""
 
 
 @dataclass(eq=False)

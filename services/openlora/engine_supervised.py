@@ -49,7 +49,7 @@ class SupervisedEngine:
         self._took, self._clock = took, clock
         self._suspects = Suspects()
         self._news = asyncio.Event()
-        """Set, and replaced, whenever somebody leaves the engine, or it dies."""
+        """Set, and replaced, whenever somebody leaves the engine or the wait for it, or it dies."""
         self._deaths: deque[float] = deque(maxlen=_DEATHS)
         self._why = ""
         """Why there is no engine now; empty while there is one."""
@@ -175,10 +175,14 @@ class SupervisedEngine:
         if seconds := self._suspects.poisonous(mark, self._clock()):
             raise RequestPoisonous(f"the engine died of this request before; it is not taken for {seconds:.0f} seconds")
         wanted = self._suspects.isolation(mark, self._clock())
-        with self._suspects.waiting(wanted):
-            while not self._suspects.may_enter(wanted, self._clock()):
-                await self._news.wait()
-                self._check()
+        try:
+            with self._suspects.waiting(wanted):
+                while not self._suspects.may_enter(wanted, self._clock()):
+                    await self._news.wait()
+                    self._check()
+        except BaseException:
+            self._tell()  # who waited for this one to come in first need not any more
+            raise
         self._suspects.enter(mark)
 
     def _check(self) -> None:

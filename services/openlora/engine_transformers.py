@@ -228,7 +228,7 @@ class TransformersEngine:
                 rows = self._step(batch, rows, newcomer)
             except Exception as error:  # noqa: BLE001  # one pass's trouble must not end the thread that makes them all
                 for each in (*rows, *filter(None, (newcomer,))):
-                    each.hand_over(_failed(error))
+                    each.hand_over(error)
                 batch, rows = Batch(self._model, self._hooks), []
         for each in (*rows, *self._waiting):
             each.hand_over(EngineDelta((), each.text.finish(), FinishReason.ABORTED))
@@ -243,7 +243,7 @@ class TransformersEngine:
             try:
                 logits = batch.join(newcomer.request.prompt_token_ids, newcomer.weights)
             except Exception as error:  # noqa: BLE001  # its prompt is its own trouble
-                newcomer.hand_over(_failed(error))
+                newcomer.hand_over(error)
                 return rows
             rows = self._staying(batch, [*rows, newcomer], [True] * len(rows) + [self._goes_on(newcomer, logits)])
         return rows
@@ -262,7 +262,7 @@ class TransformersEngine:
         try:
             delta = self._next(running, logits)
         except Exception as error:  # noqa: BLE001  # it is this request's trouble alone
-            running.hand_over(_failed(error))
+            running.hand_over(error)  # as it is: it may be nobody's fault but ours
             return False
         running.hand_over(delta)
         return delta.finish_reason is None
@@ -277,10 +277,6 @@ class TransformersEngine:
             running.schema.ended(running.made)
         full = FinishReason.LENGTH if len(running.made) >= running.limit else None
         return running.text.feed((token,), ended or full, () if top is None else (token_logprobs(logits, token, top),))
-
-
-def _failed(error: Exception) -> RequestRejected:
-    return error if isinstance(error, RequestRejected) else RequestRejected(f"the request failed: {error!r}")
 
 
 def _read(base: Path) -> Any:

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from services.openlora.adapters import BASE, Status
 from services.openlora.admission import Ask
-from services.openlora.busiest import label, top
+from services.openlora.busiest import OTHER, label, top
 
 _PREFIX = "openledger_openlora_"
 _LOOK_SECONDS = 5.0
@@ -100,18 +100,23 @@ class Gauges(Looks):
 
     def look(self) -> Sequence[Metric]:
         """See `Looks`."""
-        queue = list(self._turns.queue)
+        queue, statuses = list(self._turns.queue), list(self._adapters.statuses())
         models = Counter(ask.model for ask in queue)
-        states = Counter(status.state.value for status in self._adapters.statuses())
+        # What is asked for could be any text, of a gateway's other adapters too; these there are.
+        known = {BASE, *(status.name for status in statuses)} & models.keys()
+        by_adapter = top(_labelled({model: models[model] for model in known}))
+        if unknown := models.total() - sum(by_adapter.values()):
+            by_adapter[OTHER] = by_adapter.get(OTHER, 0) + unknown
+        states = Counter(status.state.value for status in statuses)
         return [
             _by("tenant", "queued_by_tenant", _QUEUED, top(Counter(ask.tenant for ask in queue))),
-            _by("adapter", "queued_by_adapter", _QUEUED, top(_labelled(models))),
+            _by("adapter", "queued_by_adapter", _QUEUED, by_adapter),
             _by("state", "adapters", "Adapters that were asked for, by state", states),
             *(
                 CounterMetricFamily(_PREFIX + name, text, self._adapters.counts[key])
                 for key, (name, text) in _COUNTED.items()
             ),
-            self._slots_taken([model for model, _ in models.most_common() if model != BASE]),
+            self._slots_taken([model for model, _ in models.most_common() if model in known - {BASE}]),
         ]
 
     def _slots_taken(self, waiting: list[str]) -> Metric:

@@ -53,7 +53,8 @@ class Hold:
     async def ref(self) -> AdapterRef | None:
         """What the engine knows it by, once it has it; None for `base`.
 
-        Raises `Fault`: UNKNOWN_MODEL, UNKNOWN_ADAPTER, WRONG_BASE, UNTRUSTED_SIGNER or ADAPTER_REJECTED; `EngineDead`.
+        Raises `Fault`: UNKNOWN_MODEL, UNKNOWN_ADAPTER, WRONG_BASE, UNTRUSTED_SIGNER, ADAPTER_REJECTED or
+        POISONOUS_REQUEST; `EngineDead`.
         """
         return await asyncio.shield(self._found)
 

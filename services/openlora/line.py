@@ -52,12 +52,13 @@ class Line:
 
     def look(self) -> None:
         """Give the turns that are free; to be called when what is wanted has changed."""
-        while self._free and self._waiting:
+        while self._waiting:
             now = self._clock()
             # Who was cancelled is done already, and takes itself out of the line in a moment.
             waited = {name: self._waited(name, now) for name, (_, turn) in self._waiting.items() if not turn.done()}
             name = max(waited, key=waited.__getitem__, default="")
-            if waited.get(name, -1.0) < 0:
+            least = 0.0 if self._free > 0 else math.inf  # what only leaves needs no free turn
+            if waited.get(name, -1.0) < least:
                 return
             self._waiting.pop(name)[1].set_result(None)
             self._free -= 1

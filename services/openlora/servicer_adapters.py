@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import TypeVar
 
 import grpc
 
@@ -23,7 +22,6 @@ ACCESS = {
     "UnpinAdapter": ACCOUNTS,
 }
 _PAGE = 100
-_Named = TypeVar("_Named", openlora_pb2.Model, openlora_pb2.Adapter)
 _STATES = {
     State.LOADING: openlora_pb2.ADAPTER_STATE_DOWNLOADING,
     State.READY: openlora_pb2.ADAPTER_STATE_READY,
@@ -42,9 +40,9 @@ class AdapterMethods:
     async def ListModels(
         self, request: openlora_pb2.ListModelsRequest, context: grpc.aio.ServicerContext
     ) -> openlora_pb2.ListModelsResponse:
-        models = [self._model(Status(BASE, State.READY)), *(self._model(s) for s in self._adapters.statuses())]
-        page, token = _page(models, request.page_size or _PAGE, request.page_token)
-        return openlora_pb2.ListModelsResponse(models=page, next_page_token=token)
+        every = [Status(BASE, State.READY), *self._adapters.statuses()]
+        page, token = _page(every, request.page_size or _PAGE, request.page_token)
+        return openlora_pb2.ListModelsResponse(models=map(self._model, page), next_page_token=token)
 
     async def ImportAdapter(
         self, requests: AsyncIterator[openlora_pb2.ImportAdapterRequest], context: grpc.aio.ServicerContext
@@ -63,9 +61,8 @@ class AdapterMethods:
     async def ListAdapters(
         self, request: openlora_pb2.ListAdaptersRequest, context: grpc.aio.ServicerContext
     ) -> openlora_pb2.ListAdaptersResponse:
-        adapters = [self._adapter(status) for status in self._adapters.statuses()]
-        page, token = _page(adapters, request.page_size or _PAGE, request.page_token)
-        return openlora_pb2.ListAdaptersResponse(adapters=page, next_page_token=token)
+        page, token = _page(list(self._adapters.statuses()), request.page_size or _PAGE, request.page_token)
+        return openlora_pb2.ListAdaptersResponse(adapters=map(self._adapter, page), next_page_token=token)
 
     async def PinAdapter(
         self, request: openlora_pb2.PinAdapterRequest, context: grpc.aio.ServicerContext
@@ -122,8 +119,8 @@ async def _pieces(
         yield request.piece.file, request.piece.data
 
 
-def _page(items: Sequence[_Named], size: int, token: str) -> tuple[Sequence[_Named], str]:
-    """A page of things that have names; the token is the name of the last one before it."""
+def _page(items: Sequence[Status], size: int, token: str) -> tuple[Sequence[Status], str]:
+    """A page of them; the token is the name of the last one before it."""
     known = [item.name for item in items]
     if token and token not in known:
         raise invalid("BAD_PAGE_TOKEN", "page_token is not one that this list gave out", "page_token")

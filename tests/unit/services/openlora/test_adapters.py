@@ -13,7 +13,7 @@ import pytest
 from openledger.artifacts import ArtifactStore
 from services.kit.errors import Fault
 from services.openlora.adapters import Adapters, State
-from services.openlora.engine import AdapterRef, EngineDead
+from services.openlora.engine import AdapterRef, EngineDead, RequestPoisonous
 from services.openlora.shelf import Shelf
 from tests.fake_engine import FakeEngine
 from tests.openlora_world import publish, until
@@ -105,6 +105,19 @@ async def test_a_dead_engine_is_not_held_against_the_adapter(adapters, engine, s
     assert states(adapters) == []
     engine.dead = False
     assert await ready(adapters, name)
+
+
+async def test_an_adapter_that_the_engine_died_of_is_failed_and_moves_no_others_while_that_is_known(
+    adapters, engine, store, monkeypatch
+):
+    async def refuse(ref: AdapterRef) -> None:
+        engine.loads.append(ref.digest)
+        raise RequestPoisonous("the engine died of it")
+
+    name = publish(store, base_sha256=BASE_SHA)
+    monkeypatch.setattr(engine, "load", refuse)
+    assert [await reason(adapters, name) for _ in range(3)] == ["POISONOUS_REQUEST"] * 3
+    assert (states(adapters), len(engine.loads)) == ([State.FAILED], 1)
 
 
 async def test_a_load_goes_on_when_everyone_who_waited_has_left(adapters, engine, store):
@@ -209,6 +222,26 @@ async def test_when_the_engine_was_started_anew_nothing_is_ready_and_all_comes_b
     assert (status.state, "started anew" in status.message) == (State.EVICTED, True)
     await ready(adapters, first)
     assert engine.loads == [digest(first)] * 2
+
+
+async def test_when_the_engine_was_started_anew_all_that_it_had_comes_back_at_once(adapters, engine, store):
+    models = three(store)[:2]
+    for model in models:
+        await ready(adapters, model)
+    engine.loaded.clear()
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(ready(adapters, model) for model in models))
+    assert engine.loaded == set(map(digest, models))
+
+
+async def test_what_was_asked_for_while_the_engine_was_dead_is_not_ready(adapters, engine, store):
+    first = three(store)[0]
+    await ready(adapters, first)
+    engine.loaded.clear()
+    engine.dead = True
+    with pytest.raises(EngineDead):
+        await ready(adapters, first)
+    assert states(adapters) == [State.EVICTED]
 
 
 async def test_a_hold_tells_when_it_is_ready_and_asks_nothing_of_who_waits(adapters, engine, store):

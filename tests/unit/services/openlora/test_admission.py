@@ -108,6 +108,8 @@ async def test_a_turn_waits_for_its_adapter_and_is_not_had_without_one(begin):
     admission, loaded = Admission(Bounds(1, 5)), asyncio.get_running_loop().create_future()
 
     class Loading:
+        ready = False
+
         async def ref(self) -> None:
             await loaded
 
@@ -193,6 +195,54 @@ async def test_nobody_fills_the_queue_against_others(begin):
     assert (admission.running, admission.queued) == (1, 3)
     assert refused(admission, B).reason == "QUEUE_FULL"
     assert refused(admission, A).reason == "QUEUE_FULL"
+
+
+async def test_who_waits_for_its_adapter_makes_room_too_and_hears_of_it_at_once(begin):
+    admission, never = Admission(Bounds(1, 2)), asyncio.Event()
+
+    class Loading:
+        ready = False
+
+        async def ref(self) -> None:
+            await never.wait()
+
+    async def wait() -> None:
+        with admission.enter(A) as place:
+            async with place.turn(Loading()):
+                pass
+
+    await begin(admission, A)
+    loading = [asyncio.create_task(wait()) for _ in range(2)]
+    await settle()
+    [other] = await begin(admission, B)
+    assert [task.done() for task in (*loading, other)] == [False, True, False]
+    assert loading[1].exception().reason == "QUEUE_FULL"
+    assert (admission.running, admission.queued) == (1, 2)
+    loading[0].cancel()
+    await settle()
+    assert (admission.running, admission.queued) == (1, 1)
+
+
+async def test_who_has_no_money_yet_does_not_fill_the_queue_against_others(begin):
+    admission = Admission(Bounds(1, 2))
+    await begin(admission, A)
+    with admission.enter(A), admission.enter(A) as poor:
+        await begin(admission, B)
+        with pytest.raises(Fault, match="made room"):
+            async with poor.turn(Ready()):
+                pass
+    assert (admission.running, admission.queued) == (1, 1)
+
+
+async def test_when_who_a_slot_was_cleared_for_leaves_it_is_used_again_at_once(begin):
+    admission = Admission(Bounds(2, 9, slots=1, slot_seconds=0))
+    await begin(admission, ONE)
+    [leaving] = await begin(admission, Ask("b", TWO.model, 3, 5))
+    await begin(admission, ONE)
+    assert admission.running == 1
+    leaving.cancel()
+    await settle()
+    assert (admission.running, admission.queued) == (2, 0)
 
 
 @pytest.mark.parametrize(

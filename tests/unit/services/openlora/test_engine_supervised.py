@@ -19,6 +19,7 @@ from services.openlora.engine import (
     Sampling,
 )
 from services.openlora.engine_supervised import SupervisedEngine
+from services.openlora.suspects import request_mark
 from tests.fake_engine import FakeEngine
 
 POISON = (99,)
@@ -202,6 +203,27 @@ async def test_who_waits_to_be_let_in_hears_that_the_engine_died(world):
     assert await asyncio.gather(first, second) == ["EngineDead"] * 2
     world.may_open.set()
     await world.up(3)
+
+
+async def test_when_who_must_be_alone_leaves_those_behind_it_come_in_at_once(world):
+    suspects, mark = world.engine._suspects, request_mark(EngineRequest("", (8,), Sampling(4)))
+    for inside in (mark, b"somebody"):
+        suspects.enter(inside)
+    for _ in range(2):
+        suspects.died(0.0)
+    for inside in (mark, b"somebody"):
+        suspects.leave(inside)
+    world.last.gate.clear()
+    first, alone, behind = (asyncio.create_task(world.ask((n,), f"{n}")) for n in (7, 8, 9))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert world.last.running == {"7"}
+    alone.cancel()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert world.last.running == {"7", "9"}
+    world.last.gate.set()
+    await asyncio.gather(first, behind)
 
 
 async def test_an_adapter_that_kills_is_kept_out(world):

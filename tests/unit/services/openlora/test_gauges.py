@@ -29,7 +29,9 @@ class Kept:
         self.counts = Counter(hit=3, loaded=2)
 
     def statuses(self) -> list[Status]:
-        return [Status("one", State.READY), Status("two", State.READY), Status("three", State.FAILED)]
+        there = {"one": State.READY, "two": State.READY, "three": State.FAILED}
+        there |= {f"a{number}": State.EVICTED for number in range(100)}
+        return [Status(REVISION.format(name), state) for name, state in there.items()]
 
 
 @pytest.fixture
@@ -59,7 +61,11 @@ async def test_it_shows_who_waits_and_for_what(looked):
     assert by(seen["openledger_openlora_queued_by_tenant"], "tenant") == {"a": 2, "b": 1}
     short = "adapters/two/revisions/0123456789ab"
     assert by(seen["openledger_openlora_queued_by_adapter"], "adapter") == {short: 2, "base": 1}
-    assert by(seen["openledger_openlora_adapters"], "state") == {"ready": 2, "failed": 1}
+    assert by(seen["openledger_openlora_adapters"], "state") == {
+        "ready": 2,
+        "failed": 1,
+        "evicted": 100,
+    }
     counts = {
         name: samples[0].value for name, samples in seen.items() if name.startswith("openledger_openlora_adapter_")
     }
@@ -81,6 +87,14 @@ async def test_gateways_see_what_runs_and_what_waits_in_full(looked):
         "waiting_lora_adapters": f"{three},{two}",
     }
     assert abs(info.value - time.time()) < 60
+
+
+async def test_what_there_is_not_is_not_named_whatever_is_asked_for(looked):
+    one, made_up = REVISION.format("one"), f"{REVISION.format('two')},{REVISION.format('three')}"
+    seen = await looked(("a", "base"), ("a", "base"), ("b", one), ("b", one), ("b", made_up), ("c", "any text"))
+    assert seen["vllm:lora_requests_info"][0].labels["waiting_lora_adapters"] == one
+    short = "adapters/one/revisions/0123456789ab"
+    assert by(seen["openledger_openlora_queued_by_adapter"], "adapter") == {short: 2, "other": 2}
 
 
 async def test_an_idle_service_shows_itself_too(looked, registry):

@@ -53,6 +53,27 @@ async def test_what_nobody_wants_any_more_comes_at_once_and_can_leave():
     assert await order_of(line, "abcd", clock, {}) == ["a", "c", "b", "d"]
 
 
+async def test_what_nobody_wants_any_more_leaves_though_no_turn_is_free():
+    wanted, gate = Counter(a=1, b=1, c=1), asyncio.Event()
+    line, gone = Line(1, wanted.__getitem__), list[str]()
+
+    async def work(name: str) -> None:
+        async with line.turn(name):
+            if wanted[name]:
+                await gate.wait()
+        gone.append(name)
+
+    tasks = [asyncio.create_task(work(name)) for name in "abc"]
+    await asyncio.sleep(0)
+    wanted["b"] = 0
+    line.look()
+    await asyncio.sleep(0)
+    assert (gone, line.at_work) == (["b"], {"a"})
+    gate.set()
+    await asyncio.gather(*tasks)
+    assert gone == ["b", "a", "c"]
+
+
 async def test_what_may_not_come_now_waits_until_it_is_looked_at_again():
     wanted: dict[str, int | None] = {"a": None, "b": 1}
     line, order = Line(1, wanted.__getitem__), list[str]()
@@ -71,7 +92,7 @@ async def test_what_may_not_come_now_waits_until_it_is_looked_at_again():
 
 
 async def test_no_more_at_once_than_may_and_none_lost_when_some_leave():
-    line, inside, most = Line(3, lambda _: 0), 0, 0
+    line, inside, most = Line(3, lambda _: 1), 0, 0
 
     async def work(number: int) -> None:
         nonlocal inside, most
