@@ -58,7 +58,7 @@ async def _some(around: World, models: Sequence[str]) -> Rows:
     async with around.service("some") as service, stock(around, models, size.some_slots) as server:
         rate = OVERLOAD * await capacity(service, size, models[0])
         for target in (service, server):
-            await load.run(target, _asks(size, models, len(models), "a first use", rate, drawn=models))
+            await load.run(target, _first_uses(models))
 
         def overloaded(target: Target, those: Sequence[str]) -> Any:
             async def arm(number: int) -> dict[str, Any]:
@@ -81,8 +81,7 @@ async def _many(around: World, models: Sequence[str]) -> Rows:
     settings = {"max_active_adapters": size.many_slots, "max_adapters": size.in_memory}
     async with around.service("many", **settings) as service:
         rate = OVERLOAD * await capacity(service, size, models[0])
-        # Until memory is as full as it gets.
-        await load.run(service, _asks(size, models, size.many_requests, "filling", rate, seed=99))
+        await load.run(service, _first_uses(models[: size.in_memory]))  # memory is full
 
         def overloaded(those: Sequence[str]) -> Any:
             async def arm(number: int) -> dict[str, Any]:
@@ -151,19 +150,16 @@ def _answered(told: load.Told) -> load.Told:
     return told
 
 
-def _asks(
-    size: Size,
-    models: Sequence[str],
-    count: int,
-    about: str,
-    rate: float,
-    *,
-    seed: int = 0,
-    drawn: Sequence[str] = (),
-) -> list[Ask]:
-    """Requests for models by Zipf's law, or for those drawn."""
-    drawn = drawn or load.zipf(models, count, size.seed + seed)
-    prompts, times = load.questions(count, about), load.poisson(rate, count, size.seed + seed)
+def _first_uses(models: Sequence[str]) -> list[Ask]:
+    """One token of each."""
+    prompts = load.questions(len(models), "a first use")
+    return [Ask(prompt, 1, model) for prompt, model in zip(prompts, models, strict=True)]
+
+
+def _asks(size: Size, models: Sequence[str], count: int, about: str, rate: float, *, seed: int) -> list[Ask]:
+    """Requests for models by Zipf's law."""
+    drawn, times = load.zipf(models, count, size.seed + seed), load.poisson(rate, count, size.seed + seed)
+    prompts = load.questions(count, about)
     return [Ask(p, size.tokens, m, at) for p, m, at in zip(prompts, drawn, times, strict=True)]
 
 

@@ -16,7 +16,7 @@ class Size:
     """Of each pair of arms, which take turns; medians are over these."""
     running: int = 16
     """Answers that are generated at once."""
-    tokens: int = 48
+    tokens: int = 32
     """Of the longest answer."""
     requests: int = 64
     """Of one round of `arms`."""
@@ -30,13 +30,12 @@ class Size:
     many_slots: int = 16
     in_memory: int = 256
     """Of these, as many as the engine may keep."""
-    many_requests: int = 256
     steady_requests: int = 320
     cold: int = 40
     """Adapters that are asked for the first time, and then again."""
-    fair_seconds: float = 45.0
+    fair_seconds: float = 30.0
     """Of each load of two tenants."""
-    replayed: int = 128
+    replayed: int = 96
     kills: int = 50
     crash_tokens: int = 24
     soak_seconds: float = 900.0
@@ -59,7 +58,6 @@ QUICK = Size(
     many=12,
     many_slots=4,
     in_memory=6,
-    many_requests=16,
     steady_requests=12,
     cold=3,
     fair_seconds=3.0,
