@@ -21,6 +21,8 @@ from bench.serve.stock import stock
 from bench.serve.world import Service, World, world
 
 ONE, SOME, STOCK, MANY = "one adapter", "some adapters", "vllm serve, some adapters", "many adapters"
+TENANTS = 8
+"""Who ask alike: one by itself may not have all of the memory's places."""
 OVERLOAD, STEADY = 1.5, 0.7
 """Rates of arrival, of what can be answered."""
 
@@ -153,14 +155,20 @@ def _answered(told: load.Told) -> load.Told:
 def _first_uses(models: Sequence[str]) -> list[Ask]:
     """One token of each."""
     prompts = load.questions(len(models), "a first use")
-    return [Ask(prompt, 1, model) for prompt, model in zip(prompts, models, strict=True)]
+    return [
+        Ask(prompt, 1, model, tenant=number % TENANTS)
+        for number, (prompt, model) in enumerate(zip(prompts, models, strict=True))
+    ]
 
 
 def _asks(size: Size, models: Sequence[str], count: int, about: str, rate: float, *, seed: int) -> list[Ask]:
     """Requests for models by Zipf's law."""
     drawn, times = load.zipf(models, count, size.seed + seed), load.poisson(rate, count, size.seed + seed)
     prompts = load.questions(count, about)
-    return [Ask(p, size.tokens, m, at) for p, m, at in zip(prompts, drawn, times, strict=True)]
+    return [
+        Ask(prompt, size.tokens, model, at, tenant=number % TENANTS)
+        for number, (prompt, model, at) in enumerate(zip(prompts, drawn, times, strict=True))
+    ]
 
 
 def _of(rows: Rows, kind: str) -> Rows:

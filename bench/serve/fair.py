@@ -22,6 +22,8 @@ from bench.serve.world import Service, world
 
 SMALL, LARGE = 1, 2
 TIMES = 10
+QUEUE = {"max_queued": 128, "max_queued_per_tenant": 64, "max_queued_per_adapter": 64}
+"""As in production, so that the large tenant is sent away as it would be."""
 BOTH_SHARE, SMALL_SHARE = 0.8, 0.2
 """Of what can be answered: what the small tenant asks for."""
 
@@ -30,8 +32,7 @@ async def measure(size: Size) -> Rows:
     """Rows of kind both, alone and beside."""
     async with world(size) as around:
         models = await asyncio.to_thread(around.publisher.publish, 2)
-        # The queue as it is in production, so that the large tenant is sent away as it would be.
-        async with around.service("fair", max_queued=128) as service:
+        async with around.service("fair", **QUEUE) as service:
             can = await capacity(service, size, models[0])
             rows: Rows = []
             for number in range(size.rounds):

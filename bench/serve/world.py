@@ -106,6 +106,8 @@ class World:
             "max_rpcs_per_caller": 10_000,
             "max_running": size.running,
             "max_queued": 10_000,
+            "max_queued_per_tenant": 10_000,
+            "max_queued_per_adapter": 10_000,
             "max_active_adapters": size.some_slots,
             "max_adapters": size.some,
             "max_rank": MAX_RANK,

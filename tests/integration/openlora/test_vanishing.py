@@ -29,7 +29,13 @@ CLIENTS, FLOODED = 1000, 5
 KEEPALIVE_SECONDS = 30 + 10
 """After which the server is sure that nobody is there (services/kit/server.py)."""
 HOLD, FLOOD = "hold", "flood"
-ROOM = {"max_rpcs": 4 * CLIENTS, "max_rpcs_per_caller": 2 * CLIENTS, "max_running": 2 * CLIENTS, "max_queued": CLIENTS}
+ROOM = {
+    "max_rpcs": 4 * CLIENTS,
+    "max_rpcs_per_caller": 2 * CLIENTS,
+    "max_running": 2 * CLIENTS,
+    "max_queued": 2 * CLIENTS,
+    "max_queued_per_tenant": 2 * CLIENTS,
+}
 
 
 class Crowded(FakeEngine):
