@@ -79,9 +79,9 @@ async def killed(around: World, kills: int) -> dict[str, Any]:
     back: list[float] = []
     try:
         await _progress(books, people)
-        for number in range(kills):
+        for _ in range(kills):
             await asyncio.sleep(chance.uniform(0.2, 3.0))
-            victims[_kill(service, ("service", "engine")[number % 2])] += 1
+            victims[_kill(service, engine=victims["engine"] <= victims["service"])] += 1
             if chance.random() < CALM:
                 back.append(await _progress(books, people))
         await _progress(books, people)
@@ -127,9 +127,9 @@ async def _keep(service: Service) -> None:
             await service.start()
 
 
-def _kill(service: Service, victim: str) -> str:
-    """Who was killed: the service too where there is no engine now."""
-    pid = engine_of(service.pid) if victim == "engine" else 0
+def _kill(service: Service, *, engine: bool) -> str:
+    """Who was killed: the engine, if it was to be and there is one now."""
+    pid = engine_of(service.pid) if engine else 0
     with suppress(ProcessLookupError):
         os.kill(pid or service.pid, signal.SIGKILL)
     return "engine" if pid else "service"

@@ -45,7 +45,7 @@ SMALL = 0.01
 """Size of the weights: the base model's words stay words."""
 PROMPT_TOKENS, MOST_TOKENS = 512, 128
 CACHE_BYTES = 256 * 2**20
-START_SECONDS = 180.0
+START_SECONDS = 300.0
 SESSION_SECONDS = 4 * 3600
 RICH = 10**30
 
