@@ -12,10 +12,12 @@ SCRIPTS = (
     "errors",
     "lds",
     "ledger",
+    "lora_op",
     "many",
     "peers",
     "records",
     "retrieval",
+    "serve",
     "spans",
     "threads",
     "train",
@@ -31,10 +33,12 @@ def main() -> None:
         "--setting", action="append", default=[], help="of lds and errors: one of their settings; may be repeated"
     )
     parser.add_argument("--library", action="append", default=[], help="of peers: one of theirs; may be repeated")
+    parser.add_argument("--part", action="append", default=[], help="of serve: one of its parts; may be repeated")
     options = parser.parse_args()
     for name in options.scripts:
         more = {"settings": options.setting} if options.setting and name in ("errors", "lds") else {}
         more |= {"libraries": options.library} if options.library and name == "peers" else {}
+        more |= {"parts": options.part} if options.part and name == "serve" else {}
         importlib.import_module(f"bench.{name}").main(quick=options.quick, **more)
 
 

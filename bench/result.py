@@ -17,10 +17,9 @@ def write(
     name: str, figures: dict[str, float], *, seed: int, settings: dict[str, Any], rows: list[Any] | None = None
 ) -> Path:
     """Write a result; returns its file."""
-    commit = subprocess.run(("git", "rev-parse", "--short", "HEAD"), capture_output=True, text=True, check=False)
     result = {
         "name": name,
-        "commit": commit.stdout.strip() or "unknown",
+        "commit": commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
         "seed": seed,
@@ -32,6 +31,12 @@ def write(
     file = FOLDER / f"{name}.json"
     file.write_text(json.dumps(result, indent=2) + "\n")
     return file
+
+
+def commit() -> str:
+    """What is measured."""
+    told = subprocess.run(("git", "rev-parse", "--short", "HEAD"), capture_output=True, text=True, check=False)
+    return told.stdout.strip() or "unknown"
 
 
 def machine() -> dict[str, Any]:

@@ -46,6 +46,8 @@ _RETRY = {
 _OPTIONS = (
     ("grpc.max_receive_message_length", 64 * 2**20),
     ("grpc.keepalive_time_ms", 30_000),
+    # gRPC by itself looks for a service that was away less and less often, at last every two minutes.
+    ("grpc.max_reconnect_backoff_ms", 3_000),
     # A call that ends UNAVAILABLE before any of its answer came is sent again by itself, even where a service may have
     # begun with it: what changes something carries a request_id, and is done once. The rest is the caller's to repeat.
     ("grpc.service_config", json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": _RETRY}]})),

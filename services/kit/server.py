@@ -163,6 +163,8 @@ def _build(assembly: Assembly) -> tuple[Any, Any]:
             # Who is gone without a word is noticed, whatever it had in hand.
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
+            # What counts in gRPC's core for whoever reads no more: by itself a minute, whatever the line above says.
+            ("grpc.http2.ping_timeout_ms", 10_000),
             ("grpc.http2.max_pings_without_data", 0),
         ],
     )
