@@ -28,7 +28,9 @@ def test_an_epoch_is_closed_and_proved() -> None:
         accounts = database.read_now(lambda c: leaf_pages.leaves(c, 2))
     assert len(accounts) == 1_200 + 2, "and the platform, and the developer"
     assert all((accounts[epochs.address(n)] > epochs.BEFORE) is (n <= 1_001) for n in range(1, 1_201))
-    named = ("seal_s", "sound_s", "bundle_s", "first_proof_s", "proof_p99_ms")
+    parts = ("seal_s", "sound_s", "bundle_s", "first_proof_s")
+    assert row["ready_s"] == round(sum(row[part] for part in parts), 2)
+    named = ("ready_s", *parts, "proof_p99_ms")
     assert set(ledger.figures([row])) == {f"{name}_sqlite_1200_1001_earning" for name in named}
 
 
