@@ -26,7 +26,8 @@ def add(
     connection: Connection, epoch: int, leaves: Mapping[str, int], waiting: Mapping[str, int], nodes: Sequence[bytes]
 ) -> None:
     """Keep an epoch's amounts by address.  `nodes`: of the leaves' pages, or none where they are not known."""
-    rows = ((epoch, False, *page, node) for page, node in zip(_pages(leaves), nodes or repeat(None), strict=False))
+    known = zip(_pages(leaves), nodes or repeat(None), strict=bool(nodes))
+    rows = ((epoch, False, *page, node) for page, node in known)
     bulk.add(connection, LEAF_PAGE, _COLUMNS, rows)
     bulk.add(connection, LEAF_PAGE, _COLUMNS, ((epoch, True, *page, None) for page in _pages(waiting)))
 
