@@ -12,14 +12,18 @@ hash first; a node without a sibling moves up unchanged.
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
+from operator import le
 
 from sha3 import keccak_256  # type: ignore[import-untyped]
 
 UINT128_MAX = 2**128 - 1
 UINT256_MAX = 2**256 - 1
 ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+_ADDRESSES = re.compile(r"(?:0x[0-9a-f]{40})*+")
 
 
 class InvalidClaims(ValueError):
@@ -71,7 +75,7 @@ class ClaimTree:
     chain_id: int
     distributor: str
     amounts: Mapping[str, int]
-    _index: Mapping[str, int] = field(repr=False)
+    _accounts: Sequence[str] = field(repr=False)
     _levels: Sequence[Sequence[bytes]] = field(repr=False)
 
     @classmethod
@@ -82,13 +86,8 @@ class ClaimTree:
         named twice (in two letter cases).
         """
         ordered = _ordered(amounts)
-        level = _leaves(chain_id, distributor, ordered)
-        levels = [level]
-        while len(level) > 1:
-            level = _above(level)
-            levels.append(level)
-        index = {account: i for i, account in enumerate(ordered)}
-        return cls(chain_id, distributor.lower(), ordered, index, levels)
+        levels = fold(_leaves(chain_id, distributor, ordered))
+        return cls(chain_id, distributor.lower(), ordered, list(ordered), levels)
 
     @property
     def root(self) -> bytes:
@@ -102,29 +101,53 @@ class ClaimTree:
 
     def leaf(self, account: str) -> bytes:
         """The account's leaf hash. Raises KeyError if the account is not in the tree."""
-        return self._levels[0][self._index[account.lower()]]
+        return self._levels[0][self._position(account)]
 
     def proof(self, account: str) -> list[bytes]:
         """The siblings from the account's leaf up to the root. Raises KeyError if the account is not in the tree."""
-        position = self._index[account.lower()]
-        siblings = []
-        for level in self._levels[:-1]:
-            sibling = position ^ 1
-            if sibling < len(level):
-                siblings.append(level[sibling])
-            position >>= 1
-        return siblings
+        return siblings(self._levels, self._position(account))
+
+    def subtrees(self, leaves: int) -> Sequence[bytes]:
+        """The nodes over so many leaves each, a power of two; the last may be over fewer.
+
+        A proof is one inside of its subtree, which is a tree of its own, and one over these (`fold`, `siblings`).
+        """
+        return self._levels[min(leaves.bit_length(), len(self._levels)) - 1]
+
+    def _position(self, account: str) -> int:
+        if account.lower() not in self.amounts:
+            raise KeyError(account)
+        return bisect_left(self._accounts, account.lower())
+
+
+def fold(nodes: Sequence[bytes]) -> list[Sequence[bytes]]:
+    """The levels of the tree over some nodes, from themselves up to the root."""
+    levels = [nodes]
+    while len(levels[-1]) > 1:
+        levels.append(_above(levels[-1]))
+    return levels
+
+
+def siblings(levels: Sequence[Sequence[bytes]], position: int) -> list[bytes]:
+    """What stands beside the way from a node of the lowest level up to the root."""
+    found = []
+    for level in levels[:-1]:
+        if position ^ 1 < len(level):
+            found.append(level[position ^ 1])
+        position >>= 1
+    return found
 
 
 def _leaves(chain_id: int, distributor: str, ordered: Mapping[str, int]) -> list[bytes]:
     """`leaf_hash` of each, with what they share written once: there may be millions."""
     account, cumulative = next(iter(ordered.items()))
     leaf_hash(chain_id, distributor, account, cumulative)  # raises for what is wrong with what they share
-    if min(ordered.values()) <= 0 or max(ordered.values()) > UINT128_MAX:
+    fit = min(ordered.values()) > 0 and max(ordered.values()) <= UINT128_MAX
+    if not (fit and set(map(len, ordered)) == {42} and _ADDRESSES.fullmatch("".join(ordered))):
         return [leaf_hash(chain_id, distributor, *each) for each in ordered.items()]  # raises, and names the entry
     shared = chain_id.to_bytes(32) + address_bytes(distributor).rjust(32, b"\0") + bytes(12)
     return [
-        keccak_256(keccak_256(shared + address_bytes(account) + cumulative.to_bytes(32)).digest()).digest()
+        keccak_256(keccak_256(shared + bytes.fromhex(account[2:]) + cumulative.to_bytes(32)).digest()).digest()
         for account, cumulative in ordered.items()
     ]
 
@@ -138,9 +161,12 @@ def _above(level: Sequence[bytes]) -> list[bytes]:
 def _ordered(amounts: Mapping[str, int]) -> dict[str, int]:
     if not amounts:
         raise InvalidClaims("a claim tree needs at least one account")
-    ordered = dict(sorted((account.lower(), cumulative) for account, cumulative in amounts.items()))
-    if len(ordered) != len(amounts):
-        raise InvalidClaims("an account is named twice, in different letter cases")
+    if not all(map(str.islower, amounts)):
+        lower = {account.lower(): cumulative for account, cumulative in amounts.items()}
+        if len(lower) != len(amounts):
+            raise InvalidClaims("an account is named twice, in different letter cases")
+        amounts = lower
+    ordered = {account: amounts[account] for account in sorted(amounts)}
     if (total := sum(ordered.values())) > UINT128_MAX:
         raise InvalidClaims(f"the amounts add up to {total}, which does not fit uint128")
     return ordered
@@ -159,5 +185,7 @@ def decreases(previous: Mapping[str, int], current: Mapping[str, int]) -> list[s
 
     A root with any such account takes earnings away and must not be proposed.
     """
+    if all(map(le, previous.values(), map(current.get, previous, repeat(0)))):
+        return []  # as it is, save in a faulty program: said at once of millions
     now = {account.lower(): cumulative for account, cumulative in current.items()}
     return sorted(a.lower() for a, cumulative in previous.items() if now.get(a.lower(), 0) < cumulative)

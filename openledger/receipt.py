@@ -8,7 +8,7 @@ the published artifacts by `openledger.influence`.  Nothing here does I/O.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ VERSION = "openledger.receipt.v4"
 WITH_RECORDS = "openledger.receipt.v5"
 """Of an answer to a question with records."""
 
+_Read = Callable[[dict[str, Any]], dict[str, int]]
 _SIGNATURE = re.compile(r"0x[0-9a-f]{64}([0-9a-f]{64})(?:1b|1c)\Z")
 
 
@@ -163,7 +164,7 @@ def parse(data: bytes) -> Receipt:
         document = canonical.loads(data)
         if document["version"] not in (VERSION, WITH_RECORDS):
             raise ValueError(f"not an {VERSION} document, nor an {WITH_RECORDS}")
-        receipt = _from_json(document)
+        receipt = _from_json(document, _scores, _integers, _amounts)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a receipt document: {error!r}") from error
     if receipt.dumps() != data:
@@ -172,19 +173,19 @@ def parse(data: bytes) -> Receipt:
 
 
 def reread(data: bytes) -> Receipt:
-    """A receipt from bytes that `parse` has taken before: a fifth of its time, and their form is not checked again."""
-    return _from_json(canonical.parse_json(data))
+    """A receipt from bytes that `parse` has taken before: a tenth of its time, and their form is not checked again."""
+    return _from_json(canonical.parse_json(data), _known, _known, _known)
 
 
-def _from_json(document: dict[str, Any]) -> Receipt:
+def _from_json(document: dict[str, Any], scores: _Read, errors: _Read, amounts: _Read) -> Receipt:
     measured = document["evidence"]
     names.match("responses/*", document["response"])
     evidence = split.Evidence(
         nll_base=_integer(measured["nll_base"]),
         nll_model=_integer(measured["nll_model"]),
-        scores=_scores(measured["scores"]),
+        scores=scores(measured["scores"]),
         placebos=tuple(_integer(p) for p in measured["placebos"]),
-        errors={who: _integer(error) for who, error in measured["errors"].items()},
+        errors=errors(measured["errors"]),
         trust_bps=_basis_points(measured["trust_bps"]),
         retrieval=_retrieval(document["retrieval"]) if document["version"] == WITH_RECORDS else None,
     )
@@ -199,7 +200,7 @@ def _from_json(document: dict[str, Any]) -> Receipt:
         evidence=evidence,
         fee=parse_atomic(document["fee"]),
         platform_fee=parse_atomic(document["platform_fee"]),
-        shares={key: parse_atomic(amount) for key, amount in document["shares"].items()},
+        shares=amounts(document["shares"]),
         developer=document["developer"],
         platform=document["platform"],
         grade=document["grade"],
@@ -225,7 +226,19 @@ def _scores(document: dict[str, Any]) -> dict[str, int]:
     for who in document:
         if who != names.address(who):
             raise ValueError(f"{who} is not written in lower case")
-    return {who: _integer(score) for who, score in document.items()}
+    return _integers(document)
+
+
+def _integers(document: dict[str, Any]) -> dict[str, int]:
+    return {who: _integer(value) for who, value in document.items()}
+
+
+def _amounts(document: dict[str, Any]) -> dict[str, int]:
+    return {key: parse_atomic(amount) for key, amount in document.items()}
+
+
+def _known(document: dict[str, Any]) -> dict[str, int]:
+    return dict(zip(document, map(int, document.values()), strict=True))
 
 
 def _basis_points(value: object) -> int:

@@ -25,7 +25,7 @@ from services.ledger.book import BOOKED, CONFLICT, REPEATED, book_all
 from services.ledger.journal import Event, Journal
 from services.ledger.lease import Lease, Times
 from services.ledger.settle import NothingToSettle
-from services.ledger.store import books, epochs, payers
+from services.ledger.store import books, epochs, leaf_pages, payers
 from services.ledger.store.epochs import Epoch, State
 from services.ledger.store.tables import BALANCE
 from tests import second_opinion
@@ -165,7 +165,7 @@ class Stories(RuleBasedStateMachine):
     def claim(self, who: str) -> None:
         """By the newest root that pays: what is in the leaf and was not claimed."""
         paying = self.read(lambda c: epochs.newest(c, State.ACTIVE))
-        owed = self.read(lambda c: epochs.leaf(c, paying.number, who)) if paying else 0
+        owed = self.read(lambda c: leaf_pages.around(c, paying.number, who).get(who, 0)) if paying else 0
         left = owed - self.read(lambda c: books.book(c, journal.payable(who))).debits
         if left > 0:
             self.happens(lambda at: journal.claim(at, who, left))
@@ -223,7 +223,7 @@ class Stories(RuleBasedStateMachine):
         if last and last.state is State.VETOED:
             number, attempt = last.number, last.attempt + 1
         netting.net(connection, number, attempt)
-        before = epochs.leaves(connection, active.number) if active else {}
+        before = leaf_pages.leaves(connection, active.number) if active else {}
         receipts = epochs.open_receipts(connection)
         given = leaves.capped(books.earned(connection, journal.PAYABLE), before, most)
         sealed = settle.seal(1, "0x" + "9" * 40, given.promised, before, receipts)

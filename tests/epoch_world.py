@@ -24,7 +24,7 @@ from services.ledger import journal, leaves, netting, settle
 from services.ledger.bundle import Bundles
 from services.ledger.chain import Contracts
 from services.ledger.journal import Event
-from services.ledger.store import books, epochs, payers, settlements
+from services.ledger.store import books, epochs, leaf_pages, payers, settlements
 from services.ledger.store.books import Payout
 from services.ledger.store.epochs import Epoch, State
 
@@ -94,7 +94,7 @@ class Ledger:
             if last and last.state is State.VETOED:
                 number, attempt = last.number, last.attempt + 1
             netting.net(c, number, attempt)
-            was, now = epochs.leaves(c, before.number) if before else {}, books.earned(c, journal.PAYABLE)
+            was, now = leaf_pages.leaves(c, before.number) if before else {}, books.earned(c, journal.PAYABLE)
             receipts, given = epochs.open_receipts(c), leaves.capped(now, was, self.most)
             found = settle.seal(CHAIN_ID, AT, given.promised, was, receipts)
             sizes = len(receipts), len(found.leaves), found.total

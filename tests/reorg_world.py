@@ -47,7 +47,7 @@ from services.ledger.reconcile import Reconciliation
 from services.ledger.relay import Asked
 from services.ledger.settler import Settler
 from services.ledger.signing import Patience, sign
-from services.ledger.store import books, epochs, events, payers
+from services.ledger.store import books, epochs, events, leaf_pages, payers
 from services.ledger.store import chain as sent
 from services.ledger.store.epochs import State
 from services.ledger.store.tables import METADATA
@@ -239,7 +239,7 @@ class World:
         paying = self.ledger.read(lambda c: epochs.newest(c, State.ACTIVE))
         if paying is None:
             return None
-        leaves = self.ledger.read(lambda c: epochs.leaves(c, paying.number))
+        leaves = self.ledger.read(lambda c: leaf_pages.leaves(c, paying.number))
         earner = self.draw.choice(EARNERS).address
         if earner not in leaves:
             return None

@@ -14,8 +14,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, chain, islice, repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,10 +27,11 @@ from sqlalchemy import Connection
 from openledger import canonical
 from openledger.artifacts import ArtifactStore
 from services.kit import logs
+from services.kit.ahead import ahead
 from services.kit.database import Database
 from services.kit.metrics import Metrics
 from services.ledger.chain import Chain
-from services.ledger.store import corrections, epochs, settlements
+from services.ledger.store import corrections, epochs, leaf_pages, settlements
 from services.ledger.store.epochs import Epoch, State
 
 VERSION = "openledger.epoch.v4"
@@ -49,6 +50,10 @@ JOURNALS = _schema(
     number=_NUMBER, kind=_TEXT, key=_TEXT, payload_sha256=_TEXT, cause=_TEXT, postings=pa.list_(_POSTING)
 )
 LEAVES = _schema(account=_TEXT, before=_TEXT, waited=_TEXT, cumulative=_TEXT, waiting=_TEXT)
+
+
+Columns = Sequence[Sequence[Any]]
+"""Some rows of a table, column by column."""
 
 
 class Bundles:
@@ -93,9 +98,9 @@ class Bundles:
         terms = _Terms()
         files = {
             "receipts.parquet": self._file(
-                work, RECEIPTS, terms.seen(settlements.receipts(connection, above, through))
+                work, RECEIPTS, _columns(terms.seen(settlements.receipts(connection, above, through)))
             ),
-            "journals.parquet": self._file(work, JOURNALS, _journals(connection, above, through)),
+            "journals.parquet": self._file(work, JOURNALS, _columns(_journals(connection, above, through))),
             "leaves.parquet": self._file(work, LEAVES, _leaves(connection, epoch, before)),
         }
         previous = {"epoch": str(before.number), "root": before.root, "bundle": before.bundle or ""} if before else None
@@ -116,13 +121,15 @@ class Bundles:
         }
         return self._artifacts.put(canonical.dumps(manifest))
 
-    def _file(self, work: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
-        """A table among the artifacts."""
-        place, count, left = work / "table", 0, iter(rows)
-        with pq.ParquetWriter(place, schema, compression="zstd", compression_level=3) as writer:
-            while piece := list(islice(left, _PIECE)):
-                writer.write_table(pa.Table.from_pylist(piece, schema))
-                count += len(piece)
+    def _file(self, work: Path, schema: pa.Schema, pieces: Iterable[Columns]) -> dict[str, Any]:
+        """A table among the artifacts.  While a piece is written, the next one is asked for."""
+        place, count = work / "table", 0
+        with pq.ParquetWriter(place, schema, compression="zstd", compression_level=3) as writer, ahead() as soon:
+            for piece in pieces:
+                columns = zip(piece, schema.types, strict=True)
+                table = pa.Table.from_arrays([_array(*column) for column in columns], schema=schema)
+                soon(writer.write_table, table)
+                count += len(table)
         return {"sha256": self._artifacts.put_file(place), "rows": str(count)}
 
 
@@ -134,14 +141,14 @@ class _Terms:
         self._platforms: set[str] = set()
         self._signers: set[str] = set()
 
-    def seen(self, receipts: Iterable[tuple[int, bytes]]) -> Iterator[dict[str, Any]]:
-        """The receipts' rows."""
+    def seen(self, receipts: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+        """The receipts, as they were."""
         for number, document in receipts:
             found = json.loads(document)
             self._rules.add(canonical.dumps(found["rule"]))
             self._platforms.add(found["platform"].lower())
             self._signers.add(found["signer"])
-            yield {"journal": number, "document": document}
+            yield number, document
 
     def document(self) -> dict[str, Any]:
         """As in the manifest."""
@@ -149,16 +156,32 @@ class _Terms:
         return {"rules": rules, "platforms": sorted(self._platforms), "signers": sorted(self._signers)}
 
 
-def _journals(connection: Connection, above: int, through: int) -> Iterator[dict[str, Any]]:
+def _columns(rows: Iterable[tuple[Any, ...]]) -> Iterator[Columns]:
+    left = iter(rows)
+    while piece := list(islice(left, _PIECE)):
+        yield list(zip(*piece, strict=True))
+
+
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """A column; of postings, whose values are books with their amounts, without a Python object for each."""
+    if not pa.types.is_list(kind):
+        return pa.array(values, kind)
+    books, amounts = (list(chain.from_iterable(each)) for each in zip(*values, strict=True))
+    offsets = list(accumulate((len(books) for books, _ in values), initial=0))
+    postings = pa.StructArray.from_arrays([pa.array(books, _TEXT), pa.array(amounts, _TEXT)], fields=list(_POSTING))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), postings)
+
+
+def _journals(connection: Connection, above: int, through: int) -> Iterator[tuple[Any, ...]]:
     for entry in settlements.entries(connection, above, through):
-        postings = [{"book": book, "amount": str(amount)} for book, amount in entry.postings]
-        yield vars(entry) | {"postings": postings}
+        yield entry.number, entry.kind, entry.key, entry.payload_sha256, entry.cause, (entry.books, entry.amounts)
 
 
-def _leaves(connection: Connection, epoch: Epoch, before: Epoch | None) -> Iterator[dict[str, Any]]:
-    was = epochs.leaves(connection, before.number) if before else {}
-    waited = epochs.waiting(connection, before.number) if before else {}
-    now, waiting = epochs.leaves(connection, epoch.number), epochs.waiting(connection, epoch.number)
-    columns = {"before": was, "waited": waited, "cumulative": now, "waiting": waiting}
-    for account in sorted({**now, **waiting}):
-        yield {"account": account} | {name: str(amounts.get(account, 0)) for name, amounts in columns.items()}
+def _leaves(connection: Connection, epoch: Epoch, before: Epoch | None) -> Iterator[Columns]:
+    was = leaf_pages.leaves(connection, before.number) if before else {}
+    waited = leaf_pages.waiting(connection, before.number) if before else {}
+    now, waiting = leaf_pages.leaves(connection, epoch.number), leaf_pages.waiting(connection, epoch.number)
+    accounts = sorted({**now, **waiting})
+    for at in range(0, len(accounts), _PIECE):
+        piece = accounts[at : at + _PIECE]
+        yield [piece, *(list(map(str, map(of.get, piece, repeat(0)))) for of in (was, waited, now, waiting))]

@@ -1,18 +1,25 @@
-"""What accounts can claim by the newest root that pays, with proofs."""
+"""What accounts can claim by the newest root that pays, with proofs.
+
+A proof needs an account's page of leaves and the nodes of all pages: the way through its page, which is a tree of its
+own, and from there up to the root.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from openledger.claims import ClaimTree
+from openledger.claims import ClaimTree, fold, siblings
 from services.kit.database import Database
 from services.kit.errors import Fault, not_found
 from services.ledger import journal
 from services.ledger.chain import Chain
-from services.ledger.store import books, epochs
+from services.ledger.settle import PAGE
+from services.ledger.store import books, epochs, leaf_pages
 from services.ledger.store.epochs import Epoch, State
 
 
@@ -27,37 +34,54 @@ class Claimable:
     amount: int
 
 
+@dataclass(frozen=True)
+class _Pages:
+    """An epoch's pages of leaves: the first account of each, and the tree's levels from their nodes up."""
+
+    epoch: str
+    firsts: Sequence[str]
+    levels: Sequence[Sequence[bytes]]
+
+
 class ClaimsBook:
-    """Leaves and proofs.  Keeps the newest epoch's tree in memory, about 150 bytes an account."""
+    """Leaves and proofs.  Keeps the nodes of the newest epoch's pages in memory, less than a byte an account."""
 
     def __init__(self, database: Database, chain: Chain) -> None:
         self._database, self._chain = database, chain
-        self._tree: tuple[str, ClaimTree] | None = None
-        self._building = asyncio.Lock()
+        self._pages: _Pages | None = None
+        self._reading = asyncio.Lock()
 
     async def claimable(self, account: str) -> Claimable:
         """What the account can claim.  Raises `Fault` when no root that pays has anything for it."""
-        epoch, cumulative, claimed = await self._database.read(lambda c: _look(c, account))
-        if epoch is None or not cumulative:
+        epoch, page, claimed = await self._database.read(lambda c: _look(c, account))
+        if epoch is None or account not in page:
             raise _nothing(account)
-        tree = await self._built(epoch)
-        proof = tuple(tree.proof(account))
-        return Claimable(account, epoch.number, cumulative, proof, max(0, cumulative - claimed))
+        pages, cumulative = await self._all(epoch), page[account]
+        inside = self._tree(page).proof(account)
+        above = siblings(pages.levels, bisect(pages.firsts, account) - 1)
+        return Claimable(account, epoch.number, cumulative, (*inside, *above), max(0, cumulative - claimed))
 
-    async def _built(self, epoch: Epoch) -> ClaimTree:
-        async with self._building:
-            if self._tree is None or self._tree[0] != epoch.key:
-                leaves = await self._database.read(lambda c: epochs.leaves(c, epoch.number))
-                at = self._chain.contracts.distributor
-                tree = await asyncio.to_thread(ClaimTree.build, self._chain.chain_id, at, leaves)
-                self._tree = (epoch.key, tree)
-            return self._tree[1]
+    async def _all(self, epoch: Epoch) -> _Pages:
+        async with self._reading:
+            if self._pages is None or self._pages.epoch != epoch.key:
+                self._pages = await self._database.read(lambda c: self._read(c, epoch))
+            return self._pages
+
+    def _read(self, connection: Connection, epoch: Epoch) -> _Pages:
+        nodes = leaf_pages.nodes(connection, epoch.number)
+        known = [node for node in nodes.values() if node is not None]
+        if len(known) < len(nodes):  # sealed by a version that kept none
+            known = list(self._tree(leaf_pages.leaves(connection, epoch.number)).subtrees(PAGE))
+        return _Pages(epoch.key, list(nodes), fold(known))
+
+    def _tree(self, leaves: Mapping[str, int]) -> ClaimTree:
+        return ClaimTree.build(self._chain.chain_id, self._chain.contracts.distributor, leaves)
 
 
-def _look(connection: Connection, account: str) -> tuple[Epoch | None, int, int]:
+def _look(connection: Connection, account: str) -> tuple[Epoch | None, Mapping[str, int], int]:
     epoch = epochs.newest(connection, State.ACTIVE)
-    cumulative = epochs.leaf(connection, epoch.number, account) if epoch else 0
-    return epoch, cumulative, books.book(connection, journal.payable(account)).debits
+    page = leaf_pages.around(connection, epoch.number, account) if epoch else {}
+    return epoch, page, books.book(connection, journal.payable(account)).debits
 
 
 def _nothing(account: str) -> Fault:

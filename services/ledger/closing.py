@@ -21,7 +21,7 @@ from services.ledger.check import Checks
 from services.ledger.relay import Asked
 from services.ledger.settle import NothingToSettle, Sealed
 from services.ledger.settler import Settler
-from services.ledger.store import books, epochs, payers
+from services.ledger.store import books, epochs, leaf_pages, payers
 from services.ledger.store.epochs import Epoch, State
 
 METHOD = "CloseEpoch"
@@ -88,7 +88,7 @@ class Closing:
             operation=operation,
             waiting=sum(waiting.values()),
         )
-        stored = epochs.store(connection, epoch, sealed.leaves, waiting)
+        stored = epochs.store(connection, epoch, sealed.leaves, waiting, sealed.nodes)
         self._plan_redemptions(connection, epoch)
         answer = self._operations.create(connection, operation, asked.caller, wire.epoch(stored))
         self._idempotency.remember(connection, asked.caller, METHOD, asked.request_id, asked.request, answer)
@@ -104,7 +104,7 @@ class Closing:
     def _seal(self, connection: Connection) -> tuple[Sealed, int, Mapping[str, int]]:
         """What is sealed, of how many receipts, and what of everybody's earnings waits for the next epoch."""
         active = epochs.newest(connection, State.ACTIVE)
-        before = epochs.leaves(connection, active.number) if active else {}
+        before = leaf_pages.leaves(connection, active.number) if active else {}
         receipts = epochs.open_receipts(connection)
         found = leaves.capped(books.earned(connection, journal.PAYABLE), before, self._most)
         try:

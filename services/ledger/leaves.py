@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import repeat
 
 from sqlalchemy import Connection
 
-from services.ledger.store import epochs, settlements
+from services.ledger.store import epochs, leaf_pages, settlements
 from services.ledger.store.epochs import Epoch, State
 
 
@@ -25,9 +26,10 @@ class Leaves:
 
 def capped(earned: Mapping[str, int], before: Mapping[str, int], most: int) -> Leaves:
     """What a root promises of what was ever earned, after one that promised `before`, and may add `most` to."""
-    owed = {who: amount - before.get(who, 0) for who, amount in earned.items()}
-    if (total := sum(owed.values())) <= most:
+    total = sum(earned.values()) - sum(map(before.get, earned, repeat(0)))
+    if total <= most:
         return Leaves(earned, {})
+    owed = {who: amount - before.get(who, 0) for who, amount in earned.items()}
     promised = {who: before.get(who, 0) + amount * most // total for who, amount in owed.items()}
     waiting = {who: earned[who] - amount for who, amount in promised.items() if earned[who] != amount}
     return Leaves({who: amount for who, amount in promised.items() if amount}, waiting)
@@ -36,9 +38,9 @@ def capped(earned: Mapping[str, int], before: Mapping[str, int], most: int) -> L
 def derived(connection: Connection, epoch: Epoch, most: int) -> Leaves:
     """The leaves of a sealed epoch as its journals give them, whatever the books hold: what may be proposed."""
     active = epochs.newest(connection, State.ACTIVE)
-    before = epochs.leaves(connection, active.number) if active else {}
+    before = leaf_pages.leaves(connection, active.number) if active else {}
     earned = dict(before)
-    waited = epochs.waiting(connection, active.number) if active else {}
+    waited = leaf_pages.waiting(connection, active.number) if active else {}
     runs = settlements.of_epoch(connection, epoch.number)
     given = settlements.earned(connection, epoch.number, runs[0].above, runs[-1].through) if runs else {}
     for more in (waited, given):

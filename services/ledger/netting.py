@@ -10,8 +10,9 @@ next sealing takes them up with what was settled of the receipts that came since
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
 from sqlalchemy import Connection
 
@@ -19,7 +20,8 @@ from openledger import receipt as receipts
 from openledger import split
 from openledger.split import Answer, Net, Rule
 from services.ledger import journal
-from services.ledger.store import books, settlements
+from services.ledger.journal import Journal
+from services.ledger.store import settlements, settling
 from services.ledger.store.settlements import Settlement
 
 Group = tuple[str, Rule]
@@ -39,13 +41,18 @@ class Netted:
 def net(connection: Connection, epoch: int, attempt: int) -> Netted:
     """Settle what is open.  Call `books.lock` first, in the same transaction."""
     above = settlements.last(connection)
-    found = _nets(settlements.documents(connection, above))
-    name, data, unattributed = f"{epoch}.{attempt}", 0, 0
-    for model, amounts in (settled := sorted(_settled(found).items())):
-        books.post(connection, journal.settlement(name, model, amounts))
-        data += sum(amounts.values())
-        unattributed += amounts.get(split.UNATTRIBUTED, 0)
-    return Netted(settlements.settled(connection, epoch, attempt, above), len(settled), data, unattributed)
+    name, models, data, unattributed = f"{epoch}.{attempt}", 0, 0, 0
+
+    def journals() -> Iterator[Journal]:
+        nonlocal models, data, unattributed
+        for model, amounts in _settled(_nets(settlements.documents(connection, above))):
+            models += 1
+            data += sum(amounts.values())
+            unattributed += amounts.get(split.UNATTRIBUTED, 0)
+            yield journal.settlement(name, model, amounts)
+
+    settling.post(connection, journals())
+    return Netted(settlements.settled(connection, epoch, attempt, above), models, data, unattributed)
 
 
 def _nets(documents: Iterable[bytes]) -> dict[Group, Net]:
@@ -58,11 +65,16 @@ def _nets(documents: Iterable[bytes]) -> dict[Group, Net]:
     return nets
 
 
-def _settled(nets: Mapping[Group, Net]) -> dict[str, dict[str, int]]:
-    """Amounts by model, of those that have any."""
-    models: dict[str, dict[str, int]] = {}
-    for (model, rule), net in nets.items():
-        for who, amount in net.settled(rule).items():
-            amounts = models.setdefault(model, {})
-            amounts[who] = amounts.get(who, 0) + amount
-    return models
+def _settled(nets: Mapping[Group, Net]) -> Iterator[tuple[str, dict[str, int]]]:
+    """Amounts by model, of those that have any, in the order of models."""
+    for model, groups in groupby(sorted(nets, key=_model), _model):
+        amounts: dict[str, int] = {}
+        for group in groups:
+            for who, amount in nets[group].settled(group[1]).items():
+                amounts[who] = amounts.get(who, 0) + amount
+        if amounts:
+            yield model, amounts
+
+
+def _model(group: Group) -> str:
+    return group[0]

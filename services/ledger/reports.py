@@ -13,7 +13,7 @@ from services.kit.database import Database
 from services.kit.errors import Fault, invalid, not_found, precondition
 from services.ledger import journal, wire
 from services.ledger import lease as leases
-from services.ledger.store import books, epochs, payers, payouts
+from services.ledger.store import books, epochs, leaf_pages, payers, payouts
 from services.ledger.store.books import Payout
 from services.ledger.store.epochs import State
 from services.ledger.store.payouts import Given
@@ -104,7 +104,7 @@ class Reports:
         held = payers.open_leases(connection, address, now)
         earned = books.book(connection, journal.payable(address))
         paying = epochs.newest(connection, State.ACTIVE)
-        settled = epochs.leaf(connection, paying.number, address) if paying else 0
+        settled = leaf_pages.around(connection, paying.number, address).get(address, 0) if paying else 0
         return ledger_pb2.Balance(
             account=f"accounts/{address}",
             deposited=str(payer.balance),

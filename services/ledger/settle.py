@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from openledger import merkle
 from openledger.claims import ClaimTree, decreases
 
+PAGE = 256
+"""Leaves are kept in pages of so many: a power of two, so that each is a subtree, and has a node."""
+
 
 class NothingToSettle(Exception):
     """There is nothing new to settle, or nobody to settle with; the text says which."""
@@ -24,12 +27,13 @@ class Decreased(AssertionError):
 
 @dataclass(frozen=True)
 class Sealed:
-    """An epoch's commitments; hex.  `leaves` is address to cumulative atomic units."""
+    """An epoch's commitments; hex.  `leaves`: address to cumulative atomic units; `nodes`: their pages' in the tree."""
 
     root: str
     log_root: str
     leaves: Mapping[str, int]
     total: int
+    nodes: Sequence[bytes]
 
 
 def seal(
@@ -48,7 +52,7 @@ def seal(
     if fallen:
         raise Decreased(f"{fallen[0]} would have earned {earned.get(fallen[0], 0)}, after {before[fallen[0]]}")
     tree = ClaimTree.build(chain_id, distributor, earned)
-    return Sealed(tree.root.hex(), log_root(receipts), tree.amounts, tree.total)
+    return Sealed(tree.root.hex(), log_root(receipts), tree.amounts, tree.total, tree.subtrees(PAGE))
 
 
 def log_root(receipts: Sequence[str]) -> str:

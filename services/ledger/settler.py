@@ -30,8 +30,9 @@ from services.ledger.leaves import Leaves
 from services.ledger.pen import Pen
 from services.ledger.reconcile import Reconciliation
 from services.ledger.redeem import Redeemer, late_batch
+from services.ledger.settle import PAGE
 from services.ledger.store import chain as sent_store
-from services.ledger.store import epochs
+from services.ledger.store import epochs, leaf_pages
 from services.ledger.store.chain import State as Sent
 from services.ledger.store.chain import Transaction
 from services.ledger.store.epochs import UNDONE, Epoch, State
@@ -173,7 +174,7 @@ class Settler:
 
         def look(connection: Connection) -> tuple[Leaves, bool]:
             found = leaves.derived(connection, epoch, self._most)
-            given = epochs.leaves(connection, epoch.number), epochs.waiting(connection, epoch.number)
+            given = leaf_pages.leaves(connection, epoch.number), leaf_pages.waiting(connection, epoch.number)
             return found, given == (found.promised, found.waiting)
 
         found, right = await self._database.read(look)
@@ -196,7 +197,7 @@ class Settler:
 
         def write(connection: Connection) -> None:
             self._pen.check(connection)
-            epochs.reseal(connection, changed, found.promised, found.waiting)
+            epochs.reseal(connection, changed, found.promised, found.waiting, tree.subtrees(PAGE))
 
         await self._database.write(write)
         self._log.critical("sealed from wrong books: sealed again from the journals", epoch=epoch.key)

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 import services.ledger
 from services.kit.database import Database
-from services.ledger.store import chain, sender
+from services.ledger.store import books, chain, leaf_pages, sender
 from services.ledger.store.sender import LostPen
 from services.ledger.store.tables import METADATA
 
@@ -59,3 +59,31 @@ def test_what_was_sent_before_is_known_by_its_bytes_and_the_chain_is_read_again(
         database.write_now(lambda c: sender.check_pen(c, A, 3))
     assert database.read_now(lambda c: sender.next_nonce(c, A, 0)) == 8
     assert database.read_now(lambda c: c.execute(METADATA.tables["chain_event"].select()).all()) == []
+
+
+def test_leaves_of_before_are_in_pages_and_books_hold_what_they_held(database):
+    upgrade(database, "0008")
+    sealed = """INSERT INTO epoch (number, attempt, state, root, log_root, receipt_count, leaf_count, total,
+        "transaction", activate_time, operation, create_time)
+        VALUES (:n, 1, 'ACTIVE', '', '', 1, 1, 1, '', 0, '', '2026-01-02 03:04:05')"""
+    leaf = "INSERT INTO leaf (epoch, account, cumulative, waiting) VALUES (:epoch, :account, :cumulative, :waiting)"
+    leaves = {1: {f"0x{n * 7**50 % 2**160:040x}": n for n in range(1, 600)}, 2: {A: 2**127}}
+    if not database.is_sqlite:
+        leaf = leaf.replace(":cumulative, :waiting", "CAST(:cumulative AS numeric), CAST(:waiting AS numeric)")
+
+    def before(connection):
+        for epoch, amounts in leaves.items():
+            connection.execute(text(sealed), {"n": epoch})
+            rows = [{"account": who, "cumulative": str(amount), "waiting": "0"} for who, amount in amounts.items()]
+            connection.execute(text(leaf), [row | {"epoch": epoch} for row in rows])
+        late = {"epoch": 2, "account": "0x" + "b" * 40, "cumulative": "0", "waiting": str(2**130)}
+        connection.execute(text(leaf), late)
+        connection.execute(text(f"INSERT INTO balance (book, credits, debits) VALUES ('payable:{A}', 7, 5)"))
+
+    database.write_now(before)
+    upgrade(database, "head")
+    for epoch, amounts in leaves.items():
+        assert database.read_now(lambda c, e=epoch: leaf_pages.leaves(c, e)) == amounts
+    assert database.read_now(lambda c: leaf_pages.waiting(c, 2)) == {"0x" + "b" * 40: 2**130}
+    assert set(database.read_now(lambda c: leaf_pages.nodes(c, 1)).values()) == {None}
+    assert database.read_now(lambda c: books.book(c, f"payable:{A}")) == (7, 5)

@@ -6,16 +6,14 @@ import asyncio
 import time
 
 import pytest
-from sqlalchemy import update
 
 from services.kit.database import Database
 from services.kit.metrics import Metrics
 from services.ledger import leaves
 from services.ledger.pen import Pen
 from services.ledger.settler import Settler
-from services.ledger.store import epochs, sender
+from services.ledger.store import epochs, leaf_pages, sender
 from services.ledger.store.sender import LostPen
-from services.ledger.store.tables import LEAF
 from tests.epoch_world import PAYER, Ledger, Somewhere
 from tests.ledger_world import a_receipt
 
@@ -50,14 +48,15 @@ def processes(ledger, tmp_path, database_url):
 
 def spoil(ledger, epoch):
     """Somebody gives the first account a unit more."""
-    rows = ledger.database.read_now(lambda c: epochs.leaves(c, epoch.number))
-    who = min(rows)
+    rows = stored(ledger, epoch)
+    spoilt = {**rows, min(rows): rows[min(rows)] + 1}
 
     def act(c):
-        c.execute(update(LEAF).where(LEAF.c.account == who).values(cumulative=rows[who] + 1))
+        leaf_pages.drop(c, epoch.number)
+        leaf_pages.add(c, epoch.number, spoilt, {}, ())
 
     ledger.database.write_now(act)
-    return rows, {**rows, who: rows[who] + 1}
+    return rows, spoilt
 
 
 def sealed(ledger):
@@ -66,7 +65,7 @@ def sealed(ledger):
 
 
 def stored(ledger, epoch):
-    return ledger.database.read_now(lambda c: epochs.leaves(c, epoch.number))
+    return ledger.database.read_now(lambda c: leaf_pages.leaves(c, epoch.number))
 
 
 async def test_who_lost_the_pen_seals_nothing_again_and_who_has_it_does(ledger, processes):

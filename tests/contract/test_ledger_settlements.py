@@ -15,7 +15,7 @@ from openledger.split import Rule
 from services.kit.database import Database
 from services.ledger import journal, netting
 from services.ledger.journal import Event
-from services.ledger.store import books, epochs, settlements
+from services.ledger.store import books, epochs, settlements, settling
 from services.ledger.store.books import Payout
 from services.ledger.store.settlements import Settlement
 from tests.books_world import data_of
@@ -93,11 +93,12 @@ def test_each_group_is_settled_by_itself_and_a_model_has_one_journal(database):
     first, second = (entry for entry in entries(database) if entry.kind == "settlement")
     assert [first.key, second.key] == [f"settlement:1.1:{model}" for model in MODELS]
     pool = journal.pool(MODELS[0])
-    assert dict(first.postings) == {
+    given, more = (dict(zip(entry.books, map(int, entry.amounts), strict=True)) for entry in (first, second))
+    assert given == {
         pool: -sum(wanted.values()),
         **{journal.held(who) if who in split.NAMED else journal.payable(who): a for who, a in wanted.items()},
     }
-    assert dict(first.postings)[pool] + dict(second.postings)[journal.pool(MODELS[1])] == -netted.data
+    assert given[pool] + more[journal.pool(MODELS[1])] == -netted.data
     sums = database.read_now(lambda c: journal.conservation(books.every_posting(c)))
     assert (sums.fees, sums.pooled, sums.difference, sums.trial_balance) == (5 * FEE, 0, 0, 0)
 
@@ -132,8 +133,8 @@ def test_a_settlement_that_is_undone_leaves_nothing(database):
 def test_a_free_answer_is_journaled_and_shown_without_postings(database):
     give(database, answered(), a_receipt(PAYER, "leases/1", 0, shares={}))
     write(database, lambda c: netting.net(c, 1, 1))
-    assert [bool(entry.postings) for entry in entries(database)] == [True, False, True]
-    assert all(sum(amount for _, amount in entry.postings) == 0 for entry in entries(database))
+    assert [bool(entry.books) for entry in entries(database)] == [True, False, True]
+    assert all(sum(map(int, entry.amounts)) == 0 for entry in entries(database))
 
 
 def test_a_receipt_of_before_there_were_documents_was_paid_as_it_was_booked(database):
@@ -147,3 +148,22 @@ def test_a_settlement_pays_more_accounts_than_a_database_takes_parameters(databa
     write(database, lambda c: books.post(c, journal.settlement("1.1", MODELS[0], amounts)))
     assert database.read_now(lambda c: len(books.earned(c, journal.PAYABLE))) == 70_000
     assert database.read_now(lambda c: books.book(c, journal.payable(f"0x{70_000:040x}"))).balance == 70_000
+
+
+def test_many_settlements_move_books_as_one_by_one(database, monkeypatch):
+    monkeypatch.setattr(settling, "_TOGETHER", 4)
+    people = [f"0x{number:040x}" for number in range(12)]
+    before = journal.settlement("0.1", MODELS[0], dict.fromkeys(people[:6], 5))  # known books beside new ones
+    write(database, lambda c: books.post(c, before))
+    given = [journal.settlement("1.1", f"m{n}", dict.fromkeys(people[n:], n + 1)) for n in range(9)]
+    write(database, lambda c: settling.post(c, iter(given)))
+    expected: dict[str, list[int]] = {}
+    for entry in (before, *given):
+        for book, amount in entry.postings.items():
+            expected.setdefault(book, [0, 0])[amount < 0] += abs(amount)
+    found = database.read_now(lambda c: books.sums(c, expected))
+    assert {name: list(sums) for name, sums in found.items()} == expected
+    assert [database.read_now(lambda c, e=e: books.entry(c, e.key)) for e in given] == given
+    assert write(database, books.next_number) == len(given) + 2
+    write(database, lambda c: settling.post(c, iter(())))
+    assert write(database, books.next_number) == len(given) + 2

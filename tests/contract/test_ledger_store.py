@@ -21,7 +21,7 @@ from services.ledger.journal import Event, Journal, Kind, Unbalanced
 from services.ledger.lease import Times
 from services.ledger.registries import Split
 from services.ledger.signing import SignedTransaction
-from services.ledger.store import books, challenges, epochs, payers, registrations, sender, settlements
+from services.ledger.store import books, challenges, epochs, leaf_pages, payers, registrations, sender, settlements
 from services.ledger.store import chain as transactions
 from services.ledger.store.books import Payout, Refused
 from services.ledger.store.epochs import Anchoring, Epoch, State
@@ -211,15 +211,19 @@ def test_an_epoch_takes_the_open_receipts_and_a_veto_gives_them_back(database):
     answer(database, 3, "3" * 64)
     assert database.read_now(epochs.open_receipts) == ["3" * 64]
     assert database.read_now(lambda c: books.payout(c, "responses/1")).epoch == 1
-    assert database.read_now(lambda c: epochs.leaves(c, 1)) == {A: BIG, B: 1}
-    assert [database.read_now(lambda c, w=who: epochs.leaf(c, 1, w)) for who in (A, B, "0x")] == [BIG, 1, 0]
+    assert database.read_now(lambda c: leaf_pages.leaves(c, 1)) == {A: BIG, B: 1}
+    assert [database.read_now(lambda c, w=who: leaf_pages.around(c, 1, w).get(w, 0)) for who in (A, B, "0x")] == [
+        BIG,
+        1,
+        0,
+    ]
 
     database.write_now(lambda c: (epochs.advance(c, stored, State.VETOED), epochs.reopen(c, 1)))
     assert len(database.read_now(epochs.open_receipts)) == 3
     again = an_epoch(attempt=2, root="9" * 64)
     write(database, lambda c: epochs.store(c, again, {A: BIG}))
     assert database.read_now(lambda c: epochs.get(c, 1)).key == "1.2"
-    assert database.read_now(lambda c: epochs.leaves(c, 1)) == {A: BIG}
+    assert database.read_now(lambda c: leaf_pages.leaves(c, 1)) == {A: BIG}
     assert database.read_now(epochs.open_receipts) == []
 
 

@@ -127,6 +127,13 @@ def post_all(connection: Connection, journals: Sequence[Journal]) -> int:
     Call `lock` first, in the same transaction.  Raises `Unbalanced` when a payer would have less than nothing at the
     end by anything but a void or a correction: whoever calls checks that before.
     """
+    first = write(connection, journals)
+    move(connection, journals)
+    return first
+
+
+def write(connection: Connection, journals: Sequence[Journal]) -> int:
+    """Write journals with their postings and move nothing; returns the number of the first."""
     first = next_number(connection)
     if not journals:
         return first
@@ -144,14 +151,13 @@ def post_all(connection: Connection, journals: Sequence[Journal]) -> int:
     else:
         bulk.add(connection, JOURNAL, _JOURNAL, heads)
         bulk.add(connection, POSTING, _LINE, lines)
-    _move(connection, journals)
     last = first + len(journals) - 1
     connection.execute(update(HEAD).where(HEAD.c.id == _HEAD_ID).values(journals=last))
     return first
 
 
-def _move(connection: Connection, journals: Iterable[Journal]) -> None:
-    """Each book once, however many of the journals touch it."""
+def move(connection: Connection, journals: Iterable[Journal]) -> None:
+    """Move the balances of journals: each book once, however many of them touch it."""
     moved: dict[str, tuple[int, int]] = {}
     spending: set[str] = set()
     for journal in journals:
@@ -189,8 +195,9 @@ def book(connection: Connection, name: str) -> Sums:
 
 def earned(connection: Connection, prefix: str) -> dict[str, int]:
     """All that ever went into each book of a prefix, by what follows the prefix."""
-    rows = connection.execute(select(BALANCE.c.book, BALANCE.c.credits).where(BALANCE.c.book.startswith(prefix)))
-    return {name.removeprefix(prefix): into for name, into in rows if into}
+    query = select(BALANCE.c.book, BALANCE.c.credits).where(BALANCE.c.book.startswith(prefix))
+    begin = len(prefix)
+    return {name[begin:]: into for name, into in bulk.amounts(connection, query) if into}
 
 
 def every_posting(connection: Connection) -> Iterator[tuple[str, str, int]]:

@@ -1,4 +1,4 @@
-"""Epochs, their leaves, and what has to be redeemed and anchored on chain."""
+"""Epochs, and what has to be redeemed and anchored on chain."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 
-from services.ledger.store import bulk
+from services.ledger.store import leaf_pages
 from services.ledger.store.payers import Unredeemed
-from services.ledger.store.tables import ANCHORING, DOCUMENT, EPOCH, JOURNAL, LEAF, RECEIPT, REDEMPTION, insert_new
+from services.ledger.store.tables import ANCHORING, DOCUMENT, EPOCH, JOURNAL, RECEIPT, REDEMPTION, insert_new
 
 
 class State(StrEnum):
@@ -103,17 +103,21 @@ def open_receipts(connection: Connection) -> list[str]:
 
 
 def store(
-    connection: Connection, epoch: Epoch, leaves: Mapping[str, int], waiting: Mapping[str, int] = _NOTHING
+    connection: Connection,
+    epoch: Epoch,
+    leaves: Mapping[str, int],
+    waiting: Mapping[str, int] = _NOTHING,
+    nodes: Sequence[bytes] = (),
 ) -> Epoch:
-    """Seal: the epoch, its leaves with what waits, and every open receipt into it.
+    """Seal: the epoch, its leaves with their pages' nodes, what waits, and every open receipt into it.
 
     Replaces the epoch of that number, if it was vetoed.
     """
-    connection.execute(delete(LEAF).where(LEAF.c.epoch == epoch.number))
+    leaf_pages.drop(connection, epoch.number)
     connection.execute(delete(EPOCH).where(EPOCH.c.number == epoch.number))
     values: dict[str, Any] = vars(epoch) | {"state": str(epoch.state), "create_time": datetime.now(UTC)}
     connection.execute(insert(EPOCH).values(**values))
-    _add_leaves(connection, epoch.number, leaves, waiting)
+    leaf_pages.add(connection, epoch.number, leaves, waiting, nodes)
     mine = select(RECEIPT.c.journal)
     connection.execute(
         update(JOURNAL).where(JOURNAL.c.epoch.is_(None), JOURNAL.c.number.in_(mine)).values(epoch=epoch.number)
@@ -121,17 +125,18 @@ def store(
     return replace(epoch, create_time=values["create_time"])
 
 
-def reseal(connection: Connection, epoch: Epoch, leaves: Mapping[str, int], waiting: Mapping[str, int]) -> None:
+def reseal(
+    connection: Connection,
+    epoch: Epoch,
+    leaves: Mapping[str, int],
+    waiting: Mapping[str, int],
+    nodes: Sequence[bytes],
+) -> None:
     """Other leaves, with their root and sums, for a sealed epoch that nobody has seen."""
-    connection.execute(delete(LEAF).where(LEAF.c.epoch == epoch.number))
+    leaf_pages.drop(connection, epoch.number)
     values = {name: getattr(epoch, name) for name in ("root", "total", "leaf_count", "waiting", "bundle")}
     connection.execute(update(EPOCH).where(EPOCH.c.number == epoch.number).values(**values))
-    _add_leaves(connection, epoch.number, leaves, waiting)
-
-
-def _add_leaves(connection: Connection, number: int, leaves: Mapping[str, int], waiting: Mapping[str, int]) -> None:
-    rows = ((number, who, leaves.get(who, 0), waiting.get(who, 0)) for who in {**leaves, **waiting})
-    bulk.add(connection, LEAF, ("epoch", "account", "cumulative", "waiting"), rows)
+    leaf_pages.add(connection, epoch.number, leaves, waiting, nodes)
 
 
 def hold_up(connection: Connection, number: int, why: str) -> None:
@@ -155,25 +160,6 @@ def published(connection: Connection, number: int, bundle: str) -> None:
 def reopen(connection: Connection, number: int) -> None:
     """After a veto: its receipts are open again, for the next sealing."""
     connection.execute(update(JOURNAL).where(JOURNAL.c.epoch == number).values(epoch=None))
-
-
-def leaves(connection: Connection, number: int) -> dict[str, int]:
-    """Address to cumulative amount, where there is any."""
-    query = select(LEAF.c.account, LEAF.c.cumulative).where(LEAF.c.epoch == number, LEAF.c.cumulative != 0)
-    rows = connection.execute(query)
-    return {account: cumulative for account, cumulative in rows}  # noqa: C416 - rows are no pairs to dict
-
-
-def waiting(connection: Connection, number: int) -> dict[str, int]:
-    """Address to what it has earned beyond its leaf, where there is any."""
-    query = select(LEAF.c.account, LEAF.c.waiting).where(LEAF.c.epoch == number, LEAF.c.waiting != 0)
-    return {account: amount for account, amount in connection.execute(query)}  # noqa: C416 - as above
-
-
-def leaf(connection: Connection, number: int, account: str) -> int:
-    """An account's cumulative amount in an epoch; 0 if it has no leaf."""
-    query = select(LEAF.c.cumulative).where(LEAF.c.epoch == number, LEAF.c.account == account)
-    return int(connection.execute(query).scalar_one_or_none() or 0)
 
 
 def plan_redemption(connection: Connection, batch: str, lines: Sequence[Unredeemed]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
+from operator import itemgetter
 
-from sqlalchemy import Connection, delete, func, insert, or_, select
+from sqlalchemy import Connection, Text, cast, delete, func, insert, or_, select
 
 from services.ledger.journal import PAYABLE, Kind
 from services.ledger.store import bulk, corrections
@@ -34,14 +35,15 @@ class Settlement:
 
 @dataclass(frozen=True)
 class Entry:
-    """A journal as it is published; postings in the order of their lines."""
+    """A journal as it is published; the books and amounts of its postings, in the order of their lines."""
 
     number: int
     kind: str
     key: str
     payload_sha256: str
     cause: str
-    postings: tuple[tuple[str, int], ...]
+    books: Sequence[str]
+    amounts: Sequence[str]
 
 
 @contextmanager
@@ -86,9 +88,9 @@ def earned(connection: Connection, epoch: int, above: int, through: int) -> dict
         .where(or_(JOURNAL.c.kind.in_([str(Kind.SETTLEMENT), str(Kind.CORRECTION)]), JOURNAL.c.epoch == epoch))
     )
     found: dict[str, int] = {}
-    for row in connection.execute(query.execution_options(**_PIECES)):
-        who = row.book.removeprefix(PAYABLE)
-        found[who] = found.get(who, 0) + row.amount
+    for book, amount in bulk.amounts(connection, query):
+        who = book.removeprefix(PAYABLE)
+        found[who] = found.get(who, 0) + amount
     return found
 
 
@@ -117,16 +119,21 @@ def receipts(connection: Connection, above: int, through: int) -> Iterator[tuple
 
 def entries(connection: Connection, above: int, through: int) -> Iterator[Entry]:
     """The journals of answers, settlements and corrections in that range, in order."""
-    query = (
-        select(JOURNAL.c.number, JOURNAL.c.kind, JOURNAL.c.key, JOURNAL.c.payload_sha256, JOURNAL.c.cause)
-        .add_columns(POSTING.c.book, POSTING.c.amount)
-        .outerjoin(POSTING, POSTING.c.journal == JOURNAL.c.number)  # a free answer's journal has no postings
-        .where(JOURNAL.c.number > above, JOURNAL.c.number <= through)
-        .where(JOURNAL.c.kind.in_([str(Kind.INFERENCE), str(Kind.SETTLEMENT), str(Kind.CORRECTION)]))
-        .order_by(JOURNAL.c.number, POSTING.c.line)
+    kinds = JOURNAL.c.kind.in_([str(Kind.INFERENCE), str(Kind.SETTLEMENT), str(Kind.CORRECTION)])
+    lines = (
+        select(POSTING.c.journal, POSTING.c.book, cast(POSTING.c.amount, Text))
+        .join(JOURNAL, JOURNAL.c.number == POSTING.c.journal)
+        .where(POSTING.c.journal > above, POSTING.c.journal <= through, kinds)
+        .order_by(POSTING.c.journal, POSTING.c.line)
     )
-    rows = connection.execute(query.execution_options(**_PIECES))
-    for _, lines in groupby(rows, key=lambda row: row.number):
-        found = list(lines)
-        first, postings = found[0], tuple((row.book, row.amount) for row in found if row.book is not None)
-        yield Entry(first.number, first.kind, first.key, first.payload_sha256, first.cause, postings)
+    postings = groupby(connection.execute(lines.execution_options(**_PIECES)), itemgetter(0))
+    waiting = next(postings, None)
+    heads = select(JOURNAL.c.number, JOURNAL.c.kind, JOURNAL.c.key, JOURNAL.c.payload_sha256, JOURNAL.c.cause)
+    heads = heads.where(JOURNAL.c.number > above, JOURNAL.c.number <= through, kinds).order_by(JOURNAL.c.number)
+    for head in connection.execute(heads.execution_options(**_PIECES)):
+        books: Sequence[str] = ()
+        amounts: Sequence[str] = ()
+        if waiting is not None and waiting[0] == head.number:  # a free answer's journal has no postings
+            _, books, amounts = zip(*waiting[1], strict=True)
+            waiting = next(postings, None)
+        yield Entry(*head, books, amounts)

@@ -177,13 +177,16 @@ EPOCH = Table(
     Column("held_up", Text, nullable=False, server_default=""),
     Column("waiting", Amount, nullable=False, server_default="0"),
 )
-LEAF = Table(
-    "leaf",
+# An epoch's leaves, and beside them what waits for the next one, in pages in the order of accounts (`leaf_pages`).
+# `node`: the page's node in the epoch's tree; null of epochs that an earlier version sealed, and of what waits.
+LEAF_PAGE = Table(
+    "leaf_page",
     METADATA,
     Column("epoch", BigInteger, ForeignKey("epoch.number"), primary_key=True, autoincrement=False),
-    Column("account", Text, primary_key=True),
-    Column("cumulative", Amount, nullable=False),
-    Column("waiting", Amount, nullable=False, server_default="0"),
+    Column("waiting", Boolean, primary_key=True),
+    Column("first", LargeBinary, primary_key=True),
+    Column("entries", LargeBinary, nullable=False),
+    Column("node", LargeBinary),
 )
 # What is to be taken of payers' deposits, each line as its payer had signed it when it was planned.
 REDEMPTION = Table(

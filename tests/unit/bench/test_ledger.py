@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench import ledger
 from bench.ledger import booking, epochs, live
-from services.ledger.store import epochs as store
+from services.ledger.store import leaf_pages
 
 
 def test_a_batch_is_booked_and_counted() -> None:
@@ -25,10 +25,12 @@ def test_the_live_path_books_what_it_reads() -> None:
 def test_an_epoch_is_closed_and_proved() -> None:
     with ledger.fresh("sqlite") as database:
         row = epochs.measure(database, 1_200, 1_001)
-        accounts = database.read_now(lambda c: store.leaves(c, 2))
+        accounts = database.read_now(lambda c: leaf_pages.leaves(c, 2))
     assert len(accounts) == 1_200 + 2, "and the platform, and the developer"
     assert all((accounts[epochs.address(n)] > epochs.BEFORE) is (n <= 1_001) for n in range(1, 1_201))
-    named = ("seal_s", "sound_s", "bundle_s", "first_proof_s", "proof_p99_ms")
+    parts = ("seal_s", "sound_s", "bundle_s", "first_proof_s")
+    assert row["ready_s"] == round(sum(row[part] for part in parts), 2)
+    named = ("ready_s", *parts, "proof_p99_ms")
     assert set(ledger.figures([row])) == {f"{name}_sqlite_1200_1001_earning" for name in named}
 
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 import rfc8785
+from hypothesis import given
+from hypothesis import strategies as st
 
 from openledger import canonical
 
@@ -9,6 +11,14 @@ from openledger import canonical
 def test_key_order_and_spaces_do_not_matter():
     assert canonical.dumps({"b": 1, "a": [1.0, "é"]}) == '{"a":[1,"é"],"b":1}'.encode()
     assert canonical.digest({"b": 1, "a": 2}) == canonical.digest({"a": 2, "b": 1})
+
+
+ASCII = st.text(st.characters(codec="ascii"))
+
+
+@given(st.dictionaries(st.text(), st.text()) | st.dictionaries(ASCII, ASCII))
+def test_texts_by_texts_are_written_as_anything_else(document):
+    assert canonical.dumps(document) == rfc8785.dumps(document)
 
 
 def test_numbers_that_json_readers_would_round_are_refused():

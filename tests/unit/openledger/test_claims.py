@@ -15,9 +15,11 @@ from openledger.claims import (
     InvalidClaims,
     address_bytes,
     decreases,
+    fold,
     keccak,
     leaf_hash,
     parent_hash,
+    siblings,
     verify,
 )
 
@@ -31,6 +33,25 @@ amounts = st.dictionaries(accounts, st.integers(1, 2**100), min_size=1, max_size
 
 def build(shares: dict[str, int]) -> ClaimTree:
     return ClaimTree.build(31337, DISTRIBUTOR, shares)
+
+
+@given(st.integers(1, 70), st.sampled_from((1, 2, 8, 64, 128)))
+def test_a_proof_is_one_in_its_subtree_and_one_over_the_subtrees(count: int, leaves: int) -> None:
+    shares = {f"0x{number:040x}": number for number in range(1, count + 1)}
+    tree, order = build(shares), sorted(shares)
+    above = fold(tree.subtrees(leaves))
+    assert above[-1] == [tree.root]
+    for place, account in enumerate(order):
+        first = place // leaves * leaves
+        part = build({who: shares[who] for who in order[first : first + leaves]})
+        assert part.root == above[0][place // leaves]
+        assert part.proof(account) + siblings(above, place // leaves) == tree.proof(account)
+
+
+@pytest.mark.parametrize("wrong", ("0x12", "aa" * 21, "0x" + "zz" * 20, "0x" + " a" * 20))
+def test_among_many_accounts_the_wrong_one_is_named(wrong: str) -> None:
+    with pytest.raises(InvalidClaims, match=f"{wrong!r} is not an address"):
+        build({ALICE: 1, BOB: 2, wrong: 3})
 
 
 def test_keccak_is_the_evms_and_not_nists() -> None:
