@@ -24,7 +24,7 @@ from services.kit.metrics import Metrics
 from services.openlora import store_traces
 from services.openlora.adapters import BASE, Adapters
 from services.openlora.admission import Admission, Ask
-from services.openlora.engine import AdapterRejected, Engine, EngineDead, EngineRequest, RequestRejected, Sampling
+from services.openlora.engine import Engine, EngineDead, EngineError, EngineRequest, Sampling
 from services.openlora.store_traces import Replayed
 from services.openlora.tracelog import TraceLog
 
@@ -107,8 +107,8 @@ class Replays:
                 matched = await self._again(key, trace)
         except EngineDead as error:
             text = f"the engine cannot generate anything now ({error}): ask again in a moment"
-            raise unavailable("ENGINE_UNAVAILABLE", text, retry_after=5) from error
-        except (AdapterRejected, RequestRejected) as error:
+            raise unavailable("ENGINE_UNAVAILABLE", text, retry_after=error.retry_after) from error
+        except EngineError as error:
             raise _cannot(str(error)) from error
         tokens = len(trace.completion_token_ids)
         replayed = Replayed(tokens, matched, trace.engine, self._engine.description, time_text(datetime.now(UTC)))

@@ -9,7 +9,7 @@ import pytest
 
 from openledger.client import ApiError, Wallet
 from openledger.openlora.v1 import openlora_pb2
-from services.openlora.engine import EngineDelta
+from services.openlora.engine import EngineDelta, RequestPoisonous
 from tests.fake_engine import FakeEngine
 from tests.openlora_world import PRICES, until
 
@@ -142,3 +142,17 @@ async def test_the_service_ends_while_an_answer_is_generated_again(world, engine
         await until(lambda: engine.running)
     await asyncio.gather(waiting, return_exceptions=True)
     assert not engine.running
+
+
+async def test_an_answer_that_the_engine_dies_of_is_not_let_in_and_its_payer_hears_so(world, engine):
+    class Wary(FakeEngine):
+        async def generate(self, request):
+            raise RequestPoisonous("the engine died of it twice")
+            yield
+
+    async with world.life(engine) as client:
+        answer = await world.ask(client)
+    async with world.life(Wary()) as client:
+        error = await refused(client, answer.response)
+    assert (error.reason, error.code) == ("CANNOT_REPLAY", grpc.StatusCode.FAILED_PRECONDITION)
+    assert "died of it twice" in error.message
