@@ -11,7 +11,7 @@ from openledger.client import ApiError, Wallet
 from openledger.openlora.v1 import openlora_pb2
 from services.openlora.engine import EngineDelta, RequestPoisonous
 from tests.fake_engine import FakeEngine
-from tests.openlora_world import PRICES, until
+from tests.openlora_world import PRICES, RICH, until
 
 
 async def replayed(client, response: str):
@@ -121,6 +121,26 @@ async def test_who_leaves_does_not_have_it_generated_over_and_over(world, engine
         comparison = await waiting
     assert comparison.matched == comparison.tokens
     assert len(engine.generated) == 2
+
+
+async def test_one_payers_answers_leave_room_for_those_of_others(world, engine):
+    other = Wallet.create()
+    world.ledger.balances[other.account] = RICH
+    async with world.life(engine) as client, world.client(other) as others:
+        own = [(await world.ask(client, f"number {n}")).response for n in range(5)]
+        theirs = (await world.ask(others)).response
+        engine.gate.clear()
+        waiting = [asyncio.create_task(replayed(client, response)) for response in own[:4]]
+        await until(lambda: engine.running)
+        await asyncio.sleep(0.1)
+        busy = await refused(client, own[4])
+        waiting.append(asyncio.create_task(replayed(others, theirs)))
+        await asyncio.sleep(0.1)
+        engine.gate.set()
+        comparisons = await asyncio.gather(*waiting)
+        comparisons.append(await replayed(client, own[4]))
+    assert (busy.reason, busy.code) == ("REPLAYS_BUSY", grpc.StatusCode.RESOURCE_EXHAUSTED)
+    assert [comparison.response for comparison in comparisons] == [*own[:4], theirs, own[4]]
 
 
 async def test_a_dead_engine_is_said_and_nothing_is_kept_of_it(world, engine):
