@@ -177,10 +177,13 @@ class Answers:
         with self._admission.enter(ask) as place:
             trace, reservation, left = await self._make(question, ask, place, self._timed(say))
             work.storing = asyncio.create_task(self._store(trace, reservation))
-            if left is not None:
+            try:
+                if left is not None:
+                    raise left  # the key stays in hand until it is stored
+                return await asyncio.shield(work.storing)
+            except asyncio.CancelledError:
                 work.storing.add_done_callback(lambda storing: _unheard(question, storing))
-                raise left  # the key stays in hand until it is stored
-            return await asyncio.shield(work.storing)
+                raise
 
     async def _make(
         self, question: Question, ask: Ask, place: Place, say: Callable[[Piece], None]
@@ -268,9 +271,8 @@ class Answers:
 
 def _unheard(question: Question, storing: asyncio.Task[Account]) -> None:
     """Nobody waits for it: what went wrong is said here."""
-    if not storing.cancelled() and (error := storing.exception()) is not None:
-        text = "an answer whose asker had left could not be kept"
-        logs.logger("openlora").warning(text, response=question.response, why=str(error))
+    if not storing.cancelled() and (why := storing.exception()) is not None:
+        logs.logger("openlora").warning("an answer without asker is lost", response=question.response, why=str(why))
 
 
 def _account(trace: Trace) -> Account:

@@ -6,6 +6,7 @@ import asyncio
 import random
 import uuid
 from contextlib import AsyncExitStack
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -247,6 +248,32 @@ async def test_what_is_cut_off_and_finds_no_room_on_disk_is_free_and_answered_an
         [trace] = await world.traces()
     assert answer.text == whole(engine)
     assert world.ledger.charged() == trace.fee
+
+
+@pytest.mark.parametrize("after", (2, 50), ids=("in its midst", "while it was kept"))
+async def test_that_an_answer_whose_asker_left_could_not_be_kept_is_said(world, engine, monkeypatch, after):
+    tried, said = asyncio.Event(), []
+    log = SimpleNamespace(warning=lambda text, **more: said.append(more["why"]))
+    monkeypatch.setattr("services.openlora.answer.logs", SimpleNamespace(logger=lambda _: log))
+
+    async def no_room(*_: object) -> int:
+        tried.set()
+        await asyncio.sleep(0.3)
+        raise OSError(28, "no space left on device")
+
+    engine.gate_after = after
+    if after < len(whole(engine)):
+        engine.gate.clear()
+    async with world.life(engine, **PRICES) as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(DurableLog, "append", no_room)
+            stream = client.stream(client.openlora.Generate, asking(str(uuid.uuid4())), 60)
+            await anext(stream)
+            if after == 50:
+                await asyncio.wait_for(tried.wait(), 5)
+            await stream.aclose()
+            await until(lambda: said)
+    assert said == ["[Errno 28] no space left on device"]
 
 
 async def test_whoever_has_no_money_moves_no_adapter(world, engine):
