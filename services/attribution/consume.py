@@ -67,6 +67,8 @@ class TraceConsumer:
         self._attributor, self._terms, self._lanes = attributor, terms, lanes
         self._batch, self._wait, self._want = batch, wait, want
         self._consumer = Consumer(database, store.METADATA, SOURCE, self._read, self._prepare, self._apply)
+        self._same_log = False
+        """Whether what was read last was of the log that the stored offset is of."""
         self._applied: list[Issued | Refused] = []
         self._issued = metrics.counter("receipts_total", "Receipts issued")
         self._refused = metrics.counter("dead_letters_total", "Traces that could not be attributed", "reason")
@@ -98,6 +100,7 @@ class TraceConsumer:
             self._lanes.hold(False)
             await asyncio.sleep(_PAUSE)
             return
+        self._same_log = True
         self._lanes.hold(self._consumer.lag > 0)
         if took:
             await self._tell()
@@ -111,9 +114,11 @@ class TraceConsumer:
         log.info("base model loaded", seconds=round(time.monotonic() - started, 1))
 
     async def _read(self, after: int) -> Page[Any]:
-        # `after` is on disk here, in the transaction of its receipts: OpenLoRA may let go what comes before.
+        # `after` is on disk here, in the transaction of its receipts: OpenLoRA may let go what comes before, unless
+        # this is a log made anew, of which nothing was read.
+        acknowledged, self._same_log = after if self._same_log else 0, False
         request = openlora_pb2.ReadTracesRequest(
-            after_offset=after, max_entries=self._batch, wait_seconds=self._wait, acknowledged_offset=after
+            after_offset=after, max_entries=self._batch, wait_seconds=self._wait, acknowledged_offset=acknowledged
         )
         reply = await self._peers.call(self._peers.openlora.ReadTraces, request, self._wait + 10)
         return Page([(e.offset, e) for e in reply.entries], reply.high_watermark, reply.log_epoch)

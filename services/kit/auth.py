@@ -89,7 +89,7 @@ class Authenticator:
         self._keys: dict[str, jwt.PyJWK] = {}
         self._fetched = self._tried = float("-inf")
         self._unreachable = ""
-        self._fetching = asyncio.Lock()
+        self._fetching: asyncio.Task[None] | None = None
 
     async def authenticate(self, authorization: str) -> Principal:
         """The caller behind an `authorization` value; `ANYONE` when there is none.  Raises `Fault` for a bad one."""
@@ -112,10 +112,13 @@ class Authenticator:
             raise unauthenticated("BAD_TOKEN", f"the token is not valid: {error}") from None
 
     async def _key(self, kid: str) -> jwt.PyJWK:
-        if self._fetch_due(kid) or (kid not in self._keys and self._fetching.locked()):
-            async with self._fetching:  # callers at once wait for one fetch; nobody is sent away because of it
-                if self._fetch_due(kid):
-                    await self._refetch()
+        if self._fetching is None and self._fetch_due(kid):
+            self._tried = time.monotonic()
+            # Its own task: one fetch for callers at once, and whoever leaves has not the next one fetch again.
+            self._fetching = asyncio.create_task(self._refetch())
+            await asyncio.shield(self._fetching)
+        elif self._fetching is not None and kid not in self._keys:
+            await asyncio.shield(self._fetching)
         if kid not in self._keys and self._unreachable:
             # Not the token's fault, as far as anybody can tell now.
             raise unavailable(
@@ -133,14 +136,11 @@ class Authenticator:
         return wanted and now - self._tried > _REFETCH_SECONDS
 
     async def _refetch(self) -> None:
-        now = self._tried = time.monotonic()
         try:
-            keys = json.loads(await self._fetch())["keys"]
-        except asyncio.CancelledError:
-            self._tried = float("-inf")  # its caller left; the next one must not be told that there are no keys
-            raise
+            keys = {str(key["kid"]): jwt.PyJWK(key) for key in json.loads(await self._fetch())["keys"]}
         except Exception as error:  # noqa: BLE001 - whatever kept the issuer from answering
             self._unreachable = str(error)
         else:
-            self._keys = {str(key["kid"]): jwt.PyJWK(key) for key in keys}
-            self._fetched, self._unreachable = now, ""
+            self._keys, self._fetched, self._unreachable = keys, self._tried, ""
+        finally:
+            self._fetching = None

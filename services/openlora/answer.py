@@ -71,6 +71,7 @@ class _Work:
     """A question in hand.  `storing` goes on to its end whoever leaves."""
 
     question: Question
+    answering: asyncio.Task[Account] | None = None
     storing: asyncio.Task[Account] | None = None
 
 
@@ -105,7 +106,7 @@ class Answers:
         work = self._in_hand[question.key] = _Work(question)
         pieces = Pieces()
         # A task of its own: a slow reader must not keep the engine, nor a timeout reach into who reads.
-        task = asyncio.create_task(self._answer(work, pieces.say))
+        task = work.answering = asyncio.create_task(self._answer(work, pieces.say))
         task.add_done_callback(lambda _: self._done(work, pieces))
         try:
             while (piece := await pieces.next()) is not None:
@@ -128,7 +129,11 @@ class Answers:
         self._leaving = True
 
     async def close(self) -> None:
-        """Wait for what is being stored."""
+        """Break off what is being answered, until its money is free again, and wait for what is being stored."""
+        answering = [work.answering for work in self._in_hand.values() if work.answering is not None]
+        for task in answering:
+            task.cancel()
+        await asyncio.gather(*answering, return_exceptions=True)
         storing = [work.storing for work in self._in_hand.values() if work.storing is not None]
         await asyncio.gather(*storing, return_exceptions=True)
 
@@ -172,10 +177,13 @@ class Answers:
         with self._admission.enter(ask) as place:
             trace, reservation, left = await self._make(question, ask, place, self._timed(say))
             work.storing = asyncio.create_task(self._store(trace, reservation))
-            if left is not None:
+            try:
+                if left is not None:
+                    raise left  # the key stays in hand until it is stored
+                return await asyncio.shield(work.storing)
+            except asyncio.CancelledError:
                 work.storing.add_done_callback(lambda storing: _unheard(question, storing))
-                raise left  # the key stays in hand until it is stored
-            return await asyncio.shield(work.storing)
+                raise
 
     async def _make(
         self, question: Question, ask: Ask, place: Place, say: Callable[[Piece], None]
@@ -200,6 +208,7 @@ class Answers:
                 if not limit.expired():
                     raise  # somebody else's
                 self._cut(draft, TIME, cut)
+                self._say_rest(draft, say)
             assert reservation is not None
             return draft.trace(self._terms.made, price, reservation.lease.name), reservation, left
         except BaseException:
@@ -234,8 +243,15 @@ class Answers:
             async for piece in stream:
                 draft.add(piece.token_ids, piece.finish_reason)
                 place.made(len(piece.token_ids))
+                draft.shown += len(piece.text)
                 if piece.text or piece.logprobs:
                     say(Piece(piece.text, piece.logprobs))
+
+    def _say_rest(self, draft: Draft, say: Callable[[Piece], None]) -> None:
+        """What the engine held back, since a stop text might have begun in it, and what is charged like all of it."""
+        rest = self._engine.text(draft.tokens, draft.question.how.stop)[draft.shown :]
+        if rest:
+            say(Piece(rest))
 
     async def _store(self, trace: Trace, reservation: Reservation) -> Account:
         try:
@@ -255,9 +271,8 @@ class Answers:
 
 def _unheard(question: Question, storing: asyncio.Task[Account]) -> None:
     """Nobody waits for it: what went wrong is said here."""
-    if not storing.cancelled() and (error := storing.exception()) is not None:
-        text = "an answer whose asker had left could not be kept"
-        logs.logger("openlora").warning(text, response=question.response, why=str(error))
+    if not storing.cancelled() and (why := storing.exception()) is not None:
+        logs.logger("openlora").warning("an answer without asker is lost", response=question.response, why=str(why))
 
 
 def _account(trace: Trace) -> Account:

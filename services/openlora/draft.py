@@ -38,6 +38,8 @@ class Draft:
     question: Question
     start: datetime = field(default_factory=lambda: datetime.now(UTC))
     tokens: list[int] = field(default_factory=list)
+    shown: int = 0
+    """Characters of their text that the engine has handed over."""
     finish_reason: str = ""
     end: datetime | None = None
 

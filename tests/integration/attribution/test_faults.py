@@ -37,9 +37,15 @@ async def test_a_trace_log_made_anew_stops_attribution_until_somebody_decides(ar
         around.peers.epoch = "second"
         around.peers.add(around.artifacts.trace(2))
         await stumbled(assembly)
+        around.peers.acknowledged.clear()
+        await asyncio.sleep(1)
+        assert set(around.peers.acknowledged) == {0}, "a log that nobody has read may let go what is in it"
         assert len((await ledger.call(ledger.attribution.ReadReceipts, pb.ReadReceiptsRequest())).entries) == 1
         around.peers.epoch = "first"
         assert len(await read(ledger, 2)) == 2
+        async with asyncio.timeout(5):
+            while max(around.peers.acknowledged) < 2:
+                await asyncio.sleep(0.01)
 
 
 async def test_traces_that_come_out_of_order_wait_until_the_log_is_right_again(around):

@@ -6,13 +6,14 @@ import asyncio
 import random
 import uuid
 from contextlib import AsyncExitStack
+from types import SimpleNamespace
 
 import grpc
 import pytest
 
 from openledger.openlora.v1 import openlora_pb2
 from services.kit.durable_log import DurableLog
-from services.openlora.engine import EngineRequest, Sampling
+from services.openlora.engine import EngineDelta, EngineRequest, Sampling
 from services.openlora.leases import LedgerLeases
 from tests.fake_engine import FakeEngine
 from tests.openlora_world import PRICE, PRICES, World, until
@@ -146,6 +147,26 @@ async def test_an_answer_that_takes_too_long_is_what_there_is_of_it(world, engin
     assert world.ledger.charged() == trace.fee == int(answer.summary.fee) == PRICE.fee(3, 4)
 
 
+async def test_of_an_answer_that_takes_too_long_the_text_that_was_held_back_comes_too(world):
+    class Holding(FakeEngine):
+        """Shows a letter when the next one is there, as engines do where a stop text may begin in it."""
+
+        async def generate(self, request):
+            held = ""
+            async for delta in super().generate(request):
+                text, held = (held + delta.text, "") if delta.finish_reason else (held, delta.text)
+                yield EngineDelta(delta.token_ids, text, delta.finish_reason)
+
+    engine, request_id = Holding(), str(uuid.uuid4())
+    engine.gate.clear()
+    engine.gate_after = 4
+    async with world.life(engine, max_answer_seconds=0.3, **PRICES) as client:
+        answer = await world.ask(client, PROMPT, request_id=request_id)
+        again = await world.ask(client, PROMPT, request_id=request_id)
+    assert answer.summary == again.summary
+    assert answer.text == again.text == whole(engine)[:4]
+
+
 async def test_one_of_which_there_is_nothing_by_then_is_refused_and_free(world, engine):
     engine.gate.clear()
     engine.gate_after = 0
@@ -187,6 +208,27 @@ async def test_what_the_services_end_cuts_off_is_free_and_answered_anew(world, e
     assert world.ledger.charged() == trace.fee
 
 
+async def test_what_the_services_end_cuts_off_frees_its_money_however_slow_the_engine_lets_go(world):
+    class Slow(FakeEngine):
+        async def generate(self, request):
+            try:
+                async for delta in super().generate(request):
+                    yield delta
+            finally:
+                await asyncio.sleep(0.3)
+
+    engine = Slow()
+    engine.gate.clear()
+    async with AsyncExitStack() as outlives:
+        async with world.life(engine, drain_seconds=0.1, **PRICES):
+            asker = await outlives.enter_async_context(world.client())
+            cut_off = asyncio.create_task(world.ask(asker, PROMPT))
+            await until(lambda: engine.running)
+        assert world.ledger.open == set(), "the next start had to give it back"
+        assert (await cut_off).summary is None
+    assert world.ledger.charged() == 0
+
+
 async def test_what_is_cut_off_and_finds_no_room_on_disk_is_free_and_answered_anew(world, engine, monkeypatch):
     tried = []
 
@@ -208,6 +250,32 @@ async def test_what_is_cut_off_and_finds_no_room_on_disk_is_free_and_answered_an
     assert world.ledger.charged() == trace.fee
 
 
+@pytest.mark.parametrize("after", (2, 50), ids=("in its midst", "while it was kept"))
+async def test_that_an_answer_whose_asker_left_could_not_be_kept_is_said(world, engine, monkeypatch, after):
+    tried, said = asyncio.Event(), []
+    log = SimpleNamespace(warning=lambda text, **more: said.append(more["why"]))
+    monkeypatch.setattr("services.openlora.answer.logs", SimpleNamespace(logger=lambda _: log))
+
+    async def no_room(*_: object) -> int:
+        tried.set()
+        await asyncio.sleep(0.3)
+        raise OSError(28, "no space left on device")
+
+    engine.gate_after = after
+    if after < len(whole(engine)):
+        engine.gate.clear()
+    async with world.life(engine, **PRICES) as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(DurableLog, "append", no_room)
+            stream = client.stream(client.openlora.Generate, asking(str(uuid.uuid4())), 60)
+            await anext(stream)
+            if after == 50:
+                await asyncio.wait_for(tried.wait(), 5)
+            await stream.aclose()
+            await until(lambda: said)
+    assert said == ["[Errno 28] no space left on device"]
+
+
 async def test_whoever_has_no_money_moves_no_adapter(world, engine):
     world.ledger.balances[world.wallet.account] = 0
     names = [world.publish(weights=bytes([n])) for n in range(3)]
@@ -223,14 +291,20 @@ async def test_two_hundred_who_hang_up_at_random_leave_as_many_traces_as_are_cha
 
     async def one(client, number: int) -> None:
         stream = client.stream(client.openlora.Generate, asking(str(uuid.UUID(int=number)), f"q{number}"), 60)
-        reading = asyncio.create_task(read(stream, chance.randrange(8)))
-        await asyncio.wait({reading}, timeout=chance.random() * 0.2)
+        heard = asyncio.Event()
+        reading = asyncio.create_task(read(stream, chance.randrange(8), heard))
+        leaves = chance.random() * 0.2
+        if number % 10:
+            await asyncio.wait({reading}, timeout=leaves)
+        else:  # some leave in the midst, however slow the machine is
+            await asyncio.wait_for(heard.wait(), 20)
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
         await stream.aclose()
 
-    async def read(stream, most: int) -> None:
+    async def read(stream, most: int, heard: asyncio.Event) -> None:
         async for _ in stream:
+            heard.set()
             if not (most := most - 1):
                 return
 

@@ -9,9 +9,9 @@ import pytest
 
 from openledger.client import ApiError, Wallet
 from openledger.openlora.v1 import openlora_pb2
-from services.openlora.engine import EngineDelta
+from services.openlora.engine import EngineDelta, RequestPoisonous
 from tests.fake_engine import FakeEngine
-from tests.openlora_world import PRICES, until
+from tests.openlora_world import PRICES, RICH, until
 
 
 async def replayed(client, response: str):
@@ -123,6 +123,26 @@ async def test_who_leaves_does_not_have_it_generated_over_and_over(world, engine
     assert len(engine.generated) == 2
 
 
+async def test_one_payers_answers_leave_room_for_those_of_others(world, engine):
+    other = Wallet.create()
+    world.ledger.balances[other.account] = RICH
+    async with world.life(engine) as client, world.client(other) as others:
+        own = [(await world.ask(client, f"number {n}")).response for n in range(5)]
+        theirs = (await world.ask(others)).response
+        engine.gate.clear()
+        waiting = [asyncio.create_task(replayed(client, response)) for response in own[:4]]
+        await until(lambda: engine.running)
+        await asyncio.sleep(0.1)
+        busy = await refused(client, own[4])
+        waiting.append(asyncio.create_task(replayed(others, theirs)))
+        await asyncio.sleep(0.1)
+        engine.gate.set()
+        comparisons = await asyncio.gather(*waiting)
+        comparisons.append(await replayed(client, own[4]))
+    assert (busy.reason, busy.code) == ("REPLAYS_BUSY", grpc.StatusCode.RESOURCE_EXHAUSTED)
+    assert [comparison.response for comparison in comparisons] == [*own[:4], theirs, own[4]]
+
+
 async def test_a_dead_engine_is_said_and_nothing_is_kept_of_it(world, engine):
     async with world.life(engine) as client:
         answer = await world.ask(client)
@@ -142,3 +162,17 @@ async def test_the_service_ends_while_an_answer_is_generated_again(world, engine
         await until(lambda: engine.running)
     await asyncio.gather(waiting, return_exceptions=True)
     assert not engine.running
+
+
+async def test_an_answer_that_the_engine_dies_of_is_not_let_in_and_its_payer_hears_so(world, engine):
+    class Wary(FakeEngine):
+        async def generate(self, request):
+            raise RequestPoisonous("the engine died of it twice")
+            yield
+
+    async with world.life(engine) as client:
+        answer = await world.ask(client)
+    async with world.life(Wary()) as client:
+        error = await refused(client, answer.response)
+    assert (error.reason, error.code) == ("CANNOT_REPLAY", grpc.StatusCode.FAILED_PRECONDITION)
+    assert "died of it twice" in error.message

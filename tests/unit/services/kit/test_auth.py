@@ -126,6 +126,30 @@ async def test_a_caller_who_leaves_during_the_fetch_leaves_the_keys_to_the_next(
     assert keys.fetched == 1
 
 
+async def test_who_leaves_at_once_over_and_over_has_the_keys_fetched_once(keys):
+    async def slow() -> str:
+        await asyncio.sleep(0.05)
+        return await keys()
+
+    started = 0
+
+    async def counted() -> str:
+        nonlocal started
+        started += 1
+        return await slow()
+
+    authenticator = Authenticator(SECRET, counted)
+    forged = jwt.encode({"iss": ISSUER}, "k" * 64, algorithm="HS512", headers={"kid": "nobody's"})
+    for _ in range(10):
+        leaving = asyncio.create_task(authenticator.authenticate(f"Bearer {forged}"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+    assert await authenticator.authenticate(f"Bearer {keys.issuer.token(ALICE)}") == Principal(address=ALICE.address)
+    assert started == 1
+
+
 async def test_while_the_issuer_is_away_known_keys_go_on_and_unknown_ones_may_come_again(keys, monkeypatch):
     authenticator = Authenticator(SECRET, keys)
     await authenticator.authenticate(f"Bearer {keys.issuer.token(ALICE)}")
