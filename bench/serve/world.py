@@ -15,7 +15,7 @@ import tempfile
 import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.serve.load import Ask, RefusedError
-from bench.serve.processes import ended
+from bench.serve.processes import ended, gone
 from bench.serve.size import Size
 from openledger import base_models, manifest
 from openledger.artifacts import ArtifactStore
@@ -157,10 +157,14 @@ class Service:
                 stdout=asyncio.subprocess.PIPE, stderr=said,
             )  # fmt: skip
         assert self.child.stdout is not None
-        line = b""
-        with suppress(TimeoutError):
-            line = await asyncio.wait_for(self.child.stdout.readline(), START_SECONDS)
+        saying = asyncio.create_task(self.child.stdout.readline())
+        ending = asyncio.create_task(gone(self.child))
+        await asyncio.wait({saying, ending}, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        line = saying.result() if saying.done() else b""
+        saying.cancel()
+        ending.cancel()
         if not line:
+            await ended(self.child)
             raise RuntimeError(f"{self._name} does not start: {errors.read_text()[-2000:]}")
 
     async def stop(self) -> None:
