@@ -20,7 +20,7 @@ from typing import Any
 
 from bench.serve import load
 from bench.serve.load import Ask, Rows
-from bench.serve.processes import engine_of, gone
+from bench.serve.processes import engine_of
 from bench.serve.size import Size
 from bench.serve.world import Service, World, generate, world
 from openledger.client import ApiError
@@ -122,7 +122,7 @@ async def _keep(service: Service) -> None:
     """The service, again and again."""
     while True:
         assert service.child is not None
-        await gone(service.child)
+        await service.child.wait()
         with suppress(RuntimeError):  # it was killed before it served
             await service.start()
 

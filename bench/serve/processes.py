@@ -33,16 +33,10 @@ async def ended(child: asyncio.subprocess.Process) -> None:
     with suppress(ProcessLookupError):
         child.terminate()
     try:
-        await asyncio.wait_for(gone(child), END_SECONDS)
+        await asyncio.wait_for(child.wait(), END_SECONDS)
     except TimeoutError:
         child.kill()
-        await gone(child)
-
-
-async def gone(child: asyncio.subprocess.Process) -> None:
-    """Return when a process has ended.  Its own `wait` goes on for as long as a child of it holds its output."""
-    while child.returncode is None:  # noqa: ASYNC110 - nothing else tells
-        await asyncio.sleep(0.05)
+        await child.wait()
 
 
 def _count(pid: int, what: str) -> int:
