@@ -12,10 +12,11 @@ import json
 import os
 import sys
 import tempfile
+import time
 import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -151,16 +152,18 @@ class Service:
     async def start(self) -> None:
         """Begin, and return when it serves.  Raises `RuntimeError` with what it said, if it does not."""
         errors = self._around.folder / f"{self._name}.log"
-        with errors.open("ab") as said:
+        # A file and no pipe, which an engine that outlives its service would hold open.
+        serving = errors.with_suffix(".out")
+        with errors.open("ab") as said, serving.open("wb") as out:
             self.child = await asyncio.create_subprocess_exec(
                 sys.executable, *self._program, env=self._environment, cwd=ROOT,
-                stdout=asyncio.subprocess.PIPE, stderr=said,
+                stdout=out, stderr=said,
             )  # fmt: skip
-        assert self.child.stdout is not None
-        line = b""
-        with suppress(TimeoutError):
-            line = await asyncio.wait_for(self.child.stdout.readline(), START_SECONDS)
-        if not line:
+        deadline = time.monotonic() + START_SECONDS
+        while not _size(serving) and self.child.returncode is None and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        if not _size(serving):
+            await ended(self.child)
             raise RuntimeError(f"{self._name} does not start: {errors.read_text()[-2000:]}")
 
     async def stop(self) -> None:
@@ -223,6 +226,10 @@ class Service:
                     return found
                 found += [from_proto(entry.trace) for entry in page.entries]
                 after = page.entries[-1].offset
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size
 
 
 def generate(ask: Ask, request_id: str = "") -> openlora_pb2.GenerateRequest:

@@ -20,6 +20,9 @@ from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 from vllm.platforms import current_platform
 from vllm.v1.worker.cpu_worker import CPUWorker
 
+PARENT = "OPENLEDGER_ENGINE_PARENT"
+"""The environment's name for the pid of the process that started this one, which may be gone when it is looked for."""
+
 Rows = slice | torch.Tensor
 
 
@@ -91,7 +94,7 @@ class Worker(CPUWorker):  # type: ignore[misc]  # vLLM is not typed for us
                 "vLLM would compute LoRA in its own way: unset VLLM_TARGET_DEVICE and VLLM_PLUGINS, and let nothing "
                 "import vLLM before services.openlora.engine_vllm_start does"
             )
-        threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+        threading.Thread(target=_end_with_parent, args=(int(os.environ[PARENT]),), daemon=True).start()
 
 
 def _end_with_parent(parent: int) -> None:
