@@ -22,5 +22,5 @@ def test_what_goes_wrong_here_ends_the_request_and_is_not_called_its_fault(monke
 
     monkeypatch.setattr(TransformersEngine, "_next", fails)
     engine, running = TransformersEngine.__new__(TransformersEngine), Running()
-    assert not engine._step(running)
+    assert not engine._goes_on(running, None)
     assert running.heard == [error]
