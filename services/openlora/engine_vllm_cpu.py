@@ -10,18 +10,12 @@ This module is imported in vLLM's own process, by name. It does not know request
 
 from __future__ import annotations
 
-import os
-import threading
-import time
 from typing import Any
 
 import torch
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 from vllm.platforms import current_platform
 from vllm.v1.worker.cpu_worker import CPUWorker
-
-PARENT = "OPENLEDGER_ENGINE_PARENT"
-"""The environment's name for the pid of the process that started this one, which may be gone when it is looked for."""
 
 Rows = slice | torch.Tensor
 
@@ -84,7 +78,7 @@ def _rows(mask: torch.Tensor) -> Rows:
 
 
 class Worker(CPUWorker):  # type: ignore[misc]  # vLLM is not typed for us
-    """vLLM's CPU worker with `GroupedLora`, which ends when the process that started it is gone."""
+    """vLLM's CPU worker with `GroupedLora`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -94,11 +88,3 @@ class Worker(CPUWorker):  # type: ignore[misc]  # vLLM is not typed for us
                 "vLLM would compute LoRA in its own way: unset VLLM_TARGET_DEVICE and VLLM_PLUGINS, and let nothing "
                 "import vLLM before services.openlora.engine_vllm_start does"
             )
-        threading.Thread(target=_end_with_parent, args=(int(os.environ[PARENT]),), daemon=True).start()
-
-
-def _end_with_parent(parent: int) -> None:
-    """Killed services must not leave engines behind: nobody would ever speak to them again."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)

@@ -121,7 +121,7 @@ def start(base: Path, settings: EngineSettings) -> Any:
         EngineDead: a library that it needs is missing.
     """
     more = _numa() if sys.platform == "linux" else {}
-    # By the pid its process ends with ours (engine_vllm_cpu.PARENT).
+    # By the pid its process ends with ours (engine_vllm_platform.PARENT).
     with _its_environment(**more, OPENLEDGER_ENGINE_PARENT=str(os.getpid())), _plugin():
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM

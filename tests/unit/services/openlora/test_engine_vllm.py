@@ -48,7 +48,7 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-def serving(tmp_path):
+def started(tmp_path):
     base = tiny_model.make(tmp_path / "base")
     script = tmp_path / "serve.py"
     script.write_text(SCRIPT)
@@ -56,9 +56,20 @@ def serving(tmp_path):
     with subprocess.Popen(
         [sys.executable, script, base], stdout=subprocess.PIPE, text=True, env=environment
     ) as process:
-        child = psutil.Process(json.loads(process.stdout.readline())["child"])
-        yield process, child
+        yield process
         process.kill()
+
+
+@pytest.fixture
+def serving(started):
+    child = psutil.Process(json.loads(started.stdout.readline())["child"])
+    return started, child
+
+
+def gone(children: list[psutil.Process], seconds: float) -> bool:
+    """Whether they end within that time."""
+    alive = psutil.wait_procs(children, timeout=seconds)[1]
+    return all(child.status() == psutil.STATUS_ZOMBIE for child in alive)
 
 
 def test_when_vllm_is_killed_requests_end_and_the_engine_is_dead(serving):
@@ -72,7 +83,16 @@ def test_when_we_are_killed_vllm_does_not_stay_behind(serving):
     process, child = serving
     process.send_signal(signal.SIGKILL)
     process.wait(10)
-    until = time.monotonic() + 10
-    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE and time.monotonic() < until:
-        time.sleep(0.2)
-    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    assert gone([child], 10)
+
+
+@pytest.mark.parametrize("after", (0.5, 3))
+def test_nor_when_we_are_killed_while_it_starts(started, after):
+    """Its process would wait for ours for minutes."""
+    ours = psutil.Process(started.pid)
+    while not (children := [child for child in ours.children() if "resource_tracker" not in " ".join(child.cmdline())]):
+        time.sleep(0.02)
+    time.sleep(after)
+    started.send_signal(signal.SIGKILL)
+    started.wait(10)
+    assert gone(children, 20)
