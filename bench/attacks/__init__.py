@@ -17,7 +17,7 @@ from typing import Any
 from bench import result
 from bench.attacks.world import Laboratory, Setting, as_json
 
-SMOLLM2 = Setting("smollm2")
+SMOLLM2 = Setting("smollm2", queries=6)
 QUICK = Setting("quick", contributors=4, records=2, attackers=4, queries=1, epochs=1)
 QUICK_ATTACKS = ("split in 2", "noise: random words")
 

@@ -6,6 +6,7 @@ Parts are of what the answers cost.  This module trains nothing.
 from __future__ import annotations
 
 import io
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from bench.attacks.world import RULES, address
 from openledger.split import Evidence, Rule
 
 Z_MILLI = (0, 100, 500, 1000)
+ANSWERS, DRAWS = (5, 10, 20, 40), 40
+"""Of how many answers settled together gains are also told, in the mean over so many draws of them."""
 CHOSEN = Rule().noise_z_milli / 1000
 """The product's."""
 
@@ -50,10 +53,24 @@ def attack(tried: Attack, rule: str, before: Before, evidence: Sequence[Evidence
     """
     rows = _compared(tried.name, rule, before, evidence, tried.before, tried.after)
     if tried.before:
-        return rows
+        return [row | {"by_answers": by_answers(before, evidence, tried, row["z"])} for row in rows]
     people, records = len(evidence[0].scores), tried.world.records
     part = sum(given.who in tried.after for given in records) / len(records)
     return [row | {"by_records": round((row["gain"] or 0.0) / people / part, 3)} for row in rows]
+
+
+def by_answers(before: Before, evidence: Sequence[Evidence], tried: Attack, z: float) -> dict[str, float]:
+    """Gains where fewer answers are settled together: the mean pay of an attack over the mean pay before it."""
+    rule, found = Rule(noise_z_milli=round(1000 * z)), {}
+    for count in (count for count in ANSWERS if count < len(evidence)):
+        had = has = 0.0
+        for draw in range(DRAWS):
+            chosen = random.Random(draw).sample(range(len(evidence)), count)
+            had += paid([before.evidence[i] for i in chosen], rule).of(map(address, tried.before))
+            has += paid([evidence[i] for i in chosen], rule).of(map(address, tried.after))
+        if had:
+            found[str(count)] = round(has / had, 3)
+    return found
 
 
 def pasting(before: Before, evidence: Sequence[Evidence]) -> list[dict[str, Any]]:
@@ -141,6 +158,11 @@ def figures(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
         if returned:
             found["farming_returned" + tail] = max(returned)
     for row in rows:
+        for figure, kind in (("split_gain", "split in"), ("copy_gain", "copy another's")):
+            if row["attack"].startswith(kind) and row["z"] == CHOSEN and row["near_duplicates"] == RULES[-1]:
+                for count, gain in row.get("by_answers", {}).items():
+                    name = f"{figure}_of_{count}_answers"
+                    found[name] = max(gain, found.get(name, gain))
         if row["attack"] == "planted facts":
             found |= {f"planted_{name}": row[name] for name in ("top1", "paraphrase_top1", "quoted")}
     return found
