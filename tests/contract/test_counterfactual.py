@@ -156,6 +156,7 @@ async def test_a_killed_worker_and_a_new_service_cost_what_was_not_finished_and_
     assert not [name for name in left(root) if name.startswith(".")]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_a_training_again_that_cannot_be_is_told_by_its_kind(make, world, root):
     kept, job = world

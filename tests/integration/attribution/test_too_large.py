@@ -49,6 +49,7 @@ async def test_an_answer_that_never_fits_into_memory_is_put_aside_and_the_others
     assert counted(assembly, "background_failures_total") == {"traces": MOST}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_one_that_ends_the_process_each_time_is_put_aside_in_a_later_life(around, tmp_path):

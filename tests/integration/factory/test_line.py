@@ -51,6 +51,7 @@ async def test_one_account_cannot_fill_the_line(short, around, base):
         await cancel(short, job.name)
 
 
+@pytest.mark.long
 async def test_a_stranger_does_not_wait_for_everything_that_came_before(alone, around, base):
     running = await create(alone, base, epochs=LONG)
     mine = [await create(alone, base, seed=seed) for seed in (1, 2)]

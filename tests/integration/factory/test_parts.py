@@ -16,6 +16,7 @@ INDEX = "contribution_index.safetensors"
 pytestmark = pytest.mark.timeout(600)
 
 
+@pytest.mark.long
 async def test_parts_are_told_trained_and_published_as_one_index(client, around, base, tmp_path, outputs):
     told = await estimate(client, base, **IN_PARTS)
     assert told.parts == 2

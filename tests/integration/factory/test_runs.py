@@ -160,6 +160,7 @@ async def test_an_operator_can_vouch_for_a_licence_of_ones_own(around, base, tmp
 # --- one file is the whole run ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 async def test_a_run_made_again_from_its_file_gives_the_same_adapter_anywhere(client, base, around, tmp_path):
     first = await finish(client, (await create(client, base, snapshots=[SNAPSHOT, SECOND], seed=7)).name)
     text = await export(client, first.name)

@@ -39,6 +39,7 @@ def command(client, around, monkeypatch):
     return run
 
 
+@pytest.mark.long
 async def test_from_the_report_to_the_replacement(command, client, base, monkeypatch):
     old = await published(client, base, held_out=0.2)
     pages = [

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
 from openledger.abi import encode_call
 from openledger.ledger.v1 import ledger_pb2
 from services.kit.testing import as_wallet
@@ -20,6 +22,7 @@ async def pay_in_until(world, where, payer, seconds: int) -> None:
         await client.call(client.ledger.AuthoriseSpending, allowed)
 
 
+@pytest.mark.long
 async def test_spending_is_redeemed_before_its_authorisation_ends_and_none_is_booked_after(world, payer):
     world.more |= {"lease_seconds": 3, "lease_grace_seconds": 0, "redeem_seconds": 3600}
     async with world.run() as where:

@@ -18,7 +18,7 @@ from tests.needs import needs
 from tests.reorg_world import Ledger, World
 
 SEED = int(os.environ.get("OPENLEDGER_SEED", "1"))
-FEW, MANY = 20, int(os.environ.get("OPENLEDGER_SCHEDULES", "500"))
+FEW, MANY = 8, int(os.environ.get("OPENLEDGER_SCHEDULES", "500"))
 ON_ONE = 25
 """Schedules on one database: the chain is compared as a whole each time."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bench import ledger
 from bench.ledger import booking, epochs, live
 from services.ledger.store import leaf_pages
@@ -22,6 +24,7 @@ def test_the_live_path_books_what_it_reads() -> None:
     assert set(ledger.figures([row])) == {"receipts_per_s_sqlite_live", "postings_per_s_sqlite_live"}
 
 
+@pytest.mark.long
 def test_an_epoch_is_closed_and_proved() -> None:
     with ledger.fresh("sqlite") as database:
         row = epochs.measure(database, 1_200, 1_001)

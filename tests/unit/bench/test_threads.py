@@ -15,6 +15,7 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
     return Setting("tiny", contributors=4, records=2, queries=1, epochs=2, layers=2, base=str(base))
 
 
+@pytest.mark.long
 def test_the_same_number_of_threads_gives_the_same_bytes_and_another_nearly_the_same(setting: Setting) -> None:
     one, again, other = (threads.trained(setting, count) for count in (1, 1, 2))
     same = threads.figures(one, again)

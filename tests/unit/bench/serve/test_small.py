@@ -12,6 +12,7 @@ from bench.serve.size import QUICK
 pytestmark = pytest.mark.timeout(300)
 
 
+@pytest.mark.long
 async def test_answers_of_a_mixed_batch_come_again():
     rows = await replayed.measure(replace(QUICK, replayed=6))
     assert {row["kind"] for row in rows} == {"base", "adapter"}
@@ -19,6 +20,7 @@ async def test_answers_of_a_mixed_batch_come_again():
     assert (found["replay_answers"], found["replay_match"]) == (6, 1.0)
 
 
+@pytest.mark.long
 async def test_nothing_is_left_after_a_short_soak():
     rows = await soak.measure(replace(QUICK, soak_seconds=3))
     found = soak.figures(rows)
