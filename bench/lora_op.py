@@ -1,13 +1,13 @@
 """LoRA arithmetic on a CPU: tokens grouped by adapter, against vLLM's own operation, by tokens and adapters.
 
-    python -m bench lora_op               about two minutes, on one thread
+    python -m bench lora_op               about four minutes, on one thread
     python -m bench lora_op --quick       seconds, the same code
 
 Both compute the four adapted maps of one decoder layer of SmolLM2-135M (q, k and v at once; o; gate and up at once;
-down) in bfloat16, one after the other.  Up to `DECODING` tokens each is of another request, as in a batch that decodes;
-more are prompts, in which an adapter's tokens lie together.  No token is the base model's, for with those vLLM's own
-operation is wrong.  Beside the times stand both errors: largest difference from the same in float64, relative to the
-largest number.
+down), one after the other, in float32 and in bfloat16.  Up to `DECODING` tokens each is of another request, as in a
+batch that decodes; more are prompts, in which an adapter's tokens lie together.  No token is the base model's, for with
+those vLLM's own operation is wrong.  Beside the times stand both errors: largest difference from the same in float64,
+relative to the largest number.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class Size:
 
     tokens: tuple[int, ...] = (1, 4, 16, 128, 512)
     adapters: tuple[int, ...] = (1, 4, 8, 16)
+    dtypes: tuple[str, ...] = ("float32", "bfloat16")
     repeats: int = 30
 
 
@@ -56,7 +57,7 @@ def main(*, quick: bool) -> None:
 
 
 def measure(size: Size) -> list[dict[str, Any]]:
-    """A row for each number of tokens and adapters of which there can be so many."""
+    """A row for each type, and number of tokens and adapters of which there can be so many."""
     import torch
 
     import services.openlora.engine_vllm_start  # noqa: F401 - the environment that vLLM reads when it is imported
@@ -66,7 +67,8 @@ def measure(size: Size) -> list[dict[str, Any]]:
     torch.set_num_threads(1)
     try:
         return [
-            _row((PunicaWrapperCPU, GroupedLora), tokens, adapters, size.repeats)
+            _row((PunicaWrapperCPU, GroupedLora), dtype, tokens, adapters, size.repeats)
+            for dtype in size.dtypes
             for tokens in size.tokens
             for adapters in size.adapters
             if adapters <= tokens
@@ -76,22 +78,25 @@ def measure(size: Size) -> list[dict[str, Any]]:
 
 
 def figures(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """By how much the grouped operation is faster: least, geometric mean, most; and for each shape."""
-    by_shape = {f"lora_op_speedup_{row['tokens']}_{row['adapters']}": row["speedup"] for row in rows}
-    return {
-        "lora_op_speedup": round(statistics.geometric_mean(by_shape.values()), 3),
-        "lora_op_speedup_least": min(by_shape.values()),
-        "lora_op_speedup_most": max(by_shape.values()),
-        "lora_op_difference": max(row["difference"] for row in rows),
-        **by_shape,
-    }
+    """By how much the grouped operation is faster, by type: geometric mean over shapes, least, most."""
+    found: dict[str, float] = {}
+    for dtype in dict.fromkeys(row["dtype"] for row in rows):
+        these = [row for row in rows if row["dtype"] == dtype]
+        speedups = [row["speedup"] for row in these]
+        found |= {
+            f"lora_op_speedup_{dtype}": round(statistics.geometric_mean(speedups), 3),
+            f"lora_op_speedup_{dtype}_least": min(speedups),
+            f"lora_op_speedup_{dtype}_most": max(speedups),
+            f"lora_op_difference_{dtype}": max(row["difference"] for row in these),
+        }
+    return found
 
 
-def _row(kinds: Sequence[Any], tokens: int, adapters: int, repeats: int) -> dict[str, Any]:
+def _row(kinds: Sequence[Any], dtype: str, tokens: int, adapters: int, repeats: int) -> dict[str, Any]:
     import torch
 
     chance = torch.Generator().manual_seed(tokens * 100 + adapters)
-    layers = [_Map(inputs, slices, tokens, chance) for inputs, slices in MAPS]
+    layers = [_Map(inputs, slices, tokens, chance, getattr(torch, dtype)) for inputs, slices in MAPS]
     told = [_told(kind, tokens, adapters) for kind in kinds]
     seconds: list[list[float]] = [[], []]
     results: list[list[Any]] = [[], []]
@@ -105,6 +110,7 @@ def _row(kinds: Sequence[Any], tokens: int, adapters: int, repeats: int) -> dict
     stock_ms, grouped_ms = (1000 * statistics.median(taken[1:]) for taken in seconds)
     right = [layer.exactly(told[0].token_lora_indices) for layer in layers]
     return {
+        "dtype": dtype,
         "tokens": tokens,
         "adapters": adapters,
         "stock_ms": round(stock_ms, 4),
@@ -139,11 +145,11 @@ def _told(kind: Any, tokens: int, adapters: int) -> Any:
 class _Map:
     """One adapted map, its inputs, and every slot's weights."""
 
-    def __init__(self, inputs: int, slices: tuple[int, ...], tokens: int, chance: Any) -> None:
+    def __init__(self, inputs: int, slices: tuple[int, ...], tokens: int, chance: Any, dtype: Any) -> None:
         import torch
 
         def drawn(*shape: int) -> Any:
-            return torch.randn(shape, generator=chance).to(torch.bfloat16)
+            return torch.randn(shape, generator=chance).to(dtype)
 
         self._x, self._slices = drawn(tokens, inputs), slices
         self._a = tuple(drawn(SLOTS, 1, RANK, inputs) for _ in slices)
@@ -153,7 +159,7 @@ class _Map:
         """What the adapters add [tokens, out]."""
         import torch
 
-        y = torch.zeros(len(self._x), sum(self._slices), dtype=torch.bfloat16)
+        y = torch.zeros(len(self._x), sum(self._slices), dtype=self._x.dtype)
         wrapper.add_lora_linear(y, self._x, self._a, self._b, SCALE, self._slices)
         return y
 

@@ -15,6 +15,8 @@ from services.openlora.engine import AdapterRef, Engine, EngineDelta, EngineRequ
 SETTINGS = EngineSettings(
     context=200, max_running=8, max_active_adapters=2, max_adapters=3, max_rank=8, cache_bytes=16 * 2**20
 )
+CLOSE = 1e-3
+"""How far logits may be from PEFT's: everybody computes in float32, in an order of their own."""
 PROMPT = tuple(b"What is ataxia?"[i] + 3 for i in range(15))
 
 

@@ -91,7 +91,7 @@ async def bare(around: World, adapter: str) -> AsyncIterator[Measure]:
     folder = str(materialise(around.artifacts, digest, around.folder / "bare")) if adapter else ""
     context = PROMPT_TOKENS + MOST_TOKENS
     ranks = MAX_RANK if adapter else 0
-    numbers = Numbers(around.base, context, size.running, CACHE_BYTES, size.some_slots, ranks)
+    numbers = Numbers(around.base, context, size.running, CACHE_BYTES, size.some_slots, size.dtype, ranks)
     with (around.folder / "bare.log").open("ab") as said:
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "bench.serve.bare", json.dumps(asdict(numbers)), cwd=ROOT, stderr=said,

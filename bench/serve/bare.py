@@ -24,6 +24,7 @@ class Numbers:
     running: int
     cache_bytes: int
     slots: int
+    dtype: str
     ranks: int
     """Highest LoRA rank; 0: without LoRA."""
 
@@ -44,7 +45,7 @@ def opened(numbers: Numbers) -> Any:
     lora = {"enable_lora": True, "max_loras": numbers.slots, "max_lora_rank": numbers.ranks} if numbers.ranks else {}
     return LLM(
         model=numbers.base,
-        dtype="bfloat16",
+        dtype=numbers.dtype,
         enforce_eager=True,
         max_model_len=numbers.context,
         max_num_seqs=numbers.running,

@@ -12,6 +12,8 @@ class Size:
     base: str = "smollm2-135m-instruct"
     """Or "tiny": a random model of four layers, made on the spot."""
     engine: str = "vllm"
+    dtype: str = "float32"
+    """What all sides compute in: on a CPU, the service's default."""
     rounds: int = 3
     """Of each pair of arms, which take turns; medians are over these."""
     running: int = 16

@@ -107,7 +107,7 @@ def _arguments(around: World, port: int, slots: int, in_memory: int) -> list[str
         "served-model-name": "base",
         "host": "127.0.0.1",
         "port": port,
-        "dtype": "bfloat16",
+        "dtype": around.size.dtype,
         "max-model-len": PROMPT_TOKENS + MOST_TOKENS,
         "max-num-seqs": around.size.running,
         "max-num-batched-tokens": max(512, around.size.running),

@@ -115,6 +115,7 @@ class World:
             "max_prompt_tokens": PROMPT_TOKENS,
             "max_tokens": MOST_TOKENS,
             "cache_bytes": CACHE_BYTES,
+            "dtype": size.dtype,
             **settings,
         }
         return os.environ | {f"OPENLEDGER_OPENLORA_{key.upper()}": str(value) for key, value in told.items()}

@@ -11,7 +11,7 @@ from openledger import names
 from openledger.money import MAX_AMOUNT, Price
 from services.kit.config import ServiceConfig
 from services.openlora.admission import Bounds
-from services.openlora.engine import EngineSettings
+from services.openlora.engine import Dtype, EngineSettings
 from services.openlora.importing import Limits as ImportLimits
 from services.openlora.prices import Prices, check_name
 
@@ -55,6 +55,9 @@ class OpenLoRAConfig(ServiceConfig):
     max_adapters: int = Field(32, ge=1, description="adapters kept in memory")
     max_rank: int = Field(16, ge=1, description="highest LoRA rank served")
     cache_bytes: int = Field(512 * 2**20, ge=2**20, description="keys and values of all running answers, on a CPU")
+    dtype: Dtype = Field(
+        "auto", description="what the model is computed in; auto: float32 on a CPU, bfloat16 on a GPU (docs/serving.md)"
+    )
     max_queued: int = Field(128, ge=0, description="requests that may wait for their turn")
     max_tokens: int = Field(1024, ge=1, le=8192, description="longest answer, in tokens")
     max_prompt_tokens: int = Field(1536, ge=1)
@@ -122,6 +125,7 @@ class OpenLoRAConfig(ServiceConfig):
             max_adapters=self.max_adapters,
             max_rank=self.max_rank,
             cache_bytes=self.cache_bytes,
+            dtype=self.dtype,
         )
 
     @property
@@ -145,6 +149,8 @@ class OpenLoRAConfig(ServiceConfig):
             raise ValueError(f"the dearest answer would cost {dearest}, more than there can be")
         if self.max_rpc_seconds <= self.max_answer_seconds:
             raise ValueError("max_rpc_seconds must be more than max_answer_seconds: a whole answer is one call")
+        if self.engine == "transformers" and self.dtype not in ("auto", "float32"):
+            raise ValueError(f"dtype is {self.dtype}, and the transformers engine computes in float32: take vllm")
         if self.max_active_adapters > self.max_adapters:
             raise ValueError("max_active_adapters is more than max_adapters")
         return self

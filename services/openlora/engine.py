@@ -147,6 +147,9 @@ class ChatMessage:
     content: str
 
 
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
     """How much an engine may take in at once.
@@ -158,6 +161,8 @@ class EngineSettings:
         max_adapters: adapters kept in memory; at least `max_active_adapters`.
         max_rank: highest LoRA rank taken. Every slot takes the memory of this rank, whatever its adapter's is.
         cache_bytes: memory for keys and values of all running answers together (CPU only; a GPU uses what it has).
+        dtype: what the model is computed in; "auto" is float32 on a CPU, where an answer comes again in any batch, and
+            bfloat16 on a GPU.
     """
 
     context: int = 2560
@@ -166,6 +171,7 @@ class EngineSettings:
     max_adapters: int = 32
     max_rank: int = 16
     cache_bytes: int = 512 * 2**20
+    dtype: Dtype = "auto"
 
 
 class Engine(Protocol):

@@ -68,7 +68,7 @@ class TransformersEngine:
 
     def __init__(self, model: Any, base: Path, settings: EngineSettings) -> None:
         self.version = version("transformers")
-        self.description = f"{self.name} {self.version}"
+        self.description = f"{self.name} {self.version} float32"
         self._model, self._hooks = model, LoraHooks(model)
         self._settings, self._base = settings, base
         self._codec = TextCodec(base)

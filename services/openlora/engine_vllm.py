@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from services.openlora.engine_residents import Residents
 from services.openlora.engine_text import AnswerText, TextCodec, end_tokens
 from services.openlora.engine_vllm_process import VllmProcess
 from services.openlora.engine_vllm_shelf import VllmShelf
-from services.openlora.engine_vllm_start import installed_version, start
+from services.openlora.engine_vllm_start import dtype, installed_version, start
 
 FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH, "abort": FinishReason.ABORTED}
 
@@ -60,7 +61,7 @@ class VllmEngine:
 
     def __init__(self, llm: Any, base: Path, settings: EngineSettings) -> None:
         self.version = installed_version()
-        self.description = f"{self.name} {self.version}"
+        self.description = f"{self.name} {self.version} {settings.dtype}"
         self._process = VllmProcess(llm)
         self._settings, self._base = settings, base
         self._codec = TextCodec(base)
@@ -80,7 +81,7 @@ class VllmEngine:
         installed_version()
         try:
             llm = await asyncio.to_thread(start, base, settings)
-            engine = await asyncio.to_thread(cls, llm, base, settings)
+            engine = await asyncio.to_thread(cls, llm, base, replace(settings, dtype=dtype(settings)))
             await engine._process.answered(llm.get_supported_tasks())  # or the first request would ask for it
         except (ImportError, OSError, RuntimeError, ValueError) as error:
             raise EngineDead(f"vLLM does not start: {error}") from error

@@ -3,7 +3,8 @@
 vLLM's CPU kernels look an adapter up by each token's slot, and tokens of the base model have slot -1: in a mixed batch
 they get the last slot's adapter. They also copy an adapter's matrices once a token, and multiply by the zeros of layers
 that an adapter does not touch. Here tokens are grouped by adapter: base tokens are in no group, a group is one product,
-and layers without weights cost nothing. tests/contract/engine holds it to PEFT's results.
+layers without weights cost nothing, and where groups are of one token or two the products are computed at once.
+tests/contract/engine holds it to PEFT's results.
 
 This module is imported in vLLM's own process, by name. It does not know requests, adapters' names, or anything of ours.
 """
@@ -26,6 +27,7 @@ class GroupedLora(PunicaWrapperCPU):  # type: ignore[misc]  # vLLM is not typed 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._groups: list[tuple[int, Rows]] = []
+        self._each: tuple[Rows, torch.Tensor] | None = None
         self._filled: dict[int, tuple[int, list[bool]]] = {}
 
     def update_metadata(self, *args: Any, **kwargs: Any) -> None:
@@ -33,6 +35,9 @@ class GroupedLora(PunicaWrapperCPU):  # type: ignore[misc]  # vLLM is not typed 
         super().update_metadata(*args, **kwargs)
         slots = self.token_lora_indices
         self._groups = [(slot, _rows(slots == slot)) for slot in slots.unique().tolist() if slot >= 0]
+        adapted = slots >= 0
+        alone = len(self._groups) > 1 and int(adapted.sum()) < 2 * len(self._groups)
+        self._each = (_rows(adapted), slots[adapted]) if alone else None
 
     def add_lora_linear(
         self,
@@ -54,13 +59,19 @@ class GroupedLora(PunicaWrapperCPU):  # type: ignore[misc]  # vLLM is not typed 
         inputs, outputs = x.view(-1, x.shape[-1]), y.view(-1, y.shape[-1])
         if not add_inputs:
             outputs.zero_()
-        for slot, rows in self._groups:
-            begin = 0
-            for a, b, width in zip(lora_a_stacked, lora_b_stacked, output_slices, strict=True):
-                if self._has_weights(b, slot):
-                    low = inputs[rows] @ a[slot, 0].T
-                    outputs[rows, begin : begin + width] += low @ b[slot, 0].T * scale
-                begin += width
+        begin = 0
+        for a, b, width in zip(lora_a_stacked, lora_b_stacked, output_slices, strict=True):
+            groups = [(slot, rows) for slot, rows in self._groups if self._has_weights(b, slot)]
+            slice_ = outputs[:, begin : begin + width]
+            if self._each and groups:
+                # Nearly every token has an adapter of its own: one product for all copies no more than they read.
+                rows, slots = self._each
+                low = torch.bmm(a[slots, 0], inputs[rows].unsqueeze(2))
+                slice_[rows] += torch.bmm(b[slots, 0], low).squeeze(2) * scale
+            else:
+                for slot, rows in groups:
+                    slice_[rows] += inputs[rows] @ a[slot, 0].T @ b[slot, 0].T * scale
+            begin += width
 
     def _has_weights(self, b: torch.Tensor, slot: int) -> bool:
         """Whether a slot's B is not all zero; looked up again only after the tensor was written to."""

@@ -140,7 +140,7 @@ def _arguments(base: Path, settings: EngineSettings) -> dict[str, Any]:
     return dict(
         model=str(base),
         skip_tokenizer_init=True,
-        dtype="bfloat16",
+        dtype=dtype(settings),
         # Compiling takes longer than it saves within the life of a small machine's server.
         enforce_eager=True,
         max_model_len=settings.context,
@@ -158,6 +158,15 @@ def _arguments(base: Path, settings: EngineSettings) -> dict[str, Any]:
         seed=0,
         **(on_cpu if current_platform.is_cpu() else {}),
     )
+
+
+def dtype(settings: EngineSettings) -> str:
+    """What the model is computed in here: by choice, or as exactly as the machine can afford."""
+    from vllm.platforms import current_platform
+
+    if settings.dtype != "auto":
+        return settings.dtype
+    return "float32" if current_platform.is_cpu() else "bfloat16"
 
 
 def _known_rank(rank: int) -> int:

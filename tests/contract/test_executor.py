@@ -328,6 +328,7 @@ async def test_a_service_outside_the_cluster_runs_its_shards_through_ray_client(
         assert await asyncio.to_thread(list, said) == [{"i": 0}, {"i": 1}, {"i": 2}, {"sum": 3}]
 
 
+@pytest.mark.long
 @pytest.mark.needs("ray")
 async def test_shards_of_a_lost_node_go_on_elsewhere(ray_nodes, on_ray, tmp_path):
     doomed = ray_nodes.add_node()

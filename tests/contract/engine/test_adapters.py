@@ -13,7 +13,7 @@ import torch
 
 from openledger import imported
 from services.openlora.engine import AdapterRef, AdapterRejected, RequestRejected
-from tests.engine_world import answer, ask, deltas, make_adapter
+from tests.engine_world import CLOSE, answer, ask, deltas, make_adapter
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 
@@ -115,7 +115,7 @@ async def test_a_dora_adapter_is_served_as_peft_computes_it_or_refused_in_words(
             await engine.load(dora)
         return
     tokens = await answer(engine, 12, dora)
-    assert max(peft_margins(tokens, dora)) < 1e-3
+    assert max(peft_margins(tokens, dora)) < CLOSE
     _spoil_config(shutil.copytree(dora.path, tmp_path / "plain"), use_dora=False)
     with pytest.raises(AdapterRejected, match="without use_dora"):
         await engine.load(AdapterRef("d" * 64, tmp_path / "plain"))

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from services.openlora.engine import FinishReason
-from tests.engine_world import PROMPT, SETTINGS, answer, ask, deltas, ids, make_adapter, text
+from tests.engine_world import CLOSE, PROMPT, SETTINGS, answer, ask, deltas, ids, make_adapter, text
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 
@@ -16,10 +16,10 @@ async def test_greedy_tokens_are_pefts_for_base_and_adapter(engine, adapters, pe
     outputs = []
     for adapter in (None, adapters[0], adapters[1]):
         tokens = await answer(engine, 12, adapter)
-        # vLLM computes in bfloat16: where PEFT's two likeliest are nearly as likely, either may come.
-        assert max(peft_margins(tokens, adapter)) < 0.15
+        assert max(peft_margins(tokens, adapter)) < CLOSE
         outputs.append(tokens)
     assert len(set(outputs)) == 3
+    assert engine.description == f"{engine.name} {engine.version} float32"
 
 
 async def test_in_a_mixed_batch_everybody_gets_their_own_model(engine, adapters, peft_margins):
@@ -27,14 +27,13 @@ async def test_in_a_mixed_batch_everybody_gets_their_own_model(engine, adapters,
     alone = {adapter: await answer(engine, 12, adapter) for adapter in (None, adapters[0], adapters[1])}
     together = await asyncio.gather(*(answer(engine, 12, adapter) for adapter in askers))
     for adapter, tokens in zip(askers, together, strict=True):
-        assert tokens == alone[adapter] or max(peft_margins(tokens, adapter)) < 0.15
+        assert tokens == alone[adapter] or max(peft_margins(tokens, adapter)) < CLOSE
 
 
 async def test_rank_stabilised_adapters_are_scaled_as_peft_scales_them(engine, base, tmp_path, peft_margins):
     adapter = make_adapter(base, tmp_path / "rslora", 4, size=0.3, rslora=True)
     tokens = await answer(engine, 12, adapter)
-    # It changes the model more than the others do, so bfloat16 is off by more: 0.17 has been seen.
-    assert max(peft_margins(tokens, adapter)) < 0.3
+    assert max(peft_margins(tokens, adapter)) < CLOSE
     plain = make_adapter(base, tmp_path / "plain", 4, size=0.3)
     assert max(peft_margins(tokens, plain)) > 0.6, "the scale makes a difference that is told from rounding"
 
@@ -42,13 +41,13 @@ async def test_rank_stabilised_adapters_are_scaled_as_peft_scales_them(engine, b
 async def test_more_adapters_than_slots_take_turns(engine, adapters, peft_margins):
     askers = [*adapters, *adapters, None]
     for adapter, tokens in zip(askers, await asyncio.gather(*(answer(engine, 8, a) for a in askers)), strict=True):
-        assert max(peft_margins(tokens, adapter)) < 0.15
+        assert max(peft_margins(tokens, adapter)) < CLOSE
 
 
 async def test_more_adapters_than_memory_push_each_other_out(engine, base, adapters, tmp_path, peft_margins):
     fourth = make_adapter(base, tmp_path / "fourth", 4)
     for adapter in (*adapters, fourth, adapters[0]):
-        assert max(peft_margins(await answer(engine, 6, adapter), adapter)) < 0.15
+        assert max(peft_margins(await answer(engine, 6, adapter), adapter)) < CLOSE
 
 
 async def test_streams_a_token_at_a_time_and_says_why_it_ended(engine):

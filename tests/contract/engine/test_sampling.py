@@ -13,12 +13,9 @@ import pytest
 import torch
 
 from services.openlora.engine import FinishReason, RequestRejected, Sampling
-from tests.engine_world import PROMPT, answer, ask, deltas, ids, text
+from tests.engine_world import CLOSE, PROMPT, answer, ask, deltas, ids, text
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
-
-CLOSE = 0.15
-"""vLLM computes in bfloat16."""
 
 
 @pytest.fixture(scope="package")

@@ -8,7 +8,7 @@ from bench.lds import docstrings, domains
 from openledger.cli.demo import hpo
 from tests.needs import needs
 
-NAMES = (pytest.param("hpo", marks=needs("hpo")), "docstrings")
+NAMES = (pytest.param("hpo", marks=needs("hpo")), pytest.param("docstrings", marks=pytest.mark.long))
 
 
 @pytest.mark.parametrize("name", NAMES)

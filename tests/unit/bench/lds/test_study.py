@@ -13,7 +13,7 @@ from tests import tiny_model
 from tests.factory_world import offer
 from tests.needs import needs
 
-pytestmark = [needs("hpo"), pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [needs("hpo"), pytest.mark.long, pytest.mark.timeout(600)]
 SMALL = Setting(
     "small", base="tiny", contributors=8, records=4, queries=2, layers=2, epochs=4, subsets=12, fitted=4, seed=1
 )

@@ -16,7 +16,7 @@ from tests import tiny_model
 from tests.factory_world import offer
 from tests.needs import needs
 
-pytestmark = [needs("hpo"), pytest.mark.timeout(300)]
+pytestmark = [needs("hpo"), pytest.mark.long, pytest.mark.timeout(300)]
 SMALL = Setting("small", base="tiny", contributors=3, records=3, queries=1, layers=2, epochs=2, subsets=3)
 
 

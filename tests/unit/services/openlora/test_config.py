@@ -43,6 +43,8 @@ def test_models_have_prices_of_their_own(tmp_path, monkeypatch):
         ({"prices": {"tiny": {"per_1k_in": 0, "per_1k_out": 1}}}, "is no model"),
         ({"prices": {"base": {"per_1k_in": 0}}}, "PRICES"),
         ({"max_rpc_seconds": 300}, "max_rpc_seconds must be more than max_answer_seconds"),
+        ({"dtype": "float8"}, "DTYPE"),
+        ({"engine": "transformers", "dtype": "bfloat16"}, "computes in float32: take vllm"),
         ({"max_active_adapters": 9, "max_adapters": 8}, "max_active_adapters is more than max_adapters"),
     ),
 )
