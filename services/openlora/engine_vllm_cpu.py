@@ -3,8 +3,7 @@
 vLLM's CPU kernels look an adapter up by each token's slot, and tokens of the base model have slot -1: in a mixed batch
 they get the last slot's adapter. They also copy an adapter's matrices once a token, and multiply by the zeros of layers
 that an adapter does not touch. Here tokens are grouped by adapter: base tokens are in no group, a group is one product,
-layers without weights cost nothing, and where groups are of one token or two the products are computed at once.
-tests/contract/engine holds it to PEFT's results.
+and layers without weights cost nothing. tests/contract/engine holds it to PEFT's results.
 
 This module is imported in vLLM's own process, by name. It does not know requests, adapters' names, or anything of ours.
 """
@@ -36,7 +35,7 @@ class GroupedLora(PunicaWrapperCPU):  # type: ignore[misc]  # vLLM is not typed 
         slots = self.token_lora_indices
         self._groups = [(slot, _rows(slots == slot)) for slot in slots.unique().tolist() if slot >= 0]
         adapted = slots >= 0
-        alone = len(self._groups) > 1 and int(adapted.sum()) < 2 * len(self._groups)
+        alone = len(self._groups) > 1 and int(adapted.sum()) <= 2 * len(self._groups)
         self._each = (_rows(adapted), slots[adapted]) if alone else None
 
     def add_lora_linear(
@@ -63,14 +62,15 @@ class GroupedLora(PunicaWrapperCPU):  # type: ignore[misc]  # vLLM is not typed 
         for a, b, width in zip(lora_a_stacked, lora_b_stacked, output_slices, strict=True):
             groups = [(slot, rows) for slot, rows in self._groups if self._has_weights(b, slot)]
             slice_ = outputs[:, begin : begin + width]
-            if self._each and groups:
-                # Nearly every token has an adapter of its own: one product for all copies no more than they read.
+            if self._each and groups and x.dtype != torch.float32:
+                # Groups are of a token or two.  A product in half precision costs much before it begins, so that
+                # all at once are faster, though their matrices are copied.
                 rows, slots = self._each
-                low = torch.bmm(a[slots, 0], inputs[rows].unsqueeze(2))
-                slice_[rows] += torch.bmm(b[slots, 0], low).squeeze(2) * scale
+                low = torch.bmm(inputs[rows].unsqueeze(1), a[slots, 0].transpose(1, 2))
+                slice_[rows] += torch.bmm(low, b[slots, 0].transpose(1, 2)).squeeze(1) * scale
             else:
                 for slot, rows in groups:
-                    slice_[rows] += inputs[rows] @ a[slot, 0].T @ b[slot, 0].T * scale
+                    _add(slice_, rows, inputs[rows] @ a[slot, 0].T, b[slot, 0].T, scale)
             begin += width
 
     def _has_weights(self, b: torch.Tensor, slot: int) -> bool:
@@ -79,6 +79,14 @@ class GroupedLora(PunicaWrapperCPU):  # type: ignore[misc]  # vLLM is not typed 
         if known is None or known[0] != b._version:
             known = self._filled[id(b)] = b._version, b.flatten(1).any(dim=1).tolist()
         return known[1][slot]
+
+
+def _add(y: torch.Tensor, rows: Rows, low: torch.Tensor, b: torch.Tensor, scale: float) -> None:
+    """y[rows] += low b * scale, in place where the rows lie together."""
+    if isinstance(rows, slice):
+        y[rows].addmm_(low, b, alpha=scale)
+    else:
+        y[rows] += low @ b * scale
 
 
 def _rows(mask: torch.Tensor) -> Rows:
