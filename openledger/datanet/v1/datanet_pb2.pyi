@@ -28,6 +28,7 @@ class _Kind:
 class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Kind.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     KIND_UNSPECIFIED: _Kind.ValueType  # 0
+    """As text."""
     KIND_TEXT: _Kind.ValueType  # 1
     KIND_IMAGE: _Kind.ValueType  # 2
 
@@ -35,6 +36,7 @@ class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
     """What a datanet's records are."""
 
 KIND_UNSPECIFIED: Kind.ValueType  # 0
+"""As text."""
 KIND_TEXT: Kind.ValueType  # 1
 KIND_IMAGE: Kind.ValueType  # 2
 Global___Kind: _TypeAlias = Kind  # noqa: Y015
@@ -46,23 +48,25 @@ class _Visibility:
 class _VisibilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Visibility.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     VISIBILITY_UNSPECIFIED: _Visibility.ValueType  # 0
+    """As public."""
     VISIBILITY_PUBLIC: _Visibility.ValueType  # 1
     """Anyone who is signed in."""
     VISIBILITY_BY_REQUEST: _Visibility.ValueType  # 2
     """Anyone may ask, the owner admits."""
     VISIBILITY_PRIVATE: _Visibility.ValueType  # 3
-    """Those whom the owner invited."""
+    """Those whom the owner invited.  Nobody else knows of it, but for whoever has given records to it."""
 
 class Visibility(_Visibility, metaclass=_VisibilityEnumTypeWrapper):
     """Who may contribute."""
 
 VISIBILITY_UNSPECIFIED: Visibility.ValueType  # 0
+"""As public."""
 VISIBILITY_PUBLIC: Visibility.ValueType  # 1
 """Anyone who is signed in."""
 VISIBILITY_BY_REQUEST: Visibility.ValueType  # 2
 """Anyone may ask, the owner admits."""
 VISIBILITY_PRIVATE: Visibility.ValueType  # 3
-"""Those whom the owner invited."""
+"""Those whom the owner invited.  Nobody else knows of it, but for whoever has given records to it."""
 Global___Visibility: _TypeAlias = Visibility  # noqa: Y015
 
 class _PersonalDataPolicy:
@@ -72,6 +76,7 @@ class _PersonalDataPolicy:
 class _PersonalDataPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PersonalDataPolicy.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     PERSONAL_DATA_POLICY_UNSPECIFIED: _PersonalDataPolicy.ValueType  # 0
+    """It is not looked for."""
     PERSONAL_DATA_POLICY_MASK: _PersonalDataPolicy.ValueType  # 1
     PERSONAL_DATA_POLICY_ASK: _PersonalDataPolicy.ValueType  # 2
     PERSONAL_DATA_POLICY_REFUSE: _PersonalDataPolicy.ValueType  # 3
@@ -80,6 +85,7 @@ class PersonalDataPolicy(_PersonalDataPolicy, metaclass=_PersonalDataPolicyEnumT
     """What happens to personal data that is found in a record."""
 
 PERSONAL_DATA_POLICY_UNSPECIFIED: PersonalDataPolicy.ValueType  # 0
+"""It is not looked for."""
 PERSONAL_DATA_POLICY_MASK: PersonalDataPolicy.ValueType  # 1
 PERSONAL_DATA_POLICY_ASK: PersonalDataPolicy.ValueType  # 2
 PERSONAL_DATA_POLICY_REFUSE: PersonalDataPolicy.ValueType  # 3
@@ -92,7 +98,7 @@ class _DuplicatePolicy:
 class _DuplicatePolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DuplicatePolicy.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     DUPLICATE_POLICY_UNSPECIFIED: _DuplicatePolicy.ValueType  # 0
-    """As refuse."""
+    """Near-duplicates are not looked for."""
     DUPLICATE_POLICY_REFUSE: _DuplicatePolicy.ValueType  # 1
     """It is not taken."""
     DUPLICATE_POLICY_CREDIT: _DuplicatePolicy.ValueType  # 2
@@ -102,7 +108,7 @@ class DuplicatePolicy(_DuplicatePolicy, metaclass=_DuplicatePolicyEnumTypeWrappe
     """What happens to a record that is nearly an earlier one of somebody else's, in any datanet."""
 
 DUPLICATE_POLICY_UNSPECIFIED: DuplicatePolicy.ValueType  # 0
-"""As refuse."""
+"""Near-duplicates are not looked for."""
 DUPLICATE_POLICY_REFUSE: DuplicatePolicy.ValueType  # 1
 """It is not taken."""
 DUPLICATE_POLICY_CREDIT: DuplicatePolicy.ValueType  # 2
@@ -2597,22 +2603,18 @@ class ReadSnapshotRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
-    ACCOUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     start: _builtins.int
     """Leaves before this one are skipped, so that a broken stream goes on where it stopped."""
-    account: _builtins.str
-    """accounts/{address}: for whom a service reads.  A private datanet is read for its owner alone."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         start: _builtins.int = ...,
-        account: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "name", b"name", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
