@@ -1,7 +1,4 @@
-"""What the service is about: datanets, records, snapshots.  Plain values; times are microseconds since 1970, UTC.
-
-Every datanet is of text and public: the kinds and visibilities beyond that are refused at creation (`wire.py`).
-"""
+"""What the service is about: datanets, records, snapshots.  Plain values; times are microseconds since 1970, UTC."""
 
 from __future__ import annotations
 
@@ -21,6 +18,21 @@ class Field:
     required: bool = False
 
 
+class Kind(StrEnum):
+    """What a datanet's records are."""
+
+    TEXT = "text"
+    IMAGE = "image"
+
+
+class Visibility(StrEnum):
+    """Who may contribute: anyone, who asked and was let in, who was invited.  No other knows of a private datanet."""
+
+    PUBLIC = "public"
+    BY_REQUEST = "by_request"
+    PRIVATE = "private"
+
+
 class PersonalData(StrEnum):
     """What happens to personal data that is found in a record; with `IGNORE` it is not looked for."""
 
@@ -31,8 +43,9 @@ class PersonalData(StrEnum):
 
 
 class Duplicates(StrEnum):
-    """What happens to a record that is nearly an earlier one of somebody else's."""
+    """What happens to a record that is nearly an earlier one of somebody else's; with `IGNORE` it is not looked for."""
 
+    IGNORE = "ignore"
     REFUSE = "refuse"
     CREDIT = "credit"
 
@@ -49,7 +62,7 @@ class Policy:
     max_chars: int = 0
     languages: tuple[str, ...] = ()
     personal_data: PersonalData = PersonalData.IGNORE
-    duplicates: Duplicates = Duplicates.REFUSE
+    duplicates: Duplicates = Duplicates.IGNORE
     reward_cut_bps: int = 0
     reviews: int = 0
     reviewers: int = 0
@@ -68,6 +81,8 @@ class Definition:
     licence_notice: str = ""
     fields: tuple[Field, ...] = ()
     policy: Policy = Policy()
+    kind: Kind = Kind.TEXT
+    visibility: Visibility = Visibility.PUBLIC
 
 
 @dataclass(frozen=True)
