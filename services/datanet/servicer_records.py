@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from openledger import names
 from openledger.datanet.v1 import datanet_pb2 as pb
-from services.datanet import declare, pages, search, store_members, store_records, store_use, wire
+from services.datanet import declare, pages, search, store, store_members, store_records, store_use, wire
 from services.datanet.answers import Answers, now
 from services.datanet.declare import Declaration
 from services.datanet.members import Standing
@@ -127,6 +127,7 @@ class RecordMethods:
         # Who was a member when the upload began may have been sent away meanwhile.
         store_members.standing(connection, declaration.datanet, caller).must_give()
         first = store_records.take(connection, declaration, upload.candidates, now())
+        upload.check_current(store.get(connection, declaration.datanet))
         accepted = [candidate for candidate in upload.candidates if first[candidate.index] == candidate.name]
         if accepted:
             given = Use(len(accepted), sum(candidate.size for candidate in accepted))

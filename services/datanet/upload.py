@@ -17,7 +17,7 @@ from services.datanet.admit import Refusal
 from services.datanet.declare import Declaration
 from services.datanet.model import Datanet, record_name
 from services.datanet.vault import Sealed, Vault
-from services.kit.errors import exhausted, invalid
+from services.kit.errors import aborted, exhausted, invalid
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,16 @@ class Upload:
     def close(self) -> None:
         """All is here.  Raises `Fault` unless it is exactly what was declared."""
         declare.check_content(self._declaration, len(self._leaves), merkle.root_of_hashes(self._leaves))
+
+    def check_current(self, datanet: Datanet) -> None:
+        """Raises `Fault` when records are admitted by other rules now than those by which these were judged."""
+        judged, now = self._datanet.definition, datanet.definition
+        if (judged.fields, judged.policy) != (now.fields, now.policy):
+            raise aborted(
+                "DATANET_CHANGED",
+                f"the owner of {datanet.name} changed what records it takes while these came in. Nothing was taken: "
+                "send them again, to be judged anew",
+            )
 
     def _candidate(self, index: int, canonical: bytes, fingerprint: bytes) -> Candidate:
         record, salt = uuid.uuid4().hex, secrets.token_bytes(records.SALT_BYTES)

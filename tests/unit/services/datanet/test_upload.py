@@ -8,7 +8,7 @@ from openledger import records, signing
 from openledger.client import Wallet
 from services.datanet import declare, sealing
 from services.datanet.declare import Declaration
-from services.datanet.model import Datanet, Definition, Field
+from services.datanet.model import Datanet, Definition, Field, Policy
 from services.datanet.upload import Limits, Room, Upload
 from services.datanet.vault import Vault
 from services.kit.errors import Fault
@@ -148,3 +148,12 @@ def test_uploads_share_one_room_and_give_it_back():
         pass
     second = upload("y" * 100, room=room)
     assert len(second.candidates) == 1
+
+
+def test_rules_that_changed_while_an_upload_came_in_are_noticed():
+    made = upload(*TEXTS)
+    renamed = replace(DATANET, definition=replace(DATANET.definition, display_name="Words"), record_count=9, revision=2)
+    made.check_current(renamed)
+    for change in ({"policy": Policy(min_chars=9)}, {"fields": (Field("text", required=True),)}):
+        stricter = replace(DATANET, definition=replace(DATANET.definition, **change))
+        assert fault(made.check_current, stricter).reason == "DATANET_CHANGED"
