@@ -20,7 +20,7 @@ from openledger.client import ApiError, Client, Wallet
 from openledger.datanet.v1 import datanet_pb2 as pb
 from openledger.identity.v1 import identity_pb2, identity_pb2_grpc
 from openledger.ledger.v1 import ledger_pb2, ledger_pb2_grpc
-from services.datanet.__main__ import MIGRATIONS, wire_up
+from services.datanet.__main__ import opened, wire_up
 from services.datanet.config import DatanetConfig
 from services.kit.auth import PUBLIC, Authenticator, services
 from services.kit.config import ServiceConfig
@@ -31,6 +31,7 @@ from services.kit.peers import peer_client
 from services.kit.server import Assembly
 from services.kit.testing import SECRET, TestIssuer, served, settings
 
+PRIVATE, BY_REQUEST = pb.VISIBILITY_PRIVATE, pb.VISIBILITY_BY_REQUEST
 LICENCE = "CC-BY-4.0"
 DATANET, SNAPSHOT = "datanets/terms", "datanets/terms/snapshots/1"
 ADA, BOB, CLEO, OWNER = (Wallet("0x" + f"{i:02x}" * 32) for i in (17, 34, 51, 68))
@@ -124,9 +125,8 @@ async def world(folder: Path, ledger: Ledger, ledger_at: str, **more: Any) -> As
     """The Datanet, serving; started again on the same folder it goes on where it was."""
     quick = {"anchor_poll_seconds": 0.05, "anchor_backoff_seconds": 0.2}
     config = DatanetConfig(**settings("datanet", folder, ledger=ledger_at, **(quick | more)))
-    database = Database(config.database)
-    database.migrate(MIGRATIONS)
-    async with served(wire_up(config, database, peer_client(config, ledger=ledger_at))) as where:
+    database, vault = opened(config)
+    async with served(wire_up(config, database, vault, peer_client(config, ledger=ledger_at))) as where:
         yield World(ledger, where, database)
 
 

@@ -141,6 +141,8 @@ class Installation:
                     "ATTRIBUTION_SIGNERS": f'["{self.wallet("attribution").address}"]',
                     "CHALLENGE_WINDOW_SECONDS": "2",
                 }
+            case "datanet":
+                return {"VAULT_KEY_FILE": str(self.key_file("vault"))}
             case "factory":
                 return {"DATANET": f"127.0.0.1:{self.port('datanet')}", "BASES": self.base}
             case "openlora":

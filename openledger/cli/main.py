@@ -18,6 +18,7 @@ from openledger.cli import doctor as doctor_checks
 from openledger.cli import money
 from openledger.cli.adapters import app as adapter
 from openledger.cli.audit import audit
+from openledger.cli.datanet import app as datanet
 from openledger.cli.default_group import DefaultGroup
 from openledger.cli.epochs import epoch
 from openledger.cli.explain import explain
@@ -54,6 +55,7 @@ app.command("explain")(explain)
 app.command("replay")(replay)
 app.add_typer(finetune, name="finetune")
 app.add_typer(adapter, name="adapter")
+app.add_typer(datanet, name="datanet")
 for command in (
     money.balance, money.statement, money.payouts, money.deposit, withdraw, money.claim, money.correct
 ):  # fmt: skip

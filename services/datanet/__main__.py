@@ -9,12 +9,17 @@ from google.longrunning import operations_pb2_grpc
 
 from openledger.client import Client
 from openledger.datanet.v1 import datanet_pb2_grpc
+from openledger.key_files import KeyFileError
 from services.datanet.anchoring import Anchoring
 from services.datanet.anchors import LedgerAnchors
 from services.datanet.config import DatanetConfig
-from services.datanet.servicer import ACCESS, DatanetServicer
+from services.datanet.seal_clear import seal_clear
+from services.datanet.servicer import ACCESS, DatanetServicer, Quotas
 from services.datanet.store import METADATA
+from services.datanet.store_use import Use
 from services.datanet.upload import Limits, Room
+from services.datanet.vault import Vault
+from services.datanet.vault_key import open_vault
 from services.kit import server
 from services.kit.config import load_or_exit
 from services.kit.database import Database
@@ -28,12 +33,27 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 async def assemble(config: DatanetConfig) -> Assembly:
     """The service of a configuration, its database brought up to date."""
-    database = Database(config.database)
-    await asyncio.to_thread(database.migrate, MIGRATIONS)
-    return wire_up(config, database, peer_client(config, ledger=config.ledger))
+    database, vault = await asyncio.to_thread(opened, config)
+    return wire_up(config, database, vault, peer_client(config, ledger=config.ledger))
 
 
-def wire_up(config: DatanetConfig, database: Database, ledger: Client) -> Assembly:
+def opened(config: DatanetConfig) -> tuple[Database, Vault]:
+    """The database, up to date, in which nothing that records say is in clear, and the vault that opens it.
+
+    Raises `StartError`.
+    """
+    database = Database(config.database, erases=True)
+    try:
+        database.migrate(MIGRATIONS)
+        vault = open_vault(config.vault_key, database)
+        seal_clear(database, vault)
+    except KeyFileError as error:
+        database.close()
+        raise server.StartError(str(error)) from error
+    return database, vault
+
+
+def wire_up(config: DatanetConfig, database: Database, vault: Vault, ledger: Client) -> Assembly:
     """The service over a database and a client of the ledger, both of which it closes at its end."""
     metrics = Metrics(config.service)
     operations = Operations(database, METADATA, config.service)
@@ -45,10 +65,18 @@ def wire_up(config: DatanetConfig, database: Database, ledger: Client) -> Assemb
         config.anchor_poll_seconds,
         config.anchor_backoff_seconds,
     )
-    servicer = DatanetServicer(
+    # What nobody has built of the API is open to nobody (ACCESS).
+    servicer = DatanetServicer(  # type: ignore[abstract]
         database,
+        vault,
         operations,
         background,
+        Quotas(
+            config.max_datanets_per_owner,
+            config.max_members,
+            config.max_snapshots_a_day,
+            Use(config.max_account_records, config.max_account_bytes),
+        ),
         Limits(config.max_record_bytes, config.max_upload_bytes, config.max_upload_records),
         Room(config.max_uploads_bytes),
         metrics.counter("records_total", "Records sent, by what became of them", "outcome"),

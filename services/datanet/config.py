@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -22,9 +23,28 @@ class DatanetConfig(ServiceConfig):
     max_upload_bytes: int = Field(64 * 2**20, ge=2**10, description="canonical bytes of one upload")
     max_uploads_bytes: int = Field(512 * 2**20, ge=2**10, description="canonical bytes of all uploads in hand")
 
+    vault_key_file: Path | None = Field(
+        None, description="opens what records say; keys/vault.key in data_dir by default"
+    )
+
+    max_account_records: int = Field(100_000, ge=1, description="records that an account may give, in all datanets")
+    max_account_bytes: int = Field(2**30, ge=2**10, description="their canonical bytes together")
+    max_datanets_per_owner: int = Field(100, ge=1, description="datanets that an account may own")
+    max_snapshots_a_day: int = Field(
+        100, ge=1, description="snapshots in 24 hours of all datanets of an owner; each is a transaction we pay for"
+    )
+    max_members: int = Field(
+        10_000, ge=1, description="members of a datanet, those invited and those who asked included"
+    )
+
     anchor_poll_seconds: float = Field(1.0, gt=0, description="how often to look for roots that are not anchored yet")
     anchor_backoff_seconds: float = Field(10.0, gt=0, description="longest pause before an anchoring is tried again")
     anchor_wait_seconds: float = Field(600.0, gt=0, description="how long to wait for one root's way onto the chain")
+
+    @property
+    def vault_key(self) -> Path:
+        """Where the key is that opens what records say."""
+        return self.vault_key_file or self.data_dir / "keys" / "vault.key"
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from license_expression import ExpressionError, ExpressionParseError, get_spdx_licensing
 
-from services.datanet.model import Datanet, Definition, Field, Policy
-from services.datanet.text import control_character
+from services.datanet.model import Datanet, Definition, Field, Policy, Visibility
+from services.datanet.offers import OFFERED, check_offered
+from services.datanet.text import control_character, direction_character
 from services.kit.errors import aborted, invalid, precondition
 
-CHANGEABLE = ("display_name", "description", "tags", "licence_notice", "policy")
+CHANGEABLE = ("display_name", "description", "tags", "licence_notice", "policy", "visibility")
 CHANGEABLE_WHILE_EMPTY = ("licence", "fields")
 _DEFAULT_FIELDS = (Field("text", "The text.", required=True),)
 _FIELD_ID = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 _LICENSE_REF = re.compile(r"(DocumentRef-[A-Za-z0-9.-]+:)?LicenseRef-[A-Za-z0-9.-]+\Z")
+# BCP 47, as far as its form goes.
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}\Z")
 _MAX_TAG = 63
 _SPDX = get_spdx_licensing()
 
 
-def checked(definition: Definition) -> Definition:
+def checked(definition: Definition, offered: Collection[str] = OFFERED) -> Definition:
     """The definition in normal form: SPDX ids in their official spelling, the default field filled in.
 
-    Raises `Fault` that names the field that cannot stand.
+    Raises `Fault` that names the field that cannot stand, or asks for what is not `offered`.
     """
     texts = {
         "display_name": definition.display_name,
@@ -33,12 +36,14 @@ def checked(definition: Definition) -> Definition:
     }
     for field, text in texts.items():
         _printable(text, field)
+    _one_way(definition.display_name, "display_name")
     if not definition.display_name.strip():
         raise invalid("INVALID_FIELD", "datanet.display_name: must not be blank", "datanet.display_name")
     _check_tags(definition.tags)
     fields = definition.fields or _DEFAULT_FIELDS
     _check_fields(fields)
     _check_policy(definition.policy)
+    check_offered(definition, offered)
     return replace(definition, licence=spdx(definition.licence), fields=fields)
 
 
@@ -68,6 +73,8 @@ def revised(datanet: Datanet, draft: Definition, mask: Sequence[str], etag: str)
                 f"the {path} of {datanet.name} cannot change: {datanet.record_count} records were given under it. "
                 "Open another datanet for other terms",
             )
+        if path == "visibility" and datanet.record_count:
+            _check_opening(datanet, draft.visibility)
     return checked(replace(datanet.definition, **{path: getattr(draft, path) for path in mask}))
 
 
@@ -97,9 +104,19 @@ def _not_a_licence(expression: str, why: str) -> Exception:
     )
 
 
+def _check_opening(datanet: Datanet, visibility: Visibility) -> None:
+    if visibility is not Visibility.PRIVATE and datanet.definition.visibility is Visibility.PRIVATE:
+        raise precondition(
+            "RECORDS_DEPEND_ON_IT",
+            f"{datanet.name} stays private: {datanet.record_count} records were given to it as that. Open another "
+            "datanet for everybody",
+        )
+
+
 def _check_tags(tags: Sequence[str]) -> None:
     for tag in tags:
         _printable(tag, "tags")
+        _one_way(tag, "tags")
         if not tag.strip() or len(tag) > _MAX_TAG:
             raise invalid("INVALID_FIELD", f"datanet.tags: a tag has 1 to {_MAX_TAG} characters", "datanet.tags")
     if len(set(tags)) != len(tags):
@@ -125,9 +142,32 @@ def _check_policy(policy: Policy) -> None:
         raise invalid(
             "INVALID_FIELD", "datanet.policy: min_chars is above max_chars, so no record could pass", "datanet.policy"
         )
+    for tag in policy.languages:
+        if not _LANGUAGE.match(tag):
+            raise invalid(
+                "INVALID_FIELD",
+                f"datanet.policy.languages: {tag[:63]!r} is no BCP 47 tag, such as de or pt-BR",
+                "datanet.policy.languages",
+            )
+    if policy.reviewers and policy.reviewers < policy.reviews:
+        raise invalid(
+            "INVALID_FIELD",
+            f"datanet.policy.reviewers: of {policy.reviewers} reviewers, {policy.reviews} can never agree",
+            "datanet.policy.reviewers",
+        )
 
 
 def _printable(text: str, field: str) -> None:
     found = control_character(text)
     if found is not None:
         raise invalid("INVALID_FIELD", f"datanet.{field}: has the control character {found}", f"datanet.{field}")
+
+
+def _one_way(text: str, field: str) -> None:
+    found = direction_character(text)
+    if found is not None:
+        raise invalid(
+            "INVALID_FIELD",
+            f"datanet.{field}: has {found}, which makes a text look like another one",
+            f"datanet.{field}",
+        )

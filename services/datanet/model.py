@@ -1,11 +1,9 @@
-"""What the service is about: datanets, records, snapshots.  Plain values; times are microseconds since 1970, UTC.
-
-Every datanet is of text and public: the kinds and visibilities beyond that are refused at creation (`wire.py`).
-"""
+"""What the service is about: datanets, records, snapshots.  Plain values; times are microseconds since 1970, UTC."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from openledger import names
 from services.kit.errors import not_found
@@ -20,12 +18,56 @@ class Field:
     required: bool = False
 
 
+class Kind(StrEnum):
+    """What a datanet's records are."""
+
+    TEXT = "text"
+    IMAGE = "image"
+
+
+class Visibility(StrEnum):
+    """Who may contribute: anyone, who asked and was let in, who was invited.  No other knows of a private datanet."""
+
+    PUBLIC = "public"
+    BY_REQUEST = "by_request"
+    PRIVATE = "private"
+
+
+class PersonalData(StrEnum):
+    """What happens to personal data that is found in a record; with `IGNORE` it is not looked for."""
+
+    IGNORE = "ignore"
+    MASK = "mask"
+    ASK = "ask"
+    REFUSE = "refuse"
+
+
+class Duplicates(StrEnum):
+    """What happens to a record that is nearly an earlier one of somebody else's; with `IGNORE` it is not looked for."""
+
+    IGNORE = "ignore"
+    REFUSE = "refuse"
+    CREDIT = "credit"
+
+
 @dataclass(frozen=True)
 class Policy:
-    """Characters of a record's text, all fields together; 0 sets no bound."""
+    """The owner's rules.  Zeros set no bound.
+
+    Lengths are characters of a record's text, all fields together; `languages` are BCP 47 tags, none for all;
+    `reviews` of at most `reviewers` must agree within `review_days`; shares are in hundredths of a percent.
+    """
 
     min_chars: int = 0
     max_chars: int = 0
+    languages: tuple[str, ...] = ()
+    personal_data: PersonalData = PersonalData.IGNORE
+    duplicates: Duplicates = Duplicates.IGNORE
+    reward_cut_bps: int = 0
+    reviews: int = 0
+    reviewers: int = 0
+    gold_share_bps: int = 0
+    review_days: int = 0
 
 
 @dataclass(frozen=True)
@@ -39,6 +81,8 @@ class Definition:
     licence_notice: str = ""
     fields: tuple[Field, ...] = ()
     policy: Policy = Policy()
+    kind: Kind = Kind.TEXT
+    visibility: Visibility = Visibility.PUBLIC
 
 
 @dataclass(frozen=True)

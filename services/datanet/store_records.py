@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from services.datanet import declare, store
+from services.datanet import declare, sealing, store
 from services.datanet.declare import Declaration
 from services.datanet.model import Content, Datanet, Record, record_name
-from services.datanet.tables import CONTENT, DATANET, DECLARATION, FIRST, RECORD
+from services.datanet.tables import CONTENT, DATANET, DECLARATION, FIRST, KEY, RECORD
 from services.datanet.upload import Candidate
+from services.datanet.vault import Sealed, Vault
 from services.kit.errors import not_found
 
 _CHUNK = 400
@@ -79,12 +79,12 @@ def _add(
         "create_time": now,
     }
     rows = [
-        {**common, "id": c.id, "number": number, "commitment": c.commitment, "size": len(c.canonical)}
+        {**common, "id": c.id, "number": number, "commitment": c.commitment, "size": c.size}
         for number, c in enumerate(accepted, last + 1)
     ]
     connection.execute(insert(RECORD), rows)
-    contents = [{"record": c.id, "salt": c.salt, "canonical": c.canonical} for c in accepted]
-    connection.execute(insert(CONTENT), contents)
+    connection.execute(insert(CONTENT), [{"record": c.id, "ciphertext": c.sealed.ciphertext} for c in accepted])
+    connection.execute(insert(KEY), [{"record": c.id, "wrapped": c.sealed.wrapped} for c in accepted])
     connection.execute(
         update(DATANET)
         .where(DATANET.c.id == datanet.id)
@@ -111,14 +111,24 @@ def page(connection: Connection, datanet: str, contributor: str, after: int, lim
     return [Record(**row._asdict()) for row in connection.execute(query)]
 
 
-def contents(connection: Connection, records: Collection[str]) -> dict[str, Content]:
+def contents(connection: Connection, vault: Vault, records: Collection[str]) -> dict[str, Content]:
     """What records say, by id."""
     found: dict[str, Content] = {}
+    boxes = select(CONTENT.c.record, CONTENT.c.ciphertext, KEY.c.wrapped).join(KEY, KEY.c.record == CONTENT.c.record)
     for chunk in _chunks(list(records)):
-        for row in connection.execute(select(CONTENT).where(CONTENT.c.record.in_(chunk))):
-            document = json.loads(row.canonical)
-            found[row.record] = Content(document["fields"], document["source"], row.salt, row.canonical)
+        for row in connection.execute(boxes.where(CONTENT.c.record.in_(chunk))):
+            found[row.record] = sealing.unseal(vault, row.record, Sealed(row.ciphertext, row.wrapped))
     return found
+
+
+def texts(
+    connection: Connection, vault: Vault, datanet: str, contributor: str, after: int
+) -> Iterator[tuple[Record, Content]]:
+    """Records with what they say, in the order of acceptance, after that number; of one contributor if named."""
+    while rows := page(connection, datanet, contributor, after, _CHUNK // 4):
+        said = contents(connection, vault, [record.id for record in rows])
+        yield from ((record, said[record.id]) for record in rows if record.id in said)
+        after = rows[-1].number
 
 
 def _chunks(items: Sequence[Any]) -> list[Sequence[Any]]:

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from services.datanet import freeze, store, store_records
 from services.datanet.model import Anchor, Record, Snapshot, record_name, snapshot_name
-from services.datanet.tables import LEAF, RECORD, SNAPSHOT
-from services.kit.errors import not_found
+from services.datanet.tables import DATANET, LEAF, RECORD, SNAPSHOT
+from services.kit.errors import exhausted, not_found
 
 
 def cut(connection: Connection, datanet_id: str, operation_of: Any, now: int) -> Snapshot:
@@ -43,6 +43,25 @@ def cut(connection: Connection, datanet_id: str, operation_of: Any, now: int) ->
     ]
     connection.execute(insert(LEAF), leaves)
     return snapshot
+
+
+def check_room(connection: Connection, owner: str, since: int, most: int) -> None:
+    """Raises `Fault` when that account's datanets have as many snapshots of since then as they may."""
+    cut_since = (
+        select(SNAPSHOT.c.create_time)
+        .join(DATANET, DATANET.c.id == SNAPSHOT.c.datanet)
+        .where(DATANET.c.owner == owner, SNAPSHOT.c.create_time > since)
+        .order_by(SNAPSHOT.c.create_time.desc())
+        .limit(most)
+    )
+    times = connection.execute(cut_since).scalars().all()
+    if len(times) == most:
+        raise exhausted(
+            "SNAPSHOTS_FULL",
+            f"accounts/{owner} has cut {most} snapshots within 24 hours, and each costs a transaction on chain: give "
+            "more records before the next one",
+            retry_after=(times[-1] - since) / 1e6,
+        )
 
 
 def latest(connection: Connection, datanet: str) -> Snapshot | None:

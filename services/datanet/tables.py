@@ -34,7 +34,39 @@ DATANET = Table(
     Column("revision", Integer, nullable=False),
     Column("create_time", BigInteger, nullable=False),
     Column("update_time", BigInteger, nullable=False),
+    # Of the definition, what is looked for: see `search.about`.
+    Column("kind", Text, nullable=False, server_default="text"),
+    Column("visibility", Text, nullable=False, server_default="public"),
+    Column("words", Text, nullable=False, server_default=""),
     Index("datanet_by_time", "create_time", "id"),
+    Index("datanet_by_owner", "owner"),
+)
+
+TAG = Table(
+    "datanet_tag",
+    METADATA,
+    Column("tag", Text, primary_key=True),
+    Column("datanet", Text, ForeignKey("datanet.id"), primary_key=True),
+)
+
+MEMBER = Table(
+    "member",
+    METADATA,
+    Column("datanet", Text, ForeignKey("datanet.id"), primary_key=True),
+    Column("account", Text, primary_key=True),
+    Column("role", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    Column("update_time", BigInteger, nullable=False),
+    Index("member_by_account", "account", "datanet"),
+)
+
+# By which a service knows its vault's key again.
+VAULT = Table(
+    "vault",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("mark", LargeBinary, nullable=False),
 )
 
 # Kept whole: a signature proves authorship only together with what was signed.
@@ -73,16 +105,32 @@ RECORD = Table(
     Index("record_by_contributor", "datanet", "contributor", "number"),
 )
 
-# Apart from the record, so that what a record says can be destroyed while its commitment stays in old trees.
+# What accounts have given in all datanets, which has a bound.
+USE = Table(
+    "account_use",
+    METADATA,
+    Column("account", Text, primary_key=True),
+    Column("records", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+)
+
+# Apart from the record, so that what a record says can be destroyed while its commitment stays in old trees; and its
+# key apart from that, for whoever has one without the other has nothing.
 CONTENT = Table(
     "record_content",
     METADATA,
     Column("record", Text, ForeignKey("record.id"), primary_key=True),
-    Column("salt", LargeBinary, nullable=False),
-    Column("canonical", LargeBinary, nullable=False),
+    Column("ciphertext", LargeBinary, nullable=False),
 )
 
-# Whose record said a thing first, in any datanet.  The primary key decides races between contributors.
+KEY = Table(
+    "record_key",
+    METADATA,
+    Column("record", Text, ForeignKey("record.id"), primary_key=True),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+
+# Whose record said a thing first, in any datanet, by a keyed hash.  The primary key decides races between contributors.
 FIRST = Table(
     "first_record",
     METADATA,

@@ -12,24 +12,29 @@ from dataclasses import dataclass
 from typing import Self
 
 from openledger import merkle, records
-from services.datanet import admit, declare
+from services.datanet import admit, declare, sealing
 from services.datanet.admit import Refusal
 from services.datanet.declare import Declaration
 from services.datanet.model import Datanet, record_name
-from services.kit.errors import exhausted, invalid
+from services.datanet.vault import Sealed, Vault
+from services.kit.errors import aborted, exhausted, invalid
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A record that may come in, unless somebody gave it before.  `index` is its place in the upload."""
+    """A record that may come in, unless somebody gave it before.  `index` is its place in the upload.
+
+    Sealed as soon as it is there: what follows needs to know only whether two records read the same, which the token of
+    its fingerprint says.  `size`: its canonical bytes.
+    """
 
     index: int
     id: str
     name: str
-    canonical: bytes
+    size: int
     fingerprint: bytes
-    salt: bytes
     commitment: bytes
+    sealed: Sealed
 
 
 @dataclass(frozen=True)
@@ -61,8 +66,9 @@ class Room:
 class Upload:
     """The records sent so far under a declaration.  Use it as a context: it gives its memory back on leaving."""
 
-    def __init__(self, datanet: Datanet, declaration: Declaration, limits: Limits, room: Room) -> None:
+    def __init__(self, datanet: Datanet, declaration: Declaration, limits: Limits, room: Room, vault: Vault) -> None:
         self._datanet, self._declaration, self._limits, self._room = datanet, declaration, limits, room
+        self._vault = vault
         self._leaves: list[bytes] = []
         self._held = 0
         self.candidates: list[Candidate] = []
@@ -103,10 +109,27 @@ class Upload:
         """All is here.  Raises `Fault` unless it is exactly what was declared."""
         declare.check_content(self._declaration, len(self._leaves), merkle.root_of_hashes(self._leaves))
 
+    def check_current(self, datanet: Datanet) -> None:
+        """Raises `Fault` when records are admitted by other rules now than those by which these were judged."""
+        judged, now = self._datanet.definition, datanet.definition
+        if (judged.fields, judged.policy) != (now.fields, now.policy):
+            raise aborted(
+                "DATANET_CHANGED",
+                f"the owner of {datanet.name} changed what records it takes while these came in. Nothing was taken: "
+                "send them again, to be judged anew",
+            )
+
     def _candidate(self, index: int, canonical: bytes, fingerprint: bytes) -> Candidate:
         record, salt = uuid.uuid4().hex, secrets.token_bytes(records.SALT_BYTES)
-        name = record_name(self._datanet.id, record)
-        return Candidate(index, record, name, canonical, fingerprint, salt, records.commitment(salt, canonical))
+        return Candidate(
+            index=index,
+            id=record,
+            name=record_name(self._datanet.id, record),
+            size=len(canonical),
+            fingerprint=sealing.fingerprint_token(self._vault, fingerprint),
+            commitment=records.commitment(salt, canonical),
+            sealed=sealing.seal(self._vault, record, salt, canonical),
+        )
 
     def _hold(self, size: int) -> None:
         if self._held + size > self._limits.upload_bytes:

@@ -1,31 +1,77 @@
-"""Messages to values and back.  Refuses what the protos can say and this service does not offer yet."""
+"""Messages to values and back.  Whether what they say can stand is said elsewhere."""
 
 from __future__ import annotations
 
-from typing import Any
+from enum import Enum
+from typing import Any, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from openledger import names
 from openledger.datanet.v1 import datanet_pb2 as pb
 from services.datanet.declare import Declaration
-from services.datanet.model import Content, Datanet, Definition, Field, Policy, Record, Snapshot
-from services.kit.errors import Fault, invalid
+from services.datanet.members import Member, Role, State
+from services.datanet.model import (
+    Content,
+    Datanet,
+    Definition,
+    Duplicates,
+    Field,
+    Kind,
+    PersonalData,
+    Policy,
+    Record,
+    Snapshot,
+    Visibility,
+)
+from services.kit.errors import invalid
+
+E = TypeVar("E", bound=Enum)
+
+_KINDS = {Kind.TEXT: pb.KIND_TEXT, Kind.IMAGE: pb.KIND_IMAGE}
+_VISIBILITIES = {
+    Visibility.PUBLIC: pb.VISIBILITY_PUBLIC,
+    Visibility.BY_REQUEST: pb.VISIBILITY_BY_REQUEST,
+    Visibility.PRIVATE: pb.VISIBILITY_PRIVATE,
+}
+_PERSONAL_DATA = {
+    PersonalData.IGNORE: pb.PERSONAL_DATA_POLICY_UNSPECIFIED,
+    PersonalData.MASK: pb.PERSONAL_DATA_POLICY_MASK,
+    PersonalData.ASK: pb.PERSONAL_DATA_POLICY_ASK,
+    PersonalData.REFUSE: pb.PERSONAL_DATA_POLICY_REFUSE,
+}
+_DUPLICATES = {
+    Duplicates.IGNORE: pb.DUPLICATE_POLICY_UNSPECIFIED,
+    Duplicates.REFUSE: pb.DUPLICATE_POLICY_REFUSE,
+    Duplicates.CREDIT: pb.DUPLICATE_POLICY_CREDIT,
+}
+_ROLES = {
+    Role.CONTRIBUTOR: pb.ROLE_CONTRIBUTOR,
+    Role.VALIDATOR: pb.ROLE_VALIDATOR,
+    Role.OWNER: pb.ROLE_OWNER,
+}
+_STATES = {
+    State.INVITED: pb.MEMBERSHIP_STATE_INVITED,
+    State.REQUESTED: pb.MEMBERSHIP_STATE_REQUESTED,
+    State.ACTIVE: pb.MEMBERSHIP_STATE_ACTIVE,
+}
 
 
 def definition(message: pb.Datanet) -> Definition:
-    """What a message says about a datanet, not yet checked.  Raises `Fault` for what is not offered."""
-    policy = message.policy
-    if message.kind not in (pb.KIND_UNSPECIFIED, pb.KIND_TEXT):
-        raise _not_offered("kind", "datanets hold text")
-    if message.visibility not in (pb.VISIBILITY_UNSPECIFIED, pb.VISIBILITY_PUBLIC):
-        raise _not_offered("visibility", "datanets are public")
-    if policy.languages:
-        raise _not_offered("policy.languages", "languages are not told apart")
-    if policy.personal_data:
-        raise _not_offered("policy.personal_data", "personal data is not looked for")
-    if policy.reviews:
-        raise _not_offered("policy.reviews", "records are admitted on the checks alone")
+    """What a message says about a datanet, not yet checked.  Raises `Fault` for numbers that name nothing."""
+    said = message.policy
+    policy = Policy(
+        min_chars=said.min_chars,
+        max_chars=said.max_chars,
+        languages=tuple(said.languages),
+        personal_data=_value(_PERSONAL_DATA, said.personal_data, "datanet.policy.personal_data"),
+        duplicates=_value(_DUPLICATES, said.duplicates, "datanet.policy.duplicates"),
+        reward_cut_bps=said.reward_cut_bps,
+        reviews=said.reviews,
+        reviewers=said.reviewers,
+        gold_share_bps=said.gold_share_bps,
+        review_days=said.review_days,
+    )
     return Definition(
         display_name=message.display_name,
         licence=message.licence,
@@ -33,8 +79,20 @@ def definition(message: pb.Datanet) -> Definition:
         tags=tuple(message.tags),
         licence_notice=message.licence_notice,
         fields=tuple(Field(field.id, field.description, field.required) for field in message.fields),
-        policy=Policy(policy.min_chars, policy.max_chars),
+        policy=policy,
+        kind=_value(_KINDS, message.kind or pb.KIND_TEXT, "datanet.kind"),
+        visibility=_value(_VISIBILITIES, message.visibility or pb.VISIBILITY_PUBLIC, "datanet.visibility"),
     )
+
+
+def kind(number: int) -> Kind | None:
+    """`None` where none is named.  Raises `Fault`."""
+    return _value(_KINDS, number, "kind") if number else None
+
+
+def role(number: int) -> Role | None:
+    """`None` where none is named.  Raises `Fault`."""
+    return _value(_ROLES, number, "role") if number else None
 
 
 def declaration(header: pb.ContributionHeader) -> Declaration:
@@ -61,12 +119,21 @@ def unsigned(header: pb.ContributionHeader) -> pb.ContributionHeader:
     return same
 
 
-def account_address(name: str) -> str:
+def account_address(name: str, field: str = "contributor") -> str:
     """The lower-case address in `accounts/{address}`.  Raises `Fault` when there is none in it."""
     try:
         return names.account_address(name)
     except ValueError as error:
-        raise invalid("INVALID_FIELD", f"contributor: {error}", "contributor") from None
+        raise invalid("INVALID_FIELD", f"{field}: {error}", field) from None
+
+
+def member_key(name: str) -> tuple[str, str]:
+    """Datanet and address in `datanets/{datanet}/members/{address}`.  Raises `Fault`."""
+    datanet, address = names.match("datanets/*/members/*", name)
+    try:
+        return datanet, names.address(address)
+    except ValueError as error:
+        raise invalid("INVALID_FIELD", f"name: {error}", "name") from None
 
 
 def datanet(value: Datanet) -> pb.Datanet:
@@ -78,16 +145,42 @@ def datanet(value: Datanet) -> pb.Datanet:
         tags=said.tags,
         licence=said.licence,
         licence_notice=said.licence_notice,
-        kind=pb.KIND_TEXT,
+        kind=_KINDS[said.kind],
         fields=[pb.Field(id=f.id, description=f.description, required=f.required) for f in said.fields],
-        visibility=pb.VISIBILITY_PUBLIC,
-        policy=pb.Policy(min_chars=said.policy.min_chars, max_chars=said.policy.max_chars),
+        visibility=_VISIBILITIES[said.visibility],
+        policy=_policy(said.policy),
         owner=names.account(value.owner),
         record_count=value.record_count,
         contributor_count=value.contributor_count,
         create_time=_timestamp(value.create_time),
         update_time=_timestamp(value.update_time),
         etag=value.etag,
+    )
+
+
+def _policy(value: Policy) -> pb.Policy:
+    return pb.Policy(
+        languages=value.languages,
+        min_chars=value.min_chars,
+        max_chars=value.max_chars,
+        personal_data=_PERSONAL_DATA[value.personal_data],
+        reviews=value.reviews,
+        duplicates=_DUPLICATES[value.duplicates],
+        reward_cut_bps=value.reward_cut_bps,
+        reviewers=value.reviewers,
+        gold_share_bps=value.gold_share_bps,
+        review_days=value.review_days,
+    )
+
+
+def member(value: Member) -> pb.Member:
+    return pb.Member(
+        name=value.name,
+        account=names.account(value.account),
+        role=_ROLES[value.role],
+        state=_STATES[value.state],
+        create_time=_timestamp(value.create_time),
+        update_time=_timestamp(value.update_time),
     )
 
 
@@ -140,5 +233,9 @@ def _timestamp(micros: int) -> Any:
     return stamp
 
 
-def _not_offered(field: str, what_is: str) -> Fault:
-    return invalid("NOT_OFFERED", f"datanet.{field}: is not offered; {what_is}", f"datanet.{field}")
+def _value(numbers: dict[E, Any], number: int, field: str) -> E:
+    """The value of an enum's number; a newer client may know numbers that this service does not."""
+    for value, known in numbers.items():
+        if known == number:
+            return value
+    raise invalid("INVALID_FIELD", f"{field}: {number} names nothing that is known here", field)

@@ -16,7 +16,7 @@ from services.factory.licence import LicenceRefused, Outcome, Source, Use, combi
 from services.factory.licence_terms import Terms
 from services.factory.run import Run, SnapshotPin
 from services.factory.shown import listed, shown
-from services.factory.source import SnapshotInfo, SnapshotSource, SourceUnavailable
+from services.factory.source import SnapshotInfo, SnapshotSource, SourceUnavailable, no_snapshot
 from services.factory.spec import SpecError, unsupported
 from services.kit.errors import Fault, invalid, precondition, unavailable
 
@@ -39,12 +39,15 @@ class Admission:
     bases: Collection[str]
     licences: Mapping[str, Terms]
 
-    async def admit(self, run: Run) -> Admitted:
-        """Raises `Fault`: what is wrong with the run, the base, a snapshot or a licence, and what to do about it."""
+    async def admit(self, run: Run, account: str) -> Admitted:
+        """account: lower-case address of who asks for the run.
+
+        Raises `Fault`: what is wrong with the run, the base, a snapshot or a licence, and what to do about it.
+        """
         if reason := unsupported(run.spec):
             raise invalid("UNSUPPORTED", reason, f"spec.{reason.partition(':')[0].partition(',')[0]}")
         base = await asyncio.to_thread(self.base, run)
-        infos = await asyncio.gather(*(self._describe(pin) for pin in run.snapshots))
+        infos = await asyncio.gather(*(self._describe(pin, account) for pin in run.snapshots))
         for about in infos:
             _check_template("prompt_template", run.spec.prompt_template, about)
             _check_template("completion_template", run.spec.completion_template, about)
@@ -64,7 +67,7 @@ class Admission:
 
     async def license_now(self, run: Run) -> Outcome:
         """The gate alone, for a run that was admitted before there was one.  Raises `Fault`."""
-        infos = await asyncio.gather(*(self._describe(pin) for pin in run.snapshots))
+        infos = await asyncio.gather(*(self._describe(pin, None) for pin in run.snapshots))
         return self.licence(run.use, await asyncio.to_thread(self.base, run), infos)
 
     def base(self, run: Run) -> BaseModel:
@@ -91,11 +94,13 @@ class Admission:
             )
         return model
 
-    async def _describe(self, pin: SnapshotPin) -> SnapshotInfo:
+    async def _describe(self, pin: SnapshotPin, account: str | None) -> SnapshotInfo:
         try:
             about = await self.source.describe(pin.name)
         except SourceUnavailable as error:
             raise unavailable("DATANET_UNAVAILABLE", f"{pin.name} cannot be looked up: {error}", 5) from error
+        if account is not None and about.private_to not in ("", account):
+            raise no_snapshot(pin.name)
         _check_snapshot(about, pin)
         return about
 

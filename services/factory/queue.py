@@ -36,7 +36,7 @@ class Queue:
     async def put(self, request: Message, run: Run, clone_of: str = "") -> pb.FineTune:
         """Raises `Fault`: why the run cannot be done, ADAPTER_TAKEN, CANNOT_REPLACE, TOO_MANY_FINE_TUNES."""
         owner = call.principal().address
-        job = self._job(await self._w.admission.admit(run), owner, clone_of)
+        job = self._job(await self._w.admission.admit(run, owner), owner, clone_of)
         replay = await self._replay(run)
 
         def create(c: Connection) -> pb.FineTune:

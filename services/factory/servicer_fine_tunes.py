@@ -51,7 +51,7 @@ class FineTuneMethods:
         if run.replaces is not None:
             what = f"the run of {run.replaces.revision} taken again"
             raise precondition("IS_REPLACEMENT", f"it is {what}, and takes what that took: see its fine-tune")
-        admitted = await self._w.admission.admit(run)
+        admitted = await self._w.admission.admit(run, call.principal().address)
         async with self._estimates:
             estimate = await self._w.estimator.estimate(admitted)
         return translate.estimate_to(estimate, admitted, self._w.estimator.tariff)

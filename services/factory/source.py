@@ -47,6 +47,8 @@ class SnapshotInfo:
     fields: frozenset[str]
     notice: str = ""
     """Where the licence's text is, and who must be acknowledged how."""
+    private_to: str = ""
+    """Lower-case address of who alone may train on it; empty for everybody."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class DatanetSource:
             anchored=bool(snapshot.anchor.transaction),
             fields=frozenset(field.id for field in about.fields),
             notice=about.licence_notice,
+            private_to=_private_to(about),
         )
 
     async def records(self, name: str, start: int) -> AsyncIterator[SourceRecord]:
@@ -119,11 +122,21 @@ class DatanetSource:
             raise _trouble(error, name) from error
 
 
+def no_snapshot(name: str) -> Fault:
+    """There is none of that name, or it is not for the asker to know."""
+    return not_found("SNAPSHOT_NOT_FOUND", f"there is no snapshot {name}", snapshot=name)
+
+
+def _private_to(datanet: datanet_pb2.Datanet) -> str:
+    private = datanet.visibility == datanet_pb2.VISIBILITY_PRIVATE
+    return names.account_address(datanet.owner) if private else ""
+
+
 def _trouble(error: ApiError, name: str) -> Exception:
     if error.code in _PASSING:
         return SourceUnavailable(f"the Datanet says {error.reason}: {error.message}")
     if error.code is grpc.StatusCode.NOT_FOUND:
-        return not_found("SNAPSHOT_NOT_FOUND", f"there is no snapshot {name}", snapshot=name)
+        return no_snapshot(name)
     refused: Fault = precondition(
         "SNAPSHOT_REFUSED", f"the Datanet does not give out {name}: {error.message}", snapshot=name
     )

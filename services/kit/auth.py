@@ -61,6 +61,9 @@ class Access:
 
 
 PUBLIC = Access(anyone=True)
+"""Open to all, and nobody is asked who it is."""
+OPEN = Access(anyone=True, accounts=True)
+"""Open to all; who signs in is known, and may see more."""
 ACCOUNTS = Access(accounts=True)
 
 

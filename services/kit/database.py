@@ -60,16 +60,20 @@ class SchemaError(RuntimeError):
 
 
 class Database:
-    """A service's own database.  Close it when done."""
+    """A service's own database.  Close it when done.
 
-    def __init__(self, url: str, *, pool: int = _POOL) -> None:
+    `erases`: what is deleted is overwritten in SQLite's file at once, and not when its place is needed.  Its
+    write-ahead log holds it until `empty_log`.
+    """
+
+    def __init__(self, url: str, *, pool: int = _POOL, erases: bool = False) -> None:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite:
             Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
             # SQLite has one writer: one connection and one thread for it, so that writes queue here and not on locks.
-            self._writer = _sqlite_engine(url, "BEGIN IMMEDIATE", 1)
-            self._reader = _sqlite_engine(url, "BEGIN", pool)
+            self._writer = _sqlite_engine(url, "BEGIN IMMEDIATE", 1, erases=erases)
+            self._reader = _sqlite_engine(url, "BEGIN", pool, erases=erases)
         else:
             psycopg = self.url.set(drivername="postgresql+psycopg")
             self._writer = create_engine(psycopg, pool_size=pool, max_overflow=0, pool_pre_ping=True)
@@ -124,6 +128,20 @@ class Database:
 
         self.write_now(upgrade)
 
+    def empty_log(self) -> bool:
+        """Put SQLite's write-ahead log into its file and empty it; false where a reader or writer was in the way.
+
+        PostgreSQL keeps its log for itself: true at once.
+        """
+        if not self.is_sqlite:
+            return True
+        connection = self._writer.raw_connection()
+        try:
+            busy, _, _ = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            connection.close()
+        return not busy
+
     def close(self) -> None:
         """Finish what is queued and let go of every connection."""
         self._write_threads.shutdown()
@@ -147,7 +165,7 @@ def _bound_pauses(connection: Any, _: Any) -> None:
     connection.commit()
 
 
-def _sqlite_engine(url: str, begin: str, pool: int) -> Engine:
+def _sqlite_engine(url: str, begin: str, pool: int, *, erases: bool) -> Engine:
     engine = create_engine(
         url, pool_size=pool, max_overflow=0, connect_args={"check_same_thread": False, "timeout": 30}
     )
@@ -155,7 +173,8 @@ def _sqlite_engine(url: str, begin: str, pool: int) -> Engine:
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves, see below
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+        pragmas = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000")
+        for pragma in (*pragmas, *(("secure_delete=ON",) if erases else ())):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

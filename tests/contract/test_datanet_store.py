@@ -12,19 +12,42 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from openledger import records, signing
-from services.datanet import store, store_records, store_snapshots
+from services.datanet import store, store_members, store_records, store_snapshots, store_use
 from services.datanet.__main__ import MIGRATIONS
 from services.datanet.declare import Declaration
-from services.datanet.model import Anchor, Datanet, Definition, Field, Policy, Snapshot
+from services.datanet.members import Member, Role, State
+from services.datanet.model import (
+    Anchor,
+    Datanet,
+    Definition,
+    Duplicates,
+    Field,
+    Kind,
+    PersonalData,
+    Policy,
+    Snapshot,
+    Visibility,
+)
+from services.datanet.store import Wanted
+from services.datanet.store_use import Use
 from services.datanet.upload import Candidate, Limits, Room, Upload
+from services.datanet.vault import Vault
+from services.kit.auth import ANYONE, Principal
 from services.kit.database import Database
 from services.kit.errors import Fault
 
 ADA, BOB = "0x" + "a" * 40, "0x" + "b" * 40
 DEFINITION = Definition(
-    "Terms", "CC-BY-4.0", "Wörter", ("a", "b"), "notice", (Field("text", "The text", required=True),), Policy(1, 99)
+    "Terms",
+    "CC-BY-4.0",
+    "Wörter",
+    ("a", "b"),
+    "notice",
+    (Field("text", "The text", required=True),),
+    Policy(1, 99, ("de", "en"), PersonalData.ASK, Duplicates.CREDIT, 100, 2, 3, 500, 30),
 )
 TERMS = Datanet("terms", BOB, DEFINITION, 0, 0, 1, 1000, 1000)
+VAULT = Vault(b"k" * 32)
 LIMITS = Limits(10_000, 10_000_000, 10_000)
 
 
@@ -50,7 +73,7 @@ def give(database: Database, contributor: str, *texts: str, datanet: str = "term
 
 def offered(contributor: str, *texts: str, datanet: str = "terms") -> tuple[Declaration, list[Candidate]]:
     word = declaration(contributor, len(texts), datanet)
-    upload = Upload(replace(TERMS, id=datanet), word, LIMITS, Room(10**9))
+    upload = Upload(replace(TERMS, id=datanet), word, LIMITS, Room(10**9), VAULT)
     for text in texts:
         upload.add({"text": text}, "a source")
     return word, upload.candidates
@@ -99,8 +122,9 @@ def test_datanets_are_listed_newest_first_page_by_page(database):
     for number in range(3):
         made = replace(TERMS, id=f"more-{number}", create_time=2000)
         database.write_now(lambda c, d=made: store.add(c, d))
-    first = database.read_now(lambda c: store.page(c, None, 2))
-    rest = database.read_now(lambda c: store.page(c, (first[-1].create_time, first[-1].id), 9))
+    first = database.read_now(lambda c: store.page(c, None, 2, ANYONE, Wanted()))
+    after = (first[-1].create_time, first[-1].id)
+    rest = database.read_now(lambda c: store.page(c, after, 9, ANYONE, Wanted()))
     assert [d.id for d in first + rest] == ["more-2", "more-1", "more-0", "terms"]
 
 
@@ -132,7 +156,7 @@ def test_a_record_says_what_was_given_and_opens_its_commitment(database):
     name = give(database, ADA, "Fieber é 发烧")[0]
     record_id = name.rpartition("/")[2]
     record = database.read_now(lambda c: store_records.get(c, "terms", record_id))
-    content = database.read_now(lambda c: store_records.contents(c, [record_id]))[record_id]
+    content = database.read_now(lambda c: store_records.contents(c, VAULT, [record_id]))[record_id]
     assert (content.fields, content.source) == ({"text": "Fieber é 发烧"}, "a source")
     assert record.commitment == records.commitment(content.salt, content.canonical)
     assert record.size == len(content.canonical)
@@ -240,3 +264,136 @@ def test_a_snapshot_waits_until_it_is_anchored(database):
     database.write_now(lambda c: store_snapshots.anchor(c, snapshot, anchor))
     assert database.read_now(store_snapshots.unanchored) == []
     assert database.read_now(lambda c: store_snapshots.get(c, "terms", 1)).anchor == anchor
+
+
+def seen(database: Database, viewer: Principal, **wanted) -> list[str]:
+    rows = database.read_now(lambda c: store.page(c, None, 99, viewer, Wanted(**wanted)))
+    return sorted(datanet.id for datanet in rows)
+
+
+@pytest.fixture
+def several(database: Database) -> Database:
+    """Beside `terms`: one that is closed, and one of another kind and other tags."""
+    closed = Definition("Closed 100%", "CC-BY-4.0", "Größe", ("b",), visibility=Visibility.PRIVATE)
+    images = Definition("Photos", "MIT", tags=("a", "c"), kind=Kind.IMAGE, visibility=Visibility.BY_REQUEST)
+    for id_, definition in (("closed", closed), ("photos", images)):
+        made = replace(TERMS, id=id_, definition=definition)
+        database.write_now(lambda c, d=made: store.add(c, d))
+    return database
+
+
+def put(database: Database, datanet: str, account: str, state: State) -> None:
+    member = Member(datanet, account, Role.VALIDATOR, state, 1, 2)
+    database.write_now(lambda c: store_members.put(c, member))
+
+
+def test_a_closed_datanet_is_listed_for_its_owner_its_members_and_services(several):
+    ada = Principal(address=ADA)
+    assert seen(several, ANYONE) == seen(several, ada) == ["photos", "terms"]
+    assert seen(several, Principal(address=BOB)) == seen(several, Principal(service="x")) == [
+        "closed", "photos", "terms"
+    ]  # fmt: skip
+    put(several, "closed", ADA, State.REQUESTED)
+    assert seen(several, ada) == ["photos", "terms"]
+    put(several, "closed", ADA, State.INVITED)
+    assert seen(several, ada) == ["closed", "photos", "terms"]
+
+
+def test_datanets_are_found_by_words_tags_kind_and_who_has_to_do_with_them(several):
+    bob = Principal(address=BOB)
+    assert seen(several, bob, words=("wört",)) == ["terms"]
+    assert seen(several, bob, words=("größe",)) == [], "words are looked for in their folded form"
+    assert seen(several, bob, words=("grösse",)) == ["closed"]
+    assert seen(several, bob, words=("100%",)) == ["closed"]
+    assert seen(several, bob, words=("10%",)) == seen(several, bob, words=("_",)) == []
+    assert seen(several, bob, words=("o", "photo")) == ["photos"]
+    assert seen(several, bob, tags=("a",)) == ["photos", "terms"]
+    assert seen(several, bob, tags=("a", "b")) == ["terms"]
+    assert seen(several, bob, kind=Kind.IMAGE) == ["photos"]
+    assert seen(several, Principal(address=ADA), mine=True) == []
+    put(several, "photos", ADA, State.REQUESTED)
+    assert seen(several, Principal(address=ADA), mine=True) == ["photos"]
+    assert seen(several, bob, mine=True) == ["closed", "photos", "terms"]
+    several.write_now(lambda c: store.redefine(c, "terms", replace(DEFINITION, tags=("z",), description=""), 9))
+    assert seen(several, bob, tags=("b",)) == ["closed"]
+    assert seen(several, bob, words=("wört",)) == []
+
+
+def test_an_owner_has_so_many_datanets(several):
+    several.read_now(lambda c: store.check_room(c, BOB, 4))
+    assert refusal(lambda: several.read_now(lambda c: store.check_room(c, BOB, 3))) == "DATANETS_FULL"
+
+
+def test_members_are_kept_changed_listed_and_removed(database):
+    for account in (ADA, BOB, "0x" + "0" * 40):
+        put(database, "terms", account, State.INVITED)
+    put(database, "terms", ADA, State.ACTIVE)
+    assert database.read_now(lambda c: store_members.get(c, "terms", ADA)) == Member(
+        "terms", ADA, Role.VALIDATOR, State.ACTIVE, 1, 2
+    )
+    assert database.read_now(lambda c: store_members.count(c, "terms")) == 3
+    page = database.read_now(lambda c: store_members.page(c, "terms", ADA, 9))
+    assert [member.account for member in page] == [BOB]
+    assert database.write_now(lambda c: store_members.remove(c, "terms", ADA)) is True
+    assert database.write_now(lambda c: store_members.remove(c, "terms", ADA)) is False
+    assert database.read_now(lambda c: store_members.get(c, "terms", ADA)) is None
+
+
+def test_who_gave_a_record_knows_the_datanet_for_good(several):
+    stranger = Principal(address=ADA)
+    at = "closed"
+    known = refusal(lambda: several.read_now(lambda c: store_members.standing(c, at, stranger)))
+    assert known == refusal(lambda: several.read_now(lambda c: store_members.standing(c, "none", stranger)))
+    give(several, ADA, "one", datanet=at)
+    assert several.read_now(lambda c: store_members.standing(c, at, stranger)).gave
+
+
+def test_an_owner_cuts_so_many_snapshots_a_day(database):
+    give(database, ADA, "one")
+    cut(database)
+    give(database, ADA, "two")
+    cut(database, 9000)
+    database.read_now(lambda c: store_snapshots.check_room(c, BOB, 6000, 3))
+    database.read_now(lambda c: store_snapshots.check_room(c, ADA, 6000, 1))
+    database.read_now(lambda c: store_snapshots.check_room(c, BOB, 7000, 2))
+    with pytest.raises(Fault, match="2 snapshots within 24 hours") as caught:
+        database.read_now(lambda c: store_snapshots.check_room(c, BOB, 6000, 2))
+    assert (caught.value.reason, caught.value.retry_after) == ("SNAPSHOTS_FULL", 1e-3)
+
+
+def test_an_account_gives_so_much(database):
+    most = Use(5, 100)
+    database.read_now(lambda c: store_use.check(c, ADA, most))
+    database.write_now(lambda c: store_use.add(c, ADA, Use(3, 60), most))
+    for more in (Use(3, 1), Use(1, 41)):
+        full = refusal(lambda m=more: database.write_now(lambda c: store_use.add(c, ADA, m, most)))
+        assert full == "ACCOUNT_FULL"
+    database.write_now(lambda c: store_use.add(c, ADA, Use(1, 40), most))
+    assert refusal(lambda: database.read_now(lambda c: store_use.check(c, ADA, most))) == "ACCOUNT_FULL"
+    database.write_now(lambda c: store_use.add(c, BOB, Use(5, 100), most))
+
+
+def test_texts_are_opened_one_after_the_other_from_a_number_on(database):
+    give(database, ADA, *(f"text {i}" for i in range(150)))
+    give(database, BOB, "bob's")
+
+    def texts(contributor: str, after: int) -> list[str]:
+        rows = database.read_now(lambda c: list(store_records.texts(c, VAULT, "terms", contributor, after)))
+        return [content.fields["text"] for _, content in rows]
+
+    assert texts("", 0) == [*(f"text {i}" for i in range(150)), "bob's"]
+    assert texts(ADA, 148) == ["text 148", "text 149"]
+    assert texts(BOB, 0) == ["bob's"]
+
+
+def test_nothing_that_a_record_says_lies_in_the_tables(database):
+    give(database, ADA, "a marked text")
+    fingerprint = records.fingerprint({"text": "a marked text"})
+
+    def everything(connection) -> str:
+        rows = [connection.execute(table.select()).all() for table in store.METADATA.sorted_tables]
+        return repr(rows)
+
+    stored = database.read_now(everything)
+    for found in (b"a marked text", b"a source", fingerprint):
+        assert repr(found)[2:-1] not in stored

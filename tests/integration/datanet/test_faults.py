@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ import grpc
 
 from openledger.client import Wallet
 from openledger.datanet.v1 import datanet_pb2 as pb
+from services.datanet import store
+from services.datanet.model import Policy
+from services.datanet.upload import Upload
 from services.kit.testing import SECRET
 from tests.datanet_world import (
     ADA,
@@ -91,6 +95,24 @@ async def test_a_stream_that_breaks_leaves_nothing_and_is_sent_again(here):
     assert await listed(here, ADA) == []
     async with here.as_(ADA) as client:
         assert (await send(client, messages)).accepted == 50
+
+
+async def test_an_upload_is_judged_by_the_rules_that_hold_when_it_is_taken(here, monkeypatch):
+    close = Upload.close
+
+    def close_late(self: Upload) -> None:
+        stricter = replace(self._datanet.definition, policy=Policy(min_chars=5))
+        here.database.write_now(lambda c: store.redefine(c, "terms", stricter, 1))
+        close(self)
+
+    monkeypatch.setattr(Upload, "close", close_late)
+    messages = upload(ADA, ["one", "two"])
+    error = await give_badly(here, ADA, messages)
+    assert (error.code, error.reason) == (grpc.StatusCode.ABORTED, "DATANET_CHANGED")
+    assert await listed(here, ADA) == []
+    async with here.as_(ADA) as ada:
+        again = await send(ada, messages)
+    assert [outcome.reason for outcome in again.outcomes] == ["TEXT_TOO_SHORT"] * 2
 
 
 async def test_snapshots_need_something_new_and_their_owner(here):

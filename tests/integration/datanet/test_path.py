@@ -213,10 +213,13 @@ async def test_a_datanet_is_created_once(here):
     (
         ({"licence": "CC-BY-9.9"}, "NOT_A_LICENCE"),
         ({"kind": pb.KIND_IMAGE}, "NOT_OFFERED"),
-        ({"visibility": pb.VISIBILITY_PRIVATE}, "NOT_OFFERED"),
+        ({"visibility": 9}, "INVALID_FIELD"),
         ({"policy": pb.Policy(reviews=1)}, "NOT_OFFERED"),
         ({"policy": pb.Policy(languages=["de"])}, "NOT_OFFERED"),
         ({"policy": pb.Policy(personal_data=pb.PERSONAL_DATA_POLICY_MASK)}, "NOT_OFFERED"),
+        ({"policy": pb.Policy(duplicates=pb.DUPLICATE_POLICY_CREDIT)}, "NOT_OFFERED"),
+        ({"policy": pb.Policy(reward_cut_bps=1)}, "NOT_OFFERED"),
+        ({"policy": pb.Policy(reward_cut_bps=2001)}, "INVALID_FIELD"),
         ({"display_name": ""}, "INVALID_FIELD"),
     ),
 )

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from services.datanet import define
-from services.datanet.model import Datanet, Definition, Field, Policy
+from services.datanet.model import Datanet, Definition, Field, Kind, Policy, Visibility
 from services.kit.errors import Fault
 
 GOOD = Definition("Terms", "CC-BY-4.0", fields=(Field("term", required=True),), policy=Policy(2, 100))
@@ -61,6 +61,8 @@ def test_a_datanet_without_fields_has_one_for_text():
         {"fields": (Field("term.name"),)},
         {"fields": (Field("a"), Field("a"))},
         {"fields": (Field("a", "\x01"),)},
+        {"display_name": "Terms\u202egpj"},
+        {"tags": ("\u2066a",)},
         {"policy": Policy(10, 9)},
     ),
     ids=str,
@@ -101,3 +103,34 @@ def test_an_empty_mask_changes_nothing_and_says_so():
 
 def test_a_change_is_checked_like_a_beginning():
     assert reason(define.revised, EMPTY, replace(GOOD, licence="gibberish"), ["licence"], "") == "NOT_A_LICENCE"
+
+
+@pytest.mark.parametrize("languages", (("Deutsch",), ("d",), ("de_DE",), ("",), ("de", "x" * 9)), ids=str)
+def test_what_is_no_language_is_refused(languages):
+    found = replace(GOOD, policy=Policy(languages=languages))
+    assert reason(define.checked, found, {"policy.languages"}) == "INVALID_FIELD"
+
+
+def test_languages_are_bcp_47_tags():
+    said = replace(GOOD, policy=Policy(languages=("de", "pt-BR", "zh-Hant-TW", "gsw")))
+    assert define.checked(said, {"policy.languages"}).policy == said.policy
+
+
+def test_more_than_the_reviewers_who_are_asked_cannot_agree():
+    offered = {"policy.reviews", "policy.reviewers"}
+    assert reason(define.checked, replace(GOOD, policy=Policy(reviews=3, reviewers=2)), offered) == "INVALID_FIELD"
+    define.checked(replace(GOOD, policy=Policy(reviews=3, reviewers=3)), offered)
+
+
+def test_a_text_may_turn_its_direction_where_it_is_no_name():
+    define.checked(replace(GOOD, description="\u2067\u05e9\u05dc\u05d5\u05dd\u2069"))
+
+
+def test_a_private_datanet_with_records_stays_private_and_others_open_and_close():
+    private, public = replace(GOOD, visibility=Visibility.PRIVATE), replace(GOOD, visibility=Visibility.PUBLIC)
+    at = replace(FULL, definition=private)
+    assert reason(define.revised, at, public, ["visibility"], "") == "RECORDS_DEPEND_ON_IT"
+    assert define.revised(at, private, ["visibility"], "") == private
+    assert define.revised(replace(EMPTY, definition=private), public, ["visibility"], "") == public
+    assert define.revised(FULL, private, ["visibility"], "") == private
+    assert reason(define.revised, FULL, replace(GOOD, kind=Kind.IMAGE), ["kind"], "") == "NOT_CHANGEABLE"

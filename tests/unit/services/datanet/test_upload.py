@@ -6,16 +6,18 @@ import pytest
 
 from openledger import records, signing
 from openledger.client import Wallet
-from services.datanet import declare
+from services.datanet import declare, sealing
 from services.datanet.declare import Declaration
-from services.datanet.model import Datanet, Definition, Field
+from services.datanet.model import Datanet, Definition, Field, Policy
 from services.datanet.upload import Limits, Room, Upload
+from services.datanet.vault import Vault
 from services.kit.errors import Fault
 
 ADA = Wallet("0x" + "11" * 32)
 BOB = Wallet("0x" + "22" * 32)
 DATANET = Datanet("terms", BOB.address, Definition("Terms", "CC-BY-4.0", fields=(Field("text"),)), 0, 0, 1, 1, 1)
 TEXTS = ("one", "two", "three")
+VAULT = Vault(b"k" * 32)
 LIMITS = Limits(record_bytes=400, upload_bytes=600, upload_records=5)
 
 
@@ -83,7 +85,7 @@ def test_another_licence_than_the_datanets_is_refused():
 
 
 def upload(*texts: str, declaration: Declaration | None = None, limits: Limits = LIMITS, room: Room | None = None):
-    made = Upload(DATANET, declaration or declared(*texts), limits, room or Room(10_000))
+    made = Upload(DATANET, declaration or declared(*texts), limits, room or Room(10_000), VAULT)
     for text in texts:
         made.add({"text": text}, "")
     return made
@@ -93,11 +95,23 @@ def test_what_was_declared_becomes_candidates_in_order():
     made = upload(*TEXTS)
     made.close()
     assert [c.index for c in made.candidates] == [0, 1, 2]
+    salts = set()
     for text, candidate in zip(TEXTS, made.candidates, strict=True):
-        assert candidate.canonical == records.canonical_bytes(ADA.address, {"text": text})
-        assert candidate.commitment == records.commitment(candidate.salt, candidate.canonical)
+        content = sealing.unseal(VAULT, candidate.id, candidate.sealed)
+        assert content.canonical == records.canonical_bytes(ADA.address, {"text": text})
+        assert candidate.size == len(content.canonical)
+        assert candidate.commitment == records.commitment(content.salt, content.canonical)
         assert candidate.name == f"datanets/terms/records/{candidate.id}"
-    assert len({c.salt for c in made.candidates}) == 3
+        assert text.encode() not in candidate.sealed.ciphertext
+        salts.add(content.salt)
+    assert len(salts) == 3
+
+
+def test_candidates_that_read_the_same_have_one_token_which_is_no_plain_hash():
+    same = upload("one two", " one  two\n", "three")
+    tokens = [c.fingerprint for c in same.candidates]
+    assert tokens[0] == tokens[1] != tokens[2]
+    assert tokens[0] != records.fingerprint({"text": "one two"})
 
 
 @pytest.mark.parametrize("sent", (("one", "two"), ("one", "three", "two"), ("one", "two", "three!")))
@@ -134,3 +148,12 @@ def test_uploads_share_one_room_and_give_it_back():
         pass
     second = upload("y" * 100, room=room)
     assert len(second.candidates) == 1
+
+
+def test_rules_that_changed_while_an_upload_came_in_are_noticed():
+    made = upload(*TEXTS)
+    renamed = replace(DATANET, definition=replace(DATANET.definition, display_name="Words"), record_count=9, revision=2)
+    made.check_current(renamed)
+    for change in ({"policy": Policy(min_chars=9)}, {"fields": (Field("text", required=True),)}):
+        stricter = replace(DATANET, definition=replace(DATANET.definition, **change))
+        assert fault(made.check_current, stricter).reason == "DATANET_CHANGED"

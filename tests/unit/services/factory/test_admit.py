@@ -16,6 +16,7 @@ from services.kit.errors import Fault
 from tests.factory_world import SECOND, SNAPSHOT, ListSource, root_of, snapshot_records
 
 SPEC = FineTuneSpec(base="tiny", prompt_template="{question}", completion_template="{answer}")
+OWNER = "0x" + "a" * 40
 RUN = Run("letters", (SnapshotPin(SNAPSHOT),), SPEC)
 
 
@@ -28,8 +29,8 @@ def source():
 
 @pytest.fixture
 def admit(source, offered):
-    def of(run=RUN, bases=(offered,), **licences):
-        return Admission(source, bases, licences).admit(run)
+    def of(run=RUN, bases=(offered,), account=OWNER, **licences):
+        return Admission(source, bases, licences).admit(run, account)
 
     return of
 
@@ -147,3 +148,13 @@ async def test_a_run_of_before_there_was_a_gate_passes_it_alone(admit, source, o
     assert (await admission.license_now(run)).licence == "CC-BY-SA-4.0"
     source.info = replace(source.info, licence="CC-BY-ND-4.0")
     assert (await refused(admission.license_now(run))).reason == "LICENCE_FORBIDS_DERIVATIVES"
+
+
+async def test_a_private_datanet_is_trained_on_by_its_owner_and_for_others_is_not_there(admit, source):
+    source.info = replace(source.info, private_to=OWNER)
+    assert (await admit()).snapshots[0].private_to == OWNER
+    other = await refused(admit(account="0x" + "b" * 40))
+    assert (other.reason, other.message) == ("SNAPSHOT_NOT_FOUND", f"there is no snapshot {SNAPSHOT}")
+    source.info = replace(source.info, anchored=False)
+    assert (await refused(admit(account="0x" + "b" * 40))).reason == "SNAPSHOT_NOT_FOUND"
+    assert (await refused(admit())).reason == "SNAPSHOT_NOT_ANCHORED"

@@ -88,7 +88,7 @@ def estimate(database, offered, source, tmp_path):
 
     async def of(spec, *snapshots):
         run = Run("letters", tuple(map(SnapshotPin, snapshots or (SNAPSHOT,))), replace(spec, base=offered))
-        return await estimator.estimate(await admission.admit(run))
+        return await estimator.estimate(await admission.admit(run, "0x" + "a" * 40))
 
     return of
 

@@ -1,0 +1,38 @@
+"""What a record says, as it lies on disk: salt and canonical bytes in one box, under a key of the record's own.
+
+Once box or key is destroyed nobody opens the record's commitment any more, which stays in old trees.
+"""
+
+from __future__ import annotations
+
+import json
+
+from openledger.records import SALT_BYTES
+from services.datanet.model import Content
+from services.datanet.vault import Sealed, Unopened, Vault
+
+_VERSION = b"\x01"
+
+
+def seal(vault: Vault, record: str, salt: bytes, canonical: bytes) -> Sealed:
+    """`record` is its id, for which alone the box opens again."""
+    return vault.seal(_VERSION + salt + canonical, _about(record))
+
+
+def unseal(vault: Vault, record: str, sealed: Sealed) -> Content:
+    """Raises `Unopened`."""
+    box = vault.open(sealed, _about(record))
+    if box[:1] != _VERSION:
+        raise Unopened(f"record {record} was sealed by a later version of this service")
+    salt, canonical = box[1 : 1 + SALT_BYTES], box[1 + SALT_BYTES :]
+    document = json.loads(canonical)
+    return Content(document["fields"], document["source"], salt, canonical)
+
+
+def fingerprint_token(vault: Vault, fingerprint: bytes) -> bytes:
+    """What is kept of a fingerprint: whoever guesses a text cannot look it up without the vault's key."""
+    return vault.token("fingerprint", fingerprint)
+
+
+def _about(record: str) -> bytes:
+    return f"record {record}".encode()

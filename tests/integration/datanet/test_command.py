@@ -1,0 +1,83 @@
+"""`openledger datanet` against the service: what people type, and what they see."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+from typer.testing import CliRunner
+
+from openledger.cli.connection import Connection
+from openledger.cli.main import app
+from tests.datanet_world import ADA, OWNER, give, give_badly, upload
+
+TERMS = ("--licence", "cc-by-4.0", "--field", "term!", "--field", "text=What it means.", "--tag", "medicine")
+
+
+@pytest.fixture
+def command(here, monkeypatch):
+    """Runs a command as an account."""
+    who = OWNER
+
+    @asynccontextmanager
+    async def as_me(self, *, signed_in=True):
+        async with here.as_(who) as mine:
+            yield mine
+
+    monkeypatch.setattr(Connection, "client", as_me)
+
+    async def run(*words, status=0, by=OWNER):
+        nonlocal who
+        who = by
+        result = await asyncio.to_thread(CliRunner().invoke, app, ["datanet", *map(str, words)])
+        assert result.exit_code == status, result.output
+        return result.stderr if status else result.stdout
+
+    return run
+
+
+async def test_a_datanet_is_opened_shown_found_and_changed(command, tmp_path):
+    card = tmp_path / "card.md"
+    card.write_text("# Rare terms\n\nWas sie heißen.")
+    told = await command("create", "rare-terms", "--name", "Rare terms", *TERMS, "--description", card)
+    assert "datanets/rare-terms  Rare terms  CC-BY-4.0, public, 0 records of 0 contributors" in told
+    assert "fields term!, text" in told
+    assert "tags medicine" in told
+    shown = json.loads(await command("show", "datanets/rare-terms", "--json"))
+    assert shown["fields"][1]["description"] == "What it means."
+    assert "datanets/rare-terms" in await command("list", "HEISSEN", "--tag", "medicine", by=ADA)
+    assert await command("list", "--mine", by=ADA) == ""
+    await command("update", "rare-terms", "--min-chars", 5, "--max-chars", 90, "--visibility", "by-request")
+    changed = json.loads(await command("update", "rare-terms", "--min-chars", 0, "--notice", "thanks", "--json"))
+    assert (changed["policy"]["min_chars"], changed["policy"]["max_chars"]) == (0, 90)
+    assert (changed["visibility"], changed["licence_notice"]) == ("VISIBILITY_BY_REQUEST", "thanks")
+    assert (changed["display_name"], changed["tags"]) == ("Rare terms", ["medicine"])
+
+
+async def test_people_are_invited_join_and_leave(command, here):
+    await command("update", "terms", "--visibility", "private")
+    assert "DATANET_NOT_FOUND" in await command("show", "terms", status=1, by=ADA)
+    assert f"{ADA.account}  contributor, invited" in await command("invite", "terms", ADA.address)
+    assert f"{ADA.account}  contributor, active" in await command("join", "terms", by=ADA)
+    assert (await give(here, ADA, "one")).accepted == 1
+    promoted = await command("invite", "terms", ADA.account, "--role", "validator")
+    assert promoted == await command("members", "terms") == f"{ADA.account}  validator, active\n"
+    assert "is out" in await command("remove", "terms", ADA.address, by=ADA)
+    assert (await give_badly(here, ADA, upload(ADA, ["two"]))).reason == "NOT_A_MEMBER"
+
+
+async def test_who_asks_is_let_in(command):
+    await command("update", "terms", "--visibility", "by-request")
+    assert "contributor, requested" in await command("join", "terms", by=ADA)
+    assert json.loads(await command("members", "terms", "--json"))["members"][0]["account"] == ADA.account
+    assert "contributor, active" in await command("admit", "terms", ADA.address)
+
+
+async def test_what_is_wrong_is_said_in_words(command):
+    assert "--licence" in await command("create", "rare-terms", status=2)
+    assert "NOT_A_LICENCE" in await command("create", "rare-terms", "--licence", "free", status=1)
+    assert "must be an id" in await command("create", "rare-terms", *TERMS, "--field", "!", status=1)
+    assert "No such file" in await command("create", "rare-terms", *TERMS, "--description", "/none", status=1)
+    assert "MEMBER_NOT_FOUND" in await command("admit", "terms", ADA.address, status=1)
