@@ -6,6 +6,7 @@ Every datanet is of text and public: the kinds and visibilities beyond that are 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from openledger import names
 from services.kit.errors import not_found
@@ -20,12 +21,40 @@ class Field:
     required: bool = False
 
 
+class PersonalData(StrEnum):
+    """What happens to personal data that is found in a record; with `IGNORE` it is not looked for."""
+
+    IGNORE = "ignore"
+    MASK = "mask"
+    ASK = "ask"
+    REFUSE = "refuse"
+
+
+class Duplicates(StrEnum):
+    """What happens to a record that is nearly an earlier one of somebody else's."""
+
+    REFUSE = "refuse"
+    CREDIT = "credit"
+
+
 @dataclass(frozen=True)
 class Policy:
-    """Characters of a record's text, all fields together; 0 sets no bound."""
+    """The owner's rules.  Zeros set no bound.
+
+    Lengths are characters of a record's text, all fields together; `languages` are BCP 47 tags, none for all;
+    `reviews` of at most `reviewers` must agree within `review_days`; shares are in hundredths of a percent.
+    """
 
     min_chars: int = 0
     max_chars: int = 0
+    languages: tuple[str, ...] = ()
+    personal_data: PersonalData = PersonalData.IGNORE
+    duplicates: Duplicates = Duplicates.REFUSE
+    reward_cut_bps: int = 0
+    reviews: int = 0
+    reviewers: int = 0
+    gold_share_bps: int = 0
+    review_days: int = 0
 
 
 @dataclass(frozen=True)

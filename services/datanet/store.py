@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from sqlalchemy import Connection, Select, Table, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from services.datanet.model import Datanet, Definition, Field, Policy, datanet_name
+from services.datanet.model import Datanet, Definition, Duplicates, Field, PersonalData, Policy, datanet_name
 from services.datanet.tables import DATANET, METADATA
 from services.kit.errors import not_found
 
@@ -78,4 +78,15 @@ def _dump(definition: Definition) -> str:
 def _load(text: str) -> Definition:
     parts = json.loads(text)
     fields = tuple(Field(**field) for field in parts.pop("fields"))
-    return Definition(**parts | {"fields": fields, "policy": Policy(**parts["policy"]), "tags": tuple(parts["tags"])})
+    return Definition(**parts | {"fields": fields, "policy": _policy(parts["policy"]), "tags": tuple(parts["tags"])})
+
+
+def _policy(parts: dict[str, Any]) -> Policy:
+    """What an earlier version did not know of has its default."""
+    policy = Policy(**parts)
+    return replace(
+        policy,
+        languages=tuple(policy.languages),
+        personal_data=PersonalData(policy.personal_data),
+        duplicates=Duplicates(policy.duplicates),
+    )

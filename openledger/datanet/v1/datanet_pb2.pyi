@@ -85,6 +85,84 @@ PERSONAL_DATA_POLICY_ASK: PersonalDataPolicy.ValueType  # 2
 PERSONAL_DATA_POLICY_REFUSE: PersonalDataPolicy.ValueType  # 3
 Global___PersonalDataPolicy: _TypeAlias = PersonalDataPolicy  # noqa: Y015
 
+class _DuplicatePolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DuplicatePolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DuplicatePolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DUPLICATE_POLICY_UNSPECIFIED: _DuplicatePolicy.ValueType  # 0
+    """As refuse."""
+    DUPLICATE_POLICY_REFUSE: _DuplicatePolicy.ValueType  # 1
+    """It is not taken."""
+    DUPLICATE_POLICY_CREDIT: _DuplicatePolicy.ValueType  # 2
+    """It is taken, and names the earlier one, whose contributor is credited."""
+
+class DuplicatePolicy(_DuplicatePolicy, metaclass=_DuplicatePolicyEnumTypeWrapper):
+    """What happens to a record that is nearly an earlier one of somebody else's, in any datanet."""
+
+DUPLICATE_POLICY_UNSPECIFIED: DuplicatePolicy.ValueType  # 0
+"""As refuse."""
+DUPLICATE_POLICY_REFUSE: DuplicatePolicy.ValueType  # 1
+"""It is not taken."""
+DUPLICATE_POLICY_CREDIT: DuplicatePolicy.ValueType  # 2
+"""It is taken, and names the earlier one, whose contributor is credited."""
+Global___DuplicatePolicy: _TypeAlias = DuplicatePolicy  # noqa: Y015
+
+class _Role:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROLE_UNSPECIFIED: _Role.ValueType  # 0
+    """As contributor."""
+    ROLE_CONTRIBUTOR: _Role.ValueType  # 1
+    """Gives records."""
+    ROLE_VALIDATOR: _Role.ValueType  # 2
+    """Judges others' records."""
+    ROLE_OWNER: _Role.ValueType  # 3
+    """Rules the datanet.  There is one, who opened it; nobody is invited as this."""
+
+class Role(_Role, metaclass=_RoleEnumTypeWrapper):
+    """What a member may do; each role may what those before it may."""
+
+ROLE_UNSPECIFIED: Role.ValueType  # 0
+"""As contributor."""
+ROLE_CONTRIBUTOR: Role.ValueType  # 1
+"""Gives records."""
+ROLE_VALIDATOR: Role.ValueType  # 2
+"""Judges others' records."""
+ROLE_OWNER: Role.ValueType  # 3
+"""Rules the datanet.  There is one, who opened it; nobody is invited as this."""
+Global___Role: _TypeAlias = Role  # noqa: Y015
+
+class _MembershipState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MembershipStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MembershipState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MEMBERSHIP_STATE_UNSPECIFIED: _MembershipState.ValueType  # 0
+    MEMBERSHIP_STATE_INVITED: _MembershipState.ValueType  # 1
+    """The owner asked the account."""
+    MEMBERSHIP_STATE_REQUESTED: _MembershipState.ValueType  # 2
+    """The account asked the owner."""
+    MEMBERSHIP_STATE_ACTIVE: _MembershipState.ValueType  # 3
+    """In."""
+
+class MembershipState(_MembershipState, metaclass=_MembershipStateEnumTypeWrapper):
+    """How far a membership is."""
+
+MEMBERSHIP_STATE_UNSPECIFIED: MembershipState.ValueType  # 0
+MEMBERSHIP_STATE_INVITED: MembershipState.ValueType  # 1
+"""The owner asked the account."""
+MEMBERSHIP_STATE_REQUESTED: MembershipState.ValueType  # 2
+"""The account asked the owner."""
+MEMBERSHIP_STATE_ACTIVE: MembershipState.ValueType  # 3
+"""In."""
+Global___MembershipState: _TypeAlias = MembershipState  # noqa: Y015
+
 class _RecordState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -115,6 +193,56 @@ RECORD_STATE_ERASED: RecordState.ValueType  # 6
 """Content, key and salt destroyed."""
 Global___RecordState: _TypeAlias = RecordState  # noqa: Y015
 
+class _Verdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VERDICT_UNSPECIFIED: _Verdict.ValueType  # 0
+    VERDICT_ACCEPT: _Verdict.ValueType  # 1
+    VERDICT_REJECT: _Verdict.ValueType  # 2
+
+class Verdict(_Verdict, metaclass=_VerdictEnumTypeWrapper):
+    """A validator's word."""
+
+VERDICT_UNSPECIFIED: Verdict.ValueType  # 0
+VERDICT_ACCEPT: Verdict.ValueType  # 1
+VERDICT_REJECT: Verdict.ValueType  # 2
+Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
+
+class _ReviewReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReviewReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReviewReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REVIEW_REASON_UNSPECIFIED: _ReviewReason.ValueType  # 0
+    REVIEW_REASON_OFF_TOPIC: _ReviewReason.ValueType  # 1
+    REVIEW_REASON_WRONG: _ReviewReason.ValueType  # 2
+    REVIEW_REASON_UNCLEAR: _ReviewReason.ValueType  # 3
+    REVIEW_REASON_LOW_QUALITY: _ReviewReason.ValueType  # 4
+    REVIEW_REASON_PERSONAL_DATA: _ReviewReason.ValueType  # 5
+    REVIEW_REASON_COPIED: _ReviewReason.ValueType  # 6
+    REVIEW_REASON_HARMFUL: _ReviewReason.ValueType  # 7
+    REVIEW_REASON_OTHER: _ReviewReason.ValueType  # 8
+    """Said in words."""
+
+class ReviewReason(_ReviewReason, metaclass=_ReviewReasonEnumTypeWrapper):
+    """Why a record was not accepted."""
+
+REVIEW_REASON_UNSPECIFIED: ReviewReason.ValueType  # 0
+REVIEW_REASON_OFF_TOPIC: ReviewReason.ValueType  # 1
+REVIEW_REASON_WRONG: ReviewReason.ValueType  # 2
+REVIEW_REASON_UNCLEAR: ReviewReason.ValueType  # 3
+REVIEW_REASON_LOW_QUALITY: ReviewReason.ValueType  # 4
+REVIEW_REASON_PERSONAL_DATA: ReviewReason.ValueType  # 5
+REVIEW_REASON_COPIED: ReviewReason.ValueType  # 6
+REVIEW_REASON_HARMFUL: ReviewReason.ValueType  # 7
+REVIEW_REASON_OTHER: ReviewReason.ValueType  # 8
+"""Said in words."""
+Global___ReviewReason: _TypeAlias = ReviewReason  # noqa: Y015
+
 @_typing.final
 class Policy(_message.Message):
     """The owner's rules of admission."""
@@ -126,12 +254,27 @@ class Policy(_message.Message):
     MAX_CHARS_FIELD_NUMBER: _builtins.int
     PERSONAL_DATA_FIELD_NUMBER: _builtins.int
     REVIEWS_FIELD_NUMBER: _builtins.int
+    DUPLICATES_FIELD_NUMBER: _builtins.int
+    REWARD_CUT_BPS_FIELD_NUMBER: _builtins.int
+    REVIEWERS_FIELD_NUMBER: _builtins.int
+    GOLD_SHARE_BPS_FIELD_NUMBER: _builtins.int
+    REVIEW_DAYS_FIELD_NUMBER: _builtins.int
     min_chars: _builtins.int
     """Characters of a record's text, all fields together."""
     max_chars: _builtins.int
     personal_data: Global___PersonalDataPolicy.ValueType
     reviews: _builtins.int
     """Reviewers who must agree; 0 admits on the checks alone."""
+    duplicates: Global___DuplicatePolicy.ValueType
+    """Near-duplicates.  What reads the same as an earlier record is refused under every policy."""
+    reward_cut_bps: _builtins.int
+    """The owner's part of what the data earns, in hundredths of a percent."""
+    reviewers: _builtins.int
+    """Reviewers who are asked at most; 0 as many as must agree."""
+    gold_share_bps: _builtins.int
+    """Of the records that validators are shown, those whose right verdict is known, in hundredths of a percent."""
+    review_days: _builtins.int
+    """Days after which what waits for review no longer does; 0 without end."""
     @_builtins.property
     def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """BCP 47 tags; empty admits every language."""
@@ -144,10 +287,15 @@ class Policy(_message.Message):
         max_chars: _builtins.int = ...,
         personal_data: Global___PersonalDataPolicy.ValueType = ...,
         reviews: _builtins.int = ...,
+        duplicates: Global___DuplicatePolicy.ValueType = ...,
+        reward_cut_bps: _builtins.int = ...,
+        reviewers: _builtins.int = ...,
+        gold_share_bps: _builtins.int = ...,
+        review_days: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["languages", b"languages", "max_chars", b"max_chars", "min_chars", b"min_chars", "personal_data", b"personal_data", "reviews", b"reviews"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicates", b"duplicates", "gold_share_bps", b"gold_share_bps", "languages", b"languages", "max_chars", b"max_chars", "min_chars", b"min_chars", "personal_data", b"personal_data", "review_days", b"review_days", "reviewers", b"reviewers", "reviews", b"reviews", "reward_cut_bps", b"reward_cut_bps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -313,17 +461,34 @@ class ListDatanetsRequest(_message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    MINE_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     page_token: _builtins.str
+    filter: _builtins.str
+    """Words; each must stand somewhere in id, display name, description or tags, in any case."""
+    kind: Global___Kind.ValueType
+    mine: _builtins.bool
+    """Only those that the caller owns, is a member of, is invited to or has asked to come into."""
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only datanets with all of these."""
+
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        kind: Global___Kind.ValueType = ...,
+        mine: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "kind", b"kind", "mine", b"mine", "page_size", b"page_size", "page_token", b"page_token", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -386,6 +551,627 @@ class UpdateDatanetRequest(_message.Message):
 Global___UpdateDatanetRequest: _TypeAlias = UpdateDatanetRequest  # noqa: Y015
 
 @_typing.final
+class Member(_message.Message):
+    """An account in a datanet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """datanets/{datanet}/members/{address}"""
+    account: _builtins.str
+    """accounts/{address}"""
+    role: Global___Role.ValueType
+    state: Global___MembershipState.ValueType
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        account: _builtins.str = ...,
+        role: Global___Role.ValueType = ...,
+        state: Global___MembershipState.ValueType = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "create_time", b"create_time", "name", b"name", "role", b"role", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Member: _TypeAlias = Member  # noqa: Y015
+
+@_typing.final
+class InviteMemberRequest(_message.Message):
+    """Invites an account."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    account: _builtins.str
+    role: Global___Role.ValueType
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        account: _builtins.str = ...,
+        role: Global___Role.ValueType = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "parent", b"parent", "request_id", b"request_id", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InviteMemberRequest: _TypeAlias = InviteMemberRequest  # noqa: Y015
+
+@_typing.final
+class RequestMembershipRequest(_message.Message):
+    """Asks to come in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    role: Global___Role.ValueType
+    """What the caller would do; of who was invited, the invitation's role holds."""
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        role: Global___Role.ValueType = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "request_id", b"request_id", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestMembershipRequest: _TypeAlias = RequestMembershipRequest  # noqa: Y015
+
+@_typing.final
+class AdmitMemberRequest(_message.Message):
+    """Lets in who asked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    role: Global___Role.ValueType
+    """Unset: the one asked for."""
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        role: Global___Role.ValueType = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdmitMemberRequest: _TypeAlias = AdmitMemberRequest  # noqa: Y015
+
+@_typing.final
+class RemoveMemberRequest(_message.Message):
+    """Ends a membership, an invitation or a request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveMemberRequest: _TypeAlias = RemoveMemberRequest  # noqa: Y015
+
+@_typing.final
+class ListMembersRequest(_message.Message):
+    """Asks for a page of members."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMembersRequest: _TypeAlias = ListMembersRequest  # noqa: Y015
+
+@_typing.final
+class ListMembersResponse(_message.Message):
+    """A page of members, by address."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___Member]: ...
+    def __init__(
+        self,
+        *,
+        members: _abc.Iterable[Global___Member] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["members", b"members", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMembersResponse: _TypeAlias = ListMembersResponse  # noqa: Y015
+
+@_typing.final
+class FileHeader(_message.Message):
+    """The first message of a file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MappingEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    DATANET_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    MAPPING_FIELD_NUMBER: _builtins.int
+    datanet: _builtins.str
+    """Whose fields and policy the records are for."""
+    name: _builtins.str
+    """As the person knows it; shown in problems, never a path."""
+    size: _builtins.int
+    sha256: _builtins.str
+    """SHA-256 of its bytes."""
+    @_builtins.property
+    def mapping(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Field id by column, heading or other part of the file; empty: as the names suggest."""
+
+    def __init__(
+        self,
+        *,
+        datanet: _builtins.str = ...,
+        name: _builtins.str = ...,
+        size: _builtins.int = ...,
+        sha256: _builtins.str = ...,
+        mapping: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["datanet", b"datanet", "mapping", b"mapping", "name", b"name", "sha256", b"sha256", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FileHeader: _TypeAlias = FileHeader  # noqa: Y015
+
+@_typing.final
+class ParseFileRequest(_message.Message):
+    """Header first, then the file's bytes in pieces of at most 1 MiB."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
+    chunk: _builtins.bytes
+    @_builtins.property
+    def header(self) -> Global___FileHeader: ...
+    def __init__(
+        self,
+        *,
+        header: Global___FileHeader | None = ...,
+        chunk: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "part", b"part"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "part", b"part"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["header", "chunk"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___ParseFileRequest: _TypeAlias = ParseFileRequest  # noqa: Y015
+
+@_typing.final
+class Image(_message.Message):
+    """An image, by what can be said of it without showing it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    CLEAN_SHA256_FIELD_NUMBER: _builtins.int
+    media_type: _builtins.str
+    """image/jpeg, image/png or image/webp"""
+    width: _builtins.int
+    height: _builtins.int
+    size: _builtins.int
+    sha256: _builtins.str
+    """SHA-256 of its bytes."""
+    clean_sha256: _builtins.str
+    """SHA-256 of the copy without metadata, which is what others are given."""
+    def __init__(
+        self,
+        *,
+        media_type: _builtins.str = ...,
+        width: _builtins.int = ...,
+        height: _builtins.int = ...,
+        size: _builtins.int = ...,
+        sha256: _builtins.str = ...,
+        clean_sha256: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clean_sha256", b"clean_sha256", "height", b"height", "media_type", b"media_type", "sha256", b"sha256", "size", b"size", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Image: _TypeAlias = Image  # noqa: Y015
+
+@_typing.final
+class ParsedRecord(_message.Message):
+    """What could be a record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FieldsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Place in the file, counted from 0."""
+    place: _builtins.str
+    """The same for people: "line 3", "page 2", "row 7"."""
+    source: _builtins.str
+    @_builtins.property
+    def fields(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def image(self) -> Global___Image: ...
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was changed on the way: letters mended, characters composed."""
+
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        place: _builtins.str = ...,
+        fields: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        source: _builtins.str = ...,
+        image: Global___Image | None = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields", "image", b"image", "index", b"index", "notes", b"notes", "place", b"place", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ParsedRecord: _TypeAlias = ParsedRecord  # noqa: Y015
+
+@_typing.final
+class FileProblem(_message.Message):
+    """What could not be read."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    place: _builtins.str
+    """Empty when it is the whole file."""
+    reason: _builtins.str
+    """UPPER_SNAKE; documented in docs/errors/."""
+    message: _builtins.str
+    """The same in words, and what to do."""
+    def __init__(
+        self,
+        *,
+        place: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "place", b"place", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FileProblem: _TypeAlias = FileProblem  # noqa: Y015
+
+@_typing.final
+class ParsedFile(_message.Message):
+    """What a file was."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MappingEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    ENCODING_FIELD_NUMBER: _builtins.int
+    RECORD_COUNT_FIELD_NUMBER: _builtins.int
+    PROBLEM_COUNT_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    MAPPING_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Without path, control characters and marks that turn the direction of text."""
+    media_type: _builtins.str
+    encoding: _builtins.str
+    record_count: _builtins.int
+    problem_count: _builtins.int
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Columns, headings or other parts that a mapping can name."""
+
+    @_builtins.property
+    def mapping(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The mapping that was used."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        media_type: _builtins.str = ...,
+        encoding: _builtins.str = ...,
+        record_count: _builtins.int = ...,
+        problem_count: _builtins.int = ...,
+        parts: _abc.Iterable[_builtins.str] | None = ...,
+        mapping: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoding", b"encoding", "mapping", b"mapping", "media_type", b"media_type", "name", b"name", "parts", b"parts", "problem_count", b"problem_count", "record_count", b"record_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ParsedFile: _TypeAlias = ParsedFile  # noqa: Y015
+
+@_typing.final
+class ParseFileResponse(_message.Message):
+    """A piece of what is in a file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___ParsedRecord]: ...
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileProblem]: ...
+    @_builtins.property
+    def file(self) -> Global___ParsedFile:
+        """In the last message."""
+
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[Global___ParsedRecord] | None = ...,
+        problems: _abc.Iterable[Global___FileProblem] | None = ...,
+        file: Global___ParsedFile | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "problems", b"problems", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ParseFileResponse: _TypeAlias = ParseFileResponse  # noqa: Y015
+
+@_typing.final
+class PreviewRecordsRequest(_message.Message):
+    """Asks what would become of records."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordInput]: ...
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        records: _abc.Iterable[Global___RecordInput] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewRecordsRequest: _TypeAlias = PreviewRecordsRequest  # noqa: Y015
+
+@_typing.final
+class NearRecord(_message.Message):
+    """An accepted record that is like another one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_FIELD_NUMBER: _builtins.int
+    LIKENESS_BPS_FIELD_NUMBER: _builtins.int
+    record: _builtins.str
+    """datanets/{datanet}/records/{record}"""
+    likeness_bps: _builtins.int
+    """10,000 for the same."""
+    def __init__(
+        self,
+        *,
+        record: _builtins.str = ...,
+        likeness_bps: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["likeness_bps", b"likeness_bps", "record", b"record"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NearRecord: _TypeAlias = NearRecord  # noqa: Y015
+
+@_typing.final
+class RecordPreview(_message.Message):
+    """What would become of a record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    NEAREST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def outcome(self) -> Global___RecordOutcome:
+        """What ContributeRecords would answer; `record` stays empty."""
+
+    @_builtins.property
+    def nearest(self) -> _containers.RepeatedCompositeFieldContainer[Global___NearRecord]:
+        """Of those that the caller may see, nearest first."""
+
+    def __init__(
+        self,
+        *,
+        outcome: Global___RecordOutcome | None = ...,
+        nearest: _abc.Iterable[Global___NearRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nearest", b"nearest", "outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordPreview: _TypeAlias = RecordPreview  # noqa: Y015
+
+@_typing.final
+class PreviewRecordsResponse(_message.Message):
+    """What would become of the records, in order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREVIEWS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def previews(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordPreview]: ...
+    def __init__(
+        self,
+        *,
+        previews: _abc.Iterable[Global___RecordPreview] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["previews", b"previews"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewRecordsResponse: _TypeAlias = PreviewRecordsResponse  # noqa: Y015
+
+@_typing.final
 class Declaration(_message.Message):
     """A wallet's signed word (EIP-712) about the records that follow: what they are, and that they may be given."""
 
@@ -400,7 +1186,9 @@ class Declaration(_message.Message):
     contributor: _builtins.str
     """accounts/{address}: who gives, and will be paid."""
     content_root: _builtins.bytes
-    """RFC 6962 root over the canonical bytes of the records, in order."""
+    """RFC 6962 root over the records, in order: over their commitments where they are sent with salts, else over their
+    canonical bytes.
+    """
     record_count: _builtins.int
     licence: _builtins.str
     statement: _builtins.str
@@ -433,8 +1221,11 @@ class ContributionHeader(_message.Message):
     DATANET_FIELD_NUMBER: _builtins.int
     DECLARATION_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
     datanet: _builtins.str
     request_id: _builtins.str
+    start: _builtins.int
+    """The first record that follows, counted from 0: as many as GetUpload says have arrived."""
     @_builtins.property
     def declaration(self) -> Global___Declaration: ...
     def __init__(
@@ -443,14 +1234,82 @@ class ContributionHeader(_message.Message):
         datanet: _builtins.str = ...,
         declaration: Global___Declaration | None = ...,
         request_id: _builtins.str = ...,
+        start: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["declaration", b"declaration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["datanet", b"datanet", "declaration", b"declaration", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["datanet", b"datanet", "declaration", b"declaration", "request_id", b"request_id", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ContributionHeader: _TypeAlias = ContributionHeader  # noqa: Y015
+
+@_typing.final
+class GetUploadRequest(_message.Message):
+    """Asks about an upload of the caller's."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATANET_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    datanet: _builtins.str
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        datanet: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["datanet", b"datanet", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUploadRequest: _TypeAlias = GetUploadRequest  # noqa: Y015
+
+@_typing.final
+class Upload(_message.Message):
+    """An upload that is on its way."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATANET_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RECEIVED_FIELD_NUMBER: _builtins.int
+    RECORD_COUNT_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    datanet: _builtins.str
+    request_id: _builtins.str
+    received: _builtins.int
+    """Records that have arrived, and need not be sent again."""
+    record_count: _builtins.int
+    @_builtins.property
+    def response(self) -> Global___ContributeRecordsResponse:
+        """Its answer, once all arrived and were judged."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When what has arrived is thrown away."""
+
+    def __init__(
+        self,
+        *,
+        datanet: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        received: _builtins.int = ...,
+        record_count: _builtins.int = ...,
+        response: Global___ContributeRecordsResponse | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["datanet", b"datanet", "expire_time", b"expire_time", "received", b"received", "record_count", b"record_count", "request_id", b"request_id", "response", b"response"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Upload: _TypeAlias = Upload  # noqa: Y015
 
 @_typing.final
 class RecordInput(_message.Message):
@@ -480,21 +1339,31 @@ class RecordInput(_message.Message):
 
     FIELDS_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
+    SALT_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """Where it comes from, such as "hp/releases/2025-01-16#HP:0000003"."""
+    salt: _builtins.bytes
+    """32 bytes at random, of which the record's commitment is made; for all records of an upload or for none."""
     @_builtins.property
     def fields(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """By field id."""
+
+    @_builtins.property
+    def image(self) -> Global___Image:
+        """Its bytes follow in chunks."""
 
     def __init__(
         self,
         *,
         fields: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         source: _builtins.str = ...,
+        salt: _builtins.bytes = ...,
+        image: Global___Image | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields", "image", b"image", "salt", b"salt", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -502,12 +1371,14 @@ Global___RecordInput: _TypeAlias = RecordInput  # noqa: Y015
 
 @_typing.final
 class ContributeRecordsRequest(_message.Message):
-    """Header first, then records."""
+    """Header first, then records; after a record with an image, the image in pieces of at most 1 MiB."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     HEADER_FIELD_NUMBER: _builtins.int
     RECORD_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
+    chunk: _builtins.bytes
     @_builtins.property
     def header(self) -> Global___ContributionHeader: ...
     @_builtins.property
@@ -517,12 +1388,13 @@ class ContributeRecordsRequest(_message.Message):
         *,
         header: Global___ContributionHeader | None = ...,
         record: Global___RecordInput | None = ...,
+        chunk: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "part", b"part", "record", b"record"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "part", b"part", "record", b"record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "part", b"part", "record", b"record"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "part", b"part", "record", b"record"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["header", "record"]  # noqa: Y015
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["header", "record", "chunk"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 
@@ -534,11 +1406,34 @@ class RecordOutcome(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class SuggestedFieldsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     INDEX_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     RECORD_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    SUGGESTED_FIELDS_FIELD_NUMBER: _builtins.int
+    CHECKS_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Position in the upload."""
     state: Global___RecordState.ValueType
@@ -548,6 +1443,14 @@ class RecordOutcome(_message.Message):
     """UPPER_SNAKE, when it was refused; documented in docs/errors/."""
     message: _builtins.str
     """The same in words, and what to do."""
+    first: _builtins.str
+    """The record that it repeats or is like."""
+    @_builtins.property
+    def suggested_fields(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Fields as they would be taken, when those sent were not."""
+
+    @_builtins.property
+    def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Check]: ...
     def __init__(
         self,
         *,
@@ -556,10 +1459,13 @@ class RecordOutcome(_message.Message):
         record: _builtins.str = ...,
         reason: _builtins.str = ...,
         message: _builtins.str = ...,
+        suggested_fields: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        checks: _abc.Iterable[Global___Check] | None = ...,
+        first: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "message", b"message", "reason", b"reason", "record", b"record", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checks", b"checks", "first", b"first", "index", b"index", "message", b"message", "reason", b"reason", "record", b"record", "state", b"state", "suggested_fields", b"suggested_fields"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -602,19 +1508,28 @@ class Check(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     PASSED_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     passed: _builtins.bool
     message: _builtins.str
+    """In words; never quotes the record."""
+    reason: _builtins.str
+    """UPPER_SNAKE, when it did not pass."""
+    value: _builtins.str
+    """What it found, such as a language's tag; never a piece of the record."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         passed: _builtins.bool = ...,
         message: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        value: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "message", b"message", "passed", b"passed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "message", b"message", "passed", b"passed", "reason", b"reason", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -655,6 +1570,13 @@ class Record(_message.Message):
     CHECKS_FIELD_NUMBER: _builtins.int
     COMMITMENT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    STATE_TIME_FIELD_NUMBER: _builtins.int
+    ADAPTER_REVISIONS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """datanets/{datanet}/records/{record}"""
     contributor: _builtins.str
@@ -664,6 +1586,13 @@ class Record(_message.Message):
     licence: _builtins.str
     commitment: _builtins.bytes
     """SHA-256 over salt and canonical bytes; says nothing about the content to those without the salt."""
+    reason: _builtins.str
+    """UPPER_SNAKE, of a record that was rejected, and what its contributor is told."""
+    message: _builtins.str
+    first: _builtins.str
+    """The earlier record that it is like."""
+    language: _builtins.str
+    """BCP 47; "und" when it cannot be told."""
     @_builtins.property
     def fields(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Only for those who may see it."""
@@ -672,6 +1601,16 @@ class Record(_message.Message):
     def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Check]: ...
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def image(self) -> Global___Image: ...
+    @_builtins.property
+    def state_time(self) -> _timestamp_pb2.Timestamp:
+        """When it came into its state."""
+
+    @_builtins.property
+    def adapter_revisions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of an erased record: adapters/{adapter}/revisions/{digest} that were trained on it."""
+
     def __init__(
         self,
         *,
@@ -684,10 +1623,17 @@ class Record(_message.Message):
         checks: _abc.Iterable[Global___Check] | None = ...,
         commitment: _builtins.bytes = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        first: _builtins.str = ...,
+        language: _builtins.str = ...,
+        image: Global___Image | None = ...,
+        state_time: _timestamp_pb2.Timestamp | None = ...,
+        adapter_revisions: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "image", b"image", "state_time", b"state_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checks", b"checks", "commitment", b"commitment", "contributor", b"contributor", "create_time", b"create_time", "fields", b"fields", "licence", b"licence", "name", b"name", "source", b"source", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_revisions", b"adapter_revisions", "checks", b"checks", "commitment", b"commitment", "contributor", b"contributor", "create_time", b"create_time", "fields", b"fields", "first", b"first", "image", b"image", "language", b"language", "licence", b"licence", "message", b"message", "name", b"name", "reason", b"reason", "source", b"source", "state", b"state", "state_time", b"state_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -771,6 +1717,667 @@ class ListRecordsResponse(_message.Message):
 Global___ListRecordsResponse: _TypeAlias = ListRecordsResponse  # noqa: Y015
 
 @_typing.final
+class SearchRecordsRequest(_message.Message):
+    """Asks for a page of records with words in them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    query: _builtins.str
+    """Words; each must stand somewhere in the fields or the source, in any case."""
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        query: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "query", b"query"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchRecordsRequest: _TypeAlias = SearchRecordsRequest  # noqa: Y015
+
+@_typing.final
+class SearchRecordsResponse(_message.Message):
+    """A page of what was found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___Record]: ...
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[Global___Record] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchRecordsResponse: _TypeAlias = SearchRecordsResponse  # noqa: Y015
+
+@_typing.final
+class ListMyRecordsRequest(_message.Message):
+    """Asks for a page of the caller's records."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    page_token: _builtins.str
+    state: Global___RecordState.ValueType
+    """Unset: every state."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        state: Global___RecordState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMyRecordsRequest: _TypeAlias = ListMyRecordsRequest  # noqa: Y015
+
+@_typing.final
+class ListMyRecordsResponse(_message.Message):
+    """A page of the caller's records."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___Record]: ...
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[Global___Record] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMyRecordsResponse: _TypeAlias = ListMyRecordsResponse  # noqa: Y015
+
+@_typing.final
+class ReadRecordImageRequest(_message.Message):
+    """Asks for a record's image."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    offset: _builtins.int
+    """Bytes that the caller has already."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadRecordImageRequest: _TypeAlias = ReadRecordImageRequest  # noqa: Y015
+
+@_typing.final
+class ReadRecordImageResponse(_message.Message):
+    """A piece of an image."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNK_FIELD_NUMBER: _builtins.int
+    chunk: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        chunk: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadRecordImageResponse: _TypeAlias = ReadRecordImageResponse  # noqa: Y015
+
+@_typing.final
+class ConfirmRecordRequest(_message.Message):
+    """A contributor's word on personal data in a record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CONFIRMED_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    confirmed: _builtins.bool
+    """Whether the record may be taken as it is; otherwise it is rejected."""
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        confirmed: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirmed", b"confirmed", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmRecordRequest: _TypeAlias = ConfirmRecordRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawRecordRequest(_message.Message):
+    """Ends a record's future use."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    reason: _builtins.str
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawRecordRequest: _TypeAlias = WithdrawRecordRequest  # noqa: Y015
+
+@_typing.final
+class EraseRecordRequest(_message.Message):
+    """Destroys a record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    reason: _builtins.str
+    """Required of an owner who is not the contributor: the demand by which it must go."""
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseRecordRequest: _TypeAlias = EraseRecordRequest  # noqa: Y015
+
+@_typing.final
+class ErasureProgress(_message.Message):
+    """How far an erasure is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_FIELD_NUMBER: _builtins.int
+    PHASE_FIELD_NUMBER: _builtins.int
+    record: _builtins.str
+    phase: _builtins.str
+    """"destroying", "telling" who trained on it, then "destroyed"; while the Factory is away, "waiting for the factory:
+    ...".
+    """
+    def __init__(
+        self,
+        *,
+        record: _builtins.str = ...,
+        phase: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["phase", b"phase", "record", b"record"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErasureProgress: _TypeAlias = ErasureProgress  # noqa: Y015
+
+@_typing.final
+class ErasedRecord(_message.Message):
+    """A record that is no more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_FIELD_NUMBER: _builtins.int
+    ADAPTER_REVISIONS_FIELD_NUMBER: _builtins.int
+    record: _builtins.str
+    @_builtins.property
+    def adapter_revisions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """adapters/{adapter}/revisions/{digest} that were trained on it, and are flagged."""
+
+    def __init__(
+        self,
+        *,
+        record: _builtins.str = ...,
+        adapter_revisions: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_revisions", b"adapter_revisions", "record", b"record"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErasedRecord: _TypeAlias = ErasedRecord  # noqa: Y015
+
+@_typing.final
+class RegisterEvaluationSetRequest(_message.Message):
+    """Names texts by which models are measured."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    TEXTS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """datanets/-: for all datanets, which is the operator's to say."""
+    display_name: _builtins.str
+    request_id: _builtins.str
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+        texts: _abc.Iterable[_builtins.str] | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "parent", b"parent", "request_id", b"request_id", "texts", b"texts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterEvaluationSetRequest: _TypeAlias = RegisterEvaluationSetRequest  # noqa: Y015
+
+@_typing.final
+class EvaluationSet(_message.Message):
+    """Texts by which models are measured; kept as keyed hashes alone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    TEXT_COUNT_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """datanets/{datanet}/evaluationSets/{evaluation_set}"""
+    display_name: _builtins.str
+    owner: _builtins.str
+    """accounts/{address}"""
+    text_count: _builtins.int
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+        owner: _builtins.str = ...,
+        text_count: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "name", b"name", "owner", b"owner", "text_count", b"text_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EvaluationSet: _TypeAlias = EvaluationSet  # noqa: Y015
+
+@_typing.final
+class ListReviewTasksRequest(_message.Message):
+    """Asks for records to judge."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    page_size: _builtins.int
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReviewTasksRequest: _TypeAlias = ListReviewTasksRequest  # noqa: Y015
+
+@_typing.final
+class ReviewTask(_message.Message):
+    """A record to judge.  Nothing in it tells whose it is, or whether its right verdict is known."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FieldsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    CHECKS_FIELD_NUMBER: _builtins.int
+    APPEAL_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """datanets/{datanet}/reviewTasks/{task}"""
+    source: _builtins.str
+    appeal: _builtins.str
+    """What its contributor said against an earlier rejection."""
+    @_builtins.property
+    def fields(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def image(self) -> Global___Image: ...
+    @_builtins.property
+    def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Check]: ...
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when it is this validator's to judge."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        fields: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        source: _builtins.str = ...,
+        image: Global___Image | None = ...,
+        checks: _abc.Iterable[Global___Check] | None = ...,
+        appeal: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "image", b"image"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["appeal", b"appeal", "checks", b"checks", "expire_time", b"expire_time", "fields", b"fields", "image", b"image", "name", b"name", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviewTask: _TypeAlias = ReviewTask  # noqa: Y015
+
+@_typing.final
+class ListReviewTasksResponse(_message.Message):
+    """Records to judge."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVIEW_TASKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def review_tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReviewTask]: ...
+    def __init__(
+        self,
+        *,
+        review_tasks: _abc.Iterable[Global___ReviewTask] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["review_tasks", b"review_tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReviewTasksResponse: _TypeAlias = ListReviewTasksResponse  # noqa: Y015
+
+@_typing.final
+class SubmitReviewRequest(_message.Message):
+    """Judges a record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The task."""
+    verdict: Global___Verdict.ValueType
+    reason: Global___ReviewReason.ValueType
+    """With a rejection."""
+    comment: _builtins.str
+    """Shown to the contributor."""
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        verdict: Global___Verdict.ValueType = ...,
+        reason: Global___ReviewReason.ValueType = ...,
+        comment: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "name", b"name", "reason", b"reason", "request_id", b"request_id", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitReviewRequest: _TypeAlias = SubmitReviewRequest  # noqa: Y015
+
+@_typing.final
+class Review(_message.Message):
+    """A validator's word on a record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVIEW_TASK_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    review_task: _builtins.str
+    """datanets/{datanet}/reviewTasks/{task}"""
+    verdict: Global___Verdict.ValueType
+    reason: Global___ReviewReason.ValueType
+    comment: _builtins.str
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        review_task: _builtins.str = ...,
+        verdict: Global___Verdict.ValueType = ...,
+        reason: Global___ReviewReason.ValueType = ...,
+        comment: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "create_time", b"create_time", "reason", b"reason", "review_task", b"review_task", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Review: _TypeAlias = Review  # noqa: Y015
+
+@_typing.final
+class AppealRecordRequest(_message.Message):
+    """Speaks against a rejection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    comment: _builtins.str
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        comment: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AppealRecordRequest: _TypeAlias = AppealRecordRequest  # noqa: Y015
+
+@_typing.final
+class ResolveAppealRequest(_message.Message):
+    """Decides an appeal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    verdict: Global___Verdict.ValueType
+    comment: _builtins.str
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        verdict: Global___Verdict.ValueType = ...,
+        comment: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "name", b"name", "request_id", b"request_id", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveAppealRequest: _TypeAlias = ResolveAppealRequest  # noqa: Y015
+
+@_typing.final
+class CreateGoldRecordRequest(_message.Message):
+    """Gives a record whose right verdict is known."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    RECORD_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    verdict: Global___Verdict.ValueType
+    request_id: _builtins.str
+    @_builtins.property
+    def record(self) -> Global___RecordInput: ...
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        record: Global___RecordInput | None = ...,
+        verdict: Global___Verdict.ValueType = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "record", b"record", "request_id", b"request_id", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateGoldRecordRequest: _TypeAlias = CreateGoldRecordRequest  # noqa: Y015
+
+@_typing.final
+class GoldRecord(_message.Message):
+    """A record whose right verdict is known; never part of a snapshot."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """datanets/{datanet}/goldRecords/{gold_record}"""
+    verdict: Global___Verdict.ValueType
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        verdict: Global___Verdict.ValueType = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "name", b"name", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GoldRecord: _TypeAlias = GoldRecord  # noqa: Y015
+
+@_typing.final
 class Anchor(_message.Message):
     """Where a root stands on chain."""
 
@@ -814,6 +2421,9 @@ class Snapshot(_message.Message):
     LICENCE_FIELD_NUMBER: _builtins.int
     ANCHOR_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    MANIFEST_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    LOG_ROOT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """datanets/{datanet}/snapshots/{version}"""
     version: _builtins.int
@@ -822,6 +2432,12 @@ class Snapshot(_message.Message):
     record_count: _builtins.int
     contributor_count: _builtins.int
     licence: _builtins.str
+    manifest: _builtins.str
+    """SHA-256 of its manifest among the artifacts."""
+    parent: _builtins.str
+    """datanets/{datanet}/snapshots/{version} before this one."""
+    log_root: _builtins.bytes
+    """RFC 6962 root over the datanet's log of snapshots, this one included."""
     @_builtins.property
     def anchor(self) -> Global___Anchor:
         """Set once the root is final on chain."""
@@ -839,10 +2455,13 @@ class Snapshot(_message.Message):
         licence: _builtins.str = ...,
         anchor: Global___Anchor | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        manifest: _builtins.str = ...,
+        parent: _builtins.str = ...,
+        log_root: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["anchor", b"anchor", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchor", b"anchor", "contributor_count", b"contributor_count", "create_time", b"create_time", "licence", b"licence", "name", b"name", "record_count", b"record_count", "root", b"root", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchor", b"anchor", "contributor_count", b"contributor_count", "create_time", b"create_time", "licence", b"licence", "log_root", b"log_root", "manifest", b"manifest", "name", b"name", "parent", b"parent", "record_count", b"record_count", "root", b"root", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -978,18 +2597,22 @@ class ReadSnapshotRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     start: _builtins.int
     """Leaves before this one are skipped, so that a broken stream goes on where it stopped."""
+    account: _builtins.str
+    """accounts/{address}: for whom a service reads.  A private datanet is read for its owner alone."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         start: _builtins.int = ...,
+        account: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "name", b"name", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1028,6 +2651,9 @@ class SnapshotRecord(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     SALT_FIELD_NUMBER: _builtins.int
     COMMITMENT_FIELD_NUMBER: _builtins.int
+    FIRST_LEAF_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    LICENCE_FIELD_NUMBER: _builtins.int
     leaf: _builtins.int
     record: _builtins.str
     contributor: _builtins.str
@@ -1036,8 +2662,13 @@ class SnapshotRecord(_message.Message):
     """Empty of a record that is erased, as its fields are."""
     commitment: _builtins.bytes
     """Its leaf in the tree, without which nobody could check the root once a record is erased."""
+    first_leaf: _builtins.int
+    """The leaf of the record that it is like, in the same snapshot; its own where it is like none."""
+    licence: _builtins.str
     @_builtins.property
     def fields(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def image(self) -> Global___Image: ...
     def __init__(
         self,
         *,
@@ -1048,12 +2679,17 @@ class SnapshotRecord(_message.Message):
         source: _builtins.str = ...,
         salt: _builtins.bytes = ...,
         commitment: _builtins.bytes = ...,
+        first_leaf: _builtins.int | None = ...,
+        image: Global___Image | None = ...,
+        licence: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_leaf", b"_first_leaf", "first_leaf", b"first_leaf", "image", b"image"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commitment", b"commitment", "contributor", b"contributor", "fields", b"fields", "leaf", b"leaf", "record", b"record", "salt", b"salt", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_leaf", b"_first_leaf", "commitment", b"commitment", "contributor", b"contributor", "fields", b"fields", "first_leaf", b"first_leaf", "image", b"image", "leaf", b"leaf", "licence", b"licence", "record", b"record", "salt", b"salt", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__first_leaf: _TypeAlias = _typing.Literal["first_leaf"]  # noqa: Y015
+    _WhichOneofArgType__first_leaf: _TypeAlias = _typing.Literal["_first_leaf", b"_first_leaf"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__first_leaf) -> _WhichOneofReturnType__first_leaf | None: ...
 
 Global___SnapshotRecord: _TypeAlias = SnapshotRecord  # noqa: Y015
 
@@ -1146,3 +2782,131 @@ class InclusionProof(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InclusionProof: _TypeAlias = InclusionProof  # noqa: Y015
+
+@_typing.final
+class GetSnapshotProofRequest(_message.Message):
+    """Asks for a proof about a snapshot."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    snapshot: _builtins.str
+    size: _builtins.int
+    """Snapshots in the log that the proof is for; 0 for all."""
+    def __init__(
+        self,
+        *,
+        snapshot: _builtins.str = ...,
+        size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["size", b"size", "snapshot", b"snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSnapshotProofRequest: _TypeAlias = GetSnapshotProofRequest  # noqa: Y015
+
+@_typing.final
+class SnapshotProof(_message.Message):
+    """That a snapshot is in its datanet's log of snapshots (RFC 6962)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    LEAF_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    LOG_ROOT_FIELD_NUMBER: _builtins.int
+    snapshot: _builtins.str
+    leaf: _builtins.bytes
+    """Canonical JSON; what the log's leaf is the hash of."""
+    index: _builtins.int
+    size: _builtins.int
+    log_root: _builtins.bytes
+    @_builtins.property
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        snapshot: _builtins.str = ...,
+        leaf: _builtins.bytes = ...,
+        index: _builtins.int = ...,
+        size: _builtins.int = ...,
+        path: _abc.Iterable[_builtins.bytes] | None = ...,
+        log_root: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "leaf", b"leaf", "log_root", b"log_root", "path", b"path", "size", b"size", "snapshot", b"snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotProof: _TypeAlias = SnapshotProof  # noqa: Y015
+
+@_typing.final
+class GetConsistencyProofRequest(_message.Message):
+    """Asks for a proof about a log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    OLD_SIZE_FIELD_NUMBER: _builtins.int
+    NEW_SIZE_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    old_size: _builtins.int
+    """Snapshots in the log, before and after."""
+    new_size: _builtins.int
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        old_size: _builtins.int = ...,
+        new_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["new_size", b"new_size", "old_size", b"old_size", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetConsistencyProofRequest: _TypeAlias = GetConsistencyProofRequest  # noqa: Y015
+
+@_typing.final
+class ConsistencyProof(_message.Message):
+    """That a datanet's log of snapshots only grew (RFC 6962)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATANET_FIELD_NUMBER: _builtins.int
+    OLD_SIZE_FIELD_NUMBER: _builtins.int
+    NEW_SIZE_FIELD_NUMBER: _builtins.int
+    OLD_ROOT_FIELD_NUMBER: _builtins.int
+    NEW_ROOT_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    datanet: _builtins.str
+    old_size: _builtins.int
+    new_size: _builtins.int
+    old_root: _builtins.bytes
+    new_root: _builtins.bytes
+    @_builtins.property
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        datanet: _builtins.str = ...,
+        old_size: _builtins.int = ...,
+        new_size: _builtins.int = ...,
+        old_root: _builtins.bytes = ...,
+        new_root: _builtins.bytes = ...,
+        path: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["datanet", b"datanet", "new_root", b"new_root", "new_size", b"new_size", "old_root", b"old_root", "old_size", b"old_size", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConsistencyProof: _TypeAlias = ConsistencyProof  # noqa: Y015

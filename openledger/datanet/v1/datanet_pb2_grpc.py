@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from google.longrunning import operations_pb2 as google_dot_longrunning_dot_operations__pb2
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from openledger.datanet.v1 import datanet_pb2 as openledger_dot_datanet_dot_v1_dot_datanet__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -28,6 +29,8 @@ if _version_not_supported:
 
 class DatanetServiceStub:
     """Collects, checks, owns and versions contributors' data.
+
+    A datanet that is private is NOT_FOUND to whoever is not in it, and so is all that is in it.
     """
 
     def __init__(self, channel):
@@ -56,10 +59,50 @@ class DatanetServiceStub:
                 request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.UpdateDatanetRequest.SerializeToString,
                 response_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.Datanet.FromString,
                 _registered_method=True)
+        self.InviteMember = channel.unary_unary(
+                '/openledger.datanet.v1.DatanetService/InviteMember',
+                request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.InviteMemberRequest.SerializeToString,
+                response_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.Member.FromString,
+                _registered_method=True)
+        self.RequestMembership = channel.unary_unary(
+                '/openledger.datanet.v1.DatanetService/RequestMembership',
+                request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.RequestMembershipRequest.SerializeToString,
+                response_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.Member.FromString,
+                _registered_method=True)
+        self.AdmitMember = channel.unary_unary(
+                '/openledger.datanet.v1.DatanetService/AdmitMember',
+                request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.AdmitMemberRequest.SerializeToString,
+                response_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.Member.FromString,
+                _registered_method=True)
+        self.RemoveMember = channel.unary_unary(
+                '/openledger.datanet.v1.DatanetService/RemoveMember',
+                request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.RemoveMemberRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
+        self.ListMembers = channel.unary_unary(
+                '/openledger.datanet.v1.DatanetService/ListMembers',
+                request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ListMembersRequest.SerializeToString,
+                response_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ListMembersResponse.FromString,
+                _registered_method=True)
+        self.ParseFile = channel.stream_stream(
+                '/openledger.datanet.v1.DatanetService/ParseFile',
+                request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ParseFileRequest.SerializeToString,
+                response_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ParseFileResponse.FromString,
+                _registered_method=True)
+        self.PreviewRecords = channel.unary_unary(
+                '/openledger.datanet.v1.DatanetService/PreviewRecords',
+                request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.PreviewRecordsRequest.SerializeToString,
+                response_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.PreviewRecordsResponse.FromString,
+                _registered_method=True)
         self.ContributeRecords = channel.stream_unary(
                 '/openledger.datanet.v1.DatanetService/ContributeRecords',
                 request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ContributeRecordsRequest.SerializeToString,
                 response_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ContributeRecordsResponse.FromString,
+                _registered_method=True)
+        self.GetUpload = channel.unary_unary(
+                '/openledger.datanet.v1.DatanetService/GetUpload',
+                request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.GetUploadRequest.SerializeToString,
+                response_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.Upload.FromString,
                 _registered_method=True)
         self.GetRecord = channel.unary_unary(
                 '/openledger.datanet.v1.DatanetService/GetRecord',
@@ -70,6 +113,66 @@ class DatanetServiceStub:
                 '/openledger.datanet.v1.DatanetService/ListRecords',
                 request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ListRecordsRequest.SerializeToString,
                 response_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ListRecordsResponse.FromString,
+                _registered_method=True)
+        self.SearchRecords = channel.unary_unary(
+                '/openledger.datanet.v1.DatanetService/SearchRecords',
+                request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.SearchRecordsRequest.SerializeToString,
+                response_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.SearchRecordsResponse.FromString,
+                _registered_method=True)
+        self.ListMyRecords = channel.unary_unary(
+                '/openledger.datanet.v1.DatanetService/ListMyRecords',
+                request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ListMyRecordsRequest.SerializeToString,
+                response_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ListMyRecordsResponse.FromString,
+                _registered_method=True)
+        self.ReadRecordImage = channel.unary_stream(
+                '/openledger.datanet.v1.DatanetService/ReadRecordImage',
+                request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ReadRecordImageRequest.SerializeToString,
+                response_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ReadRecordImageResponse.FromString,
+                _registered_method=True)
+        self.ConfirmRecord = channel.unary_unary(
+                '/openledger.datanet.v1.DatanetService/ConfirmRecord',
+                request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ConfirmRecordRequest.SerializeToString,
+                response_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.Record.FromString,
+                _registered_method=True)
+        self.WithdrawRecord = channel.unary_unary(
+                '/openledger.datanet.v1.DatanetService/WithdrawRecord',
+                request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.WithdrawRecordRequest.SerializeToString,
+                response_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.Record.FromString,
+                _registered_method=True)
+        self.EraseRecord = channel.unary_unary(
+                '/openledger.datanet.v1.DatanetService/EraseRecord',
+                request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.EraseRecordRequest.SerializeToString,
+                response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+                _registered_method=True)
+        self.RegisterEvaluationSet = channel.unary_unary(
+                '/openledger.datanet.v1.DatanetService/RegisterEvaluationSet',
+                request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.RegisterEvaluationSetRequest.SerializeToString,
+                response_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.EvaluationSet.FromString,
+                _registered_method=True)
+        self.ListReviewTasks = channel.unary_unary(
+                '/openledger.datanet.v1.DatanetService/ListReviewTasks',
+                request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ListReviewTasksRequest.SerializeToString,
+                response_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ListReviewTasksResponse.FromString,
+                _registered_method=True)
+        self.SubmitReview = channel.unary_unary(
+                '/openledger.datanet.v1.DatanetService/SubmitReview',
+                request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.SubmitReviewRequest.SerializeToString,
+                response_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.Review.FromString,
+                _registered_method=True)
+        self.AppealRecord = channel.unary_unary(
+                '/openledger.datanet.v1.DatanetService/AppealRecord',
+                request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.AppealRecordRequest.SerializeToString,
+                response_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.Record.FromString,
+                _registered_method=True)
+        self.ResolveAppeal = channel.unary_unary(
+                '/openledger.datanet.v1.DatanetService/ResolveAppeal',
+                request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ResolveAppealRequest.SerializeToString,
+                response_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.Record.FromString,
+                _registered_method=True)
+        self.CreateGoldRecord = channel.unary_unary(
+                '/openledger.datanet.v1.DatanetService/CreateGoldRecord',
+                request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.CreateGoldRecordRequest.SerializeToString,
+                response_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.GoldRecord.FromString,
                 _registered_method=True)
         self.CreateSnapshot = channel.unary_unary(
                 '/openledger.datanet.v1.DatanetService/CreateSnapshot',
@@ -96,10 +199,22 @@ class DatanetServiceStub:
                 request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.GetInclusionProofRequest.SerializeToString,
                 response_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.InclusionProof.FromString,
                 _registered_method=True)
+        self.GetSnapshotProof = channel.unary_unary(
+                '/openledger.datanet.v1.DatanetService/GetSnapshotProof',
+                request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.GetSnapshotProofRequest.SerializeToString,
+                response_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.SnapshotProof.FromString,
+                _registered_method=True)
+        self.GetConsistencyProof = channel.unary_unary(
+                '/openledger.datanet.v1.DatanetService/GetConsistencyProof',
+                request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.GetConsistencyProofRequest.SerializeToString,
+                response_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ConsistencyProof.FromString,
+                _registered_method=True)
 
 
 class DatanetServiceServicer:
     """Collects, checks, owns and versions contributors' data.
+
+    A datanet that is private is NOT_FOUND to whoever is not in it, and so is all that is in it.
     """
 
     def CreateDatanet(self, request, context):
@@ -117,7 +232,7 @@ class DatanetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListDatanets(self, request, context):
-        """Datanets, newest first.
+        """Datanets that the caller may see, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -130,9 +245,67 @@ class DatanetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def InviteMember(self, request, context):
+        """The owner asks an account to come in.  One who has asked for it is in at once; of one who is in, the role changes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequestMembership(self, request, context):
+        """The caller asks to come in.  Who was invited is in at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AdmitMember(self, request, context):
+        """The owner lets in one who has asked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveMember(self, request, context):
+        """The owner sends a member away, or turns down who asked; a member leaves, or turns down an invitation.  What it gave
+        stays.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMembers(self, request, context):
+        """Members, invited and asking ones included: all of them for the owner, for others themselves alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ParseFile(self, request_iterator, context):
+        """Takes a file apart into what could be records of a datanet.  Nothing of it is kept: what a person wants to give of
+        it goes through ContributeRecords.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewRecords(self, request, context):
+        """What would become of records, and which accepted ones are nearest to them.  Nothing of them is kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ContributeRecords(self, request_iterator, context):
         """Sends records under one signed declaration: first the header, then records in order.  Every record gets an outcome;
         a bad one does not spoil the others.  The same request_id with the same declaration resumes or repeats safely.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUpload(self, request, context):
+        """How much of an upload has arrived, for going on after a broken connection.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -147,6 +320,92 @@ class DatanetServiceServicer:
 
     def ListRecords(self, request, context):
         """Records of a datanet, in the order in which they were accepted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchRecords(self, request, context):
+        """Records with all the words asked for, of those whose fields the caller is shown.  A page may be empty and not the
+        last.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMyRecords(self, request, context):
+        """The caller's own records in all datanets, in every state, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadRecordImage(self, request, context):
+        """A record's image, in pieces; for those who are shown its fields.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmRecord(self, request, context):
+        """Its contributor says that personal data found in a record may stay, or takes the record back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawRecord(self, request, context):
+        """Ends a record's future use.  History stays.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseRecord(self, request, context):
+        """Destroys a record's content, key and salt, and all that was derived from them; its commitment stays in old trees.
+        The operation's response is an ErasedRecord, its metadata an ErasureProgress.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RegisterEvaluationSet(self, request, context):
+        """Names texts by which models are measured, so that they are taken in nowhere they would be trained on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReviewTasks(self, request, context):
+        """Records that wait for this validator's word.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitReview(self, request, context):
+        """A validator's word on a record.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AppealRecord(self, request, context):
+        """Its contributor has a rejected record looked at once more, by other validators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveAppeal(self, request, context):
+        """The owner decides an appeal that validators did not.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateGoldRecord(self, request, context):
+        """The owner gives a record whose right verdict is known, by which validators are measured.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -188,6 +447,20 @@ class DatanetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetSnapshotProof(self, request, context):
+        """Proof that a snapshot is in its datanet's log of snapshots.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetConsistencyProof(self, request, context):
+        """Proof that a datanet's log of snapshots only ever grew.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DatanetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -211,10 +484,50 @@ def add_DatanetServiceServicer_to_server(servicer, server):
                     request_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.UpdateDatanetRequest.FromString,
                     response_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.Datanet.SerializeToString,
             ),
+            'InviteMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.InviteMember,
+                    request_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.InviteMemberRequest.FromString,
+                    response_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.Member.SerializeToString,
+            ),
+            'RequestMembership': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestMembership,
+                    request_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.RequestMembershipRequest.FromString,
+                    response_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.Member.SerializeToString,
+            ),
+            'AdmitMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.AdmitMember,
+                    request_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.AdmitMemberRequest.FromString,
+                    response_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.Member.SerializeToString,
+            ),
+            'RemoveMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveMember,
+                    request_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.RemoveMemberRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'ListMembers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMembers,
+                    request_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ListMembersRequest.FromString,
+                    response_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ListMembersResponse.SerializeToString,
+            ),
+            'ParseFile': grpc.stream_stream_rpc_method_handler(
+                    servicer.ParseFile,
+                    request_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ParseFileRequest.FromString,
+                    response_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ParseFileResponse.SerializeToString,
+            ),
+            'PreviewRecords': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewRecords,
+                    request_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.PreviewRecordsRequest.FromString,
+                    response_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.PreviewRecordsResponse.SerializeToString,
+            ),
             'ContributeRecords': grpc.stream_unary_rpc_method_handler(
                     servicer.ContributeRecords,
                     request_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ContributeRecordsRequest.FromString,
                     response_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ContributeRecordsResponse.SerializeToString,
+            ),
+            'GetUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUpload,
+                    request_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.GetUploadRequest.FromString,
+                    response_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.Upload.SerializeToString,
             ),
             'GetRecord': grpc.unary_unary_rpc_method_handler(
                     servicer.GetRecord,
@@ -225,6 +538,66 @@ def add_DatanetServiceServicer_to_server(servicer, server):
                     servicer.ListRecords,
                     request_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ListRecordsRequest.FromString,
                     response_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ListRecordsResponse.SerializeToString,
+            ),
+            'SearchRecords': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchRecords,
+                    request_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.SearchRecordsRequest.FromString,
+                    response_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.SearchRecordsResponse.SerializeToString,
+            ),
+            'ListMyRecords': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMyRecords,
+                    request_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ListMyRecordsRequest.FromString,
+                    response_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ListMyRecordsResponse.SerializeToString,
+            ),
+            'ReadRecordImage': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadRecordImage,
+                    request_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ReadRecordImageRequest.FromString,
+                    response_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ReadRecordImageResponse.SerializeToString,
+            ),
+            'ConfirmRecord': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmRecord,
+                    request_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ConfirmRecordRequest.FromString,
+                    response_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.Record.SerializeToString,
+            ),
+            'WithdrawRecord': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawRecord,
+                    request_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.WithdrawRecordRequest.FromString,
+                    response_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.Record.SerializeToString,
+            ),
+            'EraseRecord': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseRecord,
+                    request_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.EraseRecordRequest.FromString,
+                    response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
+            ),
+            'RegisterEvaluationSet': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterEvaluationSet,
+                    request_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.RegisterEvaluationSetRequest.FromString,
+                    response_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.EvaluationSet.SerializeToString,
+            ),
+            'ListReviewTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReviewTasks,
+                    request_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ListReviewTasksRequest.FromString,
+                    response_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ListReviewTasksResponse.SerializeToString,
+            ),
+            'SubmitReview': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitReview,
+                    request_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.SubmitReviewRequest.FromString,
+                    response_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.Review.SerializeToString,
+            ),
+            'AppealRecord': grpc.unary_unary_rpc_method_handler(
+                    servicer.AppealRecord,
+                    request_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.AppealRecordRequest.FromString,
+                    response_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.Record.SerializeToString,
+            ),
+            'ResolveAppeal': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveAppeal,
+                    request_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ResolveAppealRequest.FromString,
+                    response_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.Record.SerializeToString,
+            ),
+            'CreateGoldRecord': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateGoldRecord,
+                    request_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.CreateGoldRecordRequest.FromString,
+                    response_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.GoldRecord.SerializeToString,
             ),
             'CreateSnapshot': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateSnapshot,
@@ -251,6 +624,16 @@ def add_DatanetServiceServicer_to_server(servicer, server):
                     request_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.GetInclusionProofRequest.FromString,
                     response_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.InclusionProof.SerializeToString,
             ),
+            'GetSnapshotProof': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSnapshotProof,
+                    request_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.GetSnapshotProofRequest.FromString,
+                    response_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.SnapshotProof.SerializeToString,
+            ),
+            'GetConsistencyProof': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetConsistencyProof,
+                    request_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.GetConsistencyProofRequest.FromString,
+                    response_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ConsistencyProof.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'openledger.datanet.v1.DatanetService', rpc_method_handlers)
@@ -261,6 +644,8 @@ def add_DatanetServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class DatanetService:
     """Collects, checks, owns and versions contributors' data.
+
+    A datanet that is private is NOT_FOUND to whoever is not in it, and so is all that is in it.
     """
 
     @staticmethod
@@ -372,6 +757,195 @@ class DatanetService:
             _registered_method=True)
 
     @staticmethod
+    def InviteMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.datanet.v1.DatanetService/InviteMember',
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.InviteMemberRequest.SerializeToString,
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.Member.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestMembership(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.datanet.v1.DatanetService/RequestMembership',
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.RequestMembershipRequest.SerializeToString,
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.Member.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AdmitMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.datanet.v1.DatanetService/AdmitMember',
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.AdmitMemberRequest.SerializeToString,
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.Member.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.datanet.v1.DatanetService/RemoveMember',
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.RemoveMemberRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMembers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.datanet.v1.DatanetService/ListMembers',
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.ListMembersRequest.SerializeToString,
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.ListMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ParseFile(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/openledger.datanet.v1.DatanetService/ParseFile',
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.ParseFileRequest.SerializeToString,
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.ParseFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewRecords(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.datanet.v1.DatanetService/PreviewRecords',
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.PreviewRecordsRequest.SerializeToString,
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.PreviewRecordsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ContributeRecords(request_iterator,
             target,
             options=(),
@@ -388,6 +962,33 @@ class DatanetService:
             '/openledger.datanet.v1.DatanetService/ContributeRecords',
             openledger_dot_datanet_dot_v1_dot_datanet__pb2.ContributeRecordsRequest.SerializeToString,
             openledger_dot_datanet_dot_v1_dot_datanet__pb2.ContributeRecordsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.datanet.v1.DatanetService/GetUpload',
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.GetUploadRequest.SerializeToString,
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.Upload.FromString,
             options,
             channel_credentials,
             insecure,
@@ -442,6 +1043,330 @@ class DatanetService:
             '/openledger.datanet.v1.DatanetService/ListRecords',
             openledger_dot_datanet_dot_v1_dot_datanet__pb2.ListRecordsRequest.SerializeToString,
             openledger_dot_datanet_dot_v1_dot_datanet__pb2.ListRecordsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchRecords(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.datanet.v1.DatanetService/SearchRecords',
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.SearchRecordsRequest.SerializeToString,
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.SearchRecordsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMyRecords(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.datanet.v1.DatanetService/ListMyRecords',
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.ListMyRecordsRequest.SerializeToString,
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.ListMyRecordsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadRecordImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/openledger.datanet.v1.DatanetService/ReadRecordImage',
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.ReadRecordImageRequest.SerializeToString,
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.ReadRecordImageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmRecord(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.datanet.v1.DatanetService/ConfirmRecord',
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.ConfirmRecordRequest.SerializeToString,
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.Record.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawRecord(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.datanet.v1.DatanetService/WithdrawRecord',
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.WithdrawRecordRequest.SerializeToString,
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.Record.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseRecord(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.datanet.v1.DatanetService/EraseRecord',
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.EraseRecordRequest.SerializeToString,
+            google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterEvaluationSet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.datanet.v1.DatanetService/RegisterEvaluationSet',
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.RegisterEvaluationSetRequest.SerializeToString,
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.EvaluationSet.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReviewTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.datanet.v1.DatanetService/ListReviewTasks',
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.ListReviewTasksRequest.SerializeToString,
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.ListReviewTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitReview(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.datanet.v1.DatanetService/SubmitReview',
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.SubmitReviewRequest.SerializeToString,
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.Review.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AppealRecord(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.datanet.v1.DatanetService/AppealRecord',
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.AppealRecordRequest.SerializeToString,
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.Record.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveAppeal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.datanet.v1.DatanetService/ResolveAppeal',
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.ResolveAppealRequest.SerializeToString,
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.Record.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateGoldRecord(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.datanet.v1.DatanetService/CreateGoldRecord',
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.CreateGoldRecordRequest.SerializeToString,
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.GoldRecord.FromString,
             options,
             channel_credentials,
             insecure,
@@ -577,6 +1502,60 @@ class DatanetService:
             '/openledger.datanet.v1.DatanetService/GetInclusionProof',
             openledger_dot_datanet_dot_v1_dot_datanet__pb2.GetInclusionProofRequest.SerializeToString,
             openledger_dot_datanet_dot_v1_dot_datanet__pb2.InclusionProof.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSnapshotProof(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.datanet.v1.DatanetService/GetSnapshotProof',
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.GetSnapshotProofRequest.SerializeToString,
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.SnapshotProof.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetConsistencyProof(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.datanet.v1.DatanetService/GetConsistencyProof',
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.GetConsistencyProofRequest.SerializeToString,
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.ConsistencyProof.FromString,
             options,
             channel_credentials,
             insecure,

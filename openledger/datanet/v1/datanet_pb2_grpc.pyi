@@ -5,6 +5,7 @@ Datanets: contributors' data of one domain, checked, owned and versioned."""
 
 from collections import abc as _abc
 from google.longrunning import operations_pb2 as _operations_pb2
+from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
 from openledger.datanet.v1 import datanet_pb2 as _datanet_pb2
 import abc as _abc_1
@@ -28,7 +29,10 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class DatanetServiceStub:
-    """Collects, checks, owns and versions contributors' data."""
+    """Collects, checks, owns and versions contributors' data.
+
+    A datanet that is private is NOT_FOUND to whoever is not in it, and so is all that is in it.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -39,17 +43,65 @@ class DatanetServiceStub:
     GetDatanet: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.GetDatanetRequest, _datanet_pb2.Datanet]
     """One datanet."""
     ListDatanets: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.ListDatanetsRequest, _datanet_pb2.ListDatanetsResponse]
-    """Datanets, newest first."""
+    """Datanets that the caller may see, newest first."""
     UpdateDatanet: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.UpdateDatanetRequest, _datanet_pb2.Datanet]
     """Changes what its owner may change."""
+    InviteMember: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.InviteMemberRequest, _datanet_pb2.Member]
+    """The owner asks an account to come in.  One who has asked for it is in at once; of one who is in, the role changes."""
+    RequestMembership: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.RequestMembershipRequest, _datanet_pb2.Member]
+    """The caller asks to come in.  Who was invited is in at once."""
+    AdmitMember: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.AdmitMemberRequest, _datanet_pb2.Member]
+    """The owner lets in one who has asked."""
+    RemoveMember: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.RemoveMemberRequest, _empty_pb2.Empty]
+    """The owner sends a member away, or turns down who asked; a member leaves, or turns down an invitation.  What it gave
+    stays.
+    """
+    ListMembers: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.ListMembersRequest, _datanet_pb2.ListMembersResponse]
+    """Members, invited and asking ones included: all of them for the owner, for others themselves alone."""
+    ParseFile: _grpc.StreamStreamMultiCallable[_datanet_pb2.ParseFileRequest, _datanet_pb2.ParseFileResponse]
+    """Takes a file apart into what could be records of a datanet.  Nothing of it is kept: what a person wants to give of
+    it goes through ContributeRecords.
+    """
+    PreviewRecords: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.PreviewRecordsRequest, _datanet_pb2.PreviewRecordsResponse]
+    """What would become of records, and which accepted ones are nearest to them.  Nothing of them is kept."""
     ContributeRecords: _grpc.StreamUnaryMultiCallable[_datanet_pb2.ContributeRecordsRequest, _datanet_pb2.ContributeRecordsResponse]
     """Sends records under one signed declaration: first the header, then records in order.  Every record gets an outcome;
     a bad one does not spoil the others.  The same request_id with the same declaration resumes or repeats safely.
     """
+    GetUpload: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.GetUploadRequest, _datanet_pb2.Upload]
+    """How much of an upload has arrived, for going on after a broken connection."""
     GetRecord: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.GetRecordRequest, _datanet_pb2.Record]
     """One record.  Its fields are shown to its contributor and to the datanet's owner."""
     ListRecords: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.ListRecordsRequest, _datanet_pb2.ListRecordsResponse]
     """Records of a datanet, in the order in which they were accepted."""
+    SearchRecords: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.SearchRecordsRequest, _datanet_pb2.SearchRecordsResponse]
+    """Records with all the words asked for, of those whose fields the caller is shown.  A page may be empty and not the
+    last.
+    """
+    ListMyRecords: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.ListMyRecordsRequest, _datanet_pb2.ListMyRecordsResponse]
+    """The caller's own records in all datanets, in every state, newest first."""
+    ReadRecordImage: _grpc.UnaryStreamMultiCallable[_datanet_pb2.ReadRecordImageRequest, _datanet_pb2.ReadRecordImageResponse]
+    """A record's image, in pieces; for those who are shown its fields."""
+    ConfirmRecord: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.ConfirmRecordRequest, _datanet_pb2.Record]
+    """Its contributor says that personal data found in a record may stay, or takes the record back."""
+    WithdrawRecord: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.WithdrawRecordRequest, _datanet_pb2.Record]
+    """Ends a record's future use.  History stays."""
+    EraseRecord: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.EraseRecordRequest, _operations_pb2.Operation]
+    """Destroys a record's content, key and salt, and all that was derived from them; its commitment stays in old trees.
+    The operation's response is an ErasedRecord, its metadata an ErasureProgress.
+    """
+    RegisterEvaluationSet: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.RegisterEvaluationSetRequest, _datanet_pb2.EvaluationSet]
+    """Names texts by which models are measured, so that they are taken in nowhere they would be trained on."""
+    ListReviewTasks: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.ListReviewTasksRequest, _datanet_pb2.ListReviewTasksResponse]
+    """Records that wait for this validator's word."""
+    SubmitReview: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.SubmitReviewRequest, _datanet_pb2.Review]
+    """A validator's word on a record."""
+    AppealRecord: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.AppealRecordRequest, _datanet_pb2.Record]
+    """Its contributor has a rejected record looked at once more, by other validators."""
+    ResolveAppeal: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.ResolveAppealRequest, _datanet_pb2.Record]
+    """The owner decides an appeal that validators did not."""
+    CreateGoldRecord: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.CreateGoldRecordRequest, _datanet_pb2.GoldRecord]
+    """The owner gives a record whose right verdict is known, by which validators are measured."""
     CreateSnapshot: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.CreateSnapshotRequest, _operations_pb2.Operation]
     """Freezes all accepted records as the next version and anchors its root on chain.
     The operation's response is a Snapshot, its metadata a SnapshotProgress.
@@ -62,10 +114,17 @@ class DatanetServiceStub:
     """A snapshot's records in leaf order, in batches; for the datanet's owner and for the Factory."""
     GetInclusionProof: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.GetInclusionProofRequest, _datanet_pb2.InclusionProof]
     """Proof that a record is in a snapshot; for the record's contributor and the datanet's owner."""
+    GetSnapshotProof: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.GetSnapshotProofRequest, _datanet_pb2.SnapshotProof]
+    """Proof that a snapshot is in its datanet's log of snapshots."""
+    GetConsistencyProof: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.GetConsistencyProofRequest, _datanet_pb2.ConsistencyProof]
+    """Proof that a datanet's log of snapshots only ever grew."""
 
 @_typing.type_check_only
 class DatanetServiceAsyncStub(DatanetServiceStub):
-    """Collects, checks, owns and versions contributors' data."""
+    """Collects, checks, owns and versions contributors' data.
+
+    A datanet that is private is NOT_FOUND to whoever is not in it, and so is all that is in it.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateDatanet: _aio.UnaryUnaryMultiCallable[_datanet_pb2.CreateDatanetRequest, _datanet_pb2.Datanet]  # type: ignore[assignment]
@@ -73,17 +132,65 @@ class DatanetServiceAsyncStub(DatanetServiceStub):
     GetDatanet: _aio.UnaryUnaryMultiCallable[_datanet_pb2.GetDatanetRequest, _datanet_pb2.Datanet]  # type: ignore[assignment]
     """One datanet."""
     ListDatanets: _aio.UnaryUnaryMultiCallable[_datanet_pb2.ListDatanetsRequest, _datanet_pb2.ListDatanetsResponse]  # type: ignore[assignment]
-    """Datanets, newest first."""
+    """Datanets that the caller may see, newest first."""
     UpdateDatanet: _aio.UnaryUnaryMultiCallable[_datanet_pb2.UpdateDatanetRequest, _datanet_pb2.Datanet]  # type: ignore[assignment]
     """Changes what its owner may change."""
+    InviteMember: _aio.UnaryUnaryMultiCallable[_datanet_pb2.InviteMemberRequest, _datanet_pb2.Member]  # type: ignore[assignment]
+    """The owner asks an account to come in.  One who has asked for it is in at once; of one who is in, the role changes."""
+    RequestMembership: _aio.UnaryUnaryMultiCallable[_datanet_pb2.RequestMembershipRequest, _datanet_pb2.Member]  # type: ignore[assignment]
+    """The caller asks to come in.  Who was invited is in at once."""
+    AdmitMember: _aio.UnaryUnaryMultiCallable[_datanet_pb2.AdmitMemberRequest, _datanet_pb2.Member]  # type: ignore[assignment]
+    """The owner lets in one who has asked."""
+    RemoveMember: _aio.UnaryUnaryMultiCallable[_datanet_pb2.RemoveMemberRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    """The owner sends a member away, or turns down who asked; a member leaves, or turns down an invitation.  What it gave
+    stays.
+    """
+    ListMembers: _aio.UnaryUnaryMultiCallable[_datanet_pb2.ListMembersRequest, _datanet_pb2.ListMembersResponse]  # type: ignore[assignment]
+    """Members, invited and asking ones included: all of them for the owner, for others themselves alone."""
+    ParseFile: _aio.StreamStreamMultiCallable[_datanet_pb2.ParseFileRequest, _datanet_pb2.ParseFileResponse]  # type: ignore[assignment]
+    """Takes a file apart into what could be records of a datanet.  Nothing of it is kept: what a person wants to give of
+    it goes through ContributeRecords.
+    """
+    PreviewRecords: _aio.UnaryUnaryMultiCallable[_datanet_pb2.PreviewRecordsRequest, _datanet_pb2.PreviewRecordsResponse]  # type: ignore[assignment]
+    """What would become of records, and which accepted ones are nearest to them.  Nothing of them is kept."""
     ContributeRecords: _aio.StreamUnaryMultiCallable[_datanet_pb2.ContributeRecordsRequest, _datanet_pb2.ContributeRecordsResponse]  # type: ignore[assignment]
     """Sends records under one signed declaration: first the header, then records in order.  Every record gets an outcome;
     a bad one does not spoil the others.  The same request_id with the same declaration resumes or repeats safely.
     """
+    GetUpload: _aio.UnaryUnaryMultiCallable[_datanet_pb2.GetUploadRequest, _datanet_pb2.Upload]  # type: ignore[assignment]
+    """How much of an upload has arrived, for going on after a broken connection."""
     GetRecord: _aio.UnaryUnaryMultiCallable[_datanet_pb2.GetRecordRequest, _datanet_pb2.Record]  # type: ignore[assignment]
     """One record.  Its fields are shown to its contributor and to the datanet's owner."""
     ListRecords: _aio.UnaryUnaryMultiCallable[_datanet_pb2.ListRecordsRequest, _datanet_pb2.ListRecordsResponse]  # type: ignore[assignment]
     """Records of a datanet, in the order in which they were accepted."""
+    SearchRecords: _aio.UnaryUnaryMultiCallable[_datanet_pb2.SearchRecordsRequest, _datanet_pb2.SearchRecordsResponse]  # type: ignore[assignment]
+    """Records with all the words asked for, of those whose fields the caller is shown.  A page may be empty and not the
+    last.
+    """
+    ListMyRecords: _aio.UnaryUnaryMultiCallable[_datanet_pb2.ListMyRecordsRequest, _datanet_pb2.ListMyRecordsResponse]  # type: ignore[assignment]
+    """The caller's own records in all datanets, in every state, newest first."""
+    ReadRecordImage: _aio.UnaryStreamMultiCallable[_datanet_pb2.ReadRecordImageRequest, _datanet_pb2.ReadRecordImageResponse]  # type: ignore[assignment]
+    """A record's image, in pieces; for those who are shown its fields."""
+    ConfirmRecord: _aio.UnaryUnaryMultiCallable[_datanet_pb2.ConfirmRecordRequest, _datanet_pb2.Record]  # type: ignore[assignment]
+    """Its contributor says that personal data found in a record may stay, or takes the record back."""
+    WithdrawRecord: _aio.UnaryUnaryMultiCallable[_datanet_pb2.WithdrawRecordRequest, _datanet_pb2.Record]  # type: ignore[assignment]
+    """Ends a record's future use.  History stays."""
+    EraseRecord: _aio.UnaryUnaryMultiCallable[_datanet_pb2.EraseRecordRequest, _operations_pb2.Operation]  # type: ignore[assignment]
+    """Destroys a record's content, key and salt, and all that was derived from them; its commitment stays in old trees.
+    The operation's response is an ErasedRecord, its metadata an ErasureProgress.
+    """
+    RegisterEvaluationSet: _aio.UnaryUnaryMultiCallable[_datanet_pb2.RegisterEvaluationSetRequest, _datanet_pb2.EvaluationSet]  # type: ignore[assignment]
+    """Names texts by which models are measured, so that they are taken in nowhere they would be trained on."""
+    ListReviewTasks: _aio.UnaryUnaryMultiCallable[_datanet_pb2.ListReviewTasksRequest, _datanet_pb2.ListReviewTasksResponse]  # type: ignore[assignment]
+    """Records that wait for this validator's word."""
+    SubmitReview: _aio.UnaryUnaryMultiCallable[_datanet_pb2.SubmitReviewRequest, _datanet_pb2.Review]  # type: ignore[assignment]
+    """A validator's word on a record."""
+    AppealRecord: _aio.UnaryUnaryMultiCallable[_datanet_pb2.AppealRecordRequest, _datanet_pb2.Record]  # type: ignore[assignment]
+    """Its contributor has a rejected record looked at once more, by other validators."""
+    ResolveAppeal: _aio.UnaryUnaryMultiCallable[_datanet_pb2.ResolveAppealRequest, _datanet_pb2.Record]  # type: ignore[assignment]
+    """The owner decides an appeal that validators did not."""
+    CreateGoldRecord: _aio.UnaryUnaryMultiCallable[_datanet_pb2.CreateGoldRecordRequest, _datanet_pb2.GoldRecord]  # type: ignore[assignment]
+    """The owner gives a record whose right verdict is known, by which validators are measured."""
     CreateSnapshot: _aio.UnaryUnaryMultiCallable[_datanet_pb2.CreateSnapshotRequest, _operations_pb2.Operation]  # type: ignore[assignment]
     """Freezes all accepted records as the next version and anchors its root on chain.
     The operation's response is a Snapshot, its metadata a SnapshotProgress.
@@ -96,9 +203,16 @@ class DatanetServiceAsyncStub(DatanetServiceStub):
     """A snapshot's records in leaf order, in batches; for the datanet's owner and for the Factory."""
     GetInclusionProof: _aio.UnaryUnaryMultiCallable[_datanet_pb2.GetInclusionProofRequest, _datanet_pb2.InclusionProof]  # type: ignore[assignment]
     """Proof that a record is in a snapshot; for the record's contributor and the datanet's owner."""
+    GetSnapshotProof: _aio.UnaryUnaryMultiCallable[_datanet_pb2.GetSnapshotProofRequest, _datanet_pb2.SnapshotProof]  # type: ignore[assignment]
+    """Proof that a snapshot is in its datanet's log of snapshots."""
+    GetConsistencyProof: _aio.UnaryUnaryMultiCallable[_datanet_pb2.GetConsistencyProofRequest, _datanet_pb2.ConsistencyProof]  # type: ignore[assignment]
+    """Proof that a datanet's log of snapshots only ever grew."""
 
 class DatanetServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Collects, checks, owns and versions contributors' data."""
+    """Collects, checks, owns and versions contributors' data.
+
+    A datanet that is private is NOT_FOUND to whoever is not in it, and so is all that is in it.
+    """
 
     @_abc_1.abstractmethod
     def CreateDatanet(
@@ -122,7 +236,7 @@ class DatanetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _datanet_pb2.ListDatanetsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_datanet_pb2.ListDatanetsResponse, _abc.Awaitable[_datanet_pb2.ListDatanetsResponse]]:
-        """Datanets, newest first."""
+        """Datanets that the caller may see, newest first."""
 
     @_abc_1.abstractmethod
     def UpdateDatanet(
@@ -133,6 +247,66 @@ class DatanetServiceServicer(metaclass=_abc_1.ABCMeta):
         """Changes what its owner may change."""
 
     @_abc_1.abstractmethod
+    def InviteMember(
+        self,
+        request: _datanet_pb2.InviteMemberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datanet_pb2.Member, _abc.Awaitable[_datanet_pb2.Member]]:
+        """The owner asks an account to come in.  One who has asked for it is in at once; of one who is in, the role changes."""
+
+    @_abc_1.abstractmethod
+    def RequestMembership(
+        self,
+        request: _datanet_pb2.RequestMembershipRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datanet_pb2.Member, _abc.Awaitable[_datanet_pb2.Member]]:
+        """The caller asks to come in.  Who was invited is in at once."""
+
+    @_abc_1.abstractmethod
+    def AdmitMember(
+        self,
+        request: _datanet_pb2.AdmitMemberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datanet_pb2.Member, _abc.Awaitable[_datanet_pb2.Member]]:
+        """The owner lets in one who has asked."""
+
+    @_abc_1.abstractmethod
+    def RemoveMember(
+        self,
+        request: _datanet_pb2.RemoveMemberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        """The owner sends a member away, or turns down who asked; a member leaves, or turns down an invitation.  What it gave
+        stays.
+        """
+
+    @_abc_1.abstractmethod
+    def ListMembers(
+        self,
+        request: _datanet_pb2.ListMembersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datanet_pb2.ListMembersResponse, _abc.Awaitable[_datanet_pb2.ListMembersResponse]]:
+        """Members, invited and asking ones included: all of them for the owner, for others themselves alone."""
+
+    @_abc_1.abstractmethod
+    def ParseFile(
+        self,
+        request_iterator: _MaybeAsyncIterator[_datanet_pb2.ParseFileRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_datanet_pb2.ParseFileResponse], _abc.AsyncIterator[_datanet_pb2.ParseFileResponse]]:
+        """Takes a file apart into what could be records of a datanet.  Nothing of it is kept: what a person wants to give of
+        it goes through ContributeRecords.
+        """
+
+    @_abc_1.abstractmethod
+    def PreviewRecords(
+        self,
+        request: _datanet_pb2.PreviewRecordsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datanet_pb2.PreviewRecordsResponse, _abc.Awaitable[_datanet_pb2.PreviewRecordsResponse]]:
+        """What would become of records, and which accepted ones are nearest to them.  Nothing of them is kept."""
+
+    @_abc_1.abstractmethod
     def ContributeRecords(
         self,
         request_iterator: _MaybeAsyncIterator[_datanet_pb2.ContributeRecordsRequest],
@@ -141,6 +315,14 @@ class DatanetServiceServicer(metaclass=_abc_1.ABCMeta):
         """Sends records under one signed declaration: first the header, then records in order.  Every record gets an outcome;
         a bad one does not spoil the others.  The same request_id with the same declaration resumes or repeats safely.
         """
+
+    @_abc_1.abstractmethod
+    def GetUpload(
+        self,
+        request: _datanet_pb2.GetUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datanet_pb2.Upload, _abc.Awaitable[_datanet_pb2.Upload]]:
+        """How much of an upload has arrived, for going on after a broken connection."""
 
     @_abc_1.abstractmethod
     def GetRecord(
@@ -157,6 +339,106 @@ class DatanetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_datanet_pb2.ListRecordsResponse, _abc.Awaitable[_datanet_pb2.ListRecordsResponse]]:
         """Records of a datanet, in the order in which they were accepted."""
+
+    @_abc_1.abstractmethod
+    def SearchRecords(
+        self,
+        request: _datanet_pb2.SearchRecordsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datanet_pb2.SearchRecordsResponse, _abc.Awaitable[_datanet_pb2.SearchRecordsResponse]]:
+        """Records with all the words asked for, of those whose fields the caller is shown.  A page may be empty and not the
+        last.
+        """
+
+    @_abc_1.abstractmethod
+    def ListMyRecords(
+        self,
+        request: _datanet_pb2.ListMyRecordsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datanet_pb2.ListMyRecordsResponse, _abc.Awaitable[_datanet_pb2.ListMyRecordsResponse]]:
+        """The caller's own records in all datanets, in every state, newest first."""
+
+    @_abc_1.abstractmethod
+    def ReadRecordImage(
+        self,
+        request: _datanet_pb2.ReadRecordImageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_datanet_pb2.ReadRecordImageResponse], _abc.AsyncIterator[_datanet_pb2.ReadRecordImageResponse]]:
+        """A record's image, in pieces; for those who are shown its fields."""
+
+    @_abc_1.abstractmethod
+    def ConfirmRecord(
+        self,
+        request: _datanet_pb2.ConfirmRecordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datanet_pb2.Record, _abc.Awaitable[_datanet_pb2.Record]]:
+        """Its contributor says that personal data found in a record may stay, or takes the record back."""
+
+    @_abc_1.abstractmethod
+    def WithdrawRecord(
+        self,
+        request: _datanet_pb2.WithdrawRecordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datanet_pb2.Record, _abc.Awaitable[_datanet_pb2.Record]]:
+        """Ends a record's future use.  History stays."""
+
+    @_abc_1.abstractmethod
+    def EraseRecord(
+        self,
+        request: _datanet_pb2.EraseRecordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
+        """Destroys a record's content, key and salt, and all that was derived from them; its commitment stays in old trees.
+        The operation's response is an ErasedRecord, its metadata an ErasureProgress.
+        """
+
+    @_abc_1.abstractmethod
+    def RegisterEvaluationSet(
+        self,
+        request: _datanet_pb2.RegisterEvaluationSetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datanet_pb2.EvaluationSet, _abc.Awaitable[_datanet_pb2.EvaluationSet]]:
+        """Names texts by which models are measured, so that they are taken in nowhere they would be trained on."""
+
+    @_abc_1.abstractmethod
+    def ListReviewTasks(
+        self,
+        request: _datanet_pb2.ListReviewTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datanet_pb2.ListReviewTasksResponse, _abc.Awaitable[_datanet_pb2.ListReviewTasksResponse]]:
+        """Records that wait for this validator's word."""
+
+    @_abc_1.abstractmethod
+    def SubmitReview(
+        self,
+        request: _datanet_pb2.SubmitReviewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datanet_pb2.Review, _abc.Awaitable[_datanet_pb2.Review]]:
+        """A validator's word on a record."""
+
+    @_abc_1.abstractmethod
+    def AppealRecord(
+        self,
+        request: _datanet_pb2.AppealRecordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datanet_pb2.Record, _abc.Awaitable[_datanet_pb2.Record]]:
+        """Its contributor has a rejected record looked at once more, by other validators."""
+
+    @_abc_1.abstractmethod
+    def ResolveAppeal(
+        self,
+        request: _datanet_pb2.ResolveAppealRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datanet_pb2.Record, _abc.Awaitable[_datanet_pb2.Record]]:
+        """The owner decides an appeal that validators did not."""
+
+    @_abc_1.abstractmethod
+    def CreateGoldRecord(
+        self,
+        request: _datanet_pb2.CreateGoldRecordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datanet_pb2.GoldRecord, _abc.Awaitable[_datanet_pb2.GoldRecord]]:
+        """The owner gives a record whose right verdict is known, by which validators are measured."""
 
     @_abc_1.abstractmethod
     def CreateSnapshot(
@@ -199,5 +481,21 @@ class DatanetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_datanet_pb2.InclusionProof, _abc.Awaitable[_datanet_pb2.InclusionProof]]:
         """Proof that a record is in a snapshot; for the record's contributor and the datanet's owner."""
+
+    @_abc_1.abstractmethod
+    def GetSnapshotProof(
+        self,
+        request: _datanet_pb2.GetSnapshotProofRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datanet_pb2.SnapshotProof, _abc.Awaitable[_datanet_pb2.SnapshotProof]]:
+        """Proof that a snapshot is in its datanet's log of snapshots."""
+
+    @_abc_1.abstractmethod
+    def GetConsistencyProof(
+        self,
+        request: _datanet_pb2.GetConsistencyProofRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datanet_pb2.ConsistencyProof, _abc.Awaitable[_datanet_pb2.ConsistencyProof]]:
+        """Proof that a datanet's log of snapshots only ever grew."""
 
 def add_DatanetServiceServicer_to_server(servicer: DatanetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
