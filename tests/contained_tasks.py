@@ -71,5 +71,13 @@ def run(payload: bytes) -> bytes:
     os.execv("/bin/true", ["/bin/true"])
 
 
+def fork(payload: bytes) -> bytes:
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    return str(child).encode()
+
+
 def environment(payload: bytes) -> bytes:
     return "\n".join(os.environ).encode()

@@ -14,8 +14,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
+from openledger import canonical
 from services.kit import confine
 from services.kit.contained_worker import HEAD_BYTES, MAX_HEAD
 from services.kit.logs import logger
@@ -27,6 +29,10 @@ _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "LC_ALL": "
 
 class WorkerDied(Exception):
     """The process ended in the midst of the job: it crashed, or was out of memory in a library that cannot say so."""
+
+
+class NotStarted(Exception):
+    """No worker could be started; no job is at fault."""
 
 
 class TooSlow(Exception):
@@ -57,7 +63,7 @@ class Workers:
         """What the task `module:function` returns, called with the payload and, where given, an open file.
 
         seconds: of the clock, from the moment at which a worker has it.  file: the task gets a descriptor of its own.
-        Raises `WorkerDied`, `TooSlow`, `TaskRaised`.
+        Raises `WorkerDied`, `TooSlow`, `TaskRaised`, `NotStarted`.
         """
         module, _, function = task.partition(":")
         if module != self._module:
@@ -81,29 +87,29 @@ class Workers:
             await self._idle.pop().end()
 
     async def _taken(self) -> _Worker:
-        while self._idle:
-            worker = self._idle.pop()
-            if worker.lives:
-                return worker
-            await worker.end()
-        worker = _Worker(_process(self._module, self._memory))
+        while self._idle and not self._idle[-1].lives:
+            await self._idle.pop().end()
+        worker = self._idle.pop() if self._idle else self._started()
         try:
             async with asyncio.timeout(_START_SECONDS):
-                holds = await worker.ready()
+                self._tell(await worker.ready())
         except (EOFError, TimeoutError):
-            raise WorkerDied(f"a worker for {self._module} did not start: {await worker.end()}") from None
+            raise NotStarted(f"a worker for {self._module} did not start: {await worker.end()}") from None
         except BaseException:
             await worker.end()
             raise
-        self._tell(holds)
         return worker
 
     async def _left(self, worker: _Worker) -> None:
-        """A worker that has not answered in full is in no known state."""
+        """A worker that has not answered in full is in no known state; the next job finds another one started."""
         if worker.answered and worker.jobs < self._jobs:
             self._idle.append(worker)
         else:
+            self._idle.append(self._started())
             await worker.end()
+
+    def _started(self) -> _Worker:
+        return _Worker(*_process(self._module, self._memory))
 
     def _tell(self, holds: list[str]) -> None:
         lacks = {confine.FILES, confine.NETWORK}.difference(holds)
@@ -115,8 +121,9 @@ class Workers:
 class _Worker:
     """A process and the socket to it."""
 
-    def __init__(self, started: tuple[subprocess.Popen[bytes], socket.socket]) -> None:
-        self._process, self._line = started
+    def __init__(self, process: subprocess.Popen[bytes], line: socket.socket) -> None:
+        self._process, self._line = process, line
+        self._holds: list[str] | None = None
         self.jobs = 0
         self.answered = True
         """Whether it has answered all that it was asked, without raising."""
@@ -126,9 +133,10 @@ class _Worker:
         return self._process.poll() is None
 
     async def ready(self) -> list[str]:
-        """Which bounds hold in it."""
-        head = await self._head()
-        return [str(bound) for bound in head["holds"]]
+        """Once it has started: which bounds hold in it."""
+        if self._holds is None:
+            self._holds = [str(bound) for bound in (await self._head())["holds"]]
+        return self._holds
 
     async def ask(self, function: str, payload: bytes, file: int | None, most: int) -> bytes:
         """Raises `EOFError` when it dies, or answers what no worker of ours would."""
@@ -140,19 +148,20 @@ class _Worker:
             await self._loop.sock_sendall(self._line, order + payload)
             head = await self._head()
             if "raised" in head:
-                raise TaskRaised(head["raised"]["kind"], head["raised"]["message"])
+                raise TaskRaised(str(head["raised"]["kind"]), str(head["raised"]["message"]))
             if head["size"] > most:
                 raise TaskRaised("AnswerTooLong", f"the answer has {head['size']} bytes, at most {most} are taken")
             answer = await self._read(head["size"])
-        except ConnectionError:
+        except (ConnectionError, ValueError, KeyError, TypeError):
             raise EOFError from None
         self.answered = True
         return answer
 
     async def end(self) -> str:
-        """Kill it, if it still runs; how it ended."""
-        if self.lives:
-            self._process.kill()
+        """Kill it and all that it has started; how it ended."""
+        if self._process.returncode is None:  # not waited for yet, so that its number is still its own
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._line.close()
         status = await asyncio.to_thread(self._process.wait)
         return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
@@ -161,7 +170,7 @@ class _Worker:
         size = int.from_bytes(await self._read(HEAD_BYTES), "big")
         if size > MAX_HEAD:
             raise EOFError
-        head: Mapping[str, Any] = json.loads(await self._read(size))
+        head: Mapping[str, Any] = canonical.parse_json(await self._read(size))
         return head
 
     async def _read(self, size: int) -> bytes:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from services.kit import contained_worker
-from services.kit.contained import TaskRaised, TooSlow, WorkerDied, Workers
+from services.kit.contained import NotStarted, TaskRaised, TooSlow, WorkerDied, Workers
 
 TASKS = "tests.contained_tasks"
 
@@ -141,6 +141,23 @@ async def test_there_is_no_network_and_nothing_else_to_do_harm_with():
             await call("run")
 
 
+async def test_what_a_worker_starts_ends_with_it():
+    async with workers() as call:
+        started = await asyncio.gather(call("fork"), return_exceptions=True)
+        if isinstance(started[0], TaskRaised):  # of root alone the kernel counts no processes
+            assert started[0].kind == "BlockingIOError"
+            return
+    await asyncio.sleep(0.2)
+    assert state(int(started[0])) in {"gone", "Z"}
+
+
+def state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    except FileNotFoundError:
+        return "gone"
+
+
 async def test_nothing_of_the_services_environment_is_in_a_worker(monkeypatch):
     monkeypatch.setenv("OPENLEDGER_SECRET", "hidden")
     async with workers() as call:
@@ -149,7 +166,7 @@ async def test_nothing_of_the_services_environment_is_in_a_worker(monkeypatch):
 
 async def test_a_module_that_cannot_be_imported_is_told():
     pool = Workers("tests.no_such_tasks")
-    with pytest.raises(WorkerDied, match="did not start"):
+    with pytest.raises(NotStarted, match="did not start"):
         await pool.call("tests.no_such_tasks:work", b"", 1)
     with pytest.raises(ValueError, match="not os:system"):
         await pool.call("os:system", b"", 1)
