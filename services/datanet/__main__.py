@@ -12,11 +12,15 @@ from openledger.datanet.v1 import datanet_pb2_grpc
 from services.datanet.anchoring import Anchoring
 from services.datanet.anchors import LedgerAnchors
 from services.datanet.config import DatanetConfig
+from services.datanet.files import limits as files
+from services.datanet.files.parsed import TASK_MODULE
+from services.datanet.parse import Parsing
 from services.datanet.servicer import ACCESS, DatanetServicer
 from services.datanet.store import METADATA
 from services.datanet.upload import Limits, Room
 from services.kit import server
 from services.kit.config import load_or_exit
+from services.kit.contained import Workers
 from services.kit.database import Database
 from services.kit.metrics import Metrics
 from services.kit.operations import Operations
@@ -45,13 +49,18 @@ def wire_up(config: DatanetConfig, database: Database, ledger: Client) -> Assemb
         config.anchor_poll_seconds,
         config.anchor_backoff_seconds,
     )
-    servicer = DatanetServicer(
+    # A process a file: what one person's file may have done to its reader, another person's never meets.
+    parsers = Workers(TASK_MODULE, at_once=config.parse_workers, memory=config.parse_memory_bytes, jobs=1)
+    servicer = DatanetServicer(  # type: ignore[abstract]  # what nobody has built answers UNIMPLEMENTED by itself
         database,
         operations,
         background,
         Limits(config.max_record_bytes, config.max_upload_bytes, config.max_upload_records),
         Room(config.max_uploads_bytes),
         metrics.counter("records_total", "Records sent, by what became of them", "outcome"),
+        Parsing(parsers, config.parse_seconds, files.Limits(config.max_record_bytes, records=config.max_file_records)),
+        Room(config.max_files_bytes),
+        config.max_file_bytes,
     )
     return Assembly(
         config=config,
@@ -67,7 +76,7 @@ def wire_up(config: DatanetConfig, database: Database, ledger: Client) -> Assemb
         authenticator=authenticator(config, ledger),
         metrics=metrics,
         background={"anchoring": background.run},
-        close=(ledger.__aexit__, database.close),
+        close=(ledger.__aexit__, parsers.close, database.close),
     )
 
 

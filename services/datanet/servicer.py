@@ -13,6 +13,9 @@ from services.datanet import define, pages, store, wire
 from services.datanet.anchoring import Anchoring
 from services.datanet.answers import Answers, now
 from services.datanet.model import Datanet
+from services.datanet.parse import Parsing
+from services.datanet.servicer_files import ACCESS as FILES
+from services.datanet.servicer_files import FileMethods
 from services.datanet.servicer_records import RecordMethods
 from services.datanet.servicer_snapshots import SnapshotMethods
 from services.datanet.upload import Limits, Room
@@ -40,10 +43,11 @@ ACCESS = {
     "GetInclusionProof": ACCOUNTS,
     "GetOperation": ACCOUNTS,
     "WaitOperation": ACCOUNTS,
+    **FILES,
 }
 
 
-class DatanetServicer(RecordMethods, SnapshotMethods, datanet_pb2_grpc.DatanetServiceServicer):
+class DatanetServicer(RecordMethods, SnapshotMethods, FileMethods, datanet_pb2_grpc.DatanetServiceServicer):
     """openledger.datanet.v1.DatanetService."""
 
     def __init__(
@@ -54,10 +58,14 @@ class DatanetServicer(RecordMethods, SnapshotMethods, datanet_pb2_grpc.DatanetSe
         limits: Limits,
         room: Room,
         outcomes: Counter,
+        parsing: Parsing,
+        files: Room,
+        max_file: int,
     ) -> None:
         answers = Answers(database)
         SnapshotMethods.__init__(self, answers, operations, background)
         RecordMethods.__init__(self, answers, limits, room, outcomes)
+        FileMethods.__init__(self, answers, parsing, files, max_file)
 
     async def CreateDatanet(self, request: pb.CreateDatanetRequest, context: grpc.aio.ServicerContext) -> pb.Datanet:
         definition, time = define.checked(wire.definition(request.datanet)), now()
