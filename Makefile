@@ -41,7 +41,7 @@ test-fast: setup-dev  ## unit tests that take no more than seconds
 test-long: setup-dev  ## crash tests: kill -9 at many points, slither, and whatever else takes minutes
 	$(BIN)/python contracts/slither.py
 	$(BIN)/pytest $(PARALLEL) --durations=10 --timeout=1800 tests/crash $(ARGS)
-	$(BIN)/pytest $(PARALLEL) --durations=10 --timeout=900 -m long tests/unit tests/contract tests/attacks tests/integration $(ARGS)
+	$(BIN)/pytest $(PARALLEL) --durations=10 --timeout=900 -m long tests/unit tests/contract tests/attacks tests/integration tests/fuzz $(ARGS)
 
 test-night: setup-dev  ## the contracts' invariants, over a million random calls a suite
 	$(BIN)/python contracts/build.py install

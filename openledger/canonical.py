@@ -56,7 +56,13 @@ def loads(data: bytes) -> Any:
 
 
 def parse_json(data: bytes) -> Any:
-    """Parse untrusted JSON in UTF-8.  Raises `ValueError`, also for what is nested too deeply.
+    """Parse untrusted JSON in UTF-8.  Raises `ValueError`, also for what is nested too deeply."""
+    check_depth(data)
+    return json.loads(data.decode())
+
+
+def check_depth(data: bytes) -> None:
+    """Return if JSON can be parsed without harm.  Raises `ValueError` for what is nested more than `MAX_DEPTH` deep.
 
     The parser recurses, and a library that we use (eth-account) raises Python's recursion limit so high that the
     machine's stack would end first: 100,000 brackets would kill the process.
@@ -67,4 +73,3 @@ def parse_json(data: bytes) -> Any:
             depth += 1 if bracket[0] in b"[{" else -1
             if depth > MAX_DEPTH:
                 raise ValueError(f"the document is nested more than {MAX_DEPTH} deep")
-    return json.loads(data.decode())

@@ -149,8 +149,10 @@ class Client:
         """One answer of a unary-answer method (its request may be a stream).  Raises `ApiError`."""
         return await self._unary(method, request, timeout, await self._session())
 
-    async def stream(self, method: Any, request: Message, timeout: float = 600.0) -> AsyncIterator[Any]:
-        """The answers of a streaming method.  Raises `ApiError`."""
+    async def stream(
+        self, method: Any, request: Message | AsyncIterator[Message], timeout: float = 600.0
+    ) -> AsyncIterator[Any]:
+        """The answers of a streaming method (its request may be a stream, too).  Raises `ApiError`."""
         running = method(request, timeout=timeout, metadata=_metadata(await self._session()))
         try:
             async for message in running:

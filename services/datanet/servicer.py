@@ -7,10 +7,18 @@ from dataclasses import dataclass
 from prometheus_client import Counter
 
 from openledger.datanet.v1 import datanet_pb2_grpc
-from services.datanet import servicer_datanets, servicer_members, servicer_records, servicer_snapshots
+from services.datanet import (
+    servicer_datanets,
+    servicer_files,
+    servicer_members,
+    servicer_records,
+    servicer_snapshots,
+)
 from services.datanet.anchoring import Anchoring
 from services.datanet.answers import Answers
+from services.datanet.parse import Parsing
 from services.datanet.servicer_datanets import DatanetMethods
+from services.datanet.servicer_files import FileMethods
 from services.datanet.servicer_members import MemberMethods
 from services.datanet.servicer_records import RecordMethods
 from services.datanet.servicer_snapshots import SnapshotMethods
@@ -28,6 +36,7 @@ ACCESS = {
     **servicer_snapshots.ACCESS,
     "GetOperation": ACCOUNTS,
     "WaitOperation": ACCOUNTS,
+    **servicer_files.ACCESS,
 }
 
 
@@ -42,7 +51,7 @@ class Quotas:
 
 
 class DatanetServicer(
-    DatanetMethods, MemberMethods, RecordMethods, SnapshotMethods, datanet_pb2_grpc.DatanetServiceServicer
+    DatanetMethods, MemberMethods, RecordMethods, SnapshotMethods, FileMethods, datanet_pb2_grpc.DatanetServiceServicer
 ):
     """openledger.datanet.v1.DatanetService."""
 
@@ -56,9 +65,13 @@ class DatanetServicer(
         limits: Limits,
         room: Room,
         outcomes: Counter,
+        parsing: Parsing,
+        files: Room,
+        max_file: int,
     ) -> None:
         answers = Answers(database)
         DatanetMethods.__init__(self, answers, quotas.datanets)
         MemberMethods.__init__(self, answers, quotas.members)
         SnapshotMethods.__init__(self, answers, vault, operations, background, quotas.snapshots_a_day)
         RecordMethods.__init__(self, answers, vault, quotas.given, limits, room, outcomes)
+        FileMethods.__init__(self, answers, parsing, files, max_file)

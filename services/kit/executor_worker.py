@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from openledger.memory import is_exhausted
+from services.kit.confine import die_with
 from services.kit.executor import MAX_REPORT_BYTES, Shard, TaskContext
 from services.kit.executor_folder import ShardFolder, find
 
@@ -76,7 +77,7 @@ def main(parent: int) -> int:
 
     0 when the shard is done; 1 when the task raised and that was told; anything else is a death.
     """
-    _die_with(parent)
+    die_with(parent)
     order = Order.parse(sys.stdin.buffer.readline())
     with Path(os.devnull).open() as nothing:
         os.dup2(nothing.fileno(), 0)  # what a task starts must not keep the line open that ends with this process
@@ -141,17 +142,6 @@ def _be_the_first_to_go() -> None:
     """Linux: when the machine runs out of memory, its kernel ends this worker and not the service that waits for it."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
-
-
-def _die_with(parent: int) -> None:
-    """Linux: a worker whose service was killed must not train on alone.  Elsewhere it runs to its end, harmlessly."""
-    with contextlib.suppress(OSError, AttributeError):
-        import ctypes
-
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-        if os.getppid() != parent:
-            raise SystemExit(1)  # it died before we asked
 
 
 if __name__ == "__main__":

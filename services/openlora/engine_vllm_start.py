@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from services.openlora.engine import EngineDead, EngineSettings
+from services.openlora.engine import Dtype, EngineDead, EngineSettings
 
 # Read when vLLM is imported, here and in its own process.
 ENVIRONMENT = {
@@ -160,7 +160,7 @@ def _arguments(base: Path, settings: EngineSettings) -> dict[str, Any]:
     )
 
 
-def dtype(settings: EngineSettings) -> str:
+def dtype(settings: EngineSettings) -> Dtype:
     """What the model is computed in here: by choice, or as exactly as the machine can afford."""
     from vllm.platforms import current_platform
 

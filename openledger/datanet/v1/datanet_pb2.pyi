@@ -2603,18 +2603,22 @@ class ReadSnapshotRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     start: _builtins.int
     """Leaves before this one are skipped, so that a broken stream goes on where it stopped."""
+    account: _builtins.str
+    """accounts/{address}: for whom a service reads.  A private datanet is read for its owner alone."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         start: _builtins.int = ...,
+        account: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "name", b"name", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

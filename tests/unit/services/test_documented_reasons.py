@@ -15,7 +15,7 @@ from tests.needs import ROOT
 _REASON = re.compile(r"[A-Z][A-Z_]{3,}\Z")
 _RAISERS = {
     "invalid", "not_found", "exists", "denied", "unauthenticated", "precondition", "aborted", "exhausted",
-    "unavailable", "refused", "_refused", "Fault", "Refusal", "Refused", "Rejected", "Unattributable",
+    "unavailable", "refused", "_refused", "Fault", "Refusal", "Refused", "Rejected", "Unattributable", "Problem",
 }  # fmt: skip
 ELSEWHERE = {"openlora": {"INSUFFICIENT_BALANCE"}}
 """Reasons that a service passes on as another one says them."""
