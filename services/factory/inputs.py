@@ -123,4 +123,5 @@ def _base(name: str, expected: str, report: Report) -> Path:
 
 def is_disk_full(error: Exception) -> bool:
     """Also for libraries that write in another language and tell of it in words alone."""
-    return getattr(error, "errno", None) == errno.ENOSPC or f"os error {errno.ENOSPC})" in str(error)
+    numbers = (errno.ENOSPC, errno.EDQUOT)
+    return getattr(error, "errno", None) in numbers or any(f"os error {number})" in str(error) for number in numbers)
