@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OPENLEDGER_CACHE ?= $(CURDIR)/.cache
 export HYPOTHESIS_STORAGE_DIRECTORY ?= $(OPENLEDGER_CACHE)/hypothesis
+export VLLM_CACHE_ROOT ?= $(OPENLEDGER_CACHE)/vllm
+export MPLCONFIGDIR ?= $(OPENLEDGER_CACHE)/matplotlib
+export BUF_CACHE_DIR ?= $(OPENLEDGER_CACHE)/buf
 # Arguments for pytest or the demo: make test ARGS="-k merkle", make demo ARGS=--json
 ARGS ?=
 
@@ -38,7 +41,7 @@ test: setup-dev  ## lint, types, and every test except the long ones
 test-fast: setup-dev  ## unit tests that take no more than seconds
 	$(BIN)/pytest tests/unit -m "not slow" $(ARGS)
 
-test-long: setup-dev  ## crash tests: kill -9 at many points, slither, and whatever else takes minutes
+test-long: setup-dev  ## crash tests (kill -9 at many points), attacks, slither, and whatever else takes minutes
 	$(BIN)/python contracts/slither.py
 	$(BIN)/pytest $(PARALLEL) --durations=10 --timeout=1800 tests/crash $(ARGS)
 	$(BIN)/pytest $(PARALLEL) --durations=10 --timeout=900 -m long tests/unit tests/contract tests/attacks tests/integration tests/fuzz $(ARGS)

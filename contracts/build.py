@@ -25,6 +25,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 FOUNDRY = HERE / "node_modules" / "@foundry-rs"
 ARTIFACTS = HERE.parent / "openledger" / "contracts"
+CACHE = Path(os.environ.get("OPENLEDGER_CACHE") or HERE.parent / ".cache").resolve()
 CONTRACTS = ("OpenToken", "RewardsDistributor", "InferenceEscrow", "DatanetRegistry", "ModelRegistry")
 
 
@@ -65,13 +66,22 @@ def _node_wheel() -> Path | None:
 def environment() -> dict[str, str]:
     """The environment of every tool: node and forge on PATH, and forge kept from looking for updates."""
     folders = [str(FOUNDRY / "forge-linux-amd64" / "bin"), str(node_folder())]
-    return os.environ | {"PATH": os.pathsep.join([*folders, os.environ.get("PATH", "")]), "FOUNDRY_OFFLINE": "true"}
+    kept = {"npm_config_cache": str(CACHE / "npm")} | os.environ
+    return kept | {"PATH": os.pathsep.join([*folders, os.environ.get("PATH", "")]), "FOUNDRY_OFFLINE": "true"}
+
+
+def home() -> dict[str, str]:
+    """The home of forge and anvil: they write into the one that they find, and no setting of theirs names another."""
+    folder = CACHE / "foundry"
+    folder.mkdir(parents=True, exist_ok=True)
+    return {"HOME": str(folder)}
 
 
 def run(*command: str, **extra: str) -> None:
     """Runs a tool in contracts/. Raises CalledProcessError if it fails, Missing if it is not installed."""
     try:
-        subprocess.run(command, cwd=HERE, env=environment() | extra, check=True)
+        found = environment() | (home() if command[0] == "forge" else {})
+        subprocess.run(command, cwd=HERE, env=found | extra, check=True)
     except FileNotFoundError as error:
         raise Missing(f"{command[0]} is not installed: python contracts/build.py install") from error
 

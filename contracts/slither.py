@@ -25,8 +25,7 @@ from contracts import build
 
 KNOWN = build.HERE / "slither.json"
 LOCK = build.HERE.parent / "requirements" / "slither.lock"
-CACHE = Path(os.environ.get("OPENLEDGER_CACHE") or build.HERE.parent / ".cache")
-HOME = CACHE / "slither"
+HOME = build.CACHE / "slither"
 _PLACE = re.compile(r" \((?:src|node_modules)/[^)]*\)")
 
 Finding = dict[str, str]
@@ -54,9 +53,8 @@ def found(program: Path) -> list[Finding]:
         report = Path(folder) / "report.json"
         command = [str(program), ".", "--json", str(report), "--filter-paths", "node_modules|test/"]
         command += ["--exclude-informational", "--exclude-optimization", "--exclude-dependencies", "--no-fail-pedantic"]
-        done = subprocess.run(
-            command, cwd=build.HERE, env=build.environment(), capture_output=True, text=True, check=False
-        )
+        around = build.environment() | build.home()
+        done = subprocess.run(command, cwd=build.HERE, env=around, capture_output=True, text=True, check=False)
         told = json.loads(report.read_text()) if report.is_file() else {}
     if not told.get("success"):
         raise RuntimeError(f"slither failed: {told.get('error') or (done.stdout + done.stderr)[-2000:]}")

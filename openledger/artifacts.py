@@ -32,6 +32,14 @@ class ArtifactStore:
         """Whether a blob of that name is there."""
         return self._place(digest).is_file()
 
+    def is_whole(self, digest: str) -> bool:
+        """Whether a blob of that name is there, and its bytes are what its name says."""
+        try:
+            self.path(digest)
+        except (ArtifactError, OSError):
+            return False
+        return True
+
     def get(self, digest: str) -> bytes:
         """The blob's bytes, checked.  Raises `ArtifactError`."""
         place = self._place(digest)
@@ -81,16 +89,16 @@ class ArtifactStore:
             left.unlink(missing_ok=True)
 
     def put(self, data: bytes) -> str:
-        """Store bytes; returns their digest.  Storing the same bytes again changes nothing."""
+        """Store bytes; returns their digest.  The same bytes again heal a damaged blob, and else change nothing."""
         digest = hashlib.sha256(data).hexdigest()
-        if not self.has(digest):
+        if not self.is_whole(digest):
             self._write(digest, [data])
         return digest
 
     def put_file(self, source: Path) -> str:
-        """Store a copy of a file; returns its digest."""
+        """Store a copy of a file; returns its digest.  As `put`."""
         digest = file_sha256(source)
-        if not self.has(digest):
+        if not self.is_whole(digest):
             with source.open("rb") as file:
                 self._write(digest, iter(lambda: file.read(_CHUNK), b""))
         return digest

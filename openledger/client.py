@@ -133,34 +133,42 @@ class Client:
         """A session for the wallet (EIP-4361).  `call` does this by itself when one is needed."""
         if self.wallet is None:
             raise ValueError("this client has no wallet to sign in with")
-        challenge = await self._unary(
-            self.identity.CreateChallenge,
-            identity_pb2.CreateChallengeRequest(address=self.wallet.address),
-            DEADLINE,
-            "",
-        )
-        request = identity_pb2.CreateSessionRequest(
-            message=challenge.message, signature=siwe.sign(self.wallet.private_key, challenge.message)
-        )
-        session = await self._unary(self.identity.CreateSession, request, DEADLINE, "")
-        self._token, self._expires = session.token, session.expire_time.ToDatetime().timestamp()
+        try:
+            session = await self._new_session(self.wallet)
+        except ApiError as error:
+            # Sent twice by gRPC: the ledger had taken it, and was gone before it could say so.
+            if error.reason != "NONCE_USED":
+                raise
+            session = await self._new_session(self.wallet)
+        self._token, self._expires = session.token, float(session.expire_time.seconds)
 
     async def call(self, method: Any, request: Message | AsyncIterator[Message], timeout: float = DEADLINE) -> Any:
         """One answer of a unary-answer method (its request may be a stream).  Raises `ApiError`."""
+        try:
+            return await self._unary(method, request, timeout, await self._session())
+        except ApiError as error:
+            # A request that is a stream may be used up: it is its sender's to repeat.
+            if not self._is_over(error) or not isinstance(request, Message):
+                raise
         return await self._unary(method, request, timeout, await self._session())
 
     async def stream(
         self, method: Any, request: Message | AsyncIterator[Message], timeout: float = 600.0
     ) -> AsyncIterator[Any]:
         """The answers of a streaming method (its request may be a stream, too).  Raises `ApiError`."""
-        running = method(request, timeout=timeout, metadata=_metadata(await self._session()))
-        try:
-            async for message in running:
-                yield message
-        except grpc.aio.AioRpcError as error:
-            raise to_api_error(error) from None
-        finally:
-            running.cancel()
+        for last in (not isinstance(request, Message), True):
+            running = method(request, timeout=timeout, metadata=_metadata(await self._session()))
+            try:
+                async for message in running:
+                    yield message
+                return
+            except grpc.aio.AioRpcError as error:
+                told = to_api_error(error)
+                # Refused at the door, before any answer.
+                if last or not self._is_over(told):
+                    raise told from None
+            finally:
+                running.cancel()
 
     async def wait(self, service: str, operation: Any, response: type[M], timeout: float = 600.0) -> M:
         """The result of a long-running operation of the service at that endpoint.  Raises `ApiError` if it failed."""
@@ -178,6 +186,20 @@ class Client:
         result = response()
         operation.response.Unpack(result)
         return result
+
+    async def _new_session(self, wallet: Wallet) -> identity_pb2.Session:
+        request = identity_pb2.CreateChallengeRequest(address=wallet.address)
+        message = (await self._unary(self.identity.CreateChallenge, request, DEADLINE, "")).message
+        signed = identity_pb2.CreateSessionRequest(message=message, signature=siwe.sign(wallet.private_key, message))
+        session: identity_pb2.Session = await self._unary(self.identity.CreateSession, signed, DEADLINE, "")
+        return session
+
+    def _is_over(self, error: ApiError) -> bool:
+        """Whether the session is over, against what our clock says; the next call has a new one."""
+        over = error.reason == "TOKEN_EXPIRED" and self.wallet is not None and self._fixed_token is None
+        if over:
+            self._expires = 0.0
+        return over
 
     async def _session(self) -> str:
         if self._fixed_token is not None:

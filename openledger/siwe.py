@@ -60,8 +60,8 @@ def parse(text: str) -> SignIn:
         uri=found["uri"],
         chain_id=int(found["chain_id"]),
         nonce=found["nonce"],
-        issued_at=datetime.fromisoformat(found["issued_at"]).astimezone(UTC),
-        expires_at=datetime.fromisoformat(found["expires_at"]).astimezone(UTC),
+        issued_at=_moment(found["issued_at"]),
+        expires_at=_moment(found["expires_at"]),
     )
     if message.text() != text:
         raise ValueError("not an EIP-4361 sign-in message in the form that was given out")
@@ -79,6 +79,13 @@ def recover(text: str, signature: bytes) -> str:
         return str(Account.recover_message(encode_defunct(text=text), signature=signature)).lower()
     except Exception as error:  # eth-account raises many kinds for malformed signatures; all mean the same here
         raise ValueError(f"the signature cannot be read: {error}") from error
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except OverflowError:  # in UTC it is before the year 1, or after 9999
+        raise ValueError(f"{text} is no time") from None
 
 
 def _iso(moment: datetime) -> str:

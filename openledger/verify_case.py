@@ -83,8 +83,8 @@ def run(name: str, step: Step, case: Case) -> Check:
     except NotReached as error:
         return Check(name, None, f"not checked: it needs {error}, which is missing or wrong")
     except Exception as error:  # whatever bad data can make a library raise is a failed check
-        if _is_this_machines(error):
-            raise Unchecked(f"{name} could not be checked on this machine: {_advice(error)}") from error
+        if is_this_machines(error):
+            raise Unchecked(f"{name} could not be checked on this machine: {advice(error)}") from error
         return Check(name, False, str(error) or type(error).__name__)
 
 
@@ -102,7 +102,7 @@ def must_equal(pairs: dict[str, tuple[object, object]], here: str, there: str) -
             raise Wrong(f"the {name} is {ours!r} in {here} and {theirs!r} in {there}")
 
 
-def _is_this_machines(error: BaseException | None) -> bool:
+def is_this_machines(error: BaseException | None) -> bool:
     """Disk, memory, or what is not installed; that an artifact is there is for whoever made the receipt to see to."""
     while error is not None:
         if isinstance(error, ArtifactError) and isinstance(error.__cause__, FileNotFoundError):
@@ -113,7 +113,8 @@ def _is_this_machines(error: BaseException | None) -> bool:
     return False
 
 
-def _advice(error: Exception) -> str:
+def advice(error: Exception) -> str:
+    """What this machine lacks, in words."""
     if isinstance(error, ImportError):
         return f"{error}; pip install 'openledger[model]'"
     return "memory is exhausted" if is_exhausted(error) else str(error)

@@ -19,6 +19,7 @@ import requests
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
+from contracts import build
 from services.ledger.chain import Call, Receipt
 from services.ledger.chain_node import Node
 from services.ledger.deploy import Terms
@@ -105,7 +106,8 @@ def anvil(*fund: str) -> Iterator[str]:
     local = ROOT / "contracts" / "node_modules" / "@foundry-rs" / "anvil-linux-amd64" / "bin" / "anvil"
     program = str(local) if local.exists() else str(shutil.which("anvil"))
     options = ["--chain-id", str(CHAIN_ID), "--slots-in-an-epoch", "1", "--prune-history", "64", "--silent"]
-    process = subprocess.Popen([program, "--port", str(port), *options], env=os.environ | {"NO_COLOR": "1"})
+    around = os.environ | build.home() | {"NO_COLOR": "1"}
+    process = subprocess.Popen([program, "--port", str(port), *options], env=around)
     url = f"http://127.0.0.1:{port}"
     try:
         _wait_until_it_answers(url)

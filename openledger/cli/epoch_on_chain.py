@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from eth_abi.exceptions import DecodingError
+
 from openledger import abi
 from openledger.cli.rpc import Rpc, RpcError
 from openledger.epoch.bundle import Bundle
@@ -37,13 +39,13 @@ def on_chain(rpc: Rpc, bundle: Bundle) -> str:
     """What was found, in words.  Raises `Wrong`, or `NotReached` where the chain does not answer."""
     try:
         return _compare(rpc, bundle)
-    except RpcError as error:
+    except (RpcError, DecodingError) as error:
         raise NotReached(f"the chain's answer: {error}") from error
 
 
 def _compare(rpc: Rpc, bundle: Bundle) -> str:
     manifest = bundle.manifest
-    chain_id = int(rpc.call("eth_chainId"), 16)
+    chain_id = rpc.number("eth_chainId")
     if chain_id != manifest.chain_id:
         raise Wrong(f"{rpc.url} is chain {chain_id}, the epoch is of chain {manifest.chain_id}")
     at, number = manifest.distributor, manifest.epoch

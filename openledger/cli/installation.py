@@ -6,6 +6,7 @@ Making it is idempotent: what is there stays.  Knows names and environment varia
 from __future__ import annotations
 
 import fcntl
+import os
 import secrets
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from openledger import key_files
+from openledger.cache import cache_folder
 from openledger.client import Endpoints, Wallet
 from openledger.money import OPEN
 
@@ -30,6 +32,12 @@ FIRST_PORT = 7400
 def ports(first: int) -> list[int]:
     """Every port of an installation: of the chain, of the services, and of the services' metrics."""
     return [first + n for n in _PORTS.values()] + [first + _PORTS[name] + _METRICS_OFFSET for name in SERVICES]
+
+
+def _kept() -> dict[str, str]:
+    """Where libraries keep what they make, which would else be in the user's home; as named already, if it is."""
+    parts = {"VLLM_CACHE_ROOT": "vllm", "MPLCONFIGDIR": "matplotlib"}
+    return {name: os.environ.get(name) or str(cache_folder(part)) for name, part in parts.items()}
 
 
 class InUse(RuntimeError):
@@ -125,7 +133,7 @@ class Installation:
         }
         named = {f"OPENLEDGER_{service.upper()}_{key}": value for key, value in settings.items()}
         # Services share the cores: threads that wait for work must sleep, not spin.
-        return {"OMP_WAIT_POLICY": "PASSIVE", **named}
+        return {"OMP_WAIT_POLICY": "PASSIVE", **_kept(), **named}
 
     def _own_settings(self, service: str) -> dict[str, str]:
         match service:

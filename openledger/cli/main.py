@@ -142,11 +142,15 @@ def serve(
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
     add_help_option=False,
 )
-def deploy(context: typer.Context) -> None:
+def deploy(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="As without: where the contracts are is JSON.")] = False,
+) -> None:
     """Put the contracts on a chain, and write the file that the ledger reads.  With --help: what it takes.
 
     Example: openledger deploy --rpc https://rpc.example --chain-id 10 --key deployer.json --out contracts.json
     """
+    del as_json
     command = (sys.executable, "-m", "services.ledger.deploy_command", *context.args)
     os.execv(sys.executable, command)  # noqa: S606 - our own module, same Python
 

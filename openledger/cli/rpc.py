@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import time
 import urllib.request
+from http.client import HTTPException
 from typing import Any
 
+from eth_abi.exceptions import DecodingError
 from eth_account import Account
 
-from openledger import abi
+from openledger import abi, canonical
 from openledger.client import Wallet
 
 _TIMEOUT, _MINED_SECONDS = 20.0, 60.0
@@ -37,18 +39,33 @@ class Rpc:
         request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})  # noqa: S310 - checked
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT) as reply:  # noqa: S310 - the URL was checked
-                answer = json.load(reply)
+                answer = canonical.parse_json(reply.read())
         except OSError as error:
             raise RpcError(f"the chain at {self.url} does not answer: {error}") from error
-        if "error" in answer:
+        except (HTTPException, ValueError) as error:
+            raise RpcError(f"{self.url} does not speak JSON-RPC; is it the chain's URL? {error!r}") from error
+        if isinstance(answer, dict) and answer.get("error") is not None:
             raise RpcError(f"{method}: {_reason(answer['error'])}")
+        if not isinstance(answer, dict) or "result" not in answer:
+            raise RpcError(f"{self.url} does not speak JSON-RPC; is it the chain's URL? It said {str(answer)[:100]!r}")
         return answer["result"]
+
+    def number(self, method: str, *params: Any) -> int:
+        """One JSON-RPC call's result that is a quantity.  Raises `RpcError`."""
+        found = self.call(method, *params)
+        try:
+            return int(found, 16)
+        except (TypeError, ValueError) as error:
+            raise RpcError(f"{method}: {str(found)[:100]!r} is no quantity; is {self.url} the chain's URL?") from error
 
     def read(self, contract: str, at: str, function: str, *arguments: Any) -> tuple[Any, ...]:
         """What a function of one of our contracts says, as a tuple.  Raises `RpcError`."""
         data = "0x" + abi.encode_call(contract, function, *arguments).hex()
         found = str(self.call("eth_call", {"to": token_address(at), "data": data}, "latest"))
-        return abi.decode_result(contract, function, bytes.fromhex(found.removeprefix("0x")))
+        try:
+            return abi.decode_result(contract, function, bytes.fromhex(found.removeprefix("0x")))
+        except (ValueError, DecodingError) as error:
+            raise RpcError(f"{at} on the chain at {self.url} does not answer as {contract} does: {error}") from error
 
     def token_balance(self, token: str, address: str) -> int:
         """ERC-20 balance in atomic units."""
@@ -68,13 +85,13 @@ class Rpc:
         Raises `RpcError`, with the contract's reason, if it would fail (nothing is sent then) or failed.
         """
         call = {"to": token_address(at), "data": "0x" + abi.encode_call(contract, function, *arguments).hex()}
-        price = 2 * int(self.call("eth_gasPrice"), 16)
+        price = 2 * self.number("eth_gasPrice")
         transaction = {
             **call,
-            "chainId": int(self.call("eth_chainId"), 16),
-            "nonce": int(self.call("eth_getTransactionCount", wallet.address, "pending"), 16),
+            "chainId": self.number("eth_chainId"),
+            "nonce": self.number("eth_getTransactionCount", wallet.address, "pending"),
             "value": 0,
-            "gas": int(self.call("eth_estimateGas", {"from": token_address(wallet.address), **call}), 16) * 6 // 5,
+            "gas": self.number("eth_estimateGas", {"from": token_address(wallet.address), **call}) * 6 // 5,
             "maxFeePerGas": price,
             "maxPriorityFeePerGas": min(price, 10**9),
         }

@@ -8,6 +8,7 @@ import sys
 from dataclasses import asdict
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from openledger import base_models
@@ -18,10 +19,17 @@ from openledger.cli.supervisor import Supervisor
 async def run(installation: Installation, console: Console, *, as_json: bool) -> None:
     """Start, tell where everything is, and stay until cancelled."""
     installation.make()
-    await asyncio.to_thread(
-        base_models.locate, installation.base, lambda line, done: console.print(line) if done in (0.0, 1.0) else None
-    )
-    async with Supervisor(installation.waves(), lambda name, what: console.print(f"  {name}: {what}")) as supervisor:
+
+    def converting(line: str, done: float) -> None:
+        if done in (0.0, 1.0):
+            console.print(escape(line))
+
+    def tell(name: str, what: str) -> None:
+        console.print(f"  {name}: {escape(what)}")  # the last lines of a log may be in it
+
+    await asyncio.to_thread(base_models.locate, installation.base, converting)
+
+    async with Supervisor(installation.waves(), tell) as supervisor:
         where = asdict(installation.endpoints) | {
             "chain": installation.rpc_url,
             "artifacts": str(installation.artifacts),
@@ -37,6 +45,6 @@ async def run(installation: Installation, console: Console, *, as_json: bool) ->
 def _show(where: dict[str, str], console: Console) -> None:
     table = Table("part", "where", box=None)
     for name, address in where.items():
-        table.add_row(name, address)
+        table.add_row(name, escape(address))
     console.print(table)
     console.print("ctrl-C stops everything; nothing is lost by it.")

@@ -37,7 +37,7 @@ def verify(
     Example: openledger verify build/demo/receipts/*.json --signer 0x...
     """
     documents = [(file, _read(file)) for file in receipts]
-    stores = [_store(artifacts if artifacts is not None else _artifacts_of(file)) for file in receipts]
+    stores = [open_store(artifacts if artifacts is not None else _artifacts_of(file)) for file in receipts]
     folder = _base_folder(base) if base is not None else None
     expected = address(signer) if signer is not None else None
     _quiet()
@@ -59,7 +59,8 @@ def verify(
     raise typer.Exit(0 if all(report.ok for report in found) else 1)
 
 
-def _store(folder: Path) -> ArtifactStore:
+def open_store(folder: Path) -> ArtifactStore:
+    """The folder of published artifacts."""
     from openledger.artifacts import ArtifactStore
 
     if not folder.is_dir():

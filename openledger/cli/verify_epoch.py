@@ -1,7 +1,7 @@
 """`openledger verify epoch`: derives an epoch again from its bundle, on this machine, and says what was checked.
 
 With `--challenge`, a root that does not follow is challenged on chain.  Exit status 0 when the epoch holds, 1 when it
-does not (challenged or not), 2 when there is nothing to check.
+does not (challenged or not), 2 when there is nothing to check or this machine cannot.
 """
 
 from __future__ import annotations
@@ -61,12 +61,8 @@ def verify_epoch(
     signers = frozenset(address(text) for text in signer or ())
     if find_spec("pyarrow") is None:
         raise typer.BadParameter("bundles are Parquet files: pip install 'openledger[epochs]'")
-    from openledger.epoch import verify
-
-    report = verify.verify_epoch(folder, digest, signers, alone=alone)
     node = _node(rpc) if rpc is not None else None
-    if node is not None:
-        report = _with_chain(report, node, folder, digest)
+    report = _checked(folder, digest, signers, node, alone=alone)
     if not as_json:
         _show(report, digest)
     document = _document(report, folder, digest)
@@ -103,6 +99,18 @@ def _node(url: str) -> Rpc:
         return Rpc(url)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--rpc") from None
+
+
+def _checked(folder: Path, digest: str, signers: frozenset[str], node: Rpc | None, *, alone: bool) -> Report:
+    from openledger.epoch import verify
+
+    try:
+        report = verify.verify_epoch(folder, digest, signers, alone=alone)
+        return report if node is None else _with_chain(report, node, folder, digest)
+    except (OSError, MemoryError) as error:
+        told = str(error) or "memory is exhausted"
+        typer.echo(f"it could not be checked on this machine: {told}. This says nothing about the epoch.", err=True)
+        raise typer.Exit(2) from None
 
 
 def _with_chain(report: Report, rpc: Rpc, folder: Path, digest: str) -> Report:

@@ -1,6 +1,7 @@
 """`openledger verify grade`: derives a model's grade again from its measurements, on this machine.
 
-Exit status 0 when it holds, 1 when it does not or leaves out an answer that had to be measured.
+Exit status 0 when it holds, 1 when it does not or leaves out an answer that had to be measured, 2 when there is nothing
+to check or this machine cannot.
 """
 
 from __future__ import annotations
@@ -8,11 +9,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from openledger.cli.verify import address
+from openledger.cli.verify import address, open_store
+
+if TYPE_CHECKING:
+    from openledger.artifacts import ArtifactStore
 
 
 def verify_grade(
@@ -27,7 +31,10 @@ def verify_grade(
 
     Example: openledger verify grade 3f6c... --artifacts build/demo/artifacts
     """
-    found = _check(grade, artifacts, address(signer) if signer is not None else None)
+    store, digest = open_store(artifacts), grade.removeprefix("sha256:")
+    expected = address(signer) if signer is not None else None
+    _must_be_there(store, digest)
+    found = _check(digest, store, expected)
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
     else:
@@ -35,19 +42,34 @@ def verify_grade(
     raise typer.Exit(0 if found["ok"] else 1)
 
 
-def _check(digest: str, folder: Path, signer: str | None) -> dict[str, Any]:
+def _must_be_there(store: ArtifactStore, digest: str) -> None:
+    from openledger.artifacts import ArtifactError
+
+    try:
+        there = store.has(digest)
+    except ArtifactError as error:
+        raise typer.BadParameter(str(error), param_hint="GRADE") from None
+    if not there:
+        raise typer.BadParameter(f"{digest} is not among the artifacts in {store.root}", param_hint="GRADE")
+
+
+def _check(digest: str, store: ArtifactStore, signer: str | None) -> dict[str, Any]:
     from openledger import grade as grades
     from openledger import verify_grade
     from openledger.adapters import read_manifest
-    from openledger.artifacts import ArtifactStore
+    from openledger.verify_case import advice, is_this_machines
 
-    store = ArtifactStore(folder)
     try:
-        given = grades.parse(store.get(digest.removeprefix("sha256:")))
+        given = grades.parse(store.get(digest))
         lineage = read_manifest(store, given.revision.rpartition("/")[2])
         words = verify_grade.check(given, signer or given.signer, lineage, store)
         missing = verify_grade.unmeasured(given, store)
-    except ValueError as error:
+    except Exception as error:
+        if is_this_machines(error):
+            typer.echo(f"{advice(error)}. This says nothing about the grade.", err=True)
+            raise typer.Exit(2) from None
+        if not isinstance(error, ValueError):
+            raise
         return {"ok": False, "words": f"The grade does not hold: {error}", "unmeasured": []}
     if missing:
         told = ", ".join(missing[:10]) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")

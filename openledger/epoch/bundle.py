@@ -1,10 +1,15 @@
-"""A bundle on this machine: its manifest, and its tables read in pieces.  Checks form and hashes, not what they say."""
+"""A bundle on this machine: its manifest, and its tables read in pieces.  Checks form and hashes, not what they say.
+
+What is not there or is not of its form is the bundle's fault; that a disk cannot be read or memory is full is not, and
+stays an `OSError` or a `MemoryError`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -110,10 +115,8 @@ class Bundle:
         wanted, place = self.manifest.files[name], self.place(name)
         if file_sha256(place) != wanted.sha256:
             raise BadBundle(f"{name} is not the file that the manifest names: {place} has another SHA-256")
-        try:
+        with _decoding(f"{name} is no Parquet file"):
             table = pq.ParquetFile(place)
-        except (pa.ArrowException, OSError) as error:
-            raise BadBundle(f"{name} is no Parquet file: {error}") from error
         if (found := tuple(table.schema_arrow.names)) != _COLUMNS[name]:
             raise BadBundle(f"{name} has the columns {', '.join(found)}, not {', '.join(_COLUMNS[name])}")
         if table.metadata.num_rows != wanted.rows:
@@ -121,15 +124,13 @@ class Bundle:
 
     def rows(self, name: str) -> Iterator[dict[str, Any]]:
         """A table's rows in order.  Raises `BadBundle` for what cannot be decoded."""
-        try:
+        with _decoding(f"{name} cannot be decoded"):
             for piece in pq.ParquetFile(self.place(name)).iter_batches(batch_size=1000):
                 yield from piece.to_pylist()
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise BadBundle(f"{name} cannot be decoded: {error}") from error
 
 
 def open_bundle(folder: Path, digest: str) -> Bundle:
-    """The bundle whose manifest has that SHA-256, in a folder of artifacts.  Raises `BadBundle`."""
+    """The bundle whose manifest has that SHA-256, in a folder of artifacts.  Raises `BadBundle`, and `OSError`."""
     place = artifact(folder, digest)
     if file_sha256(place) != digest:
         raise BadBundle(f"{place} is not the manifest that its name says: it has another SHA-256")
@@ -152,9 +153,21 @@ def artifact(folder: Path, digest: str) -> Path:
 
 
 def file_sha256(place: Path) -> str:
-    """Hex SHA-256 of a file.  Raises `BadBundle` when it cannot be read."""
+    """Hex SHA-256 of a file.  Raises `BadBundle` when it is not there, `OSError` when it cannot be read."""
     try:
         with place.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
+    except FileNotFoundError as error:
         raise BadBundle(f"{place} cannot be read: {error.strerror}") from error
+
+
+@contextmanager
+def _decoding(what: str) -> Iterator[None]:
+    """What is not of its form raises `BadBundle`.  Arrow says that by an OSError too, which has no number then."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        machine = isinstance(error, MemoryError) or getattr(error, "errno", None) is not None
+        if machine and not isinstance(error, FileNotFoundError):
+            raise
+        raise BadBundle(f"{what}: {error}") from error

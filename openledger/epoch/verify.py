@@ -22,7 +22,8 @@ def verify_epoch(folder: Path, digest: str, signers: frozenset[str] = frozenset(
     """Check the bundle whose manifest has that SHA-256, among the artifacts in `folder`.
 
     `signers`: lower-case addresses that must have signed the receipts; anybody's if empty.  `alone`: the bundle before
-    is not looked at.  Never raises for what is in the files: the report says what is wrong.
+    is not looked at.  Never raises for what is in the files: the report says what is wrong.  Raises `OSError` and
+    `MemoryError` where this machine cannot read them: then nothing was found out.
     """
     case = Case(folder, digest, signers, alone)
     return Report(tuple(run(name, step, case) for name, step in _STEPS))

@@ -19,6 +19,7 @@ import torch
 from openledger import base_models
 from openledger.artifacts import ArtifactStore
 from openledger.base_model_shape import BaseModelShape
+from openledger.cache import cache_folder
 from services.factory.data import Example, Tokenised, load_tokenizer, split, tokenise
 from services.factory.evaluation import canaries
 from services.factory.lines import FOLDER, parse
@@ -28,6 +29,7 @@ from services.factory.schedule import Plan
 from services.factory.spec import FineTuneSpec
 from services.kit.executor import Report
 
+os.environ.setdefault("MPLCONFIGDIR", str(cache_folder("matplotlib")))  # looked for when matplotlib is imported
 PRELOAD = ("transformers.models.llama.modeling_llama", "matplotlib.backends.backend_agg")
 """What tasks import when they come to it: a fork server imports it once (`services.kit.executor_forkserver`)."""
 
@@ -123,4 +125,5 @@ def _base(name: str, expected: str, report: Report) -> Path:
 
 def is_disk_full(error: Exception) -> bool:
     """Also for libraries that write in another language and tell of it in words alone."""
-    return getattr(error, "errno", None) == errno.ENOSPC or f"os error {errno.ENOSPC})" in str(error)
+    numbers = (errno.ENOSPC, errno.EDQUOT)
+    return getattr(error, "errno", None) in numbers or any(f"os error {number})" in str(error) for number in numbers)

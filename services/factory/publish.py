@@ -76,7 +76,7 @@ def _put(job: FineTune, artifacts: ArtifactStore, private: PrivateFiles) -> str:
     if not artifacts.has(lineage.digest):  # once it is public, its private files may have gone with an erased record
         for name, digest in lineage.private_files.items():
             _intact(job, name, digest, private.place(lineage.digest, name))
-    missing = {name: digest for name, digest in lineage.files.items() if not artifacts.has(digest)}
+    missing = {name: digest for name, digest in lineage.files.items() if not artifacts.is_whole(digest)}
     for file in [_intact(job, name, digest, _trained(job, name)) for name, digest in missing.items()]:
         artifacts.put_file(file)  # once all of them are seen to be there
     artifacts.put(job.manifest)

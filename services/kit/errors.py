@@ -5,6 +5,7 @@ Every reason is UPPER_SNAKE, belongs to one service's domain, and is listed in d
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Mapping, Sequence
 
@@ -122,4 +123,4 @@ def _disk_full(error: BaseException) -> bool:
         return getattr(cause, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
     if getattr(cause, "sqlstate", None) == "53100":
         return True
-    return isinstance(cause, OSError) and cause.errno == 28
+    return isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}

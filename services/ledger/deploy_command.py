@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", required=True, type=Path, help="the file: continued, if it is there")
     parser.add_argument("--operator", default="", help="the ledger's account, if another one deploys: an address")
     parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--json", action="store_true", help="as without: where the contracts are is JSON on stdout")
     for name in SETTINGS:
         field = LedgerConfig.model_fields[name]
         words = f"{field.description}; default {field.default or 'empty'}"

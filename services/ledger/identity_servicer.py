@@ -1,4 +1,8 @@
-"""openledger.identity.v1.IdentityService: transport and storage of sign-in; the rules are in `signin`."""
+"""openledger.identity.v1.IdentityService: transport and storage of sign-in; the rules are in `signin`.
+
+Giving a message out stores nothing: what anybody may ask for without end must not fill a disk, nor a quota that others
+need.  What is kept is which messages were used.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +18,11 @@ from openledger import names
 from openledger.identity.v1 import identity_pb2, identity_pb2_grpc
 from openledger.siwe import SignIn
 from services.kit.database import Database
-from services.kit.errors import exhausted
 from services.ledger import contract_wallets, signin
 from services.ledger.chain import Chain
 from services.ledger.signin import Issuer, Site
 from services.ledger.store import challenges
 from services.ledger.wire import moment
-
-MAX_CHALLENGES = 100_000
-"""Given out and not used, all callers together: what anybody can ask for must not fill the disk."""
 
 
 class IdentityServicer(identity_pb2_grpc.IdentityServiceServicer):
@@ -35,27 +35,20 @@ class IdentityServicer(identity_pb2_grpc.IdentityServiceServicer):
         self._challenge_seconds, self._session_seconds = challenge, session
 
     async def CreateChallenge(self, request: Any, context: grpc.aio.ServicerContext) -> identity_pb2.Challenge:
-        message = signin.challenge(self._site, request.address, datetime.now(UTC), self._challenge_seconds)
-        end = int(message.expires_at.timestamp())
-
-        def write(connection: Connection) -> None:
-            challenges.purge(connection, int(message.issued_at.timestamp()))
-            if challenges.count(connection) >= MAX_CHALLENGES:
-                raise exhausted("TOO_MANY_SIGN_INS", "too many sign-ins are under way; try again soon", retry_after=30)
-            challenges.put(connection, message.nonce, message.text(), end)
-
-        await self._database.write(write)
-        return identity_pb2.Challenge(message=message.text(), expire_time=moment(end))
+        now = datetime.now(UTC)
+        message = signin.challenge(self._site, self._issuer, request.address, now, self._challenge_seconds)
+        return identity_pb2.Challenge(message=message.text(), expire_time=moment(message.expires_at))
 
     async def CreateSession(self, request: Any, context: grpc.aio.ServicerContext) -> identity_pb2.Session:
-        message = signin.read(self._site, request.message)
+        now, message = datetime.now(UTC), signin.read(self._site, request.message)
+        signin.check(self._issuer, message, now)
         if not await asyncio.to_thread(self._signed, message, request.signature):
             raise signin.refused(f"the signature is not one of {message.address} over this message", "BAD_SIGNATURE")
-        now = datetime.now(UTC)
 
         def use(connection: Connection) -> None:
-            # Taken and judged in one transaction: of two that come at once, one finds it gone.
-            signin.check(message, challenges.take(connection, message.nonce), now)
+            challenges.purge(connection, int(now.timestamp()))
+            if not challenges.use(connection, message.nonce, int(message.expires_at.timestamp())):
+                raise signin.refused("the message was used before", "NONCE_USED")
 
         await self._database.write(use)
         address = names.address(message.address)

@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from openledger.cache import cache_folder
 from services.openlora.engine import Dtype, EngineDead, EngineSettings
 
 # Read when vLLM is imported, here and in its own process.
@@ -121,6 +122,7 @@ def start(base: Path, settings: EngineSettings) -> Any:
         EngineDead: a library that it needs is missing.
     """
     more = _numa() if sys.platform == "linux" else {}
+    os.environ.setdefault("VLLM_CACHE_ROOT", str(cache_folder("vllm")))
     # By the pid its process ends with ours (engine_vllm_platform.PARENT).
     with _its_environment(**more, OPENLEDGER_ENGINE_PARENT=str(os.getpid())), _plugin():
         from vllm.engine.arg_utils import AsyncEngineArgs

@@ -381,21 +381,23 @@ def test_every_attempt_of_a_nonce_is_kept_until_it_can_never_be_mined(database):
     assert (now().state, now().nonce, attempts()) == (transactions.State.PLANNED, None, [])
 
 
-async def test_a_challenge_is_taken_once_however_many_try(database, database_url):
-    database.write_now(lambda c: challenges.put(c, "n", "text", 100))
+async def test_a_challenge_is_used_once_however_many_try(database, database_url):
     other = Database(database_url)
-    taken = await asyncio.gather(
-        *((database, other)[n % 2].write(lambda c: challenges.take(c, "n")) for n in range(10))
+    used = await asyncio.gather(
+        *((database, other)[n % 2].write(lambda c: challenges.use(c, "n", 100)) for n in range(10))
     )
     other.close()
-    assert [found for found in taken if found] == [("text", 100)]
+    assert sum(used) == 1
 
 
-def test_challenges_that_ended_are_forgotten(database):
+def test_challenges_that_no_replica_takes_any_more_are_forgotten(database):
     for end in (1, 2, 3):
-        database.write_now(lambda c, e=end: challenges.put(c, str(e), "text", e))
+        database.write_now(lambda c, e=end: challenges.use(c, str(e), e))
     database.write_now(lambda c: challenges.purge(c, 2))
-    assert database.read_now(challenges.count) == 1
+    assert not database.write_now(lambda c: challenges.use(c, "1", 1))
+    database.write_now(lambda c: challenges.purge(c, 2 + challenges.CLOCKS))
+    assert database.write_now(lambda c: challenges.use(c, "1", 1))
+    assert not database.write_now(lambda c: challenges.use(c, "3", 3))
 
 
 def test_the_place_on_the_chain_moves(database):

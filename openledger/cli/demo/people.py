@@ -28,6 +28,8 @@ DATANET_ID, ADAPTER_ID = "rare-disease-terms", "rare-disease-terms"
 DATANET = f"datanets/{DATANET_ID}"
 QUESTION = 'What does the clinical term "{term}" mean?'
 _DAY = 86_400
+_WORTH = 10
+"""A deposit is topped up once so great a part of it was spent: nobody relays a few units."""
 
 Tell = Callable[[str], None]
 
@@ -112,26 +114,26 @@ async def registered(client: Client, name: str, patience: float = 60) -> factory
 
 
 async def pay_in(client: Client, state: State, installation: Installation, amount: int) -> ledger_pb2.Balance:
-    """A deposit on chain by a signed permit, and a signed limit on what may be spent of it."""
+    """A deposit of that much on chain by a signed permit, or of what is missing, and a signed limit on its spending."""
     wallet = client.wallet
     assert wallet is not None
     info = await client.call(client.ledger.GetSettlementInfo, ledger_pb2.GetSettlementInfoRequest())
     rpc, token, escrow = Rpc(installation.rpc_url), info.contracts["OpenToken"], info.contracts["InferenceEscrow"]
-    balance = await _balance(client, wallet)
-    held = await asyncio.to_thread(rpc.token_balance, token, wallet.address)
-    if int(balance.spendable) + held < amount:
-        await asyncio.to_thread(rpc.transfer, installation.wallet("treasury"), token, wallet.address, amount)
-        held += amount
+    # Not what can be spent: that is nothing until a limit is signed, and again once the limit has ended.
+    short = amount - int((await _balance(client, wallet)).deposited)
     deadline = int(time.time()) + _DAY
-    if held and int(balance.spendable) < amount:
+    if short > amount // _WORTH:
+        missing = short - await asyncio.to_thread(rpc.token_balance, token, wallet.address)
+        if missing > 0:
+            await asyncio.to_thread(rpc.transfer, installation.wallet("treasury"), token, wallet.address, missing)
         nonce = await asyncio.to_thread(rpc.permit_nonce, token, wallet.address)
         typed = spending.permit_message(
-            info.chain_id, token, owner=wallet.address, spender=escrow, value=held, nonce=nonce, deadline=deadline
+            info.chain_id, token, owner=wallet.address, spender=escrow, value=short, nonce=nonce, deadline=deadline
         )
         # The nonce names the permit: broken off after it was used, the next start signs another one, or none.
         request = ledger_pb2.RelayDepositRequest(
             account=wallet.account,
-            amount=str(held),
+            amount=str(short),
             deadline=deadline,
             permit_signature=wallet.sign(typed),
             request_id=state.request_id(f"deposit/{nonce}/{deadline}"),

@@ -6,6 +6,7 @@ Receipts are written beside it, one file a response, with the artifacts that `op
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,23 +119,25 @@ def show(screen: Screen, story: Story, folder: Path, signer: str) -> None:
     for answer in story.answers:
         _show_answer(screen, answer)
     sums, epoch = story.conservation, story.epoch
-    screen.console.print(f"\n[bold]{epoch.name}[/bold]  root {epoch.root}")
-    screen.console.print(f"  posted in {epoch.transaction}")
+    screen.console.print(f"\n[bold]{epoch.name}[/bold]  root {epoch.root}", soft_wrap=True)
+    screen.console.print(f"  posted in {epoch.transaction}", soft_wrap=True)
     screen.console.print(f"  the answers settled together, {len(story.claims)} contributors earned, and claimed:")
     for claim in story.claims:
         address = claim.account.removeprefix("accounts/")
-        screen.console.print(f"  {short(address)}  {format_open(int(claim.amount)):>10} OPEN  {claim.transaction}")
+        line = f"  {short(address)}  {format_open(int(claim.amount)):>10} OPEN  {claim.transaction}"
+        screen.console.print(line, soft_wrap=True)
     equal = "=" if sums.difference == "0" else "is not"
     screen.console.print(f"\n[bold]fees in {sums.fees} {equal} paid {sums.paid} + held {sums.held}[/bold], to the unit")
-    screen.console.print(f"\nReport: {folder / 'report.json'}")
-    by = f"--signer {signer}"
-    screen.console.print(f"Check any receipt yourself: openledger verify {folder}/receipts/*.json {by}")
-    screen.console.print(f"Check the epoch: openledger verify epoch {epoch.bundle} --artifacts {folder}/artifacts {by}")
-    asked = story.answers[0]["response"]
-    screen.console.print(
-        f"Ask why, in words: openledger up --data {folder}, and beside it "
-        f"openledger explain {asked} --data {folder} --key {folder}/keys/payer.key"
-    )
+    at, asked, by = shlex.quote(str(folder)), story.answers[0]["response"], f"--signer {signer}"
+    why = f"openledger explain {asked} --data {at} --key {at}/keys/payer.key"
+    for line in (
+        f"\nReport: {folder / 'report.json'}",
+        f"Check any receipt yourself: openledger verify {at}/receipts/*.json {by}",
+        f"Check the epoch: openledger verify epoch {epoch.bundle} --artifacts {at}/artifacts {by}",
+        f"Ask why, in words: openledger up --data {at}, and beside it {why}",
+    ):
+        # As they are: a command that is broken into lines cannot be copied, and a folder may look like markup.
+        screen.console.print(escape(line), soft_wrap=True)
 
 
 def must_balance(sums: ledger_pb2.Conservation) -> None:

@@ -281,11 +281,11 @@ class Demo:
 
     def _process(self, name: str, what: str) -> None:
         if what != "starting":
-            self._tell(f"[dim]{name}: {what}[/dim]")
+            self._tell(f"[dim]{name}: {escape(what)}[/dim]")  # the last lines of a log may be in it
 
     def _converting(self, line: str, done: float) -> None:
         if done in (0.0, 1.0):
-            self._tell(f"[dim]{line}[/dim]")
+            self._tell(f"[dim]{escape(line)}[/dim]")
 
 
 def dump(written: dict[str, Any]) -> None:

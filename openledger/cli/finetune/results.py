@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from openledger.cli.connection import Json
+from openledger.cli.connection import Json, dump
 from openledger.cli.finetune import show
 from openledger.cli.finetune.ask import name_of, names_of
 from openledger.cli.finetune.asking import Name, app, asking, said, shown
@@ -87,17 +87,20 @@ def export(
     context: typer.Context,
     name: Name,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; default: stdout.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Write a fine-tune's run file: the whole run, which `create --file` makes again.
 
     Example: openledger finetune export 5a2f6f0e6a1d --out run.yaml
     """
     request = pb.ExportFineTuneRequest(name=name_of(name))
-    content = asking(context, "ExportFineTune", request).content
-    if out is None:
-        sys.stdout.write(content)
-    else:
-        said(lambda: out.write_text(content))
+    answer = asking(context, "ExportFineTune", request)
+    if out is not None:
+        said(lambda: out.write_text(answer.content))
+    if as_json:
+        dump(answer)
+    elif out is None:
+        sys.stdout.write(answer.content)
 
 
 @app.command()

@@ -57,7 +57,7 @@ class IdentityServiceServicer:
     """
 
     def CreateChallenge(self, request, context):
-        """A message for the wallet to sign.  Its nonce is kept by the server and works once.
+        """A message for the wallet to sign.  It works once, and until it ends.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

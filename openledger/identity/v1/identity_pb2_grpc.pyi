@@ -34,7 +34,7 @@ class IdentityServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> IdentityServiceAsyncStub: ...
     CreateChallenge: _grpc.UnaryUnaryMultiCallable[_identity_pb2.CreateChallengeRequest, _identity_pb2.Challenge]
-    """A message for the wallet to sign.  Its nonce is kept by the server and works once."""
+    """A message for the wallet to sign.  It works once, and until it ends."""
     CreateSession: _grpc.UnaryUnaryMultiCallable[_identity_pb2.CreateSessionRequest, _identity_pb2.Session]
     """Exchanges the signed message for a token."""
     ListKeys: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ListKeysRequest, _identity_pb2.ListKeysResponse]
@@ -46,7 +46,7 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateChallenge: _aio.UnaryUnaryMultiCallable[_identity_pb2.CreateChallengeRequest, _identity_pb2.Challenge]  # type: ignore[assignment]
-    """A message for the wallet to sign.  Its nonce is kept by the server and works once."""
+    """A message for the wallet to sign.  It works once, and until it ends."""
     CreateSession: _aio.UnaryUnaryMultiCallable[_identity_pb2.CreateSessionRequest, _identity_pb2.Session]  # type: ignore[assignment]
     """Exchanges the signed message for a token."""
     ListKeys: _aio.UnaryUnaryMultiCallable[_identity_pb2.ListKeysRequest, _identity_pb2.ListKeysResponse]  # type: ignore[assignment]
@@ -61,7 +61,7 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_pb2.CreateChallengeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_identity_pb2.Challenge, _abc.Awaitable[_identity_pb2.Challenge]]:
-        """A message for the wallet to sign.  Its nonce is kept by the server and works once."""
+        """A message for the wallet to sign.  It works once, and until it ends."""
 
     @_abc_1.abstractmethod
     def CreateSession(

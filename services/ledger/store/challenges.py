@@ -1,29 +1,20 @@
-"""Sign-in messages that were given out and not used yet."""
+"""Sign-in messages that were used, for as long as somebody might take them for good."""
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete
 
-from services.ledger.store.tables import CHALLENGE
+from services.ledger.store.tables import CHALLENGE, insert_new
 
-
-def put(connection: Connection, nonce: str, message: str, expire_time: int) -> None:
-    """Keep a message."""
-    connection.execute(insert(CHALLENGE).values(nonce=nonce, message=message, expire_time=expire_time))
+CLOCKS = 600
+"""Seconds by which the clocks of two replicas may differ: where one thinks that a message lives, it is still known."""
 
 
-def take(connection: Connection, nonce: str) -> tuple[str, int] | None:
-    """The message of that nonce and when it ends; it is gone with this transaction, whoever else asks."""
-    taken = delete(CHALLENGE).where(CHALLENGE.c.nonce == nonce).returning(CHALLENGE.c.message, CHALLENGE.c.expire_time)
-    row = connection.execute(taken).first()
-    return None if row is None else (row.message, row.expire_time)
+def use(connection: Connection, nonce: str, expire_time: int) -> bool:
+    """Whether it is the first time, whoever else tries meanwhile.  `expire_time` in Unix seconds."""
+    return insert_new(connection, CHALLENGE, nonce=nonce, message="", expire_time=expire_time)
 
 
 def purge(connection: Connection, now: int) -> None:
-    """Forget what ended."""
-    connection.execute(delete(CHALLENGE).where(CHALLENGE.c.expire_time <= now))
-
-
-def count(connection: Connection) -> int:
-    """How many are waiting."""
-    return int(connection.execute(select(func.count()).select_from(CHALLENGE)).scalar_one())
+    """Forget what no replica takes any more."""
+    connection.execute(delete(CHALLENGE).where(CHALLENGE.c.expire_time <= now - CLOCKS))

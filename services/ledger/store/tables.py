@@ -285,6 +285,7 @@ EVENT = Table(
     Column("redeemed", Amount),
     Index("chain_event_by_account", "account", "block", "log_index"),
 )
+# Sign-in messages that were used; `message` is from when they were kept until then, and is empty.
 CHALLENGE = Table(
     "challenge",
     METADATA,

@@ -100,7 +100,7 @@ def test_killed_and_started_again_it_makes_nothing_twice(url, node: Node, tmp_pa
 
 def test_a_signing_service_can_deploy(url, node, tmp_path, capsys):
     with signing_service(honest(STRANGER)) as service:
-        more = ("--signer-url", service, "--signer-address", STRANGER.address)
+        more = ("--signer-url", service, "--signer-address", STRANGER.address, "--json")
         assert main(words(url, tmp_path / "contracts.json", *more)) == 0
     assert len(json.loads(capsys.readouterr().out)["contracts"]) == 5
 

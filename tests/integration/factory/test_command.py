@@ -54,6 +54,7 @@ async def test_from_a_question_to_a_published_adapter(finetune, base, tmp_path):
 
     await finetune("export", name, "--out", tmp_path / "run.yaml")
     assert (tmp_path / "run.yaml").read_text() == await finetune("export", name)
+    assert json.loads(await finetune("export", name, "--json"))["content"] == (tmp_path / "run.yaml").read_text()
     assert "Apache-2.0" in await finetune("estimate", "--file", tmp_path / "run.yaml")
     again = json.loads(await finetune("create", "-f", tmp_path / "run.yaml", "--json"))
     assert again["spec"] == job["spec"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 
 import grpc
 import pytest
@@ -87,7 +88,23 @@ async def test_a_changed_message_is_refused(anyone, payer):
 async def test_a_message_of_ones_own_making_is_refused(anyone, payer):
     given = siwe.parse((await challenge(anyone, payer.address)).message)
     own = siwe.SignIn(**vars(given) | {"nonce": "f" * 32}).text()
-    assert await refused(anyone, own, siwe.sign(payer.private_key, own)) == "NONCE_USED"
+    assert await refused(anyone, own, siwe.sign(payer.private_key, own)) == "BAD_SIGN_IN"
+
+
+async def test_asking_without_end_shuts_nobody_out_and_stores_nothing(world, where, anyone, payer):
+    first = (await challenge(anyone, payer.address)).message
+    for _ in range(20):
+        await asyncio.gather(*(challenge(anyone, Wallet.create().address) for _ in range(20)))
+    with sqlite3.connect(next(world.folder.rglob("ledger.db"))) as database:
+        assert database.execute("SELECT count(*) FROM challenge").fetchone() == (0,)
+    assert (await session(anyone, first, siwe.sign(payer.private_key, first))).account == payer.account
+
+
+async def test_a_time_that_utc_does_not_know_is_refused(anyone, payer):
+    given = (await challenge(anyone, payer.address)).message
+    issued = given[given.index("Issued At: ") + 11 :].split("\n")[0]
+    own = given.replace(issued, "0001-01-01T00:00:00+23:59")
+    assert await refused(anyone, own, siwe.sign(payer.private_key, own)) == "BAD_SIGN_IN"
 
 
 async def test_a_message_that_ended_is_refused(world, payer):

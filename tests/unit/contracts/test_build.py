@@ -32,6 +32,24 @@ def test_the_wheels_node_comes_before_whatever_the_machine_has(machine, path):
     assert f"{wheel / 'bin'}:" in build.environment()["PATH"]
 
 
+def test_what_the_tools_keep_is_kept_in_the_projects_cache(machine, monkeypatch, tmp_path):
+    machine(wheel=True, path=False)
+    ran = []
+    monkeypatch.setattr(build, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr("subprocess.run", lambda command, env, **_: ran.append((command[0], env)))
+    monkeypatch.delenv("npm_config_cache", raising=False)
+    monkeypatch.setenv("HOME", "/home/ada")
+    build.run("forge", "test")
+    build.run(*build.npm(), "ci")
+    (_, of_forge), (_, of_npm) = ran
+    assert of_forge["HOME"] == str(tmp_path / "cache" / "foundry")
+    assert (tmp_path / "cache" / "foundry").is_dir()
+    assert of_npm["npm_config_cache"] == str(tmp_path / "cache" / "npm")
+    assert of_npm["HOME"] == "/home/ada", "its settings are there"
+    monkeypatch.setenv("npm_config_cache", "/home/ada/npm")
+    assert build.environment()["npm_config_cache"] == "/home/ada/npm"
+
+
 def test_without_the_wheel_the_machines_node_is_used(machine):
     machine(wheel=False, path=True)
     assert (build.node_folder(), build.npm()) == (Path("/usr/bin"), ["/usr/bin/npm"])

@@ -60,6 +60,33 @@ def test_many_writers_of_one_blob_leave_one(store, tmp_path):
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == [sha256(data)]
 
 
+@pytest.mark.parametrize("found", (b"hullo", b"", b"hell", b"hello, and more"))
+@pytest.mark.parametrize("again", ("put", "put_file"))
+def test_a_damaged_blob_is_healed_by_storing_it_again(store, tmp_path, found, again):
+    digest = store.put(b"hello")
+    place = store.path(digest)
+    with place.open("rb") as reading:
+        seen = place.stat()
+        place.unlink()
+        place.write_bytes(found)
+        os.utime(place, ns=(seen.st_atime_ns, seen.st_mtime_ns + 1))
+        source = tmp_path / "source"
+        source.write_bytes(b"hello")
+        assert (store.put(b"hello") if again == "put" else store.put_file(source)) == digest
+        assert store.get(digest) == store.path(digest).read_bytes() == b"hello"
+        assert place.stat().st_mode & 0o777 == 0o444
+        assert reading.read() == b"hello"
+    assert not list(place.parent.glob(".new-*"))
+
+
+def test_storing_a_blob_again_that_is_whole_writes_nothing(store):
+    digest = store.put(b"hello")
+    before = store.path(digest).stat()
+    store.put(b"hello")
+    after = store.path(digest).stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
 def test_a_file_is_stored_by_copy(store, tmp_path):
     source = tmp_path / "source"
     source.write_bytes(b"data")

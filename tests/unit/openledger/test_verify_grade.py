@@ -209,3 +209,33 @@ def test_the_command_says_whether_a_grade_holds(judged):
     code, found = run(grade.sign(replace(judged.grade, low_milli=-900), KEY))
     assert (code, found["ok"]) == (1, False)
     assert "does not hold" in found["words"]
+
+
+def command(*arguments: object):
+    words = ["verify", "grade", *map(str, arguments)]
+    return CliRunner().invoke(app, words, env={"COLUMNS": "250"})
+
+
+def test_what_cannot_be_begun_with_accuses_nobody(judged, tmp_path):
+    digest, folder = judged.store.put(judged.grade.dumps()), judged.world.artifacts
+    for arguments, words in (
+        ((digest, "--artifacts", tmp_path / "mistyped"), "is no folder"),
+        ((digest, "--artifacts", tmp_path), "is not among the artifacts"),
+        (("0" * 64, "--artifacts", folder), "is not among the artifacts"),
+        (("grade", "--artifacts", folder), "is not the name of an artifact"),
+    ):
+        said = command(*arguments)
+        assert said.exit_code == 2, said.output
+        assert words in said.output
+        assert "does not hold" not in said.output
+
+
+def test_what_this_machine_cannot_read_accuses_nobody(judged):
+    digest, place = judged.store.put(judged.grade.dumps()), judged.store.path(judged.grade.documents[0])
+    place.unlink()
+    missing = command(digest, "--artifacts", judged.world.artifacts)
+    assert (missing.exit_code, "does not hold" in missing.output) == (1, True)
+    place.mkdir()
+    said = command(digest, "--artifacts", judged.world.artifacts)
+    assert said.exit_code == 2
+    assert "Is a directory. This says nothing about the grade" in said.stderr

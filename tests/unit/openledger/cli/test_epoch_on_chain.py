@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from openledger import abi
-from openledger.cli.epoch_on_chain import BLOCKS, DISTRIBUTOR, proposals
+from openledger.cli.epoch_on_chain import BLOCKS, DISTRIBUTOR, on_chain, proposals
 from openledger.cli.rpc import RpcError
+from openledger.epoch.report import run
 
 AT = "0x" + "9" * 40
 STRUCK = "0x" + abi.event_topic(DISTRIBUTOR, "RootsStruck").hex()
@@ -43,6 +46,19 @@ def test_events_are_read_page_by_page_from_where_the_contract_was_made(made, hea
     found = proposals(node, AT, 3)
     assert (found.struck, found.proposed, found.standing) == (1, [], None)
     assert node.asked < 80
+
+
+def test_logs_that_are_none_are_the_nodes_fault():
+    node = Node(0, 10, {})
+    node.number = lambda method: 31337
+    node.call = lambda method, *params: {
+        "eth_blockNumber": "0xa",
+        "eth_getCode": "0x60",
+        "eth_getLogs": [{"topics": [STRUCK], "data": "0x"}],
+    }[method]
+    bundle = SimpleNamespace(manifest=SimpleNamespace(chain_id=31337, distributor=AT, epoch=1))
+    found = run("chain", lambda at: on_chain(at, bundle), node)
+    assert (found.ok, "the chain's answer" in found.words) == (None, True)
 
 
 def test_a_node_without_a_memory_is_asked_for_all_at_once():

@@ -55,3 +55,15 @@ def test_the_demo_remembers_its_people_and_its_run(tmp_path):
     assert later.request_id("ask/1") != asked
     assert later.request_id("tune", once=True) == tuned
     assert stat.S_IMODE((tmp_path / "demo.json").stat().st_mode) == 0o600
+
+
+def test_what_libraries_of_services_keep_is_in_the_projects_cache_or_where_it_is_named(tmp_path, monkeypatch):
+    installation = Installation(tmp_path / "here")
+    installation.make()
+    monkeypatch.setenv("OPENLEDGER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("VLLM_CACHE_ROOT", raising=False)
+    monkeypatch.setenv("MPLCONFIGDIR", "/home/ada/plots")
+    for service in SERVICES:
+        environment = installation.environment(service)
+        assert environment["VLLM_CACHE_ROOT"] == str(tmp_path / "cache" / "vllm")
+        assert environment["MPLCONFIGDIR"] == "/home/ada/plots"

@@ -8,9 +8,12 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from openledger.cli import doctor
@@ -143,6 +146,32 @@ def test_the_doctor_says_how_to_have_what_a_machine_lacks(monkeypatch, tmp_path)
     assert "apt-get install gcc" in lacking["C compiler"]
     assert "make setup-dev" in lacking["node, npm"]
     assert "make test" in lacking["forge (contract tests)"]
+
+
+def commands(group: Any, *name: str) -> Iterator[tuple[str, Any]]:
+    """Every command that can be run, by its whole name."""
+    for word, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, *name, word)
+        else:
+            yield " ".join((*name, word)), command
+
+
+def test_every_command_speaks_json():
+    found = dict(commands(get_command(app)))
+    assert {"demo", "deploy", "verify receipt", "finetune export", "unlearn replace"} <= found.keys()
+    assert [name for name, one in found.items() if not any("--json" in option.opts for option in one.params)] == []
+
+
+def test_contracts_are_deployed_by_the_ledgers_own_module(monkeypatch):
+    run = []
+    monkeypatch.setattr(os, "execv", lambda program, command: run.append(command))
+    words = ("--rpc", "http://h:1", "--chain-id", "10", "--key", "k.json", "--out", "c.json", "--guardian", "0x1")
+    assert CliRunner().invoke(app, ("deploy", "--json", *words)).exit_code == 0
+    assert CliRunner().invoke(app, ("deploy", *words[:4], "--json", *words[4:])).exit_code == 0
+    assert CliRunner().invoke(app, ("deploy", "--help")).exit_code == 0
+    module = (sys.executable, "-m", "services.ledger.deploy_command")
+    assert run == [(*module, *words), (*module, *words), (*module, "--help")]
 
 
 @pytest.mark.parametrize("arguments", (("serve", "ledger"), ("serve", "ledger", "--json")))

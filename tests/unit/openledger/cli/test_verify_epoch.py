@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 
 import pytest
 from typer.testing import CliRunner
 
+from openledger.artifacts import ArtifactStore
 from openledger.cli.main import app
+from openledger.epoch import bundle
 from tests.epoch_world import PAYER, Ledger
 from tests.ledger_world import SIGNER, a_receipt
 
@@ -71,3 +74,34 @@ def test_without_a_command_receipts_are_meant(arguments):
     result = command(*arguments)
     assert result.exit_code == 2
     assert "none.json cannot be read" in result.output
+
+
+@pytest.mark.parametrize("name", ("manifest", "receipts.parquet", "journals.parquet", "leaves.parquet"))
+def test_what_this_machine_cannot_read_is_not_the_epochs_fault(world, tmp_path, name):
+    ledger, digest = world
+    store = ArtifactStore(tmp_path)
+    files = {name: file["sha256"] for name, file in ledger.manifest(digest)["files"].items()} | {"manifest": digest}
+    for each in files.values():
+        store.put(ledger.artifacts.get(each))
+    place = store.path(files[name])
+    place.unlink()
+    missing = command("epoch", digest, "--artifacts", tmp_path)
+    assert (missing.exit_code, "cannot be read: No such file" in missing.output) == (1, True)
+    place.mkdir()
+    result = command("epoch", digest, "--artifacts", tmp_path)
+    assert result.exit_code == 2
+    assert "This says nothing about the epoch" in result.stderr
+    assert "does not hold" not in result.output
+
+
+@pytest.mark.parametrize("error", (OSError(errno.EIO, "Input/output error"), MemoryError()))
+def test_nor_is_a_disk_that_fails_meanwhile_or_memory_that_is_full(world, monkeypatch, error):
+    ledger, digest = world
+
+    def failing(*_, **__):
+        raise error
+
+    monkeypatch.setattr(bundle.pq.ParquetFile, "iter_batches", failing)
+    result = command("epoch", digest, "--artifacts", ledger.artifacts.root)
+    assert result.exit_code == 2
+    assert (str(error) or "memory is exhausted") in result.stderr

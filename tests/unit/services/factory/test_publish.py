@@ -91,6 +91,20 @@ async def test_once_published_the_trained_files_are_not_needed_any_more(done, ar
     assert (await put_artifacts(done, artifacts, private)).name == first.name
 
 
+async def test_publishing_once_more_heals_what_was_damaged_meanwhile(done, artifacts, private):
+    revision = await put_artifacts(done, artifacts, private)
+    files = manifest.parse(done.manifest).files
+    for digest in (*files.values(), revision.name.rpartition("/")[2], revision.card):
+        place = artifacts.path(digest)
+        place.unlink()
+        place.write_bytes(b"other bytes")
+    await put_artifacts(done, artifacts, private)
+    for name, digest in files.items():
+        assert artifacts.get(digest) == f"the bytes of {name}".encode()
+    assert artifacts.get(revision.name.rpartition("/")[2]) == done.manifest
+    assert artifacts.get(revision.card).startswith(b"---")
+
+
 async def test_what_trainings_again_gave_is_published_from_where_it_lies(job, done, artifacts, private, tmp_path):
     judged = Audit("they agree", (), 0, 0, None, (), False, (), 0, 0, 1.0, 3, 9, "ab" * 32)
     (tmp_path / "audit").mkdir()

@@ -168,7 +168,9 @@ def overflowing(base: Path, folder: Path) -> Path:
     "error",
     (
         OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
         ValueError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        ValueError(f"Error while serializing: I/O error: Disk quota exceeded (os error {errno.EDQUOT})"),
     ),
 )
 def test_a_full_disk_is_told_as_such(work, tmp_path, monkeypatch, error):

@@ -18,10 +18,11 @@ from services.ledger.signin import Issuer, Site
 SITE = Site("openledger.test", "https://openledger.test", 31337)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WALLET = Wallet("0x" + "11" * 32)
+ISSUER = Issuer(Ed25519PrivateKey.from_private_bytes(b"k" * 32))
 
 
 def given_out(**changes):
-    message = signin.challenge(SITE, WALLET.address, NOW, 300)
+    message = signin.challenge(SITE, ISSUER, WALLET.address, NOW, 300)
     return siwe.SignIn(**vars(message) | changes)
 
 
@@ -30,7 +31,7 @@ def test_a_challenge_names_the_wallet_in_its_checksummed_form_and_ends():
     assert message.address != message.address.lower()
     assert message.address.lower() == WALLET.address
     assert message.expires_at - message.issued_at == timedelta(seconds=300)
-    assert len(message.nonce) == 32
+    assert len(message.nonce) == 64
     assert signin.read(SITE, message.text()) == message
 
 
@@ -54,18 +55,44 @@ def test_a_text_that_is_no_message_is_refused(text):
     assert caught.value.reason == "BAD_SIGN_IN"
 
 
-def test_a_message_passes_once_it_is_found_unchanged_and_in_time():
+def refusal(message, now=NOW, issuer=ISSUER) -> str:
+    with pytest.raises(Fault) as caught:
+        signin.check(issuer, message, now)
+    return caught.value.reason
+
+
+def test_a_message_passes_until_it_ends_wherever_the_key_is():
     message = given_out()
-    end = int(message.expires_at.timestamp())
-    signin.check(message, (message.text(), end), NOW + timedelta(seconds=299))
-    for kept, now, reason in (
-        (None, NOW, "NONCE_USED"),
-        ((given_out().text(), end), NOW, "BAD_SIGN_IN"),
-        ((message.text(), end), NOW + timedelta(seconds=300), "CHALLENGE_EXPIRED"),
-    ):
+    replica = Issuer(Ed25519PrivateKey.from_private_bytes(b"k" * 32))
+    signin.check(replica, signin.read(SITE, message.text()), NOW + timedelta(seconds=299))
+    assert refusal(message, NOW + timedelta(seconds=300)) == "CHALLENGE_EXPIRED"
+    assert refusal(message, issuer=Issuer(Ed25519PrivateKey.generate())) == "BAD_SIGN_IN"
+
+
+@pytest.mark.parametrize(
+    "change",
+    (
+        {"address": "0x" + "22" * 20},
+        {"statement": "Sign in, and give all away."},
+        {"issued_at": NOW + timedelta(seconds=1)},
+        {"expires_at": NOW + timedelta(days=365)},
+        {"nonce": "f" * 64},
+        {"nonce": "f" * 32},
+        {"nonce": signin.challenge(SITE, ISSUER, "0x" + "22" * 20, NOW, 300).nonce},
+    ),
+)
+def test_a_message_that_was_not_given_out_so_does_not_pass(change):
+    assert refusal(given_out(**change)) == "BAD_SIGN_IN"
+
+
+@pytest.mark.parametrize("moment", ("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"))
+def test_a_time_that_utc_does_not_know_is_refused(moment):
+    message = given_out()
+    for line in ("Issued At", "Expiration Time"):
+        told = message.text().split(f"{line}: ")[1].splitlines()[0]
         with pytest.raises(Fault) as caught:
-            signin.check(message, kept, now)
-        assert caught.value.reason == reason
+            signin.read(SITE, message.text().replace(f"{line}: {told}", f"{line}: {moment}"))
+        assert caught.value.reason == "BAD_SIGN_IN"
 
 
 def test_only_the_named_wallets_signature_counts():
