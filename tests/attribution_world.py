@@ -165,6 +165,7 @@ class Peers(
 
     messages: list[openlora_pb2.Trace] = field(default_factory=list)
     epoch: str = "first"
+    replica: str = ""
     scramble: bool = False
     """Whether traces come in the wrong order."""
     gone: int = 0
@@ -198,6 +199,8 @@ class Peers(
         after, deadline = request.after_offset, asyncio.get_running_loop().time() + request.wait_seconds
         self.reads.append(after)
         self.acknowledged.append(request.acknowledged_offset)
+        if request.log_epoch != self.epoch:
+            return openlora_pb2.ReadTracesResponse(high_watermark=len(self.messages), log_epoch=self.epoch)
         if after < self.gone:
             raise Fault(grpc.StatusCode.OUT_OF_RANGE, "OFFSET_COMPACTED", f"what came after {after} was removed")
         while len(self.messages) <= after and asyncio.get_running_loop().time() < deadline:
@@ -211,6 +214,9 @@ class Peers(
             high_watermark=len(self.messages),
             log_epoch=self.epoch,
         )
+
+    async def GetReplica(self, request: openlora_pb2.GetReplicaRequest, context: Any) -> Any:
+        return openlora_pb2.Replica(name=self.replica, log_epoch=self.epoch)
 
     async def ReadPrivateFile(self, request: factory_pb2.ReadPrivateFileRequest, context: Any) -> AsyncIterator[Any]:
         self.offsets.append(request.offset)
@@ -264,6 +270,7 @@ class Peers(
             },
             access={
                 "ReadTraces": services("attribution"),
+                "GetReplica": services("attribution"),
                 "ReadPrivateFile": services("attribution"),
                 "GetAdapterRevision": PUBLIC,
                 "GetSettlementInfo": PUBLIC,

@@ -16,16 +16,18 @@ from openledger.client import Client
 from openledger.influence.record_sketches import RecordSketches
 from openledger.spans.index import SpanIndex
 from services.attribution import store
+from services.attribution.addresses import Addresses, parse
 from services.attribution.attribute import Attributor
 from services.attribution.audit import Auditor
 from services.attribution.auditing import Auditing
 from services.attribution.config import AttributionConfig
-from services.attribution.consume import TraceConsumer
 from services.attribution.desk import Desk
 from services.attribution.explain import Explainer
 from services.attribution.fetch import Fetcher
 from services.attribution.lanes import Lanes
+from services.attribution.outcomes import Outcomes
 from services.attribution.records import DrillDown
+from services.attribution.replicas import TASK, Replicas
 from services.attribution.resolve import Models
 from services.attribution.servicer import ACCESS, AttributionServicer
 from services.attribution.shelf import Opened, Shelf
@@ -57,23 +59,31 @@ async def assemble(config: AttributionConfig) -> Assembly:
     await asyncio.to_thread(receipts.open)
     artifacts, metrics = ArtifactStore(config.artifacts_dir), Metrics("attribution")
     named = {"factory": config.factory} if config.factory else {}
-    peers = peer_client(config, openlora=config.openlora, ledger=config.ledger, **named)
+    peers = peer_client(config, ledger=config.ledger, **named)
     private = PrivateFiles(config.private_root)
     fetcher = _fetcher(config, peers, private, artifacts, metrics)
     models = Models(artifacts, config.base, config.adapters_dir, threads=config.threads, keep=config.adapters_in_memory)
     lanes, explaining = Lanes("score"), ThreadPoolExecutor(2, "explain")
-    consumer = TraceConsumer(
+    outcomes = Outcomes(
         database,
         receipts,
-        peers,
         artifacts,
         Attributor(models, artifacts, key, config.max_trace_tokens),
         LedgerTerms(peers, config.terms_seconds),
         lanes,
         metrics,
+        want=fetcher.want,
+    )
+    replicas = Replicas(
+        database,
+        outcomes,
+        Addresses(parse(config.openlora)),
+        lambda address: peer_client(config, openlora=address),
+        lanes,
+        metrics,
         batch=config.traces_per_batch,
         wait=config.wait_seconds,
-        want=fetcher.want,
+        look=config.replicas_seconds,
     )
     auditing = Auditing(database, receipts, Auditor(models, artifacts, lanes.second, key, config.audit_bps), metrics)
     servicer = AttributionServicer(
@@ -86,7 +96,7 @@ async def assemble(config: AttributionConfig) -> Assembly:
         access=ACCESS,
         authenticator=authenticator(config, peers),
         metrics=metrics,
-        background={"traces": consumer.run, "audits": auditing.run, "private_files": fetcher.run},
+        background={TASK: replicas.run, "audits": auditing.run, "private_files": fetcher.run},
         close=(
             lambda: asyncio.to_thread(lanes.shutdown),
             lambda: asyncio.to_thread(explaining.shutdown, cancel_futures=True),

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field, field_validator
 
 from openledger import names
+from services.attribution import addresses
 from services.attribution.attribute import MOST_TOKENS
 from services.kit.config import ServiceConfig
 
@@ -19,7 +20,11 @@ class AttributionConfig(ServiceConfig):
 
     service: ClassVar[str] = "attribution"
 
-    openlora: str = Field(min_length=1, description="host:port of OpenLoRA, whose traces are attributed")
+    openlora: str = Field(
+        min_length=1,
+        description="OpenLoRA's replicas, whose traces are attributed: host:port, or dns:host:port for every address "
+        "that the name has; several with commas between them",
+    )
     ledger: str = Field(min_length=1, description="host:port of the ledger: sessions, the split in force, the platform")
     base: str = Field("smollm2-135m-instruct", min_length=1, description="base model by name, or a folder that is one")
     factory: str = Field("", description="host:port of the Factory, for what answers quote; empty: nothing is quoted")
@@ -32,16 +37,23 @@ class AttributionConfig(ServiceConfig):
         MOST_TOKENS, ge=1, description="of question and answer; what has more gets no receipt"
     )
     traces_per_batch: int = Field(1, ge=1, le=1000, description="traces whose receipts come out together")
+    replicas_seconds: float = Field(5, gt=0, le=600, description="how often names of replicas are looked up")
     wait_seconds: float = Field(20, gt=0, le=60, description="how long one question for new traces waits")
     audit_bps: int = Field(100, ge=0, le=10_000, description="answers in 10,000 that are held against retraining")
     terms_seconds: float = Field(30, ge=0, description="how long the ledger's answer about split and platform is used")
     max_private_bytes: int = Field(16 * 2**30, ge=1, description="room for private files; those used last stay")
     private_check_seconds: float = Field(60, gt=0, description="between questions whether what is kept is erased")
 
-    @field_validator("openlora", "factory")
+    @field_validator("factory")
     @classmethod
     def _peer_host_port(cls, value: str) -> str:
         return cls._host_port(value)
+
+    @field_validator("openlora")
+    @classmethod
+    def _places(cls, value: str) -> str:
+        addresses.parse(value)
+        return value
 
     @property
     def key_file(self) -> Path:

@@ -25,6 +25,7 @@ from sqlalchemy.exc import DBAPIError
 
 from services.kit import logs
 from services.kit.auth import Access, Authenticator
+from services.kit.background import kept_going
 from services.kit.config import ServiceConfig, hidden
 from services.kit.database import SchemaError
 from services.kit.edge import Edge
@@ -32,7 +33,6 @@ from services.kit.metrics import Metrics
 
 C = TypeVar("C", bound=ServiceConfig)
 
-_BACKOFF_FIRST, _BACKOFF_MOST = 0.2, 10.0
 _HEALTH_SECONDS = 1.0
 
 
@@ -69,8 +69,9 @@ async def running(assembly: Assembly) -> AsyncIterator[int]:
         server, checks = _build(assembly)
         port = _listen(server, assembly.config)
         _serve_metrics(assembly, stack)
-        tasks = [asyncio.create_task(_supervise(assembly, name, work)) for name, work in assembly.background.items()]
-        tasks.append(asyncio.create_task(_supervise(assembly, "health", lambda: _watch_health(assembly, checks))))
+        background = {**assembly.background, "health": lambda: _watch_health(assembly, checks)}
+        work = [kept_going(assembly.metrics, name, each) for name, each in background.items()]
+        tasks = [asyncio.create_task(each) for each in work]
         stack.push_async_callback(_cancel, tasks)
         await server.start()
         stack.push_async_callback(server.stop, assembly.config.drain_seconds)
@@ -237,19 +238,3 @@ async def _say_health(assembly: Assembly, checks: Any) -> None:
         logs.logger(assembly.config.service).error("not serving", why=str(error))
     for name in ("", *assembly.services):
         await checks.set(name, status)
-
-
-async def _supervise(assembly: Assembly, name: str, work: Callable[[], Awaitable[None]]) -> None:
-    log, pause = logs.logger(assembly.config.service), _BACKOFF_FIRST
-    while True:
-        started = asyncio.get_running_loop().time()
-        try:
-            await work()
-            return
-        except Exception:
-            assembly.metrics.background_failures.labels(name).inc()
-            log.exception("background work failed", task=name, again_in=pause)
-        if asyncio.get_running_loop().time() - started > _BACKOFF_MOST:
-            pause = _BACKOFF_FIRST
-        await asyncio.sleep(pause)
-        pause = min(_BACKOFF_MOST, pause * 2)

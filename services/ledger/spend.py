@@ -78,11 +78,14 @@ def _insufficient(payer: Payer, leased: int, amount: int, free: int, until: floa
         do, what = "authorise", f"sign a spending authorisation that holds until {int(until)} (Unix seconds) or longer"
     else:
         do, what = "authorise", f"sign a spending authorisation with a cap of {payer.spent + leased + amount} or more"
+    if leased:
+        what += f". {format_open(leased)} OPEN is set aside for answers; what they do not use comes back by itself"
     return precondition(
         "INSUFFICIENT_BALANCE",
         f"accounts/{payer.address} can spend {format_open(free)} OPEN now and this needs {format_open(amount)}: {what}",
         account=f"accounts/{payer.address}",
         spendable=str(free),
+        set_aside=str(leased),
         needed=str(amount),
         do=do,
     )

@@ -46,7 +46,7 @@ from services.openlora.shelf import Shelf
 from services.openlora.space import Space
 from services.openlora.spend import Spending
 from services.openlora.trace_keys import TraceKeys, service_key
-from services.openlora.tracelog import TraceLog
+from services.openlora.tracelog import AnothersLog, TraceLog
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _SERVICE = "openledger.openlora.v1.OpenLoRAService"
@@ -140,7 +140,7 @@ async def _desk(
     terms = Terms(made, prices, limits, config.max_answer_seconds)
     replaying = (database, traces, adapters, admission, engine, metrics)
     return Desk(
-        asking=Asking(engine, limits),
+        asking=Asking(engine, limits, config.replica),
         answers=Answers(terms, engine, adapters, spending, traces, admission, space, meters),
         engine=engine,
         adapters=adapters,
@@ -163,8 +163,12 @@ async def _traces(config: OpenLoRAConfig, database: Database, log: DurableLog) -
         key = await asyncio.to_thread(service_key, config.trace_key, database)
     except KeyFileError as error:
         raise StartError(str(error)) from error
-    traces = TraceLog(database, log, TraceKeys(database, key), most_behind=config.max_trace_lag)
-    await traces.open()
+    most, replica = config.max_trace_lag, config.replica
+    traces = TraceLog(database, log, TraceKeys(database, key), most_behind=most, replica=replica)
+    try:
+        await traces.open()
+    except AnothersLog as error:
+        raise StartError(str(error)) from error
     return traces
 
 

@@ -21,10 +21,10 @@ _THREADS = 2
 
 
 class Asking:
-    """Makes questions for one engine, of texts within the limits."""
+    """Makes questions for one engine, of texts within the limits, to be answered by that replica."""
 
-    def __init__(self, engine: Engine, limits: Limits) -> None:
-        self._engine, self._limits = engine, limits
+    def __init__(self, engine: Engine, limits: Limits, replica: str = "") -> None:
+        self._engine, self._limits, self._replica = engine, limits, replica
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="asking")
 
     async def prompt(
@@ -67,10 +67,10 @@ class Asking:
 
     async def _read(
         self, asked: str | Sequence[ChatMessage], proven: Sequence[Proven], sampling: Mapping[str, Any]
-    ) -> tuple[tuple[int, ...], Mapping[str, Any], Context | None]:
+    ) -> tuple[tuple[int, ...], Mapping[str, Any], Context | None, str]:
         loop = asyncio.get_running_loop()
         tokens, context = await loop.run_in_executor(self._threads, _put, self._engine, asked, proven)
-        return tokens, sampling, context
+        return tokens, sampling, context, self._replica
 
 
 def _put(

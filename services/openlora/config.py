@@ -14,6 +14,7 @@ from services.openlora.admission import Bounds
 from services.openlora.engine import Dtype, EngineSettings
 from services.openlora.importing import Limits as ImportLimits
 from services.openlora.prices import Prices, check_name
+from services.openlora.question import REPLICA
 
 Address = Annotated[str, AfterValidator(names.address)]
 
@@ -84,6 +85,9 @@ class OpenLoRAConfig(ServiceConfig):
     def _of_models(cls, value: dict[str, Rates]) -> dict[str, Rates]:
         return {check_name(model): rates for model, rates in value.items()}
 
+    replica: str = Field(
+        "", pattern=REPLICA, description="name of this one of several, in its answers' names; its database is its own"
+    )
     operators: tuple[Address, ...] = Field((), description="may pin adapters, and have any answer generated again")
     trace_key_file: Path | None = Field(None, description="opens the sealed traces; traces.key in data_dir by default")
     trace_days: float = Field(90, gt=0, description="how long a trace stays after its answer, once Attribution has it")

@@ -18,6 +18,8 @@ from services.openlora.engine import ChatMessage, Sampling
 from services.openlora.records import Proven
 
 ROLES = ("system", "user", "assistant")
+REPLICA = r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$"
+"""Names of replicas: those of hosts, or none."""
 _TOKEN_CHARACTERS = 32
 """A text with more than so many for each token that is taken will not fit, and is not read."""
 _EVERY_ENGINE = frozenset({"max_tokens", "temperature", "top_p", "top_k", "seed", "stop"})
@@ -35,11 +37,14 @@ class Question:
     sampling: Mapping[str, Any]
     context: Context | None = None
     """Where in the prompt records stand, if any do."""
+    replica: str = ""
+    """Which of several services answers it."""
 
     @property
     def key(self) -> str:
-        """The response's id: the same payer and request id name the same answer."""
-        return hashlib.sha256((self.payer + self.request_id).encode()).hexdigest()[:32]
+        """The response's id: the same payer and request id name the same answer of one replica."""
+        digest = hashlib.sha256((self.payer + self.request_id).encode()).hexdigest()[:32]
+        return f"{self.replica}.{digest}" if self.replica else digest
 
     @property
     def response(self) -> str:
@@ -87,6 +92,11 @@ class Question:
         """The request id was used for something else."""
         text = f"request_id {self.request_id} was used for another question before; take a new one for a new question"
         return invalid("REQUEST_ID_REUSED", text, "request_id", request_id=self.request_id)
+
+
+def answered_by(key: str) -> str:
+    """The replica that gave the answer of that id."""
+    return key.rpartition(".")[0]
 
 
 @dataclass(frozen=True)

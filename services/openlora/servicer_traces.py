@@ -20,6 +20,7 @@ ACCESS = {
     "ReplayAnswer": ACCOUNTS,
     "ReadTraces": services("attribution"),
     "WatchTraces": services("attribution"),
+    "GetReplica": services("attribution", accounts=True),
 }
 _BATCH, _WATCH_SECONDS = 100, 30.0
 
@@ -53,6 +54,8 @@ class TraceMethods:
     async def ReadTraces(
         self, request: openlora_pb2.ReadTracesRequest, context: grpc.aio.ServicerContext
     ) -> openlora_pb2.ReadTracesResponse:
+        if request.log_epoch not in ("", self._traces.epoch):
+            return self._batch(await self._traces.stands())  # offsets of another log mean nothing here
         await self._traces.acknowledge(request.acknowledged_offset)
         return self._batch(await self._read(request.after_offset, request.max_entries, request.wait_seconds))
 
@@ -65,6 +68,11 @@ class TraceMethods:
             if response.entries:
                 after = response.entries[-1].offset
                 yield response
+
+    async def GetReplica(
+        self, request: openlora_pb2.GetReplicaRequest, context: grpc.aio.ServicerContext
+    ) -> openlora_pb2.Replica:
+        return openlora_pb2.Replica(name=self._traces.replica, log_epoch=self._traces.epoch)
 
     async def _read(self, after: int, most: int, wait: float) -> Page[Trace]:
         return await self._traces.read(after, most or _BATCH, wait, self._batch_bytes)

@@ -113,6 +113,13 @@ def account(connection: Connection, key: str) -> Head | None:
     return None if row is None else Head(**{name: getattr(row, name) for name in Head.__dataclass_fields__})
 
 
+def some_answer(connection: Connection, stream: str) -> str | None:
+    """The id of some answer that there is or was, if there is one."""
+    entries = METADATA.tables["log_entry"]
+    kept = connection.execute(select(entries.c.key).where(entries.c.stream == stream).limit(1)).scalar()
+    return kept or connection.execute(select(ANSWERED.c.key).limit(1)).scalar()
+
+
 def acknowledged(connection: Connection, reader: str) -> int:
     """The offset up to which the reader has everything for good."""
     found = connection.execute(select(READER.c.acknowledged).where(READER.c.name == reader)).scalar()

@@ -16,6 +16,7 @@ from services.kit.database import Database
 from services.kit.durable_log import MOST_BYTES, DurableLog, Entry
 from services.kit.errors import Fault, exhausted, not_found, precondition
 from services.openlora import sealing, store_traces
+from services.openlora.question import answered_by
 from services.openlora.sealing import DataKey, Head
 from services.openlora.trace_keys import TraceKeys
 
@@ -23,17 +24,35 @@ READER = "attribution"
 _RETRY_SECONDS = 30.0
 
 
-class TraceLog:
-    """Traces by response, and in the order in which they came.  `most_behind`: how many may wait for Attribution."""
+class AnothersLog(Exception):
+    """The log has answers of another replica; the text says what to do."""
 
-    def __init__(self, database: Database, log: DurableLog, keys: TraceKeys, *, most_behind: int) -> None:
+
+class TraceLog:
+    """Traces by response, and in the order in which they came.
+
+    `most_behind`: how many may wait for Attribution.  `replica`: whose answers all of them are.
+    """
+
+    def __init__(
+        self, database: Database, log: DurableLog, keys: TraceKeys, *, most_behind: int, replica: str = ""
+    ) -> None:
         self._database, self._log, self._keys, self._most_behind = database, log, keys, most_behind
+        self.replica, self.epoch = replica, ""
         self._acknowledged = self._end = 0
 
     async def open(self) -> None:
-        """Find out where log and reader stand.  Call once, before anything else."""
-        self._end = (await self._log.read(0, limit=0)).high_watermark
+        """Find out where log and reader stand.  Call once, before anything else.  Raises `AnothersLog`."""
+        head = await self._log.read(0, limit=0)
+        self._end, self.epoch = head.high_watermark, head.epoch
         self._acknowledged = await self._database.read(lambda c: store_traces.acknowledged(c, READER))
+        some = await self._database.read(lambda c: store_traces.some_answer(c, self._log.stream))
+        if some is not None and answered_by(some) != self.replica:
+            # Under another name what was asked before would be answered, and charged, anew.
+            raise AnothersLog(
+                f"its database has answers of {_called(answered_by(some))}, and this is {_called(self.replica)}: set "
+                "OPENLEDGER_OPENLORA_REPLICA to what it was, or give this one a database of its own"
+            )
 
     @property
     def acknowledged(self) -> int:
@@ -82,7 +101,12 @@ class TraceLog:
         return _unseal(entry, await self._keys_of([entry]))
 
     async def given(self, key: str, payer: str | None) -> Trace:
-        """The trace of a payer's response; None: of anybody's.  Raises `Fault` ANSWER_NOT_FOUND, ANSWER_EXPIRED."""
+        """The trace of a payer's response; None: of anybody's.
+
+        Raises `Fault` ANSWER_NOT_FOUND, ANSWER_ELSEWHERE, ANSWER_EXPIRED.
+        """
+        if answered_by(key) != self.replica:
+            raise self._elsewhere(key)
         entry = await self._log.get(key)
         account = sealing.head_of(entry.payload) if entry else await self._account(key)
         if account is None or payer not in (None, account.payer):
@@ -103,6 +127,11 @@ class TraceLog:
         traces = await asyncio.to_thread(lambda: [(entry.offset, _unseal(entry, keys)) for entry in batch.entries])
         return Page(traces, batch.high_watermark, batch.epoch)
 
+    async def stands(self) -> Page[Trace]:
+        """No traces, and where the log stands."""
+        head = await self._log.read(0, limit=0)
+        return Page([], head.high_watermark, head.epoch)
+
     async def acknowledge(self, offset: int) -> None:
         """Attribution has everything up to there for good.
 
@@ -117,8 +146,20 @@ class TraceLog:
     async def _account(self, key: str) -> Head | None:
         return await self._database.read(lambda c: store_traces.account(c, key))
 
+    def _elsewhere(self, key: str) -> Fault:
+        maker = answered_by(key)
+        text = (
+            f"if there is a responses/{key}, {_called(maker)} gave it, and this is {_called(self.replica)}: ask that "
+            "one. Its receipt, once there is one, is at Attribution, and its trace among the artifacts"
+        )
+        return not_found("ANSWER_ELSEWHERE", text, response=f"responses/{key}", replica=maker, here=self.replica)
+
     async def _keys_of(self, entries: Sequence[Entry]) -> Mapping[str, DataKey]:
         return await self._keys.named({sealing.data_key_of(entry.payload) for entry in entries} - {""})
+
+
+def _called(replica: str) -> str:
+    return f"the replica {replica}" if replica else "the one without a name"
 
 
 def _expired(key: str, account: Head) -> Fault:

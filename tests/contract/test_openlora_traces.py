@@ -18,7 +18,7 @@ from services.openlora.retention import Retention
 from services.openlora.store import Asked
 from services.openlora.store_traces import Replayed, Wrapped
 from services.openlora.trace_keys import TraceKeys, service_key
-from services.openlora.tracelog import TraceLog
+from services.openlora.tracelog import AnothersLog, TraceLog
 from tests.unit.services.openlora.test_sealing import TRACE
 
 DAY = 86_400
@@ -39,10 +39,10 @@ def a_trace(number: int, payer: str = TRACE.payer, **more):
     return replace(TRACE, response=f"responses/{number:032}", payer=payer, **more)
 
 
-async def opened(database: Database, most_behind: int = 100) -> tuple[DurableLog, TraceLog]:
+async def opened(database: Database, most_behind: int = 100, replica: str = "") -> tuple[DurableLog, TraceLog]:
     log = DurableLog(database, store.METADATA, "traces")
     log.open()
-    traces = TraceLog(database, log, TraceKeys(database, SECRET), most_behind=most_behind)
+    traces = TraceLog(database, log, TraceKeys(database, SECRET), most_behind=most_behind, replica=replica)
     await traces.open()
     return log, traces
 
@@ -106,6 +106,44 @@ async def test_a_trace_is_its_payers_alone(database):
     assert await traces.given(f"{1:032}", TRACE.payer) == a_trace(1)
     for key, payer in ((1, OTHER), (2, TRACE.payer)):
         assert (await fault(traces.given(f"{key:032}", payer))).reason == "ANSWER_NOT_FOUND"
+
+
+async def test_another_replicas_answer_is_not_looked_for_here(database):
+    _, traces = await opened(database, replica="b")
+    await traces.append(replace(TRACE, response=f"responses/b.{1:032}"))
+    assert (await traces.given(f"b.{1:032}", TRACE.payer)).response == f"responses/b.{1:032}"
+    for key, maker in ((f"{1:032}", ""), (f"a.{1:032}", "a")):
+        refusal = await fault(traces.given(key, TRACE.payer))
+        assert (refusal.reason, refusal.metadata["replica"], refusal.metadata["here"]) == (
+            "ANSWER_ELSEWHERE",
+            maker,
+            "b",
+        )
+    assert (await fault(traces.given(f"b.{2:032}", TRACE.payer))).reason == "ANSWER_NOT_FOUND"
+
+
+@pytest.mark.parametrize(("had", "has"), (("", "b"), ("b", ""), ("b", "c")))
+async def test_a_log_keeps_its_replicas_name_also_when_its_traces_are_gone(database, had, has):
+    log, traces = await opened(database, replica=had)
+    await opened(database, replica=has)
+    key = f"{had}.{1:032}" if had else f"{1:032}"
+    await traces.append(replace(TRACE, response=f"responses/{key}"))
+    for _ in range(2):
+        with pytest.raises(AnothersLog, match="OPENLEDGER_OPENLORA_REPLICA"):
+            await opened(database, replica=has)
+        await opened(database, replica=had)
+        await traces.acknowledge(1)
+        await retention(database, log, traces).step()
+    assert (await fault(traces.get(key))).reason == "ANSWER_EXPIRED"
+
+
+async def test_where_the_log_stands_is_told_without_any_trace_whatever_went(database):
+    log, traces = await opened(database)
+    await traces.append(a_trace(1))
+    await traces.acknowledge(1)
+    assert await retention(database, log, traces).step() == 1
+    page = await traces.stands()
+    assert (page.entries, page.high_watermark, page.epoch) == ([], 1, traces.epoch)
 
 
 async def test_old_traces_go_and_their_accounts_stay(database):

@@ -1210,6 +1210,7 @@ class ReadTracesRequest(_message.Message):
     MAX_ENTRIES_FIELD_NUMBER: _builtins.int
     WAIT_SECONDS_FIELD_NUMBER: _builtins.int
     ACKNOWLEDGED_OFFSET_FIELD_NUMBER: _builtins.int
+    LOG_EPOCH_FIELD_NUMBER: _builtins.int
     after_offset: _builtins.int
     """Entries after this offset; 0 begins."""
     max_entries: _builtins.int
@@ -1217,6 +1218,10 @@ class ReadTracesRequest(_message.Message):
     """How long to wait for the first one."""
     acknowledged_offset: _builtins.int
     """Entries up to here have taken effect with the reader for good, and may go from the log one day."""
+    log_epoch: _builtins.str
+    """The log that these offsets are of, if the reader knows it.  Any other one gives no entries and takes no
+    acknowledgement: its answer says which it is.
+    """
     def __init__(
         self,
         *,
@@ -1224,14 +1229,57 @@ class ReadTracesRequest(_message.Message):
         max_entries: _builtins.int = ...,
         wait_seconds: _builtins.float = ...,
         acknowledged_offset: _builtins.int = ...,
+        log_epoch: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_offset", b"acknowledged_offset", "after_offset", b"after_offset", "max_entries", b"max_entries", "wait_seconds", b"wait_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_offset", b"acknowledged_offset", "after_offset", b"after_offset", "log_epoch", b"log_epoch", "max_entries", b"max_entries", "wait_seconds", b"wait_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReadTracesRequest: _TypeAlias = ReadTracesRequest  # noqa: Y015
+
+@_typing.final
+class GetReplicaRequest(_message.Message):
+    """Asks which replica this is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetReplicaRequest: _TypeAlias = GetReplicaRequest  # noqa: Y015
+
+@_typing.final
+class Replica(_message.Message):
+    """One of several services that answer, each with a log of its own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    LOG_EPOCH_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """In the names of its answers, responses/{name}.{id}; empty for the one that has no name: responses/{id}."""
+    log_epoch: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        log_epoch: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["log_epoch", b"log_epoch", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Replica: _TypeAlias = Replica  # noqa: Y015
 
 @_typing.final
 class ReadTracesResponse(_message.Message):

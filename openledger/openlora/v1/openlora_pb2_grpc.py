@@ -110,6 +110,11 @@ class OpenLoRAServiceStub:
                 request_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.WatchTracesRequest.SerializeToString,
                 response_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.ReadTracesResponse.FromString,
                 _registered_method=True)
+        self.GetReplica = channel.unary_unary(
+                '/openledger.openlora.v1.OpenLoRAService/GetReplica',
+                request_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.GetReplicaRequest.SerializeToString,
+                response_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.Replica.FromString,
+                _registered_method=True)
 
 
 class OpenLoRAServiceServicer:
@@ -224,6 +229,13 @@ class OpenLoRAServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetReplica(self, request, context):
+        """Which of several replicas answers here, and which log of traces it has.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OpenLoRAServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -301,6 +313,11 @@ def add_OpenLoRAServiceServicer_to_server(servicer, server):
                     servicer.WatchTraces,
                     request_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.WatchTracesRequest.FromString,
                     response_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.ReadTracesResponse.SerializeToString,
+            ),
+            'GetReplica': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReplica,
+                    request_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.GetReplicaRequest.FromString,
+                    response_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.Replica.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -709,6 +726,33 @@ class OpenLoRAService:
             '/openledger.openlora.v1.OpenLoRAService/WatchTraces',
             openledger_dot_openlora_dot_v1_dot_openlora__pb2.WatchTracesRequest.SerializeToString,
             openledger_dot_openlora_dot_v1_dot_openlora__pb2.ReadTracesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReplica(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.openlora.v1.OpenLoRAService/GetReplica',
+            openledger_dot_openlora_dot_v1_dot_openlora__pb2.GetReplicaRequest.SerializeToString,
+            openledger_dot_openlora_dot_v1_dot_openlora__pb2.Replica.FromString,
             options,
             channel_credentials,
             insecure,

@@ -69,6 +69,8 @@ class OpenLoRAServiceStub:
     """Traces after an offset, waiting for some when there are none.  For the Attribution service."""
     WatchTraces: _grpc.UnaryStreamMultiCallable[_openlora_pb2.WatchTracesRequest, _openlora_pb2.ReadTracesResponse]
     """The same as a stream of batches."""
+    GetReplica: _grpc.UnaryUnaryMultiCallable[_openlora_pb2.GetReplicaRequest, _openlora_pb2.Replica]
+    """Which of several replicas answers here, and which log of traces it has."""
 
 @_typing.type_check_only
 class OpenLoRAServiceAsyncStub(OpenLoRAServiceStub):
@@ -111,6 +113,8 @@ class OpenLoRAServiceAsyncStub(OpenLoRAServiceStub):
     """Traces after an offset, waiting for some when there are none.  For the Attribution service."""
     WatchTraces: _aio.UnaryStreamMultiCallable[_openlora_pb2.WatchTracesRequest, _openlora_pb2.ReadTracesResponse]  # type: ignore[assignment]
     """The same as a stream of batches."""
+    GetReplica: _aio.UnaryUnaryMultiCallable[_openlora_pb2.GetReplicaRequest, _openlora_pb2.Replica]  # type: ignore[assignment]
+    """Which of several replicas answers here, and which log of traces it has."""
 
 class OpenLoRAServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers, and remembers what each answer was made of."""
@@ -240,5 +244,13 @@ class OpenLoRAServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_openlora_pb2.ReadTracesResponse], _abc.AsyncIterator[_openlora_pb2.ReadTracesResponse]]:
         """The same as a stream of batches."""
+
+    @_abc_1.abstractmethod
+    def GetReplica(
+        self,
+        request: _openlora_pb2.GetReplicaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_openlora_pb2.Replica, _abc.Awaitable[_openlora_pb2.Replica]]:
+        """Which of several replicas answers here, and which log of traces it has."""
 
 def add_OpenLoRAServiceServicer_to_server(servicer: OpenLoRAServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -142,7 +142,9 @@ async def test_a_payer_without_money_is_told_what_to_do(world, where, payer):
         await lease(where, payer, OPEN)
     error = caught.value
     assert error.reason == "INSUFFICIENT_BALANCE"
-    assert error.metadata == {"account": payer.account, "spendable": "0", "needed": str(OPEN), "do": "deposit"}
+    told = {"account": payer.account, "spendable": "0", "set_aside": "0", "needed": str(OPEN), "do": "deposit"}
+    assert error.metadata == told
+    assert "set aside" not in error.message
     await pay_in(world, where, payer, 2 * OPEN, cap=OPEN // 2)
     with pytest.raises(ApiError) as caught:
         await lease(where, payer, OPEN)
@@ -152,8 +154,9 @@ async def test_a_payer_without_money_is_told_what_to_do(world, where, payer):
 async def test_leases_never_hold_more_than_there_is(world, where, payer):
     await pay_in(world, where, payer, OPEN)
     first = await lease(where, payer, OPEN * 2 // 3)
-    with pytest.raises(ApiError, match="INSUFFICIENT_BALANCE"):
+    with pytest.raises(ApiError, match=r"INSUFFICIENT_BALANCE.* 0\.66\d* OPEN is set aside for answers") as caught:
         await lease(where, payer, OPEN * 2 // 3)
+    assert caught.value.metadata["set_aside"] == str(OPEN * 2 // 3)
     async with as_service("openlora", ledger=where) as openlora:
         give_back = ledger_pb2.ReleaseLeaseRequest(name=first.name, used="5", request_id=request_id())
         await openlora.call(openlora.ledger.ReleaseLease, give_back)

@@ -30,6 +30,9 @@ def test_the_environment_is_read(tmp_path, monkeypatch):
     (
         ({"openlora": "nowhere"}, "OPENLORA: .*host:port"),
         ({"openlora": ""}, "OPENLORA"),
+        ({"openlora": "10.0.0.1:7404,"}, "OPENLORA: .*'' must be host:port"),
+        ({"openlora": "dns:openlora"}, "OPENLORA: .*dns:host:port"),
+        ({"replicas_seconds": 0}, "REPLICAS_SECONDS"),
         ({"factory": "nowhere"}, "FACTORY: .*host:port"),
         ({"max_private_bytes": 0}, "MAX_PRIVATE_BYTES"),
         ({"ledger": ""}, "LEDGER"),

@@ -37,6 +37,15 @@ async def test_questions_are_tokenised_by_the_engine(asking, engine):
     assert chat.prompt == engine.tokenize_chat(turns)
 
 
+async def test_questions_are_for_the_replica_that_was_asked(engine):
+    asking = Asking(engine, LIMITS, "b")
+    turns = [ChatMessage("user", "hi")]
+    found = [await asking.prompt("id", "p", "base", "hi", SAMPLING)]
+    found += [await asking.conversation("id", "p", "base", turns, SAMPLING)]
+    asking.close()
+    assert [question.replica for question in found] == ["b", "b"]
+
+
 async def test_a_conversation_that_the_template_refuses_is_refused(asking, engine, monkeypatch):
     def refuse(_):
         raise RequestRejected("roles must alternate")

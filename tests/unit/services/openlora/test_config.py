@@ -37,6 +37,9 @@ def test_models_have_prices_of_their_own(tmp_path, monkeypatch):
     (
         ({"ledger": ""}, "LEDGER"),
         ({"engine": "abacus"}, "ENGINE"),
+        ({"replica": "a.b"}, "REPLICA"),
+        ({"replica": "openlora-"}, "REPLICA"),
+        ({"replica": "x" * 64}, "REPLICA"),
         ({"price_per_1k_in": -1}, "PRICE_PER_1K_IN"),
         ({"price_per_1k_out": MAX_AMOUNT, "max_tokens": 2000}, "more than there can be"),
         ({"prices": {"adapters/a": {"per_1k_in": 0, "per_1k_out": MAX_AMOUNT}}}, "more than there can be"),

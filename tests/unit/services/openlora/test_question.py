@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from openledger import names
 from openledger.trace import Trace
 from services.kit.errors import Fault
 from services.openlora.engine import ChatMessage, Sampling
-from services.openlora.question import Limits, Question, check_conversation
+from services.openlora.question import Limits, Question, answered_by, check_conversation
 
 QUESTION = Question("id", "accounts/0x" + "a" * 40, "base", (1, 2, 3), {"max_tokens": 10, "temperature": "0"})
 LIMITS = Limits(prompt=20, answer=50, context=60)
@@ -46,6 +47,15 @@ def test_a_response_is_named_by_payer_and_request_id_alone():
     assert replace(QUESTION, model="x", prompt=(9,), sampling={}).response == QUESTION.response
     assert replace(QUESTION, request_id="other").response != QUESTION.response
     assert replace(QUESTION, payer="accounts/0x" + "b" * 40).response != QUESTION.response
+
+
+def test_a_response_bears_the_name_of_the_replica_that_gives_it():
+    named = replace(QUESTION, replica="openlora-1")
+    assert named.response == f"responses/openlora-1.{QUESTION.key}"
+    assert (answered_by(named.key), answered_by(QUESTION.key)) == ("openlora-1", "")
+    assert {choice.replica for choice in named.choices(3)} == {"openlora-1"}
+    longest = replace(QUESTION, replica="x" * 63)
+    assert names.match("responses/*", longest.response) == (longest.key,)
 
 
 def test_several_answers_are_questions_of_their_own_names_and_seeds():
