@@ -12,7 +12,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from typing import Any
 
 import grpc
@@ -28,6 +28,7 @@ from services.kit.validate import validate
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _OPEN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")
+_HEARD_OUT_SECONDS = 1.0
 _PROBES = Principal(service="probes")
 """Stands for all who watch health or read the schema: nobody asks who they are, but they share one part of the room."""
 
@@ -85,6 +86,7 @@ class Edge(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                     outcome["code"] = "OK"
                     return response
             except Exception as error:  # noqa: BLE001 - the edge is where every error ends
+                await _hear_out(request)
                 await self._abort(method, context, error)
 
         return handle
@@ -107,6 +109,7 @@ class Edge(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                                     yield response
                     outcome["code"] = "OK"
             except Exception as error:  # noqa: BLE001 - the edge is where every error ends
+                await _hear_out(request)
                 await self._abort(method, context, error)
 
         return handle
@@ -178,6 +181,18 @@ class Edge(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         if not isinstance(error, Fault):
             self._log.error("rpc failed", method=method, reason=fault.reason, exc_info=error)
         await context.abort_with_status(rpc_status.to_status(fault.to_status(self._service)))
+
+
+async def _hear_out(request: Any) -> None:
+    """Take what the caller of a refused stream is sending still, for a moment.
+
+    gRPC's asyncio client forgets a refusal that arrives while it writes, and reports an error of its own instead.
+    """
+    if hasattr(request, "__aiter__"):
+        with suppress(Exception):
+            async with asyncio.timeout(_HEARD_OUT_SECONDS):
+                async for _ in request:
+                    pass
 
 
 def _checked(request: Any) -> Any:
