@@ -58,6 +58,8 @@ class Installation:
     services: tuple[str, ...] = SERVICES
     extra: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """More settings by service, such as {"openlora": {"MAX_TOKENS": "64"}}."""
+    replicas: int = 1
+    """How many OpenLoRAs: processes openlora, openlora-2, ...; the first one's answers bear no replica's name."""
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -72,7 +74,7 @@ class Installation:
 
     def make(self) -> None:
         """Folders and keys, where they are not there yet.  Raises `KeyFileError` for a key that others can read."""
-        for name in ("keys", "logs", "artifacts", "chain", *SERVICES):
+        for name in ("keys", "logs", "artifacts", "chain", *SERVICES, *self.openloras):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         (self.folder / "keys").chmod(0o700)
         key_files.keep(self.folder / "keys" / "services.secret", lambda: secrets.token_urlsafe(48).encode())
@@ -88,8 +90,14 @@ class Installation:
         return Wallet(self.key_file(name).read_text().strip())
 
     def port(self, name: str) -> int:
-        """The port of a process."""
-        return self.first_port + _PORTS[name]
+        """The port of a process; further OpenLoRAs follow on the six."""
+        service, _, number = name.partition("-")
+        return self.first_port + _PORTS[service] + int(number or 0)
+
+    @property
+    def openloras(self) -> list[str]:
+        """The processes that answer."""
+        return ["openlora", *(f"openlora-{number}" for number in range(2, self.replicas + 1))]
 
     @property
     def rpc_url(self) -> str:
@@ -109,18 +117,21 @@ class Installation:
     def waves(self) -> list[list[Process]]:
         """Everything that runs: each wave starts together, once the one before it is ready."""
         first, *others = self.services
-        return [[self._chain()], [self._service(first)], [self._service(name) for name in others]]
+        names = [name for service in others for name in (self.openloras if service == "openlora" else [service])]
+        return [[self._chain()], [self._service(first)], [self._service(name) for name in names]]
 
-    def environment(self, service: str) -> dict[str, str]:
-        """The settings of one service, as environment variables."""
+    def environment(self, name: str) -> dict[str, str]:
+        """The settings of one process of a service, as environment variables."""
+        service, _, replica = name.partition("-")
         settings = {
-            "LISTEN": f"127.0.0.1:{self.port(service)}",
-            "METRICS_LISTEN": f"127.0.0.1:{self.port(service) + _METRICS_OFFSET}",
-            "DATA_DIR": str(self.folder / service),
+            "LISTEN": f"127.0.0.1:{self.port(name)}",
+            "METRICS_LISTEN": f"127.0.0.1:{self.port(name) + _METRICS_OFFSET}",
+            "DATA_DIR": str(self.folder / name),
             "ARTIFACTS_DIR": str(self.artifacts),
             "SERVICE_SECRET": (self.folder / "keys" / "services.secret").read_text().strip(),
             "LEDGER": f"127.0.0.1:{self.port('ledger')}",
             **self._own_settings(service),
+            **({"REPLICA": replica} if replica else {}),
             **self.extra.get(service, {}),
         }
         named = {f"OPENLEDGER_{service.upper()}_{key}": value for key, value in settings.items()}
@@ -156,7 +167,7 @@ class Installation:
                 }
             case "attribution":
                 return {
-                    "OPENLORA": f"127.0.0.1:{self.port('openlora')}",
+                    "OPENLORA": ",".join(f"127.0.0.1:{self.port(name)}" for name in self.openloras),
                     "FACTORY": f"127.0.0.1:{self.port('factory')}",
                     "BASE": self.base,
                     "SIGNING_KEY_FILE": str(self.key_file("attribution")),
@@ -172,6 +183,6 @@ class Installation:
         return Process("chain", command, {}, self.folder / "logs" / "chain.log", (self.port("chain"),))
 
     def _service(self, name: str) -> Process:
-        command = (sys.executable, "-m", f"services.{name}")
+        command = (sys.executable, "-m", f"services.{name.partition('-')[0]}")
         ports = (self.port(name), self.port(name) + _METRICS_OFFSET)
         return Process(name, command, self.environment(name), self.folder / "logs" / f"{name}.log", ports)

@@ -101,6 +101,9 @@ def up(
     data: Folder = Path("build/openledger"),
     first_port: FirstPort = 7400,
     engine: Engine = "vllm",
+    replicas: Annotated[
+        int, typer.Option(min=1, max=9, help="OpenLoRAs that answer; each beyond the first has two ports more.")
+    ] = 1,
     as_json: Json = False,
 ) -> None:
     """Run chain and services on this machine until ctrl-C, and restart what dies.
@@ -113,7 +116,7 @@ def up(
     from openledger.cli.installation import Installation
 
     console = Console(stderr=True, highlight=False)
-    installation = Installation(data.resolve(), first_port, engine)
+    installation = Installation(data.resolve(), first_port, engine, replicas=replicas)
     _run(installation, lambda: up_command.run(installation, console, as_json=as_json), console.print)
 
 

@@ -26,6 +26,7 @@ async def run(installation: Installation, console: Console, *, as_json: bool) ->
             "chain": installation.rpc_url,
             "artifacts": str(installation.artifacts),
         }
+        where |= {name: f"127.0.0.1:{installation.port(name)}" for name in installation.openloras}
         if as_json:
             sys.stdout.write(json.dumps(where) + "\n")
             sys.stdout.flush()

@@ -25,7 +25,7 @@ from openledger.cli.demo.patience import PASSING
 from openledger.cli.demo.state import State
 from openledger.cli.installation import Installation
 from openledger.cli.supervisor import Supervisor
-from openledger.client import ApiError, Client
+from openledger.client import ApiError, Client, Endpoints
 from openledger.ledger.v1 import ledger_pb2
 from openledger.openlora.v1 import openlora_pb2
 from services.kit.auth import service_token
@@ -56,21 +56,22 @@ def world(tmp_path_factory):
 
 
 class Load:
-    """A payer that asks without pause, and remembers what was reported complete."""
+    """A payer that asks without pause, or with one (seconds), and remembers what was reported complete."""
 
-    def __init__(self, installation: Installation, state: State, models: tuple[str, ...]) -> None:
-        self._installation, self._state, self._models = installation, state, models
+    def __init__(self, endpoints: Endpoints, state: State, models: tuple[str, ...], pause: float = 0) -> None:
+        self.endpoints, self._state, self._models, self._pause = endpoints, state, models, pause
         self.completed: dict[str, openlora_pb2.AnswerSummary] = {}
         self.stop = False
 
     async def run(self, worker: int) -> None:
-        async with Client(self._installation.endpoints, self._state.wallet("payer")) as client:
+        async with Client(self.endpoints, self._state.wallet("payer")) as client:
             number = 0
             while not self.stop:
-                await self._one(client, f"{worker}-{number}")
+                await self.one(client, f"{worker}-{number}")
                 number += 1
+                await asyncio.sleep(self._pause)
 
-    async def _one(self, client: Client, key: str) -> None:
+    async def one(self, client: Client, key: str) -> None:
         request = openlora_pb2.ChatRequest(
             model=self._models[zlib.crc32(key.encode()) % len(self._models)],
             messages=[openlora_pb2.Message(role="user", content=f"{key} times?")],
@@ -116,7 +117,7 @@ async def test_kill_9_loses_nothing_and_doubles_nothing(world):
     async with Supervisor(installation.waves(), lambda *_: None, restarts=KILLS) as supervisor:
         async with Client(installation.endpoints, state.wallet("payer")) as payer:
             await people.pay_in(payer, state, installation, 1000 * money.OPEN)
-        load = Load(installation, state, ("base", adapter.revision))
+        load = Load(installation.endpoints, state, ("base", adapter.revision))
         workers = [asyncio.create_task(load.run(worker)) for worker in range(3)]
         for number in range(KILLS):
             answered = len(load.completed)

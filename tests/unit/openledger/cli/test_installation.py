@@ -36,6 +36,21 @@ def test_every_service_is_told_of_its_own_port_and_the_shared_secret(tmp_path):
     assert len(secrets) == 1
 
 
+def test_further_replicas_have_names_folders_and_ports_and_attribution_is_told_of_all(tmp_path):
+    installation = Installation(tmp_path, first_port=9000, replicas=3)
+    installation.make()
+    named = {process.name: process for wave in installation.waves() for process in wave}
+    assert [name for name in named if "openlora" in name] == ["openlora", "openlora-2", "openlora-3"]
+    told = {name: named[name].environment for name in installation.openloras}
+    assert [env.get("OPENLEDGER_OPENLORA_REPLICA", "") for env in told.values()] == ["", "2", "3"]
+    assert len({env["OPENLEDGER_OPENLORA_DATA_DIR"] for env in told.values()}) == 3
+    assert len({process.command for name, process in named.items() if "openlora" in name}) == 1
+    ports = [port for process in named.values() for port in process.ports]
+    assert len(set(ports)) == len(ports)
+    listen = ",".join(env["OPENLEDGER_OPENLORA_LISTEN"] for env in told.values())
+    assert named["attribution"].environment["OPENLEDGER_ATTRIBUTION_OPENLORA"] == listen
+
+
 def test_commands_show_no_secret(tmp_path):
     installation = Installation(tmp_path)
     installation.make()
