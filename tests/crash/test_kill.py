@@ -56,21 +56,22 @@ def world(tmp_path_factory):
 
 
 class Load:
-    """A payer that asks without pause, and remembers what was reported complete."""
+    """A payer that asks without pause, or with one (seconds), and remembers what was reported complete."""
 
-    def __init__(self, endpoints: Endpoints, state: State, models: tuple[str, ...]) -> None:
-        self._endpoints, self._state, self._models = endpoints, state, models
+    def __init__(self, endpoints: Endpoints, state: State, models: tuple[str, ...], pause: float = 0) -> None:
+        self.endpoints, self._state, self._models, self._pause = endpoints, state, models, pause
         self.completed: dict[str, openlora_pb2.AnswerSummary] = {}
         self.stop = False
 
     async def run(self, worker: int) -> None:
-        async with Client(self._endpoints, self._state.wallet("payer")) as client:
+        async with Client(self.endpoints, self._state.wallet("payer")) as client:
             number = 0
             while not self.stop:
-                await self._one(client, f"{worker}-{number}")
+                await self.one(client, f"{worker}-{number}")
                 number += 1
+                await asyncio.sleep(self._pause)
 
-    async def _one(self, client: Client, key: str) -> None:
+    async def one(self, client: Client, key: str) -> None:
         request = openlora_pb2.ChatRequest(
             model=self._models[zlib.crc32(key.encode()) % len(self._models)],
             messages=[openlora_pb2.Message(role="user", content=f"{key} times?")],
