@@ -64,7 +64,7 @@ ACCESS: dict[str, Access] = {
     **dict.fromkeys(("GetSettlementInfo", "GetConservation", "GetEpoch", "ListEpochs", "GetClaim"), PUBLIC),
     **dict.fromkeys(("GetModelRegistration", "ListEpochPayouts", "GetGasPrice"), PUBLIC),
     **dict.fromkeys(("GetBalance", "ListPostings", "GetPayout", "RelayDeposit", "AuthoriseSpending"), ACCOUNTS),
-    **dict.fromkeys(("RelayAuthorisedDeposit", "RelayClaim", "RelaySignedClaim"), ACCOUNTS),
+    **dict.fromkeys(("RelayAuthorisedDeposit", "RelayClaim", "RelaySignedClaim", "RelayTransfer"), ACCOUNTS),
     **dict.fromkeys(("CloseEpoch", "CorrectJournal"), ACCOUNTS),
     **dict.fromkeys(("AcquireLease", "ReleaseLease"), services("openlora")),
     "AnchorSnapshot": services("datanet"),
