@@ -1,7 +1,8 @@
 """What payers and earners sign, as typed data.
 
 A payer: the EIP-712 spending authorisation for the escrow, and for a deposit the EIP-2612 permit or the ERC-3009
-transfer. An earner: the EIP-712 claim that is paid elsewhere than to the account itself.
+transfer. An earner: the EIP-712 claim that is paid elsewhere than to the account itself, and the ERC-3009 transfer of
+what was claimed to it.
 
 Pure: typed data in, digests and addresses out, so that a wallet, the ledger and an auditor agree on the bytes.
 What it does not know: balances, what was spent, and contract wallets (ERC-1271), whose signatures only the chain can
@@ -137,10 +138,19 @@ def permit_message(
 
 def transfer_message(chain_id: int, token: str, transfer: Transfer) -> dict[str, Any]:
     """The typed data of ERC-3009 `ReceiveWithAuthorization`, which nobody but `to` can use."""
+    return _transfer_message("ReceiveWithAuthorization", chain_id, token, transfer)
+
+
+def open_transfer_message(chain_id: int, token: str, transfer: Transfer) -> dict[str, Any]:
+    """The typed data of ERC-3009 `TransferWithAuthorization`, which anybody can send."""
+    return _transfer_message("TransferWithAuthorization", chain_id, token, transfer)
+
+
+def _transfer_message(kind: str, chain_id: int, token: str, transfer: Transfer) -> dict[str, Any]:
     return {
         "types": {
             "EIP712Domain": _DOMAIN_TYPE,
-            "ReceiveWithAuthorization": [
+            kind: [
                 {"name": "from", "type": "address"},
                 {"name": "to", "type": "address"},
                 {"name": "value", "type": "uint256"},
@@ -149,7 +159,7 @@ def transfer_message(chain_id: int, token: str, transfer: Transfer) -> dict[str,
                 {"name": "nonce", "type": "bytes32"},
             ],
         },
-        "primaryType": "ReceiveWithAuthorization",
+        "primaryType": kind,
         "domain": _domain(OPEN_DOMAIN_NAME, chain_id, token),
         "message": {
             "from": transfer.payer,

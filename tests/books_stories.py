@@ -7,7 +7,7 @@ but the postings of journals.  A story ends with every posting added up.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,11 +19,11 @@ from openledger.corrections import Correction
 from openledger.receipt import Receipt
 from openledger.split import UNATTRIBUTED, Rule
 from services.kit.errors import Fault
-from services.ledger import check, correct, journal, leaves, netting, replay, settle, spend
+from services.ledger import book, check, correct, journal, leaves, netting, replay, settle, spend
 from services.ledger.admit import Admitted, Rejected
 from services.ledger.book import BOOKED, CONFLICT, REPEATED, book_all
 from services.ledger.journal import Event, Journal
-from services.ledger.lease import Lease, Times
+from services.ledger.lease import Times
 from services.ledger.settle import NothingToSettle
 from services.ledger.store import books, epochs, leaf_pages, payers
 from services.ledger.store.epochs import Epoch, State
@@ -126,9 +126,11 @@ class Stories(RuleBasedStateMachine):
             old = self.booked[sorted(self.booked)[again % len(self.booked)]]
             page += [old, admitted(replace(old.receipt, trace_sha256="f" * 64))]
         page += [page[0], Rejected(f"{again:064x}", "", "", "UNREADABLE", "no", b"?")]
+        promised = self.promises(page[0])
         outcomes = self.write(lambda c: book_all(c, page, self.now))
+        assert outcomes[0] in (BOOKED, book.OWED) or not promised
         for entry, outcome in zip(page, outcomes, strict=True):
-            if outcome == BOOKED:
+            if outcome in (BOOKED, book.OWED):
                 assert isinstance(entry, Admitted)
                 assert entry.receipt.response not in self.booked
                 self.booked[entry.receipt.response] = entry
@@ -137,6 +139,13 @@ class Stories(RuleBasedStateMachine):
             elif isinstance(entry, Admitted) and entry.receipt.response in self.booked:
                 same = self.booked[entry.receipt.response].sha256 == entry.sha256
                 assert outcome == REPEATED or (not same and outcome == CONFLICT)
+
+    def promises(self, entry: Admitted | Rejected) -> bool:
+        """Whether the receipt's lease reserves what it costs, whatever the chain took back since."""
+        assert isinstance(entry, Admitted)
+        found, who = entry.receipt, entry.receipt.payer.removeprefix("accounts/")
+        lease, payer = self.read(lambda c: (payers.lease(c, found.lease), payers.get(c, who)))
+        return bool(found.fee <= lease.reserved(self.now) and (payer.deadline >= self.now or not found.fee))
 
     @precondition(lambda self: self.leases)
     @rule(which=SOME, part=st.sampled_from((0, 30, 100)))
@@ -263,14 +272,15 @@ class Stories(RuleBasedStateMachine):
         payer = self.read(lambda c: payers.get(c, who))
         fees = sum(e.receipt.fee for e in self.booked.values() if e.receipt.payer == f"accounts/{who}")
         assert payer.spent == fees - sum(r.fee for r in self.taken if r.payer == f"accounts/{who}")
-        assert payer.balance >= 0 or any(not told.standing for told in self.told)
+        assert payer.balance >= 0 or any(self.takes(told, who) for told in self.told)
         leases = self.read(lambda c: payers.open_leases(c, who, self.now))
-        assert payer.spent + self.promised(leases) <= payer.cap
+        assert payer.spent + sum(lease.reserved(self.now) for lease in leases) <= payer.cap
         assert all(lease.charged <= lease.amount for lease in leases)
 
-    def promised(self, leases: Iterable[Lease]) -> int:
-        """What leases may still be charged, which the cap must hold too."""
-        return sum(lease.reserved(self.now) for lease in leases)
+    def takes(self, told: Told, who: str) -> bool:
+        """Whether by it the chain took from the payer what was spent already, or leased."""
+        out = told.entry.kind is journal.Kind.WITHDRAWAL
+        return journal.payer(who) in told.entry.postings and (out or not told.standing)
 
     def nobody_claims_what_was_not_earned(self) -> None:
         for who in OWED:

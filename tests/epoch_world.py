@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from sqlalchemy import update
 
 import services.ledger
 from openledger import canonical
@@ -24,9 +25,11 @@ from services.ledger import journal, leaves, netting, settle
 from services.ledger.bundle import Bundles
 from services.ledger.chain import Contracts
 from services.ledger.journal import Event
+from services.ledger.pen import Pen
 from services.ledger.store import books, epochs, leaf_pages, payers, settlements
 from services.ledger.store.books import Payout
 from services.ledger.store.epochs import Epoch, State
+from services.ledger.store.tables import SENDER
 
 PAYER = Wallet("0x" + "07" * 32)
 CHAIN_ID, AT = 31337, "0x" + "9" * 40
@@ -54,6 +57,13 @@ class Ledger:
         self.artifacts = ArtifactStore(self.folder / "artifacts")
         place, metrics = self.folder / "work", Metrics("ledger")
         self.bundles = Bundles(self.database, Somewhere(), self.artifacts, metrics, place, most=self.most)
+
+    def pen(self, name: str = "one") -> Pen:
+        """Taken; whoever had it has fallen silent."""
+        self.write(lambda c: c.execute(update(SENDER).values(until=0)))
+        found = Pen(self.database, PAYER.address, name, Metrics("pen"), seconds=60)
+        assert found.take()
+        return found
 
     def write(self, act: Any) -> Any:
         def locked(connection: Any) -> Any:

@@ -314,7 +314,7 @@ async def close_epoch(where: str, **more: Any) -> ledger_pb2.Epoch:
 
 
 async def claim(where: str, earner: Wallet, **more: Any) -> ledger_pb2.Claim:
-    """A claim that a stranger asks for."""
+    """A claim that the operator asks for, or somebody else."""
     async with as_wallet(more.get("by", OPERATOR), ledger=where) as client:
         request = ledger_pb2.RelayClaimRequest(account=earner.account, request_id=more.get("request_id", request_id()))
         return await client.call(client.ledger.RelayClaim, request)

@@ -30,7 +30,7 @@ from services.kit.metrics import Metrics
 from services.kit.operations import Operations
 from services.ledger import calls, spend
 from services.ledger.admit import Admitted
-from services.ledger.book import book_all
+from services.ledger.book import BOOKED, OWED, book_all
 from services.ledger.bundle import Bundles
 from services.ledger.calls import ClaimLeaf
 from services.ledger.chain import Call
@@ -41,7 +41,7 @@ from services.ledger.chain_writer import ChainWriter
 from services.ledger.check import Checks
 from services.ledger.closing import Closing
 from services.ledger.deploy import deploy
-from services.ledger.lease import Times
+from services.ledger.lease import Lease, Times
 from services.ledger.pen import Pen
 from services.ledger.reconcile import Reconciliation
 from services.ledger.relay import Asked
@@ -151,6 +151,7 @@ class World:
         self.ledger, self.draw, self.chain = ledger, draw, ledger.chain
         self.payers = [Wallet(f"0x{draw.getrandbits(248):064x}") for _ in range(2)]
         self.fees: Counter[str] = Counter()
+        self.leases: list[tuple[Wallet, Lease]] = []
         self.asked = 0
         for _ in range(1 + ledger.confirmations):
             self.mine()
@@ -191,7 +192,7 @@ class World:
 
     async def act(self) -> None:
         often, seldom = (
-            (self.deposit, self.answer, self.close, self.claim),
+            (self.deposit, self.lease, self.answer, self.close, self.claim),
             (self.reverted, self.ask_back, self.take_out),
         )
         does = self.draw.choice((*often, self.answer, *often, *seldom, self.claimed, self.anchor))
@@ -204,20 +205,30 @@ class World:
         """A deposit of tokens that the payer does not have: mined, and nothing came."""
         self.others(_key(payer), Call(self.ledger.at.escrow, encode_call("InferenceEscrow", "deposit", OPEN)))
 
-    async def answer(self, payer: Wallet) -> None:
-        fee = self.draw.randrange(1, 3 * OPEN)
-
-        def act(connection: Any) -> list[str]:
-            lease = spend.acquire(connection, payer.address, fee, TIMES, time.time())
-            found = a_receipt(payer, lease.name, fee)
-            return book_all(connection, [Admitted(found, found.digest(), found.dumps())], time.time())
-
+    async def lease(self, payer: Wallet) -> None:
+        """Set aside for an answer to come: blocks may go before its receipt is there."""
+        amount = self.draw.randrange(1, 3 * OPEN)
         try:
-            assert self.ledger.write(act) == ["BOOKED"]
+            lease = self.ledger.write(lambda c: spend.acquire(c, payer.address, amount, TIMES, time.time()))
         except Fault as fault:
             _expected(fault, "INSUFFICIENT_BALANCE")
             return
-        self.fees[payer.address] += fee
+        self.leases.append((payer, lease))
+
+    async def answer(self, payer: Wallet) -> None:
+        """A receipt under the oldest lease there is."""
+        if not self.leases:
+            await self.lease(payer)
+        if not self.leases:
+            return
+        whose, lease = self.leases.pop(0)
+        found = a_receipt(whose, lease.name, lease.amount)
+        page = [Admitted(found, found.digest(), found.dumps())]
+        [outcome] = self.ledger.write(lambda c: book_all(c, page, time.time()))
+        assert outcome in (BOOKED, OWED), "it was given on the ledger's word"
+        if outcome == OWED:
+            await self.ledger.follower.debts.tell()
+        self.fees[whose.address] += lease.amount
 
     async def ask_back(self, payer: Wallet) -> None:
         amount = self.chain.balance(payer.address) * self.draw.randrange(0, 100) // 100
@@ -327,7 +338,7 @@ class World:
         fees = {payer.address: self.fees[payer.address] for payer in self.payers}
         Agreement(ledger.database, self.chain, OPERATOR.address, fees, ledger.confirmations).everything()
         debts = ledger.read(events.debts)
-        assert ledger.follower._debts._value.get() == float(sum(debts.values()))
+        assert ledger.follower.debts.told == sum(debts.values())
 
 
 def _key(wallet: Wallet) -> LocalAccount:

@@ -116,7 +116,7 @@ async def _close(database: Database, chain: Any, folder: Path) -> dict[str, floa
     again, sound = await _timed(settler._sound(epoch))
     if again is not epoch:
         raise RuntimeError("the journals give other leaves than the books")
-    _, bundled = await _timed(bundles.publish(epoch))
+    _, bundled = await _timed(bundles.publish(epoch, pen))
     await database.write(lambda c: epochs.advance(c, epoch, State.ACTIVE))
     size = sum(file.stat().st_size for file in (folder / "artifacts").rglob("*") if file.is_file())
     return {

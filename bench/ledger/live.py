@@ -19,6 +19,8 @@ from services.kit.metrics import Metrics
 from services.ledger.admit import Terms
 from services.ledger.book import BOOKED
 from services.ledger.consume import BATCH, PAGE, Receipts
+from services.ledger.debts import Debts
+from services.ledger.pen import Pen
 
 NOWHERE = "127.0.0.1:1"
 
@@ -52,7 +54,9 @@ async def _measure(database: Database, documents: list[bytes], terms: Terms) -> 
     endpoints = Endpoints(NOWHERE, NOWHERE, NOWHERE, f"127.0.0.1:{port}", NOWHERE)
     metrics = Metrics("bench")
     async with Client(endpoints, token=str) as client:
-        receipts = Receipts(database, client, terms, metrics, room=0)
+        pen = Pen(database, NOWHERE, "bench", metrics, seconds=3600)
+        pen.take()
+        receipts = Receipts(database, client, terms, metrics, pen, Debts(database, metrics), room=0)
         begun, cpu, steps = time.perf_counter(), time.process_time(), []
         while sum(steps) < len(documents):
             steps.append(await receipts.step())

@@ -24,6 +24,7 @@ from openledger.cli.epochs import epoch
 from openledger.cli.explain import explain
 from openledger.cli.finetune import app as finetune
 from openledger.cli.replay import replay
+from openledger.cli.send import send
 from openledger.cli.unlearn import app as unlearn
 from openledger.cli.verify import verify
 from openledger.cli.verify_epoch import verify_epoch
@@ -57,7 +58,7 @@ app.add_typer(finetune, name="finetune")
 app.add_typer(adapter, name="adapter")
 app.add_typer(datanet, name="datanet")
 for command in (
-    money.balance, money.statement, money.payouts, money.deposit, withdraw, money.claim, money.correct
+    money.balance, money.statement, money.payouts, money.deposit, withdraw, money.claim, send, money.correct
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(epoch, name="epoch")

@@ -128,9 +128,9 @@ def claim(
     at: Endpoint = None,
     as_json: Json = False,
 ) -> None:
-    """Have what was earned sent to its owner's wallet, or where its owner signs for; the ledger pays the gas.
+    """Have what you earned sent to your key's own address, or to another one with --to; the ledger pays the gas.
 
-    Anybody may ask for anybody's to be sent to its owner.
+    An operator may have anybody's sent to its owner.
 
     Example: openledger claim --key keys/alice.key
     """

@@ -26,7 +26,7 @@ def asked(**request: Any) -> Callable[[Client], Awaitable[pb.ListEpochPayoutsRes
 def show(found: pb.ListEpochPayoutsResponse) -> None:
     """One line each, and where it goes on."""
     if not found.payouts:
-        typer.echo("Nothing.")
+        typer.echo("Nothing here." if found.next_page_token else "Nothing.")
     for one in found.payouts:
         who, state = one.account.removeprefix("accounts/"), pb.EpochState.Name(one.state).removeprefix("EPOCH_STATE_")
         line = f"{one.epoch:>12}  {who}  {format_open(int(one.amount), 18):>28} OPEN"

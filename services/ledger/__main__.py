@@ -36,6 +36,7 @@ from services.ledger.claims_book import ClaimsBook
 from services.ledger.closing import Closing
 from services.ledger.config import LedgerConfig
 from services.ledger.consume import Receipts
+from services.ledger.debts import Debts
 from services.ledger.errands import Errands
 from services.ledger.gas_price import GasPrices
 from services.ledger.identity_servicer import IdentityServicer
@@ -63,7 +64,7 @@ ACCESS: dict[str, Access] = {
     **dict.fromkeys(("GetSettlementInfo", "GetConservation", "GetEpoch", "ListEpochs", "GetClaim"), PUBLIC),
     **dict.fromkeys(("GetModelRegistration", "ListEpochPayouts", "GetGasPrice"), PUBLIC),
     **dict.fromkeys(("GetBalance", "ListPostings", "GetPayout", "RelayDeposit", "AuthoriseSpending"), ACCOUNTS),
-    **dict.fromkeys(("RelayAuthorisedDeposit", "RelayClaim", "RelaySignedClaim"), ACCOUNTS),
+    **dict.fromkeys(("RelayAuthorisedDeposit", "RelayClaim", "RelaySignedClaim", "RelayTransfer"), ACCOUNTS),
     **dict.fromkeys(("CloseEpoch", "CorrectJournal"), ACCOUNTS),
     **dict.fromkeys(("AcquireLease", "ReleaseLease"), services("openlora")),
     "AnchorSnapshot": services("datanet"),
@@ -111,7 +112,7 @@ async def assemble(config: LedgerConfig) -> Assembly:
         Errands(database, writer, pen, operations, Anchors(chain), poll_seconds=poll),
         Errands(database, writer, pen, operations, Registrations(chain), poll_seconds=poll),
     )
-    client, receipts = _receipts(config, database, metrics)
+    client, receipts = _receipts(config, database, metrics, pen, follower.debts)
     closing = Closing(
         database,
         chain,
@@ -132,7 +133,7 @@ async def assemble(config: LedgerConfig) -> Assembly:
         "schedule": pen.only(Schedule(database, closing, seconds=config.close_epochs_seconds).run),
         "checks": checks.run,
         "reconciliation": reconciliation.run,
-        "retention": pen.only(Retention(database, artifacts, keep=config.keep_documents_epochs).run),
+        "retention": pen.only(Retention(database, artifacts, pen, keep=config.keep_documents_epochs).run),
         "anchorings": pen.only(parts.anchorings.run),
         "registrations": pen.only(parts.registrations.run),
     }
@@ -244,12 +245,14 @@ def _check_place(database: Database, there: int) -> None:
         )
 
 
-def _receipts(config: LedgerConfig, database: Database, metrics: Metrics) -> tuple[Client | None, Receipts | None]:
+def _receipts(
+    config: LedgerConfig, database: Database, metrics: Metrics, pen: Pen, debts: Debts
+) -> tuple[Client | None, Receipts | None]:
     if not config.attribution:
         return None, None
     client = peer_client(config, attribution=config.attribution)
     terms = admit.Terms(frozenset(config.attribution_signers), config.rule, config.platform)
-    return client, Receipts(database, client, terms, metrics, room=config.redeem_seconds)
+    return client, Receipts(database, client, terms, metrics, pen, debts, room=config.redeem_seconds)
 
 
 def _identity(config: LedgerConfig, database: Database, chain: Chain, issuer: Issuer) -> IdentityServicer:

@@ -14,7 +14,7 @@ from services.ledger.admit import Admitted, Rejected
 from services.ledger.store.batch import Batch
 from services.ledger.store.books import Payout, Refused
 
-BOOKED, REPEATED, CONFLICT = "BOOKED", "REPEATED", "CONFLICT"
+BOOKED, OWED, REPEATED, CONFLICT = "BOOKED", "OWED", "REPEATED", "CONFLICT"
 
 
 def book(connection: Connection, entry: Admitted | Rejected, now: float, room: float = 0) -> str:
@@ -25,6 +25,7 @@ def book(connection: Connection, entry: Admitted | Rejected, now: float, room: f
 def book_all(connection: Connection, entries: Sequence[Admitted | Rejected], now: float, room: float = 0) -> list[str]:
     """Journal receipts in their order, or keep why not; returns what became of each: BOOKED, REPEATED, or a reason.
 
+    OWED is booked as well, and leaves its payer with less than nothing.
     `room`: seconds that an authorisation must still hold, to be redeemed.  The same comes out however the receipts are
     parted into calls.  Call `books.lock` first, in the same transaction.
     """
@@ -50,13 +51,12 @@ def _decide(batch: Batch, entry: Admitted | Rejected, now: float, room: float) -
     if known is not None:
         return _refuse(batch, entry, CONFLICT, f"{entry.receipt.response} was booked by receipt {known} already")
     try:
-        _book(batch, entry, now, room)
+        return _book(batch, entry, now, room)
     except leases.Refusal as refusal:
         return _refuse(batch, entry, refusal.reason, str(refusal))
-    return BOOKED
 
 
-def _book(batch: Batch, entry: Admitted, now: float, room: float) -> None:
+def _book(batch: Batch, entry: Admitted, now: float, room: float) -> str:
     found = entry.receipt
     payer = batch.payer(names.account_address(found.payer))
     lease = batch.lease(found.lease)
@@ -71,6 +71,7 @@ def _book(batch: Batch, entry: Admitted, now: float, room: float) -> None:
         Payout(found.response, entry.sha256, payer.address, found.fee, found.shares, frozenset(payees), None),
         entry.document,
     )
+    return OWED if found.fee and batch.payer(payer.address).balance < 0 else BOOKED
 
 
 def _refuse(batch: Batch, entry: Admitted, reason: str, message: str) -> str:

@@ -31,6 +31,7 @@ from services.kit.ahead import ahead
 from services.kit.database import Database
 from services.kit.metrics import Metrics
 from services.ledger.chain import Chain
+from services.ledger.pen import Pen
 from services.ledger.store import corrections, epochs, leaf_pages, settlements
 from services.ledger.store.epochs import Epoch, State
 
@@ -72,13 +73,16 @@ class Bundles:
         buckets = (0.1, 1, 10, 60, 600, 3600)
         self._seconds = metrics.histogram("bundle_seconds", "How long writing an epoch's bundle took", buckets=buckets)
 
-    async def publish(self, epoch: Epoch) -> str:
-        """Hex SHA-256 of the epoch's manifest, which is among the artifacts with all its files."""
+    async def publish(self, epoch: Epoch, pen: Pen) -> str:
+        """Hex SHA-256 of the epoch's manifest, which is among the artifacts with all its files.
+
+        Noted with the epoch by whoever has the pen then: by now it may be sealed again.
+        """
         if epoch.bundle and self._artifacts.has(epoch.bundle):
             return epoch.bundle
         begun = time.monotonic()
         digest = await self._database.read(lambda c: self.write(c, epoch))
-        await self._database.write(lambda c: epochs.published(c, epoch.number, digest))
+        await self._database.write(pen.checked(lambda c: epochs.published(c, epoch.number, digest)))
         self._seconds.observe(time.monotonic() - begun)
         self._log.info("epoch's bundle published", epoch=epoch.key, bundle=digest)
         return digest

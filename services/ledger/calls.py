@@ -49,6 +49,13 @@ def deposit_with_authorization(at: Contracts, transfer: Transfer, signature: byt
     return Call(at.escrow, encode_call("InferenceEscrow", "depositWithAuthorization", *arguments))
 
 
+def transfer_with_authorization(at: Contracts, transfer: Transfer, signature: bytes) -> Call:
+    """Sends the payer's OPEN by the payer's signed ERC-3009 transfer (65 bytes r, s, v); anyone may send it."""
+    r, s, v = signature[:32], signature[32:64], signature[64]
+    terms = (transfer.payer, transfer.to, transfer.amount, transfer.valid_after, transfer.valid_before, transfer.nonce)
+    return Call(at.token, encode_call("OpenToken", "transferWithAuthorization", *terms, v, r, s))
+
+
 def redeem(at: Contracts, redemptions: Sequence[Redemption]) -> Call:
     """Moves what payers have spent to the distributor. All or nothing. For the operator."""
     lines = [

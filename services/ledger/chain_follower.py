@@ -26,6 +26,7 @@ from services.kit.metrics import Metrics
 from services.ledger import journal, replay, totals
 from services.ledger.chain import Chain, ChainError, Claimed, Deposit, Redeemed, Withdrawal
 from services.ledger.changes import Changes
+from services.ledger.debts import Debts
 from services.ledger.journal import Event, Journal, Kind
 from services.ledger.pen import Pen
 from services.ledger.store import books, epochs, events, payers
@@ -72,8 +73,7 @@ class ChainFollower:
     ) -> None:
         self._database, self._chain, self._pen = database, chain, pen
         self._confirmations, self._poll = confirmations, poll_seconds
-        self._wanted, self.journaled = Changes(), Changes()
-        self._owed: dict[str, int] = {}
+        self._wanted, self.journaled, self.debts = Changes(), Changes(), Debts(database, metrics)
         self._doubted: dict[Sum, int] = {}
         self._began = float("-inf")
         self._log = logs.logger("ledger")
@@ -83,7 +83,6 @@ class ChainFollower:
         self._left = metrics.counter("reorganisations_total", "Times that the chain left what was journaled")
         self._voided = metrics.counter("voided_total", "Journals of the chain's that it took back")
         self._unfit = metrics.gauge("sums_doubted", "Sums of which the newest event says something else than the books")
-        self._debts = metrics.gauge("payer_debt_open", "Atomic units spent that the chain then took back")
 
     def wake(self) -> None:
         """Something is expected on the chain."""
@@ -91,7 +90,7 @@ class ChainFollower:
 
     async def run(self) -> None:
         """Follow, for ever."""
-        await self._tell_debts()
+        await self.debts.tell()
         while True:
             try:
                 while await self.step():
@@ -117,8 +116,8 @@ class ChainFollower:
             return take(connection, found)
 
         read = await self._database.write(write)
-        if isinstance(found, Left) or self._owed:
-            await self._tell_debts()
+        if isinstance(found, Left) or self.debts.told:
+            await self.debts.tell()
         self.journaled.tell()
         return read
 
@@ -217,17 +216,6 @@ class ChainFollower:
         self._voided.inc(voided)
         self._log.error("the chain took back what was journaled", after_block=stands, journals=voided)
         return 0
-
-    async def _tell_debts(self) -> None:
-        """Who owes now, for everybody to see."""
-        owed = await self._database.read(events.debts)
-        self._debts.set(sum(owed.values()))
-        if owed and owed != self._owed:
-            self._log.error(
-                "payers spent what the chain took back; it is theirs to bring in again",
-                payers={who: str(amount) for who, amount in sorted(owed.items())[:10]},
-            )
-        self._owed = owed
 
 
 def _journal(connection: Connection, event: ChainEvent) -> None:

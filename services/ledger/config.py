@@ -208,4 +208,10 @@ class LedgerConfig(ServiceConfig):
                 f"confirmations: the newest blocks of chain {self.chain_id} may be taken back: say how many must be on "
                 "top of one before what is in it counts, at least 1 (12 on Ethereum)"
             )
+        leased = self.lease_seconds + self.lease_grace_seconds
+        if self.withdraw_delay_seconds < leased and self.chain_id not in DEVELOPMENT_CHAINS:
+            raise ValueError(
+                f"withdraw_delay_seconds: a payer could take out what a lease sets aside for {leased} s, before the "
+                "receipts come that are paid from it: make it longer than lease_seconds and lease_grace_seconds"
+            )
         return self

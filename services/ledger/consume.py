@@ -24,8 +24,10 @@ from services.kit.database import Database
 from services.kit.metrics import Metrics
 from services.ledger import admit
 from services.ledger.admit import Admitted, Rejected, Terms
-from services.ledger.book import BOOKED, CONFLICT, REPEATED, book_all
+from services.ledger.book import BOOKED, CONFLICT, OWED, REPEATED, book_all
 from services.ledger.changes import Changes
+from services.ledger.debts import Debts
+from services.ledger.pen import Pen
 from services.ledger.store import books
 from services.ledger.store import terms as published_terms
 from services.ledger.store.tables import METADATA
@@ -39,13 +41,24 @@ _AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 class Receipts:
-    """The consumer of the receipts.  Run `run` for ever; `booked` tells of news.
+    """The consumer of the receipts, while this process has the pen.  Run `run` for ever; `booked` tells of news.
 
     `room`: seconds that a payer's authorisation must still hold, to be redeemed.
     """
 
-    def __init__(self, database: Database, attribution: Client, terms: Terms, metrics: Metrics, *, room: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        attribution: Client,
+        terms: Terms,
+        metrics: Metrics,
+        pen: Pen,
+        debts: Debts,
+        *,
+        room: int,
+    ) -> None:
         self._database, self._client, self._terms, self._room = database, attribution, terms, room
+        self._pen, self._debts = pen, debts
         self._consumer: Consumer[bytes] = Consumer(
             database, METADATA, SOURCE, self._read, self._prepare, self._apply, gather=BATCH
         )
@@ -79,6 +92,8 @@ class Receipts:
         self._lag.set(self._consumer.lag)
         if read:
             self.booked.tell()
+        if self._outcomes[OWED]:
+            await self._debts.tell()
         return read
 
     async def _read(self, after: int) -> Page[bytes]:
@@ -94,10 +109,11 @@ class Receipts:
 
     def _apply(self, connection: Connection, entries: Sequence[Admitted | Rejected]) -> None:
         books.lock(connection)
+        self._pen.check(connection)
         outcomes = book_all(connection, entries, time.time(), self._room)
         for entry, outcome in zip(entries, outcomes, strict=True):
             if outcome == CONFLICT:
                 self._log.critical("two receipts for one answer: somebody holds attribution's key", sha256=entry.sha256)
-            elif outcome not in (BOOKED, REPEATED):
+            elif outcome not in (BOOKED, OWED, REPEATED):
                 self._log.error("receipt rejected", reason=outcome, sha256=entry.sha256)
         self._outcomes = Counter(outcomes)

@@ -100,10 +100,11 @@ def release(lease: Lease, used: int) -> Lease:
 def charge(payer: Payer, lease: Lease, others: Iterable[Lease], fee: int, now: float, room: float = 0) -> Lease:
     """The lease after a receipt of `fee`.  Raises `Refusal` when it, or the payer, has not so much.
 
-    A receipt that comes after its lease was released or ran out is paid from what is free, if there is enough: whoever
-    earned it did so.  What other leases reserve is never touched, nor what the payer asked back beyond what this lease
-    reserves, and no cap is passed.  Nothing is charged that the escrow would not give: the authorisation must hold for
-    `room` seconds more, in which it is redeemed.
+    What the lease reserves is paid whatever became of the payer's balance meanwhile: the answer was given on that
+    word, and what the chain took back since is its payer's debt.  A receipt that comes after its lease was released or
+    ran out is paid from what is free, if there is enough: whoever earned it did so.  Then what other leases reserve is
+    not touched, nor what the payer asked back.  No cap is ever passed.  Nothing is charged that the escrow would not
+    give: the authorisation must hold for `room` seconds more, in which it is redeemed.
     """
     if payer.address != lease.payer:
         raise Refusal("WRONG_LEASE", f"{lease.name} is not a lease of {payer.address}")
@@ -116,7 +117,7 @@ def charge(payer: Payer, lease: Lease, others: Iterable[Lease], fee: int, now: f
         )
     reserved, own = leased(others, now), lease.reserved(now)
     unasked = own + max(0, payer.balance - payer.withdrawing - reserved - own)
-    free = min(payer.balance - reserved, unasked, payer.cap - payer.spent - reserved)
+    free = min(max(own, min(payer.balance - reserved, unasked)), payer.cap - payer.spent - reserved)
     if fee > free:
         raise Refusal("INSUFFICIENT_BALANCE", f"{payer.address} can pay {max(0, free)}, the fee is {fee}")
     charged = lease.charged + fee

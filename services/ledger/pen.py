@@ -13,6 +13,7 @@ import os
 import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
@@ -22,6 +23,8 @@ from services.kit.metrics import Metrics
 from services.kit.wait import stop
 from services.ledger.store import sender
 from services.ledger.store.sender import LostPen
+
+T = TypeVar("T")
 
 
 class Pen:
@@ -69,6 +72,15 @@ class Pen:
     def check(self, connection: Connection) -> None:
         """That it is still this process's turn, until this transaction ends.  Raises `LostPen`."""
         sender.check_pen(connection, self._address, self.fence)
+
+    def checked(self, change: Callable[[Connection], T]) -> Callable[[Connection], T]:
+        """That change, made only if it is still this process's turn.  It raises `LostPen`."""
+
+        def write(connection: Connection) -> T:
+            self.check(connection)
+            return change(connection)
+
+        return write
 
     async def run(self) -> None:
         """Take it, and keep it, for ever."""

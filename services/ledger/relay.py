@@ -1,4 +1,4 @@
-"""Transactions that the relayer sends and pays for on people's behalf: deposits by permit or signed transfer, claims.
+"""Transactions that the relayer sends and pays for on people's behalf: deposits, claims, and what was claimed sent on.
 
 What somebody signed is judged here as strictly as the contracts will judge it: nobody waits for what must fail.
 """
@@ -19,7 +19,7 @@ from openledger.spending import SignedClaim, Transfer
 from services.kit.database import Database
 from services.kit.errors import Fault, invalid, precondition
 from services.kit.idempotency import Idempotency
-from services.ledger import calls, contract_wallets, wire
+from services.ledger import calls, contract_wallets, sending, wire
 from services.ledger.calls import ClaimLeaf
 from services.ledger.chain import Call, Chain
 from services.ledger.chain_follower import ChainFollower
@@ -32,7 +32,7 @@ from services.ledger.store import chain as store
 from services.ledger.store.chain import State, Transaction
 
 # The contracts' names for what a payer can do something about.
-_DEPOSIT_ADVICE = {
+_ADVICE = {
     "ERC20InsufficientAllowance": "the permit does not hold: it must be signed by the account for the escrow contract, "
     "over this amount and deadline, with the token's present nonce, and not be used yet",
     "ERC20InsufficientBalance": "the account does not have so much OPEN on chain",
@@ -108,10 +108,9 @@ class Relay:
         if transaction is None:
             return answer
         if transaction.state is State.FAILED:
-            advice = next((text for name, text in _DEPOSIT_ADVICE.items() if name in transaction.error), "")
             raise precondition(
                 "DEPOSIT_REFUSED",
-                f"the chain refuses the deposit: {advice or transaction.error}",
+                f"the chain refuses the deposit: {_advice(transaction)}",
                 error=transaction.error[:500],
             )
         answer.transaction = transaction.hash
@@ -147,6 +146,37 @@ class Relay:
             call = calls.claim_with_sig(self._chain.contracts, found.epoch, signed, found.proof, signature, self._fee)
             await self._database.write(lambda c: self._plan(c, asked, method, key, call, answer))
         return await self._claimed(key, answer)
+
+    async def transfer(self, asked: Asked, transfer: Transfer, signature: bytes) -> ledger_pb2.Transfer:
+        """Send the account's OPEN where it signed for.
+
+        Raises `Fault` for what was signed, when it is more than was claimed for the account, and when the chain will
+        not.
+        """
+        sending.check(self._chain, transfer, signature)
+        self._limits.check_transfer(transfer.amount)
+        key = sending.key(transfer, signature)
+        call = calls.transfer_with_authorization(self._chain.contracts, transfer, signature)
+        who, to = f"accounts/{transfer.payer}", f"accounts/{transfer.to}"
+        answer = ledger_pb2.Transfer(account=who, to=to, amount=str(transfer.amount))
+
+        def plan(connection: Connection) -> None:
+            known = store.get(connection, key)
+            self._plan(connection, asked, "RelayTransfer", key, call, answer)
+            if known is None or known.state is State.FAILED:
+                sending.check_claimed(connection, transfer.payer)
+
+        await self._database.write(plan)
+        transaction = await self._ended(key, time.monotonic() + self._wait)
+        if transaction is not None and transaction.state is State.FAILED:
+            raise precondition(
+                "TRANSFER_REFUSED",
+                f"the chain refuses the transfer: {_advice(transaction)}",
+                error=transaction.error[:500],
+            )
+        if transaction is not None:
+            answer.transaction = transaction.hash
+        return answer
 
     def _check_claim(self, signed: SignedClaim, found: Claimable) -> None:
         if not found.amount:
@@ -236,6 +266,11 @@ class Relay:
         return bool(await self._follower.journaled.until(look, until - time.monotonic()))
 
 
+def _advice(failed: Transaction) -> str:
+    """What its signer can do about it, or what the chain says."""
+    return next((text for name, text in _ADVICE.items() if name in failed.error), failed.error)
+
+
 def _must_be_signed(amount: int, signature: bytes, field: str) -> None:
     if amount == 0:
         raise invalid("NOTHING_TO_DEPOSIT", "amount: a deposit of nothing", "amount")
@@ -251,7 +286,8 @@ def _claim_key(account: str, epoch: str, cumulative: str) -> str:
 def _claimed_already(found: Claimable) -> Fault:
     return precondition(
         "NOTHING_TO_CLAIM",
-        f"accounts/{found.account} has claimed everything up to epochs/{found.epoch} already",
+        f"accounts/{found.account} has claimed everything up to epochs/{found.epoch} already; what was paid to the "
+        "account itself, RelayTransfer sends on",
         epoch=f"epochs/{found.epoch}",
         cumulative=str(found.cumulative),
     )

@@ -15,7 +15,13 @@ from openledger.money import format_open
 from services.kit.errors import exhausted, precondition
 from services.kit.idempotency import Idempotency
 
-GAS = {"RelayDeposit": 140_000, "RelayAuthorisedDeposit": 140_000, "RelayClaim": 110_000, "RelaySignedClaim": 140_000}
+GAS = {
+    "RelayDeposit": 140_000,
+    "RelayAuthorisedDeposit": 140_000,
+    "RelayClaim": 110_000,
+    "RelaySignedClaim": 140_000,
+    "RelayTransfer": 90_000,
+}
 """What one of each takes at most, the first of an account (contracts/snapshots)."""
 DAY = timedelta(days=1)
 AGAIN_SECONDS = 3600.0
@@ -23,7 +29,7 @@ AGAIN_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class Limits:
-    """Atomic units that a relayed deposit and a relayed claim must move, and gas an account has in a day."""
+    """Atomic units that a relayed deposit, and a relayed claim or transfer, must move; gas an account has in a day."""
 
     deposit: int
     claim: int
@@ -36,6 +42,10 @@ class Limits:
     def check_claim(self, amount: int) -> None:
         """Raises `Fault` when it is not worth the gas."""
         _worth(amount, self.claim, "a claim")
+
+    def check_transfer(self, amount: int) -> None:
+        """Raises `Fault` when it is not worth the gas."""
+        _worth(amount, self.claim, "a transfer")
 
     def check_budget(self, connection: Connection, idempotency: Idempotency, caller: str, method: str) -> None:
         """Raises `Fault` when the caller has had its gas for today.  Call it where requests are taken one by one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
@@ -67,8 +67,8 @@ class Reports:
             after = names.address(after) if after else ""
         except ValueError:
             raise _bad_token() from None
-        found = await self._database.read(lambda c: payouts.of_epoch(c, epoch, after, limit + 1))
-        return _given(found, limit, lambda last: last.account)
+        found, on = await self._database.read(lambda c: payouts.of_epoch(c, epoch, after, limit))
+        return _given(found, on)
 
     async def given_to(
         self, account: str, epoch: int | None, size: int, token: str
@@ -77,11 +77,10 @@ class Reports:
         place, limit = _place(token, 1), min(size or PAGE, MOST)
         before = place[0] if place else None
         if epoch is not None:
-            before, limit = epoch + 1, 1
-        found = await self._database.read(lambda c: payouts.of_account(c, account, before, limit + 1))
-        if epoch is not None:
-            found = [one for one in found if one.epoch == epoch]
-        return _given(found, limit, lambda last: str(last.epoch))
+            found, _ = await self._database.read(lambda c: payouts.of_account(c, account, epoch + 1, 1, 1))
+            return _given([one for one in found if one.epoch == epoch], "")
+        found, on = await self._database.read(lambda c: payouts.of_account(c, account, before, limit, payouts.EPOCHS))
+        return _given(found, "" if on is None else str(on))
 
     async def payout(self, response: str) -> Payout | None:
         """How an answer's fee was divided, once it was."""
@@ -118,11 +117,8 @@ class Reports:
         )
 
 
-def _given(found: Sequence[Given], limit: int, token: Callable[[Given], str]) -> ledger_pb2.ListEpochPayoutsResponse:
-    response = ledger_pb2.ListEpochPayoutsResponse(payouts=[wire.given(one) for one in found[:limit]])
-    if len(found) > limit:
-        response.next_page_token = token(found[limit - 1])
-    return response
+def _given(found: Sequence[Given], on: str) -> ledger_pb2.ListEpochPayoutsResponse:
+    return ledger_pb2.ListEpochPayoutsResponse(payouts=map(wire.given, found), next_page_token=on)
 
 
 def _bad_token() -> Fault:

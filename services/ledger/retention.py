@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from openledger.artifacts import ArtifactError, ArtifactStore
 from services.kit import logs
 from services.kit.database import Database
+from services.ledger.pen import Pen
 from services.ledger.store import epochs, settlements
 from services.ledger.store.epochs import Epoch, State
 
@@ -25,10 +26,13 @@ PIECE = 10_000
 
 
 class Retention:
-    """Lets documents go, for ever.  `keep`: epochs whose documents stay, the newest that pays among them."""
+    """Lets documents go, for ever, while this process has the pen.
 
-    def __init__(self, database: Database, artifacts: ArtifactStore, *, keep: int) -> None:
-        self._database, self._artifacts, self._keep = database, artifacts, keep
+    `keep`: epochs whose documents stay, the newest that pays among them.
+    """
+
+    def __init__(self, database: Database, artifacts: ArtifactStore, pen: Pen, *, keep: int) -> None:
+        self._database, self._artifacts, self._pen, self._keep = database, artifacts, pen, keep
         self._log = logs.logger("ledger")
 
     async def run(self) -> None:
@@ -45,7 +49,7 @@ class Retention:
             if not await asyncio.to_thread(self._published, epoch):
                 self._log.error("documents are kept: the epoch's bundle is not whole", epoch=epoch.number)
                 break
-            forget = partial(settlements.forget, through=runs[-1].through, count=PIECE)
+            forget = self._pen.checked(partial(settlements.forget, through=runs[-1].through, count=PIECE))
             while count := await self._database.write(forget):
                 gone += count
             self._log.info("documents are in the bundle alone now", epoch=epoch.number)

@@ -17,7 +17,7 @@ from openledger import names, spending
 from openledger.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from openledger.money import parse_atomic
 from openledger.recover import address_of
-from openledger.spending import SignedClaim, SpendingAuthorisation, Transfer
+from openledger.spending import SpendingAuthorisation
 from services.kit import call
 from services.kit.database import Database
 from services.kit.errors import denied, invalid, not_found
@@ -31,8 +31,9 @@ from services.ledger.consume import Receipts
 from services.ledger.errands import Errand, Errands
 from services.ledger.gas_price import GasPrices
 from services.ledger.registries import Split
-from services.ledger.relay import Asked, Relay
+from services.ledger.relay import Relay
 from services.ledger.reports import Reports
+from services.ledger.servicer_relay import RelayMethods, address_in, asked, own
 from services.ledger.store import epochs
 from services.ledger.store.epochs import Anchoring, Epoch
 from services.ledger.store.registrations import Registration
@@ -61,7 +62,7 @@ class Parts:
     conservation: Sums
 
 
-class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
+class LedgerServicer(RelayMethods, ledger_pb2_grpc.LedgerServiceServicer):
     """The ledger's API."""
 
     def __init__(self, parts: Parts) -> None:
@@ -88,10 +89,10 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         )
 
     async def GetBalance(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Balance:
-        return await self._balance(_own(request.account))
+        return await self._balance(own(request.account))
 
     async def ListPostings(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.ListPostingsResponse:
-        return await self._parts.reports.postings(_own(request.account), request.page_size, request.page_token)
+        return await self._parts.reports.postings(own(request.account), request.page_size, request.page_token)
 
     async def GetPayout(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Payout:
         async def look() -> Any:
@@ -111,7 +112,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         size, token, reports = request.page_size, request.page_token, self._parts.reports
         epoch = (await self._epoch(request.epoch)).number if request.epoch else None
         if request.account:
-            return await reports.given_to(_address(request.account), epoch, size, token)
+            return await reports.given_to(address_in(request.account), epoch, size, token)
         if epoch is None:
             raise invalid("NOTHING_NAMED", "epoch, account: name one of them, or both", "epoch")
         return await reports.given_by(epoch, size, token)
@@ -122,23 +123,8 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
     async def GetConservation(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Conservation:
         return await self._parts.conservation.now()
 
-    async def RelayDeposit(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Deposit:
-        account, amount = _own(request.account), parse_atomic(request.amount)
-        return await self._parts.relay.deposit(
-            _asked(request), account, amount, request.deadline, request.permit_signature
-        )
-
-    async def RelayAuthorisedDeposit(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Deposit:
-        account, amount, escrow = (
-            _own(request.account),
-            parse_atomic(request.amount),
-            self._parts.chain.contracts.escrow,
-        )
-        transfer = Transfer(account, escrow, amount, request.valid_after, request.valid_before, request.nonce)
-        return await self._parts.relay.authorised_deposit(_asked(request), transfer, request.signature)
-
     async def AuthoriseSpending(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Balance:
-        address, cap, now = _own(request.account), parse_atomic(request.cap), time.time()
+        address, cap, now = own(request.account), parse_atomic(request.cap), time.time()
         authorisation = SpendingAuthorisation(address, cap, request.deadline)
         caller = call.principal().name
         empty = ledger_pb2.Balance(account=request.account)
@@ -169,7 +155,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         return await self._balance(address)
 
     async def AcquireLease(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Lease:
-        address, amount = _address(request.account), parse_atomic(request.amount)
+        address, amount = address_in(request.account), parse_atomic(request.amount)
         return await self._once(
             ledger_pb2.Lease,
             "AcquireLease",
@@ -188,7 +174,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
             raise denied(
                 "NOT_AN_OPERATOR", "epochs are closed by operators; they are named in OPENLEDGER_LEDGER_OPERATORS"
             )
-        return await self._parts.closing.close(_asked(request))
+        return await self._parts.closing.close(asked(request))
 
     async def GetEpoch(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Epoch:
         return wire.epoch(await self._epoch(request.name))
@@ -197,20 +183,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         return await self._parts.reports.epochs(request.page_size, request.page_token)
 
     async def GetClaim(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Claim:
-        return wire.claim(await self._parts.claims.claimable(_address(request.account)))
-
-    async def RelayClaim(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Claim:
-        return await self._parts.relay.claim(_asked(request), _address(request.account))
-
-    async def RelaySignedClaim(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Claim:
-        signed = SignedClaim(
-            _address(request.account),
-            _address(request.to, "to"),
-            parse_atomic(request.cumulative),
-            parse_atomic(request.max_fee),
-            request.deadline,
-        )
-        return await self._parts.relay.signed_claim(_asked(request), signed, request.signature)
+        return wire.claim(await self._parts.claims.claimable(address_in(request.account)))
 
     async def CorrectJournal(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Correction:
         operators = self._parts.config.operators
@@ -278,22 +251,3 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         if address_of(digest, signature) == authorisation.payer:
             return True
         return contract_wallets.accepts(at, authorisation.payer, digest, signature)
-
-
-def _address(account: str, field: str = "account") -> str:
-    """The address that an account's name holds.  Raises `Fault`."""
-    try:
-        return names.account_address(account)
-    except ValueError as error:
-        raise invalid("INVALID_FIELD", f"{field}: {error}", field) from None
-
-
-def _own(account: str) -> str:
-    """The address of an account that must be the caller's."""
-    address = _address(account)
-    call.must_be(address)
-    return address
-
-
-def _asked(request: Any) -> Asked:
-    return Asked(call.principal().name, request, request.request_id)

@@ -205,7 +205,7 @@ class Settler:
 
     async def _proposal(self, epoch: Epoch) -> Any:
         """The root with its bundle published before it is named on chain."""
-        digest = await self._bundles.publish(epoch)
+        digest = await self._bundles.publish(epoch, self._pen)
         root, log_root = bytes.fromhex(epoch.root), bytes.fromhex(epoch.log_root)
         at, uri = self._chain.contracts, f"sha256:{digest}"
         return calls.propose_root(at, epoch.number, root, log_root, epoch.total, epoch.leaf_count, uri)
@@ -286,8 +286,8 @@ class Settler:
         """What an operator must look at; said once, not at every look."""
         self._held_up.set(1)
         if what != self._said:
+            await self._database.write(self._pen.checked(lambda c: epochs.hold_up(c, epoch.number, what)))
             self._said = what
-            await self._database.write(lambda c: epochs.hold_up(c, epoch.number, what))
             self._log.error("an epoch cannot go on", what=what)
 
     async def _ask(self, question: Callable[[], T]) -> T:

@@ -37,6 +37,7 @@ def authorise(connection: Connection, address: str, cap: int, deadline: int, sig
             f"the cap is over the account's whole life, and {bound} is spent or set aside already: sign that or more",
             at_least=str(bound),
         )
+    payers.end_leases(connection, [address], now)
     payers.authorise(connection, address, cap, deadline, signature)
 
 
@@ -47,6 +48,7 @@ def acquire(connection: Connection, address: str, amount: int, times: Times, now
     free = leases.spendable(payer, others, now, times.outlive)
     if amount > free:
         raise _insufficient(payer, leases.leased(others, now), amount, free, now + times.outlive)
+    payers.end_leases(connection, [address], now)
     end = int(now) + times.lease
     name = f"leases/{uuid.uuid4().hex}"
     lease = Lease(name, address, amount, amount, 0, end, end + times.grace)

@@ -24,7 +24,7 @@ def left(ledger) -> int:
 
 async def test_documents_go_when_their_epoch_is_over_for_long_enough(ledger, monkeypatch):
     monkeypatch.setattr(retention, "PIECE", 2)
-    kept = Retention(ledger.database, ledger.artifacts, keep=2)
+    kept = Retention(ledger.database, ledger.artifacts, ledger.pen(), keep=2)
     assert await kept.step() == 0
     digests = [ledger.close(*(answered() for _ in range(count))) for count in (3, 1)]
     assert (await kept.step(), left(ledger)) == (0, 4)
@@ -40,7 +40,7 @@ async def test_documents_go_when_their_epoch_is_over_for_long_enough(ledger, mon
 
 
 async def test_documents_stay_while_their_bundle_is_not_there(ledger):
-    kept = Retention(ledger.database, ledger.artifacts, keep=1)
+    kept = Retention(ledger.database, ledger.artifacts, ledger.pen(), keep=1)
     first = ledger.close(answered())
     ledger.close(answered())
     place = ledger.artifacts.path(ledger.manifest(first)["files"]["receipts.parquet"]["sha256"])
@@ -53,7 +53,7 @@ async def test_documents_stay_while_their_bundle_is_not_there(ledger):
 
 
 async def test_documents_of_a_root_that_was_struck_stay_until_it_pays(ledger):
-    kept = Retention(ledger.database, ledger.artifacts, keep=1)
+    kept = Retention(ledger.database, ledger.artifacts, ledger.pen(), keep=1)
     ledger.close(answered())
     ledger.give(answered())
     struck = ledger.seal()

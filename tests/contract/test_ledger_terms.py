@@ -15,6 +15,8 @@ from services.kit.metrics import Metrics
 from services.kit.testing import as_service
 from services.ledger.admit import Terms
 from services.ledger.consume import SOURCE, Receipts
+from services.ledger.debts import Debts
+from services.ledger.pen import Pen
 from services.ledger.store import terms
 from services.ledger.store.tables import PUBLISHED_TERMS, REJECTED
 from tests.ledger_world import PLATFORM, SIGNER, Attribution, a_receipt, attribution_served
@@ -59,7 +61,11 @@ async def test_receipts_that_were_on_their_way_when_the_rule_changed_are_not_rej
     publish(database, NEW)
     in_force = Terms(frozenset({SIGNER.address}), NEW, PLATFORM.address)
     async with attribution_served(attribution) as where, as_service("ledger", attribution=where) as client:
-        assert await Receipts(database, client, in_force, Metrics("ledger"), room=0).step() == 3
+        metrics = Metrics("ledger")
+        pen = Pen(database, SIGNER.address, "one", metrics, seconds=60)
+        assert pen.take()
+        receipts = Receipts(database, client, in_force, metrics, pen, Debts(database, metrics), room=0)
+        assert await receipts.step() == 3
     found = database.read_now(lambda c: c.execute(select(REJECTED.c.sha256, REJECTED.c.reason)).all())
     # There is no such lease here: that is what is found wrong with the first two, and nothing else.
     assert sorted(row.reason for row in found) == ["UNKNOWN_LEASE", "UNKNOWN_LEASE", "WRONG_RULE"]

@@ -512,7 +512,9 @@ Global___EpochPayout: _TypeAlias = EpochPayout  # noqa: Y015
 
 @_typing.final
 class ListEpochPayoutsResponse(_message.Message):
-    """A page of what epochs gave."""
+    """A page of what epochs gave.  It may be empty and have others after it: so many epochs, or accounts, are looked at in one
+    call.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1233,6 +1235,84 @@ class RelaySignedClaimRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RelaySignedClaimRequest: _TypeAlias = RelaySignedClaimRequest  # noqa: Y015
+
+@_typing.final
+class RelayTransferRequest(_message.Message):
+    """A signed transfer to relay: ERC-3009 TransferWithAuthorization, for that amount."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    VALID_AFTER_FIELD_NUMBER: _builtins.int
+    VALID_BEFORE_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    """Whose OPEN it is, and who signed."""
+    to: _builtins.str
+    """accounts/{address} that gets it."""
+    amount: _builtins.str
+    valid_after: _builtins.int
+    """Unix seconds between which it holds; both ends excluded."""
+    valid_before: _builtins.int
+    nonce: _builtins.bytes
+    """32 bytes of the signer's choosing; each can be used once."""
+    signature: _builtins.bytes
+    """65 bytes r, s, v."""
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        account: _builtins.str = ...,
+        to: _builtins.str = ...,
+        amount: _builtins.str = ...,
+        valid_after: _builtins.int = ...,
+        valid_before: _builtins.int = ...,
+        nonce: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "amount", b"amount", "nonce", b"nonce", "request_id", b"request_id", "signature", b"signature", "to", b"to", "valid_after", b"valid_after", "valid_before", b"valid_before"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RelayTransferRequest: _TypeAlias = RelayTransferRequest  # noqa: Y015
+
+@_typing.final
+class Transfer(_message.Message):
+    """OPEN that was sent on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    to: _builtins.str
+    amount: _builtins.str
+    transaction: _builtins.str
+    """Empty while it is on its way: ask again with the same request."""
+    def __init__(
+        self,
+        *,
+        account: _builtins.str = ...,
+        to: _builtins.str = ...,
+        amount: _builtins.str = ...,
+        transaction: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "amount", b"amount", "to", b"to", "transaction", b"transaction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Transfer: _TypeAlias = Transfer  # noqa: Y015
 
 @_typing.final
 class CorrectJournalRequest(_message.Message):

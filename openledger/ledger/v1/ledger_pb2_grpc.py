@@ -126,6 +126,11 @@ class LedgerServiceStub:
                 request_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.RelaySignedClaimRequest.SerializeToString,
                 response_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.Claim.FromString,
                 _registered_method=True)
+        self.RelayTransfer = channel.unary_unary(
+                '/openledger.ledger.v1.LedgerService/RelayTransfer',
+                request_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.RelayTransferRequest.SerializeToString,
+                response_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.Transfer.FromString,
+                _registered_method=True)
         self.CorrectJournal = channel.unary_unary(
                 '/openledger.ledger.v1.LedgerService/CorrectJournal',
                 request_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.CorrectJournalRequest.SerializeToString,
@@ -266,7 +271,7 @@ class LedgerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RelayClaim(self, request, context):
-        """Claims for an account; the relayer pays the gas.  Anyone may ask: the money goes to the account alone.
+        """Claims for an account, to which the money goes; the relayer pays the gas.  For the account itself, and operators.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -275,6 +280,14 @@ class LedgerServiceServicer:
     def RelaySignedClaim(self, request, context):
         """Claims for an account that signed where its money is to go (EIP-712 ClaimTo); the relayer pays the gas, and keeps
         what `SettlementInfo.claim_fee` says of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RelayTransfer(self, request, context):
+        """Sends OPEN of an account where it signed for (ERC-3009), as much as was ever claimed for it; the relayer pays the gas.
+        For earners without ether, to whose own address somebody claimed: on chain, anyone may.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -401,6 +414,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.RelaySignedClaim,
                     request_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.RelaySignedClaimRequest.FromString,
                     response_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.Claim.SerializeToString,
+            ),
+            'RelayTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.RelayTransfer,
+                    request_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.RelayTransferRequest.FromString,
+                    response_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.Transfer.SerializeToString,
             ),
             'CorrectJournal': grpc.unary_unary_rpc_method_handler(
                     servicer.CorrectJournal,
@@ -910,6 +928,33 @@ class LedgerService:
             '/openledger.ledger.v1.LedgerService/RelaySignedClaim',
             openledger_dot_ledger_dot_v1_dot_ledger__pb2.RelaySignedClaimRequest.SerializeToString,
             openledger_dot_ledger_dot_v1_dot_ledger__pb2.Claim.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RelayTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.ledger.v1.LedgerService/RelayTransfer',
+            openledger_dot_ledger_dot_v1_dot_ledger__pb2.RelayTransferRequest.SerializeToString,
+            openledger_dot_ledger_dot_v1_dot_ledger__pb2.Transfer.FromString,
             options,
             channel_credentials,
             insecure,

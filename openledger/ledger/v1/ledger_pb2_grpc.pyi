@@ -69,10 +69,14 @@ class LedgerServiceStub:
     GetClaim: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetClaimRequest, _ledger_pb2.Claim]
     """What an account can claim, with its proof: enough to claim on chain without us."""
     RelayClaim: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.RelayClaimRequest, _ledger_pb2.Claim]
-    """Claims for an account; the relayer pays the gas.  Anyone may ask: the money goes to the account alone."""
+    """Claims for an account, to which the money goes; the relayer pays the gas.  For the account itself, and operators."""
     RelaySignedClaim: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.RelaySignedClaimRequest, _ledger_pb2.Claim]
     """Claims for an account that signed where its money is to go (EIP-712 ClaimTo); the relayer pays the gas, and keeps
     what `SettlementInfo.claim_fee` says of it.
+    """
+    RelayTransfer: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.RelayTransferRequest, _ledger_pb2.Transfer]
+    """Sends OPEN of an account where it signed for (ERC-3009), as much as was ever claimed for it; the relayer pays the gas.
+    For earners without ether, to whose own address somebody claimed: on chain, anyone may.
     """
     CorrectJournal: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.CorrectJournalRequest, _ledger_pb2.Correction]
     """Takes back a wrong charge that no epoch has settled, by a journal that undoes it; nothing is edited.  For operators."""
@@ -125,10 +129,14 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     GetClaim: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetClaimRequest, _ledger_pb2.Claim]  # type: ignore[assignment]
     """What an account can claim, with its proof: enough to claim on chain without us."""
     RelayClaim: _aio.UnaryUnaryMultiCallable[_ledger_pb2.RelayClaimRequest, _ledger_pb2.Claim]  # type: ignore[assignment]
-    """Claims for an account; the relayer pays the gas.  Anyone may ask: the money goes to the account alone."""
+    """Claims for an account, to which the money goes; the relayer pays the gas.  For the account itself, and operators."""
     RelaySignedClaim: _aio.UnaryUnaryMultiCallable[_ledger_pb2.RelaySignedClaimRequest, _ledger_pb2.Claim]  # type: ignore[assignment]
     """Claims for an account that signed where its money is to go (EIP-712 ClaimTo); the relayer pays the gas, and keeps
     what `SettlementInfo.claim_fee` says of it.
+    """
+    RelayTransfer: _aio.UnaryUnaryMultiCallable[_ledger_pb2.RelayTransferRequest, _ledger_pb2.Transfer]  # type: ignore[assignment]
+    """Sends OPEN of an account where it signed for (ERC-3009), as much as was ever claimed for it; the relayer pays the gas.
+    For earners without ether, to whose own address somebody claimed: on chain, anyone may.
     """
     CorrectJournal: _aio.UnaryUnaryMultiCallable[_ledger_pb2.CorrectJournalRequest, _ledger_pb2.Correction]  # type: ignore[assignment]
     """Takes back a wrong charge that no epoch has settled, by a journal that undoes it; nothing is edited.  For operators."""
@@ -280,7 +288,7 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ledger_pb2.RelayClaimRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.Claim, _abc.Awaitable[_ledger_pb2.Claim]]:
-        """Claims for an account; the relayer pays the gas.  Anyone may ask: the money goes to the account alone."""
+        """Claims for an account, to which the money goes; the relayer pays the gas.  For the account itself, and operators."""
 
     @_abc_1.abstractmethod
     def RelaySignedClaim(
@@ -290,6 +298,16 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ledger_pb2.Claim, _abc.Awaitable[_ledger_pb2.Claim]]:
         """Claims for an account that signed where its money is to go (EIP-712 ClaimTo); the relayer pays the gas, and keeps
         what `SettlementInfo.claim_fee` says of it.
+        """
+
+    @_abc_1.abstractmethod
+    def RelayTransfer(
+        self,
+        request: _ledger_pb2.RelayTransferRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.Transfer, _abc.Awaitable[_ledger_pb2.Transfer]]:
+        """Sends OPEN of an account where it signed for (ERC-3009), as much as was ever claimed for it; the relayer pays the gas.
+        For earners without ether, to whose own address somebody claimed: on chain, anyone may.
         """
 
     @_abc_1.abstractmethod

@@ -7,7 +7,7 @@ lock of the books (`books.lock`) keeps what was read true until it is written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -48,6 +48,7 @@ class Batch:
         self._keep: Callable[[int, bytes], None]
         self._refused: list[Refused] = []
         self._charged: set[str] = set()
+        self._now, self._late = now, set[str]()
 
     def payload_of(self, key: str) -> str | None:
         """The payload digest of the journal with that key."""
@@ -78,6 +79,8 @@ class Batch:
     def charge(self, charged: Lease, entry: Journal, payout: Payout, document: bytes) -> None:
         """Book an answer: its lease as charged, its journal, and the receipt, with its document, that both are of."""
         payer = self._payers[payout.payer]
+        if payout.fee > self._leases[charged.name].reserved(self._now):
+            self._late.add(payout.payer)
         moved = entry.postings.get(journal.payer(payout.payer), 0)
         self._payers[payout.payer] = replace(payer, balance=payer.balance + moved, spent=payer.spent + payout.fee)
         self._leases[charged.name] = charged
@@ -96,11 +99,17 @@ class Batch:
         return True
 
     def _write(self) -> None:
-        first = books.post_all(self._connection, self._journals)
+        first = books.post_all(self._connection, self._journals, self._debts())
         books.keep_receipts(self._connection, enumerate(self._payouts, first))
         books.reject(self._connection, self._refused)
         payers.save_leases(self._connection, [self._leases[name] for name in sorted(self._charged)])
         payers.set_all_spent(self._connection, self._spent())
+        if self._late:  # paid from what leases that have run out had reserved
+            payers.end_leases(self._connection, self._late, self._now)
+
+    def _debts(self) -> Mapping[str, int]:
+        """With how much less than nothing the decisions leave payers, by their books."""
+        return {journal.payer(who): payer.balance for who, payer in self._payers.items() if payer.balance < 0}
 
     def _spent(self) -> Sequence[tuple[str, int]]:
         return [(address, self._payers[address].spent) for address in sorted({p.payer for p in self._payouts})]

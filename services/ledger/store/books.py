@@ -17,6 +17,7 @@ from services.ledger.store import bulk
 from services.ledger.store.tables import BALANCE, CORRECTION, HEAD, JOURNAL, POSTING, RECEIPT, REJECTED, insert_new
 
 _HEAD_ID = 1
+_NOTHING: Mapping[str, int] = {}
 PAUSE_SECONDS = 5.0
 """How long a paused process keeps the books, or a payer, from the others."""
 _JOURNAL = ("number", "kind", "key", "payload_sha256", "cause", "create_time")
@@ -121,14 +122,14 @@ def post(connection: Connection, journal: Journal) -> int:
     return post_all(connection, [journal])
 
 
-def post_all(connection: Connection, journals: Sequence[Journal]) -> int:
+def post_all(connection: Connection, journals: Sequence[Journal], least: Mapping[str, int] = _NOTHING) -> int:
     """Write journals and move their balances; returns the number of the first, the others follow without gaps.
 
     Call `lock` first, in the same transaction.  Raises `Unbalanced` when a payer would have less than nothing at the
-    end by anything but a void or a correction: whoever calls checks that before.
+    end by anything but a void or a correction, or less than `least` says of its book: whoever calls checks that before.
     """
     first = write(connection, journals)
-    move(connection, journals)
+    move(connection, journals, least)
     return first
 
 
@@ -156,8 +157,8 @@ def write(connection: Connection, journals: Sequence[Journal]) -> int:
     return first
 
 
-def move(connection: Connection, journals: Iterable[Journal]) -> None:
-    """Move the balances of journals: each book once, however many of them touch it."""
+def move(connection: Connection, journals: Iterable[Journal], least: Mapping[str, int] = _NOTHING) -> None:
+    """Move the balances of journals: each book once, however many of them touch it.  `least`: as of `post_all`."""
     moved: dict[str, tuple[int, int]] = {}
     spending: set[str] = set()
     for journal in journals:
@@ -173,7 +174,7 @@ def move(connection: Connection, journals: Iterable[Journal]) -> None:
     for name, (into, out) in sorted(moved.items()):
         old = before.get(name, Sums())
         new = Sums(old.credits + into, old.debits + out)
-        if name in spending and name.startswith(PAYER_BOOKS) and new.balance < 0:
+        if name in spending and name.startswith(PAYER_BOOKS) and new.balance < least.get(name, 0):
             raise Unbalanced(f"{name} would be left with {new.balance}")
         (known if name in before else fresh).append((name, new.credits, new.debits))
     bulk.change(connection, BALANCE, "book", ("credits", "debits"), known)

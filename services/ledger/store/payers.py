@@ -178,6 +178,15 @@ def leases(connection: Connection, names: Collection[str], of: Collection[str], 
     return [_lease(row) for row in connection.execute(query)]
 
 
+def end_leases(connection: Connection, addresses: Collection[str], now: float) -> None:
+    """What those payers' leases reserved that have run out is free for good, also by a clock that is put back.
+
+    For whoever gives it to others.  Lock the payers first.
+    """
+    over = bulk.among(LEASE.c.payer, addresses), LEASE.c.settled.is_(False), LEASE.c.reserved_until <= int(now)
+    connection.execute(update(LEASE).where(*over).values(held=LEASE.c.charged, settled=True))
+
+
 def open_leases(connection: Connection, payer: str, now: float) -> Sequence[Lease]:
     """The payer's leases that reserve something."""
     query = select(LEASE).where(LEASE.c.payer == payer, *_reserving(now))

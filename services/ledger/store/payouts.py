@@ -2,14 +2,17 @@
 
 Leaves are cumulative and epochs follow one another, so that what an epoch gave is its leaf less that of the epoch
 before.  Epochs whose roots were struck out gave nothing: they are sealed again under their numbers.
+
+Anybody may ask, and most epochs give most accounts nothing: so what is looked at in one reading is bounded, and where
+it ended is said with what was found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from heapq import merge
-from itertools import chain, groupby, islice, pairwise
+from itertools import chain, groupby, pairwise
 from operator import itemgetter
 
 from sqlalchemy import Connection
@@ -17,8 +20,10 @@ from sqlalchemy import Connection
 from services.ledger.store import epochs, leaf_pages
 from services.ledger.store.epochs import Epoch, State
 
-_EPOCHS = 50
-"""Read at once."""
+EPOCHS, ACCOUNTS = 200, 20_000
+"""The most that one reading looks at."""
+_PAGE = 50
+"""Epochs read at once."""
 Line = tuple[str, str, int]
 """An account, what of it, how much."""
 
@@ -35,33 +40,48 @@ class Given:
     state: State
 
 
-def of_epoch(connection: Connection, epoch: int, after: str, limit: int) -> list[Given]:
-    """What an epoch gave, in the order of addresses, beyond one of them."""
+def of_epoch(connection: Connection, epoch: int, after: str, limit: int) -> tuple[list[Given], str]:
+    """What an epoch gave, in the order of addresses, beyond one of them; and beyond which it goes on, "" at the end."""
     found = epochs.get(connection, epoch)
     if found is None or found.state is State.VETOED:
-        return []
+        return [], ""
     kinds = (("leaf", epoch, False), ("waiting", epoch, True), ("before", epoch - 1, False))
     lines = merge(*(_lines(connection, kind, number, after, waiting) for kind, number, waiting in kinds))
-    return list(islice(_given(found, lines), limit))
+    given: list[Given] = []
+    for looked, (account, of) in enumerate(groupby(lines, itemgetter(0))):
+        if len(given) == limit or looked == ACCOUNTS:
+            return given, after
+        amounts, after = {kind: amount for _, kind, amount in of}, account
+        leaf, waiting = amounts.get("leaf", 0), amounts.get("waiting", 0)
+        rose = leaf - amounts.get("before", 0)
+        if waiting or rose:
+            given.append(Given(epoch, account, rose, leaf, waiting, found.state))
+    return given, ""
 
 
-def of_account(connection: Connection, account: str, before: int | None, limit: int) -> list[Given]:
-    """What epochs, below a number if there is one, gave to an account, newest first."""
+def of_account(
+    connection: Connection, account: str, before: int | None, limit: int, most: int
+) -> tuple[list[Given], int | None]:
+    """What epochs, below a number if there is one, gave to an account, newest first; and below which it goes on.
+
+    `most`: how many epochs are looked at.  None at the end.
+    """
     found: list[Given] = []
     told = chain(_history(connection, account, before), [None])
-    for now, earlier in pairwise(told):
-        if now is None or len(found) == limit:
-            break
+    for looked, (now, earlier) in enumerate(pairwise(told)):
+        assert now is not None
         epoch, leaf, waiting = now
+        if len(found) == limit or looked == most:
+            return found, epoch.number + 1
         rose = leaf - (earlier[1] if earlier else 0)
         if epoch.state is not State.VETOED and (rose or waiting):
             found.append(Given(epoch.number, account, rose, leaf, waiting, epoch.state))
-    return found
+    return found, None
 
 
 def _history(connection: Connection, account: str, before: int | None) -> Iterator[tuple[Epoch, int, int]]:
     """Epochs below a number, newest first, with the account's leaf and what waits beyond it."""
-    while page := epochs.page(connection, before, _EPOCHS):
+    while page := epochs.page(connection, before, _PAGE):
         for epoch in page:
             pages = (leaf_pages.around(connection, epoch.number, account, waiting=kind) for kind in (False, True))
             leaf, waiting = (amounts.get(account, 0) for amounts in pages)
@@ -72,12 +92,3 @@ def _history(connection: Connection, account: str, before: int | None) -> Iterat
 def _lines(connection: Connection, kind: str, epoch: int, after: str, waiting: bool) -> Iterator[Line]:
     amounts = leaf_pages.following(connection, epoch, after, waiting=waiting)
     return ((account, kind, amount) for account, amount in amounts)
-
-
-def _given(epoch: Epoch, lines: Iterable[Line]) -> Iterator[Given]:
-    """`lines` in the order of accounts."""
-    for account, of in groupby(lines, itemgetter(0)):
-        amounts = {kind: amount for _, kind, amount in of}
-        leaf, waiting = amounts.get("leaf", 0), amounts.get("waiting", 0)
-        if waiting or leaf != amounts.get("before", 0):
-            yield Given(epoch.number, account, leaf - amounts.get("before", 0), leaf, waiting, epoch.state)

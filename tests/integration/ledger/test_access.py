@@ -53,6 +53,9 @@ async def test_closing_and_claiming_twice_changes_nothing(world, where, payer, c
     chain = world.chain()
     assert (chain.last_epoch(), chain.claimed(EARNERS[2].address)) == (1, int(first.cumulative))
     assert chain.total_claimed() == int(first.cumulative)
+    with pytest.raises(ApiError, match="NOT_YOURS"):
+        await claim(where, EARNERS[3], by=payer)
+    assert (await claim(where, EARNERS[3], by=EARNERS[3])).transaction
 
 
 # --- who may see and do what

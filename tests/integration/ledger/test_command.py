@@ -69,6 +69,9 @@ async def test_from_a_deposit_to_a_claim_by_commands_alone(command, world, where
     other = Wallet.create().address
     assert f" OPEN sent to {other} by 0x" in await command(EARNERS[1], where, "claim", "--to", other)
     assert world.token_balance(at, other) == settled[EARNERS[1].address] > 0
+    assert f" OPEN sent to {other} by 0x" in await command(earner, where, "send", "all", "--to", other)
+    assert world.token_balance(at, other) == settled[EARNERS[1].address] + share
+    assert "holds no OPEN" in await command(earner, where, "send", "all", "--to", other, status=1)
 
     await the_payouts(command, where, payer, settled)
     monkeypatch.setattr(statements, "PAGE", 2)  # several pages
@@ -137,6 +140,9 @@ async def test_what_cannot_be_done_is_said_and_ends_with_1(command, where, payer
     assert "NO_CLAIM" in await command(payer, where, "claim", "--look", status=1)
     assert "is not an address" in await command(payer, where, "claim", "bob", status=1)
     assert "is not an address" in await command(payer, where, "claim", "--to", "bob", status=1)
+    assert "is not an address" in await command(payer, where, "send", "1", "--to", "bob", status=1)
+    assert "MORE_THAN_CLAIMED" in await command(payer, where, "send", "1", "--to", "0x" + "1" * 40, status=1)
+    assert "not an amount of OPEN" in await command(payer, where, "send", "1e3", "--to", "0x" + "1" * 40, status=2)
     assert "without ACCOUNT" in await command(payer, where, "claim", payer.address, "--to", payer.address, status=2)
     assert "not an amount of OPEN" in await command(payer, where, "claim", "--max-fee", "1e3", status=2)
     assert "Nothing went in or out yet" in await command(payer, where, "statement")

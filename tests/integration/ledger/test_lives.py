@@ -164,7 +164,9 @@ async def test_a_life_may_end_between_any_two_commits(world, payer, mortality):
         ask = ledger_pb2.RelayClaimRequest(account=earner.account, request_id=request_id())
         done = None
         while done is None or not done.transaction:
-            done = await story.step(lambda w, a=ask: call(c := signed_in(world, payer, w), c.ledger.RelayClaim, a))
+            done = await story.step(
+                lambda w, a=ask, e=earner: call(c := signed_in(world, e, w), c.ledger.RelayClaim, a)
+            )
         claims.append(done)
     assert story.lives > 20
     mortality.immortal, mortality.dead = True, False

@@ -59,6 +59,12 @@ async def test_what_is_no_amount_is_refused_wherever_one_is_asked_for(where, pay
                 ledger_pb2.RelayAuthorisedDepositRequest(signature=b"x", nonce=b"n", **mine),
                 "amount",
             ),
+            (
+                client,
+                client.ledger.RelayTransfer,
+                ledger_pb2.RelayTransferRequest(to=OPERATOR.account, signature=b"x", nonce=b"n", **mine),
+                "amount",
+            ),
             *(
                 (client, client.ledger.RelaySignedClaim, signed_claim(field, **mine), field)
                 for field in ("cumulative", "max_fee")

@@ -15,14 +15,17 @@ from openledger.recover import HALF_ORDER
 from openledger.spending import (
     SignedClaim,
     SpendingAuthorisation,
+    Transfer,
     authorisation_digest,
     authorisation_message,
     authorised_by,
     claim_message,
     digest,
+    open_transfer_message,
     permit_message,
     sign,
     signer,
+    transfer_message,
 )
 
 VECTORS = json.loads((Path(__file__).parents[3] / "contracts" / "vectors" / "signatures.json").read_text())
@@ -102,6 +105,30 @@ CLAIM = SignedClaim(PAYER, ESCROW, 5, 1, 2_000_000_000)
 )
 def test_every_field_of_a_claim_is_signed(other: dict[str, object]) -> None:
     message = claim_message(1, ESCROW, CLAIM)
+    assert signer(message, sign(message, KEY)) == PAYER
+    assert signer(other, sign(message, KEY)) != PAYER
+
+
+TRANSFER = Transfer(PAYER, ESCROW, 5, 1, 2_000_000_000, b"n" * 32)
+
+
+@pytest.mark.parametrize(
+    "other",
+    (
+        transfer_message(1, ESCROW, TRANSFER),
+        open_transfer_message(2, ESCROW, TRANSFER),
+        open_transfer_message(1, OTHER, TRANSFER),
+        open_transfer_message(1, ESCROW, replace(TRANSFER, payer=OTHER)),
+        open_transfer_message(1, ESCROW, replace(TRANSFER, to=OTHER)),
+        open_transfer_message(1, ESCROW, replace(TRANSFER, amount=6)),
+        open_transfer_message(1, ESCROW, replace(TRANSFER, valid_after=2)),
+        open_transfer_message(1, ESCROW, replace(TRANSFER, valid_before=TRANSFER.valid_before + 1)),
+        open_transfer_message(1, ESCROW, replace(TRANSFER, nonce=b"m" * 32)),
+    ),
+    ids=("kind", "chain", "token", "payer", "to", "amount", "valid_after", "valid_before", "nonce"),
+)
+def test_every_field_of_a_transfer_is_signed(other: dict[str, object]) -> None:
+    message = open_transfer_message(1, ESCROW, TRANSFER)
     assert signer(message, sign(message, KEY)) == PAYER
     assert signer(other, sign(message, KEY)) != PAYER
 

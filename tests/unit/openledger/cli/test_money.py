@@ -16,6 +16,7 @@ from openledger.cli.main import app
         ("builder", ("balance",)),
         ("builder", ("deposit", "1")),
         ("builder", ("claim",)),
+        ("builder", ("send", "1", "--to", "0x" + "1" * 40)),
     ),
 )
 def test_no_key_is_made_and_help_says_whose_is_used(tmp_path, monkeypatch, role, words):

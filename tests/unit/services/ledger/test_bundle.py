@@ -75,15 +75,15 @@ def test_one_that_lost_its_turn_and_still_writes_disturbs_nobody(ledger, monkeyp
 
 async def test_a_published_bundle_is_not_written_again_unless_it_is_gone(ledger, monkeypatch):
     ledger.give(*answers(1))
-    epoch = ledger.seal()
-    digest = await ledger.bundles.publish(epoch)
+    epoch, pen = ledger.seal(), ledger.pen()
+    digest = await ledger.bundles.publish(epoch, pen)
     stored = ledger.database.read_now(lambda c: epochs.get(c, 1))
     assert stored.bundle == digest
     with monkeypatch.context() as patched:
         patched.setattr(type(ledger.bundles), "write", lambda *_: pytest.fail("written again"))
-        assert await ledger.bundles.publish(stored) == digest
+        assert await ledger.bundles.publish(stored, pen) == digest
     ledger.artifacts._place(digest).unlink()
-    assert await ledger.bundles.publish(stored) == digest
+    assert await ledger.bundles.publish(stored, pen) == digest
     assert ledger.artifacts.has(digest)
 
 

@@ -208,10 +208,10 @@ async def test_money_spent_of_a_deposit_that_went_is_a_debt_that_the_next_one_pa
     await catch_up(follower)
     assert balance(database, journal.payer(A)) == -80
     assert database.read_now(events.debts) == {A: 80}
-    assert follower._debts._value.get() == 80
+    assert (follower.debts.told, follower.debts._open._value.get()) == (80, 80)
     happens(chain, Deposit, A, 90, 90)
     await everything(follower)
-    assert (balance(database, journal.payer(A)), follower._debts._value.get()) == (10, 0)
+    assert (balance(database, journal.payer(A)), follower.debts.told, follower.debts._open._value.get()) == (10, 0, 0)
 
 
 async def test_what_a_payer_asks_back_is_what_the_standing_chain_says(database, chain):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import cache
 
 import pytest
@@ -20,7 +19,8 @@ SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 class Skewed(Stories):
     """Stories in which the clock jumps, by up to two hours each way: over leases, their grace, and authorisations.
 
-    Nothing is lost or doubled, no payer spends more than it has or signed for, each answer is booked once at most.
+    Nothing is lost or doubled, no payer spends more than it has or signed for, each answer is booked once at most: a
+    lease that had run out, whose money was lent again, has nothing at an earlier hour.
     """
 
     store = staticmethod(cache(Store))
@@ -28,13 +28,6 @@ class Skewed(Stories):
     @rule(seconds=st.sampled_from((-7200, -300, -60, 60, 300, 7200)))
     def clock(self, seconds: int) -> None:
         self.now += seconds
-
-    def promised(self, leases: Iterable[Lease]) -> int:
-        """Nothing to rely on: a lease that had run out, whose money was lent again, has it again at an earlier hour.
-
-        What is charged on both is bounded all the same, by what there is.
-        """
-        return 0
 
 
 @pytest.mark.slow

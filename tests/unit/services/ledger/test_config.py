@@ -37,6 +37,7 @@ def test_settings_come_from_the_environment(tmp_path, monkeypatch):
         ({"operators": ["0x12"]}, "OPERATORS"),
         ({"confirmations": -1}, "CONFIRMATIONS"),
         ({"chain_id": 1}, "confirmations: the newest blocks of chain 1 may be taken back"),
+        ({"chain_id": 1, "confirmations": 9, "withdraw_delay_seconds": 4199}, "what a lease sets aside for 4200 s"),
         ({"rpc_witnesses": ["127.0.0.1:8545"]}, "RPC_WITNESSES"),
         ({"unknown": 1}, "UNKNOWN"),
         ({"ether_price": "1e3"}, "ETHER_PRICE"),

@@ -45,7 +45,8 @@ def test_a_charge_uses_what_the_lease_holds():
     (
         (Payer("0xb", balance=100, cap=100, deadline=2000), a_lease(), [], 1, "WRONG_LEASE"),
         (PAYER, a_lease(charged=30), [], 11, "LEASE_EXCEEDED"),
-        (Payer("0xa", balance=5, cap=100, deadline=2000), a_lease(), [], 6, "INSUFFICIENT_BALANCE"),
+        (Payer("0xa", balance=5, cap=100, deadline=2000), a_lease(held=3), [], 6, "INSUFFICIENT_BALANCE"),
+        (Payer("0xa", balance=5, cap=100, deadline=2000), a_lease(reserved_until=1000), [], 6, "INSUFFICIENT_BALANCE"),
         (Payer("0xa", balance=100, cap=25, deadline=2000, spent=20), a_lease(), [], 6, "INSUFFICIENT_BALANCE"),
         (
             Payer("0xa", balance=50, cap=100, deadline=2000),
@@ -60,6 +61,18 @@ def test_a_charge_that_is_refused(payer, lease, others, fee, reason):
     with pytest.raises(Refusal) as caught:
         charge(payer, lease, others, fee, NOW)
     assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("balance", (29, 0, -1, -100))
+@pytest.mark.parametrize("others", ([], [a_lease(amount=70, held=70)]))
+def test_what_a_lease_reserves_is_paid_whatever_became_of_the_balance(balance, others):
+    payer = replace(PAYER, balance=balance)
+    assert charge(payer, a_lease(), others, 40, NOW).charged == 40
+    part = a_lease(charged=10, held=30)
+    assert charge(payer, part, others, 20, NOW).charged == 30
+    with pytest.raises(Refusal) as caught:
+        charge(payer, part, others, 30, NOW)  # more than is reserved needs money that is there
+    assert caught.value.reason == "INSUFFICIENT_BALANCE"
 
 
 def test_a_charge_after_the_end_is_paid_from_what_is_free():

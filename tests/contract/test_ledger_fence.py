@@ -1,0 +1,85 @@
+"""Whoever lost the pen finds out in the transaction that would have written, and writes nothing; on both databases."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import select
+
+from services.kit.metrics import Metrics
+from services.kit.testing import as_service
+from services.ledger.admit import Terms
+from services.ledger.consume import Receipts
+from services.ledger.debts import Debts
+from services.ledger.retention import Retention
+from services.ledger.settler import Settler
+from services.ledger.store import epochs, settlements
+from services.ledger.store.sender import LostPen
+from services.ledger.store.tables import JOURNAL, METADATA, REJECTED
+from tests.epoch_tampering import answered
+from tests.epoch_world import PAYER, Ledger
+from tests.ledger_world import PLATFORM, SIGNER, Attribution, a_receipt, attribution_served
+
+
+@pytest.fixture
+def ledger(database_url, tmp_path):
+    found = Ledger(tmp_path, database_url)
+    yield found
+    found.database.close()
+
+
+def rows(ledger, table) -> int:
+    return len(ledger.database.read_now(lambda c: c.execute(select(table)).all()))
+
+
+async def test_receipts_are_taken_in_by_who_has_the_pen(ledger):
+    attribution, metrics = Attribution(), Metrics("ledger")
+    attribution.give(found := a_receipt(PAYER, "leases/1", 10**18))
+    terms = Terms(frozenset({SIGNER.address}), found.rule, PLATFORM.address)
+    async with attribution_served(attribution) as where, as_service("ledger", attribution=where) as client:
+        rest = ledger.database, client, terms, metrics
+        one = Receipts(*rest, ledger.pen("one"), Debts(ledger.database, metrics), room=0)
+        other = ledger.pen("other")
+        with pytest.raises(LostPen):
+            await one.step()
+        read = METADATA.tables["consumer"]
+        assert (rows(ledger, read), rows(ledger, REJECTED), rows(ledger, JOURNAL)) == (0, 0, 0)
+        two = Receipts(*rest[:3], Metrics("other"), other, one._debts, room=0)
+        assert await two.step() == 1
+        assert (rows(ledger, read), rows(ledger, REJECTED)) == (1, 1)  # there is no such lease
+
+
+async def test_what_holds_an_epoch_up_is_said_by_who_has_the_pen(ledger):
+    ledger.give(answered())
+    epoch, pen, nothing = ledger.seal(), ledger.pen("one"), [None] * 2
+    how = {"confirmations": 0, "most": 2**128, "room": 0, "credit": 0, "poll_seconds": 0.1}
+    settler = Settler(ledger.database, None, None, pen, *nothing, Metrics("ledger"), *nothing, **how)
+    await settler._trouble(epoch, "first")
+    other = ledger.pen("other")
+    with pytest.raises(LostPen):
+        await settler._trouble(epoch, "late")
+    assert ledger.database.read_now(lambda c: epochs.get(c, 1)).held_up == "first"
+    other.drop()
+    assert pen.take()
+    await settler._trouble(epoch, "late")  # nobody was told the first time
+    assert ledger.database.read_now(lambda c: epochs.get(c, 1)).held_up == "late"
+
+
+async def test_a_bundle_is_noted_by_who_has_the_pen(ledger):
+    ledger.give(answered())
+    epoch, pen = ledger.seal(), ledger.pen("one")
+    other = ledger.pen("other")
+    with pytest.raises(LostPen):
+        await ledger.bundles.publish(epoch, pen)
+    assert ledger.database.read_now(lambda c: epochs.get(c, 1)).bundle is None
+    assert await ledger.bundles.publish(epoch, other)
+
+
+async def test_documents_go_by_who_has_the_pen(ledger):
+    kept = Retention(ledger.database, ledger.artifacts, ledger.pen("one"), keep=1)
+    for _ in range(2):
+        ledger.close(answered())
+    other = ledger.pen("other")
+    with pytest.raises(LostPen):
+        await kept.step()
+    assert len(ledger.database.read_now(lambda c: list(settlements.receipts(c, 0, 10**9)))) == 2
+    assert await Retention(ledger.database, ledger.artifacts, other, keep=1).step() == 1
