@@ -40,17 +40,25 @@ _SURE_SCORE = 0.4
 """From which Presidio's word is enough, without one in the text."""
 
 _DOTTED = re.compile(r"[\d.]+")
+_TABLE = re.compile(r"[\[\]]|\s\s|\d\.\d+\s")
+_BEFORE = re.compile(r"\d[./]$")
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """`trace`: what a text has where one is found.  `sure`: whether a match needs none of the `words` before it."""
+    """What is found.
+
+    trace: what a text has where one is found.  could: whether a match can be one.  sure: also without one of the words
+    before it.  whole: it is no part of a longer number.
+    """
 
     id: str
     trace: re.Pattern[str]
     recogniser: Any
+    could: Callable[[str], bool] = lambda _: True
     sure: Callable[[str], bool] = lambda _: True
     words: re.Pattern[str] | None = None
+    whole: bool = False
 
 
 def find(text: str) -> list[Span]:
@@ -77,23 +85,37 @@ def _of_piece(begin: int, piece: str) -> Iterator[Span]:
             start, end = result.start, result.end
             if piece[start] == "(" and ")" not in piece[start:end]:
                 start += 1  # a bracket around more than this
-            said = result.score >= _SURE_SCORE and kind.sure(piece[start:end])
-            if first <= start < first + PIECE and (said or _is_announced(kind, piece, start)):
+            if first <= start < first + PIECE and _is_one(kind, piece, start, end, result.score):
                 yield Span(begin + start, begin + end, kind.id)
 
 
-def _is_announced(kind: _Kind, piece: str, start: int) -> bool:
+def _is_one(kind: _Kind, piece: str, start: int, end: int, score: float) -> bool:
+    matched = piece[start:end]
+    if not kind.could(matched) or (kind.whole and _BEFORE.search(piece, max(start - 2, 0), start)):
+        return False
+    if score >= _SURE_SCORE and kind.sure(matched):
+        return True
     return kind.words is not None and kind.words.search(piece, max(start - _CONTEXT, 0), start) is not None
 
 
+def _may_be_dialled(number: str) -> bool:
+    """Pages (339-355) have fewer digits, and rows of a table are further apart."""
+    return sum(map(str.isdigit, number)) >= 7 and _TABLE.search(number) is None
+
+
 def _formatted(number: str) -> bool:
-    """Of a phone: with a plus, blanks, hyphens; digits alone, and with nothing but dots, could be any number."""
+    """Of a phone: with a plus, blanks, hyphens; what is digits and dots alone could be any number."""
     return _DOTTED.fullmatch(number) is None
 
 
-def _public(address: str) -> bool:
-    """Of an IP address: not of a private network; of few digits it could be a version, or an enzyme's EC number."""
-    return ipaddress.ip_interface(address).ip.is_global and (":" in address or len(address) >= len("8.dd.dd.ddd"))
+def _is_public(address: str) -> bool:
+    """Not of a private network."""
+    return ipaddress.ip_interface(address).ip.is_global
+
+
+def _is_long(address: str) -> bool:
+    """What is shorter could be a version, an enzyme's EC number (1.14.14.16), or be:: of code."""
+    return len(address) >= len("1.23.45.678")
 
 
 @cache
@@ -123,9 +145,9 @@ def _kinds() -> tuple[_Kind, ...]:
     return (
         _Kind("EMAIL", re.compile("@"), recognisers.Email()),
         _Kind("IBAN", re.compile(r"[A-Z]{2}\d\d[ -]?[A-Z0-9]{4}"), IbanRecognizer()),
-        _Kind("CARD", re.compile(r"\d(?:[ -]?\d){11}"), CreditCardRecognizer()),
+        _Kind("CARD", re.compile(r"\d(?:[ -]?\d){11}"), CreditCardRecognizer(), whole=True),
         _Kind("WALLET", wallet, recognisers.Wallet()),
-        _Kind("SSN", digits, UsSsnRecognizer(), lambda number: "-" in number, insurance),
-        _Kind("IP", address, IpRecognizer(), _public, ip),
-        _Kind("PHONE", digits, PhoneRecognizer(), _formatted, phone),
+        _Kind("SSN", digits, UsSsnRecognizer(), sure=lambda number: "-" in number, words=insurance),
+        _Kind("IP", address, IpRecognizer(), _is_public, _is_long, ip),
+        _Kind("PHONE", digits, PhoneRecognizer(), _may_be_dialled, _formatted, phone, whole=True),
     )

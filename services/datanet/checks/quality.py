@@ -120,10 +120,13 @@ def _one_word(text: Text) -> bool:
 
 
 def _repeated_lines(text: Text) -> bool:
-    """Gopher: more than 30 % of lines stood before; FineWeb: they hold 10 % of the characters or more."""
-    again = list(_repeats(text.lines))
-    size = sum(map(len, text.lines))
-    return bool(again) and (10 * len(again) > 3 * len(text.lines) or 10 * sum(map(len, again)) >= size)
+    """Gopher: more than 30 % of lines stood before; FineWeb: they hold 10 % of the characters or more.
+
+    Ours: of lines with four words; shorter ones are brackets and returns of code, and refrains.
+    """
+    lines = [line for line in text.lines if len(line.split()) >= 4]
+    again = list(_repeats(lines))
+    return 10 * len(again) > 3 * len(lines) or 10 * sum(map(len, again)) >= max(sum(map(len, text.lines)), 1)
 
 
 def _frequent_phrases(text: Text) -> bool:
@@ -204,7 +207,7 @@ RULES = (
     Rule("broken_characters", "many of its characters were lost where it was decoded", _broken_characters),
     Rule("one_character", "most of it is one character", _one_character),
     Rule("one_word", "most of it is one word", _one_word),
-    Rule("repeated_lines", "it repeats its lines", _repeated_lines, least=LONG),
+    Rule("repeated_lines", "it repeats its lines", _repeated_lines, least=LONGER),
     Rule("frequent_phrases", "much of it is one phrase", _frequent_phrases, least=LONGER),
     Rule("repeated_phrases", "it repeats its phrases", _repeated_phrases, least=LONGER),
     Rule("directions", "it has signs that can show it in another order than it stands", _directions, refuses=False),

@@ -48,7 +48,11 @@ _FORMS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("SendGrid key", ("sg.",), r"\bSG\.[\w-]{22}\.[\w-]{43}"),
     ("Telegram token", (":aa",), r"\b\d{8,10}:AA[\w-]{33}\b"),
     ("signed token", ("eyj",), r"\beyJ[\w-]{10,1000}\.eyJ[\w-]{10,4000}\.[\w-]{10,1000}"),
-    ("password in an address", ("://",), r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{1,100}:[^\s/:@]{3,100}@"),
+    (
+        "password in an address",
+        ("://",),
+        r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{1,100}:(?!(?:pass|pw|secret|x+@|\*+@))[^\s/:@{<$]{3,100}@",
+    ),
 )
 _ANNOUNCED = re.compile(
     r"(?i)\b(?:pass(?:word|wd|phrase|code)?|pwd|secret|(?:api|access|auth|private|client|signing|secret)[ _-]?"

@@ -26,6 +26,12 @@ def lines(count: int, start: int = 0, *, begins: str = "", ends: str = "") -> li
     return [begins + " ".join(words(8, 8 * n)) + ends for n in range(start, start + count)]
 
 
+def few(count: int, again: int) -> list[str]:
+    """Lines of four short words, of which some stand twice, and long words in lines that are too short to count."""
+    short = [" ".join(words(4, 4 * n, letters=4)) for n in range(count)]
+    return short + short[:1] * again + words(80, letters=9)
+
+
 def phrase(count: int) -> str:
     """400 characters in 80 words, and among them so many times two words of 10 characters together."""
     return " ".join([f"{word} zzzzy zzzzx" for word in words(count)] + words(80 - count, count))
@@ -37,8 +43,8 @@ CASES = (
     ("broken_characters", "x" + "abcdefg" * 14 + "\ufffd", "abcdefg" * 14 + "\ufffd"),
     ("one_character", "aaaaa bcdef", "aaaaaa bcde"),
     ("one_word", "no no no no it is not so", "no no no no no it is not"),
-    ("repeated_lines", "\n".join(lines(7) + ["-"] * 4), "\n".join(lines(7) + ["-"] * 5)),
-    ("repeated_lines", "\n".join(lines(10) + lines(1)), "\n".join(lines(9) + lines(1))),
+    ("repeated_lines", "\n".join(few(7, 3)), "\n".join(few(7, 4))),
+    ("repeated_lines", "\n".join(lines(20) + lines(2)), "\n".join(lines(18) + lines(2))),
     ("frequent_phrases", phrase(10), phrase(11)),
     ("repeated_phrases", text(180, text(20)), text(179, text(20))),
     ("directions", text(50, "\u05d0"), text(50, "\u2067\u05d0\u2069")),

@@ -62,6 +62,7 @@ def test_a_secret_is_found_wherever_it_stands(said, kind):
         "the password is correcthorsebattery",
         "https://example.org:8080/path@home",
         "https://ann@example.org/",
+        "postgresql://user:password@localhost/x, amqp://me:xxxx@host, https://me:<token>@host, ftp://me:${PW}@host",
         "block 0x" + "4c0883a69102937d6231471b5dbb6204fe5129617082792ae468d01a3f362318",
         "sk-learn is a library, and sk-something-else-without-any-number too",
         "task-based, risk-1234567890123456789AB",
