@@ -15,6 +15,7 @@ SCRIPTS = (
     "lora_op",
     "many",
     "peers",
+    "personal_data",
     "records",
     "retrieval",
     "serve",
