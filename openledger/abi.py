@@ -78,16 +78,19 @@ def encode_creation(contract: str, *arguments: Any) -> bytes:
 
 def encode_call(contract: str, function: str, *arguments: Any) -> bytes:
     """The data of a call: selector and arguments. Structs are tuples in field order."""
-    entry = _entry(contract, "function", function)
-    return _hash(entry)[:SELECTOR_BYTES] + encode(_types(entry["inputs"]), arguments)
+    return selector(contract, function) + encode(_types(_entry(contract, "function", function)["inputs"]), arguments)
+
+
+def selector(contract: str, function: str) -> bytes:
+    """The bytes with which the data of a call of that function begins."""
+    return _hash(_entry(contract, "function", function))[:SELECTOR_BYTES]
 
 
 def decode_call(contract: str, function: str, data: bytes) -> tuple[Any, ...]:
     """The arguments of a call. Raises DecodingError if the data is of another function."""
-    entry = _entry(contract, "function", function)
-    if data[:SELECTOR_BYTES] != _hash(entry)[:SELECTOR_BYTES]:
+    if data[:SELECTOR_BYTES] != selector(contract, function):
         raise DecodingError(f"not a call of {contract}.{function}")
-    return decode(_types(entry["inputs"]), data[SELECTOR_BYTES:])
+    return decode(_types(_entry(contract, "function", function)["inputs"]), data[SELECTOR_BYTES:])
 
 
 def decode_result(contract: str, function: str, data: bytes) -> tuple[Any, ...]:

@@ -37,7 +37,8 @@ class FakeChain:
         self.waiting: list[bytes] = []
         self.holding = self.reverting = self.failing = self.deaf = self.refusing = False
         self.another = self.forgetful = False
-        self.base = 1
+        self.base, self.takes = 1, 100_000
+        self.inestimable = lambda call: False
         self.foreign = 0
         self.after_broadcast = lambda: None
         self.events: dict[str, list] = {"deposits": [], "withdrawals": [], "redemptions": [], "claims": []}
@@ -46,11 +47,13 @@ class FakeChain:
     def _hash(self, number: int, fork: int) -> str:
         return "0x" + keccak(f"{number}.{fork}".encode()).hex()
 
-    def estimate(self, sender: str, call: Call) -> int:
+    def estimate(self, sender: str, call: Call, most: int | None = None) -> int:
         self._answer()
         if self.reverting:
             raise CallReverted("Nope", (), "reverted")
-        return 100_000
+        if self.inestimable(call):
+            raise NodeRefused("gas required exceeds allowance")
+        return self.takes
 
     def check(self) -> None:
         if self.another:

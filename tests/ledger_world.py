@@ -31,6 +31,7 @@ from services.ledger.chain_node import Node
 from services.ledger.chain_rpc import RpcChain
 from services.ledger.config import LedgerConfig
 from services.ledger.signing import sign
+from tests.chains import creation
 
 OPEN = 10**18
 OPERATOR = Wallet("0x" + "01" * 32)
@@ -164,6 +165,12 @@ class World:
         """A transaction of somebody's own; the treasury gives the ether for it."""
         node = self.give_ether(wallet)
         return self._transact(node, wallet, call, node.estimate(wallet.address, call))
+
+    def contract(self, code: bytes) -> str:
+        """The address of a new contract with that code, of up to 32 bytes."""
+        made = self.send(TREASURY, Call(None, creation(code))).contract
+        assert made is not None
+        return made
 
     def give_ether(self, wallet: Wallet) -> Node:
         """What gas costs, from the treasury, if the wallet has none."""

@@ -34,6 +34,7 @@ from services.ledger.book import BOOKED, OWED, book_all
 from services.ledger.bundle import Bundles
 from services.ledger.calls import ClaimLeaf
 from services.ledger.chain import Call
+from services.ledger.chain import Epoch as Root
 from services.ledger.chain_follower import ChainFollower
 from services.ledger.chain_node import Node
 from services.ledger.chain_rpc import RpcChain
@@ -58,6 +59,8 @@ from tests.ledger_world import EARNERS, a_receipt
 FAR = 4_000_000_000
 TIMES = Times(lease=10_000, grace=0, redeem=0)
 GAS = 400_000
+WINDOW, TICK = 12, 3
+"""Seconds in which a root can be struck out, and from one block that is mined here to the next."""
 
 
 class Ledger:
@@ -65,7 +68,7 @@ class Ledger:
 
     def __init__(self, folder: Path, url: str, *, confirmations: int) -> None:
         self.url, self.confirmations = url, confirmations
-        terms = replace(TERMS, treasury=STRANGER.address, withdraw_delay=0)
+        terms = replace(TERMS, treasury=STRANGER.address, withdraw_delay=0, challenge_window=WINDOW)
         node = Node.connect(url, CHAIN_ID)
         self.chain = RpcChain(node, deploy(node, OPERATOR, terms, folder / "contracts.json"))
         self.at = self.chain.contracts
@@ -179,7 +182,7 @@ class World:
         return answer["result"]
 
     def mine(self) -> None:
-        self.rpc("evm_increaseTime", 2)
+        self.rpc("evm_increaseTime", TICK)
         self.rpc("evm_mine")
 
     def others(self, account: LocalAccount, call: Call) -> None:
@@ -193,7 +196,7 @@ class World:
     async def act(self) -> None:
         often, seldom = (
             (self.deposit, self.lease, self.answer, self.close, self.claim),
-            (self.reverted, self.ask_back, self.take_out),
+            (self.reverted, self.ask_back, self.take_out, self.go_on, self.go_on, *self.stops),
         )
         does = self.draw.choice((*often, self.answer, *often, *seldom, self.claimed, self.anchor))
         await does(self.draw.choice(self.payers))
@@ -273,6 +276,62 @@ class World:
         call = calls.commit_snapshot(self.ledger.at, name, 1, b"r" * 32, 1, "x")
         await self.ledger.writer.plan(f"anchor:{name}", call, again=True)
 
+    async def go_on(self, _: Wallet) -> None:
+        """Some moments of the running service, in which somebody may stop a root."""
+        for _ in range(self.draw.randrange(1, 12)):
+            self.mine()
+            await self.ledger.step()
+            if self._pending() and self.draw.random() < 0.5:
+                await self.draw.choice(self.stops)(self.payers[0])
+
+    # --- roots that are stopped, by one who is guardian, arbiter and challenger
+
+    @property
+    def stops(self) -> tuple[Any, ...]:
+        return self.veto, self.challenge, self.veto_late
+
+    def _pending(self) -> Root | None:
+        """The newest root, while it does not pay."""
+        number = self.chain.last_epoch()
+        return self.chain.epoch(number) if number > self.chain.active_epoch() else None
+
+    async def veto(self, _: Wallet) -> None:
+        if found := self._pending():
+            self.others(STRANGER, calls.veto(self.ledger.at, found.epoch, "why"))
+
+    async def veto_late(self, _: Wallet) -> None:
+        """The window is over by the clock, and the ledger looks; then comes a block from within it, with the veto."""
+        found = self._pending()
+        if found and self.chain.head().timestamp < found.active_at - 3:
+            self.rpc("evm_increaseTime", WINDOW)
+            await self.ledger.settle()
+            self.rpc("evm_setNextBlockTimestamp", found.active_at - 3)
+            self.others(STRANGER, calls.veto(self.ledger.at, found.epoch, "why"))
+
+    async def challenge(self, _: Wallet) -> None:
+        """The newest root is challenged, or the challenge is decided."""
+        found = self._pending()
+        if found and not self._decided():
+            self.others(STRANGER, calls.challenge(self.ledger.at, found.epoch, found.root, "why"))
+
+    def _decided(self) -> bool:
+        number = self.chain.read("RewardsDistributor", self.ledger.at.distributor, "frozenFrom")
+        found = self.chain.epoch(number) if number else None
+        if found is not None:
+            valid = not self._known_wrong(found) and self.draw.random() < 0.5
+            self.others(STRANGER, calls.resolve(self.ledger.at, number, found.root, valid=valid))
+        return found is not None
+
+    def _known_wrong(self, root: Root) -> bool:
+        """Whether it was struck out, as the ledger knows, and the chain has brought it back."""
+        here = self.ledger.read(lambda c: epochs.get(c, root.epoch))
+        return here is not None and (here.state is State.VETOED or here.root != root.root.hex())
+
+    async def guard(self) -> None:
+        """What was struck out once is struck out again."""
+        if (found := self._pending()) and self._known_wrong(found):
+            await self.veto(self.payers[0])
+
     def reorganise(self) -> int:
         """Blocks go; of what others sent some comes again, in its order.  What the ledger sent it must send again."""
         self._all_mined()
@@ -308,7 +367,9 @@ class World:
 
     async def quiet(self) -> None:
         """Until nothing moves any more.  Who owes brings the money in, if an epoch waits for it."""
-        for number in range(80):
+        for number in range(120):
+            await self.guard()
+            self._decided()
             self.mine()
             await self.ledger.step()
             waits = self.ledger.read(lambda c: epochs.oldest(c, State.SEALED, State.PROPOSED))
@@ -322,6 +383,9 @@ class World:
                 return
             if waits and waits.state is State.SEALED and number > 20 and not moving:
                 self._make_good(waits.total)
+                struck = self.ledger.read(lambda c: epochs.oldest(c, State.VETOED))
+                if struck and struck.number < waits.number:
+                    await self.close(self.payers[0])
         raise AssertionError(f"still moving: {moving} {waits}")
 
     def _make_good(self, total: int) -> None:

@@ -6,7 +6,6 @@ The answer is stored in the transaction that made it true: there is no moment in
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -57,12 +56,6 @@ class Idempotency:
                 request_id=request_id,
             )
         return response.FromString(row.response)
-
-    def counts(self, connection: Connection, caller: str, since: datetime) -> dict[str, int]:
-        """How many of its requests were answered since then (UTC), by method."""
-        t = self._table
-        query = select(t.c.method, func.count()).where(t.c.caller == caller, t.c.create_time >= since)
-        return {method: count for method, count in connection.execute(query.group_by(t.c.method))}  # noqa: C416
 
     def remember(
         self, connection: Connection, caller: str, method: str, request_id: str, request: Message, response: Message

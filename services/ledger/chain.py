@@ -204,8 +204,12 @@ class Chain(Protocol):
         """What gas costs."""
         ...
 
-    def estimate(self, sender: str, call: Call) -> int:
-        """Gas for the call with GAS_MARGIN. Raises CallReverted: sending it now would fail."""
+    def estimate(self, sender: str, call: Call, most: int | None = None) -> int:
+        """Gas for the call with GAS_MARGIN, within `most` where it takes no more. Raises CallReverted.
+
+        That says that sending it now would fail. With no more than `most` gas, where it is given; nodes say of a call
+        that runs out of it that it reverts, or refuse to estimate.
+        """
         ...
 
     def broadcast(self, raw: bytes) -> str:
@@ -256,7 +260,10 @@ class Chain(Protocol):
         ...
 
     def accepts_signature(self, contract: str, digest: bytes, signature: bytes) -> bool:
-        """Whether the contract wallet at that address takes the signature (ERC-1271); False where no contract is."""
+        """Whether the contract wallet at that address takes the signature (ERC-1271), within `gas_bounds.WALLET`.
+
+        False where no contract is.
+        """
         ...
 
     def balance(self, payer: str) -> int:
@@ -299,8 +306,8 @@ class Chain(Protocol):
         """The newest epoch proposed and not vetoed; 0 if none."""
         ...
 
-    def active_epoch(self) -> int:
-        """The newest epoch that a transaction sent now could claim against; 0 if none."""
+    def active_epoch(self, block: int | None = None) -> int:
+        """The newest epoch that a transaction sent now could claim against, or one in that block; 0 if none."""
         ...
 
     def epoch(self, number: int) -> Epoch | None:

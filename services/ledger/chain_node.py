@@ -93,9 +93,10 @@ class Node:
         assert found is not None
         return found
 
-    def estimate(self, sender: str, call: Call) -> int:
-        exact = self._on_next_block(lambda at: self.web3.eth.estimate_gas(_params(sender, call), at))
-        return int(exact * GAS_MARGIN)
+    def estimate(self, sender: str, call: Call, most: int | None = None) -> int:
+        exact = self._on_next_block(lambda at: self.web3.eth.estimate_gas(_params(sender, call, most), at))
+        wanted = int(exact * GAS_MARGIN)
+        return wanted if most is None else min(wanted, max(exact, most))
 
     def code(self, address: str) -> bytes:
         """The code at an address; empty if there is none."""
@@ -140,9 +141,9 @@ class Node:
         """Calls a view on the newest block; returns its value, or a tuple of several. Raises CallReverted."""
         return _value(contract, function, self.call(at, encode_call(contract, function, *arguments)))
 
-    def call(self, at: str, data: bytes) -> bytes:
-        """What the contract at the address answers on the newest block. Raises CallReverted."""
-        params = _params(None, Call(at, data))
+    def call(self, at: str, data: bytes, gas: int | None = None) -> bytes:
+        """What the contract at the address answers on the newest block, with so much gas. Raises CallReverted."""
+        params = _params(None, Call(at, data), gas)
         return bytes(self._ask(lambda: self.web3.eth.call(params, "latest")))
 
     def read_at(self, block: int, contract: str, at: str, function: str, *arguments: Any) -> Any:
@@ -222,8 +223,10 @@ def _value(contract: str, function: str, result: bytes) -> Any:
     return values[0] if len(values) == 1 else values
 
 
-def _params(sender: str | None, call: Call) -> TxParams:
+def _params(sender: str | None, call: Call, gas: int | None = None) -> TxParams:
     params: TxParams = {"data": call.data, "value": Web3.to_wei(call.value, "wei")}
+    if gas is not None:
+        params["gas"] = gas
     if sender is not None:
         params["from"] = Web3.to_checksum_address(sender)
     if call.to is not None:

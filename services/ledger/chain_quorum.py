@@ -87,8 +87,8 @@ class Quorum(RpcChain):
     def totals(self, block: int) -> Totals:
         return self._same(f"what the contracts held after block {block}", lambda one: one.totals(block))
 
-    def active_epoch(self) -> int:
-        return min(self._each(lambda one: one.active_epoch()))
+    def active_epoch(self, block: int | None = None) -> int:
+        return min(self._each(lambda one: one.active_epoch(block)))
 
     def epoch(self, number: int) -> Epoch | None:
         return self._same(f"epoch {number}", lambda one: one.epoch(number))

@@ -13,6 +13,7 @@ from typing import Any
 from eth_abi.abi import encode
 
 from openledger.abi import datanet_key
+from services.ledger import gas_bounds
 from services.ledger.chain import (
     CallReverted,
     Claimed,
@@ -86,8 +87,9 @@ class RpcChain(Node):
             yield Strike(first, last, log["blockNumber"])
 
     def accepts_signature(self, contract: str, digest: bytes, signature: bytes) -> bool:
+        data = ERC1271_MAGIC + encode(["bytes32", "bytes"], [digest, signature])
         try:
-            answer = self.call(contract, ERC1271_MAGIC + encode(["bytes32", "bytes"], [digest, signature]))
+            answer = self.call(contract, data, gas_bounds.asking(data))
         except (CallReverted, NodeRefused):
             return False
         return answer == ERC1271_MAGIC.ljust(32, b"\0")
@@ -128,8 +130,9 @@ class RpcChain(Node):
     def last_epoch(self) -> int:
         return int(self._distributor("lastEpoch"))
 
-    def active_epoch(self) -> int:
-        return int(self.read_next("RewardsDistributor", self.contracts.distributor, "activeEpoch"))
+    def active_epoch(self, block: int | None = None) -> int:
+        what = "RewardsDistributor", self.contracts.distributor, "activeEpoch"
+        return int(self.read_next(*what) if block is None else self.read_at(block, *what))
 
     def epoch(self, number: int) -> Epoch | None:
         try:

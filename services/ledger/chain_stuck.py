@@ -15,7 +15,7 @@ from functools import partial
 from services.kit import logs
 from services.kit.database import Database
 from services.kit.metrics import Metrics
-from services.ledger.chain import Chain, NodeRefused, Price
+from services.ledger.chain import Call, Chain, NodeRefused, Price
 from services.ledger.signing import Fees, Patience, better, signed_terms
 from services.ledger.store import chain as store
 from services.ledger.store.chain import State, Transaction
@@ -33,6 +33,7 @@ class Stuck:
         self._chain, self._address, self._patience, self._confirmations = chain, address, patience, confirmations
         self._waiting: dict[str, tuple[float, int]] = {}
         self._doubted: dict[str, float] = {}
+        self._unknown: dict[str, float] = {}
         self._too_dear: set[str] = set()
         self._said: set[str] = set()
         self._log = logs.logger("ledger")
@@ -45,12 +46,26 @@ class Stuck:
         hashes = {transaction.hash for transaction in pending}
         self._waiting = {one: since for one, since in self._waiting.items() if one in hashes}
         self._doubted = {one: since for one, since in self._doubted.items() if one in hashes}
+        planned = {transaction.key for transaction in pending if transaction.state is State.PLANNED}
+        self._unknown = {one: since for one, since in self._unknown.items() if one in planned}
 
     def priced_out(self, key: str, price: Price) -> None:
         """It waits for the price to fall."""
         self._too_dear.add(key)
         if key not in self._said:
             self._log.error("gas costs more than OPENLEDGER_LEDGER_MAX_FEE_GWEI allows", key=key, base=price.base)
+
+    def inestimable(self, key: str) -> bool:
+        """Whether the node has refused for a while to say what this takes, and says it of others.
+
+        Raises `NodeRefused` where it says it of none.
+        """
+        since = self._unknown.setdefault(key, time.monotonic())
+        if time.monotonic() - since < self._patience.seconds:
+            return False
+        del self._unknown[key]
+        self._chain.estimate(self._address, Call(self._address, b""))
+        return True
 
     def better(self, transaction: Transaction, *, refused: bool) -> tuple[int, Fees] | None:
         """Gas and a better offer for what waits too long, if there is one below the cap.

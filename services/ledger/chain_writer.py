@@ -22,6 +22,7 @@ from sqlalchemy import Connection
 from services.kit import logs
 from services.kit.database import Database
 from services.kit.metrics import Metrics
+from services.ledger import gas_bounds
 from services.ledger.chain import Call, CallReverted, Chain, ChainError, NodeRefused, NonceTooLow, Price, Receipt
 from services.ledger.chain_stuck import Gaps, Stuck
 from services.ledger.changes import Changes
@@ -52,7 +53,8 @@ class ChainWriter:
     ) -> None:
         self._database, self._chain, self._signer, self._pen = database, chain, signer, pen
         self._address = signer.address.lower()
-        self._confirmations, self._poll, self._cap = confirmations, poll_seconds, patience.max_fee
+        self._confirmations, self._poll = confirmations, poll_seconds
+        self._cap, self._gas_percent = patience.max_fee, patience.gas_percent
         self._stuck = Stuck(chain, self._address, patience, confirmations, metrics)
         self._gaps = Gaps(database, chain, self._address, metrics)
         self._planned, self.ended = Changes(), Changes()
@@ -133,12 +135,19 @@ class ChainWriter:
             await self._settle(transaction)
 
     async def _sign(self, transaction: Transaction) -> Transaction:
+        most = gas_bounds.most(transaction.call) * self._gas_percent // 100
         try:
-            gas, price, nonce = await self._ask(lambda: self._quote(transaction.call))
+            gas, price, nonce = await self._ask(lambda: self._quote(transaction.call, most))
         except CallReverted as reverted:
             # It would fail: better known now than paid for.
-            await self._end(transaction, error=str(reverted))
-            return transaction
+            more = "" if reverted.error else f", with {most} gas, which is the most that it may take"
+            return await self._given_up(transaction, f"{reverted}{more}")
+        except NodeRefused as refused:
+            if not await self._ask(lambda: self._stuck.inestimable(transaction.key)):
+                raise
+            return await self._given_up(transaction, f"the node does not say what it takes of {most} gas: {refused}")
+        if gas > most:
+            return await self._given_up(transaction, f"it takes too much gas: {gas}, where {most} are the most")
         fees = offer(price, self._cap)
         if fees is None:
             self._stuck.priced_out(transaction.key, price)
@@ -148,11 +157,15 @@ class ChainWriter:
         signed = await self._ask(lambda: self._signed(transaction.call, nonce, gas, fees))
         return await self._write(lambda c: self._commit(c, transaction, signed))
 
+    async def _given_up(self, transaction: Transaction, why: str) -> Transaction:
+        await self._end(transaction, error=why)
+        return transaction
+
     def _signed(self, call: Call, nonce: int, gas: int, fees: Fees) -> SignedTransaction:
         return sign(self._signer, call, chain_id=self._chain.chain_id, nonce=nonce, gas=gas, fees=fees)
 
-    def _quote(self, call: Call) -> tuple[int, Price, int]:
-        gas = self._chain.estimate(self._address, call)
+    def _quote(self, call: Call, most: int) -> tuple[int, Price, int]:
+        gas = self._chain.estimate(self._address, call, most)
         found = gas, self._chain.price(), self._chain.nonce(self._address)
         self._chain.check()  # last: all of it was of this chain
         return found

@@ -21,7 +21,7 @@ from services.ledger.check import Checks
 from services.ledger.relay import Asked
 from services.ledger.settle import NothingToSettle, Sealed
 from services.ledger.settler import Settler
-from services.ledger.store import books, epochs, leaf_pages, payers
+from services.ledger.store import books, epochs, leaf_pages, payers, settlements
 from services.ledger.store.epochs import Epoch, State
 
 METHOD = "CloseEpoch"
@@ -72,8 +72,29 @@ class Closing:
         books.lock(connection)
         bound_pause(connection, _COMPUTES_SECONDS)
         locked = time.monotonic()
-        number, attempt = _next(epochs.newest(connection), epochs.oldest(connection, State.SEALED, State.PROPOSED))
+        newest, struck = epochs.newest(connection), epochs.oldest(connection, State.VETOED)
+        number, attempt = _next(newest, struck, epochs.oldest(connection, State.SEALED, State.PROPOSED))
         operation = operation_name("epoch", f"{number}.{attempt}")
+        told: dict[str, Any] = {}
+        if struck is not None and newest is not None and struck.number < newest.number:
+            stored = self._again(connection, struck, operation)
+        else:
+            stored, told = self._new(connection, number, attempt, operation)
+        self._plan_redemptions(connection, stored)
+        answer = self._operations.create(connection, operation, asked.caller, wire.epoch(stored))
+        self._idempotency.remember(connection, asked.caller, METHOD, asked.request_id, asked.request, answer)
+        took = round(time.monotonic() - locked, 3)
+        return answer, {"epoch": stored.key, "receipts": stored.receipt_count, **told, "seconds": took}
+
+    def _again(self, connection: Connection, struck: Epoch, operation: str) -> Epoch:
+        """Sealed once more as it was: what was settled since is a later epoch's, which was sealed on it."""
+        attempt = struck.attempt + 1
+        settlements.settled_nothing(connection, struck.number, attempt)
+        fresh: dict[str, Any] = {"transaction": "", "activate_time": 0, "bundle": None, "held_up": ""}
+        return epochs.advance(connection, struck, State.SEALED, attempt=attempt, operation=operation, **fresh)
+
+    def _new(self, connection: Connection, number: int, attempt: int, operation: str) -> tuple[Epoch, dict[str, Any]]:
+        """Everything that is open is settled and sealed; and what is to be told of that."""
         netted = netting.net(connection, number, attempt)
         sealed, receipts, waiting = self._seal(connection)
         epoch = Epoch(
@@ -88,18 +109,8 @@ class Closing:
             operation=operation,
             waiting=sum(waiting.values()),
         )
-        stored = epochs.store(connection, epoch, sealed.leaves, waiting, sealed.nodes)
-        self._plan_redemptions(connection, epoch)
-        answer = self._operations.create(connection, operation, asked.caller, wire.epoch(stored))
-        self._idempotency.remember(connection, asked.caller, METHOD, asked.request_id, asked.request, answer)
-        return answer, {
-            "epoch": epoch.key,
-            "receipts": receipts,
-            "models": netted.models,
-            "data": netted.data,
-            "unattributed": netted.unattributed,
-            "seconds": round(time.monotonic() - locked, 3),
-        }
+        told = {"models": netted.models, "data": netted.data, "unattributed": netted.unattributed}
+        return epochs.store(connection, epoch, sealed.leaves, waiting, sealed.nodes), told
 
     def _seal(self, connection: Connection) -> tuple[Sealed, int, Mapping[str, int]]:
         """What is sealed, of how many receipts, and what of everybody's earnings waits for the next epoch."""
@@ -122,15 +133,18 @@ class Closing:
             epochs.plan_redemption(connection, batch, lines[start : start + self._batch])
 
 
-def _next(last: Epoch | None, open_: Epoch | None) -> tuple[int, int]:
-    """Number and attempt of the epoch to seal.  A vetoed one is sealed again: on chain its number is free."""
-    if open_ is not None:
+def _next(newest: Epoch | None, struck: Epoch | None, open_: Epoch | None) -> tuple[int, int]:
+    """Number and attempt of the epoch to seal.  One that was struck out is sealed again: on chain its number is free.
+
+    The oldest first, also where a later one waits for it: roots follow one another.
+    """
+    if open_ is not None and (struck is None or struck.number > open_.number):
         raise precondition(
             "EPOCH_IN_PROGRESS",
             f"epochs/{open_.number} is {open_.state}, not active yet: wait for {open_.operation}, then close the next "
             "one",
             operation=open_.operation,
         )
-    if last is None:
-        return 1, 1
-    return (last.number, last.attempt + 1) if last.state is State.VETOED else (last.number + 1, 1)
+    if struck is not None:
+        return struck.number, struck.attempt + 1
+    return (newest.number + 1 if newest else 1), 1

@@ -64,6 +64,13 @@ class LedgerConfig(ServiceConfig):
     )
     max_fee_gwei: int = Field(500, ge=1, le=10**9, description="the most that is ever offered for a unit of gas")
     stuck_seconds: float = Field(60, ge=0, description="after which a transaction that is not mined offers more")
+    gas_bound_percent: int = Field(
+        100,
+        ge=100,
+        le=10_000,
+        description="of the most gas that a kind of transaction may take on Ethereum: more where gas pays for another "
+        "chain, too",
+    )
 
     ether_price: str = Field(
         "",
@@ -159,7 +166,7 @@ class LedgerConfig(ServiceConfig):
     @property
     def patience(self) -> Patience:
         """With transactions that do not get mined."""
-        return Patience(max_fee=self.max_fee_gwei * 10**9, seconds=self.stuck_seconds)
+        return Patience(self.max_fee_gwei * 10**9, self.stuck_seconds, self.gas_bound_percent)
 
     @property
     def ether(self) -> Ether | None:

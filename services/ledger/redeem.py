@@ -37,6 +37,9 @@ from services.ledger.store.payers import Unredeemed
 AGAIN_SECONDS = 60.0
 """How long a redemption that failed rests: a node may have been wrong, and asking again costs nothing."""
 
+PAID_SECONDS = 3600.0
+"""How long a payer rests of whom one failed in its block, which cost gas, whatever it signs meanwhile."""
+
 WALLETS_SECONDS = 600.0
 """How often contract wallets are looked at."""
 
@@ -66,6 +69,7 @@ class Redeemer:
         self._room, self._credit, self._poll = room, credit, poll_seconds
         self._wallets_at = float("-inf")
         self._failed: dict[str, float] = {}
+        self._paid: dict[str, float] = {}
         self._log = logs.logger("ledger")
         self._unredeemable = metrics.counter("unredeemable_total", "Payers whose spending the escrow would not give")
 
@@ -120,9 +124,12 @@ class Redeemer:
     async def _alone(self, lines: Sequence[Unredeemed]) -> None:
         """Each in a transaction of its own.
 
-        One that failed is tried again after a while; with another signature, or another deposit, at once.
+        One that failed is tried again after a while; with another signature, or another deposit, at once, unless the
+        failure was paid for: a contract wallet may take a signature when it is estimated alone.
         """
         for line in lines:
+            if time.monotonic() - self._paid.get(line.payer, float("-inf")) < PAID_SECONDS:
+                continue
             signed = canonical.sha256(line.signature)[:16]
             deposited = await self._ask(lambda who=line.payer: self._chain.balance(who) + self._chain.spent(who))  # type: ignore[misc]
             key = f"{_alone(line.payer)}{line.spent}/{signed}/{deposited}"
@@ -133,27 +140,30 @@ class Redeemer:
             ended = await self._sent_alone(key, line, again=failed is not None)
             if ended is not None and ended.state is Sent.FAILED:
                 self._failed[key] = time.monotonic()
+                if ended.block:
+                    self._paid[line.payer] = self._failed[key]
 
     async def _batch(self, epoch: Epoch, batch: str) -> bool:
         """Redeem a batch's lines; says whether all that can be done was done."""
         lines = await self._database.read(lambda c: epochs.redemptions(c, batch))
-        whole = await self._sent(f"redeem:{batch}", lines)
-        if whole is None:
-            return False
-        if whole.state is Sent.FINAL:
-            await self._write(lambda c: _finish(c, epoch, batch, []))
-            return True
-        # All or nothing: one line that cannot be redeemed must not keep the others.
-        bad = []
-        for line in lines:
-            alone = await self._sent(f"redeem:{batch}/{line.payer}", [line])
-            if alone is None:
+        # All or nothing: what one wallet's code does, or one line that cannot be redeemed, must not keep the others.
+        together = [line for line in lines if self._by_key(line)]
+        alone = [line for line in lines if line not in together]
+        if together:
+            whole = await self._sent(f"redeem:{batch}", together)
+            if whole is None:
                 return False
-            if alone.state is Sent.FAILED:
-                bad.append(line)
-                self._unredeemable.inc()
-                self._log.error("spending cannot be redeemed", payer=line.payer, spent=line.spent, error=alone.error)
-        await self._write(lambda c: _finish(c, epoch, batch, bad))
+            alone = alone if whole.state is Sent.FINAL else lines
+        bad: list[tuple[Unredeemed, str]] = []
+        for line, ended in [(line, await self._sent(f"redeem:{batch}/{line.payer}", [line])) for line in alone]:
+            if ended is None:
+                return False
+            if ended.state is Sent.FAILED:
+                bad.append((line, ended.error))
+        for line, error in bad:
+            self._unredeemable.inc()
+            self._log.error("spending cannot be redeemed", payer=line.payer, spent=line.spent, error=error)
+        await self._write(lambda c: _finish(c, epoch, batch, [line for line, _ in bad]))
         return True
 
     async def _sent(self, key: str, lines: Sequence[Unredeemed]) -> Transaction | None:

@@ -247,9 +247,11 @@ class Relay:
         known = self._idempotency.recall(
             connection, asked.caller, method, asked.request_id, asked.request, type(answer)
         )
+        before = store.get(connection, key)
         store.plan(connection, key, call, again=True)
+        if before is None or before.state is State.FAILED:
+            self._limits.check_budget(connection, key)
         if known is None:
-            self._limits.check_budget(connection, self._idempotency, asked.caller, method)
             self._idempotency.remember(connection, asked.caller, method, asked.request_id, asked.request, answer)
 
     async def _ended(self, key: str, until: float) -> Transaction | None:

@@ -1,7 +1,8 @@
 """What the relayer pays gas for: nothing that is worth less than the gas, and not without end for anybody.
 
-Whoever is refused can send the transaction itself.  An account is free to make, so its budget bounds mistakes; what
-bounds people with many accounts is that each transaction must move something.
+Whoever is refused can send the transaction itself.  An account is free to make, so its budget bounds mistakes, and what
+a contract wallet may have the relayer burn; what bounds people with many accounts is that each transaction must move
+something.
 """
 
 from __future__ import annotations
@@ -13,16 +14,13 @@ from sqlalchemy import Connection
 
 from openledger.money import format_open
 from services.kit.errors import exhausted, precondition
-from services.kit.idempotency import Idempotency
+from services.ledger import gas_bounds
+from services.ledger.signing import signed_terms
+from services.ledger.store import chain as store
 
-GAS = {
-    "RelayDeposit": 140_000,
-    "RelayAuthorisedDeposit": 140_000,
-    "RelayClaim": 110_000,
-    "RelaySignedClaim": 140_000,
-    "RelayTransfer": 90_000,
-}
-"""What one of each takes at most, the first of an account (contracts/snapshots)."""
+KINDS = ("deposit", "claim", "transfer")
+"""With which the keys of relayed transactions begin; then comes the account of whom each is."""
+_ADDRESS = 42  # characters
 DAY = timedelta(days=1)
 AGAIN_SECONDS = 3600.0
 
@@ -47,15 +45,20 @@ class Limits:
         """Raises `Fault` when it is not worth the gas."""
         _worth(amount, self.claim, "a transfer")
 
-    def check_budget(self, connection: Connection, idempotency: Idempotency, caller: str, method: str) -> None:
-        """Raises `Fault` when the caller has had its gas for today.  Call it where requests are taken one by one."""
-        since = datetime.now(UTC) - DAY
-        counts = idempotency.counts(connection, caller, since)
-        used = sum(GAS[made] * count for made, count in counts.items() if made in GAS)
-        if used + GAS[method] > self.gas:
+    def check_budget(self, connection: Connection, key: str) -> None:
+        """Raises `Fault` when the account of that key has had its gas for today.  Call it once that is planned.
+
+        Each nonce counts with the gas that was signed for it, whoever asked and whatever became of it; what is planned
+        with the most that it may take.
+        """
+        account = key.partition(":")[2][:_ADDRESS]
+        signed, planned = store.relayed(connection, [f"{kind}:{account}" for kind in KINDS], datetime.now(UTC) - DAY)
+        used = sum(signed_terms(raw)[0] for raw in signed) + sum(map(gas_bounds.most, planned))
+        if used > self.gas:
             raise exhausted(
                 "RELAY_BUDGET_SPENT",
-                f"the relayer pays {self.gas} gas a day for {caller}, and {used} are used: send it yourself, or later",
+                f"the relayer pays {self.gas} gas a day for accounts/{account}, and with this it would be {used}: send "
+                "it yourself, or later",
                 retry_after=AGAIN_SECONDS,
                 gas=str(self.gas),
             )

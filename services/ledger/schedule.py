@@ -39,10 +39,10 @@ class Schedule:
 
     async def step(self) -> bool:
         """Close an epoch if it is time; says whether one was."""
+        if await self._database.read(lambda c: epochs.oldest(c, State.VETOED)):
+            return False
         newest = await self._database.read(epochs.newest)
         since = newest.create_time if newest else self._begun
-        if newest and newest.state is State.VETOED:
-            return False
         if not self._every or datetime.now(UTC) - since < self._every:
             return False
         try:

@@ -17,10 +17,9 @@ from sqlalchemy import Connection
 from openledger.claims import ClaimTree
 from services.kit import logs
 from services.kit.database import Database
-from services.kit.errors import Fault, precondition
 from services.kit.metrics import Metrics
 from services.kit.operations import Operations
-from services.ledger import calls, leaves, wire
+from services.ledger import calls, leaves, struck, wire
 from services.ledger.bundle import Bundles
 from services.ledger.chain import Chain, ChainError
 from services.ledger.chain_writer import ChainWriter
@@ -68,7 +67,7 @@ class Settler:
         self._confirmations, self._most, self._poll = confirmations, most, poll_seconds
         how: Any = {"room": room, "credit": credit, "poll_seconds": poll_seconds}
         self._redeemer = Redeemer(database, chain, writer, pen, metrics, **how)
-        self._struck = Struck(chain, writer, pen.address, metrics)
+        self._struck = Struck(chain, writer, pen.address, metrics, confirmations=confirmations)
         self._wanted = Changes()
         self._said = self._looked_at = ""
         self._log = logs.logger("ledger")
@@ -104,13 +103,15 @@ class Settler:
         return await self._activate(epoch)
 
     async def _go_back(self) -> bool:
-        """Whether the chain took the newest root back, which then is on its way again."""
+        """Whether the newest root is no longer what it was: taken back by the chain, or struck out though it paid."""
         newest = await self._database.read(lambda c: epochs.newest(c, State.PROPOSED, State.ACTIVE))
-        sent = await self._transaction(newest) if newest else None
-        if newest is None or sent is None or sent.state is Sent.FINAL:
+        if newest is None:
             return False
-        if sent.state is Sent.FAILED and await self._is_there(newest):
-            return False  # sent by an earlier life of the database
+        sent, there = await self._transaction(newest), await self._is_there(newest)
+        # One that failed, and whose root is there, was sent by an earlier life of the database.
+        if sent is None or sent.state is Sent.FINAL or (sent.state is Sent.FAILED and there):
+            paid = newest.state is State.ACTIVE and not there
+            return paid and await self._struck.out(newest, sent) and await self._vetoed(newest)
         await self._advance(newest, State.SEALED, activate_time=0)
         self._log.error("the chain took a root back", epoch=newest.key)
         return True
@@ -159,6 +160,7 @@ class Settler:
         trouble = self._checks.trouble
         if trouble == "":
             trouble = await self._reconciliation.step() or await self._struck.back(epoch)
+            trouble = trouble or await self._database.read(lambda c: struck.below(c, epoch))
         if trouble:
             await self._trouble(epoch, trouble)
         return trouble == ""
@@ -214,18 +216,16 @@ class Settler:
         found = await self._ask(lambda: self._chain.epoch(epoch.number))
         if found is None or found.root.hex() != epoch.root:
             return await self._missing(epoch)
-        if await self._ask(self._chain.active_epoch) < epoch.number:
+        # By a block that counts: a newer one, which may not even be here yet, may have struck the root out.
+        deep = (await self._ask(self._chain.head)).number - self._confirmations if self._confirmations else None
+        if await self._ask(lambda: self._chain.active_epoch(deep)) < epoch.number:
             return False
         await self._advance(epoch, State.ACTIVE, activate_time=found.active_at)
         return True
 
     async def _missing(self, epoch: Epoch) -> bool:
         """The root's transaction is final and the node shows no such root: it was struck out, if the chain says so."""
-        sent, at = await self._transaction(epoch), self._chain.contracts
-        head = await self._ask(self._chain.head)
-        since, deep = sent.block if sent else at.block, head.number - self._confirmations
-        strikes = await self._ask(lambda: list(self._chain.strikes(since, deep))) if since <= deep else []
-        if any(strike.first <= epoch.number <= strike.last for strike in strikes):
+        if await self._struck.out(epoch, await self._transaction(epoch)):
             return await self._vetoed(epoch)
         await self._trouble(
             epoch,
@@ -263,22 +263,22 @@ class Settler:
         self._log.info("epoch", number=epoch.number, state=str(state))
 
     async def _vetoed(self, epoch: Epoch) -> bool:
-        """The root was struck out: its receipts wait for the next sealing, under the same number."""
+        """The root was struck out: its receipts wait for the next sealing, under the same number.
+
+        Where a later epoch was sealed on it, they are sealed once more as they were (`closing`).
+        """
         await self._ask(self._chain.check)
-        fault: Fault = precondition(
-            "EPOCH_VETOED",
-            f"the root of epochs/{epoch.number} was struck out: vetoed, or challenged with success; find out why, then "
-            "close the epoch again",
-            epoch=f"epochs/{epoch.number}",
-        )
 
         def write(connection: Connection) -> None:
             self._pen.check(connection)
             epochs.advance(connection, epoch, State.VETOED, held_up="")
-            epochs.reopen(connection, epoch.number)
-            self._operations.fail(connection, epoch.operation, fault)
+            newest = epochs.newest(connection)
+            if newest is not None and newest.number == epoch.number:
+                epochs.reopen(connection, epoch.number)
+            self._operations.fail(connection, epoch.operation, struck.fault(epoch))
 
         await self._database.write(write)
+        self._looked_at = ""
         self._log.error("epoch vetoed", number=epoch.number)
         return True
 

@@ -22,10 +22,14 @@ RISE_NUMERATOR, RISE_DENOMINATOR = 9, 8  # 12.5 %
 
 @dataclass(frozen=True)
 class Patience:
-    """`max_fee`: the most that is ever offered.  `seconds`: how long something may wait until it is stuck."""
+    """`max_fee`: the most that is ever offered.  `seconds`: how long something may wait until it is stuck.
+
+    `gas_percent`: of the most gas that a kind of transaction may take on Ethereum (`gas_bounds`).
+    """
 
     max_fee: int
     seconds: float
+    gas_percent: int = 100
 
 
 @dataclass(frozen=True, slots=True)

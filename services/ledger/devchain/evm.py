@@ -151,8 +151,12 @@ class Evm:
         return vm.state.apply_transaction(self._spoof(vm, call, header))
 
     def estimate(self, call: dict[str, Any], header: BlockHeaderAPI) -> int:
-        """Gas that suffices for the call, within 1,000 of the least. Raises py-evm's VMError if none does."""
-        vm = self._chain.get_vm(header.copy(base_fee_per_gas=0))
+        """Gas that suffices for the call, within 1,000 of the least. Raises py-evm's VMError if none does.
+
+        The search goes up to what the call is given at most, which it takes for the block's limit.
+        """
+        most = min(call["gas"] or GAS_LIMIT, header.gas_limit)
+        vm = self._chain.get_vm(header.copy(base_fee_per_gas=0, gas_limit=most))
         return int(binary_gas_search_1000_tolerance(vm.state, self._spoof(vm, call, header)))
 
     def _spoof(self, vm: Any, call: dict[str, Any], header: BlockHeaderAPI) -> Any:

@@ -5,12 +5,13 @@ What moves a transaction on says from where: nothing happens when it is somewher
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
 
 from services.ledger.chain import Call
 from services.ledger.signing import SignedTransaction
@@ -106,6 +107,15 @@ def unfinished(connection: Connection) -> list[Transaction]:
     """What is still to be done, in the order in which it was planned."""
     query = select(TRANSACTION).where(TRANSACTION.c.state.in_(_UNFINISHED)).order_by(TRANSACTION.c.number)
     return [_transaction(row) for row in connection.execute(query)]
+
+
+def relayed(connection: Connection, prefixes: Sequence[str], since: datetime) -> tuple[list[bytes], list[Call]]:
+    """Under keys that begin so: the bytes of each nonce that was first used since then (UTC), and what is planned."""
+    mine = or_(*(ATTEMPT.c.key.startswith(prefix, autoescape=True) for prefix in prefixes))
+    signed = select(ATTEMPT.c.raw).where(mine, ATTEMPT.c.number == 1, ATTEMPT.c.create_time >= since)
+    ours = or_(*(TRANSACTION.c.key.startswith(prefix, autoescape=True) for prefix in prefixes))
+    planned = select(TRANSACTION).where(ours, TRANSACTION.c.state == str(State.PLANNED))
+    return list(connection.execute(signed).scalars()), [_transaction(row).call for row in connection.execute(planned)]
 
 
 def newest_ended(connection: Connection, up_to: int | None = None) -> Transaction | None:

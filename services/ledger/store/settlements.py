@@ -73,6 +73,12 @@ def settled(connection: Connection, epoch: int, attempt: int, above: int) -> Set
     return found
 
 
+def settled_nothing(connection: Connection, epoch: int, attempt: int) -> None:
+    """A sealing that settles nothing more than those of its epoch before it."""
+    through = max((run.through for run in of_epoch(connection, epoch)), default=0)
+    connection.execute(insert(SETTLEMENT).values(epoch=epoch, attempt=attempt, above=through, through=through))
+
+
 def of_epoch(connection: Connection, epoch: int) -> list[Settlement]:
     """An epoch's settlements, one for each time that it was sealed."""
     query = select(SETTLEMENT).where(SETTLEMENT.c.epoch == epoch).order_by(SETTLEMENT.c.attempt)

@@ -13,8 +13,8 @@ from openledger.client import ApiError, Client, Wallet
 from openledger.identity.v1 import identity_pb2
 from openledger.ledger.v1 import ledger_pb2
 from services.kit.testing import as_wallet, endpoints
-from services.ledger.chain import Call
 from services.ledger.chain_node import Node
+from tests.chains import YES_MAN
 from tests.ledger_world import OPEN, TREASURY, authorisation
 
 
@@ -128,21 +128,9 @@ async def test_sessions_outlive_a_restart_of_the_ledger(world, payer):
         await client.call(client.ledger.GetBalance, ledger_pb2.GetBalanceRequest(account=payer.account))
 
 
-# A contract that takes every signature: answers every call with the word that ERC-1271 asks for.
-YES_MAN = bytes.fromhex("631626ba7e60e01b60005260206000f3")
-CREATION = bytes.fromhex("6f" + YES_MAN.hex() + "60005260106010f3")
-
-
-def contract_wallet(world) -> str:
-    node = Node.connect(world.rpc_url, 31337)
-    mined = world.send(TREASURY, Call(None, CREATION))
-    assert mined.contract is not None
-    assert node.code(mined.contract) == YES_MAN
-    return mined.contract
-
-
 async def test_a_contract_wallet_signs_in_and_authorises_by_its_own_judgement(world, where, anyone):
-    address = contract_wallet(world)
+    address = world.contract(YES_MAN)
+    assert Node.connect(world.rpc_url, 31337).code(address) == YES_MAN
     message = (await challenge(anyone, address)).message
     token = (await session(anyone, message, b"whatever the contract takes")).token
     request = await authorisation(where, TREASURY, OPEN)

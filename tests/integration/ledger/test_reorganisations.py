@@ -1,7 +1,8 @@
 """Blocks go at any time, as deep as they like: in the end the ledger equals the chain that is.
 
-Random schedules on anvil: deposits, answers, withdrawals, epochs, claims, the ledger's own transactions under way; in
-the midst of it up to twelve blocks are taken back, of which one confirmation was all that anybody waited for.
+Random schedules on anvil: deposits, answers, withdrawals, epochs, claims, roots that are vetoed and challenged, the
+ledger's own transactions under way; in the midst of it up to twelve blocks are taken back, of which one confirmation
+was all that anybody waited for.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import random
 import pytest
 
 from services.kit import logs
+from services.ledger.store import chain as sent
+from services.ledger.store import epochs
+from services.ledger.store.epochs import State
 from tests import chains
 from tests.chains import OPERATOR, STRANGER
 from tests.needs import needs
@@ -54,6 +58,7 @@ async def schedule(world: World) -> None:
                 case 3:
                     await world.ledger.settle()
         world.reorganise()
+        await world.guard()
     await world.quiet()
     world.agree()
 
@@ -73,6 +78,66 @@ async def schedules(anvil, folder, count: int) -> None:
             raise
         if number % ON_ONE == ON_ONE - 1 or number == count - 1:
             ledger.close()
+
+
+@pytest.fixture
+async def world(anvil, tmp_path):
+    """An answer is paid for, and its epoch is closed."""
+    ledger = Ledger(tmp_path, anvil, confirmations=1)
+    found = World(ledger, random.Random(1))
+    for _ in range(4):
+        await found.deposit(found.payers[0])
+    await found.quiet()
+    await found.answer(found.payers[0])
+    await found.close(found.payers[0])
+    yield found
+    ledger.close()
+
+
+async def until(world: World, state: State) -> epochs.Epoch:
+    """The newest epoch, once it is so."""
+    for _ in range(30):
+        found = world.ledger.read(epochs.newest)
+        if found.state is state:
+            return found
+        world.mine()
+        await world.ledger.step()
+    raise AssertionError(found)
+
+
+async def test_a_veto_from_within_the_window_that_comes_late_is_believed(world):
+    """The node did not have the block when the window was over by the clock."""
+    await until(world, State.PROPOSED)
+    await world.veto_late(world.payers[0])
+    assert world.chain.last_epoch() == 0
+    await world.quiet()
+    assert world.ledger.read(epochs.newest).state is State.VETOED
+    await world.close(world.payers[0])
+    await world.quiet()
+    assert world.ledger.read(epochs.newest).key == "1.2"
+    assert world.chain.active_epoch() == 1
+    world.agree()
+
+
+async def test_a_root_that_paid_and_is_pending_again_can_be_vetoed_though_another_is_sealed_on_it(world):
+    """All blocks after its own are taken back, and time with them."""
+    first = await until(world, State.ACTIVE)
+    proposed = world.ledger.read(lambda c: sent.get(c, f"root:{first.key}")).block
+    await world.answer(world.payers[0])
+    await world.close(world.payers[0])
+    world.rpc("anvil_reorg", world.chain.head().number - proposed, [])
+    await world.veto(world.payers[0])
+    assert world.chain.last_epoch() == 0
+    for _ in range(4):
+        world.mine()
+        await world.ledger.step()
+    found = world.ledger.read(lambda c: epochs.page(c, None, 9))
+    assert [epoch.state for epoch in found] == [State.SEALED, State.VETOED]
+    await world.close(world.payers[0])
+    await world.quiet()
+    found = world.ledger.read(lambda c: epochs.page(c, None, 9))
+    assert [(epoch.key, epoch.state) for epoch in found] == [("2.1", State.ACTIVE), ("1.2", State.ACTIVE)]
+    world.agree()
 
 
 async def test_after_any_reorganisation_the_ledger_equals_the_chain(anvil, tmp_path):

@@ -7,7 +7,9 @@ from eth_account import Account
 
 from services.kit.database import Database
 from services.kit.metrics import Metrics
-from services.ledger.chain import Call, ChainUnavailable, WrongChain
+from services.ledger import calls, gas_bounds
+from services.ledger.calls import ClaimLeaf
+from services.ledger.chain import Call, CallReverted, ChainUnavailable, WrongChain
 from services.ledger.chain_writer import ChainWriter
 from services.ledger.pen import Pen
 from services.ledger.signer import SignerRefused, SignerUnavailable
@@ -373,6 +375,83 @@ async def test_what_was_sent_before_gas_rose_above_the_cap_waits(database, chain
     for _ in range(2):
         await writer.step()
     assert stored(database).state is State.FINAL
+
+
+# --- how much of it
+
+
+CLAIM = calls.claim(AT, 1, ClaimLeaf("0x" + "a" * 40, 5, []))
+
+
+async def test_what_takes_more_gas_than_its_kind_is_not_sent(database, chain):
+    """The node says so although it was told the most, as one does that is told what to say."""
+    writer = writer_on(database, chain)
+    chain.takes = gas_bounds.most(CLAIM) + 1
+    await writer.plan("k", CLAIM)
+    await writer.step()
+    assert (stored(database).state, chain.sent) == (State.FAILED, [])
+    assert "takes too much gas" in stored(database).error
+    chain.takes -= 1
+    await writer.plan("k", CLAIM, again=True)
+    await writer.step()
+    assert (stored(database).state, signed_terms(stored(database).raw)[0]) == (State.FINAL, gas_bounds.most(CLAIM))
+
+
+async def test_where_gas_pays_for_another_chain_too_more_may_be_taken(database, chain):
+    writer = writer_on(database, chain)
+    writer._gas_percent = 300
+    chain.takes = 3 * gas_bounds.most(CLAIM)
+    await writer.plan("k", CLAIM)
+    await writer.step()
+    assert stored(database).state is State.FINAL
+
+
+async def test_a_node_is_asked_with_no_more_gas_than_that(database, chain, monkeypatch):
+    asked = []
+    monkeypatch.setattr(chain, "estimate", lambda sender, call, most=None: asked.append(most) or 1)
+    writer = writer_on(database, chain)
+    await writer.plan("k", CLAIM)
+    await writer.step()
+    assert asked == [gas_bounds.most(CLAIM)]
+
+
+async def test_what_a_node_does_not_estimate_for_a_while_has_failed_and_keeps_nobody(database, chain):
+    """Nodes say nothing of a revert where a call runs out of gas."""
+    writer = writer_on(database, chain, patience=0.2)
+    chain.inestimable = lambda call: call == CLAIM
+    await writer.plan("burns", CLAIM)
+    await writer.plan("k", CALL)
+    await writer.step()
+    assert (stored(database, "burns").state, stored(database).state) == (State.PLANNED, State.FINAL)
+    await asyncio.sleep(0.2)
+    await writer.step()
+    failed = stored(database, "burns")
+    assert (failed.state, "gas required exceeds allowance" in failed.error) == (State.FAILED, True)
+
+
+async def test_a_node_that_estimates_nothing_fails_nothing(database, chain):
+    writer = writer_on(database, chain)
+    chain.inestimable = lambda call: True
+    await writer.plan("k", CLAIM)
+    for _ in range(3):
+        await writer.step()
+    assert stored(database).state is State.PLANNED
+    chain.inestimable = lambda call: False
+    await writer.step()
+    assert stored(database).state is State.FINAL
+
+
+async def test_a_revert_without_a_word_tells_how_much_gas_there_was(database, chain, monkeypatch):
+    def reverts(*_):
+        raise CallReverted(None, (), "execution reverted")
+
+    monkeypatch.setattr(chain, "estimate", reverts)
+    writer = writer_on(database, chain)
+    await writer.plan("k", CLAIM)
+    await writer.step()
+    assert stored(database).error == (
+        f"execution reverted, with {gas_bounds.most(CLAIM)} gas, which is the most that it may take"
+    )
 
 
 # --- two of them

@@ -64,6 +64,15 @@ async def test_an_epoch_closes_when_the_one_before_is_old(ledger, closing, state
     assert [asked.caller for asked in closing.asked] == [CALLER] * closes
 
 
+async def test_none_closes_while_a_root_below_the_newest_is_struck_out(ledger, closing):
+    sealed(ledger, State.ACTIVE, 3 * DAY)
+    sealed(ledger, State.SEALED, 2 * DAY)
+    first = ledger.database.read_now(lambda c: epochs.get(c, 1))
+    ledger.write(lambda c: epochs.advance(c, first, State.VETOED))
+    assert not await Schedule(ledger.database, closing, seconds=DAY).step()
+    assert closing.asked == []
+
+
 async def test_the_first_one_closes_so_long_after_the_start(ledger, closing):
     schedule = Schedule(ledger.database, closing, seconds=DAY)
     assert not await schedule.step()

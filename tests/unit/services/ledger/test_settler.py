@@ -1,9 +1,10 @@
-"""What a settler believes of a node."""
+"""What a settler believes of a node, and what becomes of roots that are struck out."""
 
 from __future__ import annotations
 
 import pytest
 
+from services.kit.errors import Fault
 from services.kit.metrics import Metrics
 from services.ledger.chain import Block, Epoch, Strike, WrongChain
 from services.ledger.pen import Pen
@@ -12,6 +13,7 @@ from services.ledger.store import epochs
 from services.ledger.store.epochs import State
 from tests.epoch_world import PAYER, Ledger, Somewhere
 from tests.ledger_world import a_receipt
+from tests.settling_world import CONFIRMATIONS, WINDOW, Settling
 
 
 class Elsewhere(Somewhere):
@@ -26,7 +28,7 @@ class Elsewhere(Somewhere):
     def epoch(self, number):
         return Epoch(number, self.root, b"", 0, 1, 1) if self.root else None
 
-    def active_epoch(self):
+    def active_epoch(self, block=None):
         return 1
 
     def head(self):
@@ -56,3 +58,112 @@ async def test_no_epoch_is_struck_out_or_active_by_another_chains_word(ledger, s
     with pytest.raises(WrongChain):
         await settler._activate(epoch)
     assert ledger.database.read_now(lambda c: epochs.get(c, 1)).state is State.PROPOSED
+
+
+# --- roots that are struck out late
+
+
+@pytest.fixture
+def settling(tmp_path):
+    found = Settling(tmp_path)
+    yield found
+    found.close_database()
+
+
+async def test_a_root_pays_once_a_block_that_counts_says_so(settling):
+    await settling.answered()
+    await settling.step(CONFIRMATIONS + 2)
+    assert (settling.states(), settling.chain.active_epoch()) == (["1.1 PROPOSED"], 1)
+    _, proposed = settling.chain.roots[1]
+    while settling.chain.head().number < proposed + WINDOW + CONFIRMATIONS:
+        await settling.step()
+        assert settling.states() == ["1.1 PROPOSED"]
+    await settling.step()
+    assert settling.states() == ["1.1 ACTIVE"]
+
+
+async def test_a_strike_in_the_windows_last_block_that_comes_late_is_found(settling):
+    """By the clock the window is over; the block with the veto is not here yet."""
+    first = await settling.answered()
+    await settling.step(CONFIRMATIONS + 2)
+    assert (settling.states(), settling.chain.active_epoch()) == (["1.1 PROPOSED"], 1)
+    await settling.step(2, mine=False)
+    settling.chain.strike(1)
+    await settling.step(CONFIRMATIONS + 2)
+    assert settling.states() == ["1.1 VETOED"]
+    again = await settling.answered()
+    assert (again.key, again.total > first.total) == ("1.2", True)
+    await settling.step(10)
+    assert settling.states() == ["1.2 ACTIVE"]
+    assert settling.verified() == [True]
+
+
+async def test_a_root_that_paid_and_was_struck_out_all_the_same_is_sealed_again(settling):
+    """Blocks went, deeper than anything was to go; in those that came the guardian has vetoed it."""
+    await settling.answered()
+    await settling.step(10)
+    assert settling.states() == ["1.1 ACTIVE"]
+    settling.chain.strike(1)
+    await settling.step()
+    assert settling.states() == ["1.1 ACTIVE"]  # the strike does not count yet
+    await settling.step(CONFIRMATIONS)
+    assert settling.states() == ["1.1 VETOED"]
+    await settling.answered()
+    await settling.step(10)
+    assert settling.states() == ["1.2 ACTIVE"]
+    assert settling.verified() == [True]
+
+
+async def test_what_was_sealed_on_a_root_that_was_struck_out_waits_until_it_is_sealed_as_it_was(settling):
+    first = await settling.answered()
+    await settling.step(10)
+    second = await settling.answered()
+    settling.chain.reverting = True  # so that it does not get on before the strike is seen
+    settling.chain.strike(1)
+    await settling.step(CONFIRMATIONS + 3)
+    assert settling.states() == ["1.1 VETOED", "2.1 SEALED"]
+    settling.chain.reverting = False
+    await settling.step(3)
+    assert settling.states() == ["1.1 VETOED", "2.1 SEALED"]
+    assert "epochs/1, on which this one is built, was struck out" in settling.epoch(2).held_up
+    settling.ledger.give(a_receipt(PAYER, "leases/1", 10**18))  # is not mixed into what was sealed before it came
+    again = await settling.close()
+    assert (again.key, again.root, again.receipt_count) == ("1.2", first.root, 1)
+    with pytest.raises(Fault, match="not active yet"):
+        await settling.close()
+    await settling.step(20)
+    assert settling.states() == ["1.2 ACTIVE", "2.1 ACTIVE"]
+    assert (settling.epoch(2).root, settling.epoch(2).held_up) == (second.root, "")
+    third = await settling.close()
+    assert (third.key, third.receipt_count) == ("3.1", 1)
+    await settling.step(10)
+    assert settling.states() == ["1.2 ACTIVE", "2.1 ACTIVE", "3.1 ACTIVE"]
+    assert settling.verified() == [True] * 3
+
+
+async def test_two_roots_that_paid_and_were_struck_out_are_sealed_again_in_their_order(settling):
+    first = await settling.answered()
+    await settling.step(10)
+    second = await settling.answered()
+    await settling.step(10)
+    assert settling.states() == ["1.1 ACTIVE", "2.1 ACTIVE"]
+    settling.chain.strike(1)
+    await settling.step(CONFIRMATIONS + 1)
+    assert settling.states() == ["1.1 VETOED", "2.1 VETOED"]
+    again = await settling.answered()
+    assert (again.key, again.root) == ("1.2", first.root)
+    await settling.step(10)
+    assert settling.states() == ["1.2 ACTIVE", "2.1 VETOED"]
+    last = await settling.close()
+    assert (last.key, last.receipt_count, last.total > second.total) == ("2.2", 2, True)
+    await settling.step(10)
+    assert settling.states() == ["1.2 ACTIVE", "2.2 ACTIVE"]
+    assert settling.verified() == [True] * 2
+
+
+async def test_a_node_that_lacks_a_root_that_pays_undoes_nothing(settling):
+    await settling.answered()
+    await settling.step(10)
+    settling.chain.lacks = True
+    await settling.step(CONFIRMATIONS + 3)
+    assert settling.states() == ["1.1 ACTIVE"]

@@ -42,14 +42,14 @@ class Writer:
 @pytest.mark.parametrize("root", ("", SEALED.root))
 async def test_nothing_is_done_where_no_other_root_is(root):
     writer = Writer()
-    struck = Struck(Node(ME, root), writer, ME, Metrics("ledger"))
+    struck = Struck(Node(ME, root), writer, ME, Metrics("ledger"), confirmations=0)
     assert await struck.back(SEALED) == ""
     assert (writer.planned, struck._back._value.get()) == ({}, 0)
 
 
 async def test_the_guardians_own_key_vetoes_it_again():
     writer, chain = Writer(), Node(ME, "bb" * 32)
-    struck = Struck(chain, writer, ME, Metrics("ledger"))
+    struck = Struck(chain, writer, ME, Metrics("ledger"), confirmations=0)
     assert "it is vetoed again" in await struck.back(SEALED)
     [(key, call)] = writer.planned.items()
     assert key == f"veto:3.2:{'bb' * 32}"
@@ -62,6 +62,6 @@ async def test_the_guardians_own_key_vetoes_it_again():
 
 async def test_where_somebody_else_guards_people_are_told_and_by_when():
     writer = Writer()
-    struck = Struck(Node(SOMEBODY, "bb" * 32), writer, ME, Metrics("ledger"))
+    struck = Struck(Node(SOMEBODY, "bb" * 32), writer, ME, Metrics("ledger"), confirmations=0)
     assert "the guardian must veto it before 1000" in await struck.back(SEALED)
     assert (writer.planned, struck._back._value.get()) == ({}, 1)
