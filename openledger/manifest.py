@@ -4,8 +4,8 @@ A revision's name is the SHA-256 of this document's canonical JSON. It holds no 
 data, base and specification give the same document, signed by the factory that made it. ``parse`` trusts nothing, and
 checks the signature; whether the signer's word counts is its caller's to say. Manifests of version 1, which have no
 signature and no terms, of version 2, which have no private files, and of version 3, which replace nothing, stay valid.
-One of version 5 was not made by a factory: its owner signed it, and brought the adapter from elsewhere. This module
-reads no files and checks no digest against one.
+One of version 5 was not made by a factory: its owner signed it, and brought the adapter from elsewhere. One of version
+6 is the weighted sum of others. This module reads no files and checks no digest against one.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from openledger.manifest_rules import (
     VERSION_3,
     VERSION_4,
     VERSION_5,
+    VERSION_6,
     ManifestError,
     check,
     imported_prefix,
@@ -33,6 +34,7 @@ __all__ = [
     "IMPORTED",
     "Attribution",
     "Base",
+    "Combined",
     "LineageManifest",
     "ManifestError",
     "Replaces",
@@ -87,6 +89,14 @@ class Source:
     kind: str
 
 
+@dataclass(frozen=True, order=True)
+class Combined:
+    """A revision that is a term of a weighted sum, and its weight in 1/10,000."""
+
+    revision: str
+    weight_bps: int
+
+
 @dataclass(frozen=True)
 class LineageManifest:
     """files: name -> SHA-256; contributors: lower-case address -> records trained on; spec, metrics: JSON objects.
@@ -95,7 +105,8 @@ class LineageManifest:
     the files that reports what was measured before publishing, "" for none; ``signer`` is a lower-case address.
     ``private_files``: name -> SHA-256 of what belongs to the revision and is never published, since people's texts
     are in it; version 3, as soon as there is one. ``replaces``: version 4, as soon as there is one. ``source``:
-    version 5, where no factory trained it; then there are no contributors, and no private files.
+    version 5, where no factory trained it; then there are no contributors, and no private files. ``combines``: version
+    6, where it is the weighted sum of these, sorted; its contributors' records are then those of all of them together.
     """
 
     adapter: str
@@ -117,6 +128,7 @@ class LineageManifest:
     private_files: Mapping[str, str] = field(default_factory=dict)
     replaces: Replaces | None = None
     source: Source | None = None
+    combines: tuple[Combined, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The document."""
@@ -143,9 +155,13 @@ class LineageManifest:
             document["replaces"] = {"revision": self.replaces.revision, "without": list(self.replaces.without)}
         if self.source:
             document["source"] = vars(self.source)
+        if self.combines:
+            document["combines"] = [vars(parent) for parent in self.combines]
         return document
 
     def _version(self) -> str:
+        if self.combines:
+            return VERSION_6
         if self.source:
             return VERSION_5
         if self.replaces:
@@ -220,4 +236,6 @@ def from_json(document: Any) -> LineageManifest:
         fields["replaces"] = Replaces(replaced["revision"], tuple(replaced["without"]))
     if "source" in fields:
         fields["source"] = Source(**document["source"])
+    if "combines" in fields:
+        fields["combines"] = tuple(Combined(**entry) for entry in document["combines"])
     return LineageManifest(**fields)

@@ -1,9 +1,10 @@
 """What every field of a lineage manifest must be, for documents that nobody vouches for.
 
-Five versions are read: `openledger.adapter.v1`; `openledger.adapter.v2`, which adds licence, attributions, use,
+Six versions are read: `openledger.adapter.v1`; `openledger.adapter.v2`, which adds licence, attributions, use,
 evaluation, further files and a signature; `openledger.adapter.v3`, which adds private files; `openledger.adapter.v4`,
-which adds what it replaces; and `openledger.adapter.v5`, which is version 2 and says that the adapter was made
-elsewhere.  Knows nothing of where the document is from or what its digests stand for.
+which adds what it replaces; `openledger.adapter.v5`, which is version 2 and says that the adapter was made elsewhere;
+and `openledger.adapter.v6`, which is version 2 and says which revisions it is the weighted sum of.  Knows nothing of
+where the document is from or what its digests stand for.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5 = (f"openledger.adapter.v{n}" for n in (1, 2, 3, 4, 5))
+VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6 = (f"openledger.adapter.v{n}" for n in range(1, 7))
 FILES = ("adapter_config.json", "adapter_model.safetensors", "contribution_index.safetensors")
 MAX_DEPTH, MAX_FILES = 16, 64
 USES = ("commercial", "non-commercial")
 IMPORTED = "imported"
+FEWEST_PARENTS, MOST_PARENTS = 2, 8
+WEIGHT_ONE = 10_000
+"""Of a combination: weights are whole numbers of this part of 1, exact in every language."""
+MOST_WEIGHT = 10 * WEIGHT_ONE
 
 REVISION = re.compile(r"adapters/([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)/revisions/[0-9a-f]{64}")
 ADDRESS = re.compile(r"0x[0-9a-f]{40}")
@@ -48,12 +53,14 @@ FIELDS_2: dict[str, type] = FIELDS_1 | {
 FIELDS_3: dict[str, type] = FIELDS_2 | {"private_files": dict}
 FIELDS_4: dict[str, type] = FIELDS_3 | {"replaces": dict}
 FIELDS_5: dict[str, type] = FIELDS_2 | {"source": dict}
+FIELDS_6: dict[str, type] = FIELDS_2 | {"combines": list}
 FIELDS = {
     VERSION_1: FIELDS_1,
     VERSION_2: FIELDS_2,
     VERSION_3: FIELDS_3,
     VERSION_4: FIELDS_4,
     VERSION_5: FIELDS_5,
+    VERSION_6: FIELDS_6,
 }
 
 
@@ -100,6 +107,8 @@ def check(document: Any) -> None:
         _replaces(document)
     if version == VERSION_5:
         _source(document)
+    if version == VERSION_6:
+        _combines(document)
 
 
 def _require(condition: object, field: str, rule: str) -> None:
@@ -109,7 +118,7 @@ def _require(condition: object, field: str, rule: str) -> None:
 
 def _shape(value: Any, fields: Mapping[str, type], where: str) -> None:
     """An object with exactly these fields of these types."""
-    kinds: dict[type, str] = {str: "a string", dict: "an object", list: "a list"}
+    kinds: dict[type, str] = {str: "a string", dict: "an object", list: "a list", int: "a whole number"}
     _require(isinstance(value, dict), where, "must be a JSON object")
     _require(value.keys() == fields.keys(), where, f"must have exactly the fields {', '.join(sorted(fields))}")
     for name, kind in fields.items():
@@ -171,6 +180,22 @@ def _source(document: dict[str, Any]) -> None:
     _require(
         document["adapter"].startswith(prefix), "adapter", f"must begin with {prefix!r}, since its owner imported it"
     )
+
+
+def _combines(document: dict[str, Any]) -> None:
+    """A weighted sum: it was not trained itself, and its contributors are those of the revisions that it names."""
+    parents = document["combines"]
+    count = f"must name {FEWEST_PARENTS} to {MOST_PARENTS} revisions"
+    _require(FEWEST_PARENTS <= len(parents) <= MOST_PARENTS, "combines", count)
+    for i, parent in enumerate(parents):
+        where = f"combines[{i}]"
+        _shape(parent, {"revision": str, "weight_bps": int}, where)
+        _require(REVISION.fullmatch(parent["revision"]), f"{where}.revision", "must be the name of a revision")
+        _require(0 < parent["weight_bps"] <= MOST_WEIGHT, f"{where}.weight_bps", f"must be 1 to {MOST_WEIGHT}")
+    named = [parent["revision"] for parent in parents]
+    _require(named == sorted(set(named)), "combines", "must be sorted by revision, each named once")
+    for name in ("spec", "metrics"):
+        _require(not document[name], name, "must be empty: a combination is not trained")
 
 
 def _named(value: dict[Any, Any], where: str) -> None:

@@ -65,6 +65,8 @@ def verify_receipt(
         checks = [run(name, step, case) for name, step in _COMMON]
         adapter_checks = case.receipt is not None and bool(case.receipt.model.adapter)
         checks += [run(name, step, case) for name, step in (verify_adapter.STEPS if adapter_checks else ())]
+        combines = case.lineage is not None and bool(case.lineage.combines)
+        checks += [run(name, step, case) for name, step in (verify_adapter.OF_A_COMBINATION if combines else ())]
         with_records = case.receipt is not None and case.receipt.evidence.retrieval is not None
         last = (*_BASE, *(_OF_RECORDS if with_records else ()), *_LAST)
         checks += [run(name, step, case) for name, step in last]

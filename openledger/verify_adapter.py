@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from openledger import combined, names, verify_grade
 from openledger import grade as grades
-from openledger import names, verify_grade
 from openledger.adapters import materialise, read_manifest
 from openledger.artifacts import ArtifactError
 from openledger.influence.index import ContributionIndex
@@ -51,6 +51,12 @@ def _index(case: Case) -> str:
     return f"the root over {index.header.rows} contribution vectors, computed again, is {root}"
 
 
+def _combination(case: Case) -> str:
+    lineage, folder = need(case.lineage, "the adapter's manifest"), need(case.adapter, "the adapter's files")
+    files = {name: case.artifacts.path(lineage.files[name]) for name in combined.INDEXES if name in lineage.files}
+    return combined.check(case.artifacts, lineage, folder, files)
+
+
 def _contributors(case: Case) -> str:
     receipt, lineage = case.the_receipt, need(case.lineage, "the adapter's manifest")
     header = need(case.index, "the contribution index").header
@@ -92,3 +98,5 @@ STEPS: tuple[tuple[str, Step], ...] = (
     ("contributors", _contributors),
     ("grade", _grade),
 )
+OF_A_COMBINATION: tuple[tuple[str, Step], ...] = (("combination", _combination),)
+"""Also of an adapter that is the weighted sum of others."""

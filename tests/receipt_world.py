@@ -15,6 +15,7 @@ from openledger.receipt import Model, Receipt, sign
 from openledger.trace import Trace
 from openledger.verify import verify_receipt
 from openledger.verify_adapter import INDEX
+from tests.damage import damage_file
 from tests.published import OWNER, Published
 
 KEY, FORGER = "0x" + "11" * 32, "0x" + "22" * 32
@@ -115,8 +116,4 @@ def resplit(receipt: Receipt, **changes: object) -> Receipt:
 
 
 def damage(world: World, digest: str, place: int = -1) -> None:
-    file = world.artifacts / "sha256" / digest[:2] / digest
-    file.chmod(0o644)
-    data = bytearray(file.read_bytes())
-    data[place] ^= 1
-    file.write_bytes(data)
+    damage_file(world.store, digest, place)

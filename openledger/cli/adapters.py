@@ -1,12 +1,15 @@
-"""`openledger adapter`: bring an adapter that was made elsewhere, see which are here, and keep some in memory.
+"""`openledger adapter`: bring one that was made elsewhere, combine some, see which are here, and keep some in memory.
 
-The manifest is made and signed here: the service never sees the key, and publishes nothing that its owner did not sign.
+The manifest of one that is brought is made and signed here: the service never sees the key, and publishes nothing that
+its owner did not sign.
 """
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 
+_WEIGHTED = re.compile(r"(\S+)=(\d{1,3}(?:\.\d{1,4})?)")
 _PIECE = 10**6
 _SECONDS = 600.0
 
@@ -77,6 +81,45 @@ def bring(
     _show(run(work), as_json=as_json)
 
 
+@app.command()
+def combine(
+    context: typer.Context,
+    parents: Annotated[list[str], typer.Argument(metavar="REVISION=WEIGHT...", help="Two to eight, such as ...=0.7.")],
+    name: Annotated[str, typer.Option("--name", help="The adapter that it is a revision of.")],
+    use: Annotated[Literal["commercial", "non-commercial"], typer.Option(help="What it is for.")] = "commercial",
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Make the weighted sum of published revisions a revision of yours, which is published at once.
+
+    Ranks add up.  Its answers pay the contributors of all of them; the developer's share is yours.
+
+    Example: openledger adapter combine adapters/herbs/revisions/8ea7...=0.7 adapters/trees/revisions/02c1...=0.3
+    --name plants
+    """
+    from openledger.cli.finetune import show
+    from openledger.client import request_id
+    from openledger.factory.v1 import factory_pb2 as pb
+
+    connection = _as(context, key, "builder")
+
+    async def work() -> Any:
+        request = pb.CombineAdapterRevisionsRequest(
+            parents=map(_weighted, parents),
+            adapter_id=name,
+            use=pb.USE_NON_COMMERCIAL if use == "non-commercial" else pb.USE_COMMERCIAL,
+            request_id=request_id(),
+        )
+        async with connection.client() as client:
+            return await client.call(client.factory.CombineAdapterRevisions, request, _SECONDS)
+
+    made = run(work)
+    if as_json:
+        dump(made)
+    else:
+        show.revision(made)
+
+
 @app.command("list")
 def list_(context: typer.Context, as_json: Json = False) -> None:
     """List adapters that were asked for, brought or pinned since the service began.
@@ -130,6 +173,19 @@ def unpin(context: typer.Context, revision: Revision, key: OperatorKey = None, a
     Example: openledger adapter unpin adapters/herbs/revisions/8ea7...
     """
     _show(_called(_as(context, key, "operator"), "UnpinAdapter", revision), as_json=as_json)
+
+
+def _weighted(text: str) -> Any:
+    """A revision and its weight, as people type them.  Raises `ValueError`."""
+    from openledger.factory.v1 import factory_pb2 as pb
+    from openledger.manifest_rules import WEIGHT_ONE
+
+    found = _WEIGHTED.fullmatch(text)
+    if found is None:
+        raise ValueError(
+            f"{text[:200]!r} must be <revision>=<weight>, the weight such as 0.7, with up to four decimals"
+        )
+    return pb.CombinedRevision(revision=found[1], weight_bps=int(Decimal(found[2]) * WEIGHT_ONE))
 
 
 def _as(context: typer.Context, key: Path | None, role: str) -> Connection:

@@ -38,8 +38,8 @@ SAID = {
     Availability.READY: "Parts of the answer that stand word for word in records of contributors who are paid; what "
     "the question says itself is not counted. They are shown for you to look at: nobody is paid by them.",
     Availability.PENDING: "The index of the training text is on its way here: ask again in some seconds.",
-    Availability.NONE: "This model has no index of its training text: it is the base model alone, or was made before "
-    "there were any.",
+    Availability.NONE: "This model has no index of its training text: it is the base model alone, the sum of "
+    "other models, or was made before there were any.",
     Availability.ERASED: "A record that this model was made from is erased, and the index of its training text with "
     "it.",
     Availability.UNAVAILABLE: "The index of the training text cannot be had now: ask again later, or tell an operator.",

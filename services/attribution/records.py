@@ -59,8 +59,8 @@ SAID = {
     "model and 256 records, their order agrees with that of full gradients by {spearman:.3f} (rank correlation), and "
     "{recall:.0%} of the true top ten are found. They do not say what a record earned: nobody is paid by them.",
     Availability.PENDING: "The sketches of the training records are on their way here: ask again in some seconds.",
-    Availability.NONE: "This model has no sketches of its training records: it is the base model alone, or was made "
-    "before there were any.",
+    Availability.NONE: "This model has no sketches of its training records: it is the base model alone, the sum of "
+    "other models, or was made before there were any.",
     Availability.ERASED: "A record that this model was made from is erased, and the sketches of its records with it.",
     Availability.UNAVAILABLE: "The records cannot be ranked now: ask again later, or tell an operator.",
 }

@@ -16,6 +16,7 @@ from openledger.factory.v1 import factory_pb2, factory_pb2_grpc
 from services.factory import lines, store, store_revisions
 from services.factory.admit import Admission
 from services.factory.bell import Bell
+from services.factory.combine import Combiner
 from services.factory.config import FactoryConfig
 from services.factory.estimate import Estimator, Tariff
 from services.factory.gather import Gatherer
@@ -56,13 +57,15 @@ async def assemble(config: FactoryConfig) -> Assembly:
     tariff = Tariff(config.price_per_1k_tokens, config.max_seconds, _memory(config), config.at_once)
     precision = fastest_precision() if config.precision == "fastest" else config.precision
     private, executor = PrivateFiles(config.private_root), _executor(config)
+    artifacts = ArtifactStore(config.artifacts_dir)
     workshop = Workshop(
         database=database,
         admission=admission,
         estimator=Estimator(database, admission, gatherer, tariff),
         records=records,
         private=private,
-        artifacts=ArtifactStore(config.artifacts_dir),
+        artifacts=artifacts,
+        combiner=_combiner(config, artifacts, key),
         find=executor.find,
         bell=bell,
         workers=config.executor_root,
@@ -86,6 +89,13 @@ async def assemble(config: FactoryConfig) -> Assembly:
         background={"fine-tunes": runner.run, **_registering(config, database, peers, bell)},
         close=(executor.close, peers.__aexit__, database.close),
     )
+
+
+def _combiner(config: FactoryConfig, artifacts: ArtifactStore, key: str) -> Combiner:
+    limits = (config.combined_rank, config.combined_index_bytes)
+    combiner = Combiner(artifacts, config.data_dir / "combining", config.licence_terms, key, *limits)
+    combiner.open()
+    return combiner
 
 
 def _metrics(database: Database) -> Metrics:

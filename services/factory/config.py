@@ -80,6 +80,12 @@ class FactoryConfig(ServiceConfig):
     keep_days: float = Field(
         30, gt=0, description="how long workers' outputs and read snapshots are kept that no unfinished fine-tune needs"
     )
+    combined_rank: int = Field(
+        16, ge=2, le=512, description="highest rank of a combination of revisions; not above MAX_RANK of OpenLoRA"
+    )
+    combined_index_bytes: int = Field(
+        2**29, ge=2**20, description="most bytes of a combination's contribution indexes, which are made in memory"
+    )
     max_seconds: float = Field(6 * 3600, gt=0, description="longest training of one fine-tune, start to end")
     max_read_seconds: float = Field(600, gt=0, description="longest reading of a snapshot, a Datanet away included")
     register_poll_seconds: float = Field(

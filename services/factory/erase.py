@@ -40,7 +40,8 @@ def note(c: Connection, record: str, reason: str, also: Collection[str] = ()) ->
         if hit and store_snapshots.takes(c, job.id, record):
             said = erased(record, hit[0])
             store.move(c, job.id, State.FAILED, said.message, reason=said.reason, message=said.message)
-    flagged = [*dict.fromkeys((*store_revisions.made_from(c, pins, record), *also))]
+    made = [*dict.fromkeys((*store_revisions.made_from(c, pins, record), *also))]
+    flagged = [*dict.fromkeys((*made, *store_revisions.combined_from(c, made)))]
     for revision in flagged:
         store_revisions.flag(c, revision, record, reason)
     return flagged

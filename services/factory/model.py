@@ -188,9 +188,10 @@ class Revision:
     name: str
     """adapters/{adapter}/revisions/{digest of the manifest}"""
     adapter: str
-    fine_tune: str
+    fine_tune: str | None
+    """None of a combination, which was not trained."""
     manifest: bytes
-    metrics: Metrics
+    metrics: Metrics | None
     create_time: datetime
     card: str = ""
     """Digest of the model card; empty in revisions of before there were cards."""

@@ -80,10 +80,11 @@ def _put(job: FineTune, artifacts: ArtifactStore, private: PrivateFiles) -> str:
     for file in [_intact(job, name, digest, _trained(job, name)) for name, digest in missing.items()]:
         artifacts.put_file(file)  # once all of them are seen to be there
     artifacts.put(job.manifest)
-    return artifacts.put(_card(lineage, artifacts).encode())
+    return artifacts.put(card_of(lineage, artifacts).encode())
 
 
-def _card(lineage: LineageManifest, artifacts: ArtifactStore) -> str:
+def card_of(lineage: LineageManifest, artifacts: ArtifactStore) -> str:
+    """The model card of a revision whose files are public."""
     report = EvaluationReport.from_bytes(artifacts.get(lineage.evaluation)) if lineage.evaluation else None
     known = base_models.registry().get(lineage.base.name)
     hub_id, another_form = ("", False) if known is None else (known.hub_id, bool(known.made_from))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from openledger.factory.v1 import factory_pb2_grpc
 from services.factory import (
+    servicer_combine,
     servicer_fine_tunes,
     servicer_private,
     servicer_progress,
     servicer_revisions,
     servicer_unlearn,
 )
+from services.factory.servicer_combine import CombineMethods
 from services.factory.servicer_fine_tunes import FineTuneMethods
 from services.factory.servicer_private import PrivateFileMethods
 from services.factory.servicer_progress import ProgressMethods
@@ -23,6 +25,7 @@ ACCESS = {
     **servicer_revisions.ACCESS,
     **servicer_private.ACCESS,
     **servicer_unlearn.ACCESS,
+    **servicer_combine.ACCESS,
 }
 
 
@@ -32,6 +35,7 @@ class FactoryServicer(
     RevisionMethods,
     PrivateFileMethods,
     UnlearnMethods,
+    CombineMethods,
     factory_pb2_grpc.FactoryServiceServicer,
 ):
     """openledger.factory.v1.FactoryService; one per process."""
@@ -43,3 +47,4 @@ class FactoryServicer(
         RevisionMethods.__init__(self, workshop, answers)
         PrivateFileMethods.__init__(self, workshop)
         UnlearnMethods.__init__(self, workshop, answers)
+        CombineMethods.__init__(self, workshop, answers)

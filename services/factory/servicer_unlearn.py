@@ -57,17 +57,17 @@ class UnlearnMethods:
     ) -> pb.UnlearningReport:
         caller, who = call.principal().address, names.account_address(request.contributor)
 
-        def look(c: Connection) -> tuple[Revision, FineTune, int, Replaced]:
+        def look(c: Connection) -> tuple[Revision, FineTune | None, int, Replaced]:
             revision = store_revisions.find_revision(c, request.revision)
-            job = store.find(c, revision.fine_tune) if revision else None
-            if revision is None or job is None:
+            if revision is None:
                 raise not_found("REVISION_NOT_FOUND", f"there is no published {request.revision}")
             made: Replaced = [
                 (other, store_revisions.find_revision(c, other.revision) if other.revision else None)
                 for other in store.replacements(c, request.revision)
             ]
             shown = [one for one in made if one[1] is not None or one[0].owner == caller]
-            return revision, job, store_snapshots.count_erased(c, job.snapshots), shown
+            job = store.find(c, revision.fine_tune) if revision.fine_tune else None
+            return revision, job, store_snapshots.count_erased(c, unlearn.snapshots(revision)), shown
 
         revision, job, erased, replacements = await self._database.read(look)
         known = await unlearn.known(revision, job, who, self._w.artifacts, self._w.find, erased)

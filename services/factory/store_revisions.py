@@ -1,6 +1,7 @@
 """Published adapter revisions in the database, and what became of them: deprecated by their owners, flagged.
 
-A revision is flagged when a record of one of its snapshots is erased.  Who may do which, is decided elsewhere.
+A revision is flagged when a record of one of its snapshots is erased, and with it every one that it is combined in.
+Who may do which, is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from services.factory.model import Flag, Metrics, Registration, Revision
 from services.factory.rows import insert_new, maybe_utc, utc
 from services.factory.run import SnapshotPin
 from services.factory.store_snapshots import took
-from services.factory.tables import ADAPTER, FINE_TUNE, FLAG, REVISION
+from services.factory.tables import ADAPTER, COMBINED, FINE_TUNE, FLAG, REVISION
 
 
 def announce_revision(c: Connection, revision: Revision) -> None:
@@ -74,6 +75,19 @@ def made_from(c: Connection, pins: Collection[SnapshotPin], record: str) -> list
     ]
 
 
+def put_parents(c: Connection, name: str, parents: Collection[str]) -> None:
+    """Remember which revisions one is the weighted sum of."""
+    for parent in parents:
+        insert_new(c, insert(COMBINED).values(revision=name, parent=parent))
+
+
+def combined_from(c: Connection, parents: Collection[str]) -> list[str]:
+    """The revisions, published or announced, that any of these is combined in."""
+    joined = REVISION.join(COMBINED, COMBINED.c.revision == REVISION.c.name)
+    query = select(REVISION.c.name).select_from(joined).where(COMBINED.c.parent.in_(parents))
+    return list(dict.fromkeys(c.execute(query.order_by(REVISION.c.number)).scalars()))
+
+
 def is_owner(c: Connection, name: str, owner: str) -> bool:
     """Whether a published revision is of one of this account's adapters."""
     joined = REVISION.join(ADAPTER, ADAPTER.c.id == REVISION.c.adapter)
@@ -118,7 +132,7 @@ def flagged_for(c: Connection, record: str) -> list[str]:
 
 def _values(revision: Revision) -> dict[str, Any]:
     values = {name: value for name, value in vars(revision).items() if name not in {"flags", "registration"}}
-    return values | {"metrics": json.dumps(revision.metrics.to_json())}
+    return values | {"metrics": None if revision.metrics is None else json.dumps(revision.metrics.to_json())}
 
 
 def _revisions(c: Connection, rows: Sequence[Row[Any]]) -> list[Revision]:
@@ -135,7 +149,7 @@ def _revision(row: Row[Any], flags: tuple[Flag, ...]) -> Revision:
         adapter=row.adapter,
         fine_tune=row.fine_tune,
         manifest=row.manifest,
-        metrics=Metrics(**json.loads(row.metrics)),
+        metrics=None if row.metrics is None else Metrics(**json.loads(row.metrics)),
         create_time=utc(row.create_time),
         card=row.card,
         deprecate_time=maybe_utc(row.deprecate_time),

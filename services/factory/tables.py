@@ -98,9 +98,9 @@ REVISION = Table(
     Column("number", _NUMBER, primary_key=True, autoincrement=True),
     Column("name", Text, nullable=False, unique=True),
     Column("adapter", Text, ForeignKey("adapter.id"), nullable=False),
-    Column("fine_tune", Text, ForeignKey("fine_tune.id"), nullable=False),
+    Column("fine_tune", Text, ForeignKey("fine_tune.id")),
     Column("manifest", LargeBinary, nullable=False),
-    Column("metrics", Text, nullable=False),
+    Column("metrics", Text),
     Column("create_time", _TIME, nullable=False),
     Column("card", Text, nullable=False),
     Column("deprecate_time", _TIME),
@@ -117,6 +117,13 @@ FLAG = Table(
     Column("record", Text, primary_key=True),
     Column("reason", Text, nullable=False),
     Column("time", _TIME, nullable=False),
+)
+COMBINED = Table(
+    "combined_revision",
+    METADATA,
+    Column("revision", Text, ForeignKey("revision.name"), primary_key=True),
+    Column("parent", Text, ForeignKey("revision.name"), primary_key=True),
+    Index("combined_revision_of_parent", "parent"),
 )
 SNAPSHOT = Table(
     "snapshot",

@@ -83,6 +83,11 @@ def spec_to(run: Run) -> pb.FineTuneSpec:
     )
 
 
+def use_from(use: pb.Use.ValueType) -> Use:
+    """What a model is for; commercial where nothing is said."""
+    return _USES.get(use, Use.COMMERCIAL)
+
+
 def use_to(use: str) -> pb.Use.ValueType:
     """What a model was made for, by its word."""
     return _USE_MESSAGES[Use(use)] if use else pb.USE_UNSPECIFIED

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from openledger import manifest
+from openledger import canonical, manifest
 from openledger.artifacts import ArtifactError, ArtifactStore
 from openledger.manifest import LineageManifest
 from services.factory import audit, counterfactual_plan, effects
@@ -52,17 +52,21 @@ class Known:
     predicted_rise: float | None
     measured_rise: Rise | None
     counterfactual: Counterfactual | None
+    instead: str = ""
+    """Of a combination: what to do, since it has no run of its own."""
 
 
 def replacement(revision: Revision, without: Collection[str], audited: bool) -> Run:
     """The run that replaces a revision.  Raises `Fault` CANNOT_REPLACE."""
     lineage = manifest.parse(revision.manifest)
+    if lineage.combines:
+        raise cannot(revision.name, f"it was not trained: {_instead(lineage)}")
     if TRAINING not in lineage.files:
         raise cannot(revision.name, "it was made before training.json was kept, so nobody knows its batches any more")
     spec = FineTuneSpec.from_json(dict(lineage.spec))
     return Run(
         adapter=lineage.adapter,
-        snapshots=tuple(SnapshotPin(snapshot.name, snapshot.root) for snapshot in lineage.snapshots),
+        snapshots=snapshots(revision),
         spec=spec if audited else _bare(spec),
         use=Use(lineage.use or Use.COMMERCIAL),
         base_sha256=lineage.base.sha256,
@@ -92,6 +96,12 @@ def check(run: Run, revision: Revision | None, artifacts: ArtifactStore) -> tupl
         raise cannot(revision.name, str(error)) from error
 
 
+def snapshots(revision: Revision) -> tuple[SnapshotPin, ...]:
+    """Those that a revision was made from."""
+    lineage = manifest.from_json(canonical.parse_json(revision.manifest))  # our own: its signature was made here
+    return tuple(SnapshotPin(snapshot.name, snapshot.root) for snapshot in lineage.snapshots)
+
+
 def cannot(revision: str, why: str) -> Fault:
     """Why there is no replacement of that kind."""
     return precondition("CANNOT_REPLACE", f"{revision} cannot be replaced so: {why}", revision=revision)
@@ -99,13 +109,13 @@ def cannot(revision: str, why: str) -> Fault:
 
 async def known(
     revision: Revision,
-    job: FineTune,
+    job: FineTune | None,
     contributor: str,
     artifacts: ArtifactStore,
     find: Callable[[Shard], Awaitable[Done | None]],
     erased_records: int,
 ) -> Known:
-    """Raises `Fault` NOT_TRAINED_ON.  job: the revision's fine-tune; find: what workers have made."""
+    """Raises `Fault` NOT_TRAINED_ON.  job: the revision's fine-tune, if it has one; find: what workers have made."""
     lineage = manifest.parse(revision.manifest)
     records = lineage.contributors.get(contributor)
     if records is None:
@@ -122,7 +132,8 @@ async def known(
         held_out=foretold.held_out if foretold else 0,
         predicted_rise=foretold.rises.get(contributor) if foretold else None,
         measured_rise=_measured(lineage, contributor, artifacts),
-        counterfactual=await _stored(lineage, job, contributor, find),
+        counterfactual=None if job is None else await _stored(lineage, job, contributor, find),
+        instead=_instead(lineage) if lineage.combines else "",
     )
 
 
@@ -130,6 +141,8 @@ def words(found: Known, replacements: Sequence[tuple[FineTune, Revision | None]]
     """The same for people."""
     who, share = f"accounts/{found.contributor}", found.records / found.train_records
     said = [f"{found.revision} was trained on {found.records} records of {who}, {share:.1%} of all."]
+    if found.instead:
+        return [*said, f"It is a combination: {found.instead}."]
     if found.predicted_rise is None:
         said.append("What leaving it out would do to the held-out loss was not computed for this revision.")
     else:
@@ -149,6 +162,12 @@ def words(found: Known, replacements: Sequence[tuple[FineTune, Revision | None]]
     published = [made for _, made in replacements if made is not None]
     said.append(f"{len(published)} replacements are published." if published else "No replacement is published yet.")
     return said
+
+
+def _instead(lineage: LineageManifest) -> str:
+    """How somebody is left out of a combination."""
+    named = ", ".join(parent.revision for parent in lineage.combines)
+    return f"replace the revisions that it combines ({named}), and combine what replaces them"
 
 
 def _bare(spec: FineTuneSpec) -> FineTuneSpec:

@@ -16,6 +16,7 @@ from openledger.artifacts import ArtifactStore
 from services.factory import store
 from services.factory.admit import Admission
 from services.factory.bell import Bell
+from services.factory.combine import Combiner
 from services.factory.estimate import Estimator
 from services.factory.model import FineTune
 from services.factory.tables import METADATA
@@ -49,6 +50,7 @@ class Workshop:
     private: PrivateFiles
     """Of revisions, never published."""
     artifacts: ArtifactStore
+    combiner: Combiner
     find: Callable[[Shard], Awaitable[Done | None]]
     """What workers have made of a piece of work, if they have."""
     bell: Bell

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 import services.factory
 from services.factory import store, store_events, store_revisions, store_snapshots
@@ -469,6 +471,36 @@ def test_the_first_revision_that_is_named_in_anothers_stead_stays(database, put)
     assert found.replaced_by == "adapters/letters/revisions/new"
 
 
+def test_a_combination_is_of_no_fine_tune_and_is_found_by_what_it_combines(database, put):
+    put()
+    one, two, three = (f"adapters/letters/revisions/{number}" for number in (1, 2, 3))
+    both = Revision("adapters/both/revisions/1", "both", None, b"{}", None, JOB.create_time, "ca" * 32)
+    hidden = replace(both, name="adapters/both/revisions/2")
+
+    def fill(c):
+        for adapter in ("letters", "both"):
+            store.claim_adapter(c, adapter, JOB.owner)
+        for name in (one, two, three):
+            store_revisions.add_revision(c, revision(name))
+        store_revisions.add_revision(c, both)
+        store_revisions.announce_revision(c, hidden)
+        for made, parents in ((both, (one, two)), (hidden, (two, three)), (both, (two, one))):
+            store_revisions.put_parents(c, made.name, parents)
+
+    database.write_now(fill)
+    assert database.read_now(lambda c: store_revisions.find_revision(c, both.name)) == both
+    assert database.read_now(store_revisions.unregistered) == [one, two, three, both.name]
+    for parents, found in (
+        ((one,), [both.name]),
+        ((two,), [both.name, hidden.name]),
+        ((one, two, three), [both.name, hidden.name]),
+        ((), []),
+        ((both.name,), []),
+    ):
+        assert database.read_now(lambda c, p=parents: store_revisions.combined_from(c, p)) == found
+    assert database.read_now(lambda c: store_revisions.made_from(c, {ONE}, "r1")) == [one, two, three]
+
+
 # --- from one version of the tables to the next -----------------------------------------------------------------------
 
 
@@ -484,6 +516,39 @@ def test_what_was_there_before_runs_had_several_snapshots_is_kept(database_url):
     assert (found.trained_tokens, found.start_time, found.state) == (0, None, State.QUEUED)
     assert database.read_now(lambda c: store_snapshots.find_snapshot(c, SnapshotPin("s", "root"))) is None
     database.close()
+
+
+def test_revisions_of_before_there_were_combinations_keep_their_flags(database_url):
+    database = Database(database_url)
+    _upgrade(database, "0007")
+    flag = "INSERT INTO revision_flag VALUES ('adapters/letters/revisions/1', 'r1', 'wish', '2026-01-02 03:04:05')"
+
+    def fill(c):
+        store.claim_adapter(c, "letters", JOB.owner)
+        store.add_fine_tune(c, JOB, "waiting")
+        c.execute(text(_OLD_REVISION))
+        c.execute(text(flag))
+
+    database.write_now(fill)
+    database.migrate(MIGRATIONS)
+    found = database.read_now(lambda c: store_revisions.find_revision(c, revision().name))
+    assert (found.fine_tune, found.metrics, found.card) == ("one", METRICS, "ca" * 32)
+    assert [(each.record, each.reason) for each in found.flags] == [("r1", "wish")]
+    added = replace(revision("adapters/letters/revisions/2"), fine_tune=None, metrics=None)
+    assert database.write_now(lambda c: store_revisions.add_revision(c, added)) == added
+    with pytest.raises(IntegrityError):
+        database.write_now(lambda c: c.execute(text(flag.replace("revisions/1", "revisions/9"))))
+    with pytest.raises(IntegrityError):
+        database.write_now(lambda c: c.execute(text(_OLD_REVISION)))
+    database.close()
+
+
+_OLD_REVISION = f"""
+INSERT INTO revision (name, adapter, fine_tune, manifest, metrics, create_time, deprecate_reason, card, replaced_by,
+                      published)
+VALUES ('adapters/letters/revisions/1', 'letters', 'one', '{{}}', '{json.dumps(METRICS.to_json())}',
+        '2026-01-02 03:04:05', '', '{"ca" * 32}', '', true)
+"""
 
 
 _OLD_FINE_TUNE = """

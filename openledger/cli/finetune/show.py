@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from openledger.factory.v1 import factory_pb2 as pb
+from openledger.manifest_rules import WEIGHT_ONE
 from openledger.money import format_open
 
 _COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
@@ -154,6 +155,8 @@ def revision(made: pb.AdapterRevision) -> None:
         grid.add_row("private", f"{digest}  {escape(name)}")
     if made.HasField("replaces"):
         grid.add_row("replaces", f"{made.replaces.revision}, without {', '.join(made.replaces.without)}")
+    for parent in made.combines:
+        grid.add_row("combines", f"{parent.weight_bps / WEIGHT_ONE:g} of {parent.revision}")
     if made.deprecation_reason:
         grid.add_row("deprecated", escape(made.deprecation_reason))
     if made.replaced_by:

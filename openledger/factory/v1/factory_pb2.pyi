@@ -1819,6 +1819,69 @@ class PublishAdapterRevisionRequest(_message.Message):
 Global___PublishAdapterRevisionRequest: _TypeAlias = PublishAdapterRevisionRequest  # noqa: Y015
 
 @_typing.final
+class CombineAdapterRevisionsRequest(_message.Message):
+    """Makes a weighted sum of revisions a revision.  The same ones with the same weights give the same files."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENTS_FIELD_NUMBER: _builtins.int
+    ADAPTER_ID_FIELD_NUMBER: _builtins.int
+    USE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    adapter_id: _builtins.str
+    """The adapter that it is a revision of; it is the caller's from then on."""
+    use: Global___Use.ValueType
+    """What it is for; each parent's licence and use must allow that."""
+    request_id: _builtins.str
+    @_builtins.property
+    def parents(self) -> _containers.RepeatedCompositeFieldContainer[Global___CombinedRevision]:
+        """Two to eight, each once, in any order: of one base model, on the same maps of the same layers, none of them DoRA,
+        imported, deprecated, flagged or combined itself.
+        """
+
+    def __init__(
+        self,
+        *,
+        parents: _abc.Iterable[Global___CombinedRevision] | None = ...,
+        adapter_id: _builtins.str = ...,
+        use: Global___Use.ValueType = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_id", b"adapter_id", "parents", b"parents", "request_id", b"request_id", "use", b"use"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CombineAdapterRevisionsRequest: _TypeAlias = CombineAdapterRevisionsRequest  # noqa: Y015
+
+@_typing.final
+class CombinedRevision(_message.Message):
+    """A revision that is a term of a weighted sum."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    WEIGHT_BPS_FIELD_NUMBER: _builtins.int
+    revision: _builtins.str
+    """adapters/{adapter}/revisions/{digest}"""
+    weight_bps: _builtins.int
+    """Its weight in 1/10,000: 7,000 for 0.7."""
+    def __init__(
+        self,
+        *,
+        revision: _builtins.str = ...,
+        weight_bps: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision", "weight_bps", b"weight_bps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CombinedRevision: _TypeAlias = CombinedRevision  # noqa: Y015
+
+@_typing.final
 class AdapterRevision(_message.Message):
     """A tuned adapter, named by the SHA-256 of its lineage manifest."""
 
@@ -1908,6 +1971,7 @@ class AdapterRevision(_message.Message):
     PRIVATE_FILES_FIELD_NUMBER: _builtins.int
     REPLACES_FIELD_NUMBER: _builtins.int
     REPLACED_BY_FIELD_NUMBER: _builtins.int
+    COMBINES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """adapters/{adapter}/revisions/{digest}"""
     owner: _builtins.str
@@ -1941,7 +2005,9 @@ class AdapterRevision(_message.Message):
         """Records by account."""
 
     @_builtins.property
-    def metrics(self) -> Global___FineTuneMetrics: ...
+    def metrics(self) -> Global___FineTuneMetrics:
+        """Not set in a combination, which was not trained."""
+
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -1963,6 +2029,10 @@ class AdapterRevision(_message.Message):
     @_builtins.property
     def replaces(self) -> Global___Replacement:
         """Set where it is another revision's run, taken again without some contributors."""
+
+    @_builtins.property
+    def combines(self) -> _containers.RepeatedCompositeFieldContainer[Global___CombinedRevision]:
+        """Set where it is the weighted sum of these."""
 
     def __init__(
         self,
@@ -1991,10 +2061,11 @@ class AdapterRevision(_message.Message):
         private_files: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         replaces: Global___Replacement | None = ...,
         replaced_by: _builtins.str = ...,
+        combines: _abc.Iterable[Global___CombinedRevision] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deprecate_time", b"deprecate_time", "metrics", b"metrics", "registration", b"registration", "replaces", b"replaces"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributions", b"attributions", "base", b"base", "base_sha256", b"base_sha256", "card", b"card", "contributors", b"contributors", "create_time", b"create_time", "deprecate_time", b"deprecate_time", "deprecation_reason", b"deprecation_reason", "evaluation", b"evaluation", "files", b"files", "flags", b"flags", "index_root", b"index_root", "licence", b"licence", "metrics", b"metrics", "name", b"name", "owner", b"owner", "private_files", b"private_files", "registration", b"registration", "replaced_by", b"replaced_by", "replaces", b"replaces", "signer", b"signer", "snapshots", b"snapshots", "state", b"state", "use", b"use"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributions", b"attributions", "base", b"base", "base_sha256", b"base_sha256", "card", b"card", "combines", b"combines", "contributors", b"contributors", "create_time", b"create_time", "deprecate_time", b"deprecate_time", "deprecation_reason", b"deprecation_reason", "evaluation", b"evaluation", "files", b"files", "flags", b"flags", "index_root", b"index_root", "licence", b"licence", "metrics", b"metrics", "name", b"name", "owner", b"owner", "private_files", b"private_files", "registration", b"registration", "replaced_by", b"replaced_by", "replaces", b"replaces", "signer", b"signer", "snapshots", b"snapshots", "state", b"state", "use", b"use"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

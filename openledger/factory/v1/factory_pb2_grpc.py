@@ -110,6 +110,11 @@ class FactoryServiceStub:
                 request_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.PublishAdapterRevisionRequest.SerializeToString,
                 response_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.AdapterRevision.FromString,
                 _registered_method=True)
+        self.CombineAdapterRevisions = channel.unary_unary(
+                '/openledger.factory.v1.FactoryService/CombineAdapterRevisions',
+                request_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.CombineAdapterRevisionsRequest.SerializeToString,
+                response_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.AdapterRevision.FromString,
+                _registered_method=True)
         self.GetAdapterRevision = channel.unary_unary(
                 '/openledger.factory.v1.FactoryService/GetAdapterRevision',
                 request_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.GetAdapterRevisionRequest.SerializeToString,
@@ -252,6 +257,14 @@ class FactoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CombineAdapterRevisions(self, request, context):
+        """Makes the weighted sum of published revisions a revision of its own, which is the caller's.  The sum is exact, and its
+        answers pay the contributors of all of them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetAdapterRevision(self, request, context):
         """One published adapter revision.
         """
@@ -372,6 +385,11 @@ def add_FactoryServiceServicer_to_server(servicer, server):
             'PublishAdapterRevision': grpc.unary_unary_rpc_method_handler(
                     servicer.PublishAdapterRevision,
                     request_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.PublishAdapterRevisionRequest.FromString,
+                    response_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.AdapterRevision.SerializeToString,
+            ),
+            'CombineAdapterRevisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.CombineAdapterRevisions,
+                    request_deserializer=openledger_dot_factory_dot_v1_dot_factory__pb2.CombineAdapterRevisionsRequest.FromString,
                     response_serializer=openledger_dot_factory_dot_v1_dot_factory__pb2.AdapterRevision.SerializeToString,
             ),
             'GetAdapterRevision': grpc.unary_unary_rpc_method_handler(
@@ -810,6 +828,33 @@ class FactoryService:
             target,
             '/openledger.factory.v1.FactoryService/PublishAdapterRevision',
             openledger_dot_factory_dot_v1_dot_factory__pb2.PublishAdapterRevisionRequest.SerializeToString,
+            openledger_dot_factory_dot_v1_dot_factory__pb2.AdapterRevision.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CombineAdapterRevisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.factory.v1.FactoryService/CombineAdapterRevisions',
+            openledger_dot_factory_dot_v1_dot_factory__pb2.CombineAdapterRevisionsRequest.SerializeToString,
             openledger_dot_factory_dot_v1_dot_factory__pb2.AdapterRevision.FromString,
             options,
             channel_credentials,

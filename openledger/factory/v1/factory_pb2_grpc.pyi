@@ -65,6 +65,10 @@ class FactoryServiceStub:
     """What a contributor has in a revision, and what leaving it out changes, as far as that is known."""
     PublishAdapterRevision: _grpc.UnaryUnaryMultiCallable[_factory_pb2.PublishAdapterRevisionRequest, _factory_pb2.AdapterRevision]
     """Makes the adapter of a finished fine-tune usable: its files become public artifacts."""
+    CombineAdapterRevisions: _grpc.UnaryUnaryMultiCallable[_factory_pb2.CombineAdapterRevisionsRequest, _factory_pb2.AdapterRevision]
+    """Makes the weighted sum of published revisions a revision of its own, which is the caller's.  The sum is exact, and its
+    answers pay the contributors of all of them.
+    """
     GetAdapterRevision: _grpc.UnaryUnaryMultiCallable[_factory_pb2.GetAdapterRevisionRequest, _factory_pb2.AdapterRevision]
     """One published adapter revision."""
     ListAdapterRevisions: _grpc.UnaryUnaryMultiCallable[_factory_pb2.ListAdapterRevisionsRequest, _factory_pb2.ListAdapterRevisionsResponse]
@@ -119,6 +123,10 @@ class FactoryServiceAsyncStub(FactoryServiceStub):
     """What a contributor has in a revision, and what leaving it out changes, as far as that is known."""
     PublishAdapterRevision: _aio.UnaryUnaryMultiCallable[_factory_pb2.PublishAdapterRevisionRequest, _factory_pb2.AdapterRevision]  # type: ignore[assignment]
     """Makes the adapter of a finished fine-tune usable: its files become public artifacts."""
+    CombineAdapterRevisions: _aio.UnaryUnaryMultiCallable[_factory_pb2.CombineAdapterRevisionsRequest, _factory_pb2.AdapterRevision]  # type: ignore[assignment]
+    """Makes the weighted sum of published revisions a revision of its own, which is the caller's.  The sum is exact, and its
+    answers pay the contributors of all of them.
+    """
     GetAdapterRevision: _aio.UnaryUnaryMultiCallable[_factory_pb2.GetAdapterRevisionRequest, _factory_pb2.AdapterRevision]  # type: ignore[assignment]
     """One published adapter revision."""
     ListAdapterRevisions: _aio.UnaryUnaryMultiCallable[_factory_pb2.ListAdapterRevisionsRequest, _factory_pb2.ListAdapterRevisionsResponse]  # type: ignore[assignment]
@@ -260,6 +268,16 @@ class FactoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_factory_pb2.AdapterRevision, _abc.Awaitable[_factory_pb2.AdapterRevision]]:
         """Makes the adapter of a finished fine-tune usable: its files become public artifacts."""
+
+    @_abc_1.abstractmethod
+    def CombineAdapterRevisions(
+        self,
+        request: _factory_pb2.CombineAdapterRevisionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_factory_pb2.AdapterRevision, _abc.Awaitable[_factory_pb2.AdapterRevision]]:
+        """Makes the weighted sum of published revisions a revision of its own, which is the caller's.  The sum is exact, and its
+        answers pay the contributors of all of them.
+        """
 
     @_abc_1.abstractmethod
     def GetAdapterRevision(

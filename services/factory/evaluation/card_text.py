@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from openledger.manifest import LineageManifest
+from openledger.manifest_rules import WEIGHT_ONE
 from services.factory.audit import FITTED, LEFT_OUT, PAID, SHUFFLED, Agreement, Audit
 from services.factory.evaluation.interval import Estimate
 from services.factory.evaluation.report import EvaluationReport
@@ -57,8 +58,12 @@ service. By hand:
 - the revision's name ends with the SHA-256 of the lineage manifest (canonical JSON, RFC 8785);
 - the manifest names the SHA-256 of every file, and the base model's;
 - the Merkle root of the contribution index is `{index_root}`;
-- training again from the same snapshots and specification, with the same code and libraries on as many threads of the
-  same kind of processor, gives the same files."""
+- {again}."""
+
+AGAIN = """training again from the same snapshots and specification, with the same code and libraries on as many
+  threads of the same kind of processor, gives the same files"""
+
+SUM = """adding up the same revisions with the same weights gives the same files, on any machine"""
 
 
 def body(
@@ -77,6 +82,7 @@ def body(
     parts = [
         f"# {manifest.adapter}",
         f"A {kind} adapter for {base}, tuned with OpenLedger on {records} records of {whose}.",
+        *(["## Combines", _combines(manifest)] if manifest.combines else []),
         *([f"**{_capital(report.judgement.verdict)}.** {inline(report.judgement.words)}"] if report else []),
         *(["## Replaces", _replaces(manifest)] if manifest.replaces else []),
         "## Use",
@@ -99,7 +105,7 @@ def body(
         *(["## Audit", _audit(audit)] if audit else []),
         "## Verify",
         _files(manifest),
-        VERIFY.format(index_root=manifest.index_root),
+        VERIFY.format(index_root=manifest.index_root, again=SUM if manifest.combines else AGAIN),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -142,6 +148,15 @@ def _replaces(manifest: LineageManifest) -> str:
     return (
         f"It is the run of `{manifest.replaces.revision}` taken again, same initialisation and batch order, with the "
         f"records of these contributors at weight 0: {named}{more}. Its contribution index is of this run."
+    )
+
+
+def _combines(manifest: LineageManifest) -> str:
+    rows = [(f"`{parent.revision}`", f"{parent.weight_bps / WEIGHT_ONE:g}") for parent in manifest.combines]
+    return (
+        "What it adds to the base model's weights is the weighted sum of what these add. It was not trained itself: "
+        "its contributors, and the vectors that they are paid by, are theirs.\n\n"
+        + _table(("revision", "weight"), rows)
     )
 
 

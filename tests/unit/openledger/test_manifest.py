@@ -13,6 +13,7 @@ from openledger.client import Wallet
 from openledger.manifest import (
     Attribution,
     Base,
+    Combined,
     LineageManifest,
     ManifestError,
     Replaces,
@@ -363,3 +364,57 @@ def test_an_import_replaces_nothing_and_keeps_nothing_private() -> None:
     for changes in ({"private_files": PRIVATE}, {"replaces": Replaces(OLD.format(imported().adapter), (GONE,))}):
         with pytest.raises(ManifestError, match="exactly the fields"):
             sign(imported(**changes), FACTORY.private_key)
+
+
+# --- version 6: the weighted sum of others ----------------------------------------------------------------------------
+
+ONE, TWO = (f"adapters/{name}/revisions/{digit * 64}" for name, digit in (("herbs", "1"), ("trees", "2")))
+
+
+def combining(**changes: object) -> LineageManifest:
+    return terms(**({"combines": (Combined(ONE, 7_000), Combined(TWO, 3_000)), "spec": {}, "metrics": {}} | changes))
+
+
+def test_what_it_is_the_sum_of_and_how_much_of_each_is_part_of_its_name() -> None:
+    signed = sign(combining(), FACTORY.private_key)
+    assert parse(signed.to_bytes()) == signed
+    assert json.loads(signed.to_bytes())["version"] == "openledger.adapter.v6"
+    other = sign(combining(combines=(Combined(ONE, 7_001), Combined(TWO, 3_000))), FACTORY.private_key)
+    assert other.digest != signed.digest
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    (
+        ("combines", {}, "combines must be a list"),
+        ("combines", [], "combines must name 2 to 8 revisions"),
+        ("combines", [{"revision": ONE, "weight_bps": 1}], "combines must name 2 to 8 revisions"),
+        ("combines", [{"revision": f"adapters/a/revisions/{n:064x}", "weight_bps": 1} for n in range(9)], "2 to 8"),
+        ("combines", [{"revision": ONE}, {"revision": TWO}], r"combines\[0\] must have exactly the fields"),
+        ("combines", [{"revision": name, "weight_bps": 1} for name in (TWO, ONE)], "sorted by revision"),
+        ("combines", [{"revision": ONE, "weight_bps": n} for n in (1, 2)], "each named once"),
+        ("combines", [{"revision": "herbs", "weight_bps": 1}] * 2, r"combines\[0\].revision must be the name"),
+        ("combines", [{"revision": ONE, "weight_bps": 0}] * 2, r"combines\[0\].weight_bps must be 1 to 100000"),
+        ("combines", [{"revision": ONE, "weight_bps": 100_001}] * 2, "weight_bps must be 1 to 100000"),
+        ("combines", [{"revision": ONE, "weight_bps": 0.7}] * 2, "weight_bps must be a whole number"),
+        ("combines", [{"revision": ONE, "weight_bps": True}] * 2, "weight_bps must be a whole number"),
+        ("spec", {"rank": 8}, "spec must be empty"),
+        ("metrics", {"steps": 1}, "metrics must be empty"),
+        ("contributors", {}, "contributors must not be empty"),
+    ),
+)
+def test_bad_combinations_are_refused_by_name(field: str, value: object, reason: str) -> None:
+    document = sign(combining(), FACTORY.private_key).to_json() | {field: value}
+    with pytest.raises(ManifestError, match=reason):
+        from_json(document)
+
+
+def test_a_combination_is_nothing_else() -> None:
+    elsewhere = (
+        {"private_files": PRIVATE},
+        {"replaces": Replaces(OLD.format("a"), (GONE,))},
+        {"source": Source("imported")},
+    )
+    for changes in elsewhere:
+        with pytest.raises(ManifestError, match="exactly the fields"):
+            sign(combining(**changes), FACTORY.private_key)
