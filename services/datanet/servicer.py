@@ -7,13 +7,7 @@ from dataclasses import dataclass
 from prometheus_client import Counter
 
 from openledger.datanet.v1 import datanet_pb2_grpc
-from services.datanet import (
-    servicer_datanets,
-    servicer_files,
-    servicer_members,
-    servicer_records,
-    servicer_snapshots,
-)
+from services.datanet import servicer_datanets, servicer_files, servicer_members, servicer_records, servicer_snapshots
 from services.datanet.anchoring import Anchoring
 from services.datanet.answers import Answers
 from services.datanet.parse import Parsing
@@ -31,12 +25,12 @@ from services.kit.operations import Operations
 
 ACCESS = {
     **servicer_datanets.ACCESS,
+    **servicer_files.ACCESS,
     **servicer_members.ACCESS,
     **servicer_records.ACCESS,
     **servicer_snapshots.ACCESS,
     "GetOperation": ACCOUNTS,
     "WaitOperation": ACCOUNTS,
-    **servicer_files.ACCESS,
 }
 
 
@@ -51,7 +45,7 @@ class Quotas:
 
 
 class DatanetServicer(
-    DatanetMethods, MemberMethods, RecordMethods, SnapshotMethods, FileMethods, datanet_pb2_grpc.DatanetServiceServicer
+    DatanetMethods, FileMethods, MemberMethods, RecordMethods, SnapshotMethods, datanet_pb2_grpc.DatanetServiceServicer
 ):
     """openledger.datanet.v1.DatanetService."""
 

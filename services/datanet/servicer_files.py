@@ -35,16 +35,16 @@ class FileMethods:
     async def ParseFile(
         self, requests: AsyncIterator[pb.ParseFileRequest], context: grpc.aio.ServicerContext
     ) -> AsyncIterator[pb.ParseFileResponse]:
-        principal = call.principal()
-        caller = principal.name
-        if caller in self._has_one:
+        caller = call.principal()
+        if caller.name in self._has_one:
             message = "a file of yours is being read: send one after the other"
             raise exhausted("FILE_IN_HAND", message, retry_after=1)
-        self._has_one.add(caller)
+        self._has_one.add(caller.name)
         try:
             header = await _header(requests)
             (datanet,) = names.match("datanets/*", header.datanet)
-            at = await self._answers.database.read(lambda c: store_members.standing(c, datanet, principal))
+            at = await self._answers.database.read(lambda c: store_members.standing(c, datanet, caller))
+            at.must_give()
             fields = [field.id for field in at.datanet.definition.fields]
             with Arriving(self._files, self._max_file, header.size, header.sha256) as file:
                 await _receive(requests, file)
@@ -54,7 +54,7 @@ class FileMethods:
                 for response in _responses(answer, name, misleads):
                     yield response
         finally:
-            self._has_one.discard(caller)
+            self._has_one.discard(caller.name)
 
 
 async def _header(requests: AsyncIterator[pb.ParseFileRequest]) -> pb.FileHeader:

@@ -75,14 +75,17 @@ def admit(context: typer.Context, name: Name, account: Account, as_json: Json = 
     _show(_called(context, "AdmitMember", request), as_json=as_json)
 
 
-def remove(context: typer.Context, name: Name, account: Account) -> None:
+def remove(context: typer.Context, name: Name, account: Account, as_json: Json = False) -> None:
     """Send a member away, turn down who asked, or leave yourself.  Records stay.
 
     Example: openledger datanet remove rare-terms 0x114d...9dc9
     """
     request = pb.RemoveMemberRequest(name=_member(name, account), request_id=str(uuid.uuid4()))
-    _called(context, "RemoveMember", request)
-    typer.echo(f"{request.name} is out; records that it gave stay")
+    answer = _called(context, "RemoveMember", request)
+    if as_json:
+        dump(answer)
+    else:
+        typer.echo(f"{request.name} is out; records that it gave stay")
 
 
 def _called(context: typer.Context, method: str, request: Any) -> Any:

@@ -108,13 +108,6 @@ def questions(record: str) -> dict[str, Any]:
     }
 
 
-async def parse(client: Client) -> list[pb.ParseFileResponse]:
-    async def parts() -> AsyncIterator[pb.ParseFileRequest]:
-        yield pb.ParseFileRequest(header=pb.FileHeader(datanet=DATANET, name="a.txt"))
-
-    return [answer async for answer in client.stream(client.datanet.ParseFile, parts())]
-
-
 async def test_a_private_datanet_is_not_there_for_strangers_whatever_they_ask(closed):
     record = (await give(closed, OWNER, "one")).outcomes[0].record
     async with closed.as_(OWNER) as owner:
@@ -128,7 +121,6 @@ async def test_a_private_datanet_is_not_there_for_strangers_whatever_they_ask(cl
             found = await refused(anyone.call(getattr(anyone.datanet, method), request))
             assert found.reason == ("DATANET_NOT_FOUND" if method in open_to_all else "SIGN_IN"), method
         assert (await refused(read(bob))).reason == "DATANET_NOT_FOUND"
-        assert (await refused(parse(bob))).reason == "DATANET_NOT_FOUND"
         for client in (bob, anyone):
             page = await client.call(client.datanet.ListDatanets, pb.ListDatanetsRequest())
             assert list(page.datanets) == []
