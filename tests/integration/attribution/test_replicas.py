@@ -212,3 +212,12 @@ async def test_an_answer_of_which_two_logs_have_a_trace_is_paid_once(around):
         await until_acknowledged(b, 2)
         await until_acknowledged(a, 1)
         assert sorted(await receipts(where)) == ["responses/a.r1", "responses/b.r2"]
+
+
+async def test_replicas_are_found_by_a_name_with_several_addresses(around):
+    """Also where nobody answers at one of them, as at ::1 here."""
+    a = a_replica(around, "a", 1)
+    async with replica(around.folder, a) as at_a:
+        named = f"dns:localhost:{at_a.rpartition(':')[2]}"
+        async with attribution(around, openlora=named) as (where, _):
+            assert await until_received(where, 1) == ["responses/a.r1"]
