@@ -57,6 +57,7 @@ async def schedule(world: World) -> None:
                     await world.ledger.follow()
                 case 3:
                     await world.ledger.settle()
+        await world.go_on(draw.choice(world.payers))
         world.reorganise()
         await world.guard()
     await world.quiet()
