@@ -84,6 +84,7 @@ class TraceConsumer:
 
         Raises what `Consumer.step` raises, `ApiError`, and `AnotherLog`.
         """
+        await self._outcomes.publish()
         took = await self._consumer.step()
         self._same_log = True
         if took:

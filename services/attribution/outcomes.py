@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -57,6 +58,8 @@ class Outcomes:
         self._issued = metrics.counter("receipts_total", "Receipts issued")
         self._refused = metrics.counter("dead_letters_total", "Traces that could not be attributed", "reason")
         self._seconds = metrics.histogram("scoring_seconds", "From a trace to its signed receipt")
+        self._unpublished: deque[bytes] = deque()
+        self._publishing = asyncio.Lock()
         self._cpu = metrics.counter("scoring_cpu_seconds_total", "CPU time of the process while it measures")
 
     async def open(self) -> None:
@@ -124,10 +127,16 @@ class Outcomes:
             else:
                 self._refused.labels(outcome.reason).inc()
                 log.warning("dead letter", key=outcome.key, reason=outcome.reason, message=outcome.message)
-        for outcome in outcomes:
-            if isinstance(outcome, Issued):
-                await asyncio.to_thread(self._artifacts.put, outcome.document)
+        self._unpublished += [outcome.document for outcome in outcomes if isinstance(outcome, Issued)]
+        await self.publish()
         self._receipts.wake()
+
+    async def publish(self) -> None:
+        """Publish what is committed, going on where that failed before; nothing more is taken in until then."""
+        async with self._publishing:
+            while self._unpublished:
+                await asyncio.to_thread(self._artifacts.put, self._unpublished[0])
+                self._unpublished.popleft()
 
 
 def _refused(trace: Trace, reason: str, message: str) -> Refused:
