@@ -16,6 +16,7 @@ import pytest
 from services.kit import logs
 from tests import postgres
 from tests.needs import CI, OPTIONAL_IN_CI, PROBES, require
+from tools import long_tests
 
 # CI asks whether this change broke something, so it draws the same examples each time; people's own runs look for more.
 # No example has a time limit of its own: how long one takes is the machine's business, and other tests'.
@@ -52,6 +53,15 @@ def pytest_configure() -> None:
         import torch
 
         torch.set_num_threads(1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is on the list (tools/long_tests.py) is marked before any is chosen by its marks."""
+    listed = frozenset(long_tests.listed())
+    for item in items:
+        if item.nodeid in listed:
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.hookimpl(optionalhook=True)
