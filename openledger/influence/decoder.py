@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from openledger import pretrained
 from openledger.base_model_shape import BaseModelError, BaseModelShape
 
 __all__ = ["BaseModelError", "Decoder"]
@@ -33,17 +34,10 @@ class Decoder:
     @classmethod
     def load(cls, folder: Path) -> Decoder:
         """Load a base model folder (config.json, model.safetensors). Raises BaseModelError with the reason."""
-        from transformers import AutoModelForCausalLM
-
         try:
             shape = BaseModelShape.read(folder)
-            model, found = AutoModelForCausalLM.from_pretrained(
-                folder,
-                dtype=torch.float32,
-                attn_implementation="sdpa",
-                local_files_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
+            model, found = pretrained.causal_lm(
+                folder, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True
             )
         except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
             raise BaseModelError(f"cannot load the base model in {folder}: {error}") from error

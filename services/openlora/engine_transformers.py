@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from openledger import pretrained
 from openledger.base_model_shape import BaseModelShape
 from services.openlora import engine_json, engine_sampling
 from services.openlora.engine import (
@@ -281,6 +282,4 @@ class TransformersEngine:
 
 def _read(base: Path) -> Any:
     import torch
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, local_files_only=True).eval()
+    return pretrained.causal_lm(base, dtype=torch.float32).eval()
