@@ -277,8 +277,9 @@ class World:
         await self.ledger.writer.plan(f"anchor:{name}", call, again=True)
 
     async def go_on(self, _: Wallet) -> None:
-        """Some moments of the running service, in which somebody may stop a root."""
+        """Some moments of the running service, in which somebody may stop a root, and the guardian looks."""
         for _ in range(self.draw.randrange(1, 12)):
+            await self.guard()
             self.mine()
             await self.ledger.step()
             if self._pending() and self.draw.random() < 0.5:

@@ -282,4 +282,5 @@ class TransformersEngine:
 
 def _read(base: Path) -> Any:
     import torch
+
     return pretrained.causal_lm(base, dtype=torch.float32).eval()
