@@ -55,7 +55,7 @@ class Bounds:
         running: answers being generated.
         queued: requests that wait.
         slots: different adapters that answers are generated with.
-        spare: answers being generated on top of `running`, for tenants of which none is.
+        spare: answers being generated on top of `running`, for tenants that have less than an equal part of those.
         slot_seconds: how long an adapter keeps its slot at least while others want it.
         queued_per_tenant: requests of one tenant that wait.
         queued_per_adapter: requests for one adapter that wait.
@@ -225,9 +225,12 @@ class Admission:
         return [place for place, turn in self._waiting.items() if not turn.done()]
 
     def _may_begin(self, place: Place) -> bool:
-        if self.running < self._bounds.running:
-            return True
-        return not self._turns[place.tenant] and place.tenant != REPLAY
+        return self.running < self._bounds.running or self._has_little(place.tenant)
+
+    def _has_little(self, tenant: str) -> bool:
+        """Whether it has fewer turns than an equal part would be of those that are nobody's spare ones."""
+        here = {place.tenant for place in self._places} - {REPLAY}
+        return tenant != REPLAY and self._turns[tenant] < max(1, self._bounds.running // max(1, len(here)))
 
     def _remove(self, place: Place) -> asyncio.Future[None]:
         self._fair.give_up(place.tenant)
@@ -244,7 +247,7 @@ class Admission:
         if same_adapter >= bounds.queued_per_adapter:
             text = f"{same_adapter} requests wait for this adapter already, as many as may; send this one again later"
             raise self._sent_away("ADAPTER_BUSY", text, same_adapter)
-        room = bounds.running + bounds.queued + (0 if self._turns[new.tenant] else bounds.spare)
+        room = bounds.running + bounds.queued + (bounds.spare if self._has_little(new.tenant) else 0)
         if len(self._places) >= room and not self._make_room(new.tenant, same_tenant):
             text = f"{len(self._places)} requests are being answered or wait already; try again in a moment"
             raise self._sent_away("QUEUE_FULL", text, len(queue))
