@@ -74,7 +74,7 @@ class OpenLoRAConfig(ServiceConfig):
     import_bytes: int = Field(256 * 2**20, ge=1, le=2**31, description="largest adapter that is brought")
     account_import_bytes: int = Field(2**30, ge=1, description="of all that one account brings")
     all_import_bytes: int = Field(16 * 2**30, ge=1, description="of all that anybody brings")
-    spare_turns: int = Field(8, ge=0, description="answers on top of max_running, for payers with less than an equal part of it")
+    spare_turns: int = Field(8, ge=0, description="on top of max_running, for payers with less than an equal part")
     max_running_per_tenant: int = Field(0, ge=0, description="answers to one payer generated at once; 0: all of them")
     max_queued_per_tenant: int = Field(64, ge=1, description="requests of one payer that may wait for their turn")
     max_queued_per_adapter: int = Field(64, ge=1, description="requests for one adapter that may wait for their turn")

@@ -365,9 +365,9 @@ async def test_two_tenants_that_both_ask_too_much_get_the_same_whatever_each_ask
     assert jain(turns.tokens.values()) > 0.99
 
 
-@pytest.mark.parametrize(("shortest", "longest"), [(10, 60), (30, 30)])
+@pytest.mark.parametrize(("shortest", "longest"), ((10, 60), (30, 30)))
 async def test_who_asks_little_hardly_notices_who_asks_ten_times_as_much(shortest, longest):
-    """It asks for a fifth of what sixteen turns give, whether or not it still has answers; the others' may all end at once."""
+    """It asks for a fifth of what sixteen turns give; those of the others may all end at once."""
 
     async def late(crowd: int) -> list[float]:
         turns, chance = Turns(Bounds(16, 128, spare=8)), random.Random(5)
