@@ -163,6 +163,28 @@ async def test_spare_turns_are_for_tenants_that_have_less_than_an_equal_part(beg
     assert (admission.running, admission.queued) == (7, 4)
 
 
+async def test_while_others_are_here_a_tenants_prompts_are_read_a_few_at_a_time(begin):
+    long = Ask("a", "base", 30, 5)
+    admission = Admission(Bounds(8, 20, reading=60))
+    await begin(admission, long, long, long)
+    first, second, _ = admission._places
+    assert admission.running == 3  # nobody else is here
+    await begin(admission, B, long)
+    assert (admission.running, admission.queued) == (4, 1)
+    first.made(1)
+    assert (admission.running, admission.queued) == (4, 1)  # of two the reading goes on
+    second.made(1)
+    assert (admission.running, admission.queued) == (5, 0)
+    await begin(admission, Ask("a", "base", 100, 5))
+    assert admission.queued == 1
+
+
+async def test_a_prompt_that_is_longer_than_what_is_read_at_once_is_read_alone(begin):
+    admission = Admission(Bounds(8, 20, reading=60))
+    await begin(admission, B, Ask("a", "base", 100, 5), A)
+    assert (admission.running, admission.queued) == (2, 1)
+
+
 async def test_replays_get_no_spare_turn(begin):
     admission = Admission(Bounds(1, 10, spare=1))
     await begin(admission, A, Ask(REPLAY, "base", 1, 1))
@@ -370,17 +392,17 @@ async def test_who_asks_little_hardly_notices_who_asks_ten_times_as_much(shortes
     """It asks for a fifth of what sixteen turns give; those of the others may all end at once."""
 
     async def late(crowd: int) -> list[float]:
-        turns, chance = Turns(Bounds(16, 128, spare=8)), random.Random(5)
+        turns, chance = Turns(Bounds(16, 128, spare=8, reading=64), read=0.002), random.Random(5)
         waits: list[float] = []
 
         async def little(number: int, each: float = 30 * STEP / 16 / 0.2) -> float:
             await turns.pause(number * each + chance.uniform(0, each))
-            waits.append(await turns.ask("little", tokens=30))
+            waits.append(await turns.ask("little", tokens=30, prompt=40))
             return 0
 
         async def forever() -> float:
             while len(waits) < 200:
-                await turns.ask("much", tokens=chance.randint(shortest, longest))
+                await turns.ask("much", tokens=chance.randint(shortest, longest), prompt=40)
             return 0
 
         await turns.run([*map(little, range(200)), *(forever() for _ in range(crowd))])
