@@ -7,6 +7,7 @@ from pathlib import Path
 
 from google.longrunning import operations_pb2_grpc
 
+from openledger.artifacts import ArtifactStore
 from openledger.client import Client
 from openledger.datanet.v1 import datanet_pb2_grpc
 from openledger.key_files import KeyFileError
@@ -16,6 +17,8 @@ from services.datanet.config import DatanetConfig
 from services.datanet.files import limits as files
 from services.datanet.files.parsed import TASK_MODULE
 from services.datanet.parse import Parsing
+from services.datanet.publish import Places
+from services.datanet.publishing import Publisher, Publishing
 from services.datanet.seal_clear import seal_clear
 from services.datanet.servicer import ACCESS, DatanetServicer, Quotas
 from services.datanet.store import METADATA
@@ -61,7 +64,7 @@ def wire_up(config: DatanetConfig, database: Database, vault: Vault, ledger: Cli
     """The service over a database and a client of the ledger, both of which it closes at its end."""
     metrics = Metrics(config.service)
     operations = Operations(database, METADATA, config.service)
-    background = Anchoring(
+    anchoring = Anchoring(
         database,
         operations,
         LedgerAnchors(ledger, config.anchor_wait_seconds),
@@ -69,6 +72,9 @@ def wire_up(config: DatanetConfig, database: Database, vault: Vault, ledger: Cli
         config.anchor_poll_seconds,
         config.anchor_backoff_seconds,
     )
+    places = Places(ArtifactStore(config.artifacts_dir), ArtifactStore(config.snapshots))
+    publisher = Publisher(database, vault, places, config.max_compared_records)
+    publishing = Publishing(publisher, anchoring.wake, config.anchor_poll_seconds)
     # A process a file: what one person's file may have done to its reader, another person's never meets.
     parsers = Workers(TASK_MODULE, at_once=config.parse_workers, memory=config.parse_memory_bytes, jobs=1)
     # What nobody has built of the API is open to nobody (ACCESS).
@@ -76,7 +82,8 @@ def wire_up(config: DatanetConfig, database: Database, vault: Vault, ledger: Cli
         database,
         vault,
         operations,
-        background,
+        publishing,
+        places,
         Quotas(
             config.max_datanets_per_owner,
             config.max_members,
@@ -103,7 +110,7 @@ def wire_up(config: DatanetConfig, database: Database, vault: Vault, ledger: Cli
         access=ACCESS,
         authenticator=authenticator(config, ledger),
         metrics=metrics,
-        background={"anchoring": background.run},
+        background={"anchoring": anchoring.run, "publishing": publishing.run},
         close=(ledger.__aexit__, parsers.close, database.close),
     )
 

@@ -151,7 +151,10 @@ class Anchor:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An immutable version of a datanet.  `attempt` counts the anchorings that the ledger refused for good."""
+    """An immutable version of a datanet.  `attempt` counts the anchorings that the ledger refused for good.
+
+    `manifest`, `log_root`: empty until its files are made; see `openledger.snapshots.documents`.
+    """
 
     datanet: str
     version: int
@@ -163,11 +166,18 @@ class Snapshot:
     attempt: int
     create_time: int
     anchor: Anchor | None = None
+    manifest: str = ""
+    log_root: bytes = b""
 
     @property
     def name(self) -> str:
         """`datanets/{datanet}/snapshots/{version}`."""
         return snapshot_name(self.datanet, self.version)
+
+    @property
+    def parent(self) -> str:
+        """The name of the version before; empty of the first."""
+        return snapshot_name(self.datanet, self.version - 1) if self.version > 1 else ""
 
 
 def datanet_name(datanet: str) -> str:

@@ -103,6 +103,11 @@ def get(connection: Connection, datanet: str, record: str) -> Record:
     return Record(**row._asdict())
 
 
+def record(row: Sequence[Any]) -> Record:
+    """Of a row of `ROWS`."""
+    return Record(*row)
+
+
 def page(connection: Connection, datanet: str, contributor: str, after: int, limit: int) -> list[Record]:
     """Records without contents, in the order of acceptance, after that number; of one contributor if named."""
     query = ROWS.where(RECORD.c.datanet == datanet, RECORD.c.number > after).order_by(RECORD.c.number).limit(limit)

@@ -151,6 +151,12 @@ SNAPSHOT = Table(
     Column("attempt", Integer, nullable=False),
     Column("anchor", Text),
     Column("create_time", BigInteger, nullable=False),
+    # What its owner said when it was frozen; null of snapshots of before that was kept.
+    Column("definition", Text),
+    # Once its files are made: their manifest's SHA-256, its entry in the datanet's log, and the log's root with it.
+    Column("manifest", Text),
+    Column("entry", LargeBinary),
+    Column("log_root", LargeBinary),
 )
 
 LEAF = Table(
@@ -160,6 +166,9 @@ LEAF = Table(
     Column("version", Integer, primary_key=True),
     Column("leaf", BigInteger, primary_key=True),
     Column("record", Text, ForeignKey("record.id"), nullable=False),
+    # The leaf of an earlier record that it reads like, if there is one.
+    Column("first_leaf", BigInteger),
     ForeignKeyConstraint(["datanet", "version"], ["snapshot.datanet", "snapshot.version"], name="leaf_of_snapshot"),
     UniqueConstraint("datanet", "version", "record", name="record_once_in_snapshot"),
+    Index("leaf_by_record", "record"),
 )

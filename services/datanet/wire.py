@@ -207,6 +207,9 @@ def snapshot(value: Snapshot) -> pb.Snapshot:
         contributor_count=value.contributor_count,
         licence=value.licence,
         create_time=_timestamp(value.create_time),
+        manifest=value.manifest,
+        parent=value.parent,
+        log_root=value.log_root,
     )
     if value.anchor is not None:
         anchor = value.anchor
@@ -215,15 +218,18 @@ def snapshot(value: Snapshot) -> pb.Snapshot:
     return message
 
 
-def snapshot_record(leaf: int, value: Record, content: Content) -> pb.SnapshotRecord:
+def snapshot_record(leaf: int, first_leaf: int, value: Record, content: Content | None) -> pb.SnapshotRecord:
+    """Of an erased record, which has no content, the commitment is all that tells of it."""
     return pb.SnapshotRecord(
         leaf=leaf,
         record=value.name,
         contributor=names.account(value.contributor),
-        fields=content.fields,
-        source=content.source,
-        salt=content.salt,
+        fields=content.fields if content else {},
+        source=content.source if content else "",
+        salt=content.salt if content else b"",
         commitment=value.commitment,
+        first_leaf=first_leaf,
+        licence=value.licence,
     )
 
 
