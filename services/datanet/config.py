@@ -16,6 +16,7 @@ class DatanetConfig(ServiceConfig):
     service: ClassVar[str] = "datanet"
 
     ledger: str = Field(min_length=1, description="host:port of the ledger: issues the sessions, anchors the roots")
+    factory: str = Field("", description="host:port of the factory, which is told of erased records; empty: of no one")
     max_rpc_seconds: float = Field(600, gt=0, description="longest answer; a whole upload over a slow line is one")
 
     max_record_bytes: int = Field(256 * 2**10, ge=256, le=2**20, description="canonical bytes of one record")
@@ -25,6 +26,10 @@ class DatanetConfig(ServiceConfig):
 
     vault_key_file: Path | None = Field(
         None, description="opens what records say; keys/vault.key in data_dir by default"
+    )
+
+    shares_dir: Path | None = Field(
+        None, description="folder of the shares of records' keys, which are overwritten; shares in data_dir by default"
     )
 
     max_account_records: int = Field(100_000, ge=1, description="records that an account may give, in all datanets")
@@ -54,6 +59,11 @@ class DatanetConfig(ServiceConfig):
     def vault_key(self) -> Path:
         """Where the key is that opens what records say."""
         return self.vault_key_file or self.data_dir / "keys" / "vault.key"
+
+    @property
+    def shares(self) -> Path:
+        """Where the parts of records' keys are that no database holds."""
+        return self.shares_dir or self.data_dir / "shares"
 
     @property
     def snapshots(self) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 from openledger.artifacts import ArtifactStore
 from openledger.snapshots import folder
 from openledger.snapshots.croissant import About
-from openledger.snapshots.documents import Manifest, RecordField
+from openledger.snapshots.documents import CLUSTERS, Manifest, RecordField
 from openledger.snapshots.files import Row
 from services.datanet.model import Definition, Record, Snapshot, Visibility
 
@@ -70,6 +70,16 @@ def publish(
         files=made,
     )
     return place.put(manifest.to_bytes())
+
+
+def remove_clusters(places: Places, manifest: str) -> None:
+    """What a snapshot's files say of likeness goes, wherever it lies; again does no harm.  Raises `OSError`."""
+    place = places.holding(manifest)
+    if place is None:
+        return
+    clusters = Manifest.from_bytes(place.get(manifest)).files.get(CLUSTERS)
+    if clusters is not None:
+        place.remove(clusters.sha256)
 
 
 def row(leaf: int, record: Record) -> Row:

@@ -38,11 +38,19 @@ class Publisher:
 
     def publish(self, snapshot: Snapshot) -> Snapshot:
         """The snapshot in its datanet's log.  Raises `OSError`; `ValueError` where one before is not in it yet."""
+        while True:
+            digest, firsts = self._make(snapshot)
+            try:
+                return self.database.write_now(lambda c: store_log.append(c, snapshot, digest, firsts))  # noqa: B023
+            except store_log.Stale:
+                publish.remove_clusters(self.places, digest)
+
+    def _make(self, snapshot: Snapshot) -> tuple[str, dict[int, int]]:
         definition, owner = self.database.read_now(lambda c: store_log.said(c, snapshot))
         firsts = self._firsts(snapshot) if snapshot.record_count <= self.most_compared else None
-        salt = secrets.token_bytes(_SALT_BYTES)  # in the file alone: were that gone, its SHA-256 would confirm nothing
+        salt = secrets.token_bytes(_SALT_BYTES)  # in the file alone: once that is gone, its SHA-256 confirms nothing
         digest = publish.publish(self.places, snapshot, definition, owner, self._rows(snapshot), firsts, salt)
-        return self.database.write_now(lambda c: store_log.append(c, snapshot, digest, firsts or {}))
+        return digest, firsts or {}
 
     def _firsts(self, snapshot: Snapshot) -> dict[int, int]:
         found = clusters.first(_text(content) for _, content in self._records(snapshot))

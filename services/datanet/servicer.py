@@ -9,6 +9,7 @@ from prometheus_client import Counter
 from openledger.datanet.v1 import datanet_pb2_grpc
 from services.datanet import (
     servicer_datanets,
+    servicer_erasures,
     servicer_files,
     servicer_members,
     servicer_proofs,
@@ -16,10 +17,12 @@ from services.datanet import (
     servicer_snapshots,
 )
 from services.datanet.answers import Answers
+from services.datanet.erasing import Erasing
 from services.datanet.parse import Parsing
 from services.datanet.publish import Places
 from services.datanet.publishing import Publishing
 from services.datanet.servicer_datanets import DatanetMethods
+from services.datanet.servicer_erasures import ErasureMethods
 from services.datanet.servicer_files import FileMethods
 from services.datanet.servicer_members import MemberMethods
 from services.datanet.servicer_proofs import ProofMethods
@@ -34,6 +37,7 @@ from services.kit.operations import Operations
 
 ACCESS = {
     **servicer_datanets.ACCESS,
+    **servicer_erasures.ACCESS,
     **servicer_files.ACCESS,
     **servicer_members.ACCESS,
     **servicer_proofs.ACCESS,
@@ -56,6 +60,7 @@ class Quotas:
 
 class DatanetServicer(
     DatanetMethods,
+    ErasureMethods,
     FileMethods,
     MemberMethods,
     ProofMethods,
@@ -71,6 +76,7 @@ class DatanetServicer(
         vault: Vault,
         operations: Operations,
         background: Publishing,
+        erasing: Erasing,
         places: Places,
         quotas: Quotas,
         limits: Limits,
@@ -82,6 +88,7 @@ class DatanetServicer(
     ) -> None:
         answers = Answers(database)
         DatanetMethods.__init__(self, answers, quotas.datanets)
+        ErasureMethods.__init__(self, answers, vault, operations, erasing)
         MemberMethods.__init__(self, answers, quotas.members)
         SnapshotMethods.__init__(self, answers, vault, operations, background, quotas.snapshots_a_day)
         ProofMethods.__init__(self, answers, places)

@@ -8,9 +8,13 @@ from dataclasses import replace
 from sqlalchemy import ColumnElement, Connection, bindparam, func, select, update
 
 from openledger.snapshots.documents import log_root
-from services.datanet import freeze, store, store_snapshots
+from services.datanet import freeze, store, store_erasures, store_snapshots
 from services.datanet.model import Definition, Snapshot
 from services.datanet.tables import LEAF, SNAPSHOT
+
+
+class Stale(Exception):
+    """Files say of a record that it is like another one, and it is erased: make them again."""
 
 
 def unpublished(connection: Connection) -> list[Snapshot]:
@@ -30,7 +34,8 @@ def said(connection: Connection, snapshot: Snapshot) -> tuple[Definition, str]:
 def append(connection: Connection, snapshot: Snapshot, manifest: str, firsts: Mapping[int, int]) -> Snapshot:
     """The snapshot in its datanet's log, its files being made; the one who comes first says how.
 
-    manifest: hex.  firsts: leaves by those that read like them.  Raises `ValueError` where one before is not there yet.
+    manifest: hex.  firsts: leaves by those that read like them.  Raises `Stale`; `ValueError` where one before is not
+    there yet.
     """
     store.locked(connection, snapshot.datanet)
     before, present = entries(connection, snapshot.datanet, snapshot.version - 1), _get(connection, snapshot)
@@ -38,6 +43,8 @@ def append(connection: Connection, snapshot: Snapshot, manifest: str, firsts: Ma
         return present
     if len(before) != snapshot.version - 1:
         raise ValueError(f"{snapshot.parent} is not in the log yet")
+    if store_erasures.erased_leaves(connection, snapshot.datanet, snapshot.version) & {*firsts, *firsts.values()}:
+        raise Stale(f"a record of {snapshot.name} was erased while its files were made")
     made = replace(present, manifest=manifest)
     entry = freeze.entry(made).to_bytes()
     made = replace(made, log_root=log_root([*before, entry]))

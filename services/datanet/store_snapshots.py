@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from services.datanet import freeze, store, store_records
-from services.datanet.model import Anchor, Record, Snapshot, record_name, snapshot_name
+from services.datanet.model import Anchor, Record, RecordState, Snapshot, record_name, snapshot_name
 from services.datanet.tables import DATANET, LEAF, RECORD, SNAPSHOT
 from services.kit.errors import exhausted, not_found
 
@@ -24,9 +24,8 @@ def cut(connection: Connection, datanet_id: str, operation_of: Any, now: int) ->
     Raises `Fault` when there is nothing in it, or nothing new.
     """
     datanet = store.locked(connection, datanet_id)
-    rows = connection.execute(
-        select(RECORD.c.id, RECORD.c.commitment).where(RECORD.c.datanet == datanet_id).order_by(RECORD.c.number)
-    ).all()
+    accepted = _accepted(datanet_id)
+    rows = connection.execute(select(RECORD.c.id, RECORD.c.commitment).where(*accepted).order_by(RECORD.c.number)).all()
     last = latest(connection, datanet_id)
     root = freeze.new_root(datanet, [row.commitment for row in rows], last)
     version = last.version + 1 if last else 1
@@ -95,13 +94,13 @@ def page(connection: Connection, datanet: str, before: int | None, limit: int) -
 def leaves(connection: Connection, snapshot: Snapshot, start: int, limit: int) -> list[tuple[Record, int]]:
     """Records of a snapshot, without contents, in leaf order from leaf `start`, each with the leaf that it is like."""
     query = (
-        store_records.ROWS.add_columns(func.coalesce(LEAF.c.first_leaf, LEAF.c.leaf))
+        store_records.ROWS.add_columns(func.coalesce(LEAF.c.first_leaf, LEAF.c.leaf).label("first_leaf"))
         .join(LEAF, LEAF.c.record == RECORD.c.id)
         .where(LEAF.c.datanet == snapshot.datanet, LEAF.c.version == snapshot.version, LEAF.c.leaf >= start)
         .order_by(LEAF.c.leaf)
         .limit(limit)
     )
-    return [(store_records.record(row[:-1]), int(row[-1])) for row in connection.execute(query)]
+    return [(store_records.of_row(row), row.first_leaf) for row in connection.execute(query)]
 
 
 def leaf_of(connection: Connection, snapshot: Snapshot, record: str) -> int:
@@ -149,8 +148,12 @@ def _of(snapshot: Snapshot) -> Any:
     return update(SNAPSHOT).where(SNAPSHOT.c.datanet == snapshot.datanet, SNAPSHOT.c.version == snapshot.version)
 
 
+def _accepted(datanet: str) -> tuple[Any, ...]:
+    return RECORD.c.datanet == datanet, RECORD.c.state == RecordState.ACCEPTED
+
+
 def _contributors(connection: Connection, datanet: str) -> int:
-    query = select(func.count(RECORD.c.contributor.distinct())).where(RECORD.c.datanet == datanet)
+    query = select(func.count(RECORD.c.contributor.distinct())).where(*_accepted(datanet))
     return int(connection.execute(query).scalar_one())
 
 

@@ -96,6 +96,10 @@ RECORD = Table(
     Column("commitment", LargeBinary, nullable=False),
     Column("size", Integer, nullable=False),
     Column("create_time", BigInteger, nullable=False),
+    Column("state", Text, nullable=False, server_default="accepted"),
+    # When, and why, it came into a state other than that.
+    Column("state_time", BigInteger),
+    Column("state_message", Text, nullable=False, server_default=""),
     UniqueConstraint("datanet", "number", name="record_in_order"),
     ForeignKeyConstraint(
         ["contributor", "request_id"],
@@ -128,6 +132,20 @@ KEY = Table(
     METADATA,
     Column("record", Text, ForeignKey("record.id"), primary_key=True),
     Column("wrapped", LargeBinary, nullable=False),
+)
+
+# How far the erasing of a record is: `share` until its key's share is overwritten, `snapshots` whose files told of its
+# likeness (versions, JSON), `revisions` once the Factory has said which were trained on it (names, JSON).
+ERASURE = Table(
+    "erasure",
+    METADATA,
+    Column("record", Text, ForeignKey("record.id"), primary_key=True),
+    Column("operation", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("share", LargeBinary),
+    Column("snapshots", Text, nullable=False),
+    Column("revisions", Text),
+    Column("create_time", BigInteger, nullable=False),
 )
 
 # Whose record said a thing first, in any datanet, by a keyed hash.  The primary key decides races between contributors.

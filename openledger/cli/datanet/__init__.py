@@ -1,11 +1,11 @@
-"""`openledger datanet`: open datanets, describe and find them, say who is in them; cut, prove and export snapshots."""
+"""`openledger datanet`: open datanets, describe and find them, say who is in them; snapshots; what goes again."""
 
 from __future__ import annotations
 
 import typer
 
 from openledger.cli.connection import Connection, Data, Endpoint, Key, Port
-from openledger.cli.datanet import datanets, export, members, proving, snapshots
+from openledger.cli.datanet import datanets, erasing, export, members, proving, snapshots
 
 app = typer.Typer(no_args_is_help=True)
 app.command()(datanets.create)
@@ -22,6 +22,8 @@ app.command("snapshots")(snapshots.snapshots)
 app.command()(export.export)
 app.command()(proving.prove)
 app.command()(proving.consistency)
+app.command()(erasing.withdraw)
+app.command()(erasing.erase)
 
 
 @app.callback()
