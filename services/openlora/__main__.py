@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -59,14 +57,15 @@ async def assemble(config: OpenLoRAConfig) -> Assembly:
     try:
         folder = await asyncio.to_thread(base_models.locate, config.base)
         open_again = partial(open_engine, config.engine, folder, config.engine_settings)
-        engine = await SupervisedEngine.open(open_again, give_up=lambda: os.kill(os.getpid(), signal.SIGTERM))
+        broken = asyncio.Event()
+        engine = await SupervisedEngine.open(open_again, give_up=broken.set)
     except (base_models.BaseModelUnavailable, EngineDead) as error:
         raise StartError(str(error)) from error
-    return await assemble_with(config, engine)
+    return await assemble_with(config, engine, broken)
 
 
-async def assemble_with(config: OpenLoRAConfig, engine: Engine) -> Assembly:
-    """The service around an engine that is open."""
+async def assemble_with(config: OpenLoRAConfig, engine: Engine, broken: asyncio.Event | None = None) -> Assembly:
+    """The service around an engine that is open.  broken: set when the engine is given up."""
     database = Database(config.database)
     database.migrate(MIGRATIONS)
     log = DurableLog(database, store.METADATA, "traces")
@@ -92,6 +91,7 @@ async def assemble_with(config: OpenLoRAConfig, engine: Engine) -> Assembly:
             "retention": _every(PAUSE_SECONDS, Retention(database, log, traces, days=config.trace_days).step),
         },
         healthy=engine.health,
+        broken=broken or asyncio.Event(),
         leaving=[answers.leave],
         # What is being stored first, then the money it costs, then what both need.
         close=[
