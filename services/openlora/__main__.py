@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -14,10 +13,12 @@ from openledger.base_model_shape import BaseModelShape
 from openledger.client import Client
 from openledger.key_files import KeyFileError
 from openledger.openlora.v1 import openlora_pb2_grpc
+from services.kit.background import every
 from services.kit.config import load_or_exit
 from services.kit.database import Database
 from services.kit.durable_log import DurableLog
 from services.kit.metrics import Metrics
+from services.kit.payer_keys import PayerKeys, service_key
 from services.kit.peers import authenticator, peer_client
 from services.kit.server import Assembly, StartError, main
 from services.openlora import store
@@ -43,7 +44,6 @@ from services.openlora.servicer import ACCESS, OpenLoRA
 from services.openlora.shelf import Shelf
 from services.openlora.space import Space
 from services.openlora.spend import Spending
-from services.openlora.trace_keys import TraceKeys, service_key
 from services.openlora.tracelog import AnothersLog, TraceLog
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -66,7 +66,7 @@ async def assemble(config: OpenLoRAConfig) -> Assembly:
 
 async def assemble_with(config: OpenLoRAConfig, engine: Engine, broken: asyncio.Event | None = None) -> Assembly:
     """The service around an engine that is open.  broken: set when the engine is given up."""
-    database = Database(config.database)
+    database = Database(config.database, erases=True)
     database.migrate(MIGRATIONS)
     log = DurableLog(database, store.METADATA, "traces")
     log.open()
@@ -85,10 +85,11 @@ async def assemble_with(config: OpenLoRAConfig, engine: Engine, broken: asyncio.
         authenticator=authenticator(config, peers),
         metrics=metrics,
         background={
-            "leases": _every(config.tend_seconds, spending.tend),
-            "adapters": _every(config.tend_seconds, desk.adapters.tend),
-            "space": _every(config.tend_seconds, space.probe),
-            "retention": _every(PAUSE_SECONDS, Retention(database, log, traces, days=config.trace_days).step),
+            "leases": every(config.tend_seconds, spending.tend),
+            "adapters": every(config.tend_seconds, desk.adapters.tend),
+            "space": every(config.tend_seconds, space.probe),
+            "forgetting": every(config.tend_seconds, traces.destroy),
+            "retention": every(PAUSE_SECONDS, Retention(database, log, traces, days=config.trace_days).step),
         },
         healthy=engine.health,
         broken=broken or asyncio.Event(),
@@ -160,11 +161,12 @@ async def _desk(
 
 async def _traces(config: OpenLoRAConfig, database: Database, log: DurableLog) -> TraceLog:
     try:
-        key = await asyncio.to_thread(service_key, config.trace_key, database)
+        key = await asyncio.to_thread(service_key, config.trace_key, database, store.METADATA)
     except KeyFileError as error:
         raise StartError(str(error)) from error
     most, replica = config.max_trace_lag, config.replica
-    traces = TraceLog(database, log, TraceKeys(database, key), most_behind=most, replica=replica)
+    keys = PayerKeys(database, store.METADATA, key)
+    traces = TraceLog(database, log, keys, most_behind=most, replica=replica)
     try:
         await traces.open()
     except AnothersLog as error:
@@ -206,15 +208,6 @@ def _spending(config: OpenLoRAConfig, database: Database, log: DurableLog, ledge
         margin=config.max_answer_seconds + _SETTLE_SECONDS,
         idle=config.lease_idle_seconds,
     )
-
-
-def _every(seconds: float, work: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[None]]:
-    async def run() -> None:
-        while True:
-            await work()
-            await asyncio.sleep(seconds)
-
-    return run
 
 
 if __name__ == "__main__":
