@@ -184,6 +184,7 @@ class Installation:
                     "FACTORY": f"127.0.0.1:{self.port('factory')}",
                     "BASE": self.base,
                     "SIGNING_KEY_FILE": str(self.key_file("attribution")),
+                    "TRACE_KEY_FILE": str(self.key_file("attribution-traces")),
                     "OPERATORS": f'["{self.wallet("operator").address}"]',
                 }
         return {}

@@ -23,6 +23,8 @@ from openledger.cli.default_group import DefaultGroup
 from openledger.cli.epochs import epoch
 from openledger.cli.explain import explain
 from openledger.cli.finetune import app as finetune
+from openledger.cli.forget import forget_answers
+from openledger.cli.receipts import app as receipt
 from openledger.cli.replay import replay
 from openledger.cli.send import send
 from openledger.cli.unlearn import app as unlearn
@@ -58,6 +60,8 @@ app.add_typer(checks, name="verify")
 app.command("audit")(audit)
 app.command("explain")(explain)
 app.command("replay")(replay)
+app.add_typer(receipt, name="receipt")
+app.command("forget-answers")(forget_answers)
 app.add_typer(finetune, name="finetune")
 app.add_typer(adapter, name="adapter")
 app.add_typer(datanet, name="datanet")

@@ -64,21 +64,27 @@ def _check(digest: str, store: ArtifactStore, signer: str | None) -> dict[str, A
         lineage = read_manifest(store, given.revision.rpartition("/")[2])
         words = verify_grade.check(given, signer or given.signer, lineage, store)
         missing = verify_grade.unmeasured(given, store)
+        undated = verify_grade.undated(given, store)
     except Exception as error:
         if is_this_machines(error):
             typer.echo(f"{advice(error)}. This says nothing about the grade.", err=True)
             raise typer.Exit(2) from None
         if not isinstance(error, ValueError):
             raise
-        return {"ok": False, "words": f"The grade does not hold: {error}", "unmeasured": []}
+        return {"ok": False, "words": f"The grade does not hold: {error}", "unmeasured": [], "undated": []}
     if missing:
         told = ", ".join(missing[:10]) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
         words = f"The grade leaves out answers that had to be measured; ask its signer why: {told}"
-        return {"ok": False, "words": words, "unmeasured": missing}
+        return {"ok": False, "words": words, "unmeasured": missing, "undated": undated}
     said = f"{given.mean_milli / 1000:.3f} [{given.low_milli / 1000:.3f}, {given.high_milli / 1000:.3f}]"
     drawn = f"; of 10000 answers {given.audit_bps} are drawn, and none of those here is left out"
+    if undated:
+        drawn += (
+            f", as far as can be told: {len(undated)} were not measured whose traces are not public, nor their times"
+        )
     return {
         "ok": True,
         "words": f"The grade of {given.revision} is {said}: {words}{'' if given.audit_bps is None else drawn}.",
         "unmeasured": [],
+        "undated": undated,
     }
