@@ -29,6 +29,7 @@ from openledger.cli.unlearn import app as unlearn
 from openledger.cli.verify import verify
 from openledger.cli.verify_epoch import verify_epoch
 from openledger.cli.verify_grade import verify_grade
+from openledger.cli.verify_sample import verify_sample
 from openledger.cli.withdraw import withdraw
 
 if TYPE_CHECKING:
@@ -45,11 +46,12 @@ app = typer.Typer(
 checks = typer.Typer(
     cls=DefaultGroup,
     no_args_is_help=True,
-    help="Check what the services say: a receipt, a whole epoch, or a model's grade.",
+    help="Check what the services say: a receipt, a sample of many, a whole epoch, or a model's grade.",
 )
 checks.command("receipt")(verify)
 checks.command("epoch")(verify_epoch)
 checks.command("grade")(verify_grade)
+checks.command("sample")(verify_sample)
 app.add_typer(checks, name="verify")
 app.command("audit")(audit)
 app.command("explain")(explain)

@@ -36,11 +36,11 @@ def verify(
 
     Example: openledger verify build/demo/receipts/*.json --signer 0x...
     """
-    documents = [(file, _read(file)) for file in receipts]
-    stores = [open_store(artifacts if artifacts is not None else _artifacts_of(file)) for file in receipts]
-    folder = _base_folder(base) if base is not None else None
+    documents = [(file, read_receipt(file)) for file in receipts]
+    stores = [open_store(artifacts if artifacts is not None else artifacts_of(file)) for file in receipts]
+    folder = base_folder(base) if base is not None else None
     expected = address(signer) if signer is not None else None
-    _quiet()
+    be_quiet()
     from openledger.verify import Unchecked, verify_receipt
 
     found = []
@@ -68,14 +68,16 @@ def open_store(folder: Path) -> ArtifactStore:
     return ArtifactStore(folder)
 
 
-def _read(file: Path) -> bytes:
+def read_receipt(file: Path) -> bytes:
+    """A file's bytes."""
     try:
         return file.read_bytes()
     except OSError as error:
         raise typer.BadParameter(f"{file} cannot be read: {error.strerror}", param_hint="RECEIPT") from None
 
 
-def _artifacts_of(file: Path) -> Path:
+def artifacts_of(file: Path) -> Path:
+    """The folder of artifacts that a receipt's file lies beside."""
     for folder in file.resolve().parents:
         if (folder / "artifacts" / "sha256").is_dir():
             return folder / "artifacts"
@@ -84,7 +86,8 @@ def _artifacts_of(file: Path) -> Path:
     )
 
 
-def _base_folder(name: str) -> Path:
+def base_folder(name: str) -> Path:
+    """A base model by name, or its folder, as people type it."""
     from openledger import base_models
 
     try:
@@ -103,7 +106,7 @@ def address(text: str) -> str:
         raise typer.BadParameter(str(error), param_hint="--signer") from None
 
 
-def _quiet() -> None:
+def be_quiet() -> None:
     """Loading a model must not draw progress bars into the report."""
     if missing := [name for name in ("torch", "transformers") if find_spec(name) is None]:
         raise typer.BadParameter(f"it needs {' and '.join(missing)}: pip install 'openledger[model]'")
