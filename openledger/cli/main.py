@@ -31,6 +31,7 @@ from openledger.cli.unlearn import app as unlearn
 from openledger.cli.verify import verify
 from openledger.cli.verify_epoch import verify_epoch
 from openledger.cli.verify_grade import verify_grade
+from openledger.cli.verify_sample import verify_sample
 from openledger.cli.verify_snapshots import verify_consistency, verify_record, verify_snapshot
 from openledger.cli.withdraw import withdraw
 
@@ -48,7 +49,7 @@ app = typer.Typer(
 checks = typer.Typer(
     cls=DefaultGroup,
     no_args_is_help=True,
-    help="Check what the services say: a receipt, a whole epoch, a model's grade, a record or snapshot of a datanet.",
+    help="Check what the services say: a receipt, a sample of many, an epoch, a model's grade, a datanet's record or snapshot.",
 )
 checks.command("receipt")(verify)
 checks.command("epoch")(verify_epoch)
@@ -56,6 +57,7 @@ checks.command("grade")(verify_grade)
 checks.command("record")(verify_record)
 checks.command("snapshot")(verify_snapshot)
 checks.command("consistency")(verify_consistency)
+checks.command("sample")(verify_sample)
 app.add_typer(checks, name="verify")
 app.command("audit")(audit)
 app.command("explain")(explain)

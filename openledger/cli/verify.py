@@ -45,11 +45,11 @@ def verify(
     """
     if trace is not None and len(receipts) > 1:
         raise typer.BadParameter("a trace is of one receipt, and several are given", param_hint="--trace")
-    documents = [(file, _read(file), _trace_of(file, trace)) for file in receipts]
-    stores = [open_store(artifacts if artifacts is not None else _artifacts_of(file)) for file in receipts]
-    folder = _base_folder(base) if base is not None else None
+    documents = [(file, read_receipt(file), _trace_of(file, trace)) for file in receipts]
+    stores = [open_store(artifacts if artifacts is not None else artifacts_of(file)) for file in receipts]
+    folder = base_folder(base) if base is not None else None
     expected = address(signer) if signer is not None else None
-    _quiet()
+    be_quiet()
     from openledger.verify import Unchecked, verify_receipt
 
     found = []
@@ -78,7 +78,8 @@ def open_store(folder: Path) -> ArtifactStore:
     return ArtifactStore(folder)
 
 
-def _read(file: Path) -> bytes:
+def read_receipt(file: Path) -> bytes:
+    """A file's bytes."""
     try:
         return file.read_bytes()
     except OSError as error:
@@ -89,14 +90,15 @@ def _trace_of(file: Path, named: Path | None) -> bytes | None:
     """The trace that was named, or that lies beside a receipt."""
     beside = file.with_suffix(".trace")
     if named is None:
-        return _read(beside) if beside.is_file() else None
+        return read_receipt(beside) if beside.is_file() else None
     try:
         return named.read_bytes()
     except OSError as error:
         raise typer.BadParameter(f"{named} cannot be read: {error.strerror}", param_hint="--trace") from None
 
 
-def _artifacts_of(file: Path) -> Path:
+def artifacts_of(file: Path) -> Path:
+    """The folder of artifacts that a receipt's file lies beside."""
     for folder in file.resolve().parents:
         if (folder / "artifacts" / "sha256").is_dir():
             return folder / "artifacts"
@@ -105,7 +107,8 @@ def _artifacts_of(file: Path) -> Path:
     )
 
 
-def _base_folder(name: str) -> Path:
+def base_folder(name: str) -> Path:
+    """A base model by name, or its folder, as people type it."""
     from openledger import base_models
 
     try:
@@ -124,7 +127,7 @@ def address(text: str) -> str:
         raise typer.BadParameter(str(error), param_hint="--signer") from None
 
 
-def _quiet() -> None:
+def be_quiet() -> None:
     """Loading a model must not draw progress bars into the report."""
     if missing := [name for name in ("torch", "transformers") if find_spec(name) is None]:
         raise typer.BadParameter(f"it needs {' and '.join(missing)}: pip install 'openledger[model]'")
