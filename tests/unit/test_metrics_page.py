@@ -7,6 +7,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -61,11 +62,13 @@ def looked() -> Iterator[Row]:
     yield from asyncio.run(look())
 
 
-def code() -> list[Row]:
+@cache
+def code() -> tuple[Row, ...]:
+    """Every metric that the services make."""
     every = list(declared(ROOT / "services/kit", "openledger_<service>_"))
     for service in SERVICES:
         every += declared(ROOT / "services" / service, f"openledger_{service}_")
-    return [*every, *looked()]
+    return (*every, *looked())
 
 
 def page() -> list[Row]:
