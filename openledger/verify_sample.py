@@ -6,7 +6,7 @@ How one is checked is the caller's (`openledger.verify`), and so is that whoever
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from openledger import spot_check
@@ -19,11 +19,15 @@ FEWEST, MOST = 2, 10_000
 
 @dataclass(frozen=True)
 class Population:
-    """All receipts: `items` gives them anew each time, in one order; how many, and their fees in atomic units."""
+    """All receipts: `items` gives them anew each time, in one order; how many, and their fees in atomic units.
+
+    private: receipts beside them whose traces are not public, so that they cannot be drawn.
+    """
 
     items: Callable[[], Iterable[Item]]
     count: int
     fees: int
+    private: int = 0
 
     @classmethod
     def of(cls, items: Callable[[], Iterable[Item]]) -> Population:
@@ -32,6 +36,12 @@ class Population:
         for item in items():
             count, fees = count + 1, fees + item.fee
         return cls(items, count, fees)
+
+    @classmethod
+    def of_public(cls, items: Callable[[], Iterable[tuple[Item, bool]]]) -> Population:
+        """Counts those that are public, which is said of each, and how many are not."""
+        found = cls.of(lambda: (item for item, public in items() if public))
+        return replace(found, private=sum(not public for _, public in items()))
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,11 @@ class Sample:
     def words(self) -> Iterator[str]:
         """In sentences."""
         count, fees = self.population.count, format_open(self.population.fees, 18)
+        if self.population.private:
+            yield (
+                f"Of {self.population.private} more receipts the traces are not public: only who paid for those can "
+                "have them computed again, and nothing here is said of them."
+            )
         yield (
             f"{self.checked} of {count} receipts, which cost {fees} OPEN together, were computed again: "
             f"{len(self.wrong) or 'none'} of them {'are' if len(self.wrong) > 1 else 'is'} wrong."

@@ -55,7 +55,8 @@ def verify_sample(
 ) -> None:
     """Compute some receipts again that nobody could know would be drawn; say how many of all may be wrong.
 
-    A receipt whose trace or model is not published counts as wrong.
+    Drawn from are receipts whose traces are public; of the others only their payers can have the rest checked, and how
+    many those are is said.  A receipt whose model is not published counts as wrong.
 
     Example: openledger verify sample sha256:... --artifacts build/demo/artifacts --rpc http://127.0.0.1:7400
     """
@@ -115,11 +116,13 @@ def _of_bundle(
             raise typer.BadParameter(str(error), param_hint="--rpc") from None
         block = {"block": number, "hash": found.hex()}
 
-    def items() -> Iterator[Item]:
-        for _, document, data in stream(opened):
-            yield _item(data, int(document["fee"]))
+    store = open_store(folder)
 
-    return open_store(folder), Population.of(items), block
+    def items() -> Iterator[tuple[Item, bool]]:
+        for _, document, data in stream(opened):
+            yield _item(data, int(document["fee"])), _is_public(store, document["trace_sha256"])
+
+    return store, Population.of_public(items), block
 
 
 def _of_files(files: list[Path], artifacts: Path | None) -> tuple[ArtifactStore, Population, None]:
@@ -134,9 +137,20 @@ def _of_files(files: list[Path], artifacts: Path | None) -> tuple[ArtifactStore,
             receipt = parse(data)
         except ValueError as error:
             raise typer.BadParameter(f"{file} is no receipt: {error}", param_hint="RECEIPT") from None
-        found[receipt.digest()] = _item(data, receipt.fee)
+        found[receipt.digest()] = (_item(data, receipt.fee), receipt.trace_sha256)
     store = open_store(artifacts if artifacts is not None else artifacts_of(files[0]))
-    return store, Population.of(lambda: [found[digest] for digest in sorted(found)]), None
+    known = [(item, _is_public(store, trace)) for item, trace in map(found.__getitem__, sorted(found))]
+    return store, Population.of_public(lambda: known), None
+
+
+def _is_public(store: ArtifactStore, trace: str) -> bool:
+    """Whether its bytes are there, or what should be them; that they are the right ones is checked when it is drawn."""
+    from openledger.artifacts import ArtifactError
+
+    try:
+        return store.has(trace)
+    except ArtifactError:
+        return False
 
 
 def _item(data: bytes, fee: int) -> Item:
@@ -162,7 +176,8 @@ def _sample(population: Population, seed: bytes, budget: int, confidence: int, c
     from openledger.verify_sample import verify_sample as drawn
 
     if not population.count:
-        raise typer.BadParameter("there are no receipts to draw from")
+        private = f": of {population.private} the traces are not public" if population.private else ""
+        raise typer.BadParameter(f"there are no receipts to draw from{private}")
     try:
         return drawn(population, seed, budget, confidence, check)
     except Unchecked as error:
@@ -187,6 +202,7 @@ def _document(found: Sample, seed: bytes, beacon: dict[str, Any] | None, how: st
         "ok": found.ok,
         "receipts": found.population.count,
         "fees": str(found.population.fees),
+        "private": found.population.private,
         "checked": found.checked,
         "seed": seed.hex(),
         "beacon": beacon,
