@@ -49,7 +49,7 @@ app = typer.Typer(
 checks = typer.Typer(
     cls=DefaultGroup,
     no_args_is_help=True,
-    help="Check what the services say: a receipt, a sample of many, an epoch, a model's grade, a datanet's record or snapshot.",
+    help="Check what the services say: a receipt, a sample of many, an epoch, a model's grade, a datanet's snapshot.",
 )
 checks.command("receipt")(verify)
 checks.command("epoch")(verify_epoch)
