@@ -148,7 +148,7 @@ def records_row(scoring: Scoring, answers: list[Answer], revision: str, count: i
     return {
         "kind": "records",
         "records": count,
-        "contributors": len(json.loads(taken[0][1]).get("retrieval", {"scores": ()})["scores"]),
+        "named": len(json.loads(taken[0][1]).get("retrieval", {"scores": ()})["scores"]),
         "prompt_tokens": statistics.mean(len(scoring.trace(a, revision, count).prompt_token_ids) for a in answers),
         "cpu_ms": median_ms([seconds for seconds, _ in taken]),
         "receipt_kb": round(len(taken[0][1]) / 1024, 1),
