@@ -35,11 +35,15 @@ def main() -> None:
     )
     parser.add_argument("--library", action="append", default=[], help="of peers: one of theirs; may be repeated")
     parser.add_argument("--part", action="append", default=[], help="of serve: one of its parts; may be repeated")
+    parser.add_argument(
+        "--minutes", type=float, help="of attacks: begin nothing that would end later than that; run again to go on"
+    )
     options = parser.parse_args()
     for name in options.scripts:
         more = {"settings": options.setting} if options.setting and name in ("errors", "lds") else {}
         more |= {"libraries": options.library} if options.library and name == "peers" else {}
         more |= {"parts": options.part} if options.part and name == "serve" else {}
+        more |= {"minutes": options.minutes} if options.minutes is not None and name == "attacks" else {}
         importlib.import_module(f"bench.{name}").main(quick=options.quick, **more)
 
 

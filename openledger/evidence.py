@@ -110,14 +110,18 @@ def _differences_of_records(ours: Retrieval | None, theirs: Retrieval | None, to
         if ours is not theirs:
             yield "records stood before the question and the receipt says nothing of them, or the other way round"
         return
-    if ours.scores.keys() != theirs.scores.keys():
+    if not theirs.scores.keys() <= ours.scores.keys():
         yield "the receipt credits records before the question to other contributors"
         return
     pairs = [
         ("the loss under the base model without records", theirs.nll_base, ours.nll_base),
         ("the loss under the tuned model without records", theirs.nll_model, ours.nll_model),
     ]
-    pairs += [(f"what {who}'s records are missed by", theirs.scores[who], score) for who, score in ours.scores.items()]
+    # Whom a receipt does not name has no more than nothing: whose records were not missed is not told.
+    pairs += [
+        (f"what {who}'s records are missed by", theirs.scores.get(who, min(0, score)), score)
+        for who, score in ours.scores.items()
+    ]
     for name, claimed, measured in pairs:
         if abs(claimed - measured) > tolerance:
             yield f"{name} is {_nats(claimed)} nat per token, computed again it is {_nats(measured)}"

@@ -4,10 +4,14 @@ Its SHA-256 stands in the receipt.  The document holds token ids, not text: what
 however it is shown.  Records that an app passed with its question stand in it as they were given, with their proofs.
 It says what the model's tokens cost, and its fee is what follows from that and nothing else; traces of before there
 were prices by model do not, and are of the two earlier versions, with records and without.
+
+A salt makes the SHA-256 a commitment that hides: whoever guesses question and answer cannot find out by it that the
+guess is right.  Traces of the three earlier versions have none.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -21,11 +25,17 @@ WITH_RECORDS = "openledger.trace.v2"
 """Of an answer to a question with records."""
 PRICED = "openledger.trace.v3"
 """With the model's price, and with records if there were any."""
+SALTED = "openledger.trace.v4"
+"""With a price, a salt, and whether its payer lets everybody have it."""
+_SALT = re.compile(r"[0-9a-f]{64}\Z")
 
 
 @dataclass(frozen=True)
 class Trace:
-    """One answer.  `adapter` is empty for the base model; times are RFC 3339 in UTC; amounts are atomic units."""
+    """One answer.  `adapter` is empty for the base model; times are RFC 3339 in UTC; amounts are atomic units.
+
+    `salt`: 64 hex digits at random, empty in the earlier versions.  `published`: its payer lets everybody have it.
+    """
 
     response: str
     base: str
@@ -44,6 +54,8 @@ class Trace:
     engine: str
     context: Context | None = None
     price: Price | None = None
+    salt: str = ""
+    published: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The document."""
@@ -56,12 +68,14 @@ class Trace:
             "fee": str(self.fee),
             "platform_fee": str(self.platform_fee),
         }
-        del document["context"], document["price"]
+        del document["context"], document["price"], document["salt"], document["published"]
         if self.context is not None:
             document |= {"version": WITH_RECORDS, "context": self.context.to_json()}
         if self.price is not None:
             rates = {"per_1k_in": str(self.price.per_1k_in), "per_1k_out": str(self.price.per_1k_out)}
             document |= {"version": PRICED, "price": rates}
+        if self.salt:
+            document |= {"version": SALTED, "salt": self.salt, "published": self.published}
         return document
 
     def dumps(self) -> bytes:
@@ -77,9 +91,13 @@ def parse(data: bytes) -> Trace:
     """A trace from its canonical bytes.  Raises `ValueError` that says what is wrong with them."""
     try:
         document = canonical.loads(data)
-        version = document.pop("version")
-        if version != (PRICED if "price" in document else WITH_RECORDS if "context" in document else VERSION):
-            raise ValueError(f"not an {VERSION} document, nor {WITH_RECORDS} with records, nor {PRICED} with a price")
+        if document.pop("version") != _version(document):
+            raise ValueError(
+                f"not an {VERSION} document, nor {WITH_RECORDS} with records, nor {PRICED} with a price, nor {SALTED} "
+                "with price, salt and word on who may have it"
+            )
+        if "salt" in document and not _SALT.match(document["salt"]):
+            raise ValueError("the trace's salt is not 64 lower-case hex digits")
         trace = Trace(
             **document
             | {
@@ -104,6 +122,14 @@ def parse(data: bytes) -> Trace:
     return trace
 
 
+def _version(document: Mapping[str, Any]) -> str:
+    """By what stands in it; empty for what stands together in none."""
+    salted = {"salt", "published"} & document.keys()
+    if salted:
+        return SALTED if len(salted) == 2 and "price" in document else ""
+    return PRICED if "price" in document else WITH_RECORDS if "context" in document else VERSION
+
+
 def _price(document: Mapping[str, Any]) -> Price:
     rates = {name: parse_atomic(amount) for name, amount in document["price"].items()}
     return Price(**rates, platform_fee=parse_atomic(document["platform_fee"]))
@@ -123,6 +149,8 @@ def _check_types(trace: Trace) -> None:
             raise TypeError(f"{field.name} is not a text")
     if not isinstance(trace.sampling, dict):
         raise TypeError("sampling is not an object")
+    if type(trace.published) is not bool:
+        raise TypeError("whether it is published is neither true nor false")
 
 
 def _token_ids(values: Any) -> tuple[int, ...]:

@@ -56,6 +56,8 @@ def to_proto(trace: Trace) -> openlora_pb2.Trace:
         engine=trace.engine,
         context=None if trace.context is None else _context_to_proto(trace.context),
         price=None if trace.price is None else price_to_proto(trace.price),
+        salt=bytes.fromhex(trace.salt),
+        published=trace.published,
     )
 
 
@@ -81,6 +83,8 @@ def from_proto(message: openlora_pb2.Trace) -> Trace:
         engine=message.engine,
         context=_context_from_proto(message.context) if message.HasField("context") else None,
         price=_price_from_proto(message) if message.HasField("price") else None,
+        salt=message.salt.hex(),
+        published=message.published,
     )
     return parse(trace.dumps())  # the document's own rules hold for what came over the wire, too
 

@@ -1,7 +1,9 @@
 """Checks a receipt from its own bytes and the published artifacts; talks to no service and believes nobody.
 
-Every check says in words what was checked.  Not known here: whether the tokens in the trace are what the payer was
-shown, whether the training was done as the lineage says, and who ought to have signed, unless that is told.
+Every check says in words what was checked, and what could not be: a trace is its payer's, and among the artifacts only
+where its payer wanted that.  What follows from the receipt itself is checked without it.  Not known here: whether the
+tokens in the trace are what the payer was shown, whether the training was done as the lineage says, and who ought to
+have signed, unless that is told.
 """
 
 from __future__ import annotations
@@ -15,11 +17,11 @@ from typing import TYPE_CHECKING
 from openledger import base_models, canonical, evidence, verify_adapter, verify_records
 from openledger import receipt as receipts
 from openledger import trace as traces
-from openledger.artifacts import ArtifactStore, file_sha256
+from openledger.artifacts import ArtifactError, ArtifactStore, file_sha256
 from openledger.base_tokenizer import encoder
 from openledger.evidence import Tolerance
 from openledger.receipt import Receipt
-from openledger.verify_case import Case, Check, NotReached, Step, Unchecked, Wrong, must_equal, need, run
+from openledger.verify_case import Case, Check, NotReached, Step, Unchecked, Withheld, Wrong, must_equal, need, run
 
 if TYPE_CHECKING:
     from openledger.influence.gradient import Scorer
@@ -36,8 +38,18 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether the receipt holds."""
+        """Whether the receipt holds, and everything could be checked."""
         return all(check.ok for check in self.checks)
+
+    @property
+    def withheld(self) -> bool:
+        """Whether all holds that can be checked without the trace, which is not public and was not given."""
+        return not self.ok and not self.failed
+
+    @property
+    def unchecked(self) -> tuple[Check, ...]:
+        """The checks that could not be made."""
+        return tuple(check for check in self.checks if check.ok is None)
 
     @property
     def failed(self) -> tuple[Check, ...]:
@@ -51,17 +63,19 @@ def verify_receipt(
     base: Path | None = None,
     signer: str | None = None,
     tolerance: Tolerance | None = None,
+    trace: bytes | None = None,
 ) -> Report:
     """Check a receipt's bytes.  Never raises for bad data: the report says what is wrong with it.
 
     `base` is the folder of the base model; without it the receipt's name for it is looked up among the known ones.
-    `signer` is the lower-case address that must have signed.  Raises `Unchecked` when this machine is at fault: its
+    `signer` is the lower-case address that must have signed.  `trace`: the trace's bytes, where they are not among the
+    artifacts; without any, what needs it is not checked.  Raises `Unchecked` when this machine is at fault: its
     disk, its memory, or what is not installed.
     """
     with tempfile.TemporaryDirectory(prefix="openledger-verify-") as folder:
         # A store of our own: the caller's may have seen these files before somebody changed them.
         store = ArtifactStore(artifacts.root)
-        case = Case(data, store, base, signer, tolerance or Tolerance(), Path(folder))
+        case = Case(data, store, base, signer, tolerance or Tolerance(), Path(folder), trace)
         checks = [run(name, step, case) for name, step in _COMMON]
         adapter_checks = case.receipt is not None and bool(case.receipt.model.adapter)
         checks += [run(name, step, case) for name, step in (verify_adapter.STEPS if adapter_checks else ())]
@@ -103,11 +117,26 @@ def _split(case: Case) -> str:
 
 
 def _trace_artifact(case: Case) -> str:
-    receipt = case.the_receipt
-    case.trace = traces.parse(case.artifacts.get(receipt.trace_sha256))
+    named = case.the_receipt.trace_sha256
+    if case.given is not None:
+        must_equal({"SHA-256": (canonical.sha256(case.given), named)}, "the trace that was given", "the receipt")
+    case.trace = traces.parse(_published(case, named) if case.given is None else case.given)
     asked, answered = len(case.trace.prompt_token_ids), len(case.trace.completion_token_ids)
     fee = "" if case.trace.price is None else "; its fee is what its price makes of them"
-    return f"the trace {receipt.trace_sha256} is published ({asked} prompt tokens, {answered} answer tokens){fee}"
+    where = "published" if case.given is None else "the one that was given"
+    return f"the trace {named} is {where} ({asked} prompt tokens, {answered} answer tokens){fee}"
+
+
+def _published(case: Case, trace: str) -> bytes:
+    try:
+        return case.artifacts.get(trace)
+    except ArtifactError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        raise Withheld(
+            f"the trace {trace} is not among the artifacts. Its payer has it (openledger receipt fetch), and can give "
+            "it to you (--trace): what was asked and answered is in it"
+        ) from None
 
 
 def _agreement(case: Case) -> str:

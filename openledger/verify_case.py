@@ -30,13 +30,17 @@ class NotReached(Exception):
     """A check needs what an earlier one did not establish."""
 
 
+class Withheld(Exception):
+    """What a check needs is not public, and was not given; the text says what, and who has it."""
+
+
 class Unchecked(Exception):
     """This machine could not check; the text says why.  It says nothing about the receipt."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was checked.  `ok` is None when it could not be: what it needs failed before."""
+    """One thing that was checked.  `ok` is None when it could not be: what it needs failed before, or is not public."""
 
     name: str
     ok: bool | None
@@ -53,6 +57,8 @@ class Case:
     signer: str | None
     tolerance: Tolerance
     folder: Path
+    given: bytes | None = None
+    """The trace, where whoever checks has it."""
     receipt: Receipt | None = None
     trace: Trace | None = None
     lineage: LineageManifest | None = None
@@ -82,6 +88,8 @@ def run(name: str, step: Step, case: Case) -> Check:
         return Check(name, True, step(case))
     except NotReached as error:
         return Check(name, None, f"not checked: it needs {error}, which is missing or wrong")
+    except Withheld as error:
+        return Check(name, None, f"not checked: {error}")
     except Exception as error:  # whatever bad data can make a library raise is a failed check
         if is_this_machines(error):
             raise Unchecked(f"{name} could not be checked on this machine: {advice(error)}") from error

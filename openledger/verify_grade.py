@@ -54,22 +54,35 @@ def unmeasured(grade: Grade, artifacts: ArtifactStore) -> list[str]:
     """Answers that the grade's own share draws, that have a receipt in this folder, and that it leaves out: responses.
 
     Only those that ended before the newest measured one did, and where a grade is over the newest alone, after the
-    oldest one: those may have been measured before or be measured yet.  Reads every receipt in the folder.  Raises
+    oldest one: those may have been measured before or be measured yet.  When an answer ended its trace says, so this is
+    of those whose traces are published; `undated` has the others.  Reads every receipt in the folder.  Raises
     `ValueError` where the grade's own documents cannot be read.
     """
+    ends = {receipt.response: _end(receipt, artifacts) for _, receipt in _audits(grade, artifacts)}
+    known = [end for end in ends.values() if end]
+    first = min(known, default="") if len(grade.documents) >= grades.MOST_ANSWERS else ""
+    last = max(known, default="")
+    left = ((receipt.response, _end(receipt, artifacts)) for receipt in _left_out(grade, artifacts))
+    return sorted(response for response, end in left if first < end < last)
+
+
+def undated(grade: Grade, artifacts: ArtifactStore) -> list[str]:
+    """Likewise, but of which it cannot be told here when they ended: their traces are not published."""
+    left = _left_out(grade, artifacts)
+    return sorted(receipt.response for receipt in left if not _end(receipt, artifacts))
+
+
+def _left_out(grade: Grade, artifacts: ArtifactStore) -> Iterator[Receipt]:
+    """Receipts of answers that the grade's share draws, and that it is not over."""
     if grade.audit_bps is None:
-        return []
-    measured = {audit.response: _end(receipt, artifacts) for audit, receipt in _audits(grade, artifacts)}
-    first = min(measured.values(), default="") if len(grade.documents) >= grades.MOST_ANSWERS else ""
-    last = max(measured.values(), default="")
-    found = []
+        return
+    measured = {audit.response for audit, _ in _audits(grade, artifacts)}
     for receipt in _receipts(artifacts):
         of_this = receipt.model.adapter == grade.revision and receipt.signer == grade.signer
         if not of_this or receipt.response in measured or not answer_audit.drawn(receipt, grade.audit_bps):
             continue
-        if first < _end(receipt, artifacts) < last and _signed(receipt):
-            found.append(receipt.response)
-    return sorted(found)
+        if _signed(receipt):
+            yield receipt
 
 
 def _signed(receipt: Receipt) -> bool:
@@ -94,7 +107,12 @@ def _receipts(artifacts: ArtifactStore) -> Iterator[Receipt]:
 
 
 def _end(receipt: Receipt, artifacts: ArtifactStore) -> str:
-    """When the answer ended: traces write times in one form, whose order is that of the texts."""
+    """When the answer ended: traces write times in one form, whose order is that of the texts.
+
+    Empty where the trace is not published.
+    """
+    if not artifacts.has(receipt.trace_sha256):
+        return ""
     return traces.parse(artifacts.get(receipt.trace_sha256)).end_time
 
 

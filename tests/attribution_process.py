@@ -33,6 +33,7 @@ async def process(
         "OPENLEDGER_ATTRIBUTION_OPENLORA": around.where,
         "OPENLEDGER_ATTRIBUTION_BASE": str(around.artifacts.adapter.base),
         "OPENLEDGER_ATTRIBUTION_OPERATORS": json.dumps([OPERATOR.address]),
+        "OPENLEDGER_ATTRIBUTION_TRACE_DAYS": "36500",  # answers are of another day than the machine's clock shows
         **more,
     }
     child = await asyncio.create_subprocess_exec(

@@ -30,6 +30,7 @@ from openledger.influence.decoder import Decoder
 from openledger.influence.lora import Adapter
 from openledger.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from openledger.manifest import LineageManifest
+from openledger.money import Price
 from openledger.openlora.v1 import openlora_pb2, openlora_pb2_grpc
 from openledger.spans.build import Document, build
 from openledger.split import Rule
@@ -106,6 +107,12 @@ class Artifacts:
         lineage = manifest.sign(replace(self.lineage, files=files, private_files=named, **terms), "0x" + "44" * 32)
         self.store.put(lineage.to_bytes())
         return lineage.revision
+
+    def salted(self, number: int, **changes: Any) -> Trace:
+        """The same as OpenLoRA makes it: with a price and a salt."""
+        trace, price = self.trace(number, **changes), Price(2 * 10**17, 10**18, 10**15)
+        fee = price.fee(len(trace.prompt_token_ids), len(trace.completion_token_ids))
+        return replace(trace, price=price, platform_fee=price.platform_fee, fee=fee, salt=f"{number:064x}")
 
     def copy(self, folder: Path) -> Artifacts:
         """The same in a folder of its own, which a test may change."""
@@ -301,6 +308,7 @@ class World:
             operators=(OPERATOR.address,),
             terms_seconds=0.2,
             wait_seconds=0.5,
+            trace_days=36_500,  # answers are of another day than the machine's clock shows
         )
         return AttributionConfig(**values | {"artifacts_dir": self.artifacts.folder} | more)
 

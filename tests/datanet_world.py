@@ -18,6 +18,7 @@ from google.longrunning import operations_pb2, operations_pb2_grpc
 from openledger import records, signing
 from openledger.client import ApiError, Client, Wallet
 from openledger.datanet.v1 import datanet_pb2 as pb
+from openledger.factory.v1 import factory_pb2, factory_pb2_grpc
 from openledger.identity.v1 import identity_pb2, identity_pb2_grpc
 from openledger.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from services.datanet.__main__ import opened, wire_up
@@ -107,6 +108,44 @@ async def serve_ledger(ledger: Ledger, folder: Path) -> AsyncIterator[str]:
         yield where
 
 
+class FactoryConfig(ServiceConfig):
+    service: ClassVar[str] = "factory"
+
+
+@dataclass
+class Factory(factory_pb2_grpc.FactoryServiceServicer):
+    """Knows which revisions were trained on which records; is away as told."""
+
+    trained: dict[str, list[str]] = field(default_factory=dict)
+    away: bool = False
+    told: list[factory_pb2.FlagAdapterRevisionRequest] = field(default_factory=list)
+
+    async def FlagAdapterRevision(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        if self.away:
+            raise unavailable("AWAY", "the Factory is being restarted", retry_after=1)
+        self.told.append(request)
+        found = [factory_pb2.AdapterRevision(name=name) for name in self.trained.get(request.record, ())]
+        return factory_pb2.FlagAdapterRevisionResponse(adapter_revisions=found)
+
+
+@asynccontextmanager
+async def serve_factory(factory: Factory, ledger: Ledger, folder: Path) -> AsyncIterator[str]:
+    """The factory's host:port."""
+
+    async def keys() -> str:
+        return ledger.issuer.jwks
+
+    assembly = Assembly(
+        config=FactoryConfig(**settings("factory", folder)),
+        services={"factory": lambda s: factory_pb2_grpc.add_FactoryServiceServicer_to_server(factory, s)},
+        access={"FlagAdapterRevision": services("datanet")},
+        authenticator=Authenticator(SECRET, keys),
+        metrics=Metrics("factory"),
+    )
+    async with served(assembly) as where:
+        yield where
+
+
 @dataclass
 class World:
     """A Datanet that runs, and its ledger."""
@@ -126,7 +165,8 @@ async def world(folder: Path, ledger: Ledger, ledger_at: str, **more: Any) -> As
     quick = {"anchor_poll_seconds": 0.05, "anchor_backoff_seconds": 0.2}
     config = DatanetConfig(**settings("datanet", folder, ledger=ledger_at, **(quick | more)))
     database, vault = opened(config)
-    async with served(wire_up(config, database, vault, peer_client(config, ledger=ledger_at))) as where:
+    factory = {"factory": config.factory} if config.factory else {}
+    async with served(wire_up(config, database, vault, peer_client(config, ledger=ledger_at, **factory))) as where:
         yield World(ledger, where, database)
 
 
@@ -212,6 +252,21 @@ async def begin_snapshot(client: Client, request_id: str = "") -> operations_pb2
 
 async def cut(client: Client) -> pb.Snapshot:
     return await client.wait("datanet", await begin_snapshot(client), pb.Snapshot, 20)
+
+
+async def begin_erasing(client: Client, record: str, reason: str = "", request_id: str = "") -> Any:
+    request = pb.EraseRecordRequest(name=record, reason=reason, request_id=request_id or new_id())
+    return await client.call(client.datanet.EraseRecord, request)
+
+
+async def erase(client: Client, record: str, reason: str = "") -> pb.ErasedRecord:
+    return await client.wait("datanet", await begin_erasing(client, record, reason), pb.ErasedRecord, 20)
+
+
+async def withdraw(client: Client, record: str, reason: str = "", request_id: str = "") -> pb.Record:
+    request = pb.WithdrawRecordRequest(name=record, reason=reason, request_id=request_id or new_id())
+    answer: pb.Record = await client.call(client.datanet.WithdrawRecord, request)
+    return answer
 
 
 async def read(client: Client, start: int = 0) -> list[list[pb.SnapshotRecord]]:

@@ -22,8 +22,8 @@ class Disk:
         self._artifacts_full = False
         init, write = Database.__init__, ArtifactStore._write
 
-        def opened(database: Database, url: str, *, pool: int = 8) -> None:
-            init(database, url, pool=pool)
+        def opened(database: Database, url: str, *, pool: int = 8, erases: bool = False) -> None:
+            init(database, url, pool=pool, erases=erases)
             self._databases.append(database)
 
         def stored(store: ArtifactStore, digest: str, chunks: Iterable[bytes]) -> None:

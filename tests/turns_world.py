@@ -1,4 +1,7 @@
-"""An admission with an engine in virtual time: each step it generates one token of every answer that has a turn."""
+"""An admission with an engine in virtual time.
+
+Each step reads the prompts that are new, and generates one token of every answer that has a turn.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,13 @@ class Ready:
 
 @dataclass
 class Turns:
-    """`running` is how many answers were generated in each step, `changes` how many adapters took a slot."""
+    """`running` is how many answers were generated in each step, `changes` how many adapters took a slot.
+
+    `read`: seconds that a token of a prompt takes.
+    """
 
     bounds: Bounds
+    read: float = 0.0
     now: float = 0.0
     running: list[int] = field(default_factory=list)
     changes: int = 0
@@ -35,6 +42,7 @@ class Turns:
     def __post_init__(self) -> None:
         self.admission = Admission(self.bounds, clock=lambda: self.now)
         self._step = asyncio.Event()
+        self._unread = 0
 
     async def step(self) -> None:
         await self._step.wait()
@@ -49,6 +57,7 @@ class Turns:
         asked, first = self.now, 0.0
         with self.admission.enter(Ask(tenant, model, prompt, tokens)) as place:
             async with place.turn(Ready()):
+                self._unread += prompt
                 for count in range(tokens):
                     await self.step()
                     place.made(1)
@@ -65,7 +74,8 @@ class Turns:
             self.running.append(self.admission.running)
             self.changes += len(set(self.admission.active) - active)
             active = set(self.admission.active)
-            self.now += STEP
+            self.now += STEP + self.read * self._unread
+            self._unread = 0
             self._step.set()
             self._step = asyncio.Event()
         done = [task.result() for task in tasks if task.done()]

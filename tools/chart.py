@@ -56,11 +56,13 @@ def objects(rendered: str) -> list[dict[str, Any]]:
 
 
 def settled(rendered: str) -> str:
-    """The same without what is made at random: a Secret's data are its keys."""
+    """The same without what is random or stands in a file of its own: of Secrets, dashboards and rules the keys."""
     found = objects(rendered)
     for each in found:
-        if each["kind"] == "Secret":
+        if each["kind"] == "Secret" or "-dashboard-" in each["metadata"]["name"]:
             each["data"] = dict.fromkeys(each["data"], "")
+        if each["kind"] == "PrometheusRule":
+            each["spec"]["groups"] = [group["name"] for group in each["spec"]["groups"]]
     found.sort(key=lambda each: (each["kind"], each["metadata"]["name"]))
     return "---\n".join(yaml.safe_dump(each, sort_keys=True, width=160) for each in found)
 

@@ -32,8 +32,17 @@ class Attack:
     """About near-duplicates, with which it is tried."""
 
 
-def every(honest: World, victim: int, seed: int) -> Iterator[Attack]:
-    """All attacks that need a training, the most telling first.  victim: who has the texts that are worth copying."""
+Chooser = Callable[[Sequence[Text], Sequence[Text], int], list[Text]]
+"""Of candidates those that a model would learn most from of what other texts teach, so many."""
+CANDIDATES = 8
+"""For each text that an adversary takes."""
+
+
+def every(honest: World, victim: int, seed: int, steepest: Chooser | None = None) -> Iterator[Attack]:
+    """All attacks that need a training, the most telling first.  victim: who has the texts that are worth copying.
+
+    steepest: of an adversary who has the published adapter and its gradients; without it, that attack is left out.
+    """
     vocabulary = texts.words_of([given.text for given in honest.records])
     own, theirs = honest.of(ATTACKER), honest.of(victim)
 
@@ -53,6 +62,9 @@ def every(honest: World, victim: int, seed: int) -> Iterator[Attack]:
     yield newcomer("noise: random words", [texts.noise(vocabulary, 20, seed + n) for n in range(count)])
     yield added("copy another's, 30% edited", copies(theirs, 0.3), RULES)
     yield newcomer("outlier: long and rare", [texts.gibberish(400, seed + n) for n in range(count)])
+    if steepest is not None:
+        tried = [texts.noise(vocabulary, 20, seed + 1000 + n) for n in range(CANDIDATES * count)]
+        yield newcomer("adversarial: words chosen by gradient", steepest(tried, own, count))
     yield added("copy own, 10% edited", copies(own, 0.1))
     yield Attack("outlier: own texts under others' terms", _instead(honest, wrong), (ATTACKER,), (ATTACKER,))
     yield added("paraphrase another's", [Text(t.term, texts.paraphrased(t.text)) for t in theirs], RULES)

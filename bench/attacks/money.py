@@ -47,7 +47,15 @@ class Paid:
 
 def paid(evidence: Sequence[Evidence], rule: Rule, fees: Sequence[int] = ()) -> Paid:
     """fees: of each answer, FEE where none are given."""
-    fees = fees or [FEE] * len(evidence)
+    answers, base = with_money(evidence, rule, fees)
+    return settled(answers, rule, total=sum(fees), base=base)
+
+
+def with_money(
+    evidence: Sequence[Evidence], rule: Rule | None = None, fees: Sequence[int] = ()
+) -> tuple[list[Answer], int]:
+    """Each answer with what of its fee belongs to the data, and what of all fees is the base model's."""
+    rule, fees = rule or Rule(), fees or [FEE] * len(evidence)
     answers, base = [], 0
     cuts = {DEVELOPER: rule.developer_bps, STAKERS: rule.stakers_bps}
     cuts["pool"] = BASIS_POINTS - sum(cuts.values())
@@ -55,6 +63,11 @@ def paid(evidence: Sequence[Evidence], rule: Rule, fees: Sequence[int] = ()) -> 
         parts = divide(allocate(fee, cuts).get("pool", 0), each)
         base += parts.get(BASE, 0)
         answers.append(Answer(parts.get(DATA, 0), each))
-    total, settled = sum(fees), settle(answers, rule)
-    left = settled.pop(UNATTRIBUTED, 0)
-    return Paid({who: amount / total for who, amount in settled.items()}, base / total, left / total)
+    return answers, base
+
+
+def settled(answers: Sequence[Answer], rule: Rule, *, total: int = 0, base: int = 0) -> Paid:
+    """Answers that are settled together. total: their fees, FEE each where it is 0."""
+    total, found = total or FEE * len(answers), settle(answers, rule)
+    left = found.pop(UNATTRIBUTED, 0)
+    return Paid({who: amount / total for who, amount in found.items()}, base / total, left / total)

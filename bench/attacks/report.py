@@ -20,6 +20,7 @@ from openledger.split import Evidence, Rule
 Z_MILLI = (0, 100, 500, 1000)
 ANSWERS, DRAWS = (5, 10, 20, 40), 40
 """Of how many answers settled together gains are also told, in the mean over so many draws of them."""
+CONTROL = "control: nothing changed"
 CHOSEN = Rule().noise_z_milli / 1000
 """The product's."""
 
@@ -80,8 +81,7 @@ def pasting(before: Before, evidence: Sequence[Evidence]) -> list[dict[str, Any]
 
 def control(seed: int, before: Before, evidence: Sequence[Evidence]) -> list[dict[str, Any]]:
     """No attack, but other initial weights and batches: how much pay varies by chance."""
-    name = f"control: nothing changed, seed {seed}"
-    return _compared(name, RULES[-1], before, evidence, (ATTACKER,), (ATTACKER,))
+    return _compared(f"{CONTROL}, seed {seed}", RULES[-1], before, evidence, (ATTACKER,), (ATTACKER,))
 
 
 def questions(before: Before, own: Sequence[Evidence]) -> list[dict[str, Any]]:
@@ -127,63 +127,92 @@ def _ways(evidence: Sequence[Evidence]) -> Iterator[tuple[float, Paid]]:
         yield z / 1000, paid(evidence, Rule(noise_z_milli=z))
 
 
-def figures(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """The worst of each kind of attack, by the product's rule; with nothing taken off as `_z0`."""
+KINDS = (
+    ("split_gain", "split in", RULES[-1]),
+    ("copy_gain", "copy another's", RULES[-1]),
+    ("copy_gain_without_clusters", "copy another's", RULES[0]),
+    ("copy_own_gain", "copy own", RULES[-1]),
+    ("paraphrase_gain", "paraphrase", RULES[-1]),
+    ("noise_share", "noise", RULES[-1]),
+    ("adversarial_share", "adversarial", RULES[-1]),
+    ("outlier_share", "outlier: long", RULES[-1]),
+    ("flipped_gain", "outlier: own", RULES[-1]),
+    ("boilerplate_share", "boilerplate", RULES[-1]),
+    ("pair_gain", "pair", RULES[-1]),
+    ("pasting_gain", "prompt pasting", RULES[-1]),
+)
+"""A figure is the worst gain of the attacks whose names begin so, under that rule."""
+
+
+def figures(pooled: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """The worst of each kind of attack, by the product's rule, with its interval; nothing taken off as `_z0`.
+
+    pooled: gains over all worlds; rows: each world's.
+    """
     found: dict[str, float] = {}
     for tail, z in (("", CHOSEN), ("_z0", 0.0)):
-        for figure, kind, rule in (
-            ("split_gain", "split in", RULES[-1]),
-            ("copy_gain", "copy another's", RULES[-1]),
-            ("copy_gain_without_clusters", "copy another's", RULES[0]),
-            ("copy_own_gain", "copy own", RULES[-1]),
-            ("paraphrase_gain", "paraphrase", RULES[-1]),
-            ("noise_share", "noise", RULES[-1]),
-            ("outlier_share", "outlier: long", RULES[-1]),
-            ("flipped_gain", "outlier: own", RULES[-1]),
-            ("boilerplate_share", "boilerplate", RULES[-1]),
-            ("pair_gain", "pair", RULES[-1]),
-            ("pasting_gain", "prompt pasting", RULES[-1]),
-        ):
-            gains = [
-                row["gain"]
-                for row in rows
-                if row["attack"].startswith(kind)
-                and row.get("near_duplicates") == rule
-                and row.get("gain") is not None
-                and row["z"] == z
+        for figure, kind, rule in KINDS:
+            some = [
+                row
+                for row in pooled
+                if row["attack"].startswith(kind) and row["near_duplicates"] == rule and row["z"] == z
             ]
-            if gains:
-                found[figure + tail] = max(gains)
+            if gains := [row for row in some if row["gain"] is not None]:
+                worst = max(gains, key=lambda row: row["gain"])
+                ends = {end: worst[end] for end in ("low", "high") if worst[end] is not None and not tail}
+                found |= {figure + tail: worst["gain"]} | {f"{figure}_{end}": value for end, value in ends.items()}
         returned = [r["returned_to_all"] for r in rows if "returned_to_all" in r and r["z"] == z]
         if returned:
             found["farming_returned" + tail] = max(returned)
+    return found | _by_answers(rows) | _planted(rows)
+
+
+def _by_answers(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """The worst in any world."""
+    found: dict[str, float] = {}
     for row in rows:
         for figure, kind in (("split_gain", "split in"), ("copy_gain", "copy another's")):
             if row["attack"].startswith(kind) and row["z"] == CHOSEN and row["near_duplicates"] == RULES[-1]:
                 for count, gain in row.get("by_answers", {}).items():
                     name = f"{figure}_of_{count}_answers"
                     found[name] = max(gain, found.get(name, gain))
-        if row["attack"] == "planted facts":
-            found |= {f"planted_{name}": row[name] for name in ("top1", "paraphrase_top1", "quoted")}
     return found
 
 
+def _planted(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """The mean over worlds."""
+    planted = [row for row in rows if row["attack"] == "planted facts"]
+    names = ("top1", "paraphrase_top1", "quoted") if planted else ()
+    return {f"planted_{name}": round(sum(row[name] for row in planted) / len(planted), 4) for name in names}
+
+
 def picture(rows: Sequence[dict[str, Any]]) -> bytes:
-    """PNG: a bar an attack, by the product's rule and without noise taken off; what honest work has is 1."""
+    """PNG: a bar an attack, with its interval, by the product's rule and without noise taken off.
+
+    What honest work has is 1. rows: gains over all worlds.
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    shown = [r for r in rows if "gain" in r and r["z"] in (0.0, CHOSEN)]
-    names = list(dict.fromkeys((r["attack"], r["near_duplicates"]) for r in shown))
+    names = list(dict.fromkeys((r["attack"], r["near_duplicates"]) for r in rows))
     figure, axes = plt.subplots(figsize=(9, 0.42 * len(names) + 1.2))
     for offset, z in ((0.2, 0.0), (-0.2, CHOSEN)):
-        gains = {(r["attack"], r["near_duplicates"]): r["gain"] or 0.0 for r in shown if r["z"] == z}
+        found = {(r["attack"], r["near_duplicates"]): r for r in rows if r["z"] == z}
+        gains = [found[name]["gain"] or 0.0 for name in names]
+        ends = [
+            (found[name]["low"] or gain, found[name]["high"] or gain) for name, gain in zip(names, gains, strict=True)
+        ]
         axes.barh(
             [len(names) - place + offset for place in range(len(names))],
-            [gains.get(name, 0.0) for name in names],
+            gains,
             0.38,
+            xerr=(
+                [max(0.0, gain - low) for gain, (low, _) in zip(gains, ends, strict=True)],
+                [max(0.0, high - gain) for gain, (_, high) in zip(gains, ends, strict=True)],
+            ),
+            error_kw={"linewidth": 0.8},
             label=f"{z:g} of the doubt taken off",
         )
     labels = [name if rule == RULES[-1] else f"{name} (no rule about copies)" for name, rule in names]

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 
 from bench.lds import domains
 from bench.lds.domains import Text
+from bench.lds.study import Floats
 from openledger import base_models, canonical, clusters
 from openledger.cache import cache_folder
 from openledger.influence.gradient import Scorer
@@ -121,11 +124,21 @@ def honest(setting: Setting) -> World:
     ).credited()
 
 
-class Laboratory:
-    """Where worlds are trained and asked."""
+class OutOfTime(Exception):
+    """What is not measured yet would take longer than there is time for; what was measured is kept."""
 
-    def __init__(self, setting: Setting, folder: Path | None = None) -> None:
+
+class Laboratory:
+    """Where worlds are trained and asked.
+
+    `until`, by time.monotonic: nothing is begun that would end later, judged by the last one. `seconds`: of what was
+    measured now, not found, one after the other.
+    """
+
+    def __init__(self, setting: Setting, folder: Path | None = None, *, until: float | None = None) -> None:
         self.setting = setting
+        self.until = until
+        self.seconds: list[float] = []
         self.base = base_models.locate(setting.base)
         self.tokenizer = load_tokenizer(self.base)
         self._cache = folder or cache_folder("attacks")
@@ -133,32 +146,78 @@ class Laboratory:
     def evidence(
         self, world: World, *, seed: int | None = None, queries: Sequence[tuple[str, str]] = ()
     ) -> list[Evidence]:
-        """Of each of the world's answers, and then of further ones.  seed: of another training than the setting's."""
+        """Of each of the world's answers, and then of further ones.  seed: of another training than the setting's.
+
+        Raises OutOfTime.
+        """
         setting = self.setting if seed is None else replace(self.setting, seed=seed)
         spec = setting.spec(world.question)
         asked = [*world.queries, *queries]
-        key = {
-            "base": base_models.sha256(setting.base),
-            "spec": spec.to_json(),
-            "records": [[given.who, given.text.term, given.text.text] for given in world.records],
+        key = self._key(spec, world) | {
             "queries": asked,
             "errors": "jackknife",  # of the scores: what is kept of other ones is not found
         }
+        found = self._kept(key, lambda: [asdict(each) for each in self._measure(spec, world, asked)])
+        return [Evidence(**each) for each in found]
+
+    def steepest(self, world: World, candidates: Sequence[Text], towards: Sequence[Text], count: int) -> list[Text]:
+        """Those of the candidates that would change the trained model most in the way that other texts do.
+
+        By the product of a candidate's gradient with the sum of the others': whoever has the published adapter can
+        compute it. Raises OutOfTime.
+        """
+        spec = self.setting.spec(world.question)
+        texts = [[[text.term, text.text] for text in some] for some in (candidates, towards)]
+        key = self._key(spec, world) | {"steepest": texts}
+        products: list[float] = self._kept(key, lambda: self._products(spec, world, candidates, towards))
+        order = sorted(range(len(candidates)), key=lambda place: -products[place])
+        return [candidates[place] for place in order[:count]]
+
+    def _key(self, spec: FineTuneSpec, world: World) -> dict[str, Any]:
+        return {
+            "base": base_models.sha256(self.setting.base),
+            "spec": spec.to_json(),
+            "records": [[given.who, given.text.term, given.text.text] for given in world.records],
+        }
+
+    def _kept(self, key: Mapping[str, Any], measure: Callable[[], list[Any]]) -> list[Any]:
+        """What was measured under this key, now or before."""
         file = self._cache / f"{canonical.digest(key)}.json"
         if not file.exists():
-            measured = [asdict(found) for found in self._measure(spec, world, asked)]
+            begun = time.monotonic()
+            if self.until is not None and begun + (self.seconds[-1] if self.seconds else 0.0) > self.until:
+                raise OutOfTime
+            measured = measure()
             self._cache.mkdir(parents=True, exist_ok=True)
             partial = file.with_suffix(".partial")
             partial.write_text(json.dumps(measured))
             partial.replace(file)
-        return [Evidence(**found) for found in json.loads(file.read_text())]
+            self.seconds.append(time.monotonic() - begun)
+        found: list[Any] = json.loads(file.read_text())
+        return found
 
     def _measure(self, spec: FineTuneSpec, world: World, asked: Sequence[tuple[str, str]]) -> list[Evidence]:
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch)
-            train(spec, self._examples(spec, world), self.base, folder)
+        with self._trained(spec, world) as folder:
             index, scorer = ContributionIndex.open(folder / INDEX), _scorer(self.base)
             return [self._evidence(scorer, folder, index, *each) for each in asked]
+
+    def _products(
+        self, spec: FineTuneSpec, world: World, candidates: Sequence[Text], towards: Sequence[Text]
+    ) -> list[float]:
+        with self._trained(spec, world) as folder:
+            wanted = sum(self._gradient(folder, world, text) for text in towards)
+            return [float(self._gradient(folder, world, text) @ wanted) for text in candidates]
+
+    def _gradient(self, folder: Path, world: World, text: Text) -> Floats:
+        prompt = prompt_ids(render(world.question, {"term": text.term}), self.tokenizer)
+        return _scorer(self.base).answer(folder, prompt, self._completion(text.text)).gradient.to_float()
+
+    @contextmanager
+    def _trained(self, spec: FineTuneSpec, world: World) -> Iterator[Path]:
+        """A folder with what a training publishes."""
+        with tempfile.TemporaryDirectory() as scratch:
+            train(spec, self._examples(spec, world), self.base, Path(scratch))
+            yield Path(scratch)
 
     def _examples(self, spec: FineTuneSpec, world: World) -> Sequence[Example]:
         records = [
@@ -172,10 +231,12 @@ class Laboratory:
         return [replace(e, contributor=address(world.records[int(e.record)].who)) for e in found.examples]
 
     def _evidence(self, scorer: Scorer, folder: Path, index: ContributionIndex, prompt: str, answer: str) -> Evidence:
-        completion = (*self.tokenizer(answer, add_special_tokens=False)["input_ids"], self.tokenizer.eos_token_id)
-        measured = scorer.answer(folder, prompt_ids(prompt, self.tokenizer), completion)
+        measured = scorer.answer(folder, prompt_ids(prompt, self.tokenizer), self._completion(answer))
         found = scores(measured.gradient, index)
         return Evidence(measured.nll_base, measured.nll_adapter, found.contributors, found.placebos, found.errors)
+
+    def _completion(self, answer: str) -> tuple[int, ...]:
+        return (*self.tokenizer(answer, add_special_tokens=False)["input_ids"], self.tokenizer.eos_token_id)
 
 
 @cache

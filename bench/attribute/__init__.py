@@ -1,6 +1,6 @@
 """What attribution costs, against the answers that it is about, and how that grows.
 
-    python -m bench attribute            about 15 minutes; wants a machine that does nothing else
+    python -m bench attribute            about 17 minutes; wants a machine that does nothing else
     python -m bench attribute --quick    about a minute, the same code
 
 `cpu_ratio` is the CPU time of scoring divided by that of generating the same answers, on the engine that serves them.
@@ -26,6 +26,7 @@ from bench.attribute import latency
 from bench.attribute.answers import Answer, adapter, engine, generate
 from bench.attribute.models import Publisher
 from bench.attribute.scoring import Scoring, anonymous_mb, median_ms
+from bench.records import scan as ranked
 from openledger.artifacts import ArtifactStore
 from services.kit import logs
 
@@ -46,12 +47,16 @@ class Setting:
     """Models in turn, and how many of them the service keeps open (8 unless told otherwise)."""
     records: tuple[int, ...] = (0, 1, 2, 4, 8)
     """Before a question, each of another contributor."""
+    trained_on: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
+    """Records, of which a receipt reads none; that are ranked when somebody asks which mattered."""
     trained_by: int = 16
     base: str = "smollm2-135m-instruct"
     engine: str = "vllm"
 
 
-QUICK = Setting(answers=8, tokens=16, receipts=8, contributors=(10, 100), models=((2, 1),), records=(0, 2))
+QUICK = Setting(
+    answers=8, tokens=16, receipts=8, contributors=(10, 100), models=((2, 1),), records=(0, 2), trained_on=(1_000,)
+)
 
 
 def main(*, quick: bool) -> None:
@@ -80,6 +85,7 @@ async def measure(setting: Setting, folder: Path) -> Rows:
     for count in setting.contributors:
         rows.append(contributors_row(publisher, scoring, some, count))
     rows += [records_row(scoring, some[:4], revision, count) for count in setting.records]
+    rows += [{"kind": "trained_on", **ranked(count)} for count in setting.trained_on]
     del scoring
     revisions = [revision] + [publisher.publish(n, setting.trained_by) for n in range(1, max(setting.models)[0])]
     for count, keep in setting.models:

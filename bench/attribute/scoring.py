@@ -1,6 +1,6 @@
-"""What the service's own path from a trace to a published receipt costs in CPU time, and in what parts.
+"""What the service's own path from a trace to its receipt costs in CPU time, and in what parts.
 
-`Attributor.attribute` is what the consumer calls for every trace; nothing is left out and nothing put in its place.
+`Attributor.attribute` is what the consumer calls for every trace, which is sealed besides; nothing is left out.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ from openledger.trace import Trace
 from services.attribution.attribute import Attributor
 from services.attribution.resolve import Models
 from services.attribution.score import Terms
+from services.kit import sealing
 from tests.context_world import Snapshot
 
 TERMS = Terms(Rule(), "0x" + "f" * 40)
 KEY = "0x" + "11" * 32
+SECRET = bytes(32)
 PARTS = {
     "trunk, forward": ("decoder.py", "trunk"),
     "upper layers, forward, base and adapter": ("decoder.py", "upper"),
@@ -38,7 +40,7 @@ PARTS = {
     "products with the vectors": ("influence/score.py", "scores"),
     "split and receipt": ("attribution/score.py", "receipt"),
     "signature": ("openledger/receipt.py", "sign"),
-    "publishing": ("artifacts.py", "put"),
+    "sealing": ("attribute/scoring.py", "sealed"),
 }
 """Names of parts, and the functions whose time they are: none of them calls another."""
 THINGS = 8
@@ -96,6 +98,7 @@ class Scoring:
         """CPU seconds of one receipt, and the receipt."""
         trace, begun = self.trace(answer, revision, records), time.process_time()
         issued = self._attributor.attribute(trace, TERMS, None)
+        sealed(trace)
         return time.process_time() - begun, issued.document
 
     def parts(self, answers: Sequence[Answer], revision: str) -> dict[str, float]:
@@ -105,6 +108,7 @@ class Scoring:
         profile.enable()
         for trace in traces:
             self._attributor.attribute(trace, TERMS, None)
+            sealed(trace)
         profile.disable()
         stats = pstats.Stats(profile).stats  # type: ignore[attr-defined]
         taken = dict.fromkeys(PARTS, 0.0)
@@ -115,6 +119,11 @@ class Scoring:
         whole = sum(entry[2] for entry in stats.values())
         taken["the rest"] = whole - sum(taken.values())
         return {part: round(1000 * seconds / len(answers), 2) for part, seconds in taken.items()}
+
+
+def sealed(trace: Trace) -> str:
+    """What is kept of a trace, as the service seals it."""
+    return sealing.close(SECRET, trace.dumps(), sealing.bound({"payer": trace.payer}, trace.response))
 
 
 def median_ms(seconds: Sequence[float]) -> float:

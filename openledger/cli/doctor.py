@@ -47,6 +47,7 @@ def examine() -> list[Check]:
         _gpu(),
         _ports(),
         _postgresql(),
+        _promtool(),
         _compiler(),
         _node(),
         *(_foundry(tool) for tool in ("forge", "anvil")),
@@ -110,6 +111,12 @@ def _postgresql() -> Check:
     there = shutil.which("initdb") is not None or any(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     advice = "apt-get install postgresql (tests on PostgreSQL)"
     return Check("PostgreSQL server", ok=there, found="there" if there else "none", needed=False, advice=advice)
+
+
+def _promtool() -> Check:
+    found = shutil.which("promtool")
+    advice = "apt-get install prometheus (tests of the alert rules)"
+    return Check("Prometheus' promtool", ok=found is not None, found=found or "none", needed=False, advice=advice)
 
 
 def _compiler() -> Check:

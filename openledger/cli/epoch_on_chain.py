@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from openledger.epoch.report import NotReached, Wrong
 
 DISTRIBUTOR = "RewardsDistributor"
 BLOCKS = 2_000  # a request: many nodes refuse more
+_QUANTITY, _HASH = re.compile(r"0x[0-9a-f]{1,16}\Z"), re.compile(r"0x[0-9a-f]{64}\Z")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,21 @@ def proposals(rpc: Rpc, at: str, epoch: int) -> Proposals:
     """An epoch's roots.  One is struck out with every earlier one, whoever strikes it.  Raises `RpcError`."""
     strikes = [log for log in _logs(rpc, at, "RootsStruck") if log["first"] <= epoch <= log["last"]]
     return Proposals(_logs(rpc, at, "RootProposed", epoch), len(strikes))
+
+
+def beacon(rpc: Rpc, bundle: Bundle) -> tuple[int, bytes]:
+    """Number and hash of the block in which the root that stands was proposed: who signed it did not know it yet.
+
+    Raises `RpcError` where no root stands, or the node does not say.
+    """
+    manifest = bundle.manifest
+    standing = proposals(rpc, manifest.distributor, manifest.epoch).standing
+    if standing is None:
+        raise RpcError(f"no root of epoch {manifest.epoch} stands at {manifest.distributor}")
+    number, digest = str(standing["block"]), str(standing["block_hash"])
+    if not _QUANTITY.match(number) or not _HASH.match(digest):
+        raise RpcError(f"{rpc.url} does not say in which block the root was proposed")
+    return int(number, 16), bytes.fromhex(digest[2:])
 
 
 def on_chain(rpc: Rpc, bundle: Bundle) -> str:
@@ -81,12 +98,13 @@ def _before(rpc: Rpc, bundle: Bundle) -> str:
 
 
 def _logs(rpc: Rpc, at: str, event: str, epoch: int | None = None) -> list[dict[str, Any]]:
-    """The event's fields, oldest first; for that epoch alone, where one is named."""
+    """The event's fields and its `block` and `block_hash`, oldest first; for that epoch alone, where one is named."""
     topics = ["0x" + abi.event_topic(DISTRIBUTOR, event).hex(), *([] if epoch is None else [f"0x{epoch:064x}"])]
     return [
         abi.decode_event(
             DISTRIBUTOR, event, [bytes.fromhex(topic[2:]) for topic in log["topics"]], bytes.fromhex(log["data"][2:])
         )
+        | {"block": log.get("blockNumber"), "block_hash": log.get("blockHash")}
         for first, last in _pages(rpc, at)
         for log in rpc.call("eth_getLogs", {"address": at, "fromBlock": first, "toBlock": last, "topics": topics})
     ]

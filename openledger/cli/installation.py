@@ -161,7 +161,10 @@ class Installation:
                     "CHALLENGE_WINDOW_SECONDS": "2",
                 }
             case "datanet":
-                return {"VAULT_KEY_FILE": str(self.key_file("vault"))}
+                return {
+                    "VAULT_KEY_FILE": str(self.key_file("vault")),
+                    "FACTORY": f"127.0.0.1:{self.port('factory')}",
+                }
             case "factory":
                 return {"DATANET": f"127.0.0.1:{self.port('datanet')}", "BASES": self.base}
             case "openlora":
@@ -181,6 +184,7 @@ class Installation:
                     "FACTORY": f"127.0.0.1:{self.port('factory')}",
                     "BASE": self.base,
                     "SIGNING_KEY_FILE": str(self.key_file("attribution")),
+                    "TRACE_KEY_FILE": str(self.key_file("attribution-traces")),
                     "OPERATORS": f'["{self.wallet("operator").address}"]',
                 }
         return {}

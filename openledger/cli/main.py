@@ -23,12 +23,16 @@ from openledger.cli.default_group import DefaultGroup
 from openledger.cli.epochs import epoch
 from openledger.cli.explain import explain
 from openledger.cli.finetune import app as finetune
+from openledger.cli.forget import forget_answers
+from openledger.cli.receipts import app as receipt
 from openledger.cli.replay import replay
 from openledger.cli.send import send
 from openledger.cli.unlearn import app as unlearn
 from openledger.cli.verify import verify
 from openledger.cli.verify_epoch import verify_epoch
 from openledger.cli.verify_grade import verify_grade
+from openledger.cli.verify_sample import verify_sample
+from openledger.cli.verify_snapshots import verify_consistency, verify_record, verify_snapshot
 from openledger.cli.withdraw import withdraw
 
 if TYPE_CHECKING:
@@ -45,15 +49,21 @@ app = typer.Typer(
 checks = typer.Typer(
     cls=DefaultGroup,
     no_args_is_help=True,
-    help="Check what the services say: a receipt, a whole epoch, or a model's grade.",
+    help="Check what the services say: a receipt, a sample of many, an epoch, a model's grade, a datanet's snapshot.",
 )
 checks.command("receipt")(verify)
 checks.command("epoch")(verify_epoch)
 checks.command("grade")(verify_grade)
+checks.command("record")(verify_record)
+checks.command("snapshot")(verify_snapshot)
+checks.command("consistency")(verify_consistency)
+checks.command("sample")(verify_sample)
 app.add_typer(checks, name="verify")
 app.command("audit")(audit)
 app.command("explain")(explain)
 app.command("replay")(replay)
+app.add_typer(receipt, name="receipt")
+app.command("forget-answers")(forget_answers)
 app.add_typer(finetune, name="finetune")
 app.add_typer(adapter, name="adapter")
 app.add_typer(datanet, name="datanet")

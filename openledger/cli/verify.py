@@ -1,6 +1,7 @@
 """`openledger verify`: checks a receipt on this machine, says in words what was checked, and talks to no service.
 
-Exit status 0 when the receipt holds, 1 when it does not, 2 when there is nothing to check or this machine cannot.
+Exit status 0 when the receipt holds, 1 when it does not, 2 when there is nothing to check or this machine cannot, 3
+when all holds that can be checked without the trace, which its payer has.
 """
 
 from __future__ import annotations
@@ -30,23 +31,31 @@ def verify(
         str | None, typer.Option(help="Base model by name, or its folder.  Default: what the receipt names.")
     ] = None,
     signer: Annotated[str | None, typer.Option(help="Address that must have signed.")] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(help="The trace, of one receipt.  Default: the .trace file beside it, or a published one."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of text.")] = False,
 ) -> None:
     """Recompute receipts from the published artifacts, and say what was checked.
 
+    Where a trace is not public and you do not have it, all is checked that needs none, and what was not is said.
+
     Example: openledger verify build/demo/receipts/*.json --signer 0x...
     """
-    documents = [(file, _read(file)) for file in receipts]
-    stores = [open_store(artifacts if artifacts is not None else _artifacts_of(file)) for file in receipts]
-    folder = _base_folder(base) if base is not None else None
+    if trace is not None and len(receipts) > 1:
+        raise typer.BadParameter("a trace is of one receipt, and several are given", param_hint="--trace")
+    documents = [(file, read_receipt(file), _trace_of(file, trace)) for file in receipts]
+    stores = [open_store(artifacts if artifacts is not None else artifacts_of(file)) for file in receipts]
+    folder = base_folder(base) if base is not None else None
     expected = address(signer) if signer is not None else None
-    _quiet()
+    be_quiet()
     from openledger.verify import Unchecked, verify_receipt
 
     found = []
-    for (file, data), store in zip(documents, stores, strict=True):
+    for (file, data, given), store in zip(documents, stores, strict=True):
         try:
-            report = verify_receipt(data, store, folder, expected)
+            report = verify_receipt(data, store, folder, expected, trace=given)
         except Unchecked as error:
             typer.echo(f"{file}: {error}. This says nothing about the receipt.", err=True)
             raise typer.Exit(2) from None
@@ -56,7 +65,8 @@ def verify(
     if as_json:
         shown = [_document(r, f, s.root) for r, f, s in zip(found, receipts, stores, strict=True)]
         sys.stdout.write(json.dumps(shown[0] if len(shown) == 1 else shown, indent=2) + "\n")
-    raise typer.Exit(0 if all(report.ok for report in found) else 1)
+    whole = all(report.ok for report in found)
+    raise typer.Exit(0 if whole else 3 if all(report.ok or report.withheld for report in found) else 1)
 
 
 def open_store(folder: Path) -> ArtifactStore:
@@ -68,14 +78,27 @@ def open_store(folder: Path) -> ArtifactStore:
     return ArtifactStore(folder)
 
 
-def _read(file: Path) -> bytes:
+def read_receipt(file: Path) -> bytes:
+    """A file's bytes."""
     try:
         return file.read_bytes()
     except OSError as error:
         raise typer.BadParameter(f"{file} cannot be read: {error.strerror}", param_hint="RECEIPT") from None
 
 
-def _artifacts_of(file: Path) -> Path:
+def _trace_of(file: Path, named: Path | None) -> bytes | None:
+    """The trace that was named, or that lies beside a receipt."""
+    beside = file.with_suffix(".trace")
+    if named is None:
+        return read_receipt(beside) if beside.is_file() else None
+    try:
+        return named.read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"{named} cannot be read: {error.strerror}", param_hint="--trace") from None
+
+
+def artifacts_of(file: Path) -> Path:
+    """The folder of artifacts that a receipt's file lies beside."""
     for folder in file.resolve().parents:
         if (folder / "artifacts" / "sha256").is_dir():
             return folder / "artifacts"
@@ -84,7 +107,8 @@ def _artifacts_of(file: Path) -> Path:
     )
 
 
-def _base_folder(name: str) -> Path:
+def base_folder(name: str) -> Path:
+    """A base model by name, or its folder, as people type it."""
     from openledger import base_models
 
     try:
@@ -103,7 +127,7 @@ def address(text: str) -> str:
         raise typer.BadParameter(str(error), param_hint="--signer") from None
 
 
-def _quiet() -> None:
+def be_quiet() -> None:
     """Loading a model must not draw progress bars into the report."""
     if missing := [name for name in ("torch", "transformers") if find_spec(name) is None]:
         raise typer.BadParameter(f"it needs {' and '.join(missing)}: pip install 'openledger[model]'")
@@ -117,6 +141,7 @@ def _document(report: Report, file: Path, artifacts: Path) -> dict[str, object]:
         "receipt": str(file),
         "artifacts": str(artifacts),
         "ok": report.ok,
+        "withheld": report.withheld,
         "checks": [vars(check) for check in report.checks],
     }
 
@@ -139,6 +164,13 @@ def _show(report: Report, file: Path) -> None:
         console.print(f"\n[green]The receipt holds.[/green]  Of {fee} OPEN, contributors' shares provisional:")
         for key, amount in sorted(report.receipt.shares.items(), key=lambda share: (-share[1], share[0])):
             console.print(f"  {format_open(amount, 9):>14}  {escape(key)}")
+    elif report.withheld:
+        left = ", ".join(check.name for check in report.unchecked)
+        console.print(
+            f"\n[yellow]What can be checked of {escape(str(file))} without its trace holds.[/yellow] The trace is not "
+            f"public, so this was not checked: {left}. Whether the losses and scores are those of the answer, only who "
+            "has the trace can find out."
+        )
     else:
         reason = report.failed[0].words if report.failed else "it could not be checked"
         console.print(f"\n[red]The receipt in {escape(str(file))} does not hold:[/red] {escape(reason)}")

@@ -55,14 +55,12 @@ def verify_epoch(
 
     Example: openledger verify epoch sha256:... --artifacts build/demo/artifacts --rpc http://127.0.0.1:7400
     """
-    folder, digest = _place(bundle, artifacts)
+    folder, digest = place(bundle, artifacts)
     if challenge and (rpc is None or key is None):
         raise typer.BadParameter("needs --rpc, where the chain is, and --key, with the bond", param_hint="--challenge")
     signers = frozenset(address(text) for text in signer or ())
-    if find_spec("pyarrow") is None:
-        raise typer.BadParameter("bundles are Parquet files: pip install 'openledger[epochs]'")
-    node = _node(rpc) if rpc is not None else None
-    report = _checked(folder, digest, signers, node, alone=alone)
+    node = node_at(rpc) if rpc is not None else None
+    report = checked(folder, digest, signers, node, alone=alone)
     if not as_json:
         _show(report, digest)
     document = _document(report, folder, digest)
@@ -75,8 +73,8 @@ def verify_epoch(
     raise typer.Exit(0 if report.ok else 1)
 
 
-def _place(bundle: str, artifacts: Path | None) -> tuple[Path, str]:
-    """The folder of artifacts, and the manifest's digest."""
+def place(bundle: str, artifacts: Path | None) -> tuple[Path, str]:
+    """The folder of artifacts, and the manifest's digest, of a bundle as people name it."""
     named = _DIGEST.match(bundle) or _DIGEST.match(Path(bundle).name)
     if named is None:
         raise typer.BadParameter(
@@ -92,7 +90,8 @@ def _place(bundle: str, artifacts: Path | None) -> tuple[Path, str]:
     return artifacts, named[1]
 
 
-def _node(url: str) -> Rpc:
+def node_at(url: str) -> Rpc:
+    """The chain at a URL as people type it."""
     from openledger.cli.rpc import Rpc
 
     try:
@@ -101,7 +100,10 @@ def _node(url: str) -> Rpc:
         raise typer.BadParameter(str(error), param_hint="--rpc") from None
 
 
-def _checked(folder: Path, digest: str, signers: frozenset[str], node: Rpc | None, *, alone: bool) -> Report:
+def checked(folder: Path, digest: str, signers: frozenset[str], node: Rpc | None, *, alone: bool) -> Report:
+    """The bundle's report, with the chain's word where there is a node.  Ends the command where this machine cannot."""
+    if find_spec("pyarrow") is None:
+        raise typer.BadParameter("bundles are Parquet files: pip install 'openledger[epochs]'")
     from openledger.epoch import verify
 
     try:

@@ -7,34 +7,54 @@ to check or this machine cannot.
 from __future__ import annotations
 
 import json
+import secrets
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from openledger.cli.verify import address, open_store
+from openledger.cli.verify import address, base_folder, be_quiet, open_store
+from openledger.cli.verify_sample import seed_of
 
 if TYPE_CHECKING:
     from openledger.artifacts import ArtifactStore
+    from openledger.grade import Grade
+    from openledger.manifest import LineageManifest
 
 
 def verify_grade(
     grade: Annotated[str, typer.Argument(metavar="GRADE", help="Its SHA-256, as `openledger audit` says it.")],
     artifacts: Annotated[Path, typer.Option(help="Folder of published artifacts.")],
     signer: Annotated[str | None, typer.Option(help="Address that must have signed.")] = None,
+    budget: Annotated[
+        int, typer.Option(min=0, max=10_000, help="How many of its losses are measured again, drawn by chance.")
+    ] = 0,
+    seed: Annotated[str | None, typer.Option(metavar="HEX", help="32 bytes that draw instead.")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Base model by name, or its folder.  Default: what the model's manifest names.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of text.")] = False,
 ) -> None:
     """Check a grade's numbers, and that none of the answers that had to be measured is missing.
 
-    Answers whose receipts are not in the folder are not known here.
+    Answers whose receipts are not in the folder are not known here.  With --budget some of the losses that the grade
+    rests on are measured again, one forward pass each.
 
-    Example: openledger verify grade 3f6c... --artifacts build/demo/artifacts
+    Example: openledger verify grade 3f6c... --artifacts build/demo/artifacts --budget 60
     """
     store, digest = open_store(artifacts), grade.removeprefix("sha256:")
     expected = address(signer) if signer is not None else None
+    drawn_by = seed_of(seed) or secrets.token_bytes(32)
+    folder = base_folder(base) if base is not None else None
     _must_be_there(store, digest)
     found = _check(digest, store, expected)
+    if budget and found["ok"]:
+        be_quiet()
+        more = _guarded(lambda: _measured(digest, store, folder, drawn_by, budget))
+        found |= more | {"words": f"{found['words']} {more['words']}"}
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
     else:
@@ -54,31 +74,76 @@ def _must_be_there(store: ArtifactStore, digest: str) -> None:
 
 
 def _check(digest: str, store: ArtifactStore, signer: str | None) -> dict[str, Any]:
-    from openledger import grade as grades
-    from openledger import verify_grade
-    from openledger.adapters import read_manifest
+    return _guarded(lambda: _derived(digest, store, signer))
+
+
+def _guarded(check: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What it finds; what it raises is the grade's fault, or this machine's."""
     from openledger.verify_case import advice, is_this_machines
 
     try:
-        given = grades.parse(store.get(digest))
-        lineage = read_manifest(store, given.revision.rpartition("/")[2])
-        words = verify_grade.check(given, signer or given.signer, lineage, store)
-        missing = verify_grade.unmeasured(given, store)
+        return check()
     except Exception as error:
         if is_this_machines(error):
             typer.echo(f"{advice(error)}. This says nothing about the grade.", err=True)
             raise typer.Exit(2) from None
         if not isinstance(error, ValueError):
             raise
-        return {"ok": False, "words": f"The grade does not hold: {error}", "unmeasured": []}
+        return {"ok": False, "words": f"The grade does not hold: {error}", "unmeasured": [], "undated": []}
+
+
+def _read(digest: str, store: ArtifactStore) -> tuple[Grade, LineageManifest]:
+    from openledger import grade as grades
+    from openledger.adapters import read_manifest
+
+    given = grades.parse(store.get(digest))
+    return given, read_manifest(store, given.revision.rpartition("/")[2])
+
+
+def _derived(digest: str, store: ArtifactStore, signer: str | None) -> dict[str, Any]:
+    from openledger import verify_grade
+
+    given, lineage = _read(digest, store)
+    words = verify_grade.check(given, signer or given.signer, lineage, store)
+    missing = verify_grade.unmeasured(given, store)
+    undated = verify_grade.undated(given, store)
     if missing:
         told = ", ".join(missing[:10]) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
         words = f"The grade leaves out answers that had to be measured; ask its signer why: {told}"
-        return {"ok": False, "words": words, "unmeasured": missing}
+        return {"ok": False, "words": words, "unmeasured": missing, "undated": undated}
     said = f"{given.mean_milli / 1000:.3f} [{given.low_milli / 1000:.3f}, {given.high_milli / 1000:.3f}]"
     drawn = f"; of 10000 answers {given.audit_bps} are drawn, and none of those here is left out"
+    if undated:
+        drawn += (
+            f", as far as can be told: {len(undated)} were not measured whose traces are not public, nor their times"
+        )
     return {
         "ok": True,
         "words": f"The grade of {given.revision} is {said}: {words}{'' if given.audit_bps is None else drawn}.",
         "unmeasured": [],
+        "undated": undated,
+    }
+
+
+def _measured(digest: str, store: ArtifactStore, base: Path | None, seed: bytes, budget: int) -> dict[str, Any]:
+    """Some of its losses, measured again."""
+    from openledger import base_models
+    from openledger.adapters import materialise
+    from openledger.artifacts import file_sha256
+    from openledger.influence.gradient import Scorer
+    from openledger.verify_rises import remeasure
+
+    given, lineage = _read(digest, store)
+    folder = base if base is not None else base_models.locate(lineage.base.name)
+    if file_sha256(folder / "model.safetensors") != lineage.base.sha256:
+        raise typer.BadParameter(f"{folder} is not the base model that was tuned", param_hint="--base")
+    with tempfile.TemporaryDirectory(prefix="openledger-verify-") as scratch:
+        adapter = materialise(store, lineage.digest, Path(scratch))
+        found = remeasure(given, store, Scorer(folder), adapter, seed, budget)
+    words = f"Of grade {digest}, {found.words()} (drawn by {seed.hex()})."
+    measured = {"drawn": found.drawn, "of": found.of, "at_most": found.at_most, "confidence": found.confidence}
+    return {
+        "ok": not found.wrong,
+        "words": words,
+        "measured": measured | {"wrong": list(found.wrong), "seed": seed.hex()},
     }

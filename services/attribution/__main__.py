@@ -33,11 +33,14 @@ from services.attribution.servicer import ACCESS, AttributionServicer
 from services.attribution.shelf import Opened, Shelf
 from services.attribution.terms import LedgerTerms
 from services.attribution.texts import Texts
+from services.attribution.traces import PAUSE_SECONDS, Traces
 from services.kit import logs, server
+from services.kit.background import every
 from services.kit.config import load_or_exit
 from services.kit.database import Database
 from services.kit.durable_log import DurableLog
 from services.kit.metrics import Metrics
+from services.kit.payer_keys import PayerKeys, service_key
 from services.kit.peers import authenticator, peer_client
 from services.kit.private_files import PrivateFiles
 from services.kit.server import Assembly, StartError
@@ -53,11 +56,12 @@ async def assemble(config: AttributionConfig) -> Assembly:
     except (key_files.KeyFileError, base_models.BaseModelUnavailable) as error:
         raise StartError(str(error)) from error
     logs.logger("attribution").info("receipts are signed", signer=Account.from_key(key).address.lower())
-    database = Database(config.database)
+    database = Database(config.database, erases=True)
     await asyncio.to_thread(database.migrate, Path(__file__).parent / "migrations")
     receipts = DurableLog(database, store.METADATA, store.STREAM)
     await asyncio.to_thread(receipts.open)
     artifacts, metrics = ArtifactStore(config.artifacts_dir), Metrics("attribution")
+    traces = await _traces(config, database, artifacts)
     named = {"factory": config.factory} if config.factory else {}
     peers = peer_client(config, ledger=config.ledger, **named)
     private = PrivateFiles(config.private_root)
@@ -68,6 +72,7 @@ async def assemble(config: AttributionConfig) -> Assembly:
         database,
         receipts,
         artifacts,
+        traces,
         Attributor(models, artifacts, key, config.max_trace_tokens),
         LedgerTerms(peers, config.terms_seconds),
         lanes,
@@ -85,10 +90,13 @@ async def assemble(config: AttributionConfig) -> Assembly:
         wait=config.wait_seconds,
         look=config.replicas_seconds,
     )
-    auditing = Auditing(database, receipts, Auditor(models, artifacts, lanes.second, key, config.audit_bps), metrics)
+    auditing = Auditing(
+        database, receipts, Auditor(models, artifacts, lanes.second, key, config.audit_bps), traces, metrics
+    )
     servicer = AttributionServicer(
         Desk(database, receipts, artifacts, frozenset(config.operators), page_bytes=config.max_message_bytes // 4),
-        _explainer(config, artifacts, private, fetcher, models, explaining, lanes.second),
+        _explainer(config, artifacts, traces, private, fetcher, models, explaining, lanes.second),
+        traces,
     )
     return Assembly(
         config=config,
@@ -96,7 +104,12 @@ async def assemble(config: AttributionConfig) -> Assembly:
         access=ACCESS,
         authenticator=authenticator(config, peers),
         metrics=metrics,
-        background={TASK: replicas.run, "audits": auditing.run, "private_files": fetcher.run},
+        background={
+            TASK: replicas.run,
+            "audits": auditing.run,
+            "private_files": fetcher.run,
+            "retention": every(PAUSE_SECONDS, traces.let_go),
+        },
         close=(
             lambda: asyncio.to_thread(lanes.shutdown),
             lambda: asyncio.to_thread(explaining.shutdown, cancel_futures=True),
@@ -104,6 +117,14 @@ async def assemble(config: AttributionConfig) -> Assembly:
             database.close,
         ),
     )
+
+
+async def _traces(config: AttributionConfig, database: Database, artifacts: ArtifactStore) -> Traces:
+    try:
+        key = await asyncio.to_thread(service_key, config.trace_key, database, store.METADATA)
+    except key_files.KeyFileError as error:
+        raise StartError(str(error)) from error
+    return Traces(database, artifacts, PayerKeys(database, store.METADATA, key), days=config.trace_days)
 
 
 def _fetcher(
@@ -117,6 +138,7 @@ def _fetcher(
 def _explainer(
     config: AttributionConfig,
     artifacts: ArtifactStore,
+    traces: Traces,
     private: PrivateFiles,
     fetcher: Fetcher,
     models: Models,
@@ -126,8 +148,8 @@ def _explainer(
     keep = config.adapters_in_memory
     indexes = Shelf(Opened(private, SPAN_INDEX, SpanIndex.open, keep), fetcher, artifacts, worker)
     sketches = Shelf(Opened(private, RECORD_SKETCHES, RecordSketches.open, keep), fetcher, artifacts, worker)
-    drill_down = DrillDown(artifacts, sketches, models, worker, scoring)
-    return Explainer(artifacts, indexes, Texts(config.base), drill_down, worker)
+    drill_down = DrillDown(artifacts, traces, sketches, models, worker, scoring)
+    return Explainer(artifacts, traces, indexes, Texts(config.base), drill_down, worker)
 
 
 def main() -> int:

@@ -36,11 +36,12 @@ class Attributor:
         self._models.load()
 
     def attribute(self, trace: Trace, terms: Terms, grade: Grade | None) -> Issued:
-        """The receipt of a trace, which is published when this returns.  Raises `Unattributable`.
+        """The receipt of a trace, which is published when this returns if its payer wants that.
 
-        The same trace under the same terms and grade gives the same bytes.
+        Raises `Unattributable`.  The same trace under the same terms and grade gives the same bytes.
         """
-        self._artifacts.put(trace.dumps())
+        if trace.published:
+            self._artifacts.put(trace.dumps())
         tokens = len(trace.prompt_token_ids) + len(trace.completion_token_ids)
         if tokens > self._most_tokens:
             raise Unattributable(

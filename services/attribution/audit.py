@@ -17,12 +17,13 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from openledger import answer_audit, grade, trace
+from openledger import answer_audit, grade
 from openledger.answer_audit import FEWEST_CONTRIBUTORS, HALVES_INDEX, INDEX, MEMBERS, AnswerAudit
 from openledger.artifacts import ArtifactStore
 from openledger.grade import Grade
 from openledger.influence.index import ContributionIndex
 from openledger.receipt import Receipt
+from openledger.trace import Trace
 from services.attribution.resolve import Models
 from services.attribution.score import Revision
 from services.attribution.store_audits import Audited
@@ -46,12 +47,11 @@ class Auditor:
         """Whether an answer is to be measured."""
         return bool(receipt.model.adapter) and answer_audit.drawn(receipt, self.share_bps)
 
-    def audit(self, receipt: Receipt) -> Audited | None:
+    def audit(self, receipt: Receipt, answered: Trace) -> Audited | None:
         """Measure one answer and publish what was found; None where nothing was trained again, or for too few people.
 
         Call outside the worker.  Raises what `Models.resolve` and the scorer raise.
         """
-        answered = trace.parse(self._artifacts.get(receipt.trace_sha256))
         scorer, revision = self._worker.submit(self._models.resolve, answered).result()
         people, scores = answer_audit.left_out(receipt, receipt.evidence.scores), receipt.evidence.scores
         if revision is None or INDEX not in revision.lineage.files or len(people) < FEWEST_CONTRIBUTORS:
@@ -80,7 +80,7 @@ class Auditor:
         revision: Revision,
         index: ContributionIndex,
         rows: Sequence[int],
-        answered: trace.Trace,
+        answered: Trace,
         receipt: Receipt,
     ) -> list[int]:
         """By how much the answer's loss is higher under the adapter less each of these rows."""

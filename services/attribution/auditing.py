@@ -18,6 +18,7 @@ from openledger import receipt as receipts
 from services.attribution import store, store_audits
 from services.attribution.audit import Auditor
 from services.attribution.store_audits import Audited
+from services.attribution.traces import TraceGone, Traces
 from services.attribution.tries import Tries
 from services.kit import logs
 from services.kit.consumer import Consumer, Page
@@ -39,9 +40,10 @@ class Auditing:
         database: Database,
         receipts_log: DurableLog,
         auditor: Auditor,
+        traces: Traces,
         metrics: Metrics,
     ) -> None:
-        self._log, self._auditor, self._tries = receipts_log, auditor, Tries(database)
+        self._log, self._auditor, self._traces, self._tries = receipts_log, auditor, traces, Tries(database)
         self._applied: list[Audited] = []
         self._consumer = Consumer(database, store.METADATA, SOURCE, self._read, self._prepare, self._apply)
         self._audits = metrics.counter("answers_audited_total", "Answers whose scores were held against retraining")
@@ -66,10 +68,15 @@ class Auditing:
                 receipt = receipts.parse(document)
                 if not self._auditor.draws(receipt):
                     continue
-                audit = partial(self._auditor.audit, receipt)
+                audit = partial(self._auditor.audit, receipt, await self._traces.of(receipt))
                 audited = await asyncio.to_thread(self._tries.counted, f"audit/{receipt.response}", audit)
             except (OSError, MemoryError):
                 raise  # may pass: tried again, so that bad luck with a disk chooses nothing
+            except TraceGone as error:
+                log.warning(
+                    "an answer that was drawn is not audited", receipt=canonical.sha256(document), why=str(error)
+                )
+                continue
             except Exception:
                 log.exception("an answer could not be audited", receipt=canonical.sha256(document))
                 continue

@@ -30,7 +30,9 @@ class AttributionConfig(ServiceConfig):
     base: str = Field("smollm2-135m-instruct", min_length=1, description="base model by name, or a folder that is one")
     factory: str = Field("", description="host:port of the Factory, for what answers quote; empty: nothing is quoted")
     signing_key_file: Path | None = Field(None, description="receipts are signed with it; None: made in data_dir")
-    operators: tuple[Address, ...] = Field((), description="may read dead letters")
+    operators: tuple[Address, ...] = Field((), description="may read dead letters, and what was asked and answered")
+    trace_key_file: Path | None = Field(None, description="opens the sealed traces; traces.key in data_dir by default")
+    trace_days: float = Field(90, gt=0, description="how long a trace is kept after its answer")
 
     threads: int = Field(1, ge=1, le=1024, description="of a gradient; one is the cheapest in CPU time")
     adapters_in_memory: int = Field(8, ge=1, le=1000, description="adapter revisions kept open")
@@ -60,6 +62,11 @@ class AttributionConfig(ServiceConfig):
     def key_file(self) -> Path:
         """The signing key."""
         return self.signing_key_file or self.data_dir / "signing.key"
+
+    @property
+    def trace_key(self) -> Path:
+        """Where the key is that opens the sealed traces."""
+        return self.trace_key_file or self.data_dir / "traces.key"
 
     @property
     def private_root(self) -> Path:

@@ -15,8 +15,7 @@ from sqlalchemy import Connection, select
 from openledger.client import Client
 from openledger.openlora.v1 import openlora_pb2
 from services.attribution import store
-from services.attribution.outcomes import Outcomes
-from services.attribution.store import Issued, Refused
+from services.attribution.outcomes import Outcomes, Settled
 from services.kit.consumer import Consumer, Page
 from services.kit.database import Database
 
@@ -72,7 +71,7 @@ class TraceConsumer:
         self._consumer = Consumer(database, store.METADATA, log.source, self._read, prepare, self._apply)
         self._same_log = False
         """Whether the stored offset is known to be of this log."""
-        self._applied: Sequence[Issued | Refused] = ()
+        self._applied: Sequence[Settled] = ()
 
     @property
     def lag(self) -> int:
@@ -107,6 +106,6 @@ class TraceConsumer:
         self._heard()
         return Page([(e.offset, e) for e in reply.entries], reply.high_watermark, reply.log_epoch)
 
-    def _apply(self, connection: Connection, outcomes: Sequence[Issued | Refused]) -> None:
+    def _apply(self, connection: Connection, outcomes: Sequence[Settled]) -> None:
         self._outcomes.apply(connection, outcomes)
         self._applied = outcomes

@@ -15,7 +15,7 @@ from services.attribution.store import DeadLetter, StoredReceipt
 from services.kit import call
 from services.kit.database import Database
 from services.kit.durable_log import DurableLog
-from services.kit.errors import not_found, precondition
+from services.kit.errors import Fault, denied, not_found, precondition
 
 _POLL = 0.1
 
@@ -49,12 +49,30 @@ class Desk:
                 why=found.refused.reason,
                 response=f"responses/{key}",
             )
-        raise not_found(
-            "RECEIPT_NOT_FOUND",
-            f"there is no receipt for responses/{key[:100]} that concerns you. A new answer's receipt takes some "
-            "seconds: ask with wait_seconds, as its payer or as somebody it pays. If it stays away, check the name",
-            response=f"responses/{key}",
-        )
+        raise _not_found(key)
+
+    async def trace_of(self, name: str, wait: float) -> tuple[str, str]:
+        """Of a settled answer, with a receipt or without, the response and its trace's SHA-256.
+
+        For its payer and for operators.  Raises `Fault`: RECEIPT_NOT_FOUND, PAYER_ONLY.
+        """
+        (key,) = names.match("receipts/*", name)
+        found = await self._settled(key, wait)
+        concerned = False
+        if isinstance(found, StoredReceipt):
+            document = receipts.parse(found.document)
+            payer, sha256, concerned = document.payer, document.trace_sha256, _may_see(document)
+        elif found is not None:
+            payer, sha256 = found.refused.payer, found.refused.trace_sha256
+        if found is None or not sha256:
+            raise _not_found(key)
+        if _is(payer) or call.principal().address in self.operators:
+            return f"responses/{key}", sha256
+        if concerned:
+            raise denied(
+                "PAYER_ONLY", "what was asked and answered is told to who paid for it, and may tell it to others"
+            )
+        raise _not_found(key)
 
     async def _settled(self, key: str, wait: float) -> StoredReceipt | DeadLetter | None:
         """What became of an answer's trace, waiting for it when nothing has yet."""
@@ -66,6 +84,15 @@ class Desk:
             if found is not None or time.monotonic() >= deadline:
                 return found
             await asyncio.sleep(_POLL)
+
+
+def _not_found(key: str) -> Fault:
+    return not_found(
+        "RECEIPT_NOT_FOUND",
+        f"there is no receipt for responses/{key[:100]} that concerns you. A new answer's receipt takes some "
+        "seconds: ask with wait_seconds, as its payer or as somebody it pays. If it stays away, check the name",
+        response=f"responses/{key}",
+    )
 
 
 def _may_see(document: Receipt) -> bool:

@@ -13,7 +13,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from openledger import trace as traces
 from openledger.adapters import trained_on
 from openledger.artifacts import ArtifactStore
 from openledger.manifest import LineageManifest
@@ -25,6 +24,7 @@ from services.attribution.quotes import Quote, quotes
 from services.attribution.records import DrillDown, Drilled
 from services.attribution.shelf import Availability, Shelf
 from services.attribution.texts import Places, Texts
+from services.attribution.traces import TraceGone, Traces
 from services.attribution.words import Share
 from services.kit import logs
 
@@ -43,6 +43,8 @@ SAID = {
     Availability.ERASED: "A record that this model was made from is erased, and the index of its training text with "
     "it.",
     Availability.UNAVAILABLE: "The index of the training text cannot be had now: ask again later, or tell an operator.",
+    Availability.FORGOTTEN: "Question and answer are not kept any more: their payer had them made unreadable, or they "
+    "are old. So it cannot be looked for what they quote.",
 }
 
 
@@ -69,12 +71,13 @@ class Explainer:
     def __init__(
         self,
         artifacts: ArtifactStore,
+        traces: Traces,
         indexes: Shelf[SpanIndex],
         texts: Texts,
         drill_down: DrillDown,
         worker: ThreadPoolExecutor,
     ) -> None:
-        self._artifacts, self._indexes, self._texts = artifacts, indexes, texts
+        self._artifacts, self._traces, self._indexes, self._texts = artifacts, traces, indexes, texts
         self._drill_down, self._worker = drill_down, worker
 
     async def explain(self, receipt: Receipt, caller: str, scorer: str, wait: float) -> Explanation:
@@ -82,16 +85,31 @@ class Explainer:
         deadline = time.monotonic() + wait
         index = await self._indexes.get(receipt.model.adapter, wait)
         loop = asyncio.get_running_loop()
-        told = await loop.run_in_executor(self._worker, self._explain, receipt, caller, index)
+        trace = await self._trace(receipt)
+        told = await loop.run_in_executor(self._worker, self._explain, receipt, caller, trace, index)
         left = max(0.0, deadline - time.monotonic())
         return replace(told, drilled=await self._drill_down.find(receipt, caller, scorer, left))
 
+    async def _trace(self, receipt: Receipt) -> Trace | Availability:
+        try:
+            return await self._traces.of(receipt)
+        except TraceGone:
+            return Availability.FORGOTTEN
+        except (OSError, ValueError) as error:  # also of artifacts
+            log.warning("a trace cannot be read", response=receipt.response, error=str(error))
+            return Availability.UNAVAILABLE
+
     def _explain(
-        self, receipt: Receipt, caller: str, found: tuple[LineageManifest, SpanIndex] | Availability
+        self,
+        receipt: Receipt,
+        caller: str,
+        trace: Trace | Availability,
+        found: tuple[LineageManifest, SpanIndex] | Availability,
     ) -> Explanation:
         told, shares = words.summary(receipt), words.shares(receipt)
+        if isinstance(trace, Availability):
+            return Explanation(told, shares, 0, trace)
         try:
-            trace = traces.parse(self._artifacts.get(receipt.trace_sha256))
             tokens = len(trace.completion_token_ids)
             if isinstance(found, Availability):
                 return Explanation(told, shares, tokens, found)
@@ -101,7 +119,7 @@ class Explainer:
             quoted = _quotes(index, trace, lineage, paid, places)
             records = self._records(lineage, caller) if caller in paid and quoted else ()
             return Explanation(told, shares, tokens, Availability.READY, quoted, places, records)
-        except (OSError, ValueError, KeyError) as error:  # also of artifacts and span indexes
+        except (OSError, ValueError, KeyError) as error:  # also of span indexes
             log.warning("spans cannot be looked for", response=receipt.response, error=str(error))
             return Explanation(told, shares, 0, Availability.UNAVAILABLE)
 

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -21,12 +22,14 @@ from openledger import names, trace_proto
 from openledger.artifacts import ArtifactStore
 from openledger.grade import Grade
 from openledger.trace import Trace
-from services.attribution import store, store_audits
+from services.attribution import store, store_audits, store_traces
 from services.attribution.attribute import Attributor, publish_rest
 from services.attribution.lanes import Lanes
 from services.attribution.score import Terms, Unattributable
 from services.attribution.store import Issued, Refused
+from services.attribution.store_traces import SealedTrace
 from services.attribution.terms import TermsSource
+from services.attribution.traces import Traces
 from services.attribution.tries import GivenUp, Tries
 from services.kit import logs
 from services.kit.database import Database
@@ -34,6 +37,14 @@ from services.kit.durable_log import DurableLog
 from services.kit.metrics import Metrics
 
 log = logs.logger("attribution")
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What became of a trace, and the trace itself, sealed; None where it is published, is none, or is here already."""
+
+    outcome: Issued | Refused
+    trace: SealedTrace | None = None
 
 
 class Outcomes:
@@ -44,6 +55,7 @@ class Outcomes:
         database: Database,
         receipts: DurableLog,
         artifacts: ArtifactStore,
+        traces: Traces,
         attributor: Attributor,
         terms: TermsSource,
         lanes: Lanes,
@@ -53,7 +65,7 @@ class Outcomes:
     ) -> None:
         """want: told of every adapter revision that a receipt is issued for."""
         self._database, self._receipts, self._artifacts = database, receipts, artifacts
-        self._tries = Tries(database)
+        self._traces, self._tries = traces, Tries(database)
         self._attributor, self._terms, self._lanes, self._want = attributor, terms, lanes, want
         self._issued = metrics.counter("receipts_total", "Receipts issued")
         self._refused = metrics.counter("dead_letters_total", "Traces that could not be attributed", "reason")
@@ -70,7 +82,7 @@ class Outcomes:
         await asyncio.get_running_loop().run_in_executor(self._lanes.first, self._attributor.load)
         log.info("base model loaded", seconds=round(time.monotonic() - started, 1))
 
-    async def prepare(self, entries: Sequence[Any], replica: str) -> list[Issued | Refused]:
+    async def prepare(self, entries: Sequence[Any], replica: str) -> list[Settled]:
         """Receipts and dead letters for a page of a replica's traces.
 
         A response that is settled already gets neither again.
@@ -78,22 +90,23 @@ class Outcomes:
         terms = await self._terms.current()
         known = await self._database.read(lambda c: store.traces_of(c, {e.trace.response for e in entries}))
         grades = await self._database.read(lambda c: store_audits.grades(c, {e.trace.adapter for e in entries}))
-        outcomes: list[Issued | Refused] = []
+        outcomes: list[Settled] = []
         for entry in entries:
             try:
                 trace = trace_proto.from_proto(entry.trace)
             except ValueError as error:
-                outcomes.append(_unreadable(entry, replica, str(error)))
+                outcomes.append(Settled(_unreadable(entry, replica, str(error))))
                 continue
             settled_by = known.get(trace.response)
             if settled_by is None:
                 known[trace.response] = trace.digest()
-                outcomes.append(await self._attribute(trace, terms, grades.get(trace.adapter)))
+                outcome = await self._attribute(trace, terms, grades.get(trace.adapter))
+                outcomes.append(Settled(outcome, await self._traces.seal(trace)))
             elif settled_by != trace.digest():
                 message = (
                     f"{trace.response} has another trace already, {settled_by or 'unreadable'}: the first one counts"
                 )
-                outcomes.append(_refused(trace, "CONFLICTING_TRACE", message))
+                outcomes.append(Settled(_refused(trace, "CONFLICTING_TRACE", message)))
         return outcomes
 
     async def _attribute(self, trace: Trace, terms: Terms, grade: Grade | None) -> Issued | Refused:
@@ -114,12 +127,14 @@ class Outcomes:
             self._seconds.observe(time.monotonic() - started)
             self._cpu.inc(time.process_time() - cpu)
 
-    def apply(self, connection: Connection, outcomes: Sequence[Issued | Refused]) -> None:
+    def apply(self, connection: Connection, settled: Sequence[Settled]) -> None:
         """Keep them, in the caller's transaction."""
-        store.commit(connection, self._receipts, outcomes, datetime.now(UTC))
+        store.commit(connection, self._receipts, [each.outcome for each in settled], datetime.now(UTC))
+        store_traces.keep(connection, [each.trace for each in settled if each.trace is not None])
 
-    async def tell(self, outcomes: Sequence[Issued | Refused]) -> None:
+    async def tell(self, settled: Sequence[Settled]) -> None:
         """After the commit: metrics, log, artifacts, readers."""
+        outcomes = [each.outcome for each in settled]
         for outcome in outcomes:
             if isinstance(outcome, Issued):
                 self._issued.inc()

@@ -13,7 +13,6 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from openledger import trace as traces
 from openledger.adapters import trained_on
 from openledger.artifacts import ArtifactStore
 from openledger.influence.drill_down import SCORERS, USUAL, DrillDownError, RecordScore, sketch_answer, top_records
@@ -25,6 +24,7 @@ from openledger.trace import Trace
 from services.attribution.resolve import Models
 from services.attribution.score import Unattributable
 from services.attribution.shelf import Availability, Shelf
+from services.attribution.traces import TraceGone, Traces
 from services.kit import logs
 
 MOST_CONTRIBUTORS, MOST_RECORDS = 5, 10
@@ -63,6 +63,8 @@ SAID = {
     "other models, or was made before there were any.",
     Availability.ERASED: "A record that this model was made from is erased, and the sketches of its records with it.",
     Availability.UNAVAILABLE: "The records cannot be ranked now: ask again later, or tell an operator.",
+    Availability.FORGOTTEN: "Question and answer are not kept any more: their payer had them made unreadable, or they "
+    "are old. So records cannot be ranked by them.",
 }
 
 
@@ -107,13 +109,14 @@ class DrillDown:
     def __init__(
         self,
         artifacts: ArtifactStore,
+        traces: Traces,
         sketches: Shelf[RecordSketches],
         models: Models,
         worker: Executor,
         scoring: Executor,
     ) -> None:
         """scoring: the one thread that models are for; an answer's gradient is computed there, when no trace waits."""
-        self._artifacts, self._sketches, self._models = artifacts, sketches, models
+        self._artifacts, self._traces, self._sketches, self._models = artifacts, traces, sketches, models
         self._worker, self._scoring = worker, scoring
         self._answers: OrderedDict[str, Answer] = OrderedDict()
         self._callers: set[str] = set()
@@ -135,6 +138,8 @@ class DrillDown:
             raise
         except TimeoutError:
             return Drilled(Availability.PENDING, BUSY, scorer)
+        except TraceGone:
+            return Drilled(Availability.FORGOTTEN, SAID[Availability.FORGOTTEN], scorer)
         except DrillDownError as error:
             return Drilled(Availability.UNAVAILABLE, f"The records cannot be ranked by {scorer}: {error}.", scorer)
         except Exception as error:  # noqa: BLE001 - whatever it is, the rest of the explanation is not touched by it
@@ -155,7 +160,7 @@ class DrillDown:
     ) -> tuple[Best, ...]:
         whose = _whose(receipt, caller)
         _check(lineage, sketches, scorer, whose)
-        trace = await _in(self._worker, lambda: traces.parse(self._artifacts.get(receipt.trace_sha256)))
+        trace = await self._traces.of(receipt)
         answer = await self._answer(trace, sketches, caller, max(wait, _PATIENCE))
         found = await _in(self._worker, lambda: top_records(sketches, answer, whose, MOST_RECORDS, scorer))
         named = caller in whose

@@ -59,8 +59,9 @@ class Replicas:
         self._lag = metrics.gauge(
             "trace_lag", "A replica's traces that wait to be attributed, as last heard", "replica"
         )
-        text = "Since a replica of OpenLoRA was last heard of"
-        self._silent = metrics.gauge("replica_silent_seconds", text, "replica")
+        self._silent = metrics.gauge(
+            "replica_silent_seconds", "Since a replica of OpenLoRA was last heard of", "replica"
+        )
 
     async def run(self) -> None:
         """Make ready, then follow whoever is there."""

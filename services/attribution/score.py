@@ -97,6 +97,13 @@ def _check_records(scorer: Scorer, trace: Trace) -> None:
         raise Unattributable("BAD_RECORDS", str(error)) from error
 
 
+def _missed(found: split.Retrieval | None) -> split.Retrieval | None:
+    """Without those whose records are not missed: none is paid for them, and whose they are is nobody's business."""
+    if found is None:
+        return None
+    return replace(found, scores={who: score for who, score in found.scores.items() if score > 0})
+
+
 def receipt(
     trace: Trace, revision: Revision | None, measured: split.Evidence, terms: Terms, grade: Grade | None
 ) -> Receipt:
@@ -105,7 +112,7 @@ def receipt(
     Raises `Unattributable` when the fee cannot be split.
     """
     trust = trust_bps(grade, terms.rule)
-    measured = replace(measured, trust_bps=trust)
+    measured = replace(measured, trust_bps=trust, retrieval=_missed(measured.retrieval))
     try:
         shares = split.split_fee(trace.fee, trace.platform_fee, measured, terms.rule)
     except ValueError as error:

@@ -13,13 +13,15 @@ from openledger import receipt as receipts
 from openledger.attribution.v1 import attribution_pb2 as pb
 from openledger.attribution.v1 import attribution_pb2_grpc
 from openledger.receipt import Receipt
-from services.attribution import servicer_contribution, servicer_explain, store
+from services.attribution import servicer_contribution, servicer_explain, servicer_traces, store
 from services.attribution.desk import Desk
 from services.attribution.explain import Explainer
 from services.attribution.model_audit import ModelAudits
 from services.attribution.servicer_contribution import ContributionMethods
 from services.attribution.servicer_explain import ExplainMethods
+from services.attribution.servicer_traces import TraceMethods
 from services.attribution.store import DeadLetter, StoredReceipt
+from services.attribution.traces import Traces
 from services.kit import call
 from services.kit.auth import ACCOUNTS, PUBLIC, services
 from services.kit.errors import denied, invalid
@@ -33,17 +35,21 @@ ACCESS = {
     "GetModelAudit": PUBLIC,
     **servicer_explain.ACCESS,
     **servicer_contribution.ACCESS,
+    **servicer_traces.ACCESS,
 }
 _PAGE, _WATCH_SECONDS = 50, 20.0
 _MAX_NUMBER = 2**63 - 1
 
 
-class AttributionServicer(ExplainMethods, ContributionMethods, attribution_pb2_grpc.AttributionServiceServicer):
+class AttributionServicer(
+    ExplainMethods, ContributionMethods, TraceMethods, attribution_pb2_grpc.AttributionServiceServicer
+):
     """proto/openledger/attribution/v1."""
 
-    def __init__(self, desk: Desk, explainer: Explainer) -> None:
+    def __init__(self, desk: Desk, explainer: Explainer, traces: Traces) -> None:
         ExplainMethods.__init__(self, desk, explainer)
         ContributionMethods.__init__(self, desk)
+        TraceMethods.__init__(self, desk, traces)
         self._audits = ModelAudits(desk.database, desk.artifacts)
 
     async def GetReceipt(self, request: pb.GetReceiptRequest, context: grpc.aio.ServicerContext) -> pb.Receipt:

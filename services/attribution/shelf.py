@@ -37,6 +37,8 @@ class Availability(StrEnum):
     """The model has no such file."""
     ERASED = "ERASED"
     UNAVAILABLE = "UNAVAILABLE"
+    FORGOTTEN = "FORGOTTEN"
+    """The file may be here, and the answer's text is not kept any more."""
 
 
 class Opened(Generic[T]):

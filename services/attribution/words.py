@@ -55,10 +55,11 @@ def _fee(receipt: Receipt) -> str:
 
 def _read(receipt: Receipt, without: Retrieval) -> Iterator[str]:
     """Where records stood before the question."""
-    evidence, count = receipt.evidence, len(without.scores)
+    evidence, count = receipt.evidence, sum(score > 0 for score in without.scores.values())
     yield (
-        f"Records of {count} contributor{'s' * (count > 1)} stood before the question. How much each is missed is "
-        "measured by taking them out; nobody is paid by an estimate for them, so these shares are final at once."
+        f"Records stood before the question, and those of {count} contributor{'s' * (count != 1)} are missed. How "
+        "much each is missed is measured by taking them out; nobody is paid by an estimate for them, so these shares "
+        "are final at once."
     )
     if without.nll_base <= evidence.nll_model:
         yield (

@@ -7,22 +7,28 @@ from pathlib import Path
 
 from google.longrunning import operations_pb2_grpc
 
+from openledger.artifacts import ArtifactStore
 from openledger.client import Client
 from openledger.datanet.v1 import datanet_pb2_grpc
 from openledger.key_files import KeyFileError
 from services.datanet.anchoring import Anchoring
 from services.datanet.anchors import LedgerAnchors
 from services.datanet.config import DatanetConfig
+from services.datanet.erasing import Eraser, Erasing
 from services.datanet.files import limits as files
 from services.datanet.files.parsed import TASK_MODULE
 from services.datanet.parse import Parsing
+from services.datanet.publish import Places
+from services.datanet.publishing import Publisher, Publishing
 from services.datanet.seal_clear import seal_clear
 from services.datanet.servicer import ACCESS, DatanetServicer, Quotas
 from services.datanet.store import METADATA
 from services.datanet.store_use import Use
+from services.datanet.trainers import FactoryTrainers, NoTrainers
 from services.datanet.upload import Limits, Room
 from services.datanet.vault import Vault
 from services.datanet.vault_key import open_vault
+from services.datanet.wrap_again import wrap_again
 from services.kit import server
 from services.kit.config import load_or_exit
 from services.kit.contained import Workers
@@ -38,7 +44,11 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 async def assemble(config: DatanetConfig) -> Assembly:
     """The service of a configuration, its database brought up to date."""
     database, vault = await asyncio.to_thread(opened, config)
-    return wire_up(config, database, vault, peer_client(config, ledger=config.ledger))
+    return wire_up(config, database, vault, peer_client(config, ledger=config.ledger, **_factory(config)))
+
+
+def _factory(config: DatanetConfig) -> dict[str, str]:
+    return {"factory": config.factory} if config.factory else {}
 
 
 def opened(config: DatanetConfig) -> tuple[Database, Vault]:
@@ -49,26 +59,33 @@ def opened(config: DatanetConfig) -> tuple[Database, Vault]:
     database = Database(config.database, erases=True)
     try:
         database.migrate(MIGRATIONS)
-        vault = open_vault(config.vault_key, database)
+        vault = open_vault(config.vault_key, database, config.shares)
         seal_clear(database, vault)
+        wrap_again(database, vault)
     except KeyFileError as error:
         database.close()
         raise server.StartError(str(error)) from error
     return database, vault
 
 
-def wire_up(config: DatanetConfig, database: Database, vault: Vault, ledger: Client) -> Assembly:
-    """The service over a database and a client of the ledger, both of which it closes at its end."""
+def wire_up(config: DatanetConfig, database: Database, vault: Vault, peers: Client) -> Assembly:
+    """The service over a database and a client of ledger and factory, both of which it closes at its end."""
     metrics = Metrics(config.service)
     operations = Operations(database, METADATA, config.service)
-    background = Anchoring(
+    anchoring = Anchoring(
         database,
         operations,
-        LedgerAnchors(ledger, config.anchor_wait_seconds),
+        LedgerAnchors(peers, config.anchor_wait_seconds),
         metrics.gauge("snapshots_unanchored", "Snapshots whose root is not on chain yet"),
         config.anchor_poll_seconds,
         config.anchor_backoff_seconds,
     )
+    places = Places(ArtifactStore(config.artifacts_dir), ArtifactStore(config.snapshots))
+    publisher = Publisher(database, vault, places, config.max_compared_records)
+    publishing = Publishing(publisher, anchoring.wake, config.anchor_poll_seconds)
+    trainers = FactoryTrainers(peers) if config.factory else NoTrainers()
+    eraser = Eraser(database, vault, places, operations, trainers)
+    erasing = Erasing(eraser, config.anchor_poll_seconds, config.anchor_backoff_seconds)
     # A process a file: what one person's file may have done to its reader, another person's never meets.
     parsers = Workers(TASK_MODULE, at_once=config.parse_workers, memory=config.parse_memory_bytes, jobs=1)
     # What nobody has built of the API is open to nobody (ACCESS).
@@ -76,7 +93,9 @@ def wire_up(config: DatanetConfig, database: Database, vault: Vault, ledger: Cli
         database,
         vault,
         operations,
-        background,
+        publishing,
+        erasing,
+        places,
         Quotas(
             config.max_datanets_per_owner,
             config.max_members,
@@ -101,10 +120,10 @@ def wire_up(config: DatanetConfig, database: Database, vault: Vault, ledger: Cli
             ),
         },
         access=ACCESS,
-        authenticator=authenticator(config, ledger),
+        authenticator=authenticator(config, peers),
         metrics=metrics,
-        background={"anchoring": background.run},
-        close=(ledger.__aexit__, parsers.close, database.close),
+        background={"anchoring": anchoring.run, "publishing": publishing.run, "erasing": erasing.run},
+        close=(peers.__aexit__, parsers.close, database.close),
     )
 
 

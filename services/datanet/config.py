@@ -16,6 +16,7 @@ class DatanetConfig(ServiceConfig):
     service: ClassVar[str] = "datanet"
 
     ledger: str = Field(min_length=1, description="host:port of the ledger: issues the sessions, anchors the roots")
+    factory: str = Field("", description="host:port of the factory, which is told of erased records; empty: of no one")
     max_rpc_seconds: float = Field(600, gt=0, description="longest answer; a whole upload over a slow line is one")
 
     max_record_bytes: int = Field(256 * 2**10, ge=256, le=2**20, description="canonical bytes of one record")
@@ -25,6 +26,10 @@ class DatanetConfig(ServiceConfig):
 
     vault_key_file: Path | None = Field(
         None, description="opens what records say; keys/vault.key in data_dir by default"
+    )
+
+    shares_dir: Path | None = Field(
+        None, description="folder of the shares of records' keys, which are overwritten; shares in data_dir by default"
     )
 
     max_account_records: int = Field(100_000, ge=1, description="records that an account may give, in all datanets")
@@ -43,7 +48,10 @@ class DatanetConfig(ServiceConfig):
     parse_workers: int = Field(2, ge=1, le=64, description="files that are looked at at once, each in a process")
     parse_memory_bytes: int = Field(2**30, ge=2**28, description="address space of such a process")
 
-    anchor_poll_seconds: float = Field(1.0, gt=0, description="how often to look for roots that are not anchored yet")
+    max_compared_records: int = Field(
+        10_000, ge=0, description="records of a snapshot among which those alike are looked for; 30 kB of memory each"
+    )
+    anchor_poll_seconds: float = Field(1.0, gt=0, description="how often to look for snapshots to publish or anchor")
     anchor_backoff_seconds: float = Field(10.0, gt=0, description="longest pause before an anchoring is tried again")
     anchor_wait_seconds: float = Field(600.0, gt=0, description="how long to wait for one root's way onto the chain")
 
@@ -51,6 +59,16 @@ class DatanetConfig(ServiceConfig):
     def vault_key(self) -> Path:
         """Where the key is that opens what records say."""
         return self.vault_key_file or self.data_dir / "keys" / "vault.key"
+
+    @property
+    def shares(self) -> Path:
+        """Where the parts of records' keys are that no database holds."""
+        return self.shares_dir or self.data_dir / "shares"
+
+    @property
+    def snapshots(self) -> Path:
+        """Where the files of private datanets' snapshots are."""
+        return self.data_dir / "snapshots"
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

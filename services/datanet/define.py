@@ -47,8 +47,8 @@ def checked(definition: Definition, offered: Collection[str] = OFFERED) -> Defin
     return replace(definition, licence=spdx(definition.licence), fields=fields)
 
 
-def revised(datanet: Datanet, draft: Definition, mask: Sequence[str], etag: str) -> Definition:
-    """The definition after the masked fields of `draft` are taken over.
+def revised(datanet: Datanet, draft: Definition, mask: Sequence[str], etag: str, given: int = 0) -> Definition:
+    """The definition after the masked fields of `draft` are taken over.  given: records that it ever had.
 
     Raises `Fault` when the owner saw an older one, when a field cannot be changed (any more), or as `checked` does.
     """
@@ -61,20 +61,21 @@ def revised(datanet: Datanet, draft: Definition, mask: Sequence[str], etag: str)
         )
     if not mask:
         raise invalid("INVALID_FIELD", "update_mask: must name what to change", "update_mask")
+    given = max(given, datanet.record_count)
     for path in mask:
         if path not in (*CHANGEABLE, *CHANGEABLE_WHILE_EMPTY):
             allowed = ", ".join((*CHANGEABLE, *CHANGEABLE_WHILE_EMPTY))
             raise invalid(
                 "NOT_CHANGEABLE", f"update_mask: {path[:100]!r} cannot be changed; these can: {allowed}", "update_mask"
             )
-        if path in CHANGEABLE_WHILE_EMPTY and datanet.record_count:
+        if path in CHANGEABLE_WHILE_EMPTY and given:
             raise precondition(
                 "RECORDS_DEPEND_ON_IT",
-                f"the {path} of {datanet.name} cannot change: {datanet.record_count} records were given under it. "
+                f"the {path} of {datanet.name} cannot change: {given} records were given under it. "
                 "Open another datanet for other terms",
             )
-        if path == "visibility" and datanet.record_count:
-            _check_opening(datanet, draft.visibility)
+        if path == "visibility" and given:
+            _check_opening(datanet, draft.visibility, given)
     return checked(replace(datanet.definition, **{path: getattr(draft, path) for path in mask}))
 
 
@@ -104,11 +105,11 @@ def _not_a_licence(expression: str, why: str) -> Exception:
     )
 
 
-def _check_opening(datanet: Datanet, visibility: Visibility) -> None:
+def _check_opening(datanet: Datanet, visibility: Visibility, given: int) -> None:
     if visibility is not Visibility.PRIVATE and datanet.definition.visibility is Visibility.PRIVATE:
         raise precondition(
             "RECORDS_DEPEND_ON_IT",
-            f"{datanet.name} stays private: {datanet.record_count} records were given to it as that. Open another "
+            f"{datanet.name} stays private: {given} records were given to it as that. Open another "
             "datanet for everybody",
         )
 

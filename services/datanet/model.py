@@ -18,6 +18,14 @@ class Field:
     required: bool = False
 
 
+class RecordState(StrEnum):
+    """Where a record stands.  Withdrawn: in no later snapshot.  Erased: nothing of what it says is there any more."""
+
+    ACCEPTED = "accepted"
+    WITHDRAWN = "withdrawn"
+    ERASED = "erased"
+
+
 class Kind(StrEnum):
     """What a datanet's records are."""
 
@@ -121,7 +129,10 @@ class Content:
 
 @dataclass(frozen=True)
 class Record:
-    """An accepted record.  `number` counts a datanet's records in the order of acceptance, from 1."""
+    """A record.  `number` counts a datanet's records in the order of acceptance, from 1.
+
+    `state_time`, `state_message`: when and why it came into a state other than accepted.
+    """
 
     id: str
     datanet: str
@@ -131,7 +142,9 @@ class Record:
     commitment: bytes
     size: int
     create_time: int
-    content: Content | None = None
+    state: RecordState = RecordState.ACCEPTED
+    state_time: int | None = None
+    state_message: str = ""
 
     @property
     def name(self) -> str:
@@ -151,7 +164,10 @@ class Anchor:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An immutable version of a datanet.  `attempt` counts the anchorings that the ledger refused for good."""
+    """An immutable version of a datanet.  `attempt` counts the anchorings that the ledger refused for good.
+
+    `manifest`, `log_root`: empty until its files are made; see `openledger.snapshots.documents`.
+    """
 
     datanet: str
     version: int
@@ -163,11 +179,18 @@ class Snapshot:
     attempt: int
     create_time: int
     anchor: Anchor | None = None
+    manifest: str = ""
+    log_root: bytes = b""
 
     @property
     def name(self) -> str:
         """`datanets/{datanet}/snapshots/{version}`."""
         return snapshot_name(self.datanet, self.version)
+
+    @property
+    def parent(self) -> str:
+        """The name of the version before; empty of the first."""
+        return snapshot_name(self.datanet, self.version - 1) if self.version > 1 else ""
 
 
 def datanet_name(datanet: str) -> str:

@@ -29,6 +29,11 @@ def unseal(vault: Vault, record: str, sealed: Sealed) -> Content:
     return Content(document["fields"], document["source"], salt, canonical)
 
 
+def wrapped_again(vault: Vault, record: str, wrapped: bytes) -> bytes:
+    """Its key, under a share as well.  Raises `Unopened`."""
+    return vault.wrapped_again(wrapped, _about(record))
+
+
 def fingerprint_token(vault: Vault, fingerprint: bytes) -> bytes:
     """What is kept of a fingerprint: whoever guesses a text cannot look it up without the vault's key."""
     return vault.token("fingerprint", fingerprint)

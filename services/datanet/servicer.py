@@ -7,13 +7,25 @@ from dataclasses import dataclass
 from prometheus_client import Counter
 
 from openledger.datanet.v1 import datanet_pb2_grpc
-from services.datanet import servicer_datanets, servicer_files, servicer_members, servicer_records, servicer_snapshots
-from services.datanet.anchoring import Anchoring
+from services.datanet import (
+    servicer_datanets,
+    servicer_erasures,
+    servicer_files,
+    servicer_members,
+    servicer_proofs,
+    servicer_records,
+    servicer_snapshots,
+)
 from services.datanet.answers import Answers
+from services.datanet.erasing import Erasing
 from services.datanet.parse import Parsing
+from services.datanet.publish import Places
+from services.datanet.publishing import Publishing
 from services.datanet.servicer_datanets import DatanetMethods
+from services.datanet.servicer_erasures import ErasureMethods
 from services.datanet.servicer_files import FileMethods
 from services.datanet.servicer_members import MemberMethods
+from services.datanet.servicer_proofs import ProofMethods
 from services.datanet.servicer_records import RecordMethods
 from services.datanet.servicer_snapshots import SnapshotMethods
 from services.datanet.store_use import Use
@@ -25,8 +37,10 @@ from services.kit.operations import Operations
 
 ACCESS = {
     **servicer_datanets.ACCESS,
+    **servicer_erasures.ACCESS,
     **servicer_files.ACCESS,
     **servicer_members.ACCESS,
+    **servicer_proofs.ACCESS,
     **servicer_records.ACCESS,
     **servicer_snapshots.ACCESS,
     "GetOperation": ACCOUNTS,
@@ -45,7 +59,14 @@ class Quotas:
 
 
 class DatanetServicer(
-    DatanetMethods, FileMethods, MemberMethods, RecordMethods, SnapshotMethods, datanet_pb2_grpc.DatanetServiceServicer
+    DatanetMethods,
+    ErasureMethods,
+    FileMethods,
+    MemberMethods,
+    ProofMethods,
+    RecordMethods,
+    SnapshotMethods,
+    datanet_pb2_grpc.DatanetServiceServicer,
 ):
     """openledger.datanet.v1.DatanetService."""
 
@@ -54,7 +75,9 @@ class DatanetServicer(
         database: Database,
         vault: Vault,
         operations: Operations,
-        background: Anchoring,
+        background: Publishing,
+        erasing: Erasing,
+        places: Places,
         quotas: Quotas,
         limits: Limits,
         room: Room,
@@ -65,7 +88,9 @@ class DatanetServicer(
     ) -> None:
         answers = Answers(database)
         DatanetMethods.__init__(self, answers, quotas.datanets)
+        ErasureMethods.__init__(self, answers, vault, operations, erasing)
         MemberMethods.__init__(self, answers, quotas.members)
         SnapshotMethods.__init__(self, answers, vault, operations, background, quotas.snapshots_a_day)
+        ProofMethods.__init__(self, answers, places)
         RecordMethods.__init__(self, answers, vault, quotas.given, limits, room, outcomes)
         FileMethods.__init__(self, answers, parsing, files, max_file)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from openledger import names
 from openledger.datanet.v1 import datanet_pb2 as pb
-from services.datanet import define, pages, search, store, store_members, wire
+from services.datanet import define, pages, search, store, store_members, store_records, wire
 from services.datanet.answers import Answers, now
 from services.datanet.model import Datanet
 from services.datanet.store import Wanted
@@ -74,7 +74,8 @@ class DatanetMethods:
         def act(c: Connection) -> pb.Datanet:
             at = store_members.standing(c, datanet, caller, lock=True)
             at.must_own("changes")
-            changed = define.revised(at.datanet, draft, list(request.update_mask.paths), request.datanet.etag)
+            given, mask = store_records.given(c, datanet), list(request.update_mask.paths)
+            changed = define.revised(at.datanet, draft, mask, request.datanet.etag, given)
             store.redefine(c, datanet, changed, now())
             return wire.datanet(store.get(c, datanet))
 

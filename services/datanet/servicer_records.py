@@ -11,11 +11,21 @@ from sqlalchemy import Connection
 
 from openledger import names
 from openledger.datanet.v1 import datanet_pb2 as pb
-from services.datanet import declare, pages, search, store, store_members, store_records, store_use, wire
+from services.datanet import (
+    declare,
+    pages,
+    search,
+    store,
+    store_erasures,
+    store_members,
+    store_records,
+    store_use,
+    wire,
+)
 from services.datanet.answers import Answers, now
 from services.datanet.declare import Declaration
 from services.datanet.members import Standing
-from services.datanet.model import Content, Datanet, Record
+from services.datanet.model import Content, Datanet, Record, RecordState
 from services.datanet.store_use import Use
 from services.datanet.upload import Candidate, Limits, Room, Upload
 from services.datanet.vault import Vault
@@ -141,9 +151,11 @@ class RecordMethods:
 
     def _shown(self, connection: Connection, records: Collection[Record], at: Standing) -> list[pb.Record]:
         """With contents, of records that the caller may read."""
-        readable = [r.id for r in records if at.caller.address and (at.owns or r.contributor == at.caller.address)]
+        readable = {r.id for r in records if at.caller.address and (at.owns or r.contributor == at.caller.address)}
         contents = store_records.contents(connection, self._vault, readable)
-        return [wire.record(record, contents.get(record.id)) for record in records]
+        erased = [record.id for record in records if record.state is RecordState.ERASED]
+        trained = store_erasures.revisions(connection, erased) if erased else {}
+        return [wire.record(r, contents.get(r.id), trained.get(r.id, ()), told=r.id in readable) for r in records]
 
 
 async def _header(requests: AsyncIterator[pb.ContributeRecordsRequest]) -> pb.ContributionHeader:

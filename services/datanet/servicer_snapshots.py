@@ -12,9 +12,9 @@ from sqlalchemy import Connection
 from openledger import names
 from openledger.datanet.v1 import datanet_pb2 as pb
 from services.datanet import anchoring, freeze, pages, store_members, store_records, store_snapshots, wire
-from services.datanet.anchoring import Anchoring
 from services.datanet.answers import Answers, now
 from services.datanet.model import Snapshot, snapshot_key
+from services.datanet.publishing import Publishing
 from services.datanet.vault import Vault
 from services.kit import call
 from services.kit.auth import ACCOUNTS, OPEN, services
@@ -37,7 +37,7 @@ class SnapshotMethods:
     """RPCs about snapshots.  `a_day`: how many an owner may cut in 24 hours, for each is a transaction on chain."""
 
     def __init__(
-        self, answers: Answers, vault: Vault, operations: Operations, background: Anchoring, a_day: int
+        self, answers: Answers, vault: Vault, operations: Operations, background: Publishing, a_day: int
     ) -> None:
         self._answers, self._vault, self._snapshots_a_day = answers, vault, a_day
         self._operations, self._background = operations, background
@@ -118,6 +118,7 @@ class SnapshotMethods:
             if not at.owns and viewer.address != record.contributor:
                 raise _closed(request.record)
             leaf, tree = store_snapshots.leaf_of(c, snapshot, record_id), store_snapshots.commitments(c, snapshot)
+            content = store_records.contents(c, self._vault, [record_id]).get(record_id)
             return pb.InclusionProof(
                 snapshot=snapshot.name,
                 record=record.name,
@@ -126,16 +127,19 @@ class SnapshotMethods:
                 commitment=record.commitment,
                 path=freeze.proof(tree, leaf),
                 root=snapshot.root,
-                salt=store_records.contents(c, self._vault, [record_id])[record_id].salt,
+                salt=content.salt if content else b"",
             )
 
         return await self._answers.database.read(look)
 
     def _batch(self, connection: Connection, snapshot: Snapshot, start: int) -> pb.ReadSnapshotResponse:
         rows = store_snapshots.leaves(connection, snapshot, start, BATCH)
-        page, _ = pages.cut(rows, BATCH, lambda record: record.size)
-        contents = store_records.contents(connection, self._vault, [record.id for record in page])
-        found = [wire.snapshot_record(leaf, record, contents[record.id]) for leaf, record in enumerate(page, start)]
+        page, _ = pages.cut(rows, BATCH, lambda row: row[0].size)
+        contents = store_records.contents(connection, self._vault, [record.id for record, _ in page])
+        found = [
+            wire.snapshot_record(leaf, first, record, contents.get(record.id))
+            for leaf, (record, first) in enumerate(page, start)
+        ]
         return pb.ReadSnapshotResponse(records=found)
 
 

@@ -30,7 +30,20 @@ from services.datanet.tables import DATANET, MEMBER, METADATA, TAG
 from services.kit.auth import Principal
 from services.kit.errors import exhausted, not_found
 
-__all__ = ["METADATA", "Wanted", "add", "check_room", "get", "insert_new", "locked", "page", "redefine", "upserting"]
+__all__ = [
+    "METADATA",
+    "Wanted",
+    "add",
+    "check_room",
+    "dump",
+    "get",
+    "insert_new",
+    "load",
+    "locked",
+    "page",
+    "redefine",
+    "upserting",
+]
 
 _MODEL = [DATANET.c[name] for name in Datanet.__dataclass_fields__]
 
@@ -127,7 +140,7 @@ def _one(connection: Connection, datanet: str, query: Select[Any]) -> Datanet:
 
 def _columns(datanet: str, definition: Definition) -> dict[str, str]:
     return {
-        "definition": _dump(definition),
+        "definition": dump(definition),
         "kind": definition.kind,
         "visibility": definition.visibility,
         "words": search.about(datanet, definition),
@@ -140,14 +153,15 @@ def _tag(connection: Connection, datanet: str, definition: Definition) -> None:
 
 
 def _datanet(row: Any) -> Datanet:
-    return Datanet(**(row._asdict() | {"definition": _load(row.definition)}))
+    return Datanet(**(row._asdict() | {"definition": load(row.definition)}))
 
 
-def _dump(definition: Definition) -> str:
+def dump(definition: Definition) -> str:
+    """A definition as it is kept."""
     return json.dumps(asdict(definition), ensure_ascii=False)
 
 
-def _load(text: str) -> Definition:
+def load(text: str) -> Definition:
     """What an earlier version did not know of has its default."""
     read = Definition(**json.loads(text))
     return replace(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
 from services.datanet import declare, sealing, store
 from services.datanet.declare import Declaration
-from services.datanet.model import Content, Datanet, Record, record_name
+from services.datanet.model import Content, Datanet, Record, RecordState, record_name
 from services.datanet.tables import CONTENT, DATANET, DECLARATION, FIRST, KEY, RECORD
 from services.datanet.upload import Candidate
 from services.datanet.vault import Sealed, Vault
@@ -26,6 +26,9 @@ ROWS = select(
     RECORD.c.commitment,
     RECORD.c.size,
     RECORD.c.create_time,
+    RECORD.c.state,
+    RECORD.c.state_time,
+    RECORD.c.state_message,
 )
 """Records without their contents."""
 
@@ -68,9 +71,8 @@ def _add(
     connection: Connection, datanet: Datanet, declaration: Declaration, accepted: Sequence[Candidate], now: int
 ) -> None:
     """Number the accepted records on from the datanet's last, and count them.  The datanet must be locked."""
-    mine = (RECORD.c.datanet == datanet.id, RECORD.c.contributor == declaration.contributor)
-    newcomer = connection.execute(select(RECORD.c.id).where(*mine).limit(1)).first() is None
-    last = connection.execute(select(func.max(RECORD.c.number)).where(RECORD.c.datanet == datanet.id)).scalar() or 0
+    newcomer = not has_accepted(connection, datanet.id, declaration.contributor)
+    last = given(connection, datanet.id)
     common = {
         "datanet": datanet.id,
         "contributor": declaration.contributor,
@@ -95,12 +97,45 @@ def _add(
     )
 
 
+def given(connection: Connection, datanet: str) -> int:
+    """How many records a datanet was ever given, withdrawn and erased ones included."""
+    query = select(func.max(RECORD.c.number)).where(RECORD.c.datanet == datanet)
+    return int(connection.execute(query).scalar() or 0)
+
+
+def has_accepted(connection: Connection, datanet: str, contributor: str) -> bool:
+    """Whether an account has an accepted record in a datanet."""
+    mine = (RECORD.c.datanet == datanet, RECORD.c.contributor == contributor, RECORD.c.state == RecordState.ACCEPTED)
+    return connection.execute(select(RECORD.c.id).where(*mine).limit(1)).first() is not None
+
+
+def move(connection: Connection, record: Record, state: RecordState, message: str, now: int) -> Record:
+    """The record in another state; one that was accepted counts no more.  Its datanet must be locked."""
+    moved = replace(record, state=state, state_time=now, state_message=message)
+    values = {"state": state, "state_time": now, "state_message": message}
+    connection.execute(update(RECORD).where(RECORD.c.id == record.id).values(values))
+    if record.state is RecordState.ACCEPTED:
+        was_its_last = not has_accepted(connection, record.datanet, record.contributor)
+        counts = {
+            "record_count": DATANET.c.record_count - 1,
+            "contributor_count": DATANET.c.contributor_count - int(was_its_last),
+        }
+        connection.execute(update(DATANET).where(DATANET.c.id == record.datanet).values(counts))
+    return moved
+
+
 def get(connection: Connection, datanet: str, record: str) -> Record:
     """Without its content.  Raises `Fault` when there is none of that name."""
     row = connection.execute(ROWS.where(RECORD.c.id == record, RECORD.c.datanet == datanet)).first()
     if row is None:
         raise not_found("RECORD_NOT_FOUND", f"there is no {record_name(datanet, record)}")
-    return Record(**row._asdict())
+    return of_row(row)
+
+
+def of_row(row: Any) -> Record:
+    """Of a row of `ROWS`."""
+    said = {name: getattr(row, name) for name in Record.__dataclass_fields__}
+    return Record(**(said | {"state": RecordState(row.state)}))
 
 
 def page(connection: Connection, datanet: str, contributor: str, after: int, limit: int) -> list[Record]:
@@ -108,7 +143,7 @@ def page(connection: Connection, datanet: str, contributor: str, after: int, lim
     query = ROWS.where(RECORD.c.datanet == datanet, RECORD.c.number > after).order_by(RECORD.c.number).limit(limit)
     if contributor:
         query = query.where(RECORD.c.contributor == contributor)
-    return [Record(**row._asdict()) for row in connection.execute(query)]
+    return [of_row(row) for row in connection.execute(query)]
 
 
 def contents(connection: Connection, vault: Vault, records: Collection[str]) -> dict[str, Content]:

@@ -9,9 +9,13 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from services.datanet import freeze, store, store_records
-from services.datanet.model import Anchor, Record, Snapshot, record_name, snapshot_name
+from services.datanet.model import Anchor, Record, RecordState, Snapshot, record_name, snapshot_name
 from services.datanet.tables import DATANET, LEAF, RECORD, SNAPSHOT
 from services.kit.errors import exhausted, not_found
+
+_LATER = ("anchor", "manifest", "log_root")
+_FROZEN = [name for name in Snapshot.__dataclass_fields__ if name not in _LATER]
+_ROWS = select(*(SNAPSHOT.c[name] for name in Snapshot.__dataclass_fields__))
 
 
 def cut(connection: Connection, datanet_id: str, operation_of: Any, now: int) -> Snapshot:
@@ -20,9 +24,8 @@ def cut(connection: Connection, datanet_id: str, operation_of: Any, now: int) ->
     Raises `Fault` when there is nothing in it, or nothing new.
     """
     datanet = store.locked(connection, datanet_id)
-    rows = connection.execute(
-        select(RECORD.c.id, RECORD.c.commitment).where(RECORD.c.datanet == datanet_id).order_by(RECORD.c.number)
-    ).all()
+    accepted = _accepted(datanet_id)
+    rows = connection.execute(select(RECORD.c.id, RECORD.c.commitment).where(*accepted).order_by(RECORD.c.number)).all()
     last = latest(connection, datanet_id)
     root = freeze.new_root(datanet, [row.commitment for row in rows], last)
     version = last.version + 1 if last else 1
@@ -37,7 +40,8 @@ def cut(connection: Connection, datanet_id: str, operation_of: Any, now: int) ->
         attempt=0,
         create_time=now,
     )
-    connection.execute(insert(SNAPSHOT).values(**asdict(snapshot)))
+    frozen = {name: getattr(snapshot, name) for name in _FROZEN}
+    connection.execute(insert(SNAPSHOT).values(**frozen, definition=store.dump(datanet.definition)))
     leaves = [
         {"datanet": datanet_id, "version": version, "leaf": leaf, "record": row.id} for leaf, row in enumerate(rows)
     ]
@@ -72,7 +76,7 @@ def latest(connection: Connection, datanet: str) -> Snapshot | None:
 
 def get(connection: Connection, datanet: str, version: int) -> Snapshot:
     """Raises `Fault` when there is none of that version."""
-    query = select(SNAPSHOT).where(SNAPSHOT.c.datanet == datanet, SNAPSHOT.c.version == version)
+    query = _ROWS.where(SNAPSHOT.c.datanet == datanet, SNAPSHOT.c.version == version)
     row = connection.execute(query).first()
     if row is None:
         raise not_found("SNAPSHOT_NOT_FOUND", f"there is no {snapshot_name(datanet, version)}")
@@ -81,21 +85,22 @@ def get(connection: Connection, datanet: str, version: int) -> Snapshot:
 
 def page(connection: Connection, datanet: str, before: int | None, limit: int) -> list[Snapshot]:
     """Snapshots of a datanet, newest first, before that version."""
-    query = select(SNAPSHOT).where(SNAPSHOT.c.datanet == datanet).order_by(SNAPSHOT.c.version.desc()).limit(limit)
+    query = _ROWS.where(SNAPSHOT.c.datanet == datanet).order_by(SNAPSHOT.c.version.desc()).limit(limit)
     if before is not None:
         query = query.where(SNAPSHOT.c.version < before)
     return [_snapshot(row) for row in connection.execute(query)]
 
 
-def leaves(connection: Connection, snapshot: Snapshot, start: int, limit: int) -> list[Record]:
-    """Records of a snapshot, without contents, in leaf order from leaf `start`."""
+def leaves(connection: Connection, snapshot: Snapshot, start: int, limit: int) -> list[tuple[Record, int]]:
+    """Records of a snapshot, without contents, in leaf order from leaf `start`, each with the leaf that it is like."""
     query = (
-        store_records.ROWS.join(LEAF, LEAF.c.record == RECORD.c.id)
+        store_records.ROWS.add_columns(func.coalesce(LEAF.c.first_leaf, LEAF.c.leaf).label("first_leaf"))
+        .join(LEAF, LEAF.c.record == RECORD.c.id)
         .where(LEAF.c.datanet == snapshot.datanet, LEAF.c.version == snapshot.version, LEAF.c.leaf >= start)
         .order_by(LEAF.c.leaf)
         .limit(limit)
     )
-    return [Record(**row._asdict()) for row in connection.execute(query)]
+    return [(store_records.of_row(row), row.first_leaf) for row in connection.execute(query)]
 
 
 def leaf_of(connection: Connection, snapshot: Snapshot, record: str) -> int:
@@ -124,8 +129,8 @@ def commitments(connection: Connection, snapshot: Snapshot) -> list[bytes]:
 
 
 def unanchored(connection: Connection) -> list[Snapshot]:
-    """Snapshots whose root is not known to be final on chain, oldest first."""
-    query = select(SNAPSHOT).where(SNAPSHOT.c.anchor.is_(None)).order_by(SNAPSHOT.c.create_time)
+    """Snapshots whose files are made and whose root is not known to be final on chain, oldest first."""
+    query = _ROWS.where(SNAPSHOT.c.anchor.is_(None), SNAPSHOT.c.manifest.is_not(None)).order_by(SNAPSHOT.c.create_time)
     return [_snapshot(row) for row in connection.execute(query)]
 
 
@@ -143,10 +148,16 @@ def _of(snapshot: Snapshot) -> Any:
     return update(SNAPSHOT).where(SNAPSHOT.c.datanet == snapshot.datanet, SNAPSHOT.c.version == snapshot.version)
 
 
+def _accepted(datanet: str) -> tuple[Any, ...]:
+    return RECORD.c.datanet == datanet, RECORD.c.state == RecordState.ACCEPTED
+
+
 def _contributors(connection: Connection, datanet: str) -> int:
-    query = select(func.count(RECORD.c.contributor.distinct())).where(RECORD.c.datanet == datanet)
+    query = select(func.count(RECORD.c.contributor.distinct())).where(*_accepted(datanet))
     return int(connection.execute(query).scalar_one())
 
 
 def _snapshot(row: Any) -> Snapshot:
-    return Snapshot(**(row._asdict() | {"anchor": Anchor(**json.loads(row.anchor)) if row.anchor else None}))
+    made = {"manifest": row.manifest or "", "log_root": row.log_root or b""}
+    anchor = {"anchor": Anchor(**json.loads(row.anchor)) if row.anchor else None}
+    return Snapshot(**(row._asdict() | anchor | made))

@@ -96,6 +96,10 @@ RECORD = Table(
     Column("commitment", LargeBinary, nullable=False),
     Column("size", Integer, nullable=False),
     Column("create_time", BigInteger, nullable=False),
+    Column("state", Text, nullable=False, server_default="accepted"),
+    # When, and why, it came into a state other than that.
+    Column("state_time", BigInteger),
+    Column("state_message", Text, nullable=False, server_default=""),
     UniqueConstraint("datanet", "number", name="record_in_order"),
     ForeignKeyConstraint(
         ["contributor", "request_id"],
@@ -130,6 +134,20 @@ KEY = Table(
     Column("wrapped", LargeBinary, nullable=False),
 )
 
+# How far the erasing of a record is: `share` until its key's share is overwritten, `snapshots` whose files told of its
+# likeness (versions, JSON), `revisions` once the Factory has said which were trained on it (names, JSON).
+ERASURE = Table(
+    "erasure",
+    METADATA,
+    Column("record", Text, ForeignKey("record.id"), primary_key=True),
+    Column("operation", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("share", LargeBinary),
+    Column("snapshots", Text, nullable=False),
+    Column("revisions", Text),
+    Column("create_time", BigInteger, nullable=False),
+)
+
 # Whose record said a thing first, in any datanet, by a keyed hash.  The primary key decides races between contributors.
 FIRST = Table(
     "first_record",
@@ -151,6 +169,12 @@ SNAPSHOT = Table(
     Column("attempt", Integer, nullable=False),
     Column("anchor", Text),
     Column("create_time", BigInteger, nullable=False),
+    # What its owner said when it was frozen; null of snapshots of before that was kept.
+    Column("definition", Text),
+    # Once its files are made: their manifest's SHA-256, its entry in the datanet's log, and the log's root with it.
+    Column("manifest", Text),
+    Column("entry", LargeBinary),
+    Column("log_root", LargeBinary),
 )
 
 LEAF = Table(
@@ -160,6 +184,9 @@ LEAF = Table(
     Column("version", Integer, primary_key=True),
     Column("leaf", BigInteger, primary_key=True),
     Column("record", Text, ForeignKey("record.id"), nullable=False),
+    # The leaf of an earlier record that it reads like, if there is one.
+    Column("first_leaf", BigInteger),
     ForeignKeyConstraint(["datanet", "version"], ["snapshot.datanet", "snapshot.version"], name="leaf_of_snapshot"),
     UniqueConstraint("datanet", "version", "record", name="record_once_in_snapshot"),
+    Index("leaf_by_record", "record"),
 )

@@ -1,7 +1,7 @@
-"""The service's secret, from its file: made once, and never taken for another one.
+"""The service's secret, from its file: made once, and never taken for another one; and the records' shares beside it.
 
-Without it nothing of the records in the database can be read, and nothing is found again that was given before: a
-service that has sealed something and does not find its key, or finds another one, does not start.
+Without them nothing of the records in the database can be read, and nothing is found again that was given before: a
+service that has sealed something and does not find its key or its shares, or finds another key, does not start.
 """
 
 from __future__ import annotations
@@ -9,26 +9,34 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from openledger import key_files
 from openledger.key_files import KeyFileError
 from services.datanet import store
-from services.datanet.tables import VAULT
-from services.datanet.vault import SECRET_BYTES, Vault
+from services.datanet.shares import Shares
+from services.datanet.tables import KEY, VAULT
+from services.datanet.vault import SECRET_BYTES, WRAPPED_BYTES, Vault
 from services.kit.database import Database
 
 _ID = "vault"
 
 
-def open_vault(file: Path, database: Database) -> Vault:
+def open_vault(file: Path, database: Database, folder: Path | None = None) -> Vault:
     """The vault of the key in a file, 64 hex digits; made at random for a database in which none has sealed yet.
+
+    folder: of the records' shares; see `Vault`.
 
     Raises `KeyFileError` for a file that is gone, holds no key or another one than the one in use, and `OSError`.
     """
     if database.read_now(_mark) is not None and not file.exists():
         raise KeyFileError(f"{file} is gone: it opens the records in the database. Put it back from a copy")
-    vault = Vault(_secret(file))
+    shares = Shares(folder) if folder is not None else None
+    if shares is not None and shares.is_empty() and database.read_now(_needs_shares):
+        raise KeyFileError(
+            f"{folder} is gone: what is in it opens the records in the database. Put it back from a copy"
+        )
+    vault = Vault(_secret(file), shares)
     mark = vault.token("mark", b"")
     if database.write_now(lambda c: _marked(c, mark)) != mark:
         raise KeyFileError(f"{file} holds another key than the one that opens the records in the database")
@@ -44,6 +52,12 @@ def _secret(file: Path) -> bytes:
     if len(secret) != SECRET_BYTES:
         raise KeyFileError(f"{file} does not hold a vault's key: {2 * SECRET_BYTES} hex digits")
     return secret
+
+
+def _needs_shares(connection: Connection) -> bool:
+    """Whether a record's key was wrapped under a share."""
+    with_share = func.length(KEY.c.wrapped) > WRAPPED_BYTES
+    return connection.execute(select(KEY.c.record).where(with_share).limit(1)).first() is not None
 
 
 def _mark(connection: Connection) -> bytes | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from services.datanet.model import (
     PersonalData,
     Policy,
     Record,
+    RecordState,
     Snapshot,
     Visibility,
 )
@@ -49,6 +51,11 @@ _ROLES = {
     Role.CONTRIBUTOR: pb.ROLE_CONTRIBUTOR,
     Role.VALIDATOR: pb.ROLE_VALIDATOR,
     Role.OWNER: pb.ROLE_OWNER,
+}
+_RECORD_STATES = {
+    RecordState.ACCEPTED: pb.RECORD_STATE_ACCEPTED,
+    RecordState.WITHDRAWN: pb.RECORD_STATE_WITHDRAWN,
+    RecordState.ERASED: pb.RECORD_STATE_ERASED,
 }
 _STATES = {
     State.INVITED: pb.MEMBERSHIP_STATE_INVITED,
@@ -184,17 +191,24 @@ def member(value: Member) -> pb.Member:
     )
 
 
-def record(value: Record, content: Content | None) -> pb.Record:
-    """Without its content, fields and source are left out: both tell what the record says."""
+def record(value: Record, content: Content | None, revisions: Sequence[str] = (), *, told: bool = False) -> pb.Record:
+    """Without its content, fields and source are left out: both tell what the record says.
+
+    revisions: of an erased record, names of those that were trained on it.  told: to somebody who is told why it is in
+    its state.
+    """
     return pb.Record(
         name=value.name,
         contributor=names.account(value.contributor),
-        state=pb.RECORD_STATE_ACCEPTED,
+        state=_RECORD_STATES[value.state],
         fields=content.fields if content else {},
         source=content.source if content else "",
         licence=value.licence,
         commitment=value.commitment,
         create_time=_timestamp(value.create_time),
+        message=value.state_message if told else "",
+        state_time=None if value.state_time is None else _timestamp(value.state_time),
+        adapter_revisions=revisions,
     )
 
 
@@ -207,6 +221,9 @@ def snapshot(value: Snapshot) -> pb.Snapshot:
         contributor_count=value.contributor_count,
         licence=value.licence,
         create_time=_timestamp(value.create_time),
+        manifest=value.manifest,
+        parent=value.parent,
+        log_root=value.log_root,
     )
     if value.anchor is not None:
         anchor = value.anchor
@@ -215,15 +232,18 @@ def snapshot(value: Snapshot) -> pb.Snapshot:
     return message
 
 
-def snapshot_record(leaf: int, value: Record, content: Content) -> pb.SnapshotRecord:
+def snapshot_record(leaf: int, first_leaf: int, value: Record, content: Content | None) -> pb.SnapshotRecord:
+    """Of an erased record, which has no content, the commitment is all that tells of it."""
     return pb.SnapshotRecord(
         leaf=leaf,
         record=value.name,
         contributor=names.account(value.contributor),
-        fields=content.fields,
-        source=content.source,
-        salt=content.salt,
+        fields=content.fields if content else {},
+        source=content.source if content else "",
+        salt=content.salt if content else b"",
         commitment=value.commitment,
+        first_leaf=first_leaf,
+        licence=value.licence,
     )
 
 

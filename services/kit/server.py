@@ -35,6 +35,8 @@ from services.kit.tls import must_be_valid, server_credentials
 C = TypeVar("C", bound=ServiceConfig)
 
 _HEALTH_SECONDS = 1.0
+BROKEN = 4
+"""Exit status of a service that could not go on."""
 
 
 class StartError(RuntimeError):
@@ -59,6 +61,8 @@ class Assembly:
     """Told first of all that the end begins: calls in hand are cut off soon."""
     close: Sequence[Callable[[], Any]] = ()
     """What to close at the end, in this order; may be async."""
+    broken: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the service cannot go on: it ends in good order, with another exit status, to be started anew."""
 
 
 @asynccontextmanager
@@ -85,15 +89,15 @@ async def running(assembly: Assembly) -> AsyncIterator[int]:
 
 
 def main(config: C, assemble: Callable[[C], Awaitable[Assembly]]) -> int:
-    """A service's command line: serve until SIGTERM or SIGINT; returns the exit status."""
+    """A service's command line: serve until SIGTERM or SIGINT, or until it cannot go on; returns the exit status."""
     logs.configure(config.log_level)
     try:
         with _alone_in(config.data_dir, config.service):
-            asyncio.run(_serve(config, assemble))
+            broken = asyncio.run(_serve(config, assemble))
     except StartError as error:
         sys.stderr.write(f"{config.service} cannot start: {error}\n")
         return 3
-    return 0
+    return BROKEN if broken else 0
 
 
 @contextmanager
@@ -114,7 +118,8 @@ def _alone_in(folder: Path, service: str) -> Iterator[None]:
         yield
 
 
-async def _serve(config: C, assemble: Callable[[C], Awaitable[Assembly]]) -> None:
+async def _serve(config: C, assemble: Callable[[C], Awaitable[Assembly]]) -> bool:
+    """Whether it ended because it could not go on."""
     log = logs.logger(config.service)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -136,8 +141,12 @@ async def _serve(config: C, assemble: Callable[[C], Awaitable[Assembly]]) -> Non
         # One line on stdout that a supervisor can wait for.
         sys.stdout.write(json.dumps({"service": config.service, "serving": True, "port": port}) + "\n")
         sys.stdout.flush()
+        breaking = asyncio.create_task(assembly.broken.wait())
+        breaking.add_done_callback(lambda _: stop.set())
         await stop.wait()
-        log.info("stopping")
+        breaking.cancel()
+        log.info("stopping", broken=assembly.broken.is_set())
+    return assembly.broken.is_set()
 
 
 def _build(assembly: Assembly) -> tuple[Any, Any]:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
-from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -16,10 +13,12 @@ from openledger.base_model_shape import BaseModelShape
 from openledger.client import Client
 from openledger.key_files import KeyFileError
 from openledger.openlora.v1 import openlora_pb2_grpc
+from services.kit.background import every
 from services.kit.config import load_or_exit
 from services.kit.database import Database
 from services.kit.durable_log import DurableLog
 from services.kit.metrics import Metrics
+from services.kit.payer_keys import PayerKeys, service_key
 from services.kit.peers import authenticator, peer_client
 from services.kit.server import Assembly, StartError, main
 from services.openlora import store
@@ -45,7 +44,6 @@ from services.openlora.servicer import ACCESS, OpenLoRA
 from services.openlora.shelf import Shelf
 from services.openlora.space import Space
 from services.openlora.spend import Spending
-from services.openlora.trace_keys import TraceKeys, service_key
 from services.openlora.tracelog import AnothersLog, TraceLog
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -59,15 +57,16 @@ async def assemble(config: OpenLoRAConfig) -> Assembly:
     try:
         folder = await asyncio.to_thread(base_models.locate, config.base)
         open_again = partial(open_engine, config.engine, folder, config.engine_settings)
-        engine = await SupervisedEngine.open(open_again, give_up=lambda: os.kill(os.getpid(), signal.SIGTERM))
+        broken = asyncio.Event()
+        engine = await SupervisedEngine.open(open_again, give_up=broken.set)
     except (base_models.BaseModelUnavailable, EngineDead) as error:
         raise StartError(str(error)) from error
-    return await assemble_with(config, engine)
+    return await assemble_with(config, engine, broken)
 
 
-async def assemble_with(config: OpenLoRAConfig, engine: Engine) -> Assembly:
-    """The service around an engine that is open."""
-    database = Database(config.database)
+async def assemble_with(config: OpenLoRAConfig, engine: Engine, broken: asyncio.Event | None = None) -> Assembly:
+    """The service around an engine that is open.  broken: set when the engine is given up."""
+    database = Database(config.database, erases=True)
     database.migrate(MIGRATIONS)
     log = DurableLog(database, store.METADATA, "traces")
     log.open()
@@ -86,12 +85,14 @@ async def assemble_with(config: OpenLoRAConfig, engine: Engine) -> Assembly:
         authenticator=authenticator(config, peers),
         metrics=metrics,
         background={
-            "leases": _every(config.tend_seconds, spending.tend),
-            "adapters": _every(config.tend_seconds, desk.adapters.tend),
-            "space": _every(config.tend_seconds, space.probe),
-            "retention": _every(PAUSE_SECONDS, Retention(database, log, traces, days=config.trace_days).step),
+            "leases": every(config.tend_seconds, spending.tend),
+            "adapters": every(config.tend_seconds, desk.adapters.tend),
+            "space": every(config.tend_seconds, space.probe),
+            "forgetting": every(config.tend_seconds, traces.destroy),
+            "retention": every(PAUSE_SECONDS, Retention(database, log, traces, days=config.trace_days).step),
         },
         healthy=engine.health,
+        broken=broken or asyncio.Event(),
         leaving=[answers.leave],
         # What is being stored first, then the money it costs, then what both need.
         close=[
@@ -160,11 +161,12 @@ async def _desk(
 
 async def _traces(config: OpenLoRAConfig, database: Database, log: DurableLog) -> TraceLog:
     try:
-        key = await asyncio.to_thread(service_key, config.trace_key, database)
+        key = await asyncio.to_thread(service_key, config.trace_key, database, store.METADATA)
     except KeyFileError as error:
         raise StartError(str(error)) from error
     most, replica = config.max_trace_lag, config.replica
-    traces = TraceLog(database, log, TraceKeys(database, key), most_behind=most, replica=replica)
+    keys = PayerKeys(database, store.METADATA, key)
+    traces = TraceLog(database, log, keys, most_behind=most, replica=replica)
     try:
         await traces.open()
     except AnothersLog as error:
@@ -206,15 +208,6 @@ def _spending(config: OpenLoRAConfig, database: Database, log: DurableLog, ledge
         margin=config.max_answer_seconds + _SETTLE_SECONDS,
         idle=config.lease_idle_seconds,
     )
-
-
-def _every(seconds: float, work: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[None]]:
-    async def run() -> None:
-        while True:
-            await work()
-            await asyncio.sleep(seconds)
-
-    return run
 
 
 if __name__ == "__main__":

@@ -100,6 +100,11 @@ class Adapters:
             return self._known.get(model) or Status(model, State.EVICTED, about=about, message=_NOT_LOADED)
         return self._known[model]
 
+    async def must_be_served(self, model: str) -> None:
+        """Raises `Fault` for a model that there is not, or that is not served here.  Moves nothing."""
+        if model != BASE and model not in self._known:
+            self.shelf.check(await asyncio.to_thread(self.shelf.find, model))
+
     async def note(self, model: str) -> Status:
         """A revision is there from now on, and can be asked for."""
         return self._known.setdefault(model, await self.status(model))

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from services.kit.errors import Fault, exhausted
@@ -55,11 +56,14 @@ class Bounds:
         running: answers being generated.
         queued: requests that wait.
         slots: different adapters that answers are generated with.
-        spare: answers being generated on top of `running`, for tenants of which none is.
+        spare: answers being generated on top of `running`, for tenants that have less than an equal part of those.
         slot_seconds: how long an adapter keeps its slot at least while others want it.
         queued_per_tenant: requests of one tenant that wait.
         queued_per_adapter: requests for one adapter that wait.
         running_per_tenant: answers to one tenant being generated; what it asks beyond that waits.
+        reading: tokens of prompts that the engine reads at once while several tenants are here; a tenant with less than
+            an equal part of turns is held up by its own prompts alone.  What is read in a step of the engine makes it
+            longer, and everybody wait whose answer goes on or begins after it.
     """
 
     running: int
@@ -70,6 +74,7 @@ class Bounds:
     queued_per_tenant: int = _NO_LIMIT
     queued_per_adapter: int = _NO_LIMIT
     running_per_tenant: int = _NO_LIMIT
+    reading: int = _NO_LIMIT
 
 
 class Place:
@@ -137,6 +142,8 @@ class Admission:
         """Whose adapter is ready and who has no turn yet."""
         self._turns: Counter[str] = Counter()
         """Of each tenant, of whom it has any."""
+        self._reading: Counter[str] = Counter()
+        """Of each tenant: tokens of its prompts whose answers have not begun."""
         self.running = 0
         """Turns that are taken."""
 
@@ -186,11 +193,16 @@ class Admission:
         now = self._clock()
         self._fair.made(place.tenant, tokens)
         self._seen(place.ask.model, tokens, None if place.last_made is None else (now - place.last_made) / tokens)
-        place.last_made = now
+        first, place.last_made = place.last_made is None, now
+        if first:
+            self._reading -= Counter({place.tenant: place.ask.tokens_in})
+            self._dispatch()
 
     def end(self, place: Place) -> None:
         """The place's turn is over."""
         self._pace.note(self._clock(), ended=1, working=True)
+        if place.last_made is None:
+            self._reading -= Counter({place.tenant: place.ask.tokens_in})
         place.running = False
         self.running -= 1
         self._turns -= Counter([place.tenant])  # which keeps only those that have any left
@@ -203,13 +215,14 @@ class Admission:
         """Gives every turn that can be given."""
         now = self._clock()
         while self.running < self._bounds.running + self._bounds.spare:
-            place = self._planner.choose(self._in_order(), now, self._may_begin)
+            place = self._planner.choose(self._in_order(), now, partial(self._may_begin, self._tenants()))
             if place is None:
                 return
             self._pace.note(now, working=self.running > 0)
             place.running = True
             self.running += 1
             self._turns[place.tenant] += 1
+            self._reading[place.tenant] += place.ask.tokens_in
             self._fair.begin(place.tenant, place.ask.tokens_in)
             self._planner.begin(place.adapter, now)
             self._waiting.pop(place).set_result(None)
@@ -224,10 +237,20 @@ class Admission:
         """Who waits for a turn: without those that have left already, and did not hear of it yet."""
         return [place for place, turn in self._waiting.items() if not turn.done()]
 
-    def _may_begin(self, place: Place) -> bool:
-        if self.running < self._bounds.running:
-            return True
-        return not self._turns[place.tenant] and place.tenant != REPLAY
+    def _may_begin(self, tenants: int, place: Place) -> bool:
+        little = self._has_little(place.tenant, tenants)
+        if self.running >= self._bounds.running and not little:
+            return False
+        reading = self._reading[place.tenant] if little else self._reading.total()
+        return tenants < 2 or not reading or reading + place.ask.tokens_in <= self._bounds.reading
+
+    def _tenants(self) -> int:
+        """How many are here."""
+        return len({place.tenant for place in self._places} - {REPLAY})
+
+    def _has_little(self, tenant: str, tenants: int) -> bool:
+        """Whether it has fewer turns than an equal part would be of those that are nobody's spare ones."""
+        return tenant != REPLAY and self._turns[tenant] < max(1, self._bounds.running // max(1, tenants))
 
     def _remove(self, place: Place) -> asyncio.Future[None]:
         self._fair.give_up(place.tenant)
@@ -244,7 +267,7 @@ class Admission:
         if same_adapter >= bounds.queued_per_adapter:
             text = f"{same_adapter} requests wait for this adapter already, as many as may; send this one again later"
             raise self._sent_away("ADAPTER_BUSY", text, same_adapter)
-        room = bounds.running + bounds.queued + (0 if self._turns[new.tenant] else bounds.spare)
+        room = bounds.running + bounds.queued + (bounds.spare if self._has_little(new.tenant, self._tenants()) else 0)
         if len(self._places) >= room and not self._make_room(new.tenant, same_tenant):
             text = f"{len(self._places)} requests are being answered or wait already; try again in a moment"
             raise self._sent_away("QUEUE_FULL", text, len(queue))

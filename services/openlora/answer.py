@@ -197,7 +197,8 @@ class Answers:
         try:
             try:
                 async with asyncio.timeout(self._terms.seconds) as limit:
-                    # Money first: whoever has none must not move adapters about.
+                    await self._adapters.must_be_served(ask.model)
+                    # Money before adapters: whoever has none must not move them about.
                     with self._space.watched():
                         reservation = await self._spending.reserve(ask.tenant, price.fee(ask.tokens_in, ask.max_tokens))
                     async with self._adapters.hold(ask.model, ask.tenant) as hold, place.turn(hold):

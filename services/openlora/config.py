@@ -59,6 +59,9 @@ class OpenLoRAConfig(ServiceConfig):
     dtype: Dtype = Field(
         "auto", description="what the model is computed in; auto: float32 on a CPU, bfloat16 on a GPU (docs/serving.md)"
     )
+    reading_tokens: int = Field(
+        64, ge=1, description="of one payer's prompts read at once while others are here; on a GPU some thousands"
+    )
     max_queued: int = Field(128, ge=0, description="requests that may wait for their turn")
     max_tokens: int = Field(1024, ge=1, le=8192, description="longest answer, in tokens")
     max_prompt_tokens: int = Field(1536, ge=1)
@@ -74,7 +77,7 @@ class OpenLoRAConfig(ServiceConfig):
     import_bytes: int = Field(256 * 2**20, ge=1, le=2**31, description="largest adapter that is brought")
     account_import_bytes: int = Field(2**30, ge=1, description="of all that one account brings")
     all_import_bytes: int = Field(16 * 2**30, ge=1, description="of all that anybody brings")
-    spare_turns: int = Field(2, ge=0, description="answers on top of max_running, for payers to whom none is generated")
+    spare_turns: int = Field(8, ge=0, description="on top of max_running, for payers with less than an equal part")
     max_running_per_tenant: int = Field(0, ge=0, description="answers to one payer generated at once; 0: all of them")
     max_queued_per_tenant: int = Field(64, ge=1, description="requests of one payer that may wait for their turn")
     max_queued_per_adapter: int = Field(64, ge=1, description="requests for one adapter that may wait for their turn")
@@ -144,6 +147,7 @@ class OpenLoRAConfig(ServiceConfig):
             queued_per_tenant=self.max_queued_per_tenant,
             queued_per_adapter=self.max_queued_per_adapter,
             running_per_tenant=self.max_running_per_tenant or self.max_running + self.spare_turns,
+            reading=self.reading_tokens,
         )
 
     @model_validator(mode="after")

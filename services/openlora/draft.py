@@ -5,6 +5,7 @@ Knows no engine, no queue and nobody who listens.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -42,6 +43,7 @@ class Draft:
     """Characters of their text that the engine has handed over."""
     finish_reason: str = ""
     end: datetime | None = None
+    salt: str = field(default_factory=lambda: secrets.token_hex(32))
 
     def begin(self) -> None:
         """The engine begins now."""
@@ -89,4 +91,6 @@ class Draft:
             engine=made.engine,
             context=question.context,
             price=price,
+            salt=self.salt,
+            published=question.publish,
         )

@@ -39,6 +39,8 @@ class Question:
     """Where in the prompt records stand, if any do."""
     replica: str = ""
     """Which of several services answers it."""
+    publish: bool = False
+    """Whether everybody may have its trace."""
 
     @property
     def key(self) -> str:
@@ -62,9 +64,9 @@ class Question:
         return Sampling.from_document(self.sampling)
 
     @property
-    def body(self) -> tuple[str, tuple[int, ...], Mapping[str, Any], Context | None]:
+    def body(self) -> tuple[str, tuple[int, ...], Mapping[str, Any], Context | None, bool]:
         """What must be the same in a request that is sent again."""
-        return self.model, self.prompt, self.sampling, self.context
+        return self.model, self.prompt, self.sampling, self.context, self.publish
 
     def choices(self, count: int) -> list[Question]:
         """So many questions alike, the first of them this one; each has its own id, and seed where one is set."""
@@ -85,7 +87,9 @@ class Question:
 
     def check_same(self, trace: Trace) -> None:
         """Raises `Fault` unless that trace is of this very question."""
-        if self.body != (trace.adapter or BASE, trace.prompt_token_ids, trace.sampling, trace.context):
+        publish = trace.published if trace.salt else self.publish  # before there were salts nobody could say
+        asked = trace.adapter or BASE, trace.prompt_token_ids, trace.sampling, trace.context, publish
+        if self.body != asked:
             raise self.reused()
 
     def reused(self) -> Fault:
@@ -126,6 +130,12 @@ class Limits:
     def check(self, question: Question) -> None:
         """Raises `Fault` that names the limit which the question passes."""
         wanted, have = question.max_tokens, len(question.prompt)
+        if question.publish and question.context is not None:
+            text = (
+                "publish_trace and records do not go together: the trace holds the records, which are their "
+                "contributors'. Ask without one of the two; you can give the trace to whom you like yourself"
+            )
+            raise invalid("CANNOT_PUBLISH", text, "publish_trace")
         if not all(question.how.stop):
             raise invalid("EMPTY_STOP", "an empty stop text would stop every answer", "sampling.stop")
         beyond = sorted(set(question.sampling) - _EVERY_ENGINE - self.samples)

@@ -57,8 +57,9 @@ class Retention:
             accounts = [(key, head) for _, key, head in piece]
             await self._log.compact(piece[-1][0], lambda c, a=accounts: store_traces.keep_accounts(c, a))  # type: ignore[misc]
             gone += len(piece)
+        await self._traces.destroy_unused()
         if gone:
-            logs.logger("openlora").info("old traces are in the artifacts alone now", count=gone)
+            logs.logger("openlora").info("old traces are not kept any more", count=gone)
         return gone
 
     async def _piece(self, through: int, before: str) -> list[Account]:

@@ -9,36 +9,13 @@ read like the others.  Knows no database, and not where keys come from.
 from __future__ import annotations
 
 import json
-import os
-from base64 import b64decode, b64encode
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from openledger import canonical
 from openledger.trace import Trace, parse
+from services.kit.sealing import DataKey, bound, close, open_box
 
 VERSION = "openledger.sealed.v1"
-_NONCE = 12
-
-
-class Unopened(ValueError):
-    """The key does not open it: another key, or bytes that were changed."""
-
-
-@dataclass(frozen=True)
-class DataKey:
-    """A payer's key: its name, and 32 secret bytes."""
-
-    name: str
-    secret: bytes
-
-    def __repr__(self) -> str:
-        """Without the secret."""
-        return f"DataKey({self.name})"
 
 
 @dataclass(frozen=True)
@@ -55,17 +32,12 @@ class Head:
     time: str
 
 
-def new_secret() -> bytes:
-    """A secret for a key, at random."""
-    return AESGCM.generate_key(256)
-
-
 def seal(trace: Trace, entry: str, key: DataKey) -> bytes:
     """The bytes to keep of a trace under the key `entry` of the log."""
     text = trace.dumps()
     head = vars(_head(trace, canonical.sha256(text))) | {"fee": str(trace.fee)}
     document = head | {"version": VERSION, "data_key": key.name}
-    return canonical.dumps(document | {"box": _close(key.secret, text, _bound(document, entry))})
+    return canonical.dumps(document | {"box": close(key.secret, text, bound(document, entry))})
 
 
 def head_of(entry: bytes) -> Head:
@@ -91,17 +63,7 @@ def unseal(payload: bytes, entry: str, secret: bytes) -> Trace:
     if document["version"] != VERSION:
         return parse(payload)
     box = document.pop("box")
-    return parse(_open(secret, box, _bound(document, entry)))
-
-
-def wrap(service_key: bytes, key: DataKey, payer: str) -> str:
-    """A data key's secret as it may lie in the database: sealed with the service's own key."""
-    return _close(service_key, key.secret, _bound({"data_key": key.name, "payer": payer}, ""))
-
-
-def unwrap(service_key: bytes, name: str, payer: str, wrapped: str) -> DataKey:
-    """The data key that was wrapped.  Raises `Unopened`."""
-    return DataKey(name, _open(service_key, wrapped, _bound({"data_key": name, "payer": payer}, "")))
+    return parse(open_box(secret, box, bound(document, entry)))
 
 
 def _head(trace: Trace, digest: str) -> Head:
@@ -115,22 +77,3 @@ def _head(trace: Trace, digest: str) -> Head:
         finish_reason=trace.finish_reason,
         time=trace.end_time,
     )
-
-
-def _bound(document: Mapping[str, Any], entry: str) -> bytes:
-    """What is authenticated and not encrypted."""
-    return canonical.dumps({"document": document, "entry": entry})
-
-
-def _close(secret: bytes, data: bytes, bound: bytes) -> str:
-    # At random: a payer would have to be given 2**32 answers before a nonce is likely to come twice.
-    nonce = os.urandom(_NONCE)
-    return b64encode(nonce + AESGCM(secret).encrypt(nonce, data, bound)).decode()
-
-
-def _open(secret: bytes, box: str, bound: bytes) -> bytes:
-    try:
-        sealed = b64decode(box)
-        return AESGCM(secret).decrypt(sealed[:_NONCE], sealed[_NONCE:], bound)
-    except (InvalidTag, ValueError):
-        raise Unopened("the key does not open this: it is another one's, or bytes were changed") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -37,24 +38,22 @@ class AnswerMethods:
     async def Generate(
         self, request: pb.GenerateRequest, context: grpc.aio.ServicerContext
     ) -> AsyncGenerator[pb.AnswerChunk, None]:
-        asked = await self._prompt(request, request.request_id)
-        async with aclosing(self._stream(asked, request.n)) as chunks:
+        async with aclosing(self._stream(await self._asked(request), request.n)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
     async def Chat(
         self, request: pb.ChatRequest, context: grpc.aio.ServicerContext
     ) -> AsyncGenerator[pb.AnswerChunk, None]:
-        asked = await self._conversation(request, request.request_id)
-        async with aclosing(self._stream(asked, request.n)) as chunks:
+        async with aclosing(self._stream(await self._asked(request), request.n)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
     async def GenerateAnswer(self, request: pb.GenerateRequest, context: grpc.aio.ServicerContext) -> pb.Answer:
-        return await self._whole(await self._prompt(request, request.request_id), request.n)
+        return await self._whole(await self._asked(request), request.n)
 
     async def ChatAnswer(self, request: pb.ChatRequest, context: grpc.aio.ServicerContext) -> pb.Answer:
-        return await self._whole(await self._conversation(request, request.request_id), request.n)
+        return await self._whole(await self._asked(request), request.n)
 
     async def EstimateAnswer(
         self, request: pb.EstimateAnswerRequest, context: grpc.aio.ServicerContext
@@ -71,6 +70,13 @@ class AnswerMethods:
             price=price_to_proto(found.price),
             platform_fee=str(found.price.platform_fee),
         )
+
+    async def _asked(self, request: pb.GenerateRequest | pb.ChatRequest) -> Question:
+        if isinstance(request, pb.GenerateRequest):
+            asked = await self._prompt(request, request.request_id)
+        else:
+            asked = await self._conversation(request, request.request_id)
+        return replace(asked, publish=request.publish_trace)
 
     async def _prompt(self, request: pb.GenerateRequest | pb.EstimateAnswerRequest, request_id: str = "") -> Question:
         proven = await prove(_records(request), self._roots)

@@ -18,6 +18,7 @@ from services.openlora.desk import Desk
 ACCESS = {
     "GetTrace": ACCOUNTS,
     "ReplayAnswer": ACCOUNTS,
+    "ForgetAnswers": ACCOUNTS,
     "ReadTraces": services("attribution"),
     "WatchTraces": services("attribution"),
     "GetReplica": services("attribution", accounts=True),
@@ -50,6 +51,13 @@ class TraceMethods:
         )
         message.replay_time.FromJsonString(replayed.time)
         return message
+
+    async def ForgetAnswers(
+        self, request: openlora_pb2.ForgetAnswersRequest, context: grpc.aio.ServicerContext
+    ) -> openlora_pb2.ForgetAnswersResponse:
+        forgotten = openlora_pb2.ForgetAnswersResponse()
+        forgotten.forget_time.FromDatetime(await self._traces.forget(names.account(call.principal().address)))
+        return forgotten
 
     async def ReadTraces(
         self, request: openlora_pb2.ReadTracesRequest, context: grpc.aio.ServicerContext

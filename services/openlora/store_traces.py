@@ -6,23 +6,17 @@ must not be answered and charged anew.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Column, Connection, DateTime, Table, Text, func, insert, select, update
+from sqlalchemy import BigInteger, Column, Connection, Table, Text, insert, select, update
 
 from services.kit.database import Amount
+from services.kit.payer_keys import payer_key_table
 from services.openlora.sealing import Head
 from services.openlora.store import METADATA
 
-PAYER_KEY = Table(
-    "payer_key",
-    METADATA,
-    Column("name", Text, primary_key=True),
-    Column("payer", Text, nullable=False, index=True),
-    Column("wrapped", Text, nullable=False),
-    Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
-)
+PAYER_KEY = payer_key_table(METADATA)
 ANSWERED = Table(
     "answered",
     METADATA,
@@ -55,15 +49,6 @@ REPLAYED = Table(
 
 
 @dataclass(frozen=True)
-class Wrapped:
-    """A payer's data key as it lies here."""
-
-    name: str
-    payer: str
-    secret: str
-
-
-@dataclass(frozen=True)
 class Replayed:
     """How an answer compared with itself generated again: of `tokens`, the first `matched` were the same."""
 
@@ -72,33 +57,6 @@ class Replayed:
     engine_then: str
     engine_now: str
     time: str
-
-
-def key_of(connection: Connection, payer: str) -> Wrapped | None:
-    """The payer's key; the oldest where several were made at once."""
-    t = PAYER_KEY
-    row = connection.execute(select(t).where(t.c.payer == payer).order_by(t.c.create_time, t.c.name)).first()
-    return None if row is None else Wrapped(row.name, row.payer, row.wrapped)
-
-
-def key_for(connection: Connection, payer: str, fresh: Wrapped) -> Wrapped:
-    """The payer's key; `fresh`, kept from now on, where there is none."""
-    found = key_of(connection, payer)
-    if found is None:
-        connection.execute(insert(PAYER_KEY).values(name=fresh.name, payer=fresh.payer, wrapped=fresh.secret))
-    return found or fresh
-
-
-def keys(connection: Connection, names: Collection[str]) -> Sequence[Wrapped]:
-    """The named keys."""
-    rows = connection.execute(select(PAYER_KEY).where(PAYER_KEY.c.name.in_(names)))
-    return [Wrapped(row.name, row.payer, row.wrapped) for row in rows]
-
-
-def any_key(connection: Connection) -> Wrapped | None:
-    """Some key, if there is one."""
-    row = connection.execute(select(PAYER_KEY).limit(1)).first()
-    return None if row is None else Wrapped(row.name, row.payer, row.wrapped)
 
 
 def keep_accounts(connection: Connection, accounts: Sequence[tuple[str, Head]]) -> None:

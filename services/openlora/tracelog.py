@@ -2,23 +2,29 @@
 
 Below it is a durable log.  A trace that went (services/openlora/retention.py) has left its account, so that nobody is
 answered and charged twice under one request id.  Traces are what people are paid by: where Attribution falls too far
-behind, nothing new is begun, and nothing is dropped.
+behind, nothing new is begun, and nothing is dropped.  So what a payer wants forgotten is told to nobody from then on
+but to Attribution, and the keys to it are destroyed once that has everything.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import grpc
 
 from openledger.trace import Trace
 from services.kit.consumer import Page
 from services.kit.database import Database
 from services.kit.durable_log import MOST_BYTES, DurableLog, Entry
 from services.kit.errors import Fault, exhausted, not_found, precondition
+from services.kit.payer_keys import PayerKeys
+from services.kit.sealing import DataKey
 from services.openlora import sealing, store_traces
 from services.openlora.question import answered_by
-from services.openlora.sealing import DataKey, Head
-from services.openlora.trace_keys import TraceKeys
+from services.openlora.sealing import Head
 
 READER = "attribution"
 _RETRY_SECONDS = 30.0
@@ -35,11 +41,17 @@ class TraceLog:
     """
 
     def __init__(
-        self, database: Database, log: DurableLog, keys: TraceKeys, *, most_behind: int, replica: str = ""
+        self, database: Database, log: DurableLog, keys: PayerKeys, *, most_behind: int, replica: str = ""
     ) -> None:
         self._database, self._log, self._keys, self._most_behind = database, log, keys, most_behind
         self.replica, self.epoch = replica, ""
         self._acknowledged = self._end = 0
+        self._sealing: Counter[str] = Counter()
+        """Traces that are being written, by name of the key."""
+        self._last: dict[str, int] = {}
+        """Of retired keys: an offset after which nothing comes that they have sealed."""
+        self._forgetting = True
+        """Whether there may be retired keys."""
 
     async def open(self) -> None:
         """Find out where log and reader stand.  Call once, before anything else.  Raises `AnothersLog`."""
@@ -82,14 +94,20 @@ class TraceLog:
         """Keep a trace; it is on disk when this returns its offset.  One that is there already has its old offset."""
         entry = _key(trace.response)
         key = await self._keys.of(trace.payer)
-        offset = await self._log.append(entry, sealing.seal(trace, entry, key))
+        self._sealing[key.name] += 1
+        try:
+            offset = await self._log.append(entry, sealing.seal(trace, entry, key))
+        finally:
+            self._sealing[key.name] -= 1
+            if not self._sealing[key.name]:
+                del self._sealing[key.name]
         self._end = max(self._end, offset)
         return offset
 
     async def get(self, key: str) -> Trace | None:
         """The trace of the response of that id; None where there never was one.
 
-        Raises `Fault` ANSWER_EXPIRED when it is not kept any more.
+        Raises `Fault` ANSWER_EXPIRED or ANSWER_FORGOTTEN when it is not kept any more.
         """
         entry = await self._log.get(key)
         if entry is None:
@@ -98,12 +116,12 @@ class TraceLog:
             if account is not None:
                 raise _expired(key, account)
             return None
-        return _unseal(entry, await self._keys_of([entry]))
+        return await self._opened(entry)
 
     async def given(self, key: str, payer: str | None) -> Trace:
         """The trace of a payer's response; None: of anybody's.
 
-        Raises `Fault` ANSWER_NOT_FOUND, ANSWER_ELSEWHERE, ANSWER_EXPIRED.
+        Raises `Fault` ANSWER_NOT_FOUND, ANSWER_ELSEWHERE, ANSWER_EXPIRED, ANSWER_FORGOTTEN.
         """
         if answered_by(key) != self.replica:
             raise self._elsewhere(key)
@@ -114,12 +132,40 @@ class TraceLog:
             raise not_found("ANSWER_NOT_FOUND", text, response=f"responses/{key}")
         if entry is None:
             raise _expired(key, account)
-        return _unseal(entry, await self._keys_of([entry]))
+        return await self._opened(entry)
+
+    async def forget(self, payer: str) -> datetime:
+        """Tell nobody any more what the payer was answered up to now, but Attribution; returns when that was."""
+        await self._keys.retire(payer)
+        self._forgetting = True
+        return datetime.now(UTC)
+
+    async def destroy(self) -> None:
+        """Destroy the keys that payers took back, as far as Attribution has all that they have sealed."""
+        if not self._forgetting:
+            return
+        self._forgetting = False
+        for name in await self._keys.retired():
+            self._forgetting = True
+            if name not in self._last and not self._sealing[name]:
+                self._last[name] = (await self._log.read(0, limit=0)).high_watermark
+        gone = [name for name, last in self._last.items() if last <= self._acknowledged]
+        if gone:
+            await self._keys.destroy(gone)
+            for name in gone:
+                del self._last[name]
+
+    async def destroy_unused(self) -> None:
+        """Destroy the keys of texts that all have gone from the log."""
+        first = (await self._log.read(await self._log.first() - 1, 1)).entries
+        oldest = datetime.fromisoformat(sealing.head_of(first[0].payload).time) if first else None
+        await self._keys.destroy_unused(oldest)
 
     async def read(self, after: int, limit: int = 100, wait: float = 0, most_bytes: int = MOST_BYTES) -> Page[Trace]:
         """Traces after an offset: at most `limit`, whose messages together have about `most_bytes`, and at least one.
 
-        Waits up to `wait` seconds for the first one.  Raises `Fault` OFFSET_COMPACTED where they went.
+        Waits up to `wait` seconds for the first one.  Raises `Fault` OFFSET_COMPACTED where they went, TRACE_FORGOTTEN
+        where one cannot be opened any more.
         """
         batch = await self._log.read(after, limit, wait, most_bytes)
         self._end = max(self._end, batch.high_watermark)
@@ -150,9 +196,17 @@ class TraceLog:
         maker = answered_by(key)
         text = (
             f"if there is a responses/{key}, {_called(maker)} gave it, and this is {_called(self.replica)}: ask that "
-            "one. Its receipt, once there is one, is at Attribution, and its trace among the artifacts"
+            "one. Its receipt and trace, once there are, are at Attribution"
         )
         return not_found("ANSWER_ELSEWHERE", text, response=f"responses/{key}", replica=maker, here=self.replica)
+
+    async def _opened(self, entry: Entry) -> Trace:
+        """For whom it concerns."""
+        keys = await self._keys_of([entry])
+        name = sealing.data_key_of(entry.payload)
+        if name and (name not in keys or keys[name].retired):
+            raise _forgotten(entry.key, sealing.head_of(entry.payload))
+        return _unseal(entry, keys)
 
     async def _keys_of(self, entries: Sequence[Entry]) -> Mapping[str, DataKey]:
         return await self._keys.named({sealing.data_key_of(entry.payload) for entry in entries} - {""})
@@ -164,12 +218,21 @@ def _called(replica: str) -> str:
 
 def _expired(key: str, account: Head) -> Fault:
     """An answer that was given, and whose text is not kept any more."""
+    return _not_kept("ANSWER_EXPIRED", key, account, "its text is not kept any more")
+
+
+def _forgotten(key: str, account: Head) -> Fault:
+    """An answer that was given, and whose payer had it made unreadable."""
+    return _not_kept("ANSWER_FORGOTTEN", key, account, "its payer had question and answer made unreadable for ever")
+
+
+def _not_kept(reason: str, key: str, account: Head, why: str) -> Fault:
     text = (
-        f"responses/{key} was answered at {account.time} and charged {account.fee}; its text is not kept any more. "
+        f"responses/{key} was answered at {account.time} and charged {account.fee}; {why}. "
         "To ask again, or something else, take a new request_id"
     )
     told = {name: str(value) for name, value in vars(account).items() if name not in ("payer", "lease")}
-    return precondition("ANSWER_EXPIRED", text, response=f"responses/{key}", **told)
+    return precondition(reason, text, response=f"responses/{key}", **told)
 
 
 def _key(response: str) -> str:
@@ -178,4 +241,10 @@ def _key(response: str) -> str:
 
 def _unseal(entry: Entry, keys: Mapping[str, DataKey]) -> Trace:
     name = sealing.data_key_of(entry.payload)
+    if name and name not in keys:
+        text = (
+            f"the trace at offset {entry.offset} cannot be opened any more: its payer had it made unreadable after "
+            "whoever reads had said that it has it. What was lost since is not in this log any more"
+        )
+        raise Fault(grpc.StatusCode.OUT_OF_RANGE, "TRACE_FORGOTTEN", text, metadata={"offset": str(entry.offset)})
     return sealing.unseal(entry.payload, entry.key, keys[name].secret if name else b"")

@@ -6,16 +6,17 @@ unless a test says otherwise; what is paid by the product's rule is less.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
 import pytest
 
-from bench.attacks import attacks, planted, queries, report, world
+from bench.attacks import attacks, measure, planted, pooled, queries, report, texts, world
 from bench.attacks.attacks import Attack
 from bench.attacks.report import Before
-from bench.attacks.world import Laboratory, Setting, World
+from bench.attacks.world import Laboratory, OutOfTime, Setting, World
 from openledger.split import Evidence, Rule
 from tests import tiny_model
 from tests.factory_world import offer
@@ -132,3 +133,35 @@ def test_the_score_finds_whose_an_invented_fact_is(small: Small) -> None:
     found = planted.measure(small.laboratory, SMALL.seed, planted.FACTS[:8])
     assert found["quoted"] == 1, "a fact that is told word for word is found by its words too"
     assert found["top1"] >= 0.5
+
+
+def test_words_chosen_by_gradient_are_those_that_point_where_honest_texts_do(small: Small) -> None:
+    """Of noise and of honest texts, an adversary that wants to look like the latter would take them."""
+    own = small.honest.of(attacks.ATTACKER)
+    vocabulary = texts.words_of([given.text for given in small.honest.records])
+    tried = [texts.noise(vocabulary, 20, n) for n in range(len(own))]
+    chosen = small.laboratory.steepest(small.honest, [*tried, *own], own, len(own))
+    assert len(set(chosen)) == len(own)
+    assert sum(text in own for text in chosen) > len(own) / 2
+    assert chosen[:2] == small.laboratory.steepest(small.honest, [*tried, *own], own, 2)
+    (adversary,) = (
+        each
+        for each in attacks.every(small.honest, small.before.best(), 0, lambda given, _, count: list(given[:count]))
+        if each.name.startswith("adversarial")
+    )
+    assert (adversary.before, adversary.after) == ((), (attacks.NEW,))
+
+
+def test_a_run_without_time_shows_what_was_measured_before_and_says_that_it_is_not_all(small: Small) -> None:
+    """In the order of a whole run, so that the next one goes on where this one stopped."""
+    folder = small.laboratory._cache
+    late = Laboratory(SMALL, folder, until=time.monotonic() - 1)
+    steps: list[Any] = []
+    with pytest.raises(OutOfTime):
+        steps.extend(measure(late))
+    assert late.seconds == []
+    assert [rows[0]["attack"] for rows, _ in steps[:3]] == ["none", "prompt pasting", "query farming"]
+    trials = [trial for _, trial in steps if trial is not None]
+    gains = pooled.rows(trials)
+    assert {row["trainings"] for row in gains} == {1}
+    assert report.figures(gains, [row for rows, _ in steps for row in rows])["pasting_gain"] >= 0

@@ -12,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 import services.attribution
-from services.attribution import store, store_audits, store_tries
+from services.attribution import store, store_audits, store_traces, store_tries
 from services.attribution.store import Issued, Refused
 from services.attribution.store_audits import Audited
 from services.kit.database import Database
@@ -49,7 +49,9 @@ def commit(database: Database, log: DurableLog, *outcomes: Issued | Refused) -> 
 
 def test_the_migrated_schema_is_the_one_in_the_code(database):
     def differences(connection):
-        assert {store_audits.AUDIT, store_tries.TRY} <= set(store.METADATA.tables.values())
+        assert {store_audits.AUDIT, store_tries.TRY, store_traces.SEALED, store_traces.FORGOTTEN} <= set(
+            store.METADATA.tables.values()
+        )
         return compare_metadata(MigrationContext.configure(connection), store.METADATA)
 
     assert database.read_now(differences) == []

@@ -12,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from openledger import records, signing
-from services.datanet import store, store_members, store_records, store_snapshots, store_use
+from services.datanet import store, store_log, store_members, store_records, store_snapshots, store_use
 from services.datanet.__main__ import MIGRATIONS
 from services.datanet.declare import Declaration
 from services.datanet.members import Member, Role, State
@@ -237,7 +237,8 @@ def test_a_snapshot_freezes_what_was_there(database):
     assert [(s.version, s.record_count, s.contributor_count) for s in (first, second)] == [(1, 2, 1), (2, 3, 2)]
     tree = database.read_now(lambda c: store_snapshots.commitments(c, first))
     assert records.snapshot_root(tree) == first.root
-    assert [r.name for r in database.read_now(lambda c: store_snapshots.leaves(c, first, 1, 9))] == names(database)[1:2]
+    rows = database.read_now(lambda c: store_snapshots.leaves(c, first, 1, 9))
+    assert [(record.name, like) for record, like in rows] == [(names(database)[1], 1)]
     last_id = names(database)[2].rpartition("/")[2]
     assert database.read_now(lambda c: store_snapshots.leaf_of(c, second, last_id)) == 2
     missing = refusal(lambda: database.read_now(lambda c: store_snapshots.leaf_of(c, first, last_id)))
@@ -255,7 +256,10 @@ def test_there_is_no_snapshot_of_nothing_nor_of_nothing_new(database):
 
 def test_a_snapshot_waits_until_it_is_anchored(database):
     give(database, ADA, "one")
-    snapshot = cut(database)
+    cut(database)
+    (frozen,) = database.read_now(store_log.unpublished)
+    assert database.read_now(store_snapshots.unanchored) == [], "its files are made first"
+    snapshot = database.write_now(lambda c: store_log.append(c, frozen, "5" * 64, {}))
     assert database.read_now(store_snapshots.unanchored) == [snapshot]
     database.write_now(lambda c: store_snapshots.refused(c, snapshot))
     database.write_now(lambda c: store_snapshots.refused(c, snapshot))

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
-from openledger.key_files import KeyFileError
 from services.kit.database import Database
 from services.kit.durable_log import DurableLog
 from services.kit.errors import Fault
+from services.kit.payer_keys import PayerKeys
 from services.openlora import sealing, store, store_traces
 from services.openlora.__main__ import MIGRATIONS
 from services.openlora.charges import Charges
 from services.openlora.retention import Retention
 from services.openlora.store import Asked
-from services.openlora.store_traces import Replayed, Wrapped
-from services.openlora.trace_keys import TraceKeys, service_key
+from services.openlora.store_traces import Replayed
 from services.openlora.tracelog import AnothersLog, TraceLog
 from tests.unit.services.openlora.test_sealing import TRACE
 
@@ -42,7 +42,9 @@ def a_trace(number: int, payer: str = TRACE.payer, **more):
 async def opened(database: Database, most_behind: int = 100, replica: str = "") -> tuple[DurableLog, TraceLog]:
     log = DurableLog(database, store.METADATA, "traces")
     log.open()
-    traces = TraceLog(database, log, TraceKeys(database, SECRET), most_behind=most_behind, replica=replica)
+    traces = TraceLog(
+        database, log, PayerKeys(database, store.METADATA, SECRET), most_behind=most_behind, replica=replica
+    )
     await traces.open()
     return log, traces
 
@@ -87,17 +89,6 @@ async def test_entries_of_before_there_were_seals_are_read_and_let_go_like_the_o
     await traces.acknowledge(2)
     assert await retention(database, log, traces).step() == 2
     assert (await fault(traces.get(f"{1:032}"))).reason == "ANSWER_EXPIRED"
-
-
-async def test_each_payer_has_one_key_and_it_is_never_in_clear(database):
-    keys = TraceKeys(database, SECRET)
-    mine, theirs = await keys.of(TRACE.payer), await keys.of(OTHER)
-    assert mine.secret != theirs.secret
-    assert await TraceKeys(database, SECRET).of(TRACE.payer) == mine
-    assert await TraceKeys(database, SECRET).named({mine.name}) == {mine.name: mine}
-    rows = database.read_now(lambda c: c.execute(store_traces.PAYER_KEY.select()).all())
-    assert len(rows) == 2
-    assert not any(mine.secret.hex() in str(row) for row in rows)
 
 
 async def test_a_trace_is_its_payers_alone(database):
@@ -230,36 +221,90 @@ async def test_where_too_many_wait_nothing_new_is_begun(database):
     traces.check()
 
 
-def test_the_services_key_is_made_once_and_kept(database, tmp_path):
-    file = tmp_path / "traces.key"
-    key = service_key(file, database)
-    assert len(key) == 32
-    assert service_key(file, database) == key
-    assert file.stat().st_mode & 0o077 == 0
+async def test_what_is_forgotten_is_told_to_nobody_and_never_answered_anew(database):
+    _, traces = await opened(database)
+    for trace in (a_trace(1), a_trace(2, OTHER)):
+        await traces.append(trace)
+    await traces.forget(TRACE.payer)
+    for log in (traces, (await opened(database))[1]):
+        for asked in (log.get(f"{1:032}"), log.given(f"{1:032}", TRACE.payer), log.given(f"{1:032}", None)):
+            gone = await fault(asked)
+            assert gone.reason == "ANSWER_FORGOTTEN"
+            assert (gone.metadata["fee"], gone.metadata["trace_sha256"]) == (str(TRACE.fee), a_trace(1).digest())
+        assert (await fault(log.given(f"{1:032}", OTHER))).reason == "ANSWER_NOT_FOUND"
+        assert await log.get(f"{2:032}") == a_trace(2, OTHER)
 
 
-async def test_a_key_that_is_gone_or_another_one_is_not_replaced(database, tmp_path):
-    file = tmp_path / "traces.key"
-    traces_key = service_key(file, database)
-    await TraceKeys(database, traces_key).of(TRACE.payer)
-    text = file.read_text()
-    file.unlink()
-    with pytest.raises(KeyFileError, match="Put it back"):
-        service_key(file, database)
-    assert not file.exists()
-    for wrong, why in (("0" * 64, "another key"), ("no key", "64 hex digits")):
-        file.write_text(wrong)
-        file.chmod(0o600)
-        with pytest.raises(KeyFileError, match=why):
-            service_key(file, database)
-    file.write_text(text)
-    assert service_key(file, database) == traces_key
+async def test_attribution_has_what_is_forgotten_before_its_key_is_destroyed(database):
+    log, traces = await opened(database)
+    for number in (1, 2):
+        await traces.append(a_trace(number))
+    await traces.forget(TRACE.payer)
+    await traces.destroy()
+    await traces.append(a_trace(3))
+    names = [sealing.data_key_of(entry.payload) for entry in (await log.read(0)).entries]
+    assert names[0] == names[1] != names[2]
+    for acknowledged in (0, 1):
+        await traces.acknowledge(acknowledged)
+        await traces.destroy()
+        assert (await traces.read(0)).entries == [(number, a_trace(number)) for number in (1, 2, 3)]
+    await traces.acknowledge(2)
+    again = (await opened(database))[1]
+    await again.destroy()
+    assert kept_keys(database) == set(names), "the log goes on to 3, and another life knows no better"
+    await traces.destroy()
+    assert kept_keys(database) == {names[2]}
+    lost = await fault(traces.read(0))
+    assert (lost.reason, lost.metadata["offset"]) == ("TRACE_FORGOTTEN", "1")
+    assert (await traces.read(2)).entries == [(3, a_trace(3))]
+    assert (await fault(traces.get(f"{1:032}"))).reason == "ANSWER_FORGOTTEN"
+    assert await traces.get(f"{3:032}") == a_trace(3)
 
 
-def test_a_key_that_is_kept_first_is_the_payers(database):
-    first, second = (Wrapped(name, TRACE.payer, name) for name in ("k1", "k2"))
-    assert database.write_now(lambda c: store_traces.key_for(c, TRACE.payer, first)) == first
-    assert database.write_now(lambda c: store_traces.key_for(c, TRACE.payer, second)) == first
+async def test_a_key_is_not_destroyed_while_something_is_being_written_under_it(database, monkeypatch):
+    log, traces = await opened(database)
+    await traces.append(a_trace(1))
+    written, append = asyncio.Event(), log.append
+
+    async def slow(key, payload):
+        await written.wait()
+        return await append(key, payload)
+
+    monkeypatch.setattr(log, "append", slow)
+    writing = asyncio.create_task(traces.append(a_trace(2)))
+    await asyncio.sleep(0)
+    await traces.forget(TRACE.payer)
+    await traces.acknowledge(1)
+    await traces.destroy()
+    written.set()
+    assert await writing == 2
+    assert [trace for _, trace in (await traces.read(0)).entries] == [a_trace(1), a_trace(2)]
+    await traces.acknowledge(2)
+    await traces.destroy()
+    assert kept_keys(database) == set()
+
+
+async def test_forgetting_again_and_for_who_has_nothing_does_no_harm(database):
+    _, traces = await opened(database)
+    for _ in range(2):
+        await traces.forget(OTHER)
+        await traces.destroy()
+    await traces.append(a_trace(1, OTHER))
+    assert await traces.get(f"{1:032}") == a_trace(1, OTHER)
+
+
+async def test_what_is_forgotten_leaves_the_log_like_the_others(database):
+    log, traces = await opened(database)
+    await traces.append(a_trace(1))
+    await traces.forget(TRACE.payer)
+    await traces.acknowledge(1)
+    await traces.destroy()
+    assert await retention(database, log, traces).step() == 1
+    assert (await fault(traces.get(f"{1:032}"))).reason == "ANSWER_EXPIRED"
+
+
+def kept_keys(database) -> set[str]:
+    return set(database.read_now(lambda c: c.execute(store_traces.PAYER_KEY.select()).scalars().all()))
 
 
 def test_how_an_answer_compared_is_kept_once(database):

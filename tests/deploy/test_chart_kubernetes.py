@@ -20,7 +20,7 @@ EVERYTHING = (
     "expose.ingress.enabled=true",
     "expose.ingress.tlsSecret=t",
     "services.openlora.autoscaling.enabled=true",
-    "services.datanet.autoscaling.enabled=true",
+    "services.ledger.autoscaling.enabled=true",
     "priorityClasses.create=true",
 )
 

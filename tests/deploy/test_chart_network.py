@@ -6,7 +6,7 @@ from tests.deploy.kubernetes import component, named, of_kind, pods
 from tools import chart
 
 CALLS = {
-    "datanet": {"ledger"},
+    "datanet": {"ledger", "factory"},
     "factory": {"datanet", "ledger"},
     "openlora": {"ledger", "datanet"},
     "attribution": {"openlora", "ledger", "factory"},

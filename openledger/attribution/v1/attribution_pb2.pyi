@@ -37,6 +37,8 @@ class _RecordsStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecordsS
     """A record was erased, and the sketches went with it."""
     RECORDS_STATE_UNAVAILABLE: _RecordsState.ValueType  # 5
     """It cannot be done now, or not by this scorer: records_words says why."""
+    RECORDS_STATE_FORGOTTEN: _RecordsState.ValueType  # 6
+    """Question and answer are not kept any more."""
 
 class RecordsState(_RecordsState, metaclass=_RecordsStateEnumTypeWrapper):
     """Whether records could be ranked."""
@@ -52,6 +54,8 @@ RECORDS_STATE_ERASED: RecordsState.ValueType  # 4
 """A record was erased, and the sketches went with it."""
 RECORDS_STATE_UNAVAILABLE: RecordsState.ValueType  # 5
 """It cannot be done now, or not by this scorer: records_words says why."""
+RECORDS_STATE_FORGOTTEN: RecordsState.ValueType  # 6
+"""Question and answer are not kept any more."""
 Global___RecordsState: _TypeAlias = RecordsState  # noqa: Y015
 
 class _SpansState:
@@ -71,6 +75,8 @@ class _SpansStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SpansState
     """A record was erased, and the index went with it."""
     SPANS_STATE_UNAVAILABLE: _SpansState.ValueType  # 5
     """It cannot be had now: the Factory does not answer, or what it gives is not what it promised."""
+    SPANS_STATE_FORGOTTEN: _SpansState.ValueType  # 6
+    """Question and answer are not kept any more."""
 
 class SpansState(_SpansState, metaclass=_SpansStateEnumTypeWrapper):
     """Whether spans could be looked for."""
@@ -86,6 +92,8 @@ SPANS_STATE_ERASED: SpansState.ValueType  # 4
 """A record was erased, and the index went with it."""
 SPANS_STATE_UNAVAILABLE: SpansState.ValueType  # 5
 """It cannot be had now: the Factory does not answer, or what it gives is not what it promised."""
+SPANS_STATE_FORGOTTEN: SpansState.ValueType  # 6
+"""Question and answer are not kept any more."""
 Global___SpansState: _TypeAlias = SpansState  # noqa: Y015
 
 @_typing.final
@@ -185,6 +193,107 @@ class GetReceiptRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetReceiptRequest: _TypeAlias = GetReceiptRequest  # noqa: Y015
+
+@_typing.final
+class GetReceiptTraceRequest(_message.Message):
+    """Names the receipt whose trace is wanted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    WAIT_SECONDS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    wait_seconds: _builtins.float
+    """How long to wait for a receipt that is still being computed."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        wait_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "wait_seconds", b"wait_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetReceiptTraceRequest: _TypeAlias = GetReceiptTraceRequest  # noqa: Y015
+
+@_typing.final
+class ReceiptTrace(_message.Message):
+    """A trace, whole."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """receipts/{response}"""
+    document: _builtins.bytes
+    """The trace document, canonical JSON (RFC 8785); see docs/receipts.md."""
+    sha256: _builtins.str
+    """As in the receipt."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        document: _builtins.bytes = ...,
+        sha256: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "name", b"name", "sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReceiptTrace: _TypeAlias = ReceiptTrace  # noqa: Y015
+
+@_typing.final
+class ForgetAnswersRequest(_message.Message):
+    """Asks for the caller's questions and answers to be forgotten."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEFORE_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def before_time(self) -> _timestamp_pb2.Timestamp:
+        """Of answers that ended up to then nothing is kept: the forget_time that OpenLoRA gave, of several the latest; now, if absent."""
+
+    def __init__(
+        self,
+        *,
+        before_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["before_time", b"before_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before_time", b"before_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetAnswersRequest: _TypeAlias = ForgetAnswersRequest  # noqa: Y015
+
+@_typing.final
+class ForgetAnswersResponse(_message.Message):
+    """They are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEFORE_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def before_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        before_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["before_time", b"before_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before_time", b"before_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetAnswersResponse: _TypeAlias = ForgetAnswersResponse  # noqa: Y015
 
 @_typing.final
 class ExplainRequest(_message.Message):

@@ -60,6 +60,16 @@ class AttributionServiceStub:
                 request_serializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.WatchReceiptsRequest.SerializeToString,
                 response_deserializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.ReadReceiptsResponse.FromString,
                 _registered_method=True)
+        self.GetReceiptTrace = channel.unary_unary(
+                '/openledger.attribution.v1.AttributionService/GetReceiptTrace',
+                request_serializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.GetReceiptTraceRequest.SerializeToString,
+                response_deserializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.ReceiptTrace.FromString,
+                _registered_method=True)
+        self.ForgetAnswers = channel.unary_unary(
+                '/openledger.attribution.v1.AttributionService/ForgetAnswers',
+                request_serializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.ForgetAnswersRequest.SerializeToString,
+                response_deserializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.ForgetAnswersResponse.FromString,
+                _registered_method=True)
         self.ListDeadLetters = channel.unary_unary(
                 '/openledger.attribution.v1.AttributionService/ListDeadLetters',
                 request_serializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.ListDeadLettersRequest.SerializeToString,
@@ -118,6 +128,22 @@ class AttributionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetReceiptTrace(self, request, context):
+        """What was asked and answered, as the trace that the receipt names.  For the answer's payer, and for operators; also of an
+        answer that could not be attributed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForgetAnswers(self, request, context):
+        """Makes unreadable for ever what is kept here of the caller's questions and answers, and keeps none of those that ended
+        before a time: say it to OpenLoRA first.  Receipts stay, and what they pay; what was published stays published.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListDeadLetters(self, request, context):
         """Traces that could not be attributed, and why.  For operators.
         """
@@ -167,6 +193,16 @@ def add_AttributionServiceServicer_to_server(servicer, server):
                     servicer.WatchReceipts,
                     request_deserializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.WatchReceiptsRequest.FromString,
                     response_serializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.ReadReceiptsResponse.SerializeToString,
+            ),
+            'GetReceiptTrace': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReceiptTrace,
+                    request_deserializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.GetReceiptTraceRequest.FromString,
+                    response_serializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.ReceiptTrace.SerializeToString,
+            ),
+            'ForgetAnswers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetAnswers,
+                    request_deserializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.ForgetAnswersRequest.FromString,
+                    response_serializer=openledger_dot_attribution_dot_v1_dot_attribution__pb2.ForgetAnswersResponse.SerializeToString,
             ),
             'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDeadLetters,
@@ -320,6 +356,60 @@ class AttributionService:
             '/openledger.attribution.v1.AttributionService/WatchReceipts',
             openledger_dot_attribution_dot_v1_dot_attribution__pb2.WatchReceiptsRequest.SerializeToString,
             openledger_dot_attribution_dot_v1_dot_attribution__pb2.ReadReceiptsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReceiptTrace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.attribution.v1.AttributionService/GetReceiptTrace',
+            openledger_dot_attribution_dot_v1_dot_attribution__pb2.GetReceiptTraceRequest.SerializeToString,
+            openledger_dot_attribution_dot_v1_dot_attribution__pb2.ReceiptTrace.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetAnswers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.attribution.v1.AttributionService/ForgetAnswers',
+            openledger_dot_attribution_dot_v1_dot_attribution__pb2.ForgetAnswersRequest.SerializeToString,
+            openledger_dot_attribution_dot_v1_dot_attribution__pb2.ForgetAnswersResponse.FromString,
             options,
             channel_credentials,
             insecure,

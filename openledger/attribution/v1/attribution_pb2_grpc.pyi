@@ -46,6 +46,14 @@ class AttributionServiceStub:
     """Receipts after an offset, waiting for some when there are none.  For the Ledger."""
     WatchReceipts: _grpc.UnaryStreamMultiCallable[_attribution_pb2.WatchReceiptsRequest, _attribution_pb2.ReadReceiptsResponse]
     """The same as a stream of batches."""
+    GetReceiptTrace: _grpc.UnaryUnaryMultiCallable[_attribution_pb2.GetReceiptTraceRequest, _attribution_pb2.ReceiptTrace]
+    """What was asked and answered, as the trace that the receipt names.  For the answer's payer, and for operators; also of an
+    answer that could not be attributed.
+    """
+    ForgetAnswers: _grpc.UnaryUnaryMultiCallable[_attribution_pb2.ForgetAnswersRequest, _attribution_pb2.ForgetAnswersResponse]
+    """Makes unreadable for ever what is kept here of the caller's questions and answers, and keeps none of those that ended
+    before a time: say it to OpenLoRA first.  Receipts stay, and what they pay; what was published stays published.
+    """
     ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_attribution_pb2.ListDeadLettersRequest, _attribution_pb2.ListDeadLettersResponse]
     """Traces that could not be attributed, and why.  For operators."""
     SumContribution: _grpc.UnaryUnaryMultiCallable[_attribution_pb2.SumContributionRequest, _attribution_pb2.SumContributionResponse]
@@ -73,6 +81,14 @@ class AttributionServiceAsyncStub(AttributionServiceStub):
     """Receipts after an offset, waiting for some when there are none.  For the Ledger."""
     WatchReceipts: _aio.UnaryStreamMultiCallable[_attribution_pb2.WatchReceiptsRequest, _attribution_pb2.ReadReceiptsResponse]  # type: ignore[assignment]
     """The same as a stream of batches."""
+    GetReceiptTrace: _aio.UnaryUnaryMultiCallable[_attribution_pb2.GetReceiptTraceRequest, _attribution_pb2.ReceiptTrace]  # type: ignore[assignment]
+    """What was asked and answered, as the trace that the receipt names.  For the answer's payer, and for operators; also of an
+    answer that could not be attributed.
+    """
+    ForgetAnswers: _aio.UnaryUnaryMultiCallable[_attribution_pb2.ForgetAnswersRequest, _attribution_pb2.ForgetAnswersResponse]  # type: ignore[assignment]
+    """Makes unreadable for ever what is kept here of the caller's questions and answers, and keeps none of those that ended
+    before a time: say it to OpenLoRA first.  Receipts stay, and what they pay; what was published stays published.
+    """
     ListDeadLetters: _aio.UnaryUnaryMultiCallable[_attribution_pb2.ListDeadLettersRequest, _attribution_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
     """Traces that could not be attributed, and why.  For operators."""
     SumContribution: _aio.UnaryUnaryMultiCallable[_attribution_pb2.SumContributionRequest, _attribution_pb2.SumContributionResponse]  # type: ignore[assignment]
@@ -127,6 +143,26 @@ class AttributionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_attribution_pb2.ReadReceiptsResponse], _abc.AsyncIterator[_attribution_pb2.ReadReceiptsResponse]]:
         """The same as a stream of batches."""
+
+    @_abc_1.abstractmethod
+    def GetReceiptTrace(
+        self,
+        request: _attribution_pb2.GetReceiptTraceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_attribution_pb2.ReceiptTrace, _abc.Awaitable[_attribution_pb2.ReceiptTrace]]:
+        """What was asked and answered, as the trace that the receipt names.  For the answer's payer, and for operators; also of an
+        answer that could not be attributed.
+        """
+
+    @_abc_1.abstractmethod
+    def ForgetAnswers(
+        self,
+        request: _attribution_pb2.ForgetAnswersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_attribution_pb2.ForgetAnswersResponse, _abc.Awaitable[_attribution_pb2.ForgetAnswersResponse]]:
+        """Makes unreadable for ever what is kept here of the caller's questions and answers, and keeps none of those that ended
+        before a time: say it to OpenLoRA first.  Receipts stay, and what they pay; what was published stays published.
+        """
 
     @_abc_1.abstractmethod
     def ListDeadLetters(

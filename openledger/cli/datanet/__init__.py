@@ -1,11 +1,11 @@
-"""`openledger datanet`: open datanets, describe and find them, and say who is in them."""
+"""`openledger datanet`: open datanets, describe and find them, say who is in them; snapshots; what goes again."""
 
 from __future__ import annotations
 
 import typer
 
 from openledger.cli.connection import Connection, Data, Endpoint, Key, Port
-from openledger.cli.datanet import datanets, members
+from openledger.cli.datanet import datanets, erasing, export, members, proving, snapshots
 
 app = typer.Typer(no_args_is_help=True)
 app.command()(datanets.create)
@@ -17,6 +17,13 @@ app.command()(members.invite)
 app.command()(members.join)
 app.command()(members.admit)
 app.command()(members.remove)
+app.command()(snapshots.snapshot)
+app.command("snapshots")(snapshots.snapshots)
+app.command()(export.export)
+app.command()(proving.prove)
+app.command()(proving.consistency)
+app.command()(erasing.withdraw)
+app.command()(erasing.erase)
 
 
 @app.callback()
@@ -27,7 +34,7 @@ def connect(
     key: Key = None,
     at: Endpoint = None,
 ) -> None:
-    """Open datanets, describe and find them, and say who is in them.
+    """Open datanets, describe and find them, say who is in them; cut, prove and export their snapshots.
 
     Example: openledger datanet list medicine
     """

@@ -171,6 +171,7 @@ async def ask(
         model=model,
         messages=[openlora_pb2.Message(role="user", content=prompt)],
         sampling=openlora_pb2.Sampling(max_tokens=64),
+        publish_trace=True,  # the demo's receipts are for everybody to compute again
     )
 
     async def once() -> tuple[str, str, openlora_pb2.AnswerSummary]:

@@ -2507,7 +2507,9 @@ class SnapshotProgress(_message.Message):
     PHASE_FIELD_NUMBER: _builtins.int
     snapshot: _builtins.str
     phase: _builtins.str
-    """"frozen", then "anchored"; between them "waiting for the ledger: ..." with the reason, while it cannot anchor."""
+    """"frozen", while its files are made; then "anchored"; between them "waiting for the ledger: ..." with the reason,
+    while it cannot anchor.
+    """
     def __init__(
         self,
         *,
@@ -2720,6 +2722,60 @@ class ReadSnapshotResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReadSnapshotResponse: _TypeAlias = ReadSnapshotResponse  # noqa: Y015
+
+@_typing.final
+class ReadSnapshotFileRequest(_message.Message):
+    """Asks for a file of a snapshot."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    snapshot: _builtins.str
+    file: _builtins.str
+    """"manifest.json", or one of those that it names."""
+    offset: _builtins.int
+    """Bytes that the caller has already."""
+    def __init__(
+        self,
+        *,
+        snapshot: _builtins.str = ...,
+        file: _builtins.str = ...,
+        offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "offset", b"offset", "snapshot", b"snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadSnapshotFileRequest: _TypeAlias = ReadSnapshotFileRequest  # noqa: Y015
+
+@_typing.final
+class ReadSnapshotFileResponse(_message.Message):
+    """The next bytes of a file.  The first message of a stream always comes, also when there are no more bytes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIZE_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    size: _builtins.int
+    """Bytes of the whole file."""
+    data: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        size: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadSnapshotFileResponse: _TypeAlias = ReadSnapshotFileResponse  # noqa: Y015
 
 @_typing.final
 class GetInclusionProofRequest(_message.Message):

@@ -194,6 +194,11 @@ class DatanetServiceStub:
                 request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ReadSnapshotRequest.SerializeToString,
                 response_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ReadSnapshotResponse.FromString,
                 _registered_method=True)
+        self.ReadSnapshotFile = channel.unary_stream(
+                '/openledger.datanet.v1.DatanetService/ReadSnapshotFile',
+                request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ReadSnapshotFileRequest.SerializeToString,
+                response_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ReadSnapshotFileResponse.FromString,
+                _registered_method=True)
         self.GetInclusionProof = channel.unary_unary(
                 '/openledger.datanet.v1.DatanetService/GetInclusionProof',
                 request_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.GetInclusionProofRequest.SerializeToString,
@@ -440,6 +445,13 @@ class DatanetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadSnapshotFile(self, request, context):
+        """One of the files that are published of a snapshot; of a private datanet, for its owner.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetInclusionProof(self, request, context):
         """Proof that a record is in a snapshot; for the record's contributor and the datanet's owner.
         """
@@ -618,6 +630,11 @@ def add_DatanetServiceServicer_to_server(servicer, server):
                     servicer.ReadSnapshot,
                     request_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ReadSnapshotRequest.FromString,
                     response_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ReadSnapshotResponse.SerializeToString,
+            ),
+            'ReadSnapshotFile': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadSnapshotFile,
+                    request_deserializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ReadSnapshotFileRequest.FromString,
+                    response_serializer=openledger_dot_datanet_dot_v1_dot_datanet__pb2.ReadSnapshotFileResponse.SerializeToString,
             ),
             'GetInclusionProof': grpc.unary_unary_rpc_method_handler(
                     servicer.GetInclusionProof,
@@ -1475,6 +1492,33 @@ class DatanetService:
             '/openledger.datanet.v1.DatanetService/ReadSnapshot',
             openledger_dot_datanet_dot_v1_dot_datanet__pb2.ReadSnapshotRequest.SerializeToString,
             openledger_dot_datanet_dot_v1_dot_datanet__pb2.ReadSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadSnapshotFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/openledger.datanet.v1.DatanetService/ReadSnapshotFile',
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.ReadSnapshotFileRequest.SerializeToString,
+            openledger_dot_datanet_dot_v1_dot_datanet__pb2.ReadSnapshotFileResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -112,6 +112,8 @@ class DatanetServiceStub:
     """Snapshots of a datanet, newest first."""
     ReadSnapshot: _grpc.UnaryStreamMultiCallable[_datanet_pb2.ReadSnapshotRequest, _datanet_pb2.ReadSnapshotResponse]
     """A snapshot's records in leaf order, in batches; for the datanet's owner and for the Factory."""
+    ReadSnapshotFile: _grpc.UnaryStreamMultiCallable[_datanet_pb2.ReadSnapshotFileRequest, _datanet_pb2.ReadSnapshotFileResponse]
+    """One of the files that are published of a snapshot; of a private datanet, for its owner."""
     GetInclusionProof: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.GetInclusionProofRequest, _datanet_pb2.InclusionProof]
     """Proof that a record is in a snapshot; for the record's contributor and the datanet's owner."""
     GetSnapshotProof: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.GetSnapshotProofRequest, _datanet_pb2.SnapshotProof]
@@ -201,6 +203,8 @@ class DatanetServiceAsyncStub(DatanetServiceStub):
     """Snapshots of a datanet, newest first."""
     ReadSnapshot: _aio.UnaryStreamMultiCallable[_datanet_pb2.ReadSnapshotRequest, _datanet_pb2.ReadSnapshotResponse]  # type: ignore[assignment]
     """A snapshot's records in leaf order, in batches; for the datanet's owner and for the Factory."""
+    ReadSnapshotFile: _aio.UnaryStreamMultiCallable[_datanet_pb2.ReadSnapshotFileRequest, _datanet_pb2.ReadSnapshotFileResponse]  # type: ignore[assignment]
+    """One of the files that are published of a snapshot; of a private datanet, for its owner."""
     GetInclusionProof: _aio.UnaryUnaryMultiCallable[_datanet_pb2.GetInclusionProofRequest, _datanet_pb2.InclusionProof]  # type: ignore[assignment]
     """Proof that a record is in a snapshot; for the record's contributor and the datanet's owner."""
     GetSnapshotProof: _aio.UnaryUnaryMultiCallable[_datanet_pb2.GetSnapshotProofRequest, _datanet_pb2.SnapshotProof]  # type: ignore[assignment]
@@ -473,6 +477,14 @@ class DatanetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_datanet_pb2.ReadSnapshotResponse], _abc.AsyncIterator[_datanet_pb2.ReadSnapshotResponse]]:
         """A snapshot's records in leaf order, in batches; for the datanet's owner and for the Factory."""
+
+    @_abc_1.abstractmethod
+    def ReadSnapshotFile(
+        self,
+        request: _datanet_pb2.ReadSnapshotFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_datanet_pb2.ReadSnapshotFileResponse], _abc.AsyncIterator[_datanet_pb2.ReadSnapshotFileResponse]]:
+        """One of the files that are published of a snapshot; of a private datanet, for its owner."""
 
     @_abc_1.abstractmethod
     def GetInclusionProof(

@@ -250,6 +250,7 @@ class GenerateRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     RECORDS_FIELD_NUMBER: _builtins.int
     N_FIELD_NUMBER: _builtins.int
+    PUBLISH_TRACE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """"base", or adapters/{adapter}/revisions/{digest}."""
     prompt: _builtins.str
@@ -258,6 +259,10 @@ class GenerateRequest(_message.Message):
     n: _builtins.int
     """So many answers at once, 0 for one: each is a response with a trace, a fee and a receipt of its own, and where a
     seed is set each has the next one.  One that fails does not stop the others; asking again gives what there is.
+    """
+    publish_trace: _builtins.bool
+    """Let everybody have the trace: question and answer, in tokens, lie among the published artifacts then, for ever, and
+    anybody can compute the receipt again.  Else only the payer has it, and whom the payer gives it to.  Not with records.
     """
     @_builtins.property
     def sampling(self) -> Global___Sampling: ...
@@ -274,10 +279,11 @@ class GenerateRequest(_message.Message):
         request_id: _builtins.str = ...,
         records: _abc.Iterable[Global___ContextRecord] | None = ...,
         n: _builtins.int = ...,
+        publish_trace: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "n", b"n", "prompt", b"prompt", "records", b"records", "request_id", b"request_id", "sampling", b"sampling"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "n", b"n", "prompt", b"prompt", "publish_trace", b"publish_trace", "records", b"records", "request_id", b"request_id", "sampling", b"sampling"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -320,10 +326,13 @@ class ChatRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     RECORDS_FIELD_NUMBER: _builtins.int
     N_FIELD_NUMBER: _builtins.int
+    PUBLISH_TRACE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     request_id: _builtins.str
     """The same id and request again gives the first answer, charged once."""
     n: _builtins.int
+    """As in GenerateRequest."""
+    publish_trace: _builtins.bool
     """As in GenerateRequest."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Message]: ...
@@ -342,10 +351,11 @@ class ChatRequest(_message.Message):
         request_id: _builtins.str = ...,
         records: _abc.Iterable[Global___ContextRecord] | None = ...,
         n: _builtins.int = ...,
+        publish_trace: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "model", b"model", "n", b"n", "records", b"records", "request_id", b"request_id", "sampling", b"sampling"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "model", b"model", "n", b"n", "publish_trace", b"publish_trace", "records", b"records", "request_id", b"request_id", "sampling", b"sampling"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -964,6 +974,8 @@ class Trace(_message.Message):
     ENGINE_FIELD_NUMBER: _builtins.int
     CONTEXT_FIELD_NUMBER: _builtins.int
     PRICE_FIELD_NUMBER: _builtins.int
+    SALT_FIELD_NUMBER: _builtins.int
+    PUBLISHED_FIELD_NUMBER: _builtins.int
     response: _builtins.str
     """responses/{response}"""
     base: _builtins.str
@@ -978,6 +990,10 @@ class Trace(_message.Message):
     fee: _builtins.str
     platform_fee: _builtins.str
     engine: _builtins.str
+    salt: _builtins.bytes
+    """32 bytes at random, so that the trace's SHA-256 confirms no guess of it; not in traces of before there were salts."""
+    published: _builtins.bool
+    """Its payer lets everybody have it."""
     @_builtins.property
     def prompt_token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
@@ -1016,10 +1032,12 @@ class Trace(_message.Message):
         engine: _builtins.str = ...,
         context: Global___Context | None = ...,
         price: Global___TokenPrice | None = ...,
+        salt: _builtins.bytes = ...,
+        published: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "end_time", b"end_time", "price", b"price", "sampling", b"sampling", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "base", b"base", "base_sha256", b"base_sha256", "completion_token_ids", b"completion_token_ids", "context", b"context", "end_time", b"end_time", "engine", b"engine", "fee", b"fee", "finish_reason", b"finish_reason", "lease", b"lease", "payer", b"payer", "platform_fee", b"platform_fee", "price", b"price", "prompt_token_ids", b"prompt_token_ids", "response", b"response", "sampling", b"sampling", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "base", b"base", "base_sha256", b"base_sha256", "completion_token_ids", b"completion_token_ids", "context", b"context", "end_time", b"end_time", "engine", b"engine", "fee", b"fee", "finish_reason", b"finish_reason", "lease", b"lease", "payer", b"payer", "platform_fee", b"platform_fee", "price", b"price", "prompt_token_ids", b"prompt_token_ids", "published", b"published", "response", b"response", "salt", b"salt", "sampling", b"sampling", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1108,6 +1126,47 @@ class GetTraceRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetTraceRequest: _TypeAlias = GetTraceRequest  # noqa: Y015
+
+@_typing.final
+class ForgetAnswersRequest(_message.Message):
+    """Asks for the caller's answers to be forgotten."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetAnswersRequest: _TypeAlias = ForgetAnswersRequest  # noqa: Y015
+
+@_typing.final
+class ForgetAnswersResponse(_message.Message):
+    """From now on they are told to nobody."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORGET_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def forget_time(self) -> _timestamp_pb2.Timestamp:
+        """Answers that ended up to then."""
+
+    def __init__(
+        self,
+        *,
+        forget_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["forget_time", b"forget_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forget_time", b"forget_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetAnswersResponse: _TypeAlias = ForgetAnswersResponse  # noqa: Y015
 
 @_typing.final
 class ReplayAnswerRequest(_message.Message):

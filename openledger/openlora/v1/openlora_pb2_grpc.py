@@ -95,6 +95,11 @@ class OpenLoRAServiceStub:
                 request_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.GetTraceRequest.SerializeToString,
                 response_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.Trace.FromString,
                 _registered_method=True)
+        self.ForgetAnswers = channel.unary_unary(
+                '/openledger.openlora.v1.OpenLoRAService/ForgetAnswers',
+                request_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.ForgetAnswersRequest.SerializeToString,
+                response_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.ForgetAnswersResponse.FromString,
+                _registered_method=True)
         self.ReplayAnswer = channel.unary_unary(
                 '/openledger.openlora.v1.OpenLoRAService/ReplayAnswer',
                 request_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.ReplayAnswerRequest.SerializeToString,
@@ -208,6 +213,15 @@ class OpenLoRAServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ForgetAnswers(self, request, context):
+        """Makes unreadable for ever what the caller was answered here up to now, as far as nobody else was given it: questions and
+        answers, not what they cost and whom they pay.  Attribution has what it has not attributed yet first.  Say it to
+        Attribution as well, after this.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReplayAnswer(self, request, context):
         """Generates an answer again, the likeliest token always, and compares token by token.
         """
@@ -298,6 +312,11 @@ def add_OpenLoRAServiceServicer_to_server(servicer, server):
                     servicer.GetTrace,
                     request_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.GetTraceRequest.FromString,
                     response_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.Trace.SerializeToString,
+            ),
+            'ForgetAnswers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetAnswers,
+                    request_deserializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.ForgetAnswersRequest.FromString,
+                    response_serializer=openledger_dot_openlora_dot_v1_dot_openlora__pb2.ForgetAnswersResponse.SerializeToString,
             ),
             'ReplayAnswer': grpc.unary_unary_rpc_method_handler(
                     servicer.ReplayAnswer,
@@ -645,6 +664,33 @@ class OpenLoRAService:
             '/openledger.openlora.v1.OpenLoRAService/GetTrace',
             openledger_dot_openlora_dot_v1_dot_openlora__pb2.GetTraceRequest.SerializeToString,
             openledger_dot_openlora_dot_v1_dot_openlora__pb2.Trace.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetAnswers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.openlora.v1.OpenLoRAService/ForgetAnswers',
+            openledger_dot_openlora_dot_v1_dot_openlora__pb2.ForgetAnswersRequest.SerializeToString,
+            openledger_dot_openlora_dot_v1_dot_openlora__pb2.ForgetAnswersResponse.FromString,
             options,
             channel_credentials,
             insecure,

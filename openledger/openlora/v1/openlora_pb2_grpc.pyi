@@ -63,6 +63,11 @@ class OpenLoRAServiceStub:
     """Lets it go again when it is not used.  For operators."""
     GetTrace: _grpc.UnaryUnaryMultiCallable[_openlora_pb2.GetTraceRequest, _openlora_pb2.Trace]
     """The trace of an answer, for who paid for it."""
+    ForgetAnswers: _grpc.UnaryUnaryMultiCallable[_openlora_pb2.ForgetAnswersRequest, _openlora_pb2.ForgetAnswersResponse]
+    """Makes unreadable for ever what the caller was answered here up to now, as far as nobody else was given it: questions and
+    answers, not what they cost and whom they pay.  Attribution has what it has not attributed yet first.  Say it to
+    Attribution as well, after this.
+    """
     ReplayAnswer: _grpc.UnaryUnaryMultiCallable[_openlora_pb2.ReplayAnswerRequest, _openlora_pb2.Replay]
     """Generates an answer again, the likeliest token always, and compares token by token."""
     ReadTraces: _grpc.UnaryUnaryMultiCallable[_openlora_pb2.ReadTracesRequest, _openlora_pb2.ReadTracesResponse]
@@ -107,6 +112,11 @@ class OpenLoRAServiceAsyncStub(OpenLoRAServiceStub):
     """Lets it go again when it is not used.  For operators."""
     GetTrace: _aio.UnaryUnaryMultiCallable[_openlora_pb2.GetTraceRequest, _openlora_pb2.Trace]  # type: ignore[assignment]
     """The trace of an answer, for who paid for it."""
+    ForgetAnswers: _aio.UnaryUnaryMultiCallable[_openlora_pb2.ForgetAnswersRequest, _openlora_pb2.ForgetAnswersResponse]  # type: ignore[assignment]
+    """Makes unreadable for ever what the caller was answered here up to now, as far as nobody else was given it: questions and
+    answers, not what they cost and whom they pay.  Attribution has what it has not attributed yet first.  Say it to
+    Attribution as well, after this.
+    """
     ReplayAnswer: _aio.UnaryUnaryMultiCallable[_openlora_pb2.ReplayAnswerRequest, _openlora_pb2.Replay]  # type: ignore[assignment]
     """Generates an answer again, the likeliest token always, and compares token by token."""
     ReadTraces: _aio.UnaryUnaryMultiCallable[_openlora_pb2.ReadTracesRequest, _openlora_pb2.ReadTracesResponse]  # type: ignore[assignment]
@@ -220,6 +230,17 @@ class OpenLoRAServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_openlora_pb2.Trace, _abc.Awaitable[_openlora_pb2.Trace]]:
         """The trace of an answer, for who paid for it."""
+
+    @_abc_1.abstractmethod
+    def ForgetAnswers(
+        self,
+        request: _openlora_pb2.ForgetAnswersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_openlora_pb2.ForgetAnswersResponse, _abc.Awaitable[_openlora_pb2.ForgetAnswersResponse]]:
+        """Makes unreadable for ever what the caller was answered here up to now, as far as nobody else was given it: questions and
+        answers, not what they cost and whom they pay.  Attribution has what it has not attributed yet first.  Say it to
+        Attribution as well, after this.
+        """
 
     @_abc_1.abstractmethod
     def ReplayAnswer(

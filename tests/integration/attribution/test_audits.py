@@ -158,7 +158,8 @@ async def test_scores_that_retraining_contradicts_are_not_paid_by_and_the_receip
     assert doubted.shares["base"] == pytest.approx(believed.shares["base"], abs=1000)
     grade = grades.parse(artifacts.store.get(doubted.grade))
     assert (grade.revision, len(grade.documents)) == (misjudged, FEWEST_ANSWERS)
-    report = verify_receipt(last.receipt.document, artifacts.store, artifacts.adapter.base)
+    store, base = artifacts.store, artifacts.adapter.base
+    report = verify_receipt(last.receipt.document, store, base, trace=traces[-1].dumps())
     assert report.ok, report.failed
     assert any("believed to 0 %" in check.words for check in report.checks)
 

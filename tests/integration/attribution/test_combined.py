@@ -96,6 +96,7 @@ async def test_a_combinations_answer_pays_its_parents_contributors_and_anybody_c
 
     file, store = tmp_path / "receipt.json", ArtifactStore(tmp_path / "artifacts")
     file.write_bytes(document)
+    file.with_suffix(".trace").write_bytes(trace.dumps())
 
     async def verify(status):
         words = ["verify", str(file), "--artifacts", str(store.root), "--base", str(base)]

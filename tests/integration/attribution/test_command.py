@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from openledger.cli.connection import Connection
 from openledger.cli.main import app
-from tests.attribution_world import PAYER, STRANGER
+from openledger.client import Wallet
+from tests.attribution_world import PAYER, STRANGER, revised
 from tests.integration.attribution.test_explain import ANSWER, Someone, answered, revision  # noqa: F401 - a fixture
 
 
@@ -19,14 +20,14 @@ from tests.integration.attribution.test_explain import ANSWER, Someone, answered
 def command(around, monkeypatch):
     """Runs `openledger explain` as somebody."""
 
-    async def run(who, where, *words, status=0):
+    async def run(who, where, *words, status=0, verb=("explain",)):
         @asynccontextmanager
         async def as_them(self, *, signed_in=True):
             async with around.client(who, where) as mine:
                 yield mine
 
         monkeypatch.setattr(Connection, "client", as_them)
-        arguments, wide = ["explain", *words], {"COLUMNS": "250"}
+        arguments, wide = [*verb, *words], {"COLUMNS": "250"}
         result = await asyncio.to_thread(CliRunner().invoke, app, arguments, env=wide)
         assert result.exit_code == status, result.output
         return result.stderr if status else result.stdout
@@ -69,6 +70,28 @@ async def test_records_are_ranked_in_words_and_as_json(command, around):
         assert "UNKNOWN_SCORER" in await command(PAYER, where, "r1", "--scorer", "best", status=1)
     assert (document["records_state"], document["record_scorer"]) == ("RECORDS_STATE_READY", "adam-dot")
     assert document["records"][0]["records"][0]["rank"] == 1
+
+
+async def test_who_paid_fetches_receipt_and_trace_and_checks_them_offline(command, around, tmp_path):
+    fetch, files = {"verb": ("receipt", "fetch")}, tmp_path / "mine"
+    owner = Wallet.create()
+    trace = around.artifacts.salted(2, adapter=revised(around.artifacts, owner=owner.address))
+    async with answered(around, around.artifacts.adapter.revision) as (where, _, _):
+        around.peers.add(trace)
+        told = await command(PAYER, where, "responses/r2", "--to", str(files), **fetch)
+        assert "whoever has it can read it" in told
+        document = json.loads(await command(PAYER, where, "r1", "--to", str(files), "--json", **fetch))
+        assert document == {"receipt": f"{files}/r1.json", "trace": f"{files}/r1.trace", "why_no_trace": ""}
+        told = await command(owner, where, "r2", "--to", str(tmp_path / "theirs"), status=2, **fetch)
+        assert "RECEIPT_NOT_FOUND" in await command(STRANGER, where, "r2", "--wait", "0", status=1, **fetch)
+        assert "Invalid value" in await command(PAYER, where, "r2", "--wait", "61", status=2, **fetch)
+    assert (files / "r2.trace").read_bytes() == trace.dumps()
+    assert (files / "r2.trace").stat().st_mode & 0o077 == 0
+    assert [file.name for file in (tmp_path / "theirs").iterdir()] == ["r2.json"]
+    where = ("--artifacts", str(around.artifacts.folder), "--base", str(around.artifacts.adapter.base))
+    for folder, status in ((files, 0), (tmp_path / "theirs", 3)):
+        checked = await asyncio.to_thread(CliRunner().invoke, app, ["verify", "receipt", f"{folder}/r2.json", *where])
+        assert checked.exit_code == status, checked.output
 
 
 async def test_what_cannot_be_told_is_said_and_ends_with_1(command, around):

@@ -24,12 +24,14 @@ async def test_an_imported_adapters_answers_pay_base_and_owner_and_a_stranger_ca
         artifacts.store.put_file(form / name)
     artifacts.store.put(read_brought(form)[1].to_bytes())
     artifacts.store.put(lineage.to_bytes())
-    around.peers.add(artifacts.trace(1, adapter=lineage.revision), artifacts.trace(2))
+    trace = artifacts.trace(1, adapter=lineage.revision)
+    around.peers.add(trace, artifacts.trace(2))
     async with attribution(around) as (where, _), as_service("ledger", attribution=where) as ledger:
         entries = await read(ledger, 2)
         key = (around.folder / "attribution" / "signing.key").read_text().strip()
     document = entries[0].receipt.document
-    report = verify_receipt(document, artifacts.store, artifacts.adapter.base, Account.from_key(key).address.lower())
+    signer = Account.from_key(key).address.lower()
+    report = verify_receipt(document, artifacts.store, artifacts.adapter.base, signer, trace=trace.dumps())
     assert report.ok, report.failed
     receipt, trained = receipts.parse(document), receipts.parse(entries[1].receipt.document)
     assert (receipt.developer, receipt.model.index_root) == (IMPORTER.address, lineage.index_root)

@@ -24,12 +24,13 @@ from tests.published import OWNER
 
 async def test_traces_become_receipts_that_a_stranger_can_verify(around):
     artifacts = around.artifacts
-    around.peers.add(artifacts.trace(1), artifacts.trace(2, adapter=""))
+    traces = artifacts.salted(1, published=True), artifacts.salted(2, published=True, adapter="")
+    around.peers.add(*traces)
     async with attribution(around) as (where, _), as_service("ledger", attribution=where) as ledger:
         entries = await read(ledger, 2)
         key = (around.folder / "attribution" / "signing.key").read_text().strip()
     signer = Account.from_key(key).address.lower()
-    for entry, trace in zip(entries, (artifacts.trace(1), artifacts.trace(2, adapter="")), strict=True):
+    for entry, trace in zip(entries, traces, strict=True):
         report = verify_receipt(entry.receipt.document, artifacts.store, artifacts.adapter.base, signer)
         assert report.ok, report.failed
         assert artifacts.store.get(entry.receipt.sha256) == entry.receipt.document
@@ -72,11 +73,13 @@ async def test_a_restart_in_the_middle_loses_and_doubles_nothing(around):
 async def test_an_answer_of_nothing_but_the_end_and_one_whose_clock_went_back_have_their_receipts(around):
     end = around.artifacts.completion[-1:]
     back = {"start_time": "2031-01-01T00:00:00.000000Z", "end_time": "1999-01-01T00:00:00.000000Z"}
-    around.peers.add(around.artifacts.trace(1, completion_token_ids=end), around.artifacts.trace(2, **back))
+    traces = around.artifacts.trace(1, completion_token_ids=end), around.artifacts.trace(2, **back)
+    around.peers.add(*traces)
     async with attribution(around) as (where, _), as_service("ledger", attribution=where) as ledger:
         entries = await read(ledger, 2)
-    for entry in entries:
-        report = verify_receipt(entry.receipt.document, around.artifacts.store, around.artifacts.adapter.base)
+    store, base = around.artifacts.store, around.artifacts.adapter.base
+    for entry, trace in zip(entries, traces, strict=True):
+        report = verify_receipt(entry.receipt.document, store, base, trace=trace.dumps())
         assert report.ok, report.failed
 
 

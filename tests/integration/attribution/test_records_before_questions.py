@@ -83,8 +83,11 @@ class Everything:
         async with self.ledger.issuer.client(who, attribution=self.attribution) as client:
             return await client.call(client.attribution.Explain, attribution_pb2.ExplainRequest(name=name))
 
-    def verified(self, message: attribution_pb2.Receipt) -> Receipt:
-        report = verify_receipt(message.document, self.artifacts, self.base)
+    async def verified(self, message: attribution_pb2.Receipt) -> Receipt:
+        wanted = attribution_pb2.GetReceiptTraceRequest(name=message.name)
+        trace = (await self.client.call(self.client.attribution.GetReceiptTrace, wanted)).document
+        assert verify_receipt(message.document, self.artifacts, self.base).withheld
+        report = verify_receipt(message.document, self.artifacts, self.base, trace=trace)
         assert report.ok, [check for check in report.checks if not check.ok]
         assert "records" in {check.name for check in report.checks}
         return receipts.parse(message.document)
@@ -125,18 +128,19 @@ async def herbs(ledger: ToyLedger, folder: Path) -> AsyncIterator[tuple[str, lis
 @pytest.mark.timeout(300)
 async def test_whose_records_stood_before_a_question_is_measured_told_and_checked(everything):
     message = await everything.ask(0, 1, 2)
-    receipt = everything.verified(message)
+    receipt = await everything.verified(message)
     measured = receipt.evidence.retrieval
-    assert measured.scores.keys() == {ADA.address, BOB.address}, "Cleo's text came from Ada's, and is credited to her"
+    assert measured.scores.keys() <= {ADA.address, BOB.address}, "Cleo's text came from Ada's, and is credited to her"
+    assert all(score > 0 for score in measured.scores.values()), "whose records are not missed is not told"
     assert sum(receipt.shares.values()) == receipt.fee
     assert dict(message.shares) == {key: str(amount) for key, amount in receipt.shares.items()}
     told = await everything.explained(OWNER_OF_MODEL, message.name)
-    assert "Records of 2 contributors stood before the question" in " ".join(told.words)
+    assert "Records stood before the question" in " ".join(told.words)
     assert {share.key for share in told.shares} == receipt.shares.keys()
 
-    alone = everything.verified(await everything.ask(0, model="base"))
+    alone = await everything.verified(await everything.ask(0, model="base"))
     assert alone.evidence.scores == {}
-    assert alone.evidence.retrieval.scores.keys() == {ADA.address}
+    assert alone.evidence.retrieval.scores.keys() <= {ADA.address}
 
     plain = receipts.parse((await everything.ask()).document)
     assert plain.evidence.retrieval is None

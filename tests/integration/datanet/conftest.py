@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from openledger.cli.connection import Connection
+from openledger.cli.main import app
 from tests.datanet_world import (
     OWNER,
     Ledger,
@@ -35,3 +40,37 @@ async def here(ledger: Ledger, ledger_at: str, tmp_path: Path) -> AsyncIterator[
         async with running.as_(OWNER) as owner:
             await open_datanet(owner)
         yield running
+
+
+@pytest.fixture
+def command(here, monkeypatch):
+    """Runs a command as an account."""
+    who = OWNER
+
+    @asynccontextmanager
+    async def as_me(self, *, signed_in=True):
+        async with here.as_(who) as mine:
+            yield mine
+
+    monkeypatch.setattr(Connection, "client", as_me)
+
+    async def run(*words, status=0, by=OWNER):
+        nonlocal who
+        who = by
+        result = await asyncio.to_thread(CliRunner().invoke, app, ["datanet", *map(str, words)])
+        assert result.exit_code == status, result.output
+        return result.output if status else result.stdout
+
+    return run
+
+
+@pytest.fixture
+def verify():
+    """Runs `openledger verify`, which talks to no service."""
+
+    async def run(*words, status=0):
+        result = await asyncio.to_thread(CliRunner().invoke, app, ["verify", *map(str, words)])
+        assert result.exit_code == status, result.output
+        return result.output
+
+    return run

@@ -2,40 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from contextlib import asynccontextmanager
 
-import pytest
-from typer.testing import CliRunner
-
-from openledger.cli.connection import Connection
-from openledger.cli.main import app
-from tests.datanet_world import ADA, OWNER, give, give_badly, upload
+from tests.datanet_world import ADA, give, give_badly, upload
 
 TERMS = ("--licence", "cc-by-4.0", "--field", "term!", "--field", "text=What it means.", "--tag", "medicine")
-
-
-@pytest.fixture
-def command(here, monkeypatch):
-    """Runs a command as an account."""
-    who = OWNER
-
-    @asynccontextmanager
-    async def as_me(self, *, signed_in=True):
-        async with here.as_(who) as mine:
-            yield mine
-
-    monkeypatch.setattr(Connection, "client", as_me)
-
-    async def run(*words, status=0, by=OWNER):
-        nonlocal who
-        who = by
-        result = await asyncio.to_thread(CliRunner().invoke, app, ["datanet", *map(str, words)])
-        assert result.exit_code == status, result.output
-        return result.stderr if status else result.stdout
-
-    return run
 
 
 async def test_a_datanet_is_opened_shown_found_and_changed(command, tmp_path):

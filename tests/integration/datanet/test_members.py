@@ -315,5 +315,5 @@ async def test_what_a_record_cannot_have_yet_is_not_dropped_without_a_word(here,
 
 async def test_calls_that_nobody_has_built_are_open_to_nobody(here):
     async with here.as_(OWNER) as owner:
-        request = pb.WithdrawRecordRequest(name=f"{DATANET}/records/x", request_id=new_id())
-        assert (await refused(owner.call(owner.datanet.WithdrawRecord, request))).reason == "NOT_FOR_THIS_CALLER"
+        request = pb.AppealRecordRequest(name=f"{DATANET}/records/x", comment="why?", request_id=new_id())
+        assert (await refused(owner.call(owner.datanet.AppealRecord, request))).reason == "NOT_FOR_THIS_CALLER"

@@ -74,11 +74,25 @@ async def test_a_stranger_derives_epochs_from_their_receipts_to_the_roots_on_cha
             status, checks = await verified(world, epoch.bundle, "--signer", SIGNER.address)
             assert (status, wrong(checks), checks.keys()) == (0, set(), CHECKS)
         assert "3 receipts" in (await verified(world, closed[0].bundle))[1]["signatures"]["words"]
+        await drawn_by_the_chain(world, closed[0].bundle)
         assert "and the root of epoch 1" in checks["chain"]["words"]
         await claim(where, EARNERS[-1])
     told = [sample for family in assembly.metrics.registry.collect() for sample in family.samples]
     counts = {sample.name: sample.value for sample in told if sample.name.endswith("_seconds_count")}
     assert counts["openledger_ledger_seal_seconds_count"] == counts["openledger_ledger_bundle_seconds_count"] == 2
+
+
+async def drawn_by_the_chain(world, bundle: str) -> None:
+    """The block that holds the root says which receipts are looked at; these have no traces, and so all are wrong."""
+    arguments = ["verify", "sample", bundle, "--artifacts", str(world.folder / "artifacts"), "--rpc", world.rpc_url]
+    result = await asyncio.to_thread(CliRunner().invoke, app, [*arguments, "--budget", "2", "--json"])
+    assert result.exit_code == 1, result.output
+    told = json.loads(result.stdout)
+    block = chains.rpc(world.rpc_url, "eth_getBlockByNumber", hex(told["beacon"]["block"]), False)
+    assert "0x" + told["beacon"]["hash"] == block["hash"]
+    assert told["seed"] == told["beacon"]["hash"]
+    assert told["number"] == {"drawn": 1, "wrong": 1, "at_most": 3, "of": 3}
+    assert all(wrong["why"].startswith("trace:") for wrong in told["wrong"])
 
 
 @asynccontextmanager

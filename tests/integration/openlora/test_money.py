@@ -20,6 +20,15 @@ async def test_a_payer_without_balance_hears_the_ledgers_advice(world, engine):
     assert engine.generated == []
 
 
+async def test_who_names_no_model_hears_so_with_or_without_money(world, engine):
+    nobody = "adapters/tiny/revisions/" + "0" * 64
+    world.ledger.balances[world.wallet.account] = 0
+    async with world.life(engine, **PRICES) as client:
+        found = [(await world.ask(client, model=model)).reason for model in (nobody, "no model", "base")]
+    assert found == ["UNKNOWN_ADAPTER", "UNKNOWN_MODEL", "INSUFFICIENT_BALANCE"]
+    assert world.ledger.asked, "the ledger was asked for the base model alone"
+
+
 async def test_the_ledger_is_not_asked_for_what_it_has_said_is_not_there(world, engine):
     need = PRICE.fee(5, 50)
     async with world.life(engine, **PRICES) as client:

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+import grpc
 import pytest
 
 from openledger import retrieval
@@ -64,6 +65,13 @@ async def test_records_stand_before_the_prompt_and_in_the_trace_with_their_proof
     trace.context.check_tokens(trace.prompt_token_ids, engine.encode)
     assert engine.text(trace.context.bare(trace.prompt_token_ids)) == "When?"
     assert answer.summary.trace_sha256 == trace.digest()
+
+
+async def test_they_are_not_published_with_the_question(world, engine, herbs):
+    async with world.life(engine, datanet=herbs.at) as client:
+        answer = await asked(world, client, herbs.records, publish_trace=True)
+        assert await world.traces() == []
+    assert (answer.reason, answer.error.code) == ("CANNOT_PUBLISH", grpc.StatusCode.INVALID_ARGUMENT)
 
 
 async def test_in_a_conversation_they_stand_before_what_the_last_turn_says(world, engine, herbs):

@@ -14,7 +14,7 @@ from openledger.trace_proto import from_proto
 from services.kit.server import StartError
 from services.kit.testing import as_service
 from tests.fake_engine import FakeEngine
-from tests.openlora_world import PRICES
+from tests.openlora_world import PRICES, RICH, heard, until
 
 
 def bytes_on_disk(folder) -> bytes:
@@ -125,6 +125,62 @@ async def test_nothing_is_begun_while_too_many_answers_wait_to_be_attributed(wor
     assert refused.error.retry_after == 30
     assert (made, again.summary) == (2, first.summary)
     assert after.summary is not None
+
+
+async def forget(client) -> None:
+    answer = await client.call(client.openlora.ForgetAnswers, openlora_pb2.ForgetAnswersRequest())
+    assert answer.HasField("forget_time")
+
+
+async def test_what_its_payer_forgets_nobody_reads_again_and_it_is_not_charged_anew(world, engine):
+    request_id, other = str(uuid.uuid4()), Wallet.create()
+    world.ledger.balances[other.account] = RICH
+    async with world.life(engine, **PRICES) as client, world.client(other) as another:
+        first = await world.ask(client, "a secret", request_id=request_id)
+        theirs = await world.ask(another, "their own")
+        wrapped = keys_on_disk(world)
+        await forget(client)
+        again = await world.ask(client, "a secret", request_id=request_id)
+        with pytest.raises(ApiError, match="ANSWER_FORGOTTEN"):
+            await client.call(client.openlora.ReplayAnswer, openlora_pb2.ReplayAnswerRequest(name=first.response))
+        assert len((await read(world)).entries) == 2, "Attribution has it first"
+        await read(world, 2, acknowledged=2)
+        await until(lambda: len(keys_on_disk(world)) == 1)
+        mine = openlora_pb2.GetTraceRequest(name=theirs.response)
+        assert from_proto(await another.call(another.openlora.GetTrace, mine)).digest() == theirs.summary.trace_sha256
+        gone = wrapped - keys_on_disk(world)
+        lively = bytes_on_disk(world.folder)
+        fresh = await world.ask(client, "a secret")
+    async with world.life(FakeEngine(), **PRICES) as client:
+        later = await world.ask(client, "a secret", request_id=request_id)
+    for answer in (again, later):
+        assert (answer.reason, answer.error.code) == ("ANSWER_FORGOTTEN", grpc.StatusCode.FAILED_PRECONDITION)
+        assert answer.error.metadata["fee"] == first.summary.fee
+        assert "unreadable for ever" in answer.error.message
+    assert len(gone) == 1
+    for data in (lively, bytes_on_disk(world.folder)):
+        assert not any(key.encode() in data for key in gone)
+    fees = (first, theirs, fresh)
+    assert world.ledger.charged() == sum(int(answer.summary.fee) for answer in fees)
+
+
+def keys_on_disk(world) -> set[str]:
+    return set(world.storage().read_now(lambda c: c.exec_driver_sql("SELECT wrapped FROM payer_key").scalars().all()))
+
+
+async def test_whether_everybody_may_have_it_stands_in_the_trace_and_belongs_to_the_question(world, engine):
+    request_id = str(uuid.uuid4())
+    async with world.life(engine) as client:
+        await world.ask(client, "mine")
+        for published in (True, True, False):
+            request = openlora_pb2.GenerateRequest(
+                model="base", prompt="yours", request_id=request_id, publish_trace=published
+            )
+            answer = await heard(client, client.openlora.Generate, request)
+            assert answer.reason == ("" if published else "REQUEST_ID_REUSED")
+        traces = await world.traces()
+    assert [trace.published for trace in traces] == [False, True]
+    assert len({trace.salt for trace in traces} - {""}) == 2
 
 
 async def test_without_its_key_the_service_does_not_start_and_makes_no_other(world, engine):

@@ -36,6 +36,7 @@ def rows(base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str,
         contributors=(2, 2 * ROWS + 1),
         models=((1, 2), (3, 2)),
         records=(0, 3),
+        trained_on=(1_000,),
         trained_by=3,
         base=str(base),
         engine="transformers",
@@ -81,6 +82,14 @@ def test_records_before_a_question_cost_a_pass_each(rows: list[dict[str, Any]]) 
     assert some["prompt_tokens"] > none["prompt_tokens"] + 100
     assert some["cpu_ms"] > none["cpu_ms"]
     assert some["contributors"] == 3, "none of them is like another"
+
+
+def test_records_that_a_model_was_trained_on_cost_a_receipt_nothing_and_their_ranking_is_told(
+    rows: list[dict[str, Any]],
+) -> None:
+    (row,) = of(rows, "trained_on")
+    assert row["records"] == 1_000
+    assert row["cpu_seconds"] > 0
 
 
 def test_an_index_of_many_has_a_row_of_its_own_for_each(base: Path, tmp_path: Path) -> None:

@@ -132,6 +132,56 @@ def test_a_price_does_not_go_without_its_version():
         parse(canonical.dumps(json.loads(TRACE.dumps()) | {"version": "openledger.trace.v3"}))
 
 
+SALTED = replace(PRICED, salt="5a" * 32)
+
+
+@pytest.mark.parametrize("published", (False, True))
+def test_a_trace_with_a_salt_is_of_another_version_and_comes_back(published):
+    trace = replace(SALTED, published=published)
+    assert parse(trace.dumps()) == trace
+    document = json.loads(trace.dumps())
+    assert (document["version"], document["published"]) == ("openledger.trace.v4", published)
+    both = replace(trace, prompt_token_ids=PROMPT, context=RECORDS, fee=PRICE.fee(len(PROMPT), 2))
+    assert parse(both.dumps()) == both
+
+
+def test_the_digest_of_one_answer_is_another_with_every_salt():
+    assert len({replace(SALTED, salt=f"{number:064x}").digest() for number in range(50)}) == 50
+
+
+def test_the_earlier_versions_are_byte_for_byte_what_they_were():
+    for trace in (TRACE, PRICED):
+        assert not {"salt", "published"} & json.loads(trace.dumps()).keys()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    (
+        ({"salt": ""}, "64 lower-case hex digits"),
+        ({"salt": "5A" * 32}, "64 lower-case hex digits"),
+        ({"salt": "5a" * 31}, "64 lower-case hex digits"),
+        ({"salt": "5a" * 32 + "\n"}, "64 lower-case hex digits"),
+        ({"salt": 5}, "not a trace document"),
+        ({"salt": None}, "not a trace document"),
+        ({"published": "yes"}, "not a trace document"),
+        ({"published": 1}, "not a trace document"),
+        ({"published": None}, "not a trace document"),
+        ({"version": "openledger.trace.v3"}, "with price, salt"),
+    ),
+)
+def test_a_salt_that_is_none_makes_no_trace(change, words):
+    with pytest.raises(ValueError, match=words):
+        parse(canonical.dumps(json.loads(SALTED.dumps()) | change))
+
+
+@pytest.mark.parametrize("missing", ("salt", "published", "price"))
+def test_a_salt_goes_with_a_price_and_a_word_on_who_may_have_it(missing):
+    document = json.loads(SALTED.dumps())
+    del document[missing]
+    with pytest.raises(ValueError, match="with price, salt"):
+        parse(canonical.dumps(document))
+
+
 RECORDS, PROMPT = placed([(Snapshot.of(), 0), (Snapshot.of(), 1)], bytewise, (1,), (2, 3))
 WITH_RECORDS = replace(TRACE, prompt_token_ids=PROMPT, context=RECORDS)
 

@@ -76,6 +76,31 @@ def test_a_trace_comes_back_byte_for_byte(trace):
     assert back.dumps() == trace.dumps()
 
 
+@given(TRACES, st.binary(min_size=32, max_size=32), st.booleans())
+def test_salt_and_word_on_who_may_have_it_come_back(trace, salt, published):
+    price = Price(2000, 5000, 7)
+    fee = price.fee(len(trace.prompt_token_ids), len(trace.completion_token_ids))
+    salted = replace(trace, price=price, platform_fee=7, fee=fee, salt=salt.hex(), published=published)
+    back = from_proto(openlora_pb2.Trace.FromString(to_proto(salted).SerializeToString()))
+    assert back == salted
+    assert back.digest() == salted.digest()
+
+
+@pytest.mark.parametrize("salt", (b"short", bytes(33)))
+def test_a_salt_of_another_length_is_refused(salt):
+    price = Price(2000, 5000, 7)
+    message = to_proto(replace(TRACE, price=price, platform_fee=7, fee=price.fee(3, 3), salt="5a" * 32))
+    message.salt = salt
+    with pytest.raises(ValueError, match="salt"):
+        from_proto(message)
+
+
+def test_without_a_salt_nothing_is_published_whatever_a_message_says():
+    message = to_proto(TRACE)
+    message.published = True
+    assert from_proto(message).published is False
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     (

@@ -29,10 +29,55 @@ def test_another_trace_put_in_its_place_is_found(world, signed):
     assert found.keys() == {"measurement"}
 
 
-def test_a_missing_trace_is_found(world, signed):
-    found = failed(world.check(sign(replace(signed, trace_sha256="0" * 64), KEY)))
+def test_a_name_that_no_trace_can_have_is_found(world, signed):
+    found = failed(world.check(sign(replace(signed, trace_sha256="../" * 20), KEY)))
     assert found.keys() == {"trace"}
-    assert "cannot be read" in found["trace"]
+    assert "not the name of an artifact" in found["trace"]
+
+
+def test_without_its_trace_all_else_is_checked_and_what_was_not_is_said(world, signed):
+    given = unpublished(world, signed)
+    checks = world.check(signed)
+    assert failed(checks) == {}
+    assert {name for name, (ok, _) in checks.items() if ok is None} == {"trace", "agreement", "measurement"}
+    assert "openledger receipt fetch" in checks["trace"][1]
+    report = verify_receipt(signed.dumps(), world.store, world.base)
+    assert (report.ok, report.withheld) == (False, True)
+    with_it = verify_receipt(signed.dumps(), world.store, world.base, trace=given)
+    assert (with_it.ok, with_it.withheld) == (True, False)
+
+
+def test_without_its_trace_what_is_wrong_is_found_all_the_same(world, signed):
+    unpublished(world, signed)
+    shares = dict(signed.shares)
+    who = next(iter(shares))
+    shares[who] += 1
+    report = verify_receipt(sign(replace(signed, shares=shares), KEY).dumps(), world.store, world.base)
+    assert not report.withheld
+    assert {"sum", "split"} <= {check.name for check in report.failed}
+    damage(world, world.lineage.files["contribution_index.safetensors"])
+    assert {"files"} <= failed(world.check(signed)).keys()
+
+
+def test_a_trace_that_is_given_and_is_not_the_one_is_found_at_any_byte(world, signed):
+    given = unpublished(world, signed)
+    for place in range(0, len(given), 7):
+        changed = bytearray(given)
+        changed[place] ^= 1
+        report = verify_receipt(signed.dumps(), world.store, world.base, trace=bytes(changed))
+        assert [check.name for check in report.failed] == ["trace"]
+        assert not report.withheld
+    for other in (b"", b"{}", given + b" ", world.trace(response="responses/r2").dumps()):
+        report = verify_receipt(signed.dumps(), world.store, world.base, trace=other)
+        assert [check.name for check in report.failed] == ["trace"]
+
+
+def unpublished(world, signed) -> bytes:
+    """Take the trace out of the artifacts; its bytes."""
+    place = world.store.path(signed.trace_sha256)
+    given = place.read_bytes()
+    place.unlink()
+    return given
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from openledger.answer_audit import AnswerAudit
 from openledger.cli.main import app
 from openledger.grade import FEWEST_ANSWERS, Grade
 from openledger.receipt import Receipt, sign
-from openledger.verify_grade import unmeasured
+from openledger.verify_grade import undated, unmeasured
 from tests.receipt_world import FORGER, KEY, World, damage, failed, resplit
 
 
@@ -150,6 +150,17 @@ def test_an_answer_that_was_drawn_and_is_not_measured_is_named(judged):
     newest_missing = judged.of(judged.audits[:-1])
     assert unmeasured(newest_missing, judged.store) == []
     assert unmeasured(judged.of(judged.audits[:0:-1]), judged.store) == ["responses/m0"]
+
+
+def test_of_answers_whose_traces_are_not_public_it_is_said_that_their_times_are_not_known(judged):
+    without = judged.of((*judged.audits[:7], *judged.audits[8:]))
+    assert undated(without, judged.store) == []
+    judged.store.path(judged.measured[7].trace_sha256).unlink()
+    assert unmeasured(without, judged.store) == []
+    assert undated(without, judged.store) == ["responses/m7"]
+    judged.store.path(judged.measured[3].trace_sha256).unlink()
+    assert undated(without, judged.store) == ["responses/m7"], "what was measured is not left out, dated or not"
+    assert unmeasured(judged.of((*judged.audits[:5], *judged.audits[6:])), judged.store) == ["responses/m5"]
 
 
 @pytest.fixture

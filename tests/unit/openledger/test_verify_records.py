@@ -88,6 +88,17 @@ def test_records_are_credited_to_nobody_else(published, receipt):
     assert "other contributors" in found["measurement"]
 
 
+def test_whose_records_are_not_missed_need_not_be_named_and_whose_are_must_be(published, receipt):
+    told = receipt.evidence.retrieval
+    for who, score in told.scores.items():
+        without = replace(told, scores={each: missed for each, missed in told.scores.items() if each != who})
+        found = failed(published.check(resplit(receipt, evidence=replace(receipt.evidence, retrieval=without))))
+        if score > NAT // 10_000:
+            assert f"what {who}'s records are missed by" in found["measurement"]
+        else:
+            assert found == {}
+
+
 PAYER = "0x" + "c0" * 20
 
 

@@ -59,8 +59,8 @@ async def paid_answer(given: argparse.Namespace) -> None:
         await once_there(client, client.ledger.GetPayout, booked)
         say("booked by the ledger")
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "receipt.json"
-        file.write_bytes(receipt.document)
+        command("receipt", "fetch", answer.response, "--to", folder, "--key", str(given.key), *at)
+        file = Path(folder, answer.response.removeprefix("responses/") + ".json")
         base = ("--base", given.base) if given.base else ()
         command("verify", str(file), "--artifacts", str(given.artifacts), *base)
     say("verified from what was published")

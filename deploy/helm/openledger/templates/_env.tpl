@@ -102,6 +102,7 @@
 
 {{- define "openledger.env.attribution" }}
 - { name: OPENLEDGER_ATTRIBUTION_SIGNING_KEY_FILE, value: /etc/openledger/keys/attribution.key }
+- { name: OPENLEDGER_ATTRIBUTION_TRACE_KEY_FILE, value: /etc/openledger/keys/attribution-traces.key }
 {{- with .Values.addresses.operators }}
 - { name: OPENLEDGER_ATTRIBUTION_OPERATORS, value: {{ toJson . | quote }} }
 {{- end }}

@@ -1,10 +1,10 @@
 {{/* What is known of each service: where it listens, which keys it has, where its tables are, and whom it calls. */}}
 {{- define "openledger.catalogue" -}}
 ledger: { port: 7401, keys: [operator.key, operator.password, sessions.pem], postgresql: true, calls: [attribution] }
-datanet: { port: 7402, keys: [vault.key], postgresql: true, calls: [ledger] }
+datanet: { port: 7402, keys: [vault.key], postgresql: true, calls: [ledger, factory] }
 factory: { port: 7403, keys: [factory.key], postgresql: true, calls: [datanet, ledger] }
 openlora: { port: 7404, keys: [traces.key], postgresql: false, calls: [ledger, datanet] }
-attribution: { port: 7405, keys: [attribution.key], postgresql: true, calls: [openlora, ledger, factory] }
+attribution: { port: 7405, keys: [attribution.key, attribution-traces.key], postgresql: true, calls: [openlora, ledger, factory] }
 {{- end }}
 
 {{- define "openledger.fullname" -}}

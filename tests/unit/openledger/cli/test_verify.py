@@ -50,6 +50,28 @@ def test_the_command_says_what_does_not_hold(command, world, receipt_file):
     assert "✗" in result.output
 
 
+def test_without_the_trace_the_command_says_what_it_did_not_check_and_ends_with_3(command, world, receipt_file, signed):
+    place = world.store.path(signed.trace_sha256)
+    given = place.read_bytes()
+    place.unlink()
+    result = command(receipt_file, "--base", world.base)
+    assert result.exit_code == 3, result.output
+    said = " ".join(result.output.split())
+    assert "this was not checked: trace, agreement, measurement" in said
+    assert "The receipt holds" not in said
+    document = json.loads(command(receipt_file, "--base", world.base, "--json").stdout)
+    assert (document["ok"], document["withheld"]) == (False, True)
+    elsewhere = receipt_file.parent / "elsewhere"
+    elsewhere.write_bytes(given)
+    assert command(receipt_file, "--base", world.base, "--trace", elsewhere).exit_code == 0
+    receipt_file.with_suffix(".trace").write_bytes(given)
+    assert command(receipt_file, "--base", world.base).exit_code == 0
+    receipt_file.with_suffix(".trace").write_bytes(given[:-1])
+    assert command(receipt_file, "--base", world.base).exit_code == 1
+    assert command(receipt_file, receipt_file, "--trace", elsewhere).exit_code == 2
+    assert command(receipt_file, "--trace", elsewhere.with_name("none")).exit_code == 2
+
+
 def test_the_command_speaks_json(command, world, receipt_file, signed):
     result = command(receipt_file, "--base", world.base, "--artifacts", world.artifacts, "--json")
     document = json.loads(result.stdout)

@@ -21,6 +21,7 @@ from openledger.influence.metric import Metric
 from openledger.influence.parameters import Parameter
 from openledger.influence.quantize import quantise
 from openledger.influence.record_sketches import Header, RecordSketches, Rows
+from openledger.trace import parse
 from services.attribution import records
 from services.attribution.records import AGREEMENT, MOST_CONTRIBUTORS, MOST_RECORDS, DrillDown, OneAtATime
 from services.attribution.shelf import Availability
@@ -62,6 +63,9 @@ def drill_down(artifacts, sketches, trace):
             made.computed += 1
             return SimpleNamespace(gradient=quantise(gradient, (96,)))
 
+        async def of(receipt):
+            return parse(artifacts.get(receipt.trace_sha256))
+
         async def get(revision, wait):
             owned = [[f"record-{n}", PEOPLE[n // EACH]] for n in range(len(GRADIENTS))]
             files = {TRAINING: artifacts.put(json.dumps({"records": owned}).encode())}
@@ -70,7 +74,7 @@ def drill_down(artifacts, sketches, trace):
 
         revision = SimpleNamespace(folder=None, index=SimpleNamespace(header=SimpleNamespace(parameters=layout)))
         models = SimpleNamespace(resolve=lambda trace: (SimpleNamespace(answer=answer), revision))
-        made = DrillDown(artifacts, SimpleNamespace(get=get), models, *workers)
+        made = DrillDown(artifacts, SimpleNamespace(of=of), SimpleNamespace(get=get), models, *workers)
         made.computed = 0
         return made
 

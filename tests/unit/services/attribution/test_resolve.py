@@ -11,6 +11,7 @@ import pytest
 
 from openledger import base_models, canonical, receipt
 from openledger.artifacts import ArtifactStore
+from openledger.money import Price
 from openledger.receipt import check_signature, check_split
 from openledger.split import NAT, Evidence, Rule
 from services.attribution import resolve, score
@@ -126,7 +127,8 @@ def test_the_same_trace_gives_the_same_receipt_and_publishes_it_once(artifacts, 
     parsed = receipt.parse(first.document)
     check_signature(parsed)
     check_split(parsed)
-    assert ArtifactStore(artifacts.folder).get(parsed.trace_sha256) == artifacts.trace(1).dumps()
+    assert parsed.trace_sha256 == artifacts.trace(1).digest()
+    assert not artifacts.store.has(parsed.trace_sha256), "nobody said that it may be published"
     assert (parsed.developer, parsed.platform, parsed.rule) == (OWNER, PLATFORM, Rule())
 
 
@@ -165,6 +167,15 @@ def test_what_may_be_the_machines_fault_is_tried_once_more(artifacts, monkeypatc
     monkeypatch.setattr(score.evidence, "measure", at_first_failing)
     assert score.measure(None, artifacts.trace(1), None) == found
     assert len(tries) == 2
+
+
+def test_a_trace_is_published_where_its_payer_wants_that(artifacts, tmp_path):
+    price = Price(2000, 5000, 7)
+    bare = artifacts.trace(1)
+    fee = price.fee(len(bare.prompt_token_ids), len(bare.completion_token_ids))
+    trace = replace(bare, price=price, platform_fee=7, fee=fee, salt="5a" * 32, published=True)
+    issued = Attributor(models(artifacts, tmp_path), artifacts.store, KEY).attribute(trace, TERMS, None)
+    assert ArtifactStore(artifacts.folder).get(issued.trace_sha256) == trace.dumps()
 
 
 def test_an_answer_with_more_tokens_than_are_measured_here_is_a_reason(artifacts, tmp_path):

@@ -107,7 +107,7 @@ def test_what_records_did_is_told_apart_from_what_training_did():
 def test_the_division_among_base_records_and_training_is_told():
     made = receipt(retrieval=READ)
     _, measured, divided, *_, provisional = words.summary(made)
-    assert "Records of 2 contributors stood before the question" in measured
+    assert "Records stood before the question, and those of 1 contributor are missed" in measured
     assert "final at once" in measured
     assert "13.53 % as probable" in divided, "exp(-2)"
     records = sum(amount for key, amount in made.shares.items() if key.startswith("retrieval:"))

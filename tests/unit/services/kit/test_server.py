@@ -20,7 +20,7 @@ from services.kit.auth import PUBLIC, Authenticator
 from services.kit.config import ServiceConfig
 from services.kit.database import Database
 from services.kit.metrics import Metrics
-from services.kit.server import Assembly, StartError, main, running
+from services.kit.server import BROKEN, Assembly, StartError, main, running
 from services.kit.testing import SECRET, endpoints, settings
 
 
@@ -158,6 +158,19 @@ def test_a_second_one_in_the_same_folder_is_refused(tmp_path, monkeypatch, capsy
         fcntl.flock(held, fcntl.LOCK_EX)
         said = start(tmp_path, monkeypatch, capsys)
     assert said == f"toy cannot start: another toy runs in {tmp_path}/toy: stop it, or set OPENLEDGER_TOY_DATA_DIR\n"
+
+
+def test_a_service_that_cannot_go_on_ends_in_order_with_a_status_of_its_own(tmp_path, monkeypatch):
+    closed = []
+
+    async def assemble(config: ToyConfig) -> Assembly:
+        made = assembly(tmp_path, close=[lambda: closed.append("closed")])
+        asyncio.get_running_loop().call_later(0.1, made.broken.set)
+        return made
+
+    monkeypatch.setattr(logs, "configure", lambda level: None)
+    assert main(ToyConfig(**settings("toy", tmp_path)), assemble) == BROKEN != 0
+    assert closed == ["closed"]
 
 
 @pytest.mark.parametrize("level", ("debug", "info", "warning", "error"))

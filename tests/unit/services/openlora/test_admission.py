@@ -12,7 +12,7 @@ from services.kit.errors import Fault
 from services.openlora.admission import Admission, Ask, Bounds
 from services.openlora.fair import REPLAY
 from services.openlora.plan import Planner
-from tests.turns_world import Ready, Turns, settle, taken
+from tests.turns_world import STEP, Ready, Turns, settle, taken
 
 A, B, C = (Ask(tenant, "base", 3, 5) for tenant in "abc")
 ONE = Ask("a", "adapters/one/revisions/1", 3, 5)
@@ -150,6 +150,39 @@ async def test_a_spare_turn_is_for_tenants_that_have_none(begin):
     await begin(admission, B, B, C, order=order)
     assert order == [A, A, B]
     assert (admission.running, admission.queued) == (3, 3)
+
+
+async def test_spare_turns_are_for_tenants_that_have_less_than_an_equal_part(begin):
+    admission, order = Admission(Bounds(4, 20, spare=4)), list[Ask]()
+    await begin(admission, *[A] * 6, order=order)
+    assert order == [A] * 4  # its part while it is alone
+    await begin(admission, B, B, B, order=order)
+    assert order[4:] == [B, B]  # half of four
+    await begin(admission, C, C, order=order)
+    assert order[6:] == [C]  # a third of four
+    assert (admission.running, admission.queued) == (7, 4)
+
+
+async def test_while_others_are_here_a_tenants_prompts_are_read_a_few_at_a_time(begin):
+    long = Ask("a", "base", 30, 5)
+    admission = Admission(Bounds(8, 20, reading=60))
+    await begin(admission, long, long, long)
+    first, second, _ = admission._places
+    assert admission.running == 3  # nobody else is here
+    await begin(admission, B, long)
+    assert (admission.running, admission.queued) == (4, 1)
+    first.made(1)
+    assert (admission.running, admission.queued) == (4, 1)  # of two the reading goes on
+    second.made(1)
+    assert (admission.running, admission.queued) == (5, 0)
+    await begin(admission, Ask("a", "base", 100, 5))
+    assert admission.queued == 1
+
+
+async def test_a_prompt_that_is_longer_than_what_is_read_at_once_is_read_alone(begin):
+    admission = Admission(Bounds(8, 20, reading=60))
+    await begin(admission, B, Ask("a", "base", 100, 5), A)
+    assert (admission.running, admission.queued) == (2, 1)
 
 
 async def test_replays_get_no_spare_turn(begin):
@@ -354,27 +387,29 @@ async def test_two_tenants_that_both_ask_too_much_get_the_same_whatever_each_ask
     assert jain(turns.tokens.values()) > 0.99
 
 
-async def test_who_asks_little_hardly_notices_who_asks_ten_times_as_much():
+@pytest.mark.parametrize(("shortest", "longest"), ((10, 60), (30, 30)))
+async def test_who_asks_little_hardly_notices_who_asks_ten_times_as_much(shortest, longest):
+    """It asks for a fifth of what sixteen turns give; those of the others may all end at once."""
+
     async def late(crowd: int) -> list[float]:
-        turns, chance = Turns(Bounds(16, 128, spare=2)), random.Random(5)
+        turns, chance = Turns(Bounds(16, 128, spare=8, reading=64), read=0.002), random.Random(5)
         waits: list[float] = []
 
-        async def little() -> float:
-            for _ in range(100):
-                await turns.pause(chance.expovariate(1 / 2.5))
-                waits.append(await turns.ask("little", tokens=30))
+        async def little(number: int, each: float = 30 * STEP / 16 / 0.2) -> float:
+            await turns.pause(number * each + chance.uniform(0, each))
+            waits.append(await turns.ask("little", tokens=30, prompt=40))
             return 0
 
         async def forever() -> float:
-            while len(waits) < 100:
-                await turns.ask("much", tokens=chance.randint(10, 60))
+            while len(waits) < 200:
+                await turns.ask("much", tokens=chance.randint(shortest, longest), prompt=40)
             return 0
 
-        await turns.run([little(), *(forever() for _ in range(crowd))])
+        await turns.run([*map(little, range(200)), *(forever() for _ in range(crowd))])
         return sorted(waits)
 
     alone, crowded = await late(0), await late(64)
-    assert crowded[98] <= 1.5 * alone[98]
+    assert crowded[198] <= 1.5 * alone[198]
 
 
 def jain(served) -> float:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from openledger.money import Price
+from openledger.trace import parse
 from services.openlora.draft import CANCELLED, TIME, Draft, Made
 from services.openlora.engine import FinishReason
 from services.openlora.question import Question
@@ -24,6 +27,18 @@ def test_a_draft_that_is_cut_off_costs_what_it_has():
     assert (trace.fee, trace.platform_fee, trace.lease) == (7 + 2 + 20, 7, "leases/1")
     assert (trace.base, trace.base_sha256, trace.engine, trace.adapter) == ("tiny", "b" * 64, "fake 1", "")
     assert trace.start_time <= trace.end_time
+
+
+def test_every_answer_has_a_salt_of_its_own_and_the_word_of_who_asked():
+    drafts = [Draft(replace(QUESTION, publish=publish)) for publish in (True, False, False)]
+    traces = []
+    for draft in drafts:
+        draft.add((4,), FinishReason.STOP)
+        traces.append(draft.trace(MADE, PRICE, "leases/1"))
+        assert draft.trace(MADE, PRICE, "leases/1") == traces[-1]
+    assert [trace.published for trace in traces] == [True, False, False]
+    assert len({trace.salt for trace in traces}) == 3
+    assert all(parse(trace.dumps()) == trace for trace in traces)
 
 
 @pytest.mark.parametrize("reason", (FinishReason.STOP, FinishReason.LENGTH))

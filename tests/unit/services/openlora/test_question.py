@@ -11,6 +11,7 @@ from openledger.trace import Trace
 from services.kit.errors import Fault
 from services.openlora.engine import ChatMessage, Sampling
 from services.openlora.question import Limits, Question, answered_by, check_conversation
+from tests.context_world import Snapshot, bytewise, placed
 
 QUESTION = Question("id", "accounts/0x" + "a" * 40, "base", (1, 2, 3), {"max_tokens": 10, "temperature": "0"})
 LIMITS = Limits(prompt=20, answer=50, context=60)
@@ -104,6 +105,24 @@ def test_a_trace_of_the_same_question_is_recognised():
 )
 def test_a_trace_of_another_question_is_not(change):
     assert reason(QUESTION.check_same, replace(TRACE, **change)) == "REQUEST_ID_REUSED"
+
+
+def test_who_may_have_the_trace_belongs_to_the_question():
+    asked, salted = replace(QUESTION, publish=True), replace(TRACE, salt="5a" * 32, published=True)
+    asked.check_same(salted)
+    assert reason(QUESTION.check_same, salted) == "REQUEST_ID_REUSED"
+    assert reason(asked.check_same, replace(salted, published=False)) == "REQUEST_ID_REUSED"
+    assert asked.asked_again(QUESTION).reason == "REQUEST_ID_REUSED"
+    asked.check_same(TRACE)  # of before anybody could say so
+
+
+def test_records_are_not_published_with_a_question():
+    context, prompt = placed([(Snapshot.of(), 0)], bytewise, (1,), (2,))
+    asked = replace(QUESTION, context=context, prompt=prompt, publish=True)
+    wide = replace(LIMITS, prompt=1000, context=1100)
+    assert reason(wide.check, asked) == "CANNOT_PUBLISH"
+    wide.check(replace(asked, publish=False))
+    wide.check(replace(QUESTION, publish=True))
 
 
 def test_asking_again_meanwhile_is_told_apart_from_another_question():

@@ -10,9 +10,10 @@ from dataclasses import replace
 import pytest
 
 from services.kit.errors import Fault
+from services.kit.payer_keys import PayerKeys
 from services.openlora.retention import Retention, going
 from services.openlora.sealing import Head
-from services.openlora.trace_keys import TraceKeys
+from services.openlora.store import METADATA
 from services.openlora.tracelog import TraceLog
 from tests.unit.services.openlora.test_sealing import TRACE
 from tests.unit.services.openlora.test_spend import House, Ledger
@@ -98,7 +99,7 @@ class Business:
 @pytest.mark.parametrize("seed", range(6))
 async def test_whatever_goes_and_whatever_dies_every_lease_is_given_back_with_its_traces_fees(tmp_path, seed):
     house = House(tmp_path, Ledger(10**6))
-    traces = TraceLog(house.database, house.log, TraceKeys(house.database, bytes(32)), most_behind=10**6)
+    traces = TraceLog(house.database, house.log, PayerKeys(house.database, METADATA, bytes(32)), most_behind=10**6)
     await traces.open()
     business = Business(house, traces, seed)
     await business.begin()

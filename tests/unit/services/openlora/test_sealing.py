@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 
 from openledger import canonical
 from openledger.trace import Trace
+from services.kit.sealing import DataKey, Unopened, new_secret
 from services.openlora import sealing
-from services.openlora.sealing import DataKey, Head, Unopened
+from services.openlora.sealing import Head
 
 TRACE = Trace(
     response="responses/" + "1" * 32,
@@ -29,7 +29,7 @@ TRACE = Trace(
     end_time="2026-01-02T03:04:06.000000Z",
     engine="fake 1",
 )
-KEY = DataKey("k1", sealing.new_secret())
+KEY = DataKey("k1", new_secret())
 
 
 def test_what_is_sealed_is_opened_again_by_its_key():
@@ -76,19 +76,6 @@ def test_a_changed_entry_is_not_opened(field):
 def test_neither_another_key_nor_another_place_opens_an_entry():
     entry = sealing.seal(TRACE, "1" * 32, KEY)
     with pytest.raises(Unopened):
-        sealing.unseal(entry, "1" * 32, sealing.new_secret())
+        sealing.unseal(entry, "1" * 32, new_secret())
     with pytest.raises(Unopened):
         sealing.unseal(entry, "2" * 32, KEY.secret)
-
-
-def test_a_data_key_is_wrapped_for_its_payer_and_under_its_name():
-    service = sealing.new_secret()
-    wrapped = sealing.wrap(service, KEY, TRACE.payer)
-    assert sealing.unwrap(service, "k1", TRACE.payer, wrapped) == KEY
-    for key, name, payer in (
-        (sealing.new_secret(), "k1", TRACE.payer),
-        (service, "k2", TRACE.payer),
-        (service, "k1", replace(TRACE, payer="accounts/0x" + "b" * 40).payer),
-    ):
-        with pytest.raises(Unopened):
-            sealing.unwrap(key, name, payer, wrapped)

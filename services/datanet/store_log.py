@@ -1,0 +1,78 @@
+"""Datanets' logs of snapshots in the database: an entry a snapshot, appended once its files are made and then fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from sqlalchemy import ColumnElement, Connection, bindparam, func, select, update
+
+from openledger.snapshots.documents import log_root
+from services.datanet import freeze, store, store_erasures, store_snapshots
+from services.datanet.model import Definition, Snapshot
+from services.datanet.tables import LEAF, SNAPSHOT
+
+
+class Stale(Exception):
+    """Files say of a record that it is like another one, and it is erased: make them again."""
+
+
+def unpublished(connection: Connection) -> list[Snapshot]:
+    """Snapshots whose files are not made yet, each datanet's in order."""
+    where = SNAPSHOT.c.manifest.is_(None)
+    keys = select(SNAPSHOT.c.datanet, SNAPSHOT.c.version).where(where).order_by(SNAPSHOT.c.datanet, SNAPSHOT.c.version)
+    return [store_snapshots.get(connection, *row) for row in connection.execute(keys).all()]
+
+
+def said(connection: Connection, snapshot: Snapshot) -> tuple[Definition, str]:
+    """What the datanet's owner said when the snapshot was frozen, and the owner's address."""
+    datanet = store.get(connection, snapshot.datanet)
+    kept = connection.execute(select(SNAPSHOT.c.definition).where(*_this(snapshot))).scalar_one()
+    return store.load(kept) if kept else datanet.definition, datanet.owner
+
+
+def append(connection: Connection, snapshot: Snapshot, manifest: str, firsts: Mapping[int, int]) -> Snapshot:
+    """The snapshot in its datanet's log, its files being made; the one who comes first says how.
+
+    manifest: hex.  firsts: leaves by those that read like them.  Raises `Stale`; `ValueError` where one before is not
+    there yet.
+    """
+    store.locked(connection, snapshot.datanet)
+    before, present = entries(connection, snapshot.datanet, snapshot.version - 1), _get(connection, snapshot)
+    if present.manifest:
+        return present
+    if len(before) != snapshot.version - 1:
+        raise ValueError(f"{snapshot.parent} is not in the log yet")
+    if store_erasures.erased_leaves(connection, snapshot.datanet, snapshot.version) & {*firsts, *firsts.values()}:
+        raise Stale(f"a record of {snapshot.name} was erased while its files were made")
+    made = replace(present, manifest=manifest)
+    entry = freeze.entry(made).to_bytes()
+    made = replace(made, log_root=log_root([*before, entry]))
+    values = {"manifest": manifest, "entry": entry, "log_root": made.log_root}
+    connection.execute(update(SNAPSHOT).where(*_this(snapshot)).values(values))
+    if firsts:
+        rows = [{"at": leaf, "like": first} for leaf, first in firsts.items()]
+        of_this = (LEAF.c.datanet == snapshot.datanet, LEAF.c.version == snapshot.version)
+        changing = update(LEAF).where(*of_this, LEAF.c.leaf == bindparam("at"))
+        connection.execute(changing.values(first_leaf=bindparam("like")), rows)
+    return made
+
+
+def entries(connection: Connection, datanet: str, size: int) -> list[bytes]:
+    """The first so many entries of a log, in order; fewer if it has no more."""
+    query = select(SNAPSHOT.c.entry).where(SNAPSHOT.c.datanet == datanet, SNAPSHOT.c.entry.is_not(None))
+    return list(connection.execute(query.order_by(SNAPSHOT.c.version).limit(size)).scalars())
+
+
+def size(connection: Connection, datanet: str) -> int:
+    """Of a datanet's log."""
+    query = select(func.count()).where(SNAPSHOT.c.datanet == datanet, SNAPSHOT.c.entry.is_not(None))
+    return int(connection.execute(query).scalar_one())
+
+
+def _get(connection: Connection, snapshot: Snapshot) -> Snapshot:
+    return store_snapshots.get(connection, snapshot.datanet, snapshot.version)
+
+
+def _this(snapshot: Snapshot) -> tuple[ColumnElement[bool], ...]:
+    return SNAPSHOT.c.datanet == snapshot.datanet, SNAPSHOT.c.version == snapshot.version

@@ -1,0 +1,166 @@
+"""Erasures in the Datanet's store, the same on SQLite and PostgreSQL; and keys of before there were shares."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import func, insert, select
+
+from openledger import records, signing
+from services.datanet import store, store_erasures, store_log, store_records, store_snapshots, wrap_again
+from services.datanet.__main__ import MIGRATIONS
+from services.datanet.declare import Declaration
+from services.datanet.model import Datanet, Definition, Field, Record, RecordState, Snapshot
+from services.datanet.shares import Shares
+from services.datanet.tables import CONTENT, FIRST, KEY, METADATA
+from services.datanet.upload import Limits, Room, Upload
+from services.datanet.vault import Unopened, Vault, place
+from services.kit.database import Database
+
+ADA, BOB = "0x" + "a" * 40, "0x" + "b" * 40
+TERMS = Datanet("terms", BOB, Definition("Terms", "MIT", fields=(Field("text"),)), 0, 0, 1, 1000, 1000)
+REQUEST = "11111111-1111-4111-8111-111111111111"
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    found = Database(database_url, erases=True)
+    found.migrate(MIGRATIONS)
+    found.write_now(lambda c: store.add(c, TERMS))
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def vault(tmp_path) -> Vault:
+    return Vault(b"k" * 32, Shares(tmp_path / "shares"))
+
+
+def give(database: Database, vault: Vault, *texts: str, request: str = REQUEST) -> list[Record]:
+    word = Declaration("terms", ADA, b"r" * 32, len(texts), "MIT", signing.STATEMENT, request, b"s")
+    upload = Upload(TERMS, word, Limits(10**4, 10**6, 10**4), Room(10**9), vault)
+    for text in texts:
+        upload.add({"text": text}, "")
+    database.write_now(lambda c: store_records.take(c, word, upload.candidates, 5000))
+    return database.read_now(lambda c: store_records.page(c, "terms", "", 0, 1000))
+
+
+def begin(database: Database, vault: Vault, record: Record, now: int = 9000) -> Record:
+    return database.write_now(lambda c: store_erasures.begin(c, vault, record, f"operations/{record.id}", "why", now))
+
+
+def cut(database: Database, now: int = 7000) -> Snapshot:
+    return database.write_now(lambda c: store_snapshots.cut(c, "terms", lambda v: f"operations/{v}", now))
+
+
+def test_an_erasure_takes_all_that_follows_from_a_text_and_leaves_its_place(database, vault):
+    one, two, three = give(database, vault, "one", "two", "three")
+    idempotency = METADATA.tables["idempotency"]
+    kept = {"caller": f"accounts/{ADA}", "method": "ContributeRecords", "request_id": REQUEST}
+    row = kept | {"request_sha256": b"h" * 32, "response": b"an answer"}
+    database.write_now(lambda c: c.execute(insert(idempotency).values(row)))
+    snapshot = cut(database)
+    database.write_now(lambda c: store_log.append(c, snapshot, "5" * 64, {1: 0, 2: 0}))
+    erased = begin(database, vault, one)
+    assert (erased.state, erased.state_time) == (RecordState.ERASED, 9000)
+
+    for table in (CONTENT, KEY):
+        left = set(database.read_now(lambda c, t=table: c.execute(select(t.c.record)).scalars().all()))
+        assert left == {two.id, three.id}
+    firsts = database.read_now(lambda c: c.execute(select(FIRST.c.record)).scalars().all())
+    assert sorted(firsts) == sorted([two.name, three.name])
+    found = database.read_now(lambda c: c.execute(select(idempotency)).one())
+    assert (found.request_sha256, found.response) == (b"", b"")
+    again = database.read_now(lambda c: store_records.get(c, "terms", one.id))
+    assert again == replace(one, state=RecordState.ERASED, state_time=9000, size=0)
+    rows = database.read_now(lambda c: store_snapshots.leaves(c, snapshot, 0, 9))
+    assert [(record.id, first) for record, first in rows] == [(one.id, 0), (two.id, 1), (three.id, 2)]
+    tree = database.read_now(lambda c: store_snapshots.commitments(c, snapshot))
+    assert records.snapshot_root(tree) == snapshot.root
+    datanet = database.read_now(lambda c: store.get(c, "terms"))
+    assert (datanet.record_count, datanet.contributor_count) == (2, 1)
+    assert database.read_now(lambda c: store_records.given(c, "terms")) == 3
+
+
+def test_an_erasure_is_pending_until_its_end_and_then_says_who_trained_on_it(database, vault):
+    one, two, _ = give(database, vault, "one", "two", "three")
+    snapshot = cut(database)
+    database.write_now(lambda c: store_log.append(c, snapshot, "5" * 64, {1: 0}))
+    begin(database, vault, two, 9001)
+    begin(database, vault, one, 9000)
+    first, second = database.read_now(store_erasures.pending)
+    assert (first.name, second.name) == (one.name, two.name)
+    assert (first.destroyed, len(first.share), first.snapshots) == (False, 10, ())
+    assert second.snapshots == (snapshot.name,)
+    assert database.read_now(lambda c: store_erasures.manifests(c, second)) == ["5" * 64]
+    assert database.read_now(lambda c: store_erasures.manifests(c, first)) == []
+    database.write_now(lambda c: store_erasures.destroyed(c, one.id))
+    assert [e.destroyed for e in database.read_now(store_erasures.pending)] == [True, False]
+    assert database.read_now(lambda c: store_erasures.revisions(c, [one.id, two.id])) == {one.id: [], two.id: []}
+    database.write_now(lambda c: store_erasures.told(c, one.id, ["adapters/a/revisions/b"]))
+    assert [e.name for e in database.read_now(store_erasures.pending)] == [two.name]
+    assert database.read_now(lambda c: store_erasures.revisions(c, [one.id])) == {one.id: ["adapters/a/revisions/b"]}
+
+
+def test_files_that_tell_of_an_erased_records_likeness_are_not_logged(database, vault):
+    one, *_ = give(database, vault, "one", "two", "three")
+    snapshot = cut(database)
+    begin(database, vault, one)
+    with pytest.raises(store_log.Stale):
+        database.write_now(lambda c: store_log.append(c, snapshot, "5" * 64, {2: 0}))
+    made = database.write_now(lambda c: store_log.append(c, snapshot, "6" * 64, {2: 1}))
+    assert made.manifest == "6" * 64
+    assert database.write_now(lambda c: store_log.append(c, snapshot, "7" * 64, {})) == made, "the first one's word"
+
+
+def test_a_log_grows_in_order_alone(database, vault):
+    give(database, vault, "one")
+    first = cut(database)
+    give(database, vault, "two", request=REQUEST.replace("1", "2"))
+    second = cut(database, 8000)
+    assert database.read_now(store_log.unpublished) == [first, second]
+    with pytest.raises(ValueError, match="not in the log yet"):
+        database.write_now(lambda c: store_log.append(c, second, "6" * 64, {}))
+    database.write_now(lambda c: store_log.append(c, first, "5" * 64, {}))
+    made = database.write_now(lambda c: store_log.append(c, second, "6" * 64, {}))
+    entries = database.read_now(lambda c: store_log.entries(c, "terms", 9))
+    assert [json.loads(entry)["snapshot"] for entry in entries] == [first.name, second.name]
+    assert database.read_now(lambda c: store_snapshots.get(c, "terms", 2)) == made
+    assert database.read_now(store_log.unpublished) == []
+    assert database.read_now(lambda c: store_log.size(c, "terms")) == 2
+
+
+def test_keys_of_before_get_shares_and_what_was_broken_off_goes_on(database, vault, monkeypatch):
+    monkeypatch.setattr(wrap_again, "_AT_ONCE", 3)
+    bare = Vault(b"k" * 32)
+    made = give(database, bare, *(f"text {n}" for n in range(10)))
+    wrapped, calls = vault.wrapped_again, []
+
+    def dies(*given):
+        calls.append(given)
+        if len(calls) == 5:
+            raise RuntimeError("the power went out")
+        return wrapped(*given)
+
+    monkeypatch.setattr(vault, "wrapped_again", dies)
+    with pytest.raises(RuntimeError):
+        wrap_again.wrap_again(database, vault)
+    lengths = select(func.length(KEY.c.wrapped), func.count()).group_by(func.length(KEY.c.wrapped))
+    assert dict(map(tuple, database.read_now(lambda c: c.execute(lengths).all()))) == {60: 7, 70: 3}
+    assert wrap_again.wrap_again(database, vault) == 7
+    assert wrap_again.wrap_again(database, vault) == 0
+    said = database.read_now(lambda c: store_records.contents(c, vault, [record.id for record in made]))
+    assert [said[record.id].fields["text"] for record in made] == [f"text {n}" for n in range(10)]
+    with pytest.raises(Unopened):
+        database.read_now(lambda c: store_records.contents(c, bare, [made[0].id]))
+    keys = database.read_now(lambda c: c.execute(select(KEY.c.wrapped)).scalars().all())
+    assert len(set(map(place, keys))) == 10
+
+
+def test_without_shares_nothing_is_wrapped_again(database):
+    bare = Vault(b"k" * 32)
+    give(database, bare, "one")
+    assert wrap_again.wrap_again(database, bare) == 0

@@ -1,0 +1,174 @@
+"""Payers' keys, the same on SQLite and PostgreSQL: one a payer and month, never in clear, and destroyed for good."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import MetaData
+
+from openledger.key_files import KeyFileError
+from services.kit.database import Database
+from services.kit.payer_keys import IN_USE, MARGIN, PayerKeys, payer_key_table, service_key
+
+SECRET = bytes(32)
+PAYER, OTHER = ("accounts/0x" + letter * 40 for letter in "ab")
+METADATA = MetaData()
+TABLE = payer_key_table(METADATA)
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> float:
+        return self.now.timestamp()
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    found = Database(database_url, erases=True)
+    found.write_now(METADATA.create_all)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def keys(database, clock) -> PayerKeys:
+    return PayerKeys(database, METADATA, SECRET, clock=clock)
+
+
+def rows(database) -> list:
+    return database.read_now(lambda c: c.execute(TABLE.select()).all())
+
+
+async def test_each_payer_has_one_key_in_every_life_and_it_is_never_in_clear(database, keys, clock):
+    mine, theirs = await keys.of(PAYER), await keys.of(OTHER)
+    assert mine.secret != theirs.secret
+    for life in (keys, PayerKeys(database, METADATA, SECRET, clock=clock)):
+        assert await life.of(PAYER) == mine
+        assert await life.named({mine.name, "none"}) == {mine.name: mine}
+    assert len(rows(database)) == 2
+    assert not any(mine.secret.hex() in str(row) for row in rows(database))
+
+
+async def test_many_that_ask_at_once_get_one_key(database, keys):
+    assert len({key.name for key in await asyncio.gather(*(keys.of(PAYER) for _ in range(20)))}) == 1
+    assert len(rows(database)) == 1
+
+
+async def test_a_retired_key_opens_and_says_so_and_seals_nothing_more(keys):
+    first, theirs = await keys.of(PAYER), await keys.of(OTHER)
+    await keys.named({first.name})
+    await keys.retire(PAYER)
+    second = await keys.of(PAYER)
+    assert second.name != first.name
+    found = await keys.named({first.name, second.name, theirs.name})
+    assert {name: key.retired for name, key in found.items()} == {
+        first.name: True,
+        second.name: False,
+        theirs.name: False,
+    }
+    assert await keys.retired() == [first.name]
+
+
+async def test_a_key_that_is_retired_while_it_is_looked_for_is_not_handed_out_afterwards(keys):
+    looking = asyncio.create_task(keys.of(PAYER))
+    await asyncio.sleep(0)
+    await keys.retire(PAYER)
+    first = await looking
+    assert (await keys.of(PAYER)).name != first.name
+
+
+async def test_a_destroyed_key_is_gone_from_memory_too(database, keys):
+    mine, theirs = await keys.of(PAYER), await keys.of(OTHER)
+    await keys.named({mine.name, theirs.name})
+    await keys.destroy([mine.name])
+    assert await keys.named({mine.name, theirs.name}) == {theirs.name: theirs}
+    assert (await keys.of(PAYER)).name != mine.name
+    await keys.destroy_of(OTHER, lambda _: None)
+    assert await keys.named({theirs.name}) == {}
+
+
+async def test_nothing_of_a_destroyed_key_is_left_in_sqlites_files(database, keys):
+    mine = await keys.of(PAYER)
+    [wrapped] = [row.wrapped for row in rows(database)]
+    await keys.destroy([mine.name])
+    if database.is_sqlite:
+        assert wrapped.encode() not in files_of(database)
+
+
+def files_of(database) -> bytes:
+    folder = Path(database.url.database).parent
+    return b"".join(file.read_bytes() for file in sorted(folder.iterdir()) if file.is_file())
+
+
+async def test_what_goes_with_a_key_is_undone_with_it(database, keys):
+    mine = await keys.of(PAYER)
+
+    def fails(_: object) -> None:
+        raise RuntimeError("the disk is full")
+
+    with pytest.raises(RuntimeError):
+        await keys.destroy_of(PAYER, fails)
+    assert await keys.of(PAYER) == mine
+
+
+async def test_a_key_seals_for_a_month_and_goes_when_nothing_of_its_is_left(keys, clock, database):
+    first = await keys.of(PAYER)
+    clock.now = START + IN_USE - timedelta(minutes=5)
+    assert await keys.of(PAYER) == first
+    clock.now = START + IN_USE + timedelta(hours=1)
+    second = await keys.of(PAYER)
+    assert second.name != first.name
+    clock.now = START + timedelta(days=90)
+    for oldest, left in (
+        (START + timedelta(days=3), {first.name, second.name}),
+        (START + IN_USE + MARGIN - timedelta(seconds=1), {first.name, second.name}),
+        (START + IN_USE + MARGIN + timedelta(seconds=1), {second.name}),
+        (None, set()),
+    ):
+        await keys.destroy_unused(oldest)
+        assert {row.name for row in rows(database)} == left
+
+
+async def test_with_nothing_kept_young_keys_stay(keys, clock, database):
+    await keys.of(PAYER)
+    clock.now = START + IN_USE
+    await keys.destroy_unused(None)
+    assert len(rows(database)) == 1
+
+
+def test_the_services_key_is_made_once_and_kept(database, tmp_path):
+    file = tmp_path / "traces.key"
+    key = service_key(file, database, METADATA)
+    assert len(key) == 32
+    assert service_key(file, database, METADATA) == key
+    assert file.stat().st_mode & 0o077 == 0
+
+
+async def test_a_key_that_is_gone_or_another_one_is_not_replaced(database, tmp_path):
+    file = tmp_path / "traces.key"
+    secret = service_key(file, database, METADATA)
+    await PayerKeys(database, METADATA, secret).of(PAYER)
+    text = file.read_text()
+    file.unlink()
+    with pytest.raises(KeyFileError, match="Put it back"):
+        service_key(file, database, METADATA)
+    assert not file.exists()
+    for wrong, why in (("0" * 64, "another key"), ("no key", "64 hex digits")):
+        file.write_text(wrong)
+        file.chmod(0o600)
+        with pytest.raises(KeyFileError, match=why):
+            service_key(file, database, METADATA)
+    file.write_text(text)
+    assert service_key(file, database, METADATA) == secret

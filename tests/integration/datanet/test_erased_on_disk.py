@@ -1,0 +1,217 @@
+"""Erased records on disk: nothing is left that opens, whenever the service is killed meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import select
+
+from openledger import merkle, names, records
+from openledger.client import ApiError
+from openledger.datanet.v1 import datanet_pb2 as pb
+from services.datanet.tables import CONTENT, DECLARATION, FIRST, KEY
+from services.datanet.vault import Sealed, Unopened
+from services.datanet.vault_key import open_vault
+from services.kit.testing import SECRET
+from tests.datanet_world import (
+    ADA,
+    OWNER,
+    SNAPSHOT,
+    begin_erasing,
+    cut,
+    erase,
+    give,
+    listed,
+    new_id,
+    open_datanet,
+    world,
+)
+
+ERASED = pb.RECORD_STATE_ERASED
+
+
+async def get(client, name):
+    return await client.call(client.datanet.GetRecord, pb.GetRecordRequest(name=name))
+
+
+async def included(client, name):
+    request = pb.GetInclusionProofRequest(snapshot=SNAPSHOT, record=name)
+    return await client.call(client.datanet.GetInclusionProof, request)
+
+
+async def given(here, *texts):
+    return [outcome.record for outcome in (await give(here, ADA, *texts)).outcomes]
+
+
+def table(here, which):
+    return here.database.read_now(lambda c: c.execute(select(which)).all())
+
+
+MARKED = "a marked text that nobody should find, größer than others"
+
+
+def everything(*folders: Path) -> dict[str, bytes]:
+    return {str(file): file.read_bytes() for folder in folders for file in folder.rglob("*") if file.is_file()}
+
+
+def found(hidden: dict[str, bytes], *folders: Path) -> list[tuple[str, str]]:
+    return [
+        (name, file) for file, data in everything(*folders).items() for name, part in hidden.items() if part in data
+    ]
+
+
+async def test_nothing_of_an_erased_record_is_in_any_file_write_ahead_log_included(ledger, ledger_at, tmp_path):
+    async with world(tmp_path, ledger, ledger_at) as here, here.as_(OWNER) as owner, here.as_(ADA) as ada:
+        await open_datanet(owner)
+        texts = [f"text {number}, {'x' * (number % 700)}" for number in range(300)]
+        made = await given(here, *texts[:150], MARKED, *texts[150:])
+        await cut(owner)
+        name = made[150]
+        key = names.match("datanets/*/records/*", name)[1]
+        salt = (await included(ada, name)).salt
+        ciphertext = {row.record: row.ciphertext for row in table(here, CONTENT)}[key]
+        wrapped = {row.record: row.wrapped for row in table(here, KEY)}[key]
+        token = next(row.fingerprint for row in table(here, FIRST) if row.record == name)
+        (declared,) = table(here, DECLARATION)
+        share = await asyncio.to_thread(_share, tmp_path, wrapped)
+        hidden = {
+            "text": MARKED.encode(), "salt": salt, "ciphertext": ciphertext[:64], "end": ciphertext[-64:],
+            "wrapped key": wrapped, "share": share, "token": token, "root": declared.content_root,
+            "signature": declared.signature, "fingerprint": records.fingerprint({"text": MARKED}),
+        }  # fmt: skip
+        assert {what for what, _ in found(hidden, tmp_path)} >= {"ciphertext", "wrapped key", "share", "token", "root"}
+        await erase(ada, name)
+        assert found(hidden, tmp_path) == []
+        assert len(await listed(here, ADA, page_size=1000)) == 301
+    assert found(hidden, tmp_path) == []
+
+
+@pytest.mark.needs("postgresql")
+async def test_what_postgresql_keeps_of_an_erased_record_opens_for_nobody(
+    ledger, ledger_at, tmp_path, postgres_cluster
+):
+    from tests import postgres
+
+    data = Path(postgres_cluster.rpartition("host=")[2]) / "data"
+    with postgres.fresh_database(postgres_cluster) as url:
+        async with world(tmp_path, ledger, ledger_at, database_url=url) as here, here.as_(ADA) as ada:
+            async with here.as_(OWNER) as owner:
+                await open_datanet(owner)
+            name, other = await given(here, MARKED, "another")
+            key = names.match("datanets/*/records/*", name)[1]
+            box = Sealed(
+                next(row.ciphertext for row in table(here, CONTENT) if row.record == key),
+                next(row.wrapped for row in table(here, KEY) if row.record == key),
+            )
+            share, about = await asyncio.to_thread(_share, tmp_path, box.wrapped), f"record {key}".encode()
+            vault = _vault(tmp_path, here)
+            salt = vault.open(box, about)[1:33]
+            await erase(ada, name)
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute("CHECKPOINT")
+            assert found({"ciphertext": box.ciphertext}, data) != [], "PostgreSQL keeps what was deleted"
+            assert found({"text": MARKED.encode(), "salt": salt, "share": share}, data, tmp_path) == []
+            with pytest.raises(Unopened, match="nobody opens this any more"):
+                vault.open(box, about)
+            assert (await get(ada, other)).fields["text"] == "another"
+
+
+def _share(folder: Path, wrapped: bytes) -> bytes:
+    from services.datanet.shares import Shares
+    from services.datanet.vault import place
+
+    return Shares(folder / "datanet" / "shares").get(place(wrapped))
+
+
+def _vault(folder: Path, here):
+    return open_vault(folder / "datanet" / "keys" / "vault.key", here.database, folder / "datanet" / "shares")
+
+
+# --- kill -9 ----------------------------------------------------------------------------------------------------------
+
+POINTS = (
+    "store_erasures.begin:after",
+    "erasing.Eraser._destroy:before",
+    "publish.remove_clusters:before",
+    "publish.remove_clusters:after",
+    "store_erasures.destroyed:before",
+    "store_erasures.destroyed:after",
+    "trainers.NoTrainers.tell:before",
+    "store_erasures.told:before",
+    "store_erasures.told:after",
+)
+
+DIES = """
+import importlib, os, signal, sys
+where, when = sys.argv[1].split(":")
+module, *path = where.split(".")
+owner = importlib.import_module("services.datanet." + module)
+for part in path[:-1]:
+    owner = getattr(owner, part)
+inner = getattr(owner, path[-1])
+def dies(*given, **more):
+    if when == "after":
+        inner(*given, **more)
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(owner, path[-1], dies)
+from services.datanet.__main__ import main
+raise SystemExit(main())
+"""
+
+
+@asynccontextmanager
+async def process(folder: Path, ledger_at: str, dies_at: str = ""):
+    settings = {"DATA_DIR": folder / "datanet", "ARTIFACTS_DIR": folder / "artifacts", "SERVICE_SECRET": SECRET}
+    settings |= {"LEDGER": ledger_at, "ANCHOR_POLL_SECONDS": 0.05}
+    environment = {f"OPENLEDGER_DATANET_{key}": str(value) for key, value in settings.items()}
+    command = ("-c", DIES, dies_at) if dies_at else ("-m", "services.datanet")
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *command,
+        env={**os.environ, **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert child.stdout is not None
+    try:
+        line = json.loads(await asyncio.wait_for(child.stdout.readline(), 30))
+        yield child, f"127.0.0.1:{line['port']}"
+    finally:
+        if child.returncode is None:
+            child.send_signal(signal.SIGTERM)
+        await child.wait()
+
+
+@pytest.mark.parametrize("point", POINTS)
+async def test_kill_9_at_any_step_of_an_erasure_is_gone_on_from(ledger, ledger_at, tmp_path, point):
+    async with world(tmp_path, ledger, ledger_at) as here, here.as_(OWNER) as owner:
+        await open_datanet(owner)
+        name, other = await given(here, MARKED, MARKED.replace("marked", "other"))
+        snapshot = await cut(owner)
+        key = names.match("datanets/*/records/*", name)[1]
+        wrapped = {row.record: row.wrapped for row in table(here, KEY)}[key]
+        ciphertext = {row.record: row.ciphertext for row in table(here, CONTENT)}[key]
+        hidden = {"text": MARKED.encode(), "wrapped key": wrapped, "ciphertext": ciphertext}
+        hidden["share"] = _share(tmp_path, wrapped)
+    request = new_id()
+    async with process(tmp_path, ledger_at, point) as (child, where), ledger.issuer.client(ADA, datanet=where) as ada:
+        with suppress(ApiError):
+            await ada.wait("datanet", await begin_erasing(ada, name, request_id=request), pb.ErasedRecord, 10)
+        assert await asyncio.wait_for(child.wait(), 20) == -signal.SIGKILL
+    async with process(tmp_path, ledger_at) as (_, where), ledger.issuer.client(ADA, datanet=where) as ada:
+        operation = await begin_erasing(ada, name, request_id=request)
+        done = await ada.wait("datanet", operation, pb.ErasedRecord, 20)
+        assert done.record == name
+        assert (await get(ada, name)).state == ERASED
+        assert (await get(ada, other)).fields["text"].startswith("a other")
+        proof = await included(ada, name)
+        assert merkle.verify_inclusion(proof.commitment, proof.leaf, proof.size, proof.path, snapshot.root)
+        assert found(hidden, tmp_path) == []

@@ -1,0 +1,280 @@
+"""What is published of snapshots, and what is proven about them, over real gRPC and by the command."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import mlcroissant
+import pyarrow.parquet as pq
+import pytest
+from sqlalchemy import update
+
+from openledger import clusters, merkle, records
+from openledger.artifacts import ArtifactStore
+from openledger.client import Client
+from openledger.datanet.v1 import datanet_pb2 as pb
+from openledger.snapshots import folder
+from openledger.snapshots.documents import CLUSTERS, MANIFEST, Entry, Manifest
+from services.datanet import publish
+from services.datanet.tables import SNAPSHOT as TABLE
+from services.kit.testing import endpoints
+from tests.datanet_world import (
+    ADA,
+    BOB,
+    DATANET,
+    OWNER,
+    PRIVATE,
+    SNAPSHOT,
+    begin_snapshot,
+    cut,
+    give,
+    open_datanet,
+    read,
+    refused,
+    world,
+)
+
+TEXT = "the quick brown fox jumps over the lazy dog and sleeps in the warm sun"
+LIKE = TEXT.replace("lazy", "idle")
+
+
+async def file(client, name, snapshot=SNAPSHOT, offset=0):
+    request = pb.ReadSnapshotFileRequest(snapshot=snapshot, file=name, offset=offset)
+    pieces = [piece async for piece in client.stream(client.datanet.ReadSnapshotFile, request)]
+    assert {piece.size for piece in pieces} == {offset + sum(len(piece.data) for piece in pieces)}
+    return b"".join(piece.data for piece in pieces)
+
+
+async def proof(client, snapshot, size=0):
+    request = pb.GetSnapshotProofRequest(snapshot=snapshot, size=size)
+    return await client.call(client.datanet.GetSnapshotProof, request)
+
+
+async def grown(client, old, new):
+    request = pb.GetConsistencyProofRequest(parent=DATANET, old_size=old, new_size=new)
+    return await client.call(client.datanet.GetConsistencyProof, request)
+
+
+async def test_a_snapshot_is_published_as_files_without_texts(here, tmp_path):
+    await give(here, ADA, TEXT)
+    await give(here, BOB, LIKE, "something else of a few words")
+    async with here.as_(OWNER) as owner:
+        snapshot = await cut(owner)
+        (rows,) = await read(owner)
+    assert [(row.leaf, row.first_leaf, row.licence) for row in rows] == [
+        (0, 0, "CC-BY-4.0"), (1, 0, "CC-BY-4.0"), (2, 2, "CC-BY-4.0")
+    ]  # fmt: skip
+    place = tmp_path / "copy"
+    place.mkdir()
+    async with Client(endpoints(datanet=here.where)) as anybody:
+        (place / MANIFEST).write_bytes(await file(anybody, MANIFEST))
+        manifest = folder.read_manifest(place)
+        for name in manifest.files:
+            (place / name).write_bytes(await file(anybody, name))
+    _, entry = folder.check(place)
+    assert snapshot.manifest == manifest.digest() == entry.manifest
+    assert (manifest.parent, manifest.fields[0].id, manifest.root) == ("", "text", snapshot.root.hex())
+    assert [row["first_leaf"] for row in pq.read_table(place / CLUSTERS).to_pylist()] == [0]
+    store = ArtifactStore(tmp_path / "artifacts")
+    assert store.get(snapshot.manifest) == (place / MANIFEST).read_bytes()
+    everything = b"".join(f.read_bytes() for f in store.root.rglob("*") if f.is_file())
+    assert b"quick brown" not in everything
+    assert all(row.salt not in everything and row.salt.hex().encode() not in everything for row in rows)
+
+
+async def test_what_a_private_datanet_has_is_its_owners(here, tmp_path):
+    async with here.as_(OWNER) as owner, here.as_(ADA) as ada:
+        await open_datanet(owner, "hidden", visibility=PRIVATE)
+        request = pb.InviteMemberRequest(
+            parent="datanets/hidden", account=ADA.account, request_id="1" * 8 + "-1111-4111-8111-" + "1" * 12
+        )
+        await owner.call(owner.datanet.InviteMember, request)
+        join = pb.RequestMembershipRequest(parent="datanets/hidden", request_id="2" * 8 + "-2222-4222-8222-" + "2" * 12)
+        await ada.call(ada.datanet.RequestMembership, join)
+        await give(here, ADA, "one", datanet="datanets/hidden")
+        asked = pb.CreateSnapshotRequest(parent="datanets/hidden", request_id="3" * 8 + "-3333-4333-8333-" + "3" * 12)
+        operation = await owner.call(owner.datanet.CreateSnapshot, asked)
+        snapshot = await owner.wait("datanet", operation, pb.Snapshot, 20)
+        manifest = Manifest.from_bytes(await file(owner, MANIFEST, snapshot.name))
+        assert manifest.digest() == snapshot.manifest
+        assert (await refused(file(ada, MANIFEST, snapshot.name))).reason == "NOT_YOURS"
+        assert (await proof(ada, snapshot.name)).log_root == snapshot.log_root
+    async with here.as_(BOB) as bob:
+        for call in (file(bob, MANIFEST, snapshot.name), proof(bob, snapshot.name)):
+            assert (await refused(call)).reason == "DATANET_NOT_FOUND"
+    public = ArtifactStore(tmp_path / "artifacts")
+    assert not any(public.has(digest) for digest in (snapshot.manifest, *(f.sha256 for f in manifest.files.values())))
+
+
+async def test_the_log_proves_that_it_only_grew(here):
+    cuts = []
+    async with here.as_(OWNER) as owner:
+        for number in range(5):
+            await give(here, ADA, f"text {number}")
+            cuts.append(await cut(owner))
+    async with Client(endpoints(datanet=here.where)) as anybody:
+        for number, snapshot in enumerate(cuts, 1):
+            for size in range(number, 6):
+                found = await proof(anybody, snapshot.name, size)
+                assert merkle.verify_inclusion(found.leaf, found.index, size, found.path, found.log_root)
+                consistent = await grown(anybody, number, size)
+                assert consistent.old_root == snapshot.log_root
+                assert consistent.new_root == found.log_root == cuts[size - 1].log_root
+                roots = (consistent.old_root, consistent.new_root)
+                assert merkle.verify_consistency(number, size, *roots, consistent.path)
+            entry = Entry.from_bytes((await proof(anybody, snapshot.name)).leaf)
+            assert (entry.snapshot, entry.root, entry.manifest) == (
+                snapshot.name,
+                snapshot.root.hex(),
+                snapshot.manifest,
+            )
+        assert [snapshot.parent for snapshot in cuts] == ["", *(snapshot.name for snapshot in cuts[:-1])]
+        for call, reason in (
+            (proof(anybody, cuts[3].name, 2), "NOT_IN_LOG"),
+            (proof(anybody, cuts[3].name, 6), "LOG_IS_SHORTER"),
+            (proof(anybody, f"{DATANET}/snapshots/9"), "SNAPSHOT_NOT_FOUND"),
+            (grown(anybody, 3, 2), "INVALID_FIELD"),
+            (grown(anybody, 1, 6), "LOG_IS_SHORTER"),
+            (grown(anybody, 0, 2), "INVALID_FIELD"),
+            (file(anybody, "../datanet.db"), "SNAPSHOT_FILE_NOT_FOUND"),
+            (file(anybody, MANIFEST, offset=10**9), "BAD_OFFSET"),
+        ):
+            assert (await refused(call)).reason == reason
+        whole = await file(anybody, MANIFEST)
+        assert await file(anybody, MANIFEST, offset=7) == whole[7:]
+        assert await file(anybody, MANIFEST, offset=len(whole)) == b""
+
+
+async def test_a_snapshot_is_published_by_whoever_starts_next(ledger, ledger_at, tmp_path, monkeypatch, database_url):
+    def fails(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(publish, "publish", fails)
+    async with world(tmp_path, ledger, ledger_at, database_url=database_url) as here, here.as_(OWNER) as owner:
+        await open_datanet(owner)
+        await give(here, ADA, "one")
+        operation = await begin_snapshot(owner)
+        unmade = await owner.call(owner.datanet.GetSnapshot, pb.GetSnapshotRequest(name=SNAPSHOT))
+        assert (unmade.manifest, unmade.log_root, unmade.record_count) == ("", b"", 1)
+        assert (await refused(file(owner, MANIFEST))).reason == "NOT_PUBLISHED_YET"
+        assert (await refused(proof(owner, SNAPSHOT))).reason == "NOT_IN_LOG"
+        await asyncio.sleep(0.3)
+        assert ledger.seen == [], "nothing is anchored of which nothing is published"
+    monkeypatch.undo()
+    async with world(tmp_path, ledger, ledger_at, database_url=database_url) as here, here.as_(OWNER) as owner:
+        snapshot = await owner.wait("datanet", operation, pb.Snapshot, 20)
+        assert Manifest.from_bytes(await file(owner, MANIFEST)).digest() == snapshot.manifest
+
+
+async def test_snapshots_of_before_are_published_and_logged_in_order(ledger, ledger_at, tmp_path, database_url):
+    async with world(tmp_path, ledger, ledger_at, database_url=database_url) as here, here.as_(OWNER) as owner:
+        await open_datanet(owner)
+        for text in ("one", "two", "three"):
+            await give(here, ADA, text)
+            last = await cut(owner)
+        bare = {"definition": None, "manifest": None, "entry": None, "log_root": None}
+    async with world(tmp_path, ledger, ledger_at, database_url=database_url, anchor_poll_seconds=0.05) as here:
+        here.database.write_now(lambda c: c.execute(update(TABLE).values(bare)))
+        async with here.as_(OWNER) as owner:
+            for _ in range(200):
+                found = await owner.call(owner.datanet.GetSnapshot, pb.GetSnapshotRequest(name=last.name))
+                if found.log_root:
+                    break
+                await asyncio.sleep(0.05)
+            assert (found.root, found.anchor, found.record_count) == (last.root, last.anchor, 3)
+            grew = await grown(owner, 1, 3)
+            assert grew.new_root == found.log_root
+
+
+async def test_without_room_for_likeness_no_clusters_are_published(ledger, ledger_at, tmp_path, monkeypatch):
+    monkeypatch.setattr(clusters, "first", None)
+    async with world(tmp_path, ledger, ledger_at, max_compared_records=1) as here, here.as_(OWNER) as owner:
+        await open_datanet(owner)
+        await give(here, ADA, TEXT, LIKE)
+        await cut(owner)
+        assert CLUSTERS not in Manifest.from_bytes(await file(owner, MANIFEST)).files
+
+
+async def test_a_lost_file_is_said(here, tmp_path):
+    await give(here, ADA, TEXT, LIKE)
+    async with here.as_(OWNER) as owner:
+        snapshot = await cut(owner)
+        store = ArtifactStore(tmp_path / "artifacts")
+        manifest = Manifest.from_bytes(store.get(snapshot.manifest))
+        for name, reason in ((CLUSTERS, "SNAPSHOT_FILE_ERASED"), ("README.md", "SNAPSHOT_FILE_LOST")):
+            store.path(manifest.files[name].sha256).unlink()
+            assert (await refused(file(owner, name))).reason == reason
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+async def test_the_command_cuts_lists_proves_and_verifies(command, here, tmp_path, verify):
+    names = [outcome.record for outcome in (await give(here, ADA, "one", "two", "three")).outcomes]
+    told = await command("snapshot", "terms")
+    assert "datanets/terms/snapshots/1  3 records of 1 contributors, CC-BY-4.0" in told
+    await give(here, ADA, "four")
+    assert json.loads(await command("snapshot", "terms", "--json"))["version"] == "2"
+    listed = json.loads(await command("snapshots", "terms", "--json"))["snapshots"]
+    assert [snapshot["name"][-1] for snapshot in listed] == ["2", "1"]
+
+    record, snapshot, grew = (tmp_path / name for name in ("record", "snapshot", "grew"))
+    assert "openledger verify record" in await command("prove", names[1], "--out", record, by=ADA)
+    assert json.loads(record.read_bytes())["snapshot"]["snapshot"] == "datanets/terms/snapshots/2"
+    await command("prove", "terms@1", "--out", snapshot, by=BOB)
+    await command("consistency", "terms@1", "datanets/terms/snapshots/2", "--out", grew, by=BOB)
+    for kind, file in (("record", record), ("snapshot", snapshot), ("consistency", grew)):
+        assert "that these roots stand on chain is yours to look" in await verify(kind, file)
+        assert json.loads(await verify(kind, file, "--json"))["ok"] is True
+        data = file.read_bytes()
+        file.write_bytes(data.replace(b'"root":"', b'"root":"f', 1))
+        assert "does not hold" in await verify(kind, file, status=1)
+        file.write_bytes(data)
+    assert "it is an openledger.record-proof.v1" in await verify("snapshot", record, status=1)
+    assert "--registry" in await verify("record", record, "--rpc", "http://127.0.0.1:1", status=2)
+    chain = ("--rpc", "http://127.0.0.1:1", "--registry", "0x" + "1" * 40)
+    assert "This says nothing about it" in await verify("record", record, *chain, status=2)
+    assert "This says nothing about it" in await verify("record", tmp_path / "none", status=2)
+
+    await command("prove", names[0], "--at", 1, "--out", record, by=ADA)
+    assert json.loads(record.read_bytes())["snapshot"]["snapshot"] == "datanets/terms/snapshots/1"
+    assert "NOT_YOURS" in await command("prove", names[0], status=1, by=BOB)
+    assert "is not a name" in await command("prove", "nonsense", status=1)
+
+
+@pytest.mark.parametrize("form", ("parquet", "jsonl", "argilla", "label-studio"))
+async def test_an_export_is_the_owners_texts_beside_what_is_published(command, here, tmp_path, verify, form):
+    await give(here, ADA, TEXT, "zwei größer")
+    await command("snapshot", "terms")
+    out = tmp_path / "out"
+    told = json.loads(await command("export", "terms@1", out, "--format", form, "--json"))
+    assert (told["texts"], told["erased"], told["snapshot"]) == (2, 0, SNAPSHOT)
+    (texts,) = (out / "data").iterdir()
+    assert form == "parquet" or "größer" in texts.read_text()
+    assert "holds it" in await verify("snapshot", out / "snapshot")
+    assert f'"path": "data/{texts.name}"' in (out / "README.md").read_text()
+    described = mlcroissant.Dataset(out / "croissant.json")
+    assert not described.metadata.ctx.issues.errors
+    assert len(list(described.records("records"))) == 2
+    if form in ("parquet", "jsonl"):
+        said = described.records(texts.name.partition(".")[0])
+        assert [row[f"{texts.name.partition('.')[0]}/text"].decode() for row in said] == [TEXT, "zwei größer"]
+    if form == "parquet":
+        rows = pq.read_table(texts).to_pylist()
+        assert [row["text"] for row in rows] == [TEXT, "zwei größer"]
+        said = rows[1]["_openledger"]
+        body = records.canonical_bytes(ADA.address, {"text": "zwei größer"}, said["source"])
+        assert records.commitment(bytes.fromhex(said["salt"]), body).hex() == said["commitment"]
+    assert "already" in await command("export", "terms", out, status=2)
+
+
+async def test_whoever_is_no_owner_exports_what_is_published(command, here, tmp_path, verify):
+    await give(here, ADA, TEXT)
+    await command("snapshot", "terms")
+    assert "NOT_YOURS" in await command("export", "terms", tmp_path / "no", status=1, by=BOB)
+    assert not (tmp_path / "no").exists()
+    assert list(tmp_path.glob(".no*")) == []
+    await command("export", "terms", tmp_path / "yes", "--format", "published", by=BOB)
+    assert [file.name for file in (tmp_path / "yes").iterdir()] == ["snapshot"]
+    assert "holds it" in await verify("snapshot", tmp_path / "yes" / "snapshot")

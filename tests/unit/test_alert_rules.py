@@ -1,0 +1,143 @@
+"""Alert rules: Prometheus' own tool sees each fire and clear; what they name is there, and each has its runbook."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+
+from tests.needs import needs
+from tests.unit.test_metrics_page import code
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "deploy/helm/openledger/rules").glob("*.yaml"))
+RULES = [rule for path in FILES for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]]
+RUNBOOKS = ROOT / "docs/runbooks"
+
+
+class Case(NamedTuple):
+    """A series, one value a minute from 0 on; minutes at which the alert is not there yet, fires, has cleared."""
+
+    alert: str
+    series: str
+    values: str
+    before: int
+    fires: int
+    cleared: int
+    labels: dict[str, str]
+
+
+def gauge(alert: str, name: str, wait: int, value: int = 1, fine: int = 0, **labels: str) -> Case:
+    """Fine for 5 minutes, wrong for `wait` and 10 more, fine again."""
+    inside = ",".join(f'{key}="{text}"' for key, text in labels.items())
+    values = f"{fine}x4 {value}x{wait + 9} {fine}x20"
+    before = 4 if wait == 0 else 5 + wait - 1
+    return Case(alert, f"{name}{{{inside}}}", values, before, 5 + wait, 5 + wait + 11, labels)
+
+
+def counter(alert: str, name: str, values: str, at: tuple[int, int, int], **labels: str) -> Case:
+    inside = ",".join(f'{key}="{text}"' for key, text in labels.items())
+    return Case(alert, f"{name}{{{inside}}}", values, *at, labels)
+
+
+LEDGER, ATTRIBUTION, OPENLORA = "openledger_ledger_", "openledger_attribution_", "openledger_openlora_"
+CASES = (
+    gauge("ServiceDown", "up", 1, value=0, fine=1, job="trial/openledger", instance="a:1"),
+    counter(
+        "BackgroundFailing",
+        "openledger_factory_background_failures_total",
+        "0x9 1+1x20 21x40",
+        (10, 25, 60),
+        job="j",
+        task="t",
+    ),
+    gauge("BooksWrong", LEDGER + "journals_unbalanced", 0),
+    gauge("BooksWrong", LEDGER + "books_wrong", 0),
+    gauge("ChainDiffers", LEDGER + "chain_differs_open", 5),
+    gauge("MoneyShort", LEDGER + "lapsed_open", 5),
+    gauge("MoneyShort", LEDGER + "shortfall_open", 5),
+    gauge("EpochUnderfunded", LEDGER + "underfunded_open", 10),
+    gauge("EpochHeldUp", LEDGER + "epochs_held_up", 10),
+    gauge("StruckRootBack", LEDGER + "struck_roots_back", 0),
+    gauge("PayerDebt", LEDGER + "payer_debt_open", 10),
+    gauge("NobodySends", LEDGER + "sending", 2, value=0, fine=1, job="j"),
+    gauge("ChainBehind", LEDGER + "chain_behind_blocks", 10, value=101, fine=100),
+    gauge("NodeBehind", LEDGER + "node_behind_blocks", 10),
+    gauge("SumsDoubted", LEDGER + "sums_doubted", 60),
+    gauge("ClockOff", LEDGER + "chain_ahead_seconds", 5, value=61, fine=60),
+    gauge("TransactionsPricedOut", LEDGER + "transactions_priced_out", 15),
+    gauge("NoncesMissing", LEDGER + "nonces_missing", 5),
+    gauge("ReceiptsBehind", LEDGER + "receipts_behind", 10, value=1001, fine=1000),
+    gauge("ReplicaSilent", ATTRIBUTION + "replica_silent_seconds", 1, value=61, fine=60, replica="a"),
+    # The first of a reason begins a series at 1, of which no increase is seen; a later one rises.
+    counter("DeadLetters", ATTRIBUTION + "dead_letters_total", "_x4 1x40", (3, 6, 25), reason="TOO_LARGE_HERE"),
+    counter("DeadLetters", ATTRIBUTION + "dead_letters_total", "1x29 2x40", (28, 32, 50), reason="TOO_LARGE_HERE"),
+    gauge("AttributionBehind", ATTRIBUTION + "trace_lag", 10, value=10001, fine=10000, job="j", replica="a"),
+    counter("PrivateFilesFailing", ATTRIBUTION + "private_files_failed_total", "0x9 1+1x20 21x60", (10, 28, 80)),
+    gauge("TracesBehind", OPENLORA + "trace_lag", 5, value=50001, fine=50000),
+    gauge("DiskFull", OPENLORA + "disk_full", 0),
+    counter("QueueStands", OPENLORA + "queued", "0x4 3x30 0x20", (15, 22, 36)),
+    gauge("RevisionsUnregistered", "openledger_factory_revisions_unregistered", 60),
+    gauge("SnapshotsUnanchored", "openledger_datanet_snapshots_unanchored", 60),
+)
+
+
+def as_test(case: Case) -> dict[str, object]:
+    """The case in promtool's form."""
+    [rule] = [each for each in RULES if each["alert"] == case.alert]
+    firing = {"exp_labels": rule["labels"] | case.labels, "exp_annotations": rule["annotations"]}
+    times = ((case.before, []), (case.fires, [firing]), (case.cleared, []))
+    return {
+        "interval": "1m",
+        "input_series": [{"series": case.series, "values": case.values}],
+        "alert_rule_test": [
+            {"eval_time": f"{minute}m", "alertname": case.alert, "exp_alerts": alerts} for minute, alerts in times
+        ],
+    }
+
+
+@needs("promtool")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.series.partition("{")[0])
+def test_it_fires_when_it_should_and_clears(case, tmp_path):
+    test = {"rule_files": [str(path) for path in FILES], "evaluation_interval": "1m", "tests": [as_test(case)]}
+    (tmp_path / "test.json").write_text(json.dumps(test))
+    done = subprocess.run(
+        [shutil.which("promtool"), "test", "rules", tmp_path / "test.json"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_rule_is_tried():
+    assert sorted({case.alert for case in CASES}) == sorted(rule["alert"] for rule in RULES)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_what_a_rule_names_is_there(rule):
+    there = {name + suffix for name in (row.name for row in code()) for suffix in ("", "_bucket", "_sum", "_count")}
+    named = set(re.findall(r"openledger_[a-z]+_[a-z_]+", rule["expr"]))
+    assert named <= there
+    assert named or "up{" in rule["expr"] or "__name__" in rule["expr"]
+    assert rule["labels"]["severity"] in {"critical", "warning"}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_a_rule_has_its_runbook(rule):
+    assert rule["annotations"]["runbook_url"] == f"docs/runbooks/{rule['alert']}.md"
+    text = (RUNBOOKS / f"{rule['alert']}.md").read_text()
+    assert text.startswith(f"# {rule['alert']}\n\n{rule['annotations']['summary']}.\n")
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == ["What it means", "What to look at", "What to do"]
+
+
+def test_no_runbook_is_left_over_and_no_link_leads_nowhere():
+    assert {path.stem for path in RUNBOOKS.glob("*.md")} == {rule["alert"] for rule in RULES}
+    for path in RUNBOOKS.glob("*.md"):
+        for file, heading in re.findall(r"\]\(([^)#]+)#?([^)]*)\)", path.read_text()):
+            lines = (RUNBOOKS / file).read_text().splitlines()
+            headings = [re.sub(r"[^a-z0-9 -]", "", line.strip("# ").lower()).replace(" ", "-") for line in lines]
+            assert not heading or heading in headings, f"{path.name}: {file}#{heading}"
