@@ -14,7 +14,7 @@ ARGS ?=
 PARALLEL ?= -n 2 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-bench proto contracts demo test test-fast test-long test-night lint check format bench lock clean
+.PHONY: help setup setup-dev setup-bench proto contracts demo test test-fast test-long test-night lint check format images chart bench lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,7 +36,7 @@ demo: setup  ## real data to paid, checkable answers, through all five services
 
 test: setup-dev  ## lint, types, and every test except the long ones
 	$(MAKE) --jobs 2 lint check
-	$(BIN)/pytest $(PARALLEL) -m "not long" --durations=20 tests/e2e tests/unit tests/contract tests/attacks tests/integration $(ARGS)
+	$(BIN)/pytest $(PARALLEL) -m "not long" --durations=20 tests/e2e tests/unit tests/contract tests/attacks tests/integration tests/deploy $(ARGS)
 
 test-fast: setup-dev  ## unit tests that take no more than seconds
 	$(BIN)/pytest tests/unit -m "not slow" $(ARGS)
@@ -44,7 +44,7 @@ test-fast: setup-dev  ## unit tests that take no more than seconds
 test-long: setup-dev  ## crash tests (kill -9 at many points), attacks, slither, and whatever else takes minutes
 	$(BIN)/python contracts/slither.py
 	$(BIN)/pytest $(PARALLEL) --durations=10 --timeout=1800 tests/crash $(ARGS)
-	$(BIN)/pytest $(PARALLEL) --durations=10 --timeout=900 -m long tests/unit tests/contract tests/attacks tests/integration tests/fuzz $(ARGS)
+	$(BIN)/pytest $(PARALLEL) --durations=10 --timeout=900 -m long tests/unit tests/contract tests/attacks tests/integration tests/deploy tests/fuzz $(ARGS)
 
 test-night: setup-dev  ## the contracts' invariants, over a million random calls a suite
 	$(BIN)/python contracts/build.py install
@@ -61,6 +61,7 @@ lint: setup-dev  ## style, types, import rules, protos
 
 check: setup-dev  ## what is generated and checked in is up to date
 	$(BIN)/python contracts/build.py --check
+	$(BIN)/python -m tools.image_requirements --check
 
 format: setup-dev  ## put the code into shape
 	$(BIN)/ruff check --fix-only .
@@ -71,6 +72,12 @@ proto: setup-dev  ## regenerate the gRPC stubs from proto/
 
 contracts: setup-dev  ## recompile the Solidity contracts
 	$(BIN)/python contracts/build.py
+
+chart: setup-dev  ## check the Helm chart; make chart ARGS=--renew writes its golden files anew
+	$(BIN)/python -m tools.chart $(ARGS)
+
+images: setup  ## build the services' images with buildah; ARGS="--debootstrap ledger datanet"
+	$(BIN)/python -m deploy.images $(ARGS)
 
 bench: setup-bench  ## measure the figures; results in bench/results
 	$(BIN)/python -m bench $(ARGS)

@@ -31,6 +31,7 @@ from openledger.factory.v1 import factory_pb2_grpc
 from openledger.identity.v1 import identity_pb2, identity_pb2_grpc
 from openledger.ledger.v1 import ledger_pb2_grpc
 from openledger.openlora.v1 import openlora_pb2_grpc
+from openledger.tls import TlsFiles, open_channel
 
 M = TypeVar("M", bound=Message)
 
@@ -107,11 +108,24 @@ class Wallet:
 
 
 class Client:
-    """Channels to the five services, and a session for one wallet (or none)."""
+    """Channels to the five services, and a session for one wallet (or none).
 
-    def __init__(self, endpoints: Endpoints, wallet: Wallet | None = None, *, token: Callable[[], str] | None = None):
+    `tls`: the files by which they are reached; None: in clear.  `tls_name`: what their certificates must be for, where
+    their addresses do not say so.
+    """
+
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        wallet: Wallet | None = None,
+        *,
+        token: Callable[[], str] | None = None,
+        tls: TlsFiles | None = None,
+        tls_name: str = "",
+    ):
         self.endpoints, self.wallet = endpoints, wallet
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._tls, self._tls_name = tls, tls_name
+        self._channels: dict[str, Any] = {}
         self._token, self._fixed_token, self._expires = "", token, 0.0
         self.datanet = datanet_pb2_grpc.DatanetServiceStub(self._channel(endpoints.datanet))
         self.factory = factory_pb2_grpc.FactoryServiceStub(self._channel(endpoints.factory))
@@ -214,9 +228,9 @@ class Client:
         except grpc.aio.AioRpcError as error:
             raise to_api_error(error) from None
 
-    def _channel(self, endpoint: str) -> grpc.aio.Channel:
+    def _channel(self, endpoint: str) -> Any:
         if endpoint not in self._channels:
-            self._channels[endpoint] = grpc.aio.insecure_channel(endpoint, options=_OPTIONS)
+            self._channels[endpoint] = open_channel(endpoint, self._tls, _OPTIONS, self._tls_name)
         return self._channels[endpoint]
 
 

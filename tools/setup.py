@@ -20,6 +20,7 @@ import sys
 import time
 from pathlib import Path
 
+from tools import helm
 from tools.run_pip import CACHE, LOG, PYTHON, ROOT, NotOffered, Progress, SetupError, Unreachable, pip, say
 
 VENV = ROOT / ".venv"
@@ -194,6 +195,13 @@ def groups_for(*, dev: bool, bench: bool) -> list[str]:
     return ["runtime", "dev", "ray", *([] if has_node() else ["node"]), *(["bench"] if bench else [])]
 
 
+def fetch_tools(groups: list[str]) -> None:
+    """What the tests need that is no Python package: helm, for the chart's."""
+    if "dev" in groups and not helm.place().exists():
+        say("· helm")
+        helm.fetch()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Sets up .venv from requirements/*.lock.")
     parser.add_argument("--dev", action="store_true", help="also what the tests need")
@@ -203,6 +211,7 @@ def main() -> int:
     try:
         check_python()
         if all(is_current(group) for group in groups):
+            fetch_tools(groups)
             return 0
         CACHE.mkdir(parents=True, exist_ok=True)
         # Two `make` at once would write over each other; the second waits and then finds the work done.
@@ -215,6 +224,7 @@ def main() -> int:
             make_venv()
             for group in todo:
                 install(group)
+        fetch_tools(groups)
         say(f"Set up in {time.monotonic() - begun:.0f} s.")
     except (SetupError, OSError) as error:
         print(f"\nset-up: {error}", file=sys.stderr)

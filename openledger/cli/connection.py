@@ -68,6 +68,7 @@ class Connection:
         from openledger.cli.installation import Installation
         from openledger.cli.wallets import open_wallet
         from openledger.client import Client
+        from openledger.tls import TlsFiles
 
         installation = Installation(self.data.resolve(), self.first_port)
         endpoints = replace(installation.endpoints, **dict(map(_named, self.at)))
@@ -78,7 +79,7 @@ class Connection:
             if file == usual and self.makes_key and not file.exists():
                 key_files.private_key(file)
             wallet = open_wallet(file)
-        async with Client(endpoints, wallet) as client:
+        async with Client(endpoints, wallet, tls=TlsFiles.of(os.environ)) as client:
             yield client
 
 

@@ -152,6 +152,21 @@ def serve(
     os.execv(sys.executable, (sys.executable, "-m", f"services.{service}"))  # noqa: S606 - our own module, same Python
 
 
+@app.command()
+def migrate(
+    service: Annotated[str, typer.Argument(help="datanet, factory, openlora, attribution or ledger.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As without: nothing is printed but words.")] = False,
+) -> None:
+    """Bring a service's database up to date, and end.  OPENLEDGER_<SERVICE>_DATABASE_URL names it.
+
+    Services do so themselves when they start; in a cluster it is a step before them.
+
+    Example: openledger migrate ledger
+    """
+    del as_json
+    os.execv(sys.executable, (sys.executable, "-m", "services.kit.migrate", service))  # noqa: S606 - our own module
+
+
 @app.command(
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
     add_help_option=False,

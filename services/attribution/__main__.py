@@ -83,7 +83,7 @@ async def assemble(config: AttributionConfig) -> Assembly:
         database,
         outcomes,
         Addresses(parse(config.openlora)),
-        lambda address: peer_client(config, openlora=address),
+        lambda address: peer_client(config, tls_name=config.openlora_tls_name, openlora=address),
         lanes,
         metrics,
         batch=config.traces_per_batch,

@@ -25,6 +25,7 @@ class AttributionConfig(ServiceConfig):
         description="OpenLoRA's replicas, whose traces are attributed: host:port, or dns:host:port for every address "
         "that the name has; several with commas between them",
     )
+    openlora_tls_name: str = Field("", description="what replicas' certificates are for, where dns: looks addresses up")
     ledger: str = Field(min_length=1, description="host:port of the ledger: sessions, the split in force, the platform")
     base: str = Field("smollm2-135m-instruct", min_length=1, description="base model by name, or a folder that is one")
     factory: str = Field("", description="host:port of the Factory, for what answers quote; empty: nothing is quoted")

@@ -13,10 +13,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
+
+from openledger.tls import TlsFiles
 
 C = TypeVar("C", bound="ServiceConfig")
 
@@ -35,6 +37,11 @@ class ServiceConfig(BaseSettings):
 
     listen: str = Field("127.0.0.1:0", description="host:port of the gRPC API; port 0 takes a free one")
     metrics_listen: str = Field("", description="host:port of /metrics; empty turns it off")
+    health_listen: str = Field("", description="host:port of health alone, in clear, for probes; empty turns it off")
+    tls_certificate_file: Path | None = Field(None, description="PEM: ours, for callers and peers; None: all in clear")
+    tls_key_file: Path | None = Field(None, description="PEM: the certificate's key")
+    tls_authority_file: Path | None = Field(None, description="PEM: whose certificates peers, and callers, must have")
+    tls_callers: bool = Field(True, description="with TLS: whether callers must have a certificate, too")
     data_dir: Path = Field(description="folder of this service's own files")
     database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite in data_dir")
     artifacts_dir: Path = Field(description="folder of published artifacts, shared by the services")
@@ -50,7 +57,7 @@ class ServiceConfig(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    @field_validator("listen", "metrics_listen", "ledger")
+    @field_validator("listen", "metrics_listen", "health_listen", "ledger")
     @classmethod
     def _host_port(cls, value: str) -> str:
         host, _, port = value.rpartition(":")
@@ -75,6 +82,22 @@ class ServiceConfig(BaseSettings):
         if len(value.get_secret_value()) < 32:
             raise ValueError("must have at least 32 characters")
         return value
+
+    @model_validator(mode="after")
+    def _whole_tls(self) -> Self:
+        given = [bool(file) for file in (self.tls_certificate_file, self.tls_key_file, self.tls_authority_file)]
+        if any(given) and not all(given):
+            raise ValueError(
+                "tls_certificate_file, tls_key_file and tls_authority_file are named together or not at all"
+            )
+        return self
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """The files by which this service is called and calls; None: in clear."""
+        if self.tls_authority_file is None:
+            return None
+        return TlsFiles(self.tls_authority_file, self.tls_certificate_file, self.tls_key_file)
 
     @property
     def database(self) -> str:

@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 _POOL = 8
 _PAUSE_SECONDS = 60
+_MIGRATING = 7_401_001  # the advisory lock that a migration holds; a number of ours alone in a service's own database
 
 
 class Amount(TypeDecorator[int]):
@@ -120,6 +121,8 @@ class Database:
         known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
 
         def upgrade(connection: Connection) -> None:
+            if not self.is_sqlite:  # SQLite has one writer anyway; replicas that start together would meet halfway
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATING})")
             present = MigrationContext.configure(connection).get_current_revision()
             if present is not None and present not in known:
                 raise SchemaError(f"the database is at schema {present}, newer than this version of the code knows")

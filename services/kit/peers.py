@@ -13,8 +13,11 @@ from services.kit.config import ServiceConfig
 _NOWHERE = "127.0.0.1:1"
 
 
-def peer_client(config: ServiceConfig, **endpoints: str) -> Client:
-    """A client of the named services that calls as this one; what is not named cannot be reached."""
+def peer_client(config: ServiceConfig, *, tls_name: str = "", **endpoints: str) -> Client:
+    """A client of the named services that calls as this one; what is not named cannot be reached.
+
+    `tls_name`: what their certificates must be for, where their addresses do not say so.
+    """
     addresses = dict.fromkeys(("datanet", "factory", "openlora", "attribution", "ledger"), _NOWHERE) | endpoints
     secret, made, token = config.service_secret.get_secret_value(), float("-inf"), ""
 
@@ -25,7 +28,7 @@ def peer_client(config: ServiceConfig, **endpoints: str) -> Client:
             made, token = time.monotonic(), service_token(secret, config.service)
         return token
 
-    return Client(Endpoints(**addresses), token=current_token)
+    return Client(Endpoints(**addresses), token=current_token, tls=config.tls, tls_name=tls_name)
 
 
 def authenticator(config: ServiceConfig, ledger: Client) -> Authenticator:

@@ -30,6 +30,7 @@ from services.kit.config import ServiceConfig, hidden
 from services.kit.database import SchemaError
 from services.kit.edge import Edge
 from services.kit.metrics import Metrics
+from services.kit.tls import must_be_valid, server_credentials
 
 C = TypeVar("C", bound=ServiceConfig)
 
@@ -77,6 +78,7 @@ async def running(assembly: Assembly) -> AsyncIterator[int]:
         work = [kept_going(assembly.metrics, name, each) for name, each in background.items()]
         tasks = [asyncio.create_task(each) for each in work]
         stack.push_async_callback(_cancel, tasks)
+        await _serve_health(assembly.config, checks, stack)
         await server.start()
         stack.push_async_callback(server.stop, assembly.config.drain_seconds)
         stack.push_async_callback(checks.enter_graceful_shutdown)
@@ -188,16 +190,39 @@ def _build(assembly: Assembly) -> tuple[Any, Any]:
 
 
 def _listen(server: Any, config: ServiceConfig) -> int:
+    name = f"OPENLEDGER_{config.service.upper()}"
+    if config.tls is None:
+        return _opened(server.add_insecure_port, config.listen, f"{name}_LISTEN")
     try:
-        port = server.add_insecure_port(config.listen)
+        credentials = server_credentials(config.service, config.tls, callers=config.tls_callers)
+    except OSError as error:
+        why = f"{error.filename or ''} cannot be read: {error.strerror or error}"
+        raise StartError(f"{why.strip()}. See {name}_TLS_...") from error
+    return _opened(lambda where: server.add_secure_port(where, credentials), config.listen, f"{name}_LISTEN")
+
+
+def _opened(add: Callable[[str], int], where: str, setting: str) -> int:
+    try:
+        port = add(where)
     except RuntimeError:
         port = 0
     if not port:
         raise StartError(
-            f"{config.listen} cannot be listened on: the port is taken by another program, or the address is not this "
-            f"machine's. Stop the other program, or set OPENLEDGER_{config.service.upper()}_LISTEN"
+            f"{where} cannot be listened on: the port is taken by another program, or the address is not this "
+            f"machine's. Stop the other program, or set {setting}"
         )
     return int(port)
+
+
+async def _serve_health(config: ServiceConfig, checks: Any, stack: AsyncExitStack) -> None:
+    """On a port of its own: probes of Kubernetes speak no TLS, and have no certificate."""
+    if not config.health_listen:
+        return
+    server = grpc.aio.server(maximum_concurrent_rpcs=16, options=[("grpc.so_reuseport", 0)])
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    _opened(server.add_insecure_port, config.health_listen, f"OPENLEDGER_{config.service.upper()}_HEALTH_LISTEN")
+    await server.start()
+    stack.push_async_callback(server.stop, None)
 
 
 def _serve_metrics(assembly: Assembly, stack: AsyncExitStack) -> None:
@@ -232,7 +257,7 @@ async def _close(assembly: Assembly) -> None:
 
 
 async def _watch_health(assembly: Assembly, checks: Any) -> None:
-    while assembly.healthy is not None:
+    while assembly.healthy is not None or assembly.config.tls is not None:
         await asyncio.sleep(_HEALTH_SECONDS)
         await _say_health(assembly, checks)
 
@@ -240,6 +265,8 @@ async def _watch_health(assembly: Assembly, checks: Any) -> None:
 async def _say_health(assembly: Assembly, checks: Any) -> None:
     status = health_pb2.HealthCheckResponse.SERVING
     try:
+        if assembly.config.tls is not None:
+            must_be_valid(assembly.config.tls)
         if assembly.healthy is not None:
             await assembly.healthy()
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer

@@ -195,7 +195,7 @@ def _parts(
 
 def _keys(config: LedgerConfig) -> tuple[Signer, Issuer]:
     try:
-        return _signer(config), Issuer(keys.session_key(config.data_dir / "sessions.pem"))
+        return _signer(config), Issuer(keys.session_key(config.session_key))
     except (KeyFileError, SignerRefused, SignerUnavailable, OSError) as error:
         raise StartError(str(error)) from error
 

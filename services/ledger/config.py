@@ -88,6 +88,9 @@ class LedgerConfig(ServiceConfig):
         "", pattern="^(https?://.+)?$", description="a signing service that has the key instead (JSON-RPC)"
     )
     signer_address: OptionalAddress = Field("", description="of the account by which the signing service signs")
+    session_key_file: Path | None = Field(
+        None, description="signs sessions (PEM, Ed25519); None: sessions.pem in data_dir, made if it is not there"
+    )
     contracts_file: Path | None = Field(None, description="where the contracts are; None: contracts.json in data_dir")
     deploy_contracts: bool = Field(
         True, description="create those that are not in the file; on development chains alone"
@@ -187,6 +190,11 @@ class LedgerConfig(ServiceConfig):
     def key_file(self) -> Path:
         """The sender's private key."""
         return self.operator_key_file or self.data_dir / "operator.key"
+
+    @property
+    def session_key(self) -> Path:
+        """The key that signs sessions."""
+        return self.session_key_file or self.data_dir / "sessions.pem"
 
     @property
     def deployment(self) -> Path:

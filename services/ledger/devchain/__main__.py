@@ -21,7 +21,9 @@ DEFAULT_CHAIN_ID = 31337
 def parsed(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m services.ledger.devchain", description=__doc__)
-    parser.add_argument("--port", type=int, required=True, help="loopback port; 0 takes a free one")
+    parser.add_argument("--port", type=int, required=True, help="port to listen on; 0 takes a free one")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; default: %(default)s")
+    parser.add_argument("--name", action="append", default=[], help="what callers call this machine; repeatable")
     parser.add_argument("--data", type=Path, required=True, help="the chain's file; made if it is not there")
     parser.add_argument("--chain-id", type=int, default=DEFAULT_CHAIN_ID, help="default: %(default)s")
     parser.add_argument(
@@ -42,7 +44,7 @@ def main(arguments: list[str]) -> int:
         funded = [read_data(address, ADDRESS_BYTES) for address in options.fund]
         storage = SqliteStorage(options.data)
         evm = Evm(storage, options.chain_id, funded)
-        server = Server(options.port, Methods(evm))
+        server = Server(options.port, Methods(evm), options.host, options.name)
     except (Unusable, InvalidParams, OSError) as error:
         print(f"devchain: {error}", file=sys.stderr)  # noqa: T201 - its voice on a terminal
         return 1

@@ -1,14 +1,15 @@
-"""The HTTP side: loopback only, one request at a time in the chain, nothing that a web page could send.
+"""The HTTP side: loopback unless told otherwise, one request at a time in the chain, nothing from web pages.
 
 A page in a browser on the same machine can reach 127.0.0.1. It is kept out by three rules, each of which suffices:
 no request with an Origin, only JSON (which a page cannot send across origins without asking first, and asking is not
-answered), and only a Host that names loopback (against DNS rebinding).
+answered), and only a Host that names loopback, or has a name that it was given (against DNS rebinding).
 What it does not know: what the methods do.
 """
 
 import logging
 import sys
 import threading
+from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -26,17 +27,20 @@ STACK_BYTES = 128 * 1024 * 1024
 
 
 class Server(ThreadingHTTPServer):
-    """Serves the methods on 127.0.0.1. Port 0 takes a free one; see `server_port`. Raises OSError if it is taken."""
+    """Serves the methods. Port 0 takes a free one; see `server_port`. Raises OSError if it is taken.
+
+    `host` is the address to listen on, `names` what callers may call this machine beside loopback's names.
+    """
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, port: int, methods: Methods) -> None:
-        self.methods = methods
+    def __init__(self, port: int, methods: Methods, host: str = "127.0.0.1", names: Sequence[str] = ()) -> None:
+        self.methods, self.names = methods, frozenset((*LOOPBACK_NAMES, *(name.lower() for name in names)))
         self.turn = threading.Lock()
         threading.stack_size(STACK_BYTES)
         self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)
-        super().__init__(("127.0.0.1", port), Handler)
+        super().__init__((host, port), Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         # Waits for a place: the backlog then holds those who come after, and refuses who comes after them.
@@ -80,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
     def _refusal(self) -> tuple[int, str] | None:
         """Why the request is not let in, if it is not: status and words."""
         name = self.headers.get("Host", "").lower()
-        if name.removesuffix(f":{self.server.server_port}") not in LOOPBACK_NAMES:
+        if name.removesuffix(f":{self.server.server_port}") not in self.server.names:
             return 403, "the Host header does not name this machine"
         if "Origin" in self.headers:
             return 403, "web pages are not served"

@@ -145,3 +145,42 @@ def test_a_password_is_its_owners_alone_and_ends_before_the_lines_end(tmp_path):
     path.chmod(0o604)
     with pytest.raises(KeyFileError, match="chmod 600"):
         password(path)
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "taken"),
+    (
+        (1000, 0o400, True),
+        (1000, 0o440, False),
+        (0, 0o440, True),
+        (0, 0o460, False),
+        (0, 0o444, False),
+        (7, 0o440, False),
+    ),
+)
+def test_root_may_hand_a_file_to_our_group_and_nobody_else(tmp_path, monkeypatch, owner, mode, taken):
+    """As Kubernetes mounts Secrets for a process that is not root."""
+    path, looked = tmp_path / "a.key", os.fstat
+    path.write_bytes(b"secret")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+    def status(handle: int) -> os.stat_result:
+        seen = list(looked(handle))
+        seen[0], seen[4] = stat.S_IFREG | mode, owner
+        return os.stat_result(seen)
+
+    monkeypatch.setattr(os, "fstat", status)
+    if taken:
+        assert keep(path, lambda: b"another") == b"secret"
+    else:
+        with pytest.raises(KeyFileError, match="can be read by others"):
+            keep(path, lambda: b"another")
+
+
+def test_of_ones_own_files_none_may_be_read_by_the_group(tmp_path):
+    """Also when we are root."""
+    path = tmp_path / "a.key"
+    path.write_bytes(b"secret")
+    path.chmod(0o440)
+    with pytest.raises(KeyFileError, match="can be read by others"):
+        keep(path, lambda: b"another")

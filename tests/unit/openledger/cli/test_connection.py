@@ -68,6 +68,13 @@ async def test_a_place_that_says_nothing_is_refused(tmp_path: Path, text: str) -
             pass
 
 
+async def test_half_of_what_tls_takes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENLEDGER_TLS_KEY_FILE", "tls.key")
+    with pytest.raises(ValueError, match="TLS takes OPENLEDGER_TLS_AUTHORITY_FILE"):
+        async with Connection(tmp_path).client():
+            pass
+
+
 def test_trouble_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     async def broken() -> None:
         raise OSError("the disk is gone")

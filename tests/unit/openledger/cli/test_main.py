@@ -180,3 +180,11 @@ def test_a_service_is_served_by_its_own_module(monkeypatch, arguments):
     monkeypatch.setattr(os, "execv", lambda program, command: run.append(command))
     assert CliRunner().invoke(app, arguments).exit_code == 0
     assert run == [(sys.executable, "-m", "services.ledger")]
+
+
+@pytest.mark.parametrize("arguments", (("migrate", "ledger"), ("migrate", "ledger", "--json")))
+def test_a_database_is_brought_up_to_date_by_the_kits_own_module(monkeypatch, arguments):
+    run = []
+    monkeypatch.setattr(os, "execv", lambda program, command: run.append(command))
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert run == [(sys.executable, "-m", "services.kit.migrate", "ledger")]

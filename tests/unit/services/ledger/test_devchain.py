@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import random
@@ -18,6 +19,10 @@ import requests
 
 from services.ledger.chain import Call, ChainError
 from services.ledger.chain_node import Node
+from services.ledger.devchain.evm import Evm
+from services.ledger.devchain.http import Server
+from services.ledger.devchain.rpc import Methods
+from services.ledger.devchain.storage import SqliteStorage
 from services.ledger.signing import Fees, sign
 from tests.chains import CHAIN_ID, OPERATOR, STRANGER, Devchain, rpc
 
@@ -179,6 +184,18 @@ def test_it_listens_on_loopback_only(untouched: Devchain) -> None:
         if not str(address).startswith("127."):
             with pytest.raises(OSError), socket.create_connection((address, untouched.port), timeout=1):  # noqa: PT011
                 pass
+
+
+def test_it_listens_elsewhere_and_has_another_name_where_it_is_told_so(tmp_path: Path) -> None:
+    storage = SqliteStorage(tmp_path / "chain.db")
+    methods = Methods(Evm(storage, CHAIN_ID, []))
+    with contextlib.closing(storage), Server(0, methods, "127.0.0.2", ("openledger-Chain",)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url, body = f"http://127.0.0.2:{server.server_port}", {"id": 1, "method": "eth_chainId"}
+        for name, status in (("openledger-chain", 200), ("127.0.0.1", 200), ("openledger-chain.evil.example", 403)):
+            host = {"Host": f"{name}:{server.server_port}"}
+            assert requests.post(url, json=body, headers=host, timeout=5).status_code == status
+        server.shutdown()
 
 
 def test_bodies_are_bounded_and_measured(untouched: Devchain) -> None:

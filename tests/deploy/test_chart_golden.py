@@ -1,0 +1,22 @@
+"""Every profile is what it was, to the line.  Renew: make chart ARGS=--renew."""
+
+from __future__ import annotations
+
+from tools import chart
+
+
+def test_a_profile_is_what_its_golden_file_says(profile):
+    assert chart.difference(profile) == ""
+
+
+def test_there_is_no_golden_file_of_no_profile():
+    assert {file.stem for file in chart.GOLDEN.iterdir()} == set(chart.PROFILES)
+
+
+def test_keys_are_never_the_same_twice_and_in_no_golden_file():
+    def secrets() -> list[str]:
+        found = chart.objects(chart.render("default"))
+        return [value for each in found if each["kind"] == "Secret" for value in each["data"].values()]
+
+    first, second = secrets(), secrets()
+    assert len({*first, *second}) == len(first) + len(second)
