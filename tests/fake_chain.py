@@ -22,6 +22,7 @@ from services.ledger.chain import (
 from services.ledger.signing import signed_terms
 
 AT = Contracts(1, 1, *("0x" + digit * 40 for digit in "56789"))
+KINDS = ("deposits", "withdrawals", "redemptions", "claims", "splits")
 
 
 class FakeChain:
@@ -41,7 +42,7 @@ class FakeChain:
         self.inestimable = lambda call: False
         self.foreign = 0
         self.after_broadcast = lambda: None
-        self.events: dict[str, list] = {"deposits": [], "withdrawals": [], "redemptions": [], "claims": []}
+        self.events: dict[str, list] = {kind: [] for kind in KINDS}
         self.forks = 0
 
     def _hash(self, number: int, fork: int) -> str:
@@ -129,6 +130,9 @@ class FakeChain:
 
     def claims(self, from_block: int, to_block: int | None = None) -> list:
         return self._events("claims", from_block, to_block)
+
+    def splits(self, from_block: int, to_block: int | None = None) -> list:
+        return self._events("splits", from_block, to_block)
 
     def drop(self, kind: str) -> None:
         """Events of blocks that are gone never were."""

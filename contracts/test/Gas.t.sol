@@ -148,6 +148,44 @@ contract GasTest is Base {
         }
     }
 
+    /// What somebody signed who holds no ether, and another one sends: OPEN into the escrow by a permit, and by a transfer
+    /// (ERC-3009); and OPEN to another address. All who come into it have OPEN, or have deposited, already.
+    function test_relayed() public {
+        address signer = vm.addr(0xA);
+        give(signer, 100 * OPEN);
+        give(address(0xB), OPEN);
+        for (uint256 round = 1; round <= 2; ++round) {
+            bytes32 permit =
+                keccak256("Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)");
+            bytes32 content = keccak256(abi.encode(permit, signer, address(escrow), OPEN, token.nonces(signer), 2e9));
+            (uint8 v, bytes32 r, bytes32 s) = vm.sign(0xA, digest(content));
+            escrow.depositWithPermit(signer, OPEN, 2e9, v, r, s);
+            if (round == 2) record("deposit_with_permit");
+            bytes32 nonce = keccak256(abi.encode(round));
+            InferenceEscrow.TransferAuthorisation memory a;
+            (a.validBefore, a.nonce) = (2e9, nonce);
+            (a.v, a.r, a.s) = vm.sign(0xA, digest(transfer("ReceiveWithAuthorization", signer, address(escrow), nonce)));
+            escrow.depositWithAuthorization(signer, OPEN, a);
+            if (round == 2) record("deposit_with_authorization");
+            nonce = ~nonce;
+            (v, r, s) = vm.sign(0xA, digest(transfer("TransferWithAuthorization", signer, address(0xB), nonce)));
+            token.transferWithAuthorization(signer, address(0xB), OPEN, 0, 2e9, nonce, v, r, s);
+            if (round == 2) record("transfer_with_authorization");
+        }
+    }
+
+    /// @dev An ERC-3009 message over one OPEN, of the given kind.
+    function transfer(string memory kind, address from, address to, bytes32 nonce) internal pure returns (bytes32) {
+        string memory fields =
+            "(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)";
+        bytes32 typehash = keccak256(bytes(string.concat(kind, fields)));
+        return keccak256(abi.encode(typehash, from, to, OPEN, 0, 2e9, nonce));
+    }
+
+    function digest(bytes32 content) internal view returns (bytes32) {
+        return keccak256(abi.encodePacked("\x19\x01", token.DOMAIN_SEPARATOR(), content));
+    }
+
     function test_snapshot() public {
         vm.prank(COMMITTER);
         registry.commitSnapshot(keccak256("datanets/medical"), 1, keccak256("root"), 150, URI);

@@ -1,7 +1,8 @@
 """`openledger verify epoch`: derives an epoch again from its bundle, on this machine, and says what was checked.
 
 With `--challenge`, a root that does not follow is challenged on chain.  Exit status 0 when the epoch holds, 1 when it
-does not (challenged or not), 2 when there is nothing to check or this machine cannot.
+does not (challenged or not), 2 when there is nothing to check or this machine cannot, 3 when nothing was found wrong
+and the chain could not be asked.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def verify_epoch(
             typer.echo(_words(told))
     if as_json:
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
-    raise typer.Exit(0 if report.ok else 1)
+    raise typer.Exit(0 if report.ok else 3 if report.unsettled else 1)
 
 
 def place(bundle: str, artifacts: Path | None) -> tuple[Path, str]:
@@ -179,6 +180,7 @@ def _document(report: Report, folder: Path, digest: str) -> dict[str, Any]:
         "bundle": f"sha256:{digest}",
         "artifacts": str(folder),
         "ok": report.ok,
+        "outcome": "holds" if report.ok else "could not be checked" if report.unsettled else "does not hold",
         "checks": [vars(check) for check in report.checks],
     }
 
@@ -197,5 +199,10 @@ def _show(report: Report, digest: str) -> None:
     if report.ok:
         console.print("\n[green]The epoch holds.[/green]  Its root follows from its receipts.")
         return
-    reason = report.failed[0].words if report.failed else "it could not be checked altogether"
+    if report.unsettled:
+        missing = next(check for check in report.checks if check.ok is None)
+        told = f"Nothing was found wrong with it.  {missing.name}: {missing.words}"
+        console.print(f"\n[yellow]The epoch of bundle {digest} could not be checked:[/yellow] {escape(told)}")
+        return
+    reason = report.failed[0].words
     console.print(f"\n[red]The epoch of bundle {digest} does not hold:[/red] {escape(reason)}")

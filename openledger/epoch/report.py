@@ -38,6 +38,11 @@ class Report:
         return all(check.ok for check in self.checks)
 
     @property
+    def unsettled(self) -> bool:
+        """Whether nothing was found wrong, and not everything could be checked."""
+        return not self.ok and not self.failed
+
+    @property
     def failed(self) -> tuple[Check, ...]:
         """The checks that found something wrong."""
         return tuple(check for check in self.checks if check.ok is False)

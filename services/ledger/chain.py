@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.ledger.registries import Revision, Snapshot
+from services.ledger.registries import Revision, Snapshot, Split
 
 GAS_MARGIN = 1.2  # on estimates: state may change between estimate and block
 
@@ -142,6 +142,19 @@ class Redeemed:
 
 
 @dataclass(frozen=True, slots=True)
+class SplitHolds:
+    """A revision (hex SHA-256 of its manifest) was registered, or got another split, in a block of that time."""
+
+    revision: str
+    split: Split
+    time: int
+    block_number: int
+    block_hash: str
+    tx_hash: str
+    log_index: int
+
+
+@dataclass(frozen=True, slots=True)
 class Strike:
     """Pending roots of a range of epochs, both ends included, that were struck out."""
 
@@ -253,6 +266,10 @@ class Chain(Protocol):
 
     def claims(self, from_block: int, to_block: int | None = None) -> Iterable[Claimed]:
         """Claim events, as `deposits`."""
+        ...
+
+    def splits(self, from_block: int, to_block: int | None = None) -> Iterable[SplitHolds]:
+        """Splits that came to hold, as `deposits`."""
         ...
 
     def strikes(self, from_block: int, to_block: int | None = None) -> Iterable[Strike]:

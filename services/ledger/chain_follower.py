@@ -1,4 +1,6 @@
-"""Reads what happened on the chain and journals it: deposits, withdrawals and claims, each once; and what was redeemed.
+"""Reads what happened on the chain and journals it: deposits, withdrawals and claims, each once.
+
+Notes what was redeemed, and from when on which split of a revision holds.
 
 The newest block whose events are journaled is stored in the same transaction as the journals.  Only blocks with enough
 confirmations are read.  Where the chain has left a block that was read, it goes back to the newest one that stands:
@@ -12,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
@@ -24,12 +25,12 @@ from services.kit import logs
 from services.kit.database import Database
 from services.kit.metrics import Metrics
 from services.ledger import journal, replay, totals
-from services.ledger.chain import Chain, ChainError, Claimed, Deposit, Redeemed, Withdrawal
+from services.ledger.chain import Chain, ChainError, Claimed, Deposit, Redeemed, SplitHolds, Withdrawal
 from services.ledger.changes import Changes
 from services.ledger.debts import Debts
 from services.ledger.journal import Event, Journal, Kind
 from services.ledger.pen import Pen
-from services.ledger.store import books, epochs, events, payers
+from services.ledger.store import books, epochs, events, payers, splits
 from services.ledger.store import chain as store
 from services.ledger.store.epochs import UNDONE
 from services.ledger.store.events import Told
@@ -40,7 +41,9 @@ BACK = 128  # read again: as far as a node behind the others may be
 PLACES = 50  # looked at on one reading of the database
 BEGINNING_SECONDS = 3600.0  # at most that often everything is read again
 
-ChainEvent = Deposit | Withdrawal | Redeemed | Claimed
+NOTED_SECONDS = 30  # how often it is noted that there is nothing new
+
+ChainEvent = Deposit | Withdrawal | Redeemed | Claimed | SplitHolds
 Place = tuple[int, str]
 
 
@@ -48,12 +51,14 @@ Place = tuple[int, str]
 class Read:
     """Blocks that were read for the first time, both ends included, and in order the events that were not known.
 
-    `newest`: of each sum that events tell of, what the newest one says, where everything up to the head was read.
+    `all`: with them, everything that counts was read.  `newest`: then, of each sum that events tell of, what the newest
+    one says.
     """
 
     first: int
     last: int
     last_hash: str
+    all: bool
     events: list[ChainEvent]
     newest: dict[Sum, int | None]
 
@@ -63,6 +68,11 @@ class Left:
     """The chain left what was journaled: the newest place that stands, None where nothing does."""
 
     stands: Place | None
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """Everything that counts has been read already."""
 
 
 class ChainFollower:
@@ -75,7 +85,7 @@ class ChainFollower:
         self._confirmations, self._poll = confirmations, poll_seconds
         self._wanted, self.journaled, self.debts = Changes(), Changes(), Debts(database, metrics)
         self._doubted: dict[Sum, int] = {}
-        self._began = float("-inf")
+        self._began = self._noted = float("-inf")
         self._log = logs.logger("ledger")
         self._behind = metrics.gauge("chain_behind_blocks", "Blocks with enough confirmations that were not read yet")
         self._node_behind = metrics.gauge("node_behind_blocks", "Blocks that were read and that the node lacks now")
@@ -104,7 +114,7 @@ class ChainFollower:
         escrow = self._chain.contracts.escrow
         place = await self._database.read(lambda c: store.followed(c, escrow))
         found = await self._look(place)
-        if found is None:
+        if found is None or (isinstance(found, Nothing) and time.monotonic() - self._noted < NOTED_SECONDS):
             return 0
 
         def write(connection: Connection) -> int:
@@ -112,16 +122,18 @@ class ChainFollower:
             self._pen.check(connection)
             if store.followed(connection, escrow) != place:
                 return 0  # this process's turn was over in between, and another's after it
-            take: Callable[[Connection, Any], int] = self._take_back if isinstance(found, Left) else self._take
-            return take(connection, found)
+            return self._write(connection, found)
 
         read = await self._database.write(write)
+        self._noted = float("-inf") if isinstance(found, Left) else time.monotonic()
+        if isinstance(found, Nothing):
+            return 0
         if isinstance(found, Left) or self.debts.told:
             await self.debts.tell()
         self.journaled.tell()
         return read
 
-    async def _look(self, place: Place | None) -> Read | Left | None:
+    async def _look(self, place: Place | None) -> Read | Left | Nothing | None:
         """What there is to write, if anything."""
         head = await asyncio.to_thread(self._chain.head)
         self._ahead.set(max(0, head.timestamp - int(time.time())))
@@ -154,19 +166,20 @@ class ChainFollower:
         await asyncio.to_thread(self._chain.check)
         return Left(stands)
 
-    def _read(self, place: Place | None, head: int) -> Read | None:
-        """The next blocks and their events; None when there is nothing new, or when it changed while it was read."""
+    def _read(self, place: Place | None, head: int) -> Read | Nothing | None:
+        """The next blocks and their events; None where the node is behind, or when it changed while it was read."""
         first = place[0] + 1 if place else self._chain.contracts.block
         newest = head - self._confirmations
         self._behind.set(max(0, newest - first + 1))
         if newest < first:
-            return None
+            return Nothing() if newest == first - 1 else None
         end = self._chain.block(min(newest, first + BLOCKS - 1))
         if end is None:
             return None
         at_head = end.number == newest
         since = max(self._chain.contracts.block, first - BACK) if at_head else first
-        sources = (self._chain.deposits, self._chain.withdrawals, self._chain.redemptions, self._chain.claims)
+        chain = self._chain
+        sources = (chain.deposits, chain.withdrawals, chain.redemptions, chain.claims, chain.splits)
         told: list[ChainEvent] = [event for source in sources for event in source(since, end.number)]
         told.sort(key=attrgetter("block_number", "log_index"))
         known = self._database.read_now(lambda c: events.known(c, since, end.number))
@@ -175,7 +188,17 @@ class ChainFollower:
         places = {(event.block_number, event.block_hash) for event in fresh} | {(end.number, end.hash)}
         if not all(self._stands(seen) for seen in (places | {place} if place else places)):
             return None
-        return Read(first, end.number, end.hash, fresh, totals.newest(told) if at_head else {})
+        return Read(first, end.number, end.hash, at_head, fresh, totals.newest(told) if at_head else {})
+
+    def _write(self, connection: Connection, found: Read | Left | Nothing) -> int:
+        match found:
+            case Read():
+                return self._take(connection, found)
+            case Left():
+                return self._take_back(connection, found)
+            case Nothing():
+                store.note_read_time(connection, self._chain.contracts.escrow, int(time.time()))
+                return 0
 
     def _take(self, connection: Connection, read: Read) -> int:
         """Journal what was read; returns how many blocks that were.  Where sums do not fit, read everything again."""
@@ -183,6 +206,8 @@ class ChainFollower:
         for event in read.events:
             _journal(connection, event)
         store.follow(connection, escrow, read.last, read.last_hash)
+        if read.all:
+            store.note_read_time(connection, escrow, int(time.time()))
         if read.newest:
             doubted = totals.misfits(connection, {**self._doubted, **read.newest})
             self._unfit.set(len(doubted))
@@ -201,6 +226,7 @@ class ChainFollower:
         gone = events.after(connection, stands)
         voided = sum(replay.take_back(connection, told.journal) for told in gone if told.journal)
         events.forget_after(connection, stands)
+        splits.forget_after(connection, stands)
         for account in sorted({told.account for told in gone if told.withdrawing is not None}):
             payers.lock(connection, account)
             payers.set_withdrawing(connection, account, events.withdrawing(connection, account))
@@ -209,6 +235,7 @@ class ChainFollower:
             _set_redeemed(connection, account)
         if left.stands:
             store.follow(connection, escrow, *left.stands)
+            store.note_read_time(connection, escrow, None)
         else:
             events.forget_place(connection, escrow)
         self._doubted = {}
@@ -229,6 +256,9 @@ def _journal(connection: Connection, event: ChainEvent) -> None:
             events.keep(connection, _told(event, event.payer, redeemed=event.cumulative))
             payers.lock(connection, event.payer)
             payers.set_redeemed(connection, event.payer, events.redeemed(connection, event.payer))
+        case SplitHolds():
+            splits.keep(connection, event)
+            events.keep(connection, _told(event, event.revision))
         case Withdrawal(paid=False):
             events.keep(connection, _told(event, event.payer, withdrawing=event.amount))
             payers.lock(connection, event.payer)

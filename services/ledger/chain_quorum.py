@@ -18,6 +18,7 @@ from services.ledger.chain import (
     Epoch,
     Receipt,
     Redeemed,
+    SplitHolds,
     Strike,
     Totals,
     Withdrawal,
@@ -77,6 +78,9 @@ class Quorum(RpcChain):
 
     def claims(self, from_block: int, to_block: int | None = None) -> Iterable[Claimed]:
         return self._events("claims", from_block, to_block, lambda one, *blocks: one.claims(*blocks))
+
+    def splits(self, from_block: int, to_block: int | None = None) -> Iterable[SplitHolds]:
+        return self._events("splits", from_block, to_block, lambda one, *blocks: one.splits(*blocks))
 
     def strikes(self, from_block: int, to_block: int | None = None) -> Iterable[Strike]:
         return self._events("strikes", from_block, to_block, lambda one, *blocks: one.strikes(*blocks))

@@ -16,12 +16,14 @@ from openledger.abi import datanet_key
 from services.ledger import gas_bounds
 from services.ledger.chain import (
     CallReverted,
+    ChainUnavailable,
     Claimed,
     Contracts,
     Deposit,
     Epoch,
     NodeRefused,
     Redeemed,
+    SplitHolds,
     Strike,
     Totals,
     Withdrawal,
@@ -79,6 +81,20 @@ class RpcChain(Node):
         for log in self.logs("RewardsDistributor", at, "Claimed", from_block, self._last(to_block)):
             fields = log["fields"]
             yield Claimed(fields["account"], fields["epoch"], fields["amount"], fields["cumulative"], *_place(log))
+
+    def splits(self, from_block: int, to_block: int | None = None) -> Iterable[SplitHolds]:
+        at, last = self.contracts.models, self._last(to_block)
+        logs = [
+            log
+            for event in ("RevisionRegistered", "SplitChanged")
+            for log in self.logs("ModelRegistry", at, event, from_block, last)
+        ]
+        for log in sorted(logs, key=lambda log: (log["blockNumber"], log["logIndex"])):
+            fields, place = log["fields"], _place(log)
+            block = self.block(place[0])
+            if block is None or block.hash != place[1]:
+                raise ChainUnavailable(f"the node told events of block {place[0]} ({place[1]}), and shows another one")
+            yield SplitHolds(fields["revision"].hex(), Split(*fields["split"]), block.timestamp, *place)
 
     def strikes(self, from_block: int, to_block: int | None = None) -> Iterable[Strike]:
         at = self.contracts.distributor

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from sqlalchemy import Connection
 
 from services.ledger import journal
-from services.ledger.chain import Claimed, Deposit, Redeemed, Withdrawal
+from services.ledger.chain import Claimed, Deposit, Redeemed, SplitHolds, Withdrawal
 from services.ledger.store import books, payers
 
 Sum = tuple[str, str]
@@ -20,7 +20,7 @@ Sum = tuple[str, str]
 DEPOSITED, CLAIMED = "deposited", "claimed"
 
 
-def newest(events: Iterable[Deposit | Withdrawal | Redeemed | Claimed]) -> dict[Sum, int | None]:
+def newest(events: Iterable[Deposit | Withdrawal | Redeemed | Claimed | SplitHolds]) -> dict[Sum, int | None]:
     """What the newest of events, in their order, says of each sum; None where it changes one and does not say it."""
     found: dict[Sum, int | None] = {}
     for event in events:

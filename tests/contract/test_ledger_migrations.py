@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 import services.ledger
 from services.kit.database import Database
-from services.ledger.store import books, chain, leaf_pages, sender
+from services.ledger.store import books, chain, events, leaf_pages, sender
 from services.ledger.store.sender import LostPen
 from services.ledger.store.tables import METADATA
 
@@ -87,3 +87,20 @@ def test_leaves_of_before_are_in_pages_and_books_hold_what_they_held(database):
     assert database.read_now(lambda c: leaf_pages.waiting(c, 2)) == {"0x" + "b" * 40: 2**130}
     assert set(database.read_now(lambda c: leaf_pages.nodes(c, 1)).values()) == {None}
     assert database.read_now(lambda c: books.book(c, f"payable:{A}")) == (7, 5)
+
+
+def test_the_chain_is_read_again_for_splits_of_before(database):
+    upgrade(database, "0009")
+    kept = f"""INSERT INTO chain_event (block, log_index, block_hash, journal, account)
+        VALUES (7, 0, '0xb', 'deposit:0xb:0', '{A}')"""
+    for statement in (OF_BEFORE[1], kept):
+        database.write_now(lambda c, s=statement: c.execute(text(s)))
+    upgrade(database, "head")
+    assert database.read_now(lambda c: chain.followed(c, A)) is None
+    assert database.read_now(lambda c: chain.read_time(c, A)) is None
+    # What was journaled is known by its block, and not journaled again.
+    assert database.read_now(lambda c: events.known(c, 0, 100)) == {(7, 0, "0xb")}
+    database.write_now(lambda c: chain.note_read_time(c, A, 5))
+    assert database.read_now(lambda c: chain.read_time(c, A)) is None
+    database.write_now(lambda c: (chain.follow(c, A, 8, "0xc"), chain.note_read_time(c, A, 5)))
+    assert database.read_now(lambda c: (chain.followed(c, A), chain.read_time(c, A))) == ((8, "0xc"), 5)

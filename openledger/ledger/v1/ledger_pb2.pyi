@@ -613,7 +613,9 @@ class TransactionCost(_message.Message):
     WEI_FIELD_NUMBER: _builtins.int
     MONEY_FIELD_NUMBER: _builtins.int
     transaction: _builtins.str
-    """"claim", "first_claim", "signed_claim", "deposit", "root", "redemption" of a hundred payers, "snapshot", "revision"."""
+    """"claim", "first_claim", "signed_claim", "deposit", "permit_deposit", "transfer_deposit", "transfer", "root",
+    "redemption" of a hundred payers, "snapshot", "revision".
+    """
     gas: _builtins.int
     """As measured; a claim's is of a million accounts."""
     wei: _builtins.str

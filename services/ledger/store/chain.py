@@ -181,6 +181,16 @@ def follow(connection: Connection, contract: str, block: int, block_hash: str) -
         )
 
 
+def read_time(connection: Connection, contract: str) -> int | None:
+    """Unix seconds at which everything that counted then had been read; None while some of it has not."""
+    return connection.execute(select(FOLLOWED.c.read_time).where(FOLLOWED.c.contract == contract)).scalar()
+
+
+def note_read_time(connection: Connection, contract: str, when: int | None) -> None:
+    """Note that everything has been read, or that it has not (None).  Nothing where nothing is followed yet."""
+    connection.execute(update(FOLLOWED).where(FOLLOWED.c.contract == contract).values(read_time=when))
+
+
 def _update(connection: Connection, was: Transaction, *, state: State, **values: Any) -> bool:
     """The transaction in another state, if it is still where it was."""
     same = TRANSACTION.c.hash == was.hash if was.hash else TRANSACTION.c.hash.is_(None)

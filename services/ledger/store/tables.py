@@ -271,6 +271,21 @@ FOLLOWED = Table(
     Column("contract", Text, primary_key=True),
     Column("block", BigInteger, nullable=False),
     Column("block_hash", Text, nullable=False),
+    # Unix seconds at which everything that counted then had been read; null while some of it has not.
+    Column("read_time", BigInteger),
+)
+# From which block on which split of a revision (SHA-256 of its manifest) holds; `time` is the block's.
+SPLIT_CHANGE = Table(
+    "split_change",
+    METADATA,
+    Column("block", BigInteger, primary_key=True, autoincrement=False),
+    Column("log_index", Integer, primary_key=True, autoincrement=False),
+    Column("digest", Text, nullable=False),
+    Column("developer_bps", Integer, nullable=False),
+    Column("stakers_bps", Integer, nullable=False),
+    Column("time", BigInteger, nullable=False),
+    Column("hash", Text, nullable=False),
+    Index("split_change_by_digest", "digest", "block", "log_index"),
 )
 # What the chain told and has not taken back; what it took back is in the journals alone.
 EVENT = Table(

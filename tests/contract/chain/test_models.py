@@ -121,3 +121,24 @@ def test_an_announced_change_is_taken_back(anchored: RpcChain) -> None:
     assert anchored.revision(REVISION) == before
     with pytest.raises(CallReverted, match="NothingProposed"):
         anchored.estimate(STRANGER.address, change(anchored, "activateSplit"))
+
+
+def test_splits_are_told_with_the_time_of_their_blocks(anchored: RpcChain) -> None:
+    made = send(anchored, register(anchored))
+    by_developer(anchored, change(anchored, "proposeSplit", (1000, 500)))
+    announced = anchored.revision(REVISION)
+    assert announced is not None
+    while anchored.timestamp() < announced.change_at:
+        time.sleep(0.1)
+    changed = by_developer(anchored, change(anchored, "activateSplit"))
+    told = list(anchored.splits(made.block_number, changed.block_number))
+    assert [(one.revision, one.split, one.tx_hash) for one in told] == [
+        (REVISION.hex(), SPLIT, made.tx_hash),
+        (REVISION.hex(), Split(1000, 500), changed.tx_hash),
+    ]
+    for one in told:
+        block = anchored.block(one.block_number)
+        assert block is not None
+        assert (one.time, one.block_hash) == (block.timestamp, block.hash)
+    assert list(anchored.splits(changed.block_number)) == told[1:]
+    assert list(anchored.splits(made.block_number, made.block_number)) == told[:1]

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from openledger.artifacts import ArtifactStore
 from openledger.cli.main import app
 from openledger.epoch import bundle
+from services.kit.testing import NOWHERE
 from tests.epoch_world import PAYER, Ledger
 from tests.ledger_world import SIGNER, a_receipt
 
@@ -40,7 +41,7 @@ def test_a_bundle_is_named_as_on_chain(world, prefix):
     result = command("epoch", prefix + digest, "--artifacts", ledger.artifacts.root, "--json")
     assert result.exit_code == 0
     document = json.loads(result.stdout)
-    assert (document["ok"], document["bundle"]) == (True, f"sha256:{digest}")
+    assert (document["ok"], document["outcome"], document["bundle"]) == (True, "holds", f"sha256:{digest}")
     assert {check["ok"] for check in document["checks"]} == {True}
 
 
@@ -50,6 +51,20 @@ def test_what_does_not_hold_is_said_with_the_first_reason(world):
     assert result.exit_code == 1
     assert "does not hold: the root over these leaves is" in result.output.replace("\n", " ")
     assert result.output.count("✗") == 1
+
+
+def test_a_chain_that_cannot_be_reached_is_not_the_epochs_fault(world):
+    ledger, digest = world
+    asked = "--artifacts", ledger.artifacts.root, "--rpc", f"http://{NOWHERE}"
+    result = command("epoch", digest, *asked)
+    assert result.exit_code == 3
+    told = result.output.replace("\n", " ")
+    assert f"The epoch of bundle {digest} could not be checked: Nothing was found wrong with it." in told
+    assert "does not answer" in told
+    assert "does not hold" not in told
+    assert json.loads(command("epoch", digest, *asked, "--json").stdout)["outcome"] == "could not be checked"
+    forged = command("epoch", ledger.forge(digest, root="1" * 64), *asked)
+    assert (forged.exit_code, "does not hold: the root over" in forged.output.replace("\n", " ")) == (1, True)
 
 
 @pytest.mark.parametrize(

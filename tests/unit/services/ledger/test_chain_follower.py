@@ -2,20 +2,23 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from services.kit.database import Database
 from services.kit.metrics import Metrics
 from services.ledger import journal
-from services.ledger.chain import Claimed, Deposit, Redeemed, Withdrawal, WrongChain
+from services.ledger.chain import Claimed, Deposit, Redeemed, SplitHolds, Withdrawal, WrongChain
 from services.ledger.chain_follower import ChainFollower
 from services.ledger.pen import Pen
-from services.ledger.store import books, epochs, events, payers
+from services.ledger.registries import Split
+from services.ledger.store import books, epochs, events, payers, splits
+from services.ledger.store import chain as store
 from services.ledger.store.epochs import UNDONE
 from services.ledger.store.sender import LostPen
 from services.ledger.store.tables import METADATA
-from tests.fake_chain import FakeChain
+from tests.fake_chain import KINDS, FakeChain
 
 A, B = "0x" + "a" * 40, "0x" + "b" * 40
 
@@ -44,7 +47,7 @@ def happens(chain, make, *values) -> None:
     chain.mine()
     number = chain.blocks[-1].number
     event = make(*values, number, "", f"0x{number:064x}", 0)
-    name = {Deposit: "deposits", Withdrawal: "withdrawals", Redeemed: "redemptions", Claimed: "claims"}[make]
+    name = dict(zip((Deposit, Withdrawal, Redeemed, Claimed, SplitHolds), KINDS, strict=True))[make]
     chain.events[name].append(event)
 
 
@@ -432,3 +435,73 @@ async def test_a_sum_that_never_fits_is_shown_and_does_not_stop_anything(databas
     await everything(follower)
     assert (balance(database, journal.payer(A)), balance(database, journal.payable(B))) == (5, -30)
     assert follower._unfit._value.get() == 1
+
+
+REVISION = "c" * 64
+
+
+def splits_of(database) -> list[tuple[int, int]]:
+    found = database.read_now(lambda c: splits.of(c, REVISION))
+    return [(change.split.developer_bps, change.time) for change in found]
+
+
+async def test_splits_are_noted_by_blocks_that_count_and_go_with_them(database, chain):
+    follower = follower_on(database, chain, confirmations=1)
+    happens(chain, SplitHolds, REVISION, Split(2000, 1000), 1001)
+    happens(chain, SplitHolds, "d" * 64, Split(1, 1), 1002)
+    happens(chain, SplitHolds, REVISION, Split(500, 0), 1003)
+    await everything(follower)
+    assert splits_of(database) == [(2000, 1001)]
+    chain.mine()
+    await everything(follower)
+    follower = follower_on(database, chain, confirmations=1)
+    await everything(follower)
+    assert splits_of(database) == [(2000, 1001), (500, 1003)]
+    chain.undo(2)
+    chain.drop("splits")
+    chain.mine()
+    chain.mine()
+    chain.mine()
+    await catch_up(follower)
+    assert splits_of(database) == [(2000, 1001)]
+    chain.undo(5)
+    chain.events["splits"].clear()
+    for _ in range(7):
+        chain.mine()
+    await catch_up(follower)
+    assert splits_of(database) == []
+
+
+async def test_it_is_known_when_everything_that_counts_was_read(database, chain, monkeypatch):
+    def read_time():
+        return database.read_now(lambda c: store.read_time(c, chain.contracts.escrow))
+
+    clock = [1000.0]
+    monkeypatch.setattr(
+        "services.ledger.chain_follower.time", SimpleNamespace(time=lambda: clock[0], monotonic=lambda: clock[0])
+    )
+    follower = follower_on(database, chain, confirmations=1)
+    happens(chain, Deposit, A, 100, 100)
+    chain.mine()
+    assert read_time() is None
+    await everything(follower)
+    assert read_time() == 1000
+    clock[0] = 1029.0
+    await everything(follower)
+    assert read_time() == 1000
+    clock[0] = 1031.0
+    await everything(follower)
+    assert read_time() == 1031
+    whole, chain.blocks = chain.blocks, chain.blocks[:2]  # the node is behind: what counts now is not known
+    clock[0] = 2000.0
+    await everything(follower)
+    assert read_time() == 1031
+    chain.blocks = whole
+    chain.undo(2)
+    chain.events["deposits"].clear()
+    for _ in range(4):
+        chain.mine()
+    await follower.step()
+    assert read_time() is None  # what went is taken back, what came is not read yet
+    await everything(follower)
+    assert read_time() == 2000
