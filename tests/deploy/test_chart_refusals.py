@@ -23,6 +23,7 @@ WRONG = (
     ("services.ledger.replicas=0", "/services/ledger/replicas"),
     ("services.attribution.replicas=2", "/services/attribution"),
     ("services.factory.replicas=2", "/services/factory"),
+    ("services.datanet.persistence.enabled=false", "/services/datanet"),
     ("services.datanet.replicas=2", "/services/datanet"),
     ("services.attribution.autoscaling.enabled=true", "/services/attribution"),
     ("services.ledger.pdb.enabled=perhaps", "/services/ledger/pdb/enabled"),

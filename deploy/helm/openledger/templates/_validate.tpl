@@ -49,7 +49,7 @@
 {{- if and (or $v.expose.ingress.enabled $v.expose.gateway.enabled) (not $v.expose.domain) -}}
 {{- fail "expose.domain is missing: services are exposed at <service>.<domain>" -}}
 {{- end -}}
-{{- $ours := list "listen" "metrics_listen" "health_listen" "data_dir" "artifacts_dir" "database_url" "service_secret" "ledger" "datanet" "factory" "openlora" "attribution" "log_level" "replica" "rpc_url" "chain_id" "confirmations" "contracts_file" "platform" "operators" "attribution_signers" "treasury" "tls_callers" "openlora_tls_name" -}}
+{{- $ours := list "listen" "metrics_listen" "health_listen" "data_dir" "artifacts_dir" "database_url" "service_secret" "ledger" "datanet" "factory" "openlora" "attribution" "shares_dir" "log_level" "replica" "rpc_url" "chain_id" "confirmations" "contracts_file" "platform" "operators" "attribution_signers" "treasury" "tls_callers" "openlora_tls_name" -}}
 {{- range $name, $spec := $v.services -}}
 {{- range $key, $_ := $spec.config -}}
 {{- if or (has $key $ours) (hasSuffix "_file" $key) -}}
