@@ -15,13 +15,15 @@ from typing import Any
 from eth_account import Account
 from eth_account.messages import encode_defunct
 
-from openledger import canonical, names, split
+from openledger import canonical, names, split, trace
 from openledger.money import parse_atomic
 from openledger.recover import HALF_ORDER, address_of, personal_digest
 
 VERSION = "openledger.receipt.v4"
 WITH_RECORDS = "openledger.receipt.v5"
 """Of an answer to a question with records."""
+TIMED = "openledger.receipt.v6"
+"""Says when the answer ended, by which its split is known; with records if there were any."""
 
 _Read = Callable[[dict[str, Any]], dict[str, int]]
 _SIGNATURE = re.compile(r"0x[0-9a-f]{64}([0-9a-f]{64})(?:1b|1c)\Z")
@@ -43,6 +45,7 @@ class Receipt:
 
     `developer` and `platform` are the accounts behind those share keys; `developer` is empty for the base model alone.
     `grade` is the SHA-256 of the grade that says why the scores are believed in part; empty where they are believed.
+    `end_time` is the trace's; empty in the two earlier versions, which do not say it.
     """
 
     response: str
@@ -61,14 +64,27 @@ class Receipt:
     grade: str = ""
     signer: str = ""
     signature: str = ""
+    end_time: str = ""
+
+    @property
+    def version(self) -> str:
+        """Of the document."""
+        if self.end_time:
+            return TIMED
+        return VERSION if self.evidence.retrieval is None else WITH_RECORDS
+
+    @property
+    def ended(self) -> int | None:
+        """Unix seconds, rounded down, at which the answer ended; None where the receipt does not say it."""
+        return trace.unix_seconds(self.end_time) if self.end_time else None
 
     def unsigned(self) -> dict[str, Any]:
         """The document that is signed."""
         e = self.evidence
-        version: dict[str, Any] = {"version": VERSION}
-        if e.retrieval is not None:
-            version = {"version": WITH_RECORDS, "retrieval": _retrieval_to_json(e.retrieval)}
-        return version | {
+        some: dict[str, Any] = {} if e.retrieval is None else {"retrieval": _retrieval_to_json(e.retrieval)}
+        some |= {"end_time": self.end_time} if self.end_time else {}
+        return some | {
+            "version": self.version,
             "response": self.response,
             "trace_sha256": self.trace_sha256,
             "payer": self.payer,
@@ -162,8 +178,10 @@ def parse(data: bytes) -> Receipt:
     """A receipt from its canonical bytes.  Raises `ValueError` that says what is wrong with them."""
     try:
         document = canonical.loads(data)
-        if document["version"] not in (VERSION, WITH_RECORDS):
-            raise ValueError(f"not an {VERSION} document, nor an {WITH_RECORDS}")
+        if document["version"] not in (VERSION, WITH_RECORDS, TIMED):
+            raise ValueError(f"not an {VERSION} document, nor an {WITH_RECORDS} or {TIMED}")
+        if document["version"] == TIMED:
+            trace.unix_seconds(document["end_time"])
         receipt = _from_json(document, _scores, _integers, _amounts)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a receipt document: {error!r}") from error
@@ -187,7 +205,7 @@ def _from_json(document: dict[str, Any], scores: _Read, errors: _Read, amounts: 
         placebos=tuple(_integer(p) for p in measured["placebos"]),
         errors=errors(measured["errors"]),
         trust_bps=_basis_points(measured["trust_bps"]),
-        retrieval=_retrieval(document["retrieval"]) if document["version"] == WITH_RECORDS else None,
+        retrieval=_retrieval(document["retrieval"]) if "retrieval" in document else None,
     )
     return Receipt(
         response=document["response"],
@@ -206,6 +224,7 @@ def _from_json(document: dict[str, Any], scores: _Read, errors: _Read, amounts: 
         grade=document["grade"],
         signer=document["signer"],
         signature=document["signature"],
+        end_time=document.get("end_time", ""),
     )
 
 

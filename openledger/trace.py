@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from typing import Any
 
 from openledger import canonical, context, names
@@ -28,6 +29,8 @@ PRICED = "openledger.trace.v3"
 SALTED = "openledger.trace.v4"
 """With a price, a salt, and whether its payer lets everybody have it."""
 _SALT = re.compile(r"[0-9a-f]{64}\Z")
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,13 @@ def _version(document: Mapping[str, Any]) -> str:
     if salted:
         return SALTED if len(salted) == 2 and "price" in document else ""
     return PRICED if "price" in document else WITH_RECORDS if "context" in document else VERSION
+
+
+def unix_seconds(time: str) -> int:
+    """Unix seconds, rounded down, of a time as traces write it: RFC 3339, UTC, six decimals.  Raises `ValueError`."""
+    if not _TIME.fullmatch(time):
+        raise ValueError(f"{time[:60]!r} is not a time in UTC with six decimals")
+    return int(datetime.fromisoformat(time[:19]).replace(tzinfo=UTC).timestamp())
 
 
 def _price(document: Mapping[str, Any]) -> Price:

@@ -89,7 +89,7 @@ def verify_receipt(
 
 def _form(case: Case) -> str:
     case.receipt = receipts.parse(case.data)
-    return f"an {receipts.VERSION} document in canonical form (RFC 8785), SHA-256 {canonical.sha256(case.data)}"
+    return f"an {case.receipt.version} document in canonical form (RFC 8785), SHA-256 {canonical.sha256(case.data)}"
 
 
 def _signature(case: Case) -> str:
@@ -152,6 +152,7 @@ def _agreement(case: Case) -> str:
         "adapter": (receipt.model.adapter, trace.adapter),
         "method": (receipt.method, evidence.method(trace)),
         "word on records": (receipt.evidence.retrieval is not None, trace.context is not None),
+        "end": (receipt.end_time or trace.end_time, trace.end_time),
     }
     must_equal(pairs, "the receipt", "what follows from the trace")
     if not trace.adapter and (receipt.model.index_root or receipt.developer):

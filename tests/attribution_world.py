@@ -179,6 +179,8 @@ class Peers(
     """How many of the first traces the log has let go."""
     rule: Rule = RULE
     rule_sha256: str = ""
+    registered: tuple[int, int, int] | None = None
+    """Since when every revision is registered (Unix seconds), and with which parts for developer and stakers."""
     issuer: TestIssuer = field(default_factory=TestIssuer)
     reads: list[int] = field(default_factory=list)
     acknowledged: list[int] = field(default_factory=list)
@@ -252,6 +254,21 @@ class Peers(
         rule = ledger_pb2.SplitRule(**self.rule.to_json(), sha256=self.rule_sha256 or self.rule.digest())
         return ledger_pb2.SettlementInfo(chain_id=1, rule=rule, platform=f"accounts/{PLATFORM}")
 
+    async def GetSplit(self, request: ledger_pb2.GetSplitRequest, context: Any) -> Any:
+        start, developer, stakers = None, self.rule.developer_bps, self.rule.stakers_bps
+        registered = self.registered
+        if registered is not None and request.time.ToSeconds() >= registered[0]:
+            start, developer, stakers = registered
+        split = ledger_pb2.RevisionSplit(
+            developer_bps=developer, stakers_bps=stakers, contributors_bps=10_000 - developer - stakers
+        )
+        told = ledger_pb2.SplitVersion(revision=request.revision, split=split)
+        if start is not None:
+            told.start_time.FromSeconds(start)
+        elif registered is not None:
+            told.end_time.FromSeconds(registered[0])
+        return told
+
     async def ListKeys(self, request: identity_pb2.ListKeysRequest, context: Any) -> Any:
         return identity_pb2.ListKeysResponse(jwks=self.issuer.jwks)
 
@@ -281,6 +298,7 @@ class Peers(
                 "ReadPrivateFile": services("attribution"),
                 "GetAdapterRevision": PUBLIC,
                 "GetSettlementInfo": PUBLIC,
+                "GetSplit": PUBLIC,
                 "ListKeys": PUBLIC,
             },
             authenticator=Authenticator(SECRET, keys),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sqlalchemy import update
+from sqlalchemy import func, select, update
 
 import services.ledger
 from openledger import canonical
@@ -23,16 +23,18 @@ from services.kit.database import Database
 from services.kit.metrics import Metrics
 from services.ledger import journal, leaves, netting, settle
 from services.ledger.bundle import Bundles
-from services.ledger.chain import Contracts
+from services.ledger.chain import Contracts, SplitHolds
 from services.ledger.journal import Event
 from services.ledger.pen import Pen
-from services.ledger.store import books, epochs, leaf_pages, payers, settlements
+from services.ledger.registries import Split
+from services.ledger.store import books, epochs, leaf_pages, payers, settlements, splits
 from services.ledger.store.books import Payout
 from services.ledger.store.epochs import Epoch, State
-from services.ledger.store.tables import SENDER
+from services.ledger.store.tables import SENDER, SPLIT_CHANGE
 
 PAYER = Wallet("0x" + "07" * 32)
 CHAIN_ID, AT = 31337, "0x" + "9" * 40
+LAG = 600
 
 
 class Somewhere:
@@ -56,7 +58,7 @@ class Ledger:
         self.database.migrate(Path(services.ledger.__file__).parent / "migrations")
         self.artifacts = ArtifactStore(self.folder / "artifacts")
         place, metrics = self.folder / "work", Metrics("ledger")
-        self.bundles = Bundles(self.database, Somewhere(), self.artifacts, metrics, place, most=self.most)
+        self.bundles = Bundles(self.database, Somewhere(), self.artifacts, metrics, place, most=self.most, lag=LAG)
 
     def pen(self, name: str = "one") -> Pen:
         """Taken; whoever had it has fallen silent."""
@@ -71,6 +73,18 @@ class Ledger:
             return act(connection)
 
         return self.database.write_now(locked)
+
+    def hold(self, revision: str, split: Split, time: int) -> SplitHolds:
+        """The chain told that a split of the revision holds from then on, one event a block."""
+        digest = revision.rpartition("/")[2]
+
+        def act(c: Any) -> SplitHolds:
+            block = 1 + (c.execute(select(func.max(SPLIT_CHANGE.c.block))).scalar() or 0)
+            told = SplitHolds(digest, split, time, block, f"0x{block:064x}", f"0x{block + 999:064x}", 0)
+            splits.keep(c, told)
+            return told
+
+        return self.write(act)
 
     def give(self, *receipts: Receipt) -> None:
         """Journal them, whatever leases say; the money is there."""

@@ -84,7 +84,7 @@ class Ledger:
         operations, idempotency = Operations(self.database, METADATA, "ledger"), Idempotency(METADATA)
         artifacts = ArtifactStore(folder / "artifacts")
         most = self.chain.max_epoch_increase()
-        bundles = Bundles(self.database, self.chain, artifacts, self.metrics, folder / "work", most=most)
+        bundles = Bundles(self.database, self.chain, artifacts, self.metrics, folder / "work", most=most, lag=3600)
         self.checks = Checks(self.database, self.metrics, seconds=3600)
         self.settler = Settler(
             self.database,

@@ -67,6 +67,14 @@ class ToyLedger(ledger_pb2_grpc.LedgerServiceServicer, identity_pb2_grpc.Identit
         rule = ledger_pb2.SplitRule(**self.rule.to_json(), sha256=self.rule.digest())
         return ledger_pb2.SettlementInfo(chain_id=1, rule=rule, platform="accounts/0x" + "f" * 40)
 
+    async def GetSplit(self, request, context):
+        rule = self.rule
+        rest = 10_000 - rule.developer_bps - rule.stakers_bps
+        split = ledger_pb2.RevisionSplit(
+            developer_bps=rule.developer_bps, stakers_bps=rule.stakers_bps, contributors_bps=rest
+        )
+        return ledger_pb2.SplitVersion(revision=request.revision, split=split, rule_sha256=rule.digest())
+
     async def ListKeys(self, request, context):
         return identity_pb2.ListKeysResponse(jwks=self.issuer.jwks)
 
@@ -101,6 +109,7 @@ async def toy_ledger(folder: Path) -> AsyncIterator[tuple[ToyLedger, str]]:
             "AcquireLease": services("openlora"),
             "ReleaseLease": services("openlora"),
             "GetSettlementInfo": PUBLIC,
+            "GetSplit": PUBLIC,
             "ListKeys": PUBLIC,
         },
         authenticator=Authenticator(SECRET, keys),

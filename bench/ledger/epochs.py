@@ -99,7 +99,8 @@ async def _close(database: Database, chain: Any, folder: Path) -> dict[str, floa
     pen = Pen(database, DISTRIBUTOR, "bench", metrics, seconds=3600)
     pen.take()
     checks: Any = SimpleNamespace(trouble="")
-    bundles = Bundles(database, chain, ArtifactStore(folder / "artifacts"), metrics, folder / "work", most=MOST)
+    artifacts = ArtifactStore(folder / "artifacts")
+    bundles = Bundles(database, chain, artifacts, metrics, folder / "work", most=MOST, lag=3600)
     nobody: Any = None  # nothing is sent
     how: Any = {"confirmations": 0, "most": MOST, "poll_seconds": 1, "room": 0, "credit": 0}
     settler = Settler(database, chain, nobody, pen, operations, bundles, metrics, checks, nobody, **how)

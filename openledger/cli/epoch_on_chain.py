@@ -8,13 +8,13 @@ from typing import Any
 
 from eth_abi.exceptions import DecodingError
 
-from openledger import abi
+from openledger.cli import splits_on_chain
+from openledger.cli.chain_logs import logs
 from openledger.cli.rpc import Rpc, RpcError
 from openledger.epoch.bundle import Bundle
 from openledger.epoch.report import NotReached, Wrong
 
 DISTRIBUTOR = "RewardsDistributor"
-BLOCKS = 2_000  # a request: many nodes refuse more
 _QUANTITY, _HASH = re.compile(r"0x[0-9a-f]{1,16}\Z"), re.compile(r"0x[0-9a-f]{64}\Z")
 
 
@@ -33,8 +33,8 @@ class Proposals:
 
 def proposals(rpc: Rpc, at: str, epoch: int) -> Proposals:
     """An epoch's roots.  One is struck out with every earlier one, whoever strikes it.  Raises `RpcError`."""
-    strikes = [log for log in _logs(rpc, at, "RootsStruck") if log["first"] <= epoch <= log["last"]]
-    return Proposals(_logs(rpc, at, "RootProposed", epoch), len(strikes))
+    strikes = [log for log in _events(rpc, at, "RootsStruck") if log["first"] <= epoch <= log["last"]]
+    return Proposals(_events(rpc, at, "RootProposed", f"0x{epoch:064x}"), len(strikes))
 
 
 def beacon(rpc: Rpc, bundle: Bundle) -> tuple[int, bytes]:
@@ -83,7 +83,7 @@ def _compare(rpc: Rpc, bundle: Bundle) -> str:
     cap = rpc.read(DISTRIBUTOR, at, "maxEpochIncrease")[0]
     if manifest.cap != cap:
         raise Wrong(f"the bundle says that a root may add {manifest.cap}, the distributor {cap}")
-    rest = _before(rpc, bundle)
+    rest = _before(rpc, bundle) + splits_on_chain.compare(rpc, bundle)
     return f"the distributor {at} on chain {chain_id} holds both roots, the total and the name of this bundle{rest}"
 
 
@@ -97,42 +97,7 @@ def _before(rpc: Rpc, bundle: Bundle) -> str:
     return f", and the root of epoch {before.epoch} that is named here"
 
 
-def _logs(rpc: Rpc, at: str, event: str, epoch: int | None = None) -> list[dict[str, Any]]:
-    """The event's fields and its `block` and `block_hash`, oldest first; for that epoch alone, where one is named."""
-    topics = ["0x" + abi.event_topic(DISTRIBUTOR, event).hex(), *([] if epoch is None else [f"0x{epoch:064x}"])]
-    return [
-        abi.decode_event(
-            DISTRIBUTOR, event, [bytes.fromhex(topic[2:]) for topic in log["topics"]], bytes.fromhex(log["data"][2:])
-        )
-        | {"block": log.get("blockNumber"), "block_hash": log.get("blockHash")}
-        for first, last in _pages(rpc, at)
-        for log in rpc.call("eth_getLogs", {"address": at, "fromBlock": first, "toBlock": last, "topics": topics})
-    ]
-
-
-def _pages(rpc: Rpc, at: str) -> list[tuple[str, str]]:
-    """Ranges of blocks, both ends included, from the contract's first to the newest.
-
-    Where the node has forgotten when the contract was made, all in one: some nodes take that, others say that they do
-    not.
-    """
-    head = int(rpc.call("eth_blockNumber"), 16)
-    since = _made(rpc, at, head)
-    if since is None:
-        return [(hex(0), hex(head))]
-    return [(hex(first), hex(min(first + BLOCKS - 1, head))) for first in range(since, head + 1, BLOCKS)]
-
-
-def _made(rpc: Rpc, at: str, head: int) -> int | None:
-    """The block in which the contract was made, found by halving; None where the node does not know old states."""
-    before, by = -1, head
-    try:
-        while by - before > 1:
-            middle = (before + by) // 2
-            if rpc.call("eth_getCode", at, hex(middle)) == "0x":
-                before = middle
-            else:
-                by = middle
-    except RpcError:
-        return None
-    return by
+def _events(rpc: Rpc, at: str, event: str, *indexed: str) -> list[dict[str, Any]]:
+    """The event's fields, its `block` and `block_hash`, oldest first; with those indexed ones alone, where named."""
+    found = logs(rpc, at, DISTRIBUTOR, [event], *indexed)
+    return [log.fields | {"block": hex(log.block), "block_hash": log.block_hash} for log in found]

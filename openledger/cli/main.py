@@ -24,6 +24,7 @@ from openledger.cli.epochs import epoch
 from openledger.cli.explain import explain
 from openledger.cli.finetune import app as finetune
 from openledger.cli.forget import forget_answers
+from openledger.cli.model import app as model
 from openledger.cli.receipts import app as receipt
 from openledger.cli.replay import replay
 from openledger.cli.send import send
@@ -66,6 +67,7 @@ app.add_typer(receipt, name="receipt")
 app.command("forget-answers")(forget_answers)
 app.add_typer(finetune, name="finetune")
 app.add_typer(adapter, name="adapter")
+app.add_typer(model, name="model")
 app.add_typer(datanet, name="datanet")
 for command in (
     money.balance, money.statement, money.payouts, money.deposit, withdraw, money.claim, send, money.correct

@@ -20,6 +20,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, 
 
 from openledger import canonical
 
+WITHOUT_SPLITS = "openledger.epoch.v4"
 _WHOLE = re.compile(r"(0|[1-9][0-9]{0,77})\Z")
 RECEIPTS, JOURNALS, LEAVES = "receipts.parquet", "journals.parquet", "leaves.parquet"
 _COLUMNS = {
@@ -65,6 +66,38 @@ class Terms(_Part):
     signers: list[Address]
 
 
+class Since(_Part):
+    """From when on a split holds: the time of its block in Unix seconds, its number, and the transaction."""
+
+    time: Whole
+    block: Whole
+    transaction: Annotated[str, StringConstraints(pattern=r"^0x[0-9a-f]{64}$")]
+
+
+class Split(_Part):
+    """Basis points by which a revision's answers were paid; `since` None: before the revision was registered.
+
+    `until`: Unix seconds of the change after it, if there had been one when the epoch was sealed.
+    """
+
+    revision: str
+    developer_bps: int
+    stakers_bps: int
+    since: Since | None
+    until: Whole | None
+
+
+class Splits(_Part):
+    """What the registry is said to hold of the splits by which answers were paid.
+
+    `lag`: seconds around a change in which an answer may be paid by either.
+    """
+
+    registry: Address
+    lag: Whole
+    held: list[Split]
+
+
 class Previous(_Part):
     """The epoch that this one follows; `bundle` is empty where it has none of this kind."""
 
@@ -83,11 +116,13 @@ class File(_Part):
 class Manifest(_Part):
     """What a bundle says of itself."""
 
-    version: Literal["openledger.epoch.v4"]
+    version: Literal["openledger.epoch.v4", "openledger.epoch.v5"]
     epoch: Whole
     chain_id: Whole
     distributor: Address
     terms: Terms
+    splits: Splits | None = None
+    """None in v4, of before revisions had splits of their own."""
     settlements: list[Settlement]
     corrections: list[dict[str, str]]
     cap: Whole
@@ -142,6 +177,8 @@ def open_bundle(folder: Path, digest: str) -> Bundle:
         raise BadBundle(f"{place} is no manifest of an epoch: {where}: {first['msg']}") from error
     except (ValueError, RecursionError) as error:
         raise BadBundle(f"{place} is no manifest of an epoch: {error}") from error
+    if (found.splits is None) is not (found.version == WITHOUT_SPLITS):
+        raise BadBundle(f"{place} is no manifest of an epoch: {found.version} with splits, or without")
     if found.files.keys() != _COLUMNS.keys():
         raise BadBundle(f"the manifest names the files {', '.join(found.files)}, not {', '.join(_COLUMNS)}")
     return Bundle(found, digest, folder)

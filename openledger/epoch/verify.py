@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from openledger.epoch import receipts, roots
+from openledger.epoch import receipts, roots, splits
 from openledger.epoch.bundle import LEAVES, Bundle, Manifest, open_bundle, whole
 from openledger.epoch.case import Case, Leaf
 from openledger.epoch.corrections import corrections
@@ -134,6 +134,7 @@ def _log_root(case: Case) -> str:
 _STEPS: tuple[tuple[str, Callable[[Case], str]], ...] = (
     ("files", _files),
     ("terms", receipts.terms),
+    ("splits", splits.splits),
     ("signatures", receipts.signatures),
     ("corrections", corrections),
     ("shares", receipts.shares),

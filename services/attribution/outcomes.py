@@ -87,7 +87,6 @@ class Outcomes:
 
         A response that is settled already gets neither again.
         """
-        terms = await self._terms.current()
         known = await self._database.read(lambda c: store.traces_of(c, {e.trace.response for e in entries}))
         grades = await self._database.read(lambda c: store_audits.grades(c, {e.trace.adapter for e in entries}))
         outcomes: list[Settled] = []
@@ -100,6 +99,7 @@ class Outcomes:
             settled_by = known.get(trace.response)
             if settled_by is None:
                 known[trace.response] = trace.digest()
+                terms = await self._terms.of(trace.adapter, trace.end_time)
                 outcome = await self._attribute(trace, terms, grades.get(trace.adapter))
                 outcomes.append(Settled(outcome, await self._traces.seal(trace)))
             elif settled_by != trace.digest():

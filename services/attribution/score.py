@@ -137,4 +137,5 @@ def receipt(
         developer=revision.lineage.owner if revision else "",
         platform=terms.platform,
         grade=grade.digest() if grade and trust != split.BASIS_POINTS else "",
+        end_time=trace.end_time,
     )

@@ -51,6 +51,7 @@ from services.ledger.servicer import LedgerServicer, Parts
 from services.ledger.settler import Settler
 from services.ledger.signer import RemoteSigner, Signer, SignerRefused, SignerUnavailable
 from services.ledger.signin import Issuer, Site
+from services.ledger.split_book import SplitBook
 from services.ledger.store import epochs
 from services.ledger.store import terms as published_terms
 from services.ledger.store.epochs import Anchoring
@@ -62,7 +63,7 @@ from services.ledger.terms import SETTINGS, terms_of
 ACCESS: dict[str, Access] = {
     **dict.fromkeys(("CreateChallenge", "CreateSession", "ListKeys"), PUBLIC),
     **dict.fromkeys(("GetSettlementInfo", "GetConservation", "GetEpoch", "ListEpochs", "GetClaim"), PUBLIC),
-    **dict.fromkeys(("GetModelRegistration", "ListEpochPayouts", "GetGasPrice"), PUBLIC),
+    **dict.fromkeys(("GetModelRegistration", "GetSplit", "ListSplits", "ListEpochPayouts", "GetGasPrice"), PUBLIC),
     **dict.fromkeys(("GetBalance", "ListPostings", "GetPayout", "RelayDeposit", "AuthoriseSpending"), ACCOUNTS),
     **dict.fromkeys(("RelayAuthorisedDeposit", "RelayClaim", "RelaySignedClaim", "RelayTransfer"), ACCOUNTS),
     **dict.fromkeys(("CloseEpoch", "CorrectJournal"), ACCOUNTS),
@@ -89,8 +90,9 @@ async def assemble(config: LedgerConfig) -> Assembly:
     writer = ChainWriter(database, chain, signer, pen, metrics, patience=config.patience, **how)
     follower = ChainFollower(database, chain, pen, metrics, **how)
     operations = Operations(database, METADATA, config.service)
+    splits = SplitBook(database, chain.contracts.escrow, config.rule, lag=config.split_lag_seconds)
     work, artifacts = config.data_dir / "bundle", ArtifactStore(config.artifacts_dir)
-    bundles = Bundles(database, chain, artifacts, metrics, work, most=most)
+    bundles = Bundles(database, chain, artifacts, metrics, work, most=most, lag=config.split_lag_seconds)
     checks = Checks(database, metrics, seconds=config.check_seconds)
     reconciliation = Reconciliation(database, chain, metrics)
     settler = Settler(
@@ -112,7 +114,7 @@ async def assemble(config: LedgerConfig) -> Assembly:
         Errands(database, writer, pen, operations, Anchors(chain), poll_seconds=poll),
         Errands(database, writer, pen, operations, Registrations(chain), poll_seconds=poll),
     )
-    client, receipts = _receipts(config, database, metrics, pen, follower.debts)
+    client, receipts = _receipts(config, database, metrics, pen, follower.debts, splits)
     closing = Closing(
         database,
         chain,
@@ -124,7 +126,7 @@ async def assemble(config: LedgerConfig) -> Assembly:
         most=most,
         checks=checks,
     )
-    parts = _parts(config, database, chain, writer, follower, closing, errands, receipts)
+    parts = _parts(config, database, chain, writer, follower, closing, errands, receipts, splits)
     background: dict[str, Callable[[], Awaitable[None]]] = {
         "pen": pen.run,
         "chain-writer": pen.only(writer.run),
@@ -164,6 +166,7 @@ def _parts(
     closing: Closing,
     errands: tuple[Errands[Anchoring], Errands[Registration]],
     receipts: Receipts | None,
+    splits: SplitBook,
 ) -> Parts:
     idempotency, claims = Idempotency(METADATA), ClaimsBook(database, chain)
     return Parts(
@@ -172,6 +175,7 @@ def _parts(
         chain=chain,
         idempotency=idempotency,
         receipts=receipts,
+        splits=splits,
         relay=Relay(
             database,
             chain,
@@ -246,13 +250,13 @@ def _check_place(database: Database, there: int) -> None:
 
 
 def _receipts(
-    config: LedgerConfig, database: Database, metrics: Metrics, pen: Pen, debts: Debts
+    config: LedgerConfig, database: Database, metrics: Metrics, pen: Pen, debts: Debts, splits: SplitBook
 ) -> tuple[Client | None, Receipts | None]:
     if not config.attribution:
         return None, None
     client = peer_client(config, attribution=config.attribution)
     terms = admit.Terms(frozenset(config.attribution_signers), config.rule, config.platform)
-    return client, Receipts(database, client, terms, metrics, pen, debts, room=config.redeem_seconds)
+    return client, Receipts(database, client, terms, metrics, pen, debts, splits, room=config.redeem_seconds)
 
 
 def _identity(config: LedgerConfig, database: Database, chain: Chain, issuer: Issuer) -> IdentityServicer:

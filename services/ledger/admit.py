@@ -1,7 +1,8 @@
 """Which receipts count: signed by whom it should be, split by a rule that is or was in force, and exactly so.  Pure.
 
-A receipt does not say when it was made, and one may be read long after: so what it is split by may be any rule that the
-ledger has published, however long ago, for the platform that it was published with.
+A receipt may be read long after it was made: so what it is split by may be any rule that the ledger has published,
+however long ago, for the platform that it was published with.  The parts of developer and stakers are the exception,
+where the revision that answered is registered on chain: they are those that held for it there when the answer ended.
 
 What it does not know: whether the payer has the money (`lease.charge`), and whether the measurements in the receipt are
 right; those anyone recomputes from the published artifacts.
@@ -9,13 +10,19 @@ right; those anyone recomputes from the published artifacts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 
 from openledger import names, receipt, split
 from openledger.canonical import sha256
 from openledger.receipt import Receipt
+from services.ledger import splits
+from services.ledger.registries import Split
+from services.ledger.splits import UNREGISTERED, Held
+
+_Rest = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True)
@@ -46,16 +53,43 @@ class Terms:
     signers: frozenset[str]
     rule: split.Rule
     platform: str
-    published: frozenset[tuple[str, str]] = frozenset()
-    """(SHA-256 of the rule, platform) of the terms before these."""
+    published: frozenset[tuple[split.Rule, str]] = frozenset()
+    """(rule, platform) of the terms before these."""
+    held: Callable[[str], Sequence[Held]] = lambda _: UNREGISTERED
+    """What held of a revision's splits, oldest first."""
+    lag: int = 0
+    """Seconds around a change of a split in which either may be the one."""
 
     @cached_property
-    def platforms(self) -> dict[str, set[str]]:
-        """Who the platform may be, by the SHA-256 of the rule."""
-        found: dict[str, set[str]] = {self.rule.digest(): {self.platform}}
+    def whole(self) -> dict[split.Rule, set[str]]:
+        """Who the platform may be, by the rule."""
+        found: dict[split.Rule, set[str]] = {self.rule: {self.platform}}
         for rule, platform in self.published:
             found.setdefault(rule, set()).add(platform)
         return found
+
+    @cached_property
+    def rest(self) -> dict[_Rest, set[str]]:
+        """The same, by the rule without what it gives to developer and stakers."""
+        found: dict[_Rest, set[str]] = {}
+        for rule, platforms in self.whole.items():
+            found.setdefault(_without_split(rule), set()).update(platforms)
+        return found
+
+    def allowed(self, found: Receipt) -> list[Held]:
+        """The splits by which the answer may be paid."""
+        revision = found.model.adapter
+        return splits.allowed(self.held(revision) if revision else UNREGISTERED, found.ended, self.lag)
+
+    def platforms(self, found: Receipt) -> set[str]:
+        """Who the platform may be of a receipt; nobody, where it is by none of the splits that are allowed."""
+        parts, who = Split(found.rule.developer_bps, found.rule.stakers_bps), set[str]()
+        for held in self.allowed(found):
+            if held.since is None:
+                who |= self.whole.get(found.rule, set())
+            elif held.since.split == parts:
+                who |= self.rest.get(_without_split(found.rule), set())
+        return who
 
 
 def admit(document: bytes, terms: Terms) -> Admitted | Rejected:
@@ -103,14 +137,36 @@ def _signer(found: Receipt, terms: Terms) -> None:
 
 
 def _rule(found: Receipt, terms: Terms) -> None:
-    if found.rule.digest() not in terms.platforms:
+    own = all(held.since is None for held in terms.allowed(found))
+    if not (found.rule in terms.whole if own else _without_split(found.rule) in terms.rest):
         raise ValueError(
             f"split by rule {found.rule.digest()}, which was never published here; in force is {terms.rule.digest()}"
         )
 
 
+def _in_force(found: Receipt, terms: Terms) -> None:
+    if not terms.platforms(found):
+        ended = f"when the answer ended, {found.end_time}" if found.end_time else "at any time"
+        raise ValueError(
+            f"split with {found.rule.developer_bps} and {found.rule.stakers_bps} basis points for developer and "
+            f"stakers, which did not hold for {found.model.adapter} {ended}: what held is "
+            + " or ".join(map(_held, terms.allowed(found)))
+        )
+
+
+def _held(held: Held) -> str:
+    if held.since is None:
+        return "this ledger's own split"
+    parts, since = held.since.split, datetime.fromtimestamp(held.since.time, UTC).isoformat()
+    return f"{parts.developer_bps} and {parts.stakers_bps} since {since} (block {held.since.block})"
+
+
+def _without_split(rule: split.Rule) -> _Rest:
+    return tuple(item for item in vars(rule).items() if item[0] not in {"developer_bps", "stakers_bps"})
+
+
 def _platform(found: Receipt, terms: Terms) -> None:
-    if names.address(found.platform) not in terms.platforms[found.rule.digest()]:
+    if names.address(found.platform) not in terms.platforms(found):
         raise ValueError(f"the platform's fee would go to {found.platform}, not to {terms.platform}")
 
 
@@ -122,6 +178,7 @@ _CHECKS = (
     ("BAD_NAMES", _names),
     ("BAD_SIGNATURE", _signer),
     ("WRONG_RULE", _rule),
+    ("SPLIT_NOT_IN_FORCE", _in_force),
     ("WRONG_PLATFORM", _platform),
     ("WRONG_SPLIT", _split),
 )

@@ -14,7 +14,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache, partial
 from itertools import accumulate, chain, islice, repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,18 +25,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import Connection
 
-from openledger import canonical
+from openledger import canonical, trace
 from openledger.artifacts import ArtifactStore
 from services.kit import logs
 from services.kit.ahead import ahead
 from services.kit.database import Database
 from services.kit.metrics import Metrics
+from services.ledger import split_book, splits
 from services.ledger.chain import Chain
 from services.ledger.pen import Pen
+from services.ledger.registries import Split
+from services.ledger.splits import Change, Held
 from services.ledger.store import corrections, epochs, leaf_pages, settlements
 from services.ledger.store.epochs import Epoch, State
 
-VERSION = "openledger.epoch.v4"
+VERSION = "openledger.epoch.v5"
 _PIECE = 5000
 """Rows written at once: what is held in memory of a million."""
 
@@ -61,13 +65,22 @@ class Bundles:
     """Writes bundles into the artifacts.
 
     `work`: a folder for files that are not whole yet, nobody else's.  `most`: what a root may add to the one before.
+    `lag`: seconds around a change of a split in which either may be the one.
     """
 
     def __init__(
-        self, database: Database, chain: Chain, artifacts: ArtifactStore, metrics: Metrics, work: Path, *, most: int
+        self,
+        database: Database,
+        chain: Chain,
+        artifacts: ArtifactStore,
+        metrics: Metrics,
+        work: Path,
+        *,
+        most: int,
+        lag: int,
     ) -> None:
         self._database, self._chain, self._artifacts, self._work = database, chain, artifacts, work
-        self._most = most
+        self._most, self._lag = most, lag
         shutil.rmtree(work, ignore_errors=True)  # what a killed process left
         self._log = logs.logger("ledger")
         buckets = (0.1, 1, 10, 60, 600, 3600)
@@ -99,7 +112,7 @@ class Bundles:
         runs = settlements.of_epoch(connection, epoch.number)
         # None of an epoch that a version without settlements sealed: its bundle shows no receipts, and does not verify.
         above, through = (runs[0].above, runs[-1].through) if runs else (0, 0)
-        terms = _Terms()
+        terms = _Terms(cache(partial(split_book.history, connection)), self._lag)
         files = {
             "receipts.parquet": self._file(
                 work, RECEIPTS, _columns(terms.seen(settlements.receipts(connection, above, through)))
@@ -114,6 +127,11 @@ class Bundles:
             "chain_id": str(self._chain.chain_id),
             "distributor": self._chain.contracts.distributor.lower(),
             "terms": terms.document(),
+            "splits": {
+                "registry": self._chain.contracts.models.lower(),
+                "lag": str(self._lag),
+                "held": terms.held(int(epoch.create_time.timestamp())),
+            },
             "settlements": [{"name": run.name, "above": str(run.above), "through": str(run.through)} for run in runs],
             "corrections": [json.loads(signed) for signed in corrections.documents(connection, above, through)],
             "cap": str(self._most),
@@ -138,9 +156,12 @@ class Bundles:
 
 
 class _Terms:
-    """By which rules, for which platforms and signed by whom the receipts are that were seen."""
+    """By which rules and splits, for which platforms and signed by whom the receipts are that were seen."""
 
-    def __init__(self) -> None:
+    def __init__(self, history: Callable[[str], Sequence[Held]], lag: int) -> None:
+        """history: what held of a revision's splits, oldest first."""
+        self._history, self._lag = history, lag
+        self._splits: set[tuple[str, Split, Held]] = set()
         self._rules: set[bytes] = set()
         self._platforms: set[str] = set()
         self._signers: set[str] = set()
@@ -152,12 +173,41 @@ class _Terms:
             self._rules.add(canonical.dumps(found["rule"]))
             self._platforms.add(found["platform"].lower())
             self._signers.add(found["signer"])
+            self._see_split(found)
             yield number, document
+
+    def _see_split(self, found: dict[str, Any]) -> None:
+        revision, ended = found["model"]["adapter"], found.get("end_time")
+        if not revision:
+            return
+        split, held = Split(found["rule"]["developer_bps"], found["rule"]["stakers_bps"]), self._history(revision)
+        time = None if ended is None else trace.unix_seconds(ended)
+        # By none of them, where the chain has taken back the one by which it was admitted: then the check says so.
+        by = splits.used(held, split, time, self._lag) or held[0]
+        self._splits.add((revision, split, by))
+
+    def held(self, sealed: int) -> list[dict[str, Any]]:
+        """The splits, as in the manifest.  Of what ended them, that which was before the epoch was sealed."""
+        lines = [
+            {
+                "revision": revision,
+                "developer_bps": split.developer_bps,
+                "stakers_bps": split.stakers_bps,
+                "since": None if by.since is None else _since(by.since),
+                "until": None if by.until is None or by.until > sealed else str(by.until),
+            }
+            for revision, split, by in self._splits
+        ]
+        return sorted(lines, key=canonical.dumps)
 
     def document(self) -> dict[str, Any]:
         """As in the manifest."""
         rules = [json.loads(rule) for rule in sorted(self._rules)]
         return {"rules": rules, "platforms": sorted(self._platforms), "signers": sorted(self._signers)}
+
+
+def _since(change: Change) -> dict[str, str]:
+    return {"time": str(change.time), "block": str(change.block), "transaction": change.tx_hash}
 
 
 def _columns(rows: Iterable[tuple[Any, ...]]) -> Iterator[Columns]:

@@ -111,6 +111,13 @@ class LedgerConfig(ServiceConfig):
     split_delay_seconds: int = Field(
         7 * 86_400, ge=1, le=2**31, description="from announcing another split of a revision to making the change"
     )
+    split_lag_seconds: int = Field(
+        3600,
+        ge=60,
+        le=7 * 86_400,
+        description="around a change of a split, in which an answer may be paid by either: for blocks to count, and "
+        "for clocks that differ",
+    )
 
     developer_bps: int = Field(Rule.developer_bps, ge=0, le=10_000)
     stakers_bps: int = Field(Rule.stakers_bps, ge=0, le=10_000)

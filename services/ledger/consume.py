@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import grpc
 from sqlalchemy import Connection
@@ -28,6 +28,7 @@ from services.ledger.book import BOOKED, CONFLICT, OWED, REPEATED, book_all
 from services.ledger.changes import Changes
 from services.ledger.debts import Debts
 from services.ledger.pen import Pen
+from services.ledger.split_book import SplitBook
 from services.ledger.store import books
 from services.ledger.store import terms as published_terms
 from services.ledger.store.tables import METADATA
@@ -43,6 +44,7 @@ _AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 class Receipts:
     """The consumer of the receipts, while this process has the pen.  Run `run` for ever; `booked` tells of news.
 
+    While the chain was not read lately, receipts wait in Attribution's log: which splits hold is not known then.
     `room`: seconds that a payer's authorisation must still hold, to be redeemed.
     """
 
@@ -54,11 +56,12 @@ class Receipts:
         metrics: Metrics,
         pen: Pen,
         debts: Debts,
+        splits: SplitBook,
         *,
         room: int,
     ) -> None:
         self._database, self._client, self._terms, self._room = database, attribution, terms, room
-        self._pen, self._debts = pen, debts
+        self._pen, self._debts, self._splits = pen, debts, splits
         self._consumer: Consumer[bytes] = Consumer(
             database, METADATA, SOURCE, self._read, self._prepare, self._apply, gather=BATCH
         )
@@ -103,8 +106,11 @@ class Receipts:
         return Page(entries, reply.high_watermark, reply.log_epoch)
 
     async def _prepare(self, documents: Sequence[bytes]) -> list[Admitted | Rejected]:
+        await self._splits.known()
         # Read again each time: another ledger on this database may be the first of a newer configuration.
-        terms = replace(self._terms, published=await self._database.read(published_terms.published))
+        published = await self._database.read(published_terms.published)
+        held, lag = cache(self._splits.held), self._splits.lag
+        terms = replace(self._terms, published=published, held=held, lag=lag)
         return await asyncio.to_thread(partial(admit.admit_all, documents, terms))
 
     def _apply(self, connection: Connection, entries: Sequence[Admitted | Rejected]) -> None:

@@ -33,7 +33,7 @@ class Reports:
 
     async def postings(self, address: str, size: int, token: str) -> ledger_pb2.ListPostingsResponse:
         """An account's journal lines, newest first."""
-        place, limit = _place(token, 2), min(size or PAGE, MOST)
+        place, limit = page_place(token, 2), min(size or PAGE, MOST)
         before = (place[0], place[1]) if place else None
         own = [journal.payer(address), journal.payable(address)]
         rows = await self._database.read(lambda c: books.lines_of(c, own, before, limit + 1))
@@ -53,7 +53,7 @@ class Reports:
 
     async def epochs(self, size: int, token: str) -> ledger_pb2.ListEpochsResponse:
         """Epochs, newest first."""
-        place, limit = _place(token, 1), min(size or PAGE, MOST)
+        place, limit = page_place(token, 1), min(size or PAGE, MOST)
         found = await self._database.read(lambda c: epochs.page(c, place[0] if place else None, limit + 1))
         response = ledger_pb2.ListEpochsResponse(epochs=[wire.epoch(epoch) for epoch in found[:limit]])
         if len(found) > limit:
@@ -74,7 +74,7 @@ class Reports:
         self, account: str, epoch: int | None, size: int, token: str
     ) -> ledger_pb2.ListEpochPayoutsResponse:
         """What epochs, or that one, gave to an account, newest first."""
-        place, limit = _place(token, 1), min(size or PAGE, MOST)
+        place, limit = page_place(token, 1), min(size or PAGE, MOST)
         before = place[0] if place else None
         if epoch is not None:
             found, _ = await self._database.read(lambda c: payouts.of_account(c, account, epoch + 1, 1, 1))
@@ -125,7 +125,7 @@ def _bad_token() -> Fault:
     return invalid("BAD_PAGE_TOKEN", "page_token: not one that this method gave out", "page_token")
 
 
-def _place(token: str, parts: int) -> list[int]:
+def page_place(token: str, parts: int) -> list[int]:
     """Where a page begins.  Raises `Fault` for a token that was not given out here."""
     if not token:
         return []

@@ -34,6 +34,7 @@ from services.ledger.registries import Split
 from services.ledger.relay import Relay
 from services.ledger.reports import Reports
 from services.ledger.servicer_relay import RelayMethods, address_in, asked, own
+from services.ledger.split_book import SplitBook
 from services.ledger.store import epochs
 from services.ledger.store.epochs import Anchoring, Epoch
 from services.ledger.store.registrations import Registration
@@ -52,6 +53,7 @@ class Parts:
     chain: Chain
     idempotency: Idempotency
     receipts: Receipts | None
+    splits: SplitBook
     relay: Relay
     claims: ClaimsBook
     anchorings: Errands[Anchoring]
@@ -210,6 +212,13 @@ class LedgerServicer(RelayMethods, ledger_pb2_grpc.LedgerServiceServicer):
         self, request: Any, context: grpc.aio.ServicerContext
     ) -> ledger_pb2.ModelRegistration:
         return await register.shown(self._parts.database, self._parts.chain, request.revision)
+
+    async def GetSplit(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.SplitVersion:
+        when = request.time.ToSeconds() if request.HasField("time") else int(time.time())
+        return await self._parts.splits.at(request.revision, when)
+
+    async def ListSplits(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.ListSplitsResponse:
+        return await self._parts.splits.page(request.revision, request.page_size, request.page_token)
 
     async def _errand(self, method: str, request: Any, errands: Errands[E], errand: E) -> Any:
         owner = call.principal().name

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from openledger.ledger.v1 import ledger_pb2
+from openledger.split import Rule
 from services.ledger.claims_book import Claimable
 from services.ledger.lease import Lease
 from services.ledger.registries import Revision, Split
+from services.ledger.splits import Held
 from services.ledger.store.books import Payout
 from services.ledger.store.corrections import Taken
 from services.ledger.store.epochs import Epoch
@@ -125,6 +128,19 @@ def registration(
         begun.announced_split.CopyFrom(_split(found.change))
         begun.announced_split_time.CopyFrom(moment(found.change_at))
     return begun
+
+
+def split_version(revision: str, held: Held, own: Rule) -> ledger_pb2.SplitVersion:
+    """A split of a revision, with from when to when it holds; `own`: this ledger's rule."""
+    split = held.since.split if held.since else Split(own.developer_bps, own.stakers_bps)
+    rule = replace(own, developer_bps=split.developer_bps, stakers_bps=split.stakers_bps)
+    message = ledger_pb2.SplitVersion(revision=revision, split=_split(split), rule_sha256=rule.digest())
+    if held.since is not None:
+        message.start_time.CopyFrom(moment(held.since.time))
+        message.transaction, message.block = held.since.tx_hash, held.since.block
+    if held.until is not None:
+        message.end_time.CopyFrom(moment(held.until))
+    return message
 
 
 def _split(value: Split) -> ledger_pb2.RevisionSplit:

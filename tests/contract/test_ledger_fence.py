@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from sqlalchemy import select
 
@@ -12,11 +14,12 @@ from services.ledger.consume import Receipts
 from services.ledger.debts import Debts
 from services.ledger.retention import Retention
 from services.ledger.settler import Settler
-from services.ledger.store import epochs, settlements
+from services.ledger.split_book import SplitBook
+from services.ledger.store import chain, epochs, settlements
 from services.ledger.store.sender import LostPen
 from services.ledger.store.tables import JOURNAL, METADATA, REJECTED
 from tests.epoch_tampering import answered
-from tests.epoch_world import PAYER, Ledger
+from tests.epoch_world import AT, PAYER, Ledger
 from tests.ledger_world import PLATFORM, SIGNER, Attribution, a_receipt, attribution_served
 
 
@@ -37,13 +40,15 @@ async def test_receipts_are_taken_in_by_who_has_the_pen(ledger):
     terms = Terms(frozenset({SIGNER.address}), found.rule, PLATFORM.address)
     async with attribution_served(attribution) as where, as_service("ledger", attribution=where) as client:
         rest = ledger.database, client, terms, metrics
-        one = Receipts(*rest, ledger.pen("one"), Debts(ledger.database, metrics), room=0)
+        ledger.write(lambda c: (chain.follow(c, AT, 1, "0x1"), chain.note_read_time(c, AT, int(time.time()))))
+        splits = SplitBook(ledger.database, AT, found.rule, lag=3600)
+        one = Receipts(*rest, ledger.pen("one"), Debts(ledger.database, metrics), splits, room=0)
         other = ledger.pen("other")
         with pytest.raises(LostPen):
             await one.step()
         read = METADATA.tables["consumer"]
         assert (rows(ledger, read), rows(ledger, REJECTED), rows(ledger, JOURNAL)) == (0, 0, 0)
-        two = Receipts(*rest[:3], Metrics("other"), other, one._debts, room=0)
+        two = Receipts(*rest[:3], Metrics("other"), other, one._debts, splits, room=0)
         assert await two.step() == 1
         assert (rows(ledger, read), rows(ledger, REJECTED)) == (1, 1)  # there is no such lease
 

@@ -151,6 +151,16 @@ class LedgerServiceStub:
                 request_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.GetModelRegistrationRequest.SerializeToString,
                 response_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.ModelRegistration.FromString,
                 _registered_method=True)
+        self.GetSplit = channel.unary_unary(
+                '/openledger.ledger.v1.LedgerService/GetSplit',
+                request_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.GetSplitRequest.SerializeToString,
+                response_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.SplitVersion.FromString,
+                _registered_method=True)
+        self.ListSplits = channel.unary_unary(
+                '/openledger.ledger.v1.LedgerService/ListSplits',
+                request_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.ListSplitsRequest.SerializeToString,
+                response_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.ListSplitsResponse.FromString,
+                _registered_method=True)
 
 
 class LedgerServiceServicer:
@@ -322,6 +332,20 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetSplit(self, request, context):
+        """By which split a revision's answers of a time are paid, by blocks that count.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSplits(self, request, context):
+        """All splits that a registered revision ever had, oldest first, by blocks that count.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LedgerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -439,6 +463,16 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.GetModelRegistration,
                     request_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.GetModelRegistrationRequest.FromString,
                     response_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.ModelRegistration.SerializeToString,
+            ),
+            'GetSplit': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSplit,
+                    request_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.GetSplitRequest.FromString,
+                    response_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.SplitVersion.SerializeToString,
+            ),
+            'ListSplits': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSplits,
+                    request_deserializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.ListSplitsRequest.FromString,
+                    response_serializer=openledger_dot_ledger_dot_v1_dot_ledger__pb2.ListSplitsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1063,6 +1097,60 @@ class LedgerService:
             '/openledger.ledger.v1.LedgerService/GetModelRegistration',
             openledger_dot_ledger_dot_v1_dot_ledger__pb2.GetModelRegistrationRequest.SerializeToString,
             openledger_dot_ledger_dot_v1_dot_ledger__pb2.ModelRegistration.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSplit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.ledger.v1.LedgerService/GetSplit',
+            openledger_dot_ledger_dot_v1_dot_ledger__pb2.GetSplitRequest.SerializeToString,
+            openledger_dot_ledger_dot_v1_dot_ledger__pb2.SplitVersion.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSplits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/openledger.ledger.v1.LedgerService/ListSplits',
+            openledger_dot_ledger_dot_v1_dot_ledger__pb2.ListSplitsRequest.SerializeToString,
+            openledger_dot_ledger_dot_v1_dot_ledger__pb2.ListSplitsResponse.FromString,
             options,
             channel_credentials,
             insecure,

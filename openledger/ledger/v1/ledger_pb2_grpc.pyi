@@ -88,6 +88,10 @@ class LedgerServiceStub:
     """
     GetModelRegistration: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetModelRegistrationRequest, _ledger_pb2.ModelRegistration]
     """What the chain says of a registered adapter revision now."""
+    GetSplit: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetSplitRequest, _ledger_pb2.SplitVersion]
+    """By which split a revision's answers of a time are paid, by blocks that count."""
+    ListSplits: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListSplitsRequest, _ledger_pb2.ListSplitsResponse]
+    """All splits that a registered revision ever had, oldest first, by blocks that count."""
 
 @_typing.type_check_only
 class LedgerServiceAsyncStub(LedgerServiceStub):
@@ -148,6 +152,10 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     """
     GetModelRegistration: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetModelRegistrationRequest, _ledger_pb2.ModelRegistration]  # type: ignore[assignment]
     """What the chain says of a registered adapter revision now."""
+    GetSplit: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetSplitRequest, _ledger_pb2.SplitVersion]  # type: ignore[assignment]
+    """By which split a revision's answers of a time are paid, by blocks that count."""
+    ListSplits: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListSplitsRequest, _ledger_pb2.ListSplitsResponse]  # type: ignore[assignment]
+    """All splits that a registered revision ever had, oldest first, by blocks that count."""
 
 class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Money: in by deposit, spent by answers, out by claims."""
@@ -343,5 +351,21 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.ModelRegistration, _abc.Awaitable[_ledger_pb2.ModelRegistration]]:
         """What the chain says of a registered adapter revision now."""
+
+    @_abc_1.abstractmethod
+    def GetSplit(
+        self,
+        request: _ledger_pb2.GetSplitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.SplitVersion, _abc.Awaitable[_ledger_pb2.SplitVersion]]:
+        """By which split a revision's answers of a time are paid, by blocks that count."""
+
+    @_abc_1.abstractmethod
+    def ListSplits(
+        self,
+        request: _ledger_pb2.ListSplitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.ListSplitsResponse, _abc.Awaitable[_ledger_pb2.ListSplitsResponse]]:
+        """All splits that a registered revision ever had, oldest first, by blocks that count."""
 
 def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, insert, select
@@ -32,7 +33,7 @@ def publish(connection: Connection, rule: Rule, platform: str, source: str) -> N
     )
 
 
-def published(connection: Connection) -> frozenset[tuple[str, str]]:
-    """(SHA-256 of the rule, platform) of all terms that ever were in force here."""
-    found = connection.execute(select(PUBLISHED_TERMS.c.rule_sha256, PUBLISHED_TERMS.c.platform).distinct())
-    return frozenset((row.rule_sha256, row.platform) for row in found)
+def published(connection: Connection) -> frozenset[tuple[Rule, str]]:
+    """(rule, platform) of all terms that ever were in force here."""
+    found = connection.execute(select(PUBLISHED_TERMS.c.rule, PUBLISHED_TERMS.c.platform).distinct())
+    return frozenset((Rule(**json.loads(row.rule)), row.platform) for row in found)

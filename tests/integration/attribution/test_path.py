@@ -9,6 +9,7 @@ from eth_account import Account
 
 from openledger import receipt as receipts
 from openledger.attribution.v1 import attribution_pb2 as pb
+from openledger.trace import unix_seconds
 from openledger.verify import verify_receipt
 from services.kit.testing import as_service
 from tests.attribution_world import (
@@ -81,6 +82,24 @@ async def test_an_answer_of_nothing_but_the_end_and_one_whose_clock_went_back_ha
     for entry, trace in zip(entries, traces, strict=True):
         report = verify_receipt(entry.receipt.document, store, base, trace=trace.dumps())
         assert report.ok, report.failed
+
+
+async def test_a_registered_revisions_answers_are_split_by_what_held_when_they_ended(around):
+    artifacts, before = around.artifacts, "2026-01-02T03:04:05.999999Z"
+    traces = artifacts.trace(1, end_time=before), artifacts.trace(2), artifacts.trace(3, adapter="")
+    around.peers.registered = (unix_seconds(traces[1].end_time), 4000, 500)
+    around.peers.add(*traces)
+    async with attribution(around) as (where, _), as_service("ledger", attribution=where) as ledger:
+        entries = await read(ledger, 3)
+    found = [receipts.parse(entry.receipt.document) for entry in entries]
+    assert [one.end_time for one in found] == [trace.end_time for trace in traces]
+    assert [one.rule for one in found] == [RULE, replace(RULE, developer_bps=4000, stakers_bps=500), RULE]
+    for one, trace in zip(found, traces, strict=True):
+        report = verify_receipt(one.dumps(), artifacts.store, artifacts.adapter.base, trace=trace.dumps())
+        assert report.ok, report.failed
+    later = receipts.sign(replace(found[0], end_time="2026-01-02T03:04:07.000000Z"), "0x" + "11" * 32)
+    report = verify_receipt(later.dumps(), artifacts.store, artifacts.adapter.base, trace=traces[0].dumps())
+    assert [check.name for check in report.failed] == ["agreement"]
 
 
 async def test_a_retired_models_answers_have_their_receipts(around):

@@ -256,3 +256,45 @@ def test_shares_for_records_follow_from_what_they_did():
     more = {A: forged.shares[A] - 1, f"retrieval:{A}": forged.shares[f"retrieval:{A}"] + 1}
     with pytest.raises(ValueError, match="the rule gives"):
         check_split(replace(forged, shares=dict(forged.shares) | more))
+
+
+# --- with the time at which the answer ended --------------------------------------------------------------------------
+
+ENDED = "2026-01-02T03:04:06.987654Z"
+
+
+@pytest.mark.parametrize("evidence", (EVIDENCE, READ))
+def test_when_the_answer_ended_is_signed_and_comes_back(evidence):
+    shares = split_fee(UNSIGNED.fee, UNSIGNED.platform_fee, evidence, Rule())
+    timed = sign(replace(UNSIGNED, evidence=evidence, shares=shares, end_time=ENDED), KEY).dumps()
+    document = json.loads(timed)
+    assert (document["version"], document["end_time"]) == ("openledger.receipt.v6", ENDED)
+    assert ("retrieval" in document) is (evidence is READ)
+    found = parse(timed)
+    assert found == reread(timed)
+    assert (found.end_time, found.ended, found.evidence) == (ENDED, 1767323046, evidence)
+    holds(timed)
+    with pytest.raises(ValueError, match="changed after it was signed"):
+        check_signature(replace(found, end_time=ENDED.replace("2026", "2025")))
+
+
+def test_earlier_receipts_do_not_say_it():
+    assert {parse(data).ended for data in (BYTES, WITH_RECORDS)} == {None}
+
+
+@pytest.mark.parametrize(
+    "time", ("", "yesterday", 7, None, ENDED[:-1], ENDED[:19] + "Z", ENDED + "\n", "2026-02-30" + ENDED[10:])
+)
+def test_a_time_that_is_none_is_refused(time):
+    document = json.loads(sign(replace(UNSIGNED, end_time=ENDED), KEY).dumps())
+    with pytest.raises(ValueError, match=r"."):
+        parse(canonical.dumps(document | {"end_time": time}))
+
+
+@pytest.mark.parametrize("version", ("openledger.receipt.v4", "openledger.receipt.v5"))
+def test_a_receipt_of_an_earlier_version_says_no_time(version):
+    document = json.loads(sign(replace(UNSIGNED, end_time=ENDED), KEY).dumps())
+    with pytest.raises(ValueError, match="do not belong"):
+        parse(canonical.dumps(document | {"version": version}))
+    with pytest.raises(ValueError, match="not a receipt"):
+        parse(canonical.dumps(json.loads(BYTES) | {"version": "openledger.receipt.v6"}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from openledger import canonical
 from openledger.money import Price
-from openledger.trace import Trace, parse
+from openledger.trace import Trace, parse, unix_seconds
+from openledger.trace_proto import time_text
 from tests.context_world import Snapshot, bytewise, placed
 
 TRACE = Trace(
@@ -216,3 +218,17 @@ def test_a_records_hashes_have_one_spelling(key):
     record[key] = [node.upper() for node in record[key]] if key == "path" else record[key].upper()
     with pytest.raises(ValueError, match="other spellings"):
         parse(canonical.dumps(document))
+
+
+@given(st.integers(0, 10**11), st.integers(0, 999_999))
+def test_the_seconds_of_a_time_are_its_whole_ones(seconds, micros):
+    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)
+    assert unix_seconds(time_text(moment)) == seconds
+
+
+@pytest.mark.parametrize(
+    "time", ("", "2026-01-02T03:04:06Z", "2026-13-02T03:04:06.000000Z", "٢026-01-02T03:04:06.000000Z")
+)
+def test_what_is_no_time_has_no_seconds(time):
+    with pytest.raises(ValueError, match=r"."):
+        unix_seconds(time)

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from openledger import abi
-from openledger.cli.epoch_on_chain import BLOCKS, DISTRIBUTOR, on_chain, proposals
+from openledger.cli.chain_logs import BLOCKS
+from openledger.cli.epoch_on_chain import DISTRIBUTOR, on_chain, proposals
 from openledger.cli.rpc import RpcError
 from openledger.epoch.report import run
 
@@ -20,7 +21,7 @@ class Node:
 
     def __init__(self, made: int, head: int, strikes: dict[int, tuple[int, int]], most=BLOCKS, *, pruned=False) -> None:
         self.made, self.head, self.strikes, self.most, self.pruned = made, head, strikes, most, pruned
-        self.asked = 0
+        self.asked, self.url = 0, "http://somewhere"
 
     def call(self, method, *params):
         self.asked += 1
@@ -36,8 +37,16 @@ class Node:
             raise RpcError("eth_getLogs: block range is too wide")
         if params[0]["topics"][0] != STRUCK:
             return []
-        found = [pair for block, pair in sorted(self.strikes.items()) if first <= block <= last]
-        return [{"topics": [STRUCK, f"0x{a:064x}"], "data": f"0x{b:064x}"} for a, b in found]
+        found = [(block, pair) for block, pair in sorted(self.strikes.items()) if first <= block <= last]
+        return [
+            {
+                "topics": [STRUCK, f"0x{a:064x}"],
+                "data": f"0x{b:064x}",
+                "blockNumber": hex(block),
+                "transactionHash": "0x",
+            }
+            for block, (a, b) in found
+        ]
 
 
 @pytest.mark.parametrize(("made", "head"), ((0, 5_000), (1, 5_001), (7_000_123, 7_010_000), (7_009_999, 7_010_000)))

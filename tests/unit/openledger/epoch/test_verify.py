@@ -15,7 +15,10 @@ from tests.epoch_tampering import FEE, FIRST, JOURNALS, LEAVES, PARAMETERS, RECE
 from tests.epoch_world import PAYER, Ledger, failed
 from tests.ledger_world import PLATFORM, SIGNER, a_receipt
 
-CHECKS = ["files", "terms", "signatures", "corrections", "shares", "journals", "leaves", "previous", "root", "log_root"]
+CHECKS = [
+    "files", "terms", "splits", "signatures", "corrections", "shares", "journals", "leaves", "previous", "root",
+    "log_root",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -9,6 +10,8 @@ from openledger import canonical, receipt, split
 from openledger.client import Wallet
 from openledger.split import NAT, Rule
 from services.ledger.admit import Admitted, Rejected, Terms, admit
+from services.ledger.registries import Split
+from services.ledger.splits import Change, history
 from tests.ledger_world import EARNERS, PLATFORM, SIGNER, a_receipt
 
 TERMS = Terms(frozenset({SIGNER.address}), Rule(), PLATFORM.address)
@@ -149,7 +152,7 @@ def by(rule, platform=PLATFORM.address):
 
 def test_a_receipt_by_terms_that_were_published_before_is_admitted():
     old, platform = Rule(cap_bps=100), "0x" + "5a" * 20
-    terms = replace(TERMS, published=frozenset({(old.digest(), platform)}))
+    terms = replace(TERMS, published=frozenset({(old, platform)}))
     assert isinstance(admit(by(old, platform), terms), Admitted)
     assert isinstance(admit(by(Rule()), terms), Admitted)
     assert admit(by(old, platform), TERMS).reason == "WRONG_RULE"
@@ -158,6 +161,69 @@ def test_a_receipt_by_terms_that_were_published_before_is_admitted():
 
 def test_a_platform_counts_with_the_rule_that_it_was_published_with():
     old, platform = Rule(cap_bps=100), "0x" + "5a" * 20
-    terms = replace(TERMS, published=frozenset({(old.digest(), platform)}))
+    terms = replace(TERMS, published=frozenset({(old, platform)}))
     assert admit(by(old), terms).reason == "WRONG_PLATFORM"
     assert admit(by(Rule(), platform), terms).reason == "WRONG_PLATFORM"
+
+
+# --- splits of registered revisions -----------------------------------------------------------------------------------
+
+REVISION = "adapters/a/revisions/" + "c" * 64
+CHANGES = [Change(Split(1500, 500), 1_000_000, 7, "0x7"), Change(Split(3000, 0), 2_000_000, 9, "0x9")]
+REGISTERED = replace(TERMS, held={REVISION: history(CHANGES)}.get, lag=600)
+EARLY, MIDDLE, LATE = (
+    f"1970-01-{day}T00:00:00.000000Z" for day in ("02", "20", "31")
+)  # before it was registered, after that, after the change
+
+
+def ended(end_time, developer_bps=Rule.developer_bps, stakers_bps=Rule.stakers_bps, **changes):
+    rule = Rule(developer_bps=developer_bps, stakers_bps=stakers_bps)
+    return a_receipt(PAYER, "leases/1", 10**18, **{"end_time": end_time, "rule": rule} | changes).dumps()
+
+
+@pytest.mark.parametrize(("end_time", "split"), ((EARLY, (2000, 1000)), (MIDDLE, (1500, 500)), (LATE, (3000, 0))))
+def test_answers_are_paid_by_the_split_that_held_when_they_ended(end_time, split):
+    assert isinstance(admit(ended(end_time, *split), REGISTERED), Admitted)
+    for other in {(2000, 1000), (1500, 500), (3000, 0), (5000, 0), (0, 0)} - {split}:
+        refused = admit(ended(end_time, *other), REGISTERED)
+        assert isinstance(refused, Rejected)
+        assert refused.reason == ("SPLIT_NOT_IN_FORCE" if end_time != EARLY else "WRONG_RULE")
+
+
+def test_a_split_that_is_not_in_force_is_refused_with_those_that_are():
+    refused = admit(ended(LATE, 1500, 500), REGISTERED)
+    assert refused.message == (
+        "split with 1500 and 500 basis points for developer and stakers, which did not hold for "
+        f"{REVISION} when the answer ended, {LATE}: what held is 3000 and 0 since 1970-01-24T03:33:20+00:00 (block 9)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "by_old", "by_new"), ((-601, 1, 0), (-600, 1, 1), (0, 1, 1), (599, 1, 1), (600, 0, 1))
+)
+def test_around_a_change_either_split_is_admitted(seconds, by_old, by_new):
+    moment = datetime.fromtimestamp(2_000_000 + seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
+    found = [isinstance(admit(ended(moment, *parts), REGISTERED), Admitted) for parts in ((1500, 500), (3000, 0))]
+    assert found == [by_old, by_new]
+
+
+def test_the_rest_of_the_rule_is_the_ledgers_also_where_the_split_is_the_revisions():
+    other = Rule(developer_bps=3000, stakers_bps=0, cap_bps=100)
+    assert admit(ended(LATE, rule=other), REGISTERED).reason == "WRONG_RULE"
+    before = replace(REGISTERED, published=frozenset({(Rule(cap_bps=100), PLATFORM.address)}))
+    assert isinstance(admit(ended(LATE, rule=other), before), Admitted)
+    assert admit(ended(LATE, 3000, 0, platform=SIGNER.address), REGISTERED).reason == "WRONG_PLATFORM"
+
+
+def test_other_revisions_and_the_base_model_are_paid_by_the_ledgers_own_split():
+    for adapter in ("", "adapters/b/revisions/" + "d" * 64):
+        model = replace(good().model, adapter=adapter)
+        terms = replace(REGISTERED, held=lambda revision: history(CHANGES if revision == REVISION else []))
+        assert isinstance(admit(ended(LATE, model=model), terms), Admitted)
+        assert admit(ended(LATE, 3000, 0, model=model), terms).reason == "WRONG_RULE"
+
+
+def test_a_receipt_that_does_not_say_its_time_is_by_any_split_that_ever_held():
+    for parts in ((2000, 1000), (1500, 500), (3000, 0)):
+        assert isinstance(admit(ended("", *parts), REGISTERED), Admitted)
+    assert admit(ended("", 0, 0), REGISTERED).reason == "SPLIT_NOT_IN_FORCE"

@@ -1,0 +1,135 @@
+"""What the chain told of splits, on both databases: kept once, taken back, and told only while the chain was read."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import select
+
+from openledger.split import Rule
+from services.kit.errors import Fault
+from services.kit.metrics import Metrics
+from services.kit.testing import as_service
+from services.ledger import split_book
+from services.ledger.admit import Terms
+from services.ledger.consume import Receipts
+from services.ledger.debts import Debts
+from services.ledger.registries import Split
+from services.ledger.split_book import SplitBook
+from services.ledger.store import chain, splits
+from services.ledger.store.tables import REJECTED
+from tests.epoch_world import AT, PAYER, Ledger
+from tests.ledger_world import PLATFORM, SIGNER, Attribution, a_receipt, attribution_served
+
+REVISION = "adapters/a/revisions/" + "c" * 64
+OTHER = "adapters/b/revisions/" + "d" * 64
+OWN = Rule()
+
+
+@pytest.fixture
+def ledger(database_url, tmp_path):
+    found = Ledger(tmp_path, database_url)
+    yield found
+    found.database.close()
+
+
+@pytest.fixture
+def book(ledger):
+    return SplitBook(ledger.database, AT, OWN, lag=600)
+
+
+def read(ledger, when: float | None) -> None:
+    ledger.write(lambda c: (chain.follow(c, AT, 1, "0x1"), chain.note_read_time(c, AT, when and int(when))))
+
+
+def parts(version) -> tuple[int, int, int]:
+    split = version.split
+    return split.developer_bps, split.stakers_bps, split.contributors_bps
+
+
+def test_a_change_is_kept_once_and_goes_with_its_block(ledger):
+    first, second = (ledger.hold(REVISION, Split(bps, 0), bps) for bps in (100, 200))
+    ledger.hold(OTHER, Split(300, 0), 300)
+    ledger.write(lambda c: splits.keep(c, replace(first, split=Split(7, 7))))
+
+    def held(revision):
+        found = ledger.database.read_now(lambda c: splits.of(c, revision.rpartition("/")[2]))
+        return [(one.split.developer_bps, one.time, one.block, one.tx_hash) for one in found]
+
+    assert held(REVISION) == [(100, 100, 1, first.tx_hash), (200, 200, 2, second.tx_hash)]
+    ledger.write(lambda c: splits.forget_after(c, 1))
+    assert (held(REVISION), held(OTHER)) == ([(100, 100, 1, first.tx_hash)], [])
+
+
+async def test_the_split_of_a_time_is_told_with_from_when_to_when(ledger, book):
+    read(ledger, time.time())
+    told = await book.at(REVISION, 50)
+    assert (parts(told), told.HasField("start_time"), told.HasField("end_time")) == ((2000, 1000, 7000), False, False)
+    assert told.rule_sha256 == OWN.digest()
+    first, second = (ledger.hold(REVISION, Split(bps, 0), bps) for bps in (100, 200))
+    before, between, after = [await book.at(REVISION, when) for when in (99, 199, 200)]
+    assert (parts(before), before.end_time.ToSeconds(), before.transaction) == ((2000, 1000, 7000), 100, "")
+    assert (parts(between), between.start_time.ToSeconds(), between.end_time.ToSeconds()) == ((100, 0, 9900), 100, 200)
+    assert (between.transaction, between.block) == (first.tx_hash, 1)
+    assert between.rule_sha256 == replace(OWN, developer_bps=100, stakers_bps=0).digest()
+    assert (parts(after), after.transaction, after.HasField("end_time")) == ((200, 0, 9800), second.tx_hash, False)
+    assert parts(await book.at(OTHER, 150)) == (2000, 1000, 7000)
+
+
+async def test_all_of_them_are_told_page_by_page(ledger, book):
+    read(ledger, time.time())
+    assert await book.page(REVISION, 0, "") == type(await book.page(OTHER, 0, ""))()
+    for bps in range(1, 8):
+        ledger.hold(REVISION, Split(bps, 0), 100 * bps)
+    found, token = [], ""
+    for size in (3, 3, 1):
+        page = await book.page(REVISION, size, token)
+        found += [one.split.developer_bps for one in page.splits]
+        token = page.next_page_token
+    assert (found, token) == ([1, 2, 3, 4, 5, 6, 7], "")
+    assert not (await book.page(REVISION, 5, "99")).splits
+    for bad in ("x", "-1", "1-2", "٣"):
+        with pytest.raises(Fault, match="page_token"):
+            await book.page(REVISION, 5, bad)
+
+
+@pytest.mark.parametrize("age", (None, 301, 10**6))
+async def test_while_the_chain_was_not_read_lately_nothing_is_told(ledger, book, age):
+    ledger.hold(REVISION, Split(100, 0), 100)
+    read(ledger, None if age is None else time.time() - age)
+    for asked in (book.at(REVISION, 150), book.page(REVISION, 0, "")):
+        with pytest.raises(Fault) as caught:
+            await asked
+        assert (caught.value.reason, caught.value.retry_after) == ("CHAIN_NOT_READ", 5)
+    read(ledger, time.time() - 290)
+    assert parts(await book.at(REVISION, 150))[0] == 100
+
+
+async def test_receipts_wait_until_the_chain_was_read_and_are_judged_by_what_it_says_then(ledger, book, monkeypatch):
+    monkeypatch.setattr(split_book, "LOOK_SECONDS", 0.05)
+    late = "2026-01-02T03:04:06.000000Z"
+    attribution, metrics = Attribution(), Metrics("ledger")
+    attribution.give(
+        a_receipt(PAYER, "leases/1", 10**18, end_time=late),
+        by_it := a_receipt(PAYER, "leases/1", 10**18, end_time=late, rule=Rule(developer_bps=100, stakers_bps=0)),
+    )
+    terms = Terms(frozenset({SIGNER.address}), OWN, PLATFORM.address)
+    read(ledger, None)
+    async with attribution_served(attribution) as where, as_service("ledger", attribution=where) as client:
+        rest = metrics, ledger.pen(), Debts(ledger.database, metrics), book
+        receipts = Receipts(ledger.database, client, terms, *rest, room=0)
+        step = asyncio.create_task(receipts.step())
+        await asyncio.sleep(0.3)
+        assert not step.done()
+        ledger.hold(REVISION, Split(100, 0), 100)
+        read(ledger, time.time())
+        assert await step == 2
+    found = ledger.database.read_now(lambda c: c.execute(select(REJECTED.c.sha256, REJECTED.c.reason)).all())
+    # There is no such lease here: that is what is found wrong with the one that is by the split that holds.
+    assert {row.reason: row.sha256 == by_it.digest() for row in found} == {
+        "SPLIT_NOT_IN_FORCE": False,
+        "UNKNOWN_LEASE": True,
+    }

@@ -1,0 +1,198 @@
+"""Every receipt of a bundle is by a split that held when its answer ended: who says otherwise is found."""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openledger import canonical
+from openledger.epoch.bundle import open_bundle
+from openledger.epoch.splits import used
+from openledger.receipt import Model
+from openledger.split import NAT, Evidence, Rule, split_fee
+from openledger.trace_proto import time_text
+from services.ledger import splits
+from services.ledger.registries import Split
+from tests.epoch_world import LAG, PAYER, Ledger, failed
+from tests.ledger_world import EARNERS, a_receipt
+
+A, B = ("adapters/x/revisions/" + letter * 64 for letter in "ab")
+BEGIN = 1_700_000_000
+FIRST, SECOND = Split(1500, 500), Split(4000, 1000)
+WHO = EARNERS[0].address
+EVIDENCE = Evidence(3 * NAT, NAT, {WHO: NAT}, (), {WHO: 0})
+
+
+def answered(revision: str, split: Split, ended: int | None, fee: int = 10**18):
+    rule = Rule(developer_bps=split.developer_bps, stakers_bps=split.stakers_bps)
+    return a_receipt(
+        PAYER,
+        "leases/1",
+        fee,
+        rule=rule,
+        model=Model("base", "b" * 64, revision, "d" * 64),
+        evidence=EVIDENCE,
+        shares=split_fee(fee, fee // 10, EVIDENCE, rule),
+        end_time="" if ended is None else time_text(datetime.fromtimestamp(ended, UTC)),
+    )
+
+
+OWN = Split(Rule.developer_bps, Rule.stakers_bps)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """One epoch, with answers before the registration, after it, and after a change; and of another revision."""
+    ledger = Ledger(tmp_path_factory.mktemp("ledger"))
+    ledger.hold(A, FIRST, BEGIN)
+    ledger.hold(A, SECOND, BEGIN + 10_000)
+    digest = ledger.close(
+        answered(A, OWN, BEGIN - 5_000),
+        answered(A, FIRST, BEGIN + 5),
+        answered(A, FIRST, BEGIN + 10_000 + LAG - 1),
+        answered(A, SECOND, BEGIN + 20_000),
+        answered(B, OWN, BEGIN + 20_000),
+        answered("", OWN, BEGIN + 20_000),
+    )
+    return ledger, digest
+
+
+def held(ledger, digest, **changes):
+    """The manifest's splits with changes."""
+    return ledger.forge(digest, splits=ledger.manifest(digest)["splits"] | changes)
+
+
+def test_the_bundle_names_the_splits_that_were_used_with_their_transactions(world):
+    ledger, digest = world
+    report = ledger.check(digest)
+    assert report.ok, failed(report)
+    found = ledger.manifest(digest)["splits"]
+    assert (found["lag"], found["registry"]) == (str(LAG), "0x" + "9" * 40)
+    lines = sorted(found["held"], key=lambda line: (line["revision"], line["since"] is not None, str(line["since"])))
+    assert [(line["revision"], line["developer_bps"], line["stakers_bps"], line["until"]) for line in lines] == [
+        (A, 2000, 1000, str(BEGIN)),
+        (A, 1500, 500, str(BEGIN + 10_000)),
+        (A, 4000, 1000, None),
+        (B, 2000, 1000, None),
+    ]
+    assert [line["since"] and int(line["since"]["time"]) - BEGIN for line in lines] == [None, 0, 10_000, None]
+    assert lines[1]["since"] == {"time": str(BEGIN), "block": "1", "transaction": f"0x{1000:064x}"}
+    uses = used(open_bundle(ledger.artifacts.root, digest))
+    assert sorted(use.receipts for use in uses) == [1, 1, 1, 2]
+
+
+def changed_line(which, **changes):
+    def tamper(ledger, digest):
+        lines = ledger.manifest(digest)["splits"]["held"]
+        return held(ledger, digest, held=[line | changes if which(line) else line for line in lines])
+
+    return tamper
+
+
+def first(line):
+    return line["developer_bps"] == 1500
+
+
+def second(line):
+    return line["developer_bps"] == 4000
+
+
+def since(time):
+    return {"time": str(time), "block": "1", "transaction": "0x" + "1" * 64}
+
+
+WRONG = {
+    "a line less": lambda ledger, digest: held(
+        ledger, digest, held=[line for line in ledger.manifest(digest)["splits"]["held"] if not second(line)]
+    ),
+    "another split": changed_line(first, developer_bps=1501),
+    "begins later": changed_line(first, since=since(BEGIN + 5 + LAG + 1)),
+    "ended before": changed_line(first, until=str(BEGIN + 9_998)),
+    "one that begins before the last answer of the other": changed_line(second, since=since(BEGIN + 9_998)),
+    "more than half": changed_line(second, developer_bps=4001),
+    "less than nothing": changed_line(second, stakers_bps=-1),
+    "ends before it begins": changed_line(second, until=str(BEGIN)),
+    "no lag": lambda ledger, digest: held(ledger, digest, lag="0"),
+}
+NO_FORM = {
+    "no splits": lambda ledger, digest: ledger.forge(digest, splits=None),
+    "v4 with splits": lambda ledger, digest: ledger.forge(digest, version="openledger.epoch.v4"),
+    "a number": changed_line(first, until=5),
+    "a text": changed_line(first, developer_bps="1500"),
+    "no transaction": changed_line(first, since={"time": "1", "block": "1"}),
+    "one more field": changed_line(first, more=1),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_whoever_names_other_splits_is_found(world, name):
+    ledger, digest = world
+    report = ledger.check(WRONG[name](ledger, digest))
+    assert failed(report).keys() == {"splits"}, report
+
+
+@pytest.mark.parametrize("name", NO_FORM)
+def test_a_manifest_has_one_form(world, name):
+    ledger, digest = world
+    assert "files" in failed(ledger.check(NO_FORM[name](ledger, digest)))
+
+
+def test_a_bundle_of_before_has_no_splits_and_holds(world):
+    ledger, digest = world
+    old = ledger.manifest(digest) | {"version": "openledger.epoch.v4"}
+    del old["splits"]
+    report = ledger.check(ledger.artifacts.put(canonical.dumps(old)))
+    assert report.ok, failed(report)
+
+
+def test_a_receipt_that_the_chain_left_behind_is_found(tmp_path):
+    """Its split held when it was booked, and then the chain took the change back for good."""
+    ledger = Ledger(tmp_path)
+    ledger.hold(A, FIRST, BEGIN)
+    report = ledger.check(ledger.close(answered(A, SECOND, BEGIN + LAG), answered(A, FIRST, BEGIN + LAG)))
+    assert failed(report).keys() == {"splits"}
+    assert "no split that is named held so" in failed(report)["splits"]
+    ledger.database.close()
+
+
+CHANGES = st.lists(st.tuples(st.integers(1, 2 * LAG), st.sampled_from((OWN, FIRST, SECOND))), max_size=5)
+ASKED = st.lists(
+    st.tuples(st.sampled_from((A, B)), st.integers(-LAG, 10 * LAG), st.integers(0, 3)), min_size=1, max_size=8
+)
+
+
+@settings(max_examples=40)
+@given(CHANGES, ASKED)
+def test_what_the_ledger_admits_the_second_implementation_takes_and_nothing_else(changes, asked):
+    """By a split that the ledger's own code allows at that time; beside it, one that it does not."""
+    with tempfile.TemporaryDirectory() as folder:
+        ledger = Ledger(Path(folder))
+        time, told = BEGIN, []
+        for step, split in changes:
+            time += step
+            told.append(ledger.hold(A, split, time))
+        history = {
+            A: splits.history([splits.Change(t.split, t.time, t.block_number, t.tx_hash) for t in told]),
+            B: splits.UNREGISTERED,
+        }
+        receipts, wrong = [], []
+        for revision, ended, which in asked:
+            allowed = splits.allowed(history[revision], BEGIN + ended, LAG)
+            one = allowed[which % len(allowed)]
+            receipts.append(answered(revision, one.since.split if one.since else OWN, BEGIN + ended))
+            parts = {one.since.split if one.since else None for one in allowed}
+            wrong += [
+                answered(revision, other, BEGIN + ended)
+                for other in (FIRST, SECOND, Split(7, 7))
+                if None not in parts and other not in parts
+            ]
+        epoch = ledger.close(*receipts)
+        assert ledger.check(epoch).ok, failed(ledger.check(epoch))
+        for one in wrong[:2]:
+            assert failed(ledger.check(ledger.close(one))).keys() >= {"splits"}, (history, one)
+        ledger.database.close()
