@@ -66,7 +66,7 @@ def fetch(
     receipt_file.write_bytes(document)
     if isinstance(trace, bytes):
         _write_private(trace_file, trace)
-    _say(receipt_file, trace_file, trace, as_json)
+    _say(receipt_file, trace_file, trace, data / "artifacts", as_json)
     if not isinstance(trace, bytes):
         raise typer.Exit(2)
 
@@ -77,7 +77,7 @@ def _write_private(file: Path, data: bytes) -> None:
         opened.write(data)
 
 
-def _say(receipt: Path, file: Path, trace: bytes | ApiError, as_json: bool) -> None:
+def _say(receipt: Path, file: Path, trace: bytes | ApiError, artifacts: Path, as_json: bool) -> None:
     why = "" if isinstance(trace, bytes) else str(trace)
     if as_json:
         told = {"receipt": str(receipt), "trace": "" if why else str(file), "why_no_trace": why}
@@ -88,4 +88,5 @@ def _say(receipt: Path, file: Path, trace: bytes | ApiError, as_json: bool) -> N
         typer.echo(f"There is no trace for you. {why}")
     else:
         typer.echo(f"The trace, with what was asked and answered, is in {file}: whoever has it can read it.")
-        typer.echo(f"Check both: openledger verify receipt {receipt}")
+        where = f" --artifacts {artifacts}" if artifacts.is_dir() else ""
+        typer.echo(f"Check both: openledger verify receipt {receipt}{where}")

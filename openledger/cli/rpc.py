@@ -17,6 +17,7 @@ from eth_account import Account
 
 from openledger import abi, canonical
 from openledger.client import Wallet
+from openledger.money import format_open
 
 _TIMEOUT, _MINED_SECONDS = 20.0, 60.0
 
@@ -95,6 +96,7 @@ class Rpc:
             "maxFeePerGas": price,
             "maxPriorityFeePerGas": min(price, 10**9),
         }
+        self._must_afford(wallet.address, int(transaction["gas"]) * price)
         signed = Account.sign_transaction(transaction, wallet.private_key)
         digest = str(self.call("eth_sendRawTransaction", "0x" + signed.raw_transaction.hex().removeprefix("0x")))
         return self._mined(digest)
@@ -107,6 +109,13 @@ class Rpc:
             raise RpcError(f"transaction {digest} shows {len(found)} events {event}")
         topics = [bytes.fromhex(one[2:]) for one in found[0]["topics"]]
         return abi.decode_event(contract, event, topics, bytes.fromhex(found[0]["data"][2:]))
+
+    def _must_afford(self, who: str, most: int) -> None:
+        has = self.number("eth_getBalance", who, "latest")
+        if has < most:
+            raise RpcError(
+                f"the gas may cost {format_open(most, 18)} ether, and {who} has {format_open(has, 18)}: send it some"
+            )
 
     def _mined(self, digest: str) -> str:
         deadline = time.monotonic() + _MINED_SECONDS

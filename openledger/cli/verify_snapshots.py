@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from openledger.snapshots import EXPORTED
+
 if TYPE_CHECKING:
     from openledger.snapshots.documents import Entry
 
@@ -34,7 +36,7 @@ def verify_record(file: File, rpc: RpcUrl = None, registry: Registry = None, as_
 
 def verify_snapshot(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A proof, or the folder of a snapshot's published files.")
+        Path, typer.Argument(metavar="FILE", help="A proof, or a folder that `openledger datanet export` wrote.")
     ],
     rpc: RpcUrl = None,
     registry: Registry = None,
@@ -42,7 +44,7 @@ def verify_snapshot(
 ) -> None:
     """Check that a snapshot is in its datanet's log; of a folder, its files as well.
 
-    Example: openledger verify snapshot terms/snapshot
+    Example: openledger verify snapshot terms
     """
     _say(file, "openledger.snapshot-proof.v1", rpc, registry, as_json=as_json)
 
@@ -97,7 +99,8 @@ def _folder(folder: Path) -> tuple[str, list[Entry]]:
         from openledger.snapshots import folder as folders
     except ModuleNotFoundError:
         raise typer.BadParameter("it needs pyarrow: pip install 'openledger[parquet]'") from None
-    words, entry = folders.check(folder)
+    exported = folder / EXPORTED
+    words, entry = folders.check(exported if exported.is_dir() else folder)
     return words, [entry]
 
 

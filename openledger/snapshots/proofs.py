@@ -73,7 +73,8 @@ class SnapshotProof(Document):
         _must(entry.datanet == last.datanet, "the two snapshots are of two datanets")
         _must(_is_last(last, self.last_path, self.log_root), _not_in_log(last))
         _must(_is_in(entry, last.number, self.path, self.log_root), _not_in_log(entry))
-        return f"{entry.snapshot} with the root {entry.root} is in the log of {last.number} snapshots"
+        place = f"number {entry.number} of {last.number}"
+        return f"{entry.snapshot} with the root {entry.root} is in its datanet's log, {place}"
 
 
 class ConsistencyProof(Document):

@@ -25,13 +25,14 @@ from openledger.cli.datanet.datanets import full_name
 from openledger.cli.datanet.proving import snapshot_proof
 from openledger.cli.datanet.snapshots import snapshot_name, snapshots_of
 from openledger.datanet.v1 import datanet_pb2 as pb
+from openledger.snapshots import EXPORTED
 
 if TYPE_CHECKING:
     from openledger.snapshots.documents import Manifest
     from openledger.snapshots.files import Add, Text
 
 Format = Literal["parquet", "jsonl", "argilla", "label-studio", "published"]
-DATA, SNAPSHOT = "data", "snapshot"
+DATA = "data"
 
 
 def export(
@@ -60,7 +61,7 @@ def export(
         try:
             async with context.obj.client() as client:
                 name = await _named(client, datanet)
-                (part / SNAPSHOT).mkdir(parents=True)
+                (part / EXPORTED).mkdir(parents=True)
                 told = await _export(client, name, part, form)
             part.replace(folder)
         finally:
@@ -89,12 +90,12 @@ async def _export(client: Any, name: str, part: Path, form: Format) -> dict[str,
     from openledger.snapshots import folder as folders
     from openledger.snapshots.documents import PROOF
 
-    await _published(client, name, part / SNAPSHOT)
-    (part / SNAPSHOT / PROOF).write_bytes((await snapshot_proof(client, name)).to_bytes())
-    words, _ = folders.check(part / SNAPSHOT)
+    await _published(client, name, part / EXPORTED)
+    (part / EXPORTED / PROOF).write_bytes((await snapshot_proof(client, name)).to_bytes())
+    words, _ = folders.check(part / EXPORTED)
     told: dict[str, Any] = {"snapshot": name, "checked": words, "texts": 0, "erased": 0}
     if form != "published":
-        manifest = folders.read_manifest(part / SNAPSHOT)
+        manifest = folders.read_manifest(part / EXPORTED)
         told |= await _texts(client, manifest, part, form)
     return told
 
@@ -175,7 +176,7 @@ def _describe(manifest: Manifest, part: Path, texts: Path, form: Format) -> None
     from openledger.snapshots.documents import RECORDS
 
     about = folders.about(manifest)
-    rows, tables = folders.published(part / SNAPSHOT / RECORDS), []
+    rows, tables = folders.published(part / EXPORTED / RECORDS), []
     if media := {"parquet": PARQUET, "jsonl": JSONL}.get(form):
         of = folders.published(texts)
         columns = [Column(field.id, field.description) for field in manifest.fields]
@@ -183,6 +184,6 @@ def _describe(manifest: Manifest, part: Path, texts: Path, form: Format) -> None
             Table(f"{DATA}/{texts.name}", "The records' texts.", of.sha256, of.size, columns, media_type=media)
         )
     words = "Whose records they are, without their texts."
-    tables.append(Table(f"{SNAPSHOT}/{RECORDS}", words, rows.sha256, rows.size, folders.ROW_COLUMNS, key="leaf"))
+    tables.append(Table(f"{EXPORTED}/{RECORDS}", words, rows.sha256, rows.size, folders.ROW_COLUMNS, key="leaf"))
     (part / "croissant.json").write_bytes(croissant.write(about, tables))
     (part / "README.md").write_bytes(card.write(about, f"{DATA}/{texts.name}"))

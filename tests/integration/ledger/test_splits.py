@@ -213,6 +213,16 @@ async def test_what_the_command_shows_is_what_the_chain_holds(world, where, revi
     assert "developer 1 %, stakers 2 %, contributors 97 %" in words.stdout
 
 
+async def test_a_developer_without_ether_hears_what_the_gas_may_cost(world, where, payer):
+    poor = Wallet.create()
+    snapshot = await anchor(where, f"datanets/d-{uuid.uuid4().hex[:8]}/snapshots/1")
+    async with as_service("factory", ledger=where) as factory:
+        revision = (await register(factory, registration(snapshot, developer=poor.account))).revision
+    words = ("propose", revision, "--developer-bps", "1", "--stakers-bps", "1", "--rpc", world.rpc_url)
+    result = await typed(world, where, *words, "--key", str(a_key(world, "poor.key", poor)))
+    assert (result.exit_code, f"ether, and {poor.address} has 0" in result.stderr) == (1, True), result.output
+
+
 async def test_nobody_but_the_developer_changes_it(world, where, revision):
     key = a_key(world, "other.key", OPERATOR)
     for words in (("propose", "--developer-bps", "1", "--stakers-bps", "1"), ("activate",), ("cancel",)):
