@@ -43,7 +43,7 @@ from services.ledger.store import books, bulk, epochs
 from services.ledger.store.epochs import Epoch, State
 from services.ledger.store.tables import BALANCE, METADATA
 
-CHAIN_ID, DISTRIBUTOR = 31337, "0x" + "9" * 40
+CHAIN_ID, DISTRIBUTOR, REGISTRY = 31337, "0x" + "9" * 40, "0x" + "8" * 40
 CONTRIBUTORS = 1_000
 """Of a model; each model gave one answer."""
 BEFORE = 10**18
@@ -59,7 +59,7 @@ def measure(database: Database, accounts: int, earning: int) -> dict[str, Any]:
     database.write_now(lambda c: _before(c, accounts))
     _answers(database, earning)
     _forget_peak()
-    chain: Any = SimpleNamespace(chain_id=CHAIN_ID, contracts=SimpleNamespace(distributor=DISTRIBUTOR))
+    chain: Any = SimpleNamespace(chain_id=CHAIN_ID, contracts=SimpleNamespace(distributor=DISTRIBUTOR, models=REGISTRY))
     with tempfile.TemporaryDirectory() as folder:
         closed = asyncio.run(_close(database, chain, Path(folder)))
     proved = asyncio.run(_prove(database, chain, accounts))
