@@ -19,7 +19,7 @@ import hashlib
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -65,13 +65,14 @@ class _Text(NamedTuple):
     def of(cls, words: Sequence[str]) -> _Text:
         if len(words) < FEWEST_WORDS:
             return cls(frozenset(), frozenset())
-        return cls(_numbers(words), _numbers(map("\0".join, pairwise(words))))
+        return cls(numbers(words), numbers(map("\0".join, pairwise(words))))
 
     def is_like(self, other: _Text) -> bool:
         return _share(self.words, other.words, WORDS) and _share(self.pairs, other.pairs, PAIRS)
 
 
-def _numbers(texts: Iterable[str]) -> frozenset[int]:
+def numbers(texts: Iterable[str]) -> frozenset[int]:
+    """Of each text its number of 64 bits."""
     digests = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
     return frozenset(int.from_bytes(digest, "little") for digest in digests)
 
@@ -91,7 +92,7 @@ class _Seen:
     def first_like(self, text: str) -> int | None:
         """The place of the first earlier text that is like this one, which is added."""
         new = _Text.of(words(text))
-        keys = _bands(new.pairs) if new.pairs else []
+        keys = bands(new.pairs) if new.pairs else []
         met = sorted({other for key in keys for other in self._bands.get(key, ())})
         for key in keys:
             self._bands[key].append(len(self._texts))
@@ -99,11 +100,17 @@ class _Seen:
         return next((other for other in met if new.is_like(self._texts[other])), None)
 
 
-def _bands(pairs: frozenset[int]) -> list[int]:
-    """One number a band, equal in two sets with a probability of (their share in common) ** ROWS."""
-    minima = _mix(np.fromiter(pairs, np.uint64, len(pairs))[None] + _STEPS[:, None]).min(axis=1)
+def bands(members: Collection[int], count: int = BANDS, rows: int = ROWS) -> list[int]:
+    """One number a band, equal in two sets with a probability of (their share in common) ** `rows`.
+
+    `members` are at least one, below 2**64; `count` * `rows` is at most BANDS * ROWS.
+    """
+    steps = _STEPS[: count * rows, None]
+    minima = _mix(np.fromiter(members, np.uint64, len(members))[None] + steps).min(axis=1).reshape(count, rows)
+    joined = minima[:, 0]
     with np.errstate(over="ignore"):
-        joined = _mix(minima[0::ROWS] * np.uint64(3) + minima[1::ROWS] + _STEPS[:BANDS])
+        for row in range(1, rows):
+            joined = _mix(joined * np.uint64(3) + minima[:, row] + _STEPS[:count])
     found: list[int] = joined.tolist()
     return found
 

@@ -17,6 +17,7 @@ from services.datanet.config import DatanetConfig
 from services.datanet.erasing import Eraser, Erasing
 from services.datanet.files import limits as files
 from services.datanet.files.parsed import TASK_MODULE
+from services.datanet.liken import liken
 from services.datanet.parse import Parsing
 from services.datanet.publish import Places
 from services.datanet.publishing import Publisher, Publishing
@@ -62,6 +63,7 @@ def opened(config: DatanetConfig) -> tuple[Database, Vault]:
         vault = open_vault(config.vault_key, database, config.shares)
         seal_clear(database, vault)
         wrap_again(database, vault)
+        liken(database, vault)
     except KeyFileError as error:
         database.close()
         raise server.StartError(str(error)) from error

@@ -26,8 +26,8 @@ def _asked_for(definition: Definition) -> Iterator[tuple[str, str]]:
         yield "policy.languages", "languages are not told apart"
     if policy.personal_data is not PersonalData.IGNORE:
         yield "policy.personal_data", "personal data is not looked for"
-    if policy.duplicates is not Duplicates.IGNORE:
-        yield "policy.duplicates", "only records that read the same as an earlier one are found, and always refused"
+    if policy.duplicates is Duplicates.CREDIT:
+        yield "policy.duplicates", "what reads like an earlier record is refused, or not looked for"
     if policy.reward_cut_bps:
         yield "policy.reward_cut_bps", "all that the data earns is its contributors'"
     for field in ("reviews", "reviewers", "gold_share_bps", "review_days"):

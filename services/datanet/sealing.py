@@ -6,8 +6,10 @@ Once box or key is destroyed nobody opens the record's commitment any more, whic
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from openledger.records import SALT_BYTES
+from services.datanet.likeness import Sketch, Text, sketch
 from services.datanet.model import Content
 from services.datanet.vault import Sealed, Unopened, Vault
 
@@ -37,6 +39,30 @@ def wrapped_again(vault: Vault, record: str, wrapped: bytes) -> bytes:
 def fingerprint_token(vault: Vault, fingerprint: bytes) -> bytes:
     """What is kept of a fingerprint: whoever guesses a text cannot look it up without the vault's key."""
     return vault.token("fingerprint", fingerprint)
+
+
+def liken(vault: Vault, record: str, wrapped: bytes, fields: Mapping[str, str]) -> Text:
+    """What is kept of what a record's texts are like, under the record's key: it goes with the record.
+
+    Raises `Unopened`.
+    """
+    found = sketch(fields)
+    box = vault.seal_beside(wrapped, found.to_bytes(), _about(record))
+    return Text(record, feature_tokens(vault, found), found, box)
+
+
+def open_sketch(vault: Vault, record: str, wrapped: bytes, box: bytes) -> Sketch:
+    """Raises `Unopened`."""
+    try:
+        return Sketch.from_bytes(vault.open_beside(wrapped, box, _about(record)))
+    except ValueError as error:
+        raise Unopened(f"record {record}: {error}") from None
+
+
+def feature_tokens(vault: Vault, sketch: Sketch) -> tuple[int, ...]:
+    """By which records like it are found, 64 bits each; what texts share cannot be told without the vault's key."""
+    tokens = (vault.token("likeness", feature)[:8] for feature in sketch.features())
+    return tuple(int.from_bytes(token, "big", signed=True) for token in tokens)
 
 
 def _about(record: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Collection
 from typing import Any
 
@@ -26,6 +27,7 @@ from services.datanet.answers import Answers, now
 from services.datanet.declare import Declaration
 from services.datanet.members import Standing
 from services.datanet.model import Content, Datanet, Record, RecordState
+from services.datanet.store_likeness import Earlier
 from services.datanet.store_use import Use
 from services.datanet.upload import Candidate, Limits, Room, Upload
 from services.datanet.vault import Vault
@@ -40,6 +42,8 @@ ACCESS = {
     "SearchRecords": ACCOUNTS,
 }
 _CONTRIBUTE = "ContributeRecords"
+_LONG = 2**14
+"""Characters of a record from which on others do not wait until it is read: some ten milliseconds."""
 
 
 class RecordMethods:
@@ -136,15 +140,19 @@ class RecordMethods:
     ) -> pb.ContributeRecordsResponse:
         # Who was a member when the upload began may have been sent away meanwhile.
         store_members.standing(connection, declaration.datanet, caller).must_give()
-        first = store_records.take(connection, declaration, upload.candidates, now())
+        alike = store_records.read_alike(connection, self._vault, declaration, upload.candidates)
+        others = [candidate for candidate in upload.candidates if candidate.index not in alike]
+        first = store_records.take(connection, declaration, others, now())
         upload.check_current(store.get(connection, declaration.datanet))
-        accepted = [candidate for candidate in upload.candidates if first[candidate.index] == candidate.name]
+        accepted = [candidate for candidate in others if first[candidate.index] == candidate.name]
         if accepted:
             given = Use(len(accepted), sum(candidate.size for candidate in accepted))
             store_use.add(connection, caller.address, given, self._most_given)
-        hidden = {d for d in set(map(_datanet_of, first.values())) if not _knows(connection, d, caller)}
+        named = {*map(_datanet_of, first.values()), *(earlier.datanet for earlier in alike.values())}
+        hidden = {datanet for datanet in named if not _knows(connection, datanet, caller)}
         outcomes = [_rejected(index, refusal.reason, refusal.message) for index, refusal in upload.refusals.items()]
-        outcomes += [_judged(candidate, first[candidate.index], hidden) for candidate in upload.candidates]
+        outcomes += [_judged(candidate, first[candidate.index], hidden) for candidate in others]
+        outcomes += [_alike(index, earlier, hidden) for index, earlier in alike.items()]
         outcomes.sort(key=lambda outcome: outcome.index)
         rejected = len(outcomes) - len(accepted)
         return pb.ContributeRecordsResponse(outcomes=outcomes, accepted=len(accepted), rejected=rejected)
@@ -172,7 +180,10 @@ async def _receive(requests: AsyncIterator[pb.ContributeRecordsRequest], upload:
         if message.record.salt or message.record.HasField("image"):
             field = "record.salt" if message.record.salt else "record.image"
             raise invalid("NOT_OFFERED", f"{field}: is not offered; records are texts, and salts the service's", field)
-        upload.add(message.record.fields, message.record.source)
+        if sum(map(len, message.record.fields.values())) > _LONG:
+            await asyncio.to_thread(upload.add, message.record.fields, message.record.source)
+        else:
+            upload.add(message.record.fields, message.record.source)
     upload.close()
 
 
@@ -183,6 +194,15 @@ def _judged(candidate: Candidate, first: str, hidden: Collection[str]) -> pb.Rec
     said = "a record of a private datanet" if _datanet_of(first) in hidden else first
     message = f"{said} said the same earlier, and its contributor stays the author"
     return _rejected(candidate.index, "DUPLICATE", message)
+
+
+def _alike(index: int, earlier: Earlier, hidden: Collection[str]) -> pb.RecordOutcome:
+    """Of a record that reads like an earlier one, of which nothing is told where it is in a `hidden` datanet."""
+    told = earlier.datanet not in hidden
+    said = f"{earlier.name} of {names.account(earlier.contributor)}" if told else "a record of a private datanet"
+    outcome = _rejected(index, "NEAR_DUPLICATE", f"it reads like {said}, which came first, and this datanet takes none")
+    outcome.first = earlier.name if told else ""
+    return outcome
 
 
 def _rejected(index: int, reason: str, message: str) -> pb.RecordOutcome:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from openledger import names, records
-from services.datanet import sealing, store_records
+from services.datanet import sealing, store_likeness, store_records
 from services.datanet.model import Record, RecordState, record_name, snapshot_name
 from services.datanet.tables import CONTENT, DECLARATION, ERASURE, FIRST, KEY, LEAF, METADATA, RECORD, SNAPSHOT
 from services.datanet.vault import Vault, place
@@ -43,13 +43,14 @@ class Erasure:
 def begin(connection: Connection, vault: Vault, record: Record, operation: str, reason: str, now: int) -> Record:
     """Destroy all that the database has of a record but its place in trees.  Its datanet must be locked.
 
-    Gone are its content, key and length, the token by which its text is found again, and what its upload left that
-    follows from its text: the declaration's root and signature, and the answer that was kept for the same request.
+    Gone are its content, key and length, the tokens by which its text and texts like it are found, and what its upload
+    left that follows from its text: the declaration's root and signature, and the answer kept for the same request.
     """
     content = store_records.contents(connection, vault, [record.id]).get(record.id)
     if content is not None:
         token = sealing.fingerprint_token(vault, records.fingerprint(content.fields))
         connection.execute(delete(FIRST).where(FIRST.c.fingerprint == token, FIRST.c.record == record.name))
+    store_likeness.forget(connection, vault, record)
     wrapped = connection.execute(select(KEY.c.wrapped).where(KEY.c.record == record.id)).scalar()
     row = {
         "record": record.id,

@@ -8,9 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from services.datanet import declare, sealing, store
+from services.datanet import declare, sealing, store, store_likeness
 from services.datanet.declare import Declaration
-from services.datanet.model import Content, Datanet, Record, RecordState, record_name
+from services.datanet.model import Content, Datanet, Duplicates, Record, RecordState, record_name
+from services.datanet.store_likeness import Earlier
 from services.datanet.tables import CONTENT, DATANET, DECLARATION, FIRST, KEY, RECORD
 from services.datanet.upload import Candidate
 from services.datanet.vault import Sealed, Vault
@@ -38,7 +39,8 @@ def take(connection: Connection, declaration: Declaration, candidates: Sequence[
 
     A candidate whose own name stands there was accepted; any other is a duplicate of the record named.
     """
-    # Locks are taken in one order, fingerprints sorted and then the datanet: uploads never wait in a ring.
+    # Locks are taken in one order, likeness, fingerprints sorted, the datanet: uploads never wait in a ring.
+    store_likeness.hold(connection)
     owners = _claim(connection, candidates)
     datanet = store.locked(connection, declaration.datanet)
     declare.check_licence(declaration, datanet)
@@ -47,6 +49,26 @@ def take(connection: Connection, declaration: Declaration, candidates: Sequence[
     if accepted:
         _add(connection, datanet, declaration, accepted, now)
     return {c.index: owners[c.fingerprint] for c in candidates}
+
+
+def read_alike(
+    connection: Connection, vault: Vault, declaration: Declaration, candidates: Sequence[Candidate]
+) -> dict[int, Earlier]:
+    """Of candidates that are not taken, by index, the record of somebody else's that they read like.
+
+    None where the datanet's owner does not ask for that.  What reads the same as an earlier record is `take`'s to say,
+    in the same transaction.
+    """
+    store_likeness.hold(connection)
+    policy = store.get(connection, declaration.datanet).definition.policy
+    if policy.duplicates is not Duplicates.REFUSE:
+        return {}
+    known: set[bytes] = set()
+    for chunk in _chunks([c.fingerprint for c in candidates]):
+        known.update(connection.execute(select(FIRST.c.fingerprint).where(FIRST.c.fingerprint.in_(chunk))).scalars())
+    new = {c.id: c for c in candidates if c.fingerprint not in known}
+    found = store_likeness.earlier(connection, vault, declaration.contributor, [c.text for c in new.values()])
+    return {new[record].index: first for record, first in found.items()}
 
 
 def _claim(connection: Connection, candidates: Sequence[Candidate]) -> dict[bytes, str]:
@@ -87,6 +109,7 @@ def _add(
     connection.execute(insert(RECORD), rows)
     connection.execute(insert(CONTENT), [{"record": c.id, "ciphertext": c.sealed.ciphertext} for c in accepted])
     connection.execute(insert(KEY), [{"record": c.id, "wrapped": c.sealed.wrapped} for c in accepted])
+    store_likeness.add(connection, [c.text for c in accepted])
     connection.execute(
         update(DATANET)
         .where(DATANET.c.id == datanet.id)

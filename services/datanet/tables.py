@@ -156,6 +156,25 @@ FIRST = Table(
     Column("record", Text, nullable=False),
 )
 
+# What is kept of what a record's text is like, sealed under the record's key.  Numbers are in the order in which they
+# came in, in all datanets together.
+LIKENESS = Table(
+    "likeness",
+    METADATA,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("record", Text, ForeignKey("record.id"), nullable=False, unique=True),
+    Column("box", LargeBinary, nullable=False),
+)
+
+# Which records have a feature, by a keyed hash of it: the first so many alone.
+POSTING = Table(
+    "likeness_posting",
+    METADATA,
+    Column("feature", BigInteger, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+
 SNAPSHOT = Table(
     "snapshot",
     METADATA,

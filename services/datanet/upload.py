@@ -15,6 +15,7 @@ from openledger import merkle, records
 from services.datanet import admit, declare, sealing
 from services.datanet.admit import Refusal
 from services.datanet.declare import Declaration
+from services.datanet.likeness import Text
 from services.datanet.model import Datanet, record_name
 from services.datanet.vault import Sealed, Vault
 from services.kit.errors import aborted, exhausted, invalid
@@ -25,7 +26,7 @@ class Candidate:
     """A record that may come in, unless somebody gave it before.  `index` is its place in the upload.
 
     Sealed as soon as it is there: what follows needs to know only whether two records read the same, which the token of
-    its fingerprint says.  `size`: its canonical bytes.
+    its fingerprint says, or alike, which `text` says.  `size`: its canonical bytes.
     """
 
     index: int
@@ -35,6 +36,7 @@ class Candidate:
     fingerprint: bytes
     commitment: bytes
     sealed: Sealed
+    text: Text
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class Upload:
             self.refusals[index] = refusal
             return
         self._hold(len(canonical))
-        self.candidates.append(self._candidate(index, canonical, records.fingerprint(fields)))
+        self.candidates.append(self._candidate(index, canonical, fields))
 
     def close(self) -> None:
         """All is here.  Raises `Fault` unless it is exactly what was declared."""
@@ -119,16 +121,18 @@ class Upload:
                 "send them again, to be judged anew",
             )
 
-    def _candidate(self, index: int, canonical: bytes, fingerprint: bytes) -> Candidate:
+    def _candidate(self, index: int, canonical: bytes, fields: Mapping[str, str]) -> Candidate:
         record, salt = uuid.uuid4().hex, secrets.token_bytes(records.SALT_BYTES)
+        sealed = sealing.seal(self._vault, record, salt, canonical)
         return Candidate(
             index=index,
             id=record,
             name=record_name(self._datanet.id, record),
             size=len(canonical),
-            fingerprint=sealing.fingerprint_token(self._vault, fingerprint),
+            fingerprint=sealing.fingerprint_token(self._vault, records.fingerprint(fields)),
             commitment=records.commitment(salt, canonical),
-            sealed=sealing.seal(self._vault, record, salt, canonical),
+            sealed=sealed,
+            text=sealing.liken(self._vault, record, sealed.wrapped, fields),
         )
 
     def _hold(self, size: int) -> None:

@@ -13,6 +13,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
@@ -59,12 +61,19 @@ class Vault:
 
     def open(self, sealed: Sealed, about: bytes) -> bytes:
         """The content.  Raises `Unopened`."""
-        try:
+        with _opening():
             return AESGCM(self._unwrap(sealed.wrapped, about)).decrypt(_ONLY_ONCE, sealed.ciphertext, about)
-        except (InvalidTag, ValueError):
-            raise Unopened("the vault does not open this: it is another one's, or bytes were changed") from None
-        except ShareGone as error:
-            raise Unopened(f"nobody opens this any more: {error}") from None
+
+    def seal_beside(self, wrapped: bytes, content: bytes, about: bytes) -> bytes:
+        """Seal something else that belongs to a content under the content's key: both go together."""
+        nonce = os.urandom(_NONCE)
+        with _opening():
+            return nonce + AESGCM(self._unwrap(wrapped, about)).encrypt(nonce, content, about)
+
+    def open_beside(self, wrapped: bytes, box: bytes, about: bytes) -> bytes:
+        """Of `seal_beside`.  Raises `Unopened`, as that does."""
+        with _opening():
+            return AESGCM(self._unwrap(wrapped, about)).decrypt(box[:_NONCE], box[_NONCE:], about)
 
     def wrapped_again(self, wrapped: bytes, about: bytes) -> bytes:
         """A key that was wrapped under the secret alone, under a share as well.  Raises `Unopened`."""
@@ -104,6 +113,17 @@ class Vault:
 
     def _wrapping(self, share: bytes) -> AESGCM:
         return AESGCM(_derived(self._secret, "wrap", share))
+
+
+@contextmanager
+def _opening() -> Iterator[None]:
+    """What fails inside raises `Unopened`."""
+    try:
+        yield
+    except (InvalidTag, ValueError):
+        raise Unopened("the vault does not open this: it is another one's, or bytes were changed") from None
+    except ShareGone as error:
+        raise Unopened(f"nobody opens this any more: {error}") from None
 
 
 def place(wrapped: bytes) -> bytes:

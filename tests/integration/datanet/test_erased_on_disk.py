@@ -17,7 +17,7 @@ from sqlalchemy import select
 from openledger import merkle, names, records
 from openledger.client import ApiError
 from openledger.datanet.v1 import datanet_pb2 as pb
-from services.datanet.tables import CONTENT, DECLARATION, FIRST, KEY
+from services.datanet.tables import CONTENT, DECLARATION, FIRST, KEY, LIKENESS, POSTING
 from services.datanet.vault import Sealed, Unopened
 from services.datanet.vault_key import open_vault
 from services.kit.testing import SECRET
@@ -80,16 +80,27 @@ async def test_nothing_of_an_erased_record_is_in_any_file_write_ahead_log_includ
         ciphertext = {row.record: row.ciphertext for row in table(here, CONTENT)}[key]
         wrapped = {row.record: row.wrapped for row in table(here, KEY)}[key]
         token = next(row.fingerprint for row in table(here, FIRST) if row.record == name)
+        (box,) = (row.box for row in table(here, LIKENESS) if row.record == key)
         (declared,) = table(here, DECLARATION)
         share = await asyncio.to_thread(_share, tmp_path, wrapped)
         hidden = {
             "text": MARKED.encode(), "salt": salt, "ciphertext": ciphertext[:64], "end": ciphertext[-64:],
             "wrapped key": wrapped, "share": share, "token": token, "root": declared.content_root,
-            "signature": declared.signature, "fingerprint": records.fingerprint({"text": MARKED}),
+            "signature": declared.signature, "fingerprint": records.fingerprint({"text": MARKED}), "sketch": box,
         }  # fmt: skip
-        assert {what for what, _ in found(hidden, tmp_path)} >= {"ciphertext", "wrapped key", "share", "token", "root"}
+        assert {what for what, _ in found(hidden, tmp_path)} >= {
+            "ciphertext",
+            "wrapped key",
+            "share",
+            "token",
+            "root",
+            "sketch",
+        }
+        numbers = {row.number for row in table(here, LIKENESS)}
         await erase(ada, name)
         assert found(hidden, tmp_path) == []
+        (gone,) = numbers - {row.number for row in table(here, LIKENESS)}
+        assert gone not in {row.number for row in table(here, POSTING)}
         assert len(await listed(here, ADA, page_size=1000)) == 301
     assert found(hidden, tmp_path) == []
 

@@ -11,7 +11,7 @@ ASKED = {
     "kind": {"kind": Kind.IMAGE},
     "policy.languages": {"policy": Policy(languages=("de",))},
     "policy.personal_data": {"policy": Policy(personal_data=PersonalData.REFUSE)},
-    "policy.duplicates": {"policy": Policy(duplicates=Duplicates.REFUSE)},
+    "policy.duplicates": {"policy": Policy(duplicates=Duplicates.CREDIT)},
     "policy.reward_cut_bps": {"policy": Policy(reward_cut_bps=1)},
     "policy.reviews": {"policy": Policy(reviews=1)},
     "policy.reviewers": {"policy": Policy(reviewers=1)},
@@ -32,3 +32,7 @@ def test_what_nothing_obeys_is_refused_by_name_and_what_something_obeys_is_not(f
 
 def test_lengths_are_always_offered():
     check_offered(Definition("Terms", "MIT", policy=Policy(1, 9)), ())
+
+
+def test_near_duplicates_are_refused_for_whoever_asks_for_that():
+    check_offered(Definition("Terms", "MIT", policy=Policy(duplicates=Duplicates.REFUSE)))

@@ -47,6 +47,21 @@ def test_a_changed_bit_is_seen(data):
         vault.open(replace(sealed, **{part: bytes(changed)}), ABOUT)
 
 
+@given(st.binary(max_size=60), st.data())
+def test_what_is_sealed_beside_a_content_opens_with_its_key_alone(content, data):
+    vault = Vault(SECRET)
+    key, other = (vault.seal(b"content", ABOUT).wrapped for _ in range(2))
+    box = vault.seal_beside(key, content, ABOUT)
+    assert vault.open_beside(key, box, ABOUT) == content
+    changed = bytearray(box)
+    changed[data.draw(st.integers(0, len(box) - 1))] ^= 1
+    for wrong in ((other, box, ABOUT), (key, box, ABOUT + b"2"), (key, bytes(changed), ABOUT), (key, box[:5], ABOUT)):
+        with pytest.raises(Unopened):
+            vault.open_beside(*wrong)
+    with pytest.raises(Unopened):
+        Vault(OTHER).seal_beside(key, content, ABOUT)
+
+
 @pytest.mark.parametrize("cut", (0, 1, 11, 12, 20))
 def test_what_was_cut_off_is_not_opened(cut):
     vault = Vault(SECRET)

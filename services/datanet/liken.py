@@ -1,0 +1,31 @@
+"""The verb "liken": records of before likeness was looked for are found as well, before the service serves.
+
+In transactions of so many, each whole: broken off, it goes on where it was.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from services.datanet import sealing, store_likeness, store_records
+from services.datanet.vault import Vault
+from services.kit.database import Database
+
+_AT_ONCE = 500
+
+
+def liken(database: Database, vault: Vault) -> int:
+    """Returns how many records that were.  Raises `Unopened`."""
+    likened = 0
+    while count := database.write_now(lambda c: _some(c, vault)):
+        likened += count
+    return likened
+
+
+def _some(connection: Connection, vault: Vault) -> int:
+    store_likeness.hold(connection)  # others may be at it, too
+    found = dict(store_likeness.missing(connection, _AT_ONCE))
+    said = store_records.contents(connection, vault, list(found))
+    texts = [sealing.liken(vault, record, wrapped, said[record].fields) for record, wrapped in found.items()]
+    store_likeness.add(connection, texts)
+    return len(texts)

@@ -1,0 +1,96 @@
+"""The Datanet over real gRPC: records that read like an earlier one of somebody else's."""
+
+from __future__ import annotations
+
+import pytest
+
+from openledger import names
+from openledger.datanet.v1 import datanet_pb2 as pb
+from tests.datanet_world import (
+    ADA,
+    BOB,
+    OWNER,
+    PRIVATE,
+    erase,
+    give,
+    listed,
+    new_id,
+    open_datanet,
+    refused,
+    send,
+    upload,
+    world,
+)
+
+REFUSE = pb.Policy(duplicates=pb.DUPLICATE_POLICY_REFUSE)
+TEXT = "A fracture of the left femur that came about without any fall or blow, as bones do that have lost calcium."
+NEAR = TEXT.replace("left", "right")
+STRICT = "datanets/strict"
+
+
+@pytest.fixture
+async def strict(here):
+    async with here.as_(OWNER) as owner:
+        made = await open_datanet(owner, "strict", policy=REFUSE)
+    assert made.policy.duplicates == pb.DUPLICATE_POLICY_REFUSE
+    return here
+
+
+async def test_whose_record_came_first_is_told_and_the_others_of_the_upload_are_taken(strict):
+    (first,) = (await give(strict, ADA, TEXT)).outcomes
+    answer = await give(strict, BOB, NEAR, "a text of its own that nobody else has said before", TEXT, datanet=STRICT)
+    near, own, same = answer.outcomes
+    assert (answer.accepted, answer.rejected) == (1, 2)
+    assert (near.state, near.reason, near.first, near.record) == (
+        pb.RECORD_STATE_REJECTED, "NEAR_DUPLICATE", first.record, ""
+    )  # fmt: skip
+    assert near.message == (
+        f"it reads like {first.record} of {names.account(ADA.address)}, which came first, and this datanet takes none"
+    )
+    assert own.state == pb.RECORD_STATE_ACCEPTED
+    assert same.reason == "DUPLICATE"
+    assert (await give(strict, BOB, NEAR)).accepted == 1, "whose owner does not ask for it takes it"
+
+
+async def test_the_same_upload_again_has_the_same_answer(strict):
+    await give(strict, ADA, TEXT)
+    messages = upload(BOB, [NEAR, "a text of its own that nobody else has said before"], new_id(), datanet=STRICT)
+    async with strict.as_(BOB) as bob:
+        answer = await send(bob, messages)
+        assert await send(bob, messages) == answer
+    assert [outcome.reason for outcome in answer.outcomes] == ["NEAR_DUPLICATE", ""]
+
+
+async def test_of_a_record_in_a_private_datanet_only_that_it_exists_is_told(strict):
+    async with strict.as_(OWNER) as owner:
+        await open_datanet(owner, "closed", visibility=PRIVATE)
+    (first,) = (await give(strict, OWNER, TEXT, datanet="datanets/closed")).outcomes
+    (told,) = (await give(strict, BOB, NEAR, datanet=STRICT)).outcomes
+    assert (told.reason, told.first) == ("NEAR_DUPLICATE", "")
+    assert told.message == "it reads like a record of a private datanet, which came first, and this datanet takes none"
+    assert first.record not in str(told)
+    assert OWNER.address not in str(told).lower()
+
+
+async def test_what_was_erased_is_free_again(strict):
+    (first,) = (await give(strict, ADA, TEXT)).outcomes
+    async with strict.as_(ADA) as ada:
+        await erase(ada, first.record)
+    assert (await give(strict, BOB, NEAR, datanet=STRICT)).accepted == 1
+
+
+async def test_a_long_record_is_read_beside_the_others_and_found_as_well(ledger, ledger_at, tmp_path):
+    long = " ".join(f"word{n * n % 9973}" for n in range(9_000))
+    async with world(tmp_path, ledger, ledger_at) as here, here.as_(OWNER) as owner:
+        await open_datanet(owner, policy=REFUSE)
+        (first,) = (await give(here, ADA, long)).outcomes
+        (near,) = (await give(here, BOB, long.replace("word1", "other"))).outcomes
+        assert (near.reason, near.first) == ("NEAR_DUPLICATE", first.record)
+        assert len(await listed(here, ADA)) == 1
+
+
+async def test_crediting_is_not_offered(here):
+    async with here.as_(OWNER) as owner:
+        credit = pb.Policy(duplicates=pb.DUPLICATE_POLICY_CREDIT)
+        error = await refused(open_datanet(owner, "credit", policy=credit))
+    assert (error.reason, "policy.duplicates" in error.message) == ("NOT_OFFERED", True)
