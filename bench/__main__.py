@@ -9,6 +9,7 @@ SCRIPTS = (
     "attacks",
     "attribute",
     "demo",
+    "duplicates",
     "errors",
     "lds",
     "ledger",

@@ -83,6 +83,13 @@ def _draw(project: Project, count: int, seed: int, taken: dict[str, str]) -> lis
     return chosen
 
 
+def paragraphs(project: Project) -> list[str]:
+    """The first of each docstring, whatever it reads like; none twice. Raises NotEnough."""
+    root = _root(project)
+    files = sorted(file for file in root.rglob("*.py") if _is_public(file.relative_to(root)))
+    return list(dict.fromkeys(text for file in files for _, text in _documented(file) if text))
+
+
 def source(project: Project) -> str:
     """Name and version of what was read. Raises PackageNotFoundError."""
     return f"{project.name} {version(project.name)}"
@@ -90,10 +97,7 @@ def source(project: Project) -> str:
 
 def _pool(project: Project, count: int, seed: int) -> list[tuple[str, str]]:
     """At least ``count`` (term, text) that fit, if there are so many, from files in an order drawn by ``seed``."""
-    spec = find_spec(project.package)
-    if spec is None or not spec.submodule_search_locations:
-        raise NotEnough(f"{project.name}, whose docstrings are read, is not installed; run `make setup-dev`")
-    root = Path(spec.submodule_search_locations[0])
+    root = _root(project)
     files = [file.relative_to(root) for file in root.rglob("*.py")]
     found: list[tuple[str, str]] = []
     for file in sorted(filter(_is_public, files), key=lambda file: _digest(seed, file.as_posix())):
@@ -101,6 +105,13 @@ def _pool(project: Project, count: int, seed: int) -> list[tuple[str, str]]:
         if len(found) >= count:
             break
     return found
+
+
+def _root(project: Project) -> Path:
+    spec = find_spec(project.package)
+    if spec is None or not spec.submodule_search_locations:
+        raise NotEnough(f"{project.name}, whose docstrings are read, is not installed; run `make setup-dev`")
+    return Path(spec.submodule_search_locations[0])
 
 
 def _is_public(file: Path) -> bool:

@@ -2,7 +2,7 @@
 
 Two records are alike where two texts of a snapshot would be (`openledger.clusters`): of the words in either 45 % are in
 both, and of the pairs of neighbouring words 20 %.  Here also where 85 % of the words are in both, in whatever order.
-Texts of few words are alike where their words are the same, in order; those of one or two words are like no other.
+Of two texts of few words only the same words make one like the other, in order; a text of one or two is like none.
 Fields do not count, nor their order: a record is its texts, and no pair of words reaches from one text into the next.
 
 A sketch is the smallest numbers of a text's words and of its pairs (Broder, On the resemblance and containment of
@@ -26,6 +26,8 @@ WORDS_ALONE = 85
 """Of the words in either text, the percentage that is in both where they are alike in any order."""
 FEWEST_WORDS = 3
 """That a text has which can be like another."""
+PHRASE_WORDS = 6
+"""Below these a text is like nothing but the same words: not like a longer one in which it stands."""
 BANDS, ROWS = 40, 3
 """Texts that share 54 % of their words, as they do with three of ten exchanged, meet with a probability of 0.999; texts
 that share 10 %, of 0.04."""
@@ -38,13 +40,19 @@ _NUMBER = np.dtype("<u4")
 
 @dataclass(frozen=True)
 class Sketch:
-    """The smallest numbers of words and of pairs, at most `SIZE` of each; none of a text that is like no other."""
+    """The smallest numbers of words and of pairs, at most `SIZE` of each; none of a text that is like no other.
+
+    few: whether the text has too few words to be like another that has as few, and other words.
+    """
 
     words: frozenset[int]
     pairs: frozenset[int]
+    few: bool = False
 
     def is_like(self, other: Sketch) -> bool:
         """Whether the texts are alike: for texts of up to `SIZE` words exactly, else with a standard error of 3 %."""
+        if self.few and other.few:
+            return bool(self.words) and self == other
         words = _percent(self.words, other.words)
         both = words >= clusters.WORDS and _percent(self.pairs, other.pairs) >= clusters.PAIRS
         return both or words >= WORDS_ALONE
@@ -53,13 +61,13 @@ class Sketch:
         """By which it is found, 10 bytes each."""
         if not self.words:
             return ()
-        # A text of few words is one number, and all its bands say the same.
+        # All bands of a single number say the same.
         bands = clusters.bands(self.words, BANDS if len(self.words) > 1 else 1, ROWS)
         return tuple(band.to_bytes(2, "big") + value.to_bytes(8, "big") for band, value in enumerate(bands))
 
     def to_bytes(self) -> bytes:
-        """At most 2,051 bytes; of `from_bytes`."""
-        head = _VERSION + len(self.words).to_bytes(2, "big")
+        """At most 2,052 bytes; of `from_bytes`."""
+        head = _VERSION + bytes([self.few]) + len(self.words).to_bytes(2, "big")
         return head + np.array([*sorted(self.words), *sorted(self.pairs)], _NUMBER).tobytes()
 
     @classmethod
@@ -67,9 +75,9 @@ class Sketch:
         """Raises `ValueError` for what a later version wrote."""
         if data[:1] != _VERSION:
             raise ValueError("this sketch was made by a later version of this service")
-        count = int.from_bytes(data[1:3], "big")
-        found = np.frombuffer(data[3:], _NUMBER).tolist()
-        return cls(frozenset(found[:count]), frozenset(found[count:]))
+        count = int.from_bytes(data[2:4], "big")
+        found = np.frombuffer(data[4:], _NUMBER).tolist()
+        return cls(frozenset(found[:count]), frozenset(found[count:]), bool(data[1]))
 
 
 @dataclass(frozen=True)
@@ -89,12 +97,12 @@ def sketch(fields: Mapping[str, str]) -> Sketch:
     """Of a record's texts."""
     texts = sorted(filter(None, map(clusters.words, fields.values())))
     words = list(chain.from_iterable(texts))
+    few = len(words) < clusters.FEWEST_WORDS
     if len(words) < FEWEST_WORDS:
-        return Sketch(frozenset(), frozenset())
-    if len(words) < clusters.FEWEST_WORDS:
-        whole = _least(["\0".join(words)])
-        return Sketch(whole, whole)
-    return Sketch(_least(words), _least("\0".join(pair) for text in texts for pair in pairwise(text)))
+        return Sketch(frozenset(), frozenset(), few)
+    if len(words) < PHRASE_WORDS:
+        return Sketch(_least(["\0".join(words)]), frozenset(), few)
+    return Sketch(_least(words), _least("\0".join(pair) for text in texts for pair in pairwise(text)), few)
 
 
 def _least(texts: Iterable[str]) -> frozenset[int]:

@@ -22,7 +22,7 @@ from services.datanet.vault import Unopened, Vault
 
 KEPT = 16
 """Records of a feature."""
-COMPARED = 32
+COMPARED = 16
 """Records that one is compared with: those with which it shares most features, the earliest first."""
 _ONE_AT_A_TIME = 0x5EA2
 _AT_ONCE = 100

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ def load(curators: int, records: int, held_out: int = 2, seed: int = 0) -> Corpu
     by_curator: dict[str, list[Definition]] = defaultdict(list)
     lines = _obo().read_text(encoding="utf-8").splitlines()
     version = next((line.split(": ", 1)[1] for line in lines if line.startswith("data-version: ")), "unknown")
-    for curator, definition in _definitions(lines):
+    for curator, definition in _definitions(lines, _LENGTH):
         by_curator[curator].append(definition)
     enough = sorted(
         (c for c, d in by_curator.items() if len(d) >= records + held_out), key=lambda c: -len(by_curator[c])
@@ -91,8 +92,13 @@ def _obo() -> Path:
     return Path(spec.submodule_search_locations[0]) / "data" / "hp.obo"
 
 
-def _definitions(lines: list[str]) -> Iterator[tuple[str, Definition]]:
-    """(curator, definition) of every living term whose definition credits somebody; one definition a text."""
+def definitions() -> Iterator[tuple[str, Definition]]:
+    """(curator, definition) of every living term whose definition credits somebody, however long; each text once."""
+    return _definitions(_obo().read_text(encoding="utf-8").splitlines(), range(sys.maxsize))
+
+
+def _definitions(lines: list[str], length: range) -> Iterator[tuple[str, Definition]]:
+    """Of so many characters."""
     seen: set[str] = set()
     for stanza in "\n".join(lines).split("\n[")[1:]:
         if not stanza.startswith("Term]") or "\nis_obsolete: true" in stanza:
@@ -102,7 +108,7 @@ def _definitions(lines: list[str]) -> Iterator[tuple[str, Definition]]:
         if not found or not curator:
             continue
         text = found.group(1).replace('\\"', '"').replace("\\n", " ")
-        if len(text) not in _LENGTH or text in seen:
+        if len(text) not in length or text in seen:
             continue
         seen.add(text)
         fields = dict(line.split(": ", 1) for line in stanza.splitlines() if line.startswith(("id: ", "name: ")))
