@@ -70,3 +70,8 @@ def test_what_is_counted():
     grown = duplicates.growth((20, 60), 5)
     assert [(row["records"], row["recall"], row["new_refused"]) for row in grown] == [(20, 1.0, 0), (60, 1.0, 0)]
     assert all(row["ms"] > 0 for row in grown)
+
+
+def test_growth_is_told_by_the_tenfold():
+    less, more = {"records": 1_000, "ms": 1.0}, {"records": 100_000, "ms": 2.0}
+    assert duplicates._a_tenfold(less, more) == 0.5
