@@ -78,6 +78,9 @@ async def test_who_paid_fetches_receipt_and_trace_and_checks_them_offline(comman
     trace = around.artifacts.salted(2, adapter=revised(around.artifacts, owner=owner.address))
     async with answered(around, around.artifacts.adapter.revision) as (where, _, _):
         around.peers.add(trace)
+        files.mkdir()
+        (files / "r2.trace").write_bytes(b"longer than a trace" * 1000)
+        (files / "r2.trace").chmod(0o644)
         told = await command(PAYER, where, "responses/r2", "--to", str(files), **fetch)
         assert "whoever has it can read it" in told
         document = json.loads(await command(PAYER, where, "r1", "--to", str(files), "--json", **fetch))
@@ -86,7 +89,7 @@ async def test_who_paid_fetches_receipt_and_trace_and_checks_them_offline(comman
         assert "RECEIPT_NOT_FOUND" in await command(STRANGER, where, "r2", "--wait", "0", status=1, **fetch)
         assert "Invalid value" in await command(PAYER, where, "r2", "--wait", "61", status=2, **fetch)
     assert (files / "r2.trace").read_bytes() == trace.dumps()
-    assert (files / "r2.trace").stat().st_mode & 0o077 == 0
+    assert {(files / f"{name}.trace").stat().st_mode & 0o777 for name in ("r1", "r2")} == {0o600}
     assert [file.name for file in (tmp_path / "theirs").iterdir()] == ["r2.json"]
     where = ("--artifacts", str(around.artifacts.folder), "--base", str(around.artifacts.adapter.base))
     for folder, status in ((files, 0), (tmp_path / "theirs", 3)):
