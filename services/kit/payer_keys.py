@@ -152,7 +152,7 @@ class PayerKeys:
             also(connection)
             return self._names(connection, self._table.c.payer == payer)
 
-        await whole(self._destroy(those))
+        await whole(self._destroy(those, payer))
 
     async def destroy_unused(self, oldest: datetime | None) -> None:
         """Destroy the keys that sealed nothing which is still kept.  oldest: when the oldest text of all was made.
@@ -165,23 +165,28 @@ class PayerKeys:
     async def _retire(self, payer: str) -> None:
         t = self._table
         async with self._looking:
-            self._forget()
+            self._forget(payer)
             await self._database.write(lambda c: c.execute(update(t).where(t.c.payer == payer).values(retired=True)))
 
-    async def _destroy(self, find: Callable[[Connection], Collection[str]]) -> None:
+    async def _destroy(self, find: Callable[[Connection], Collection[str]], payer: str = "") -> None:
+        """payer: whose keys alone they are."""
+
         def transaction(connection: Connection) -> None:
             connection.execute(delete(self._table).where(self._table.c.name.in_(find(connection))))
 
         async with self._looking:
-            self._forget()
+            self._forget(payer)
             await self._database.write(transaction)
         # SQLite's log has them, wrapped as they were, until it is emptied.  Also when nothing was destroyed now: the
         # last time a reader may have been in the way, or the process have ended.
         await asyncio.to_thread(self._database.empty_log)
 
-    def _forget(self) -> None:
+    def _forget(self, payer: str) -> None:
         """Before keys are changed: who wants one meanwhile waits, and sees what has become of it."""
-        self._in_use.clear()
+        if payer:
+            self._in_use.pop(payer, None)  # others seal on: anybody may forget, as often as it likes
+        else:
+            self._in_use.clear()
         self._known.clear()
 
     async def _look(self, payer: str) -> DataKey:

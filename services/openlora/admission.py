@@ -2,9 +2,8 @@
 
 Few answers are generated at once, with few adapters; some requests wait, and the rest is sent away with advice.  Turns
 go to the tenant that was served least (`fair`), as far as its adapter has a slot (`plan`).  Some turns on top are for
-tenants that have fewer than an equal part, so that whoever asks little need not wait for the end of an answer of
-whoever asks much; and while several are here, prompts are read a few at a time, so that no wave of them holds one up.
-Does not know what is generated, nor what it costs.
+tenants that have less than an equal part, so that whoever asks little need not wait for whoever asks much; and while
+several are here, prompts are read a few at a time.  Does not know what is generated, nor what it costs.
 """
 
 from __future__ import annotations

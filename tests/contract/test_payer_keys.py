@@ -193,6 +193,20 @@ async def test_nobody_has_a_key_while_it_is_being_destroyed(keys, held):
     assert (await asked).name != first.name
 
 
+@pytest.mark.parametrize("way", ("retired", "destroyed"))
+async def test_who_forgets_holds_nobody_up_who_seals(keys, held, way):
+    theirs = await keys.of(OTHER)
+    await keys.of(PAYER)
+    held.hold()
+    forgetting = asyncio.create_task(keys.retire(PAYER) if way == "retired" else keys.destroy_of(PAYER, lambda _: None))
+    await asyncio.to_thread(held.begun.wait, 20)
+    async with asyncio.timeout(10):
+        assert await keys.of(OTHER) == theirs
+    held.go.set()
+    await forgetting
+    assert await keys.of(OTHER) == theirs
+
+
 @pytest.mark.parametrize("anew", (False, True))
 async def test_what_sqlites_log_kept_of_a_destroyed_key_goes_the_next_time_in_any_life(
     database, keys, clock, monkeypatch, anew
