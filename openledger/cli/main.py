@@ -28,6 +28,7 @@ from openledger.cli.model import app as model
 from openledger.cli.receipts import app as receipt
 from openledger.cli.replay import replay
 from openledger.cli.send import send
+from openledger.cli.trace import trace
 from openledger.cli.unlearn import app as unlearn
 from openledger.cli.verify import verify
 from openledger.cli.verify_epoch import verify_epoch
@@ -62,6 +63,7 @@ checks.command("sample")(verify_sample)
 app.add_typer(checks, name="verify")
 app.command("audit")(audit)
 app.command("explain")(explain)
+app.command("trace")(trace)
 app.command("replay")(replay)
 app.add_typer(receipt, name="receipt")
 app.command("forget-answers")(forget_answers)

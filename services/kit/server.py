@@ -284,6 +284,6 @@ async def _say_health(assembly: Assembly, certificates: Renewed | None, checks: 
             await assembly.healthy()
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
         status = health_pb2.HealthCheckResponse.NOT_SERVING
-        logs.logger(assembly.config.service).error("not serving", why=str(error))
+        logs.logger(assembly.config.service).error("not serving", error=str(error))
     for name in ("", *assembly.services):
         await checks.set(name, status)
