@@ -48,9 +48,6 @@ class DatanetConfig(ServiceConfig):
     parse_workers: int = Field(2, ge=1, le=64, description="files that are looked at at once, each in a process")
     parse_memory_bytes: int = Field(2**30, ge=2**28, description="address space of such a process")
 
-    max_compared_records: int = Field(
-        10_000, ge=0, description="records of a snapshot among which those alike are looked for; 30 kB of memory each"
-    )
     anchor_poll_seconds: float = Field(1.0, gt=0, description="how often to look for snapshots to publish or anchor")
     anchor_backoff_seconds: float = Field(10.0, gt=0, description="longest pause before an anchoring is tried again")
     anchor_wait_seconds: float = Field(600.0, gt=0, description="how long to wait for one root's way onto the chain")

@@ -1,6 +1,6 @@
 """Background work: what follows when a record is erased, however often we die meanwhile.
 
-1. Its key's share is overwritten, so that no copy of the database opens it; files that tell of its likeness go.
+1. Its key's share is overwritten, so that no copy of the database opens it.
 2. The database's log is emptied of what was deleted.
 3. Those who train models are told, and say which of theirs were made from it.
 
@@ -15,8 +15,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection
 
 from openledger.datanet.v1 import datanet_pb2
-from services.datanet import erase, publish, store_erasures
-from services.datanet.publish import Places
+from services.datanet import erase, store_erasures
 from services.datanet.store_erasures import Erasure
 from services.datanet.trainers import NotTold, Trainers
 from services.datanet.vault import Vault
@@ -34,7 +33,6 @@ class Eraser:
 
     database: Database
     vault: Vault
-    places: Places
     operations: Operations
     trainers: Trainers
 
@@ -58,8 +56,6 @@ class Eraser:
 
     def _destroy(self, erasure: Erasure) -> None:
         self.vault.destroy(erasure.share)
-        for digest in self.database.read_now(lambda c: store_erasures.manifests(c, erasure)):
-            publish.remove_clusters(self.places, digest)
         if not self.database.empty_log():
             raise BlockingIOError("readers keep the database's log from being emptied")
 

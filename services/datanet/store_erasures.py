@@ -6,12 +6,12 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, insert, or_, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from openledger import names, records
 from services.datanet import sealing, store_records
-from services.datanet.model import Record, RecordState, record_name, snapshot_name
-from services.datanet.tables import CONTENT, DECLARATION, ERASURE, FIRST, KEY, LEAF, METADATA, RECORD, SNAPSHOT
+from services.datanet.model import Record, RecordState, record_name
+from services.datanet.tables import CONTENT, DECLARATION, ERASURE, FIRST, KEY, METADATA, RECORD
 from services.datanet.vault import Vault, place
 
 _IDEMPOTENCY = METADATA.tables["idempotency"]
@@ -22,8 +22,8 @@ _UPLOADS = "ContributeRecords"
 class Erasure:
     """How far an erasure is.
 
-    `share`: where that of the record's key is, empty where it has none.  `snapshots`: names of those that told of its
-    likeness.  `destroyed`: whether the share is overwritten, and all that goes with it is done.
+    `share`: where that of the record's key is, empty where it has none.  `destroyed`: whether the share is overwritten,
+    and all that goes with it is done.
     """
 
     record: str
@@ -31,7 +31,6 @@ class Erasure:
     operation: str
     reason: str
     share: bytes
-    snapshots: tuple[str, ...]
     destroyed: bool = False
 
     @property
@@ -56,7 +55,6 @@ def begin(connection: Connection, vault: Vault, record: Record, operation: str, 
         "operation": operation,
         "reason": reason,
         "share": place(wrapped) if wrapped else b"",
-        "snapshots": json.dumps(_unlike(connection, record)),
         "create_time": now,
     }
     connection.execute(insert(ERASURE).values(row))
@@ -82,24 +80,14 @@ def pending(connection: Connection) -> list[Erasure]:
             operation=row.operation,
             reason=row.reason,
             share=row.share or b"",
-            snapshots=tuple(json.loads(row.snapshots)),
             destroyed=row.share is None,
         )
         for row in connection.execute(query)
     ]
 
 
-def manifests(connection: Connection, erasure: Erasure) -> list[str]:
-    """SHA-256 of the manifests of the snapshots in which the record read like another one, as far as they are made."""
-    versions = [int(names.match("datanets/*/snapshots/*", name)[1]) for name in erasure.snapshots]
-    query = select(SNAPSHOT.c.manifest).where(
-        SNAPSHOT.c.datanet == erasure.datanet, SNAPSHOT.c.version.in_(versions), SNAPSHOT.c.manifest.is_not(None)
-    )
-    return list(connection.execute(query).scalars())
-
-
 def destroyed(connection: Connection, record: str) -> None:
-    """Its key's share is overwritten, and files that told of its likeness are gone."""
+    """Its key's share is overwritten, and nothing of it is in the database's log."""
     connection.execute(update(ERASURE).where(ERASURE.c.record == record).values(share=None))
 
 
@@ -112,32 +100,6 @@ def revisions(connection: Connection, records_: Collection[str]) -> dict[str, li
     """Names of the revisions that were trained on erased records, by record's id."""
     query = select(ERASURE.c.record, ERASURE.c.revisions).where(ERASURE.c.record.in_(list(records_)))
     return {row.record: json.loads(row.revisions or "[]") for row in connection.execute(query)}
-
-
-def erased_leaves(connection: Connection, datanet: str, version: int) -> set[int]:
-    """Leaves of a snapshot whose records are erased."""
-    query = (
-        select(LEAF.c.leaf)
-        .join(RECORD, RECORD.c.id == LEAF.c.record)
-        .where(LEAF.c.datanet == datanet, LEAF.c.version == version, RECORD.c.state == RecordState.ERASED)
-    )
-    return set(connection.execute(query).scalars())
-
-
-def _unlike(connection: Connection, record: Record) -> list[str]:
-    """Nothing says any more which records it is like; returns the snapshots that said so."""
-    said = []
-    places = select(LEAF.c.version, LEAF.c.leaf).where(LEAF.c.record == record.id)
-    for version, leaf in connection.execute(places).all():
-        pairs = (
-            LEAF.c.datanet == record.datanet,
-            LEAF.c.version == version,
-            LEAF.c.first_leaf.is_not(None),
-            or_(LEAF.c.leaf == leaf, LEAF.c.first_leaf == leaf),
-        )
-        if connection.execute(update(LEAF).where(*pairs).values(first_leaf=None)).rowcount:
-            said.append(snapshot_name(record.datanet, version))
-    return said
 
 
 def _forget_upload(connection: Connection, record: Record) -> None:

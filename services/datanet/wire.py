@@ -232,7 +232,7 @@ def snapshot(value: Snapshot) -> pb.Snapshot:
     return message
 
 
-def snapshot_record(leaf: int, first_leaf: int, value: Record, content: Content | None) -> pb.SnapshotRecord:
+def snapshot_record(leaf: int, value: Record, content: Content | None) -> pb.SnapshotRecord:
     """Of an erased record, which has no content, the commitment is all that tells of it."""
     return pb.SnapshotRecord(
         leaf=leaf,
@@ -242,7 +242,6 @@ def snapshot_record(leaf: int, first_leaf: int, value: Record, content: Content 
         source=content.source if content else "",
         salt=content.salt if content else b"",
         commitment=value.commitment,
-        first_leaf=first_leaf,
         licence=value.licence,
     )
 

@@ -2671,7 +2671,9 @@ class SnapshotRecord(_message.Message):
     commitment: _builtins.bytes
     """Its leaf in the tree, without which nobody could check the root once a record is erased."""
     first_leaf: _builtins.int
-    """The leaf of the record that it is like, in the same snapshot; its own where it is like none."""
+    """The leaf of the record that it is like, in the same snapshot; its own where it is like none.  Not set where nobody
+    has compared them.
+    """
     licence: _builtins.str
     @_builtins.property
     def fields(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...

@@ -140,8 +140,6 @@ def _vault(folder: Path, here):
 POINTS = (
     "store_erasures.begin:after",
     "erasing.Eraser._destroy:before",
-    "publish.remove_clusters:before",
-    "publish.remove_clusters:after",
     "store_erasures.destroyed:before",
     "store_erasures.destroyed:after",
     "trainers.NoTrainers.tell:before",

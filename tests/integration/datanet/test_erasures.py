@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 
 import grpc
 from sqlalchemy import select
@@ -13,8 +12,6 @@ from openledger import merkle, records
 from openledger.artifacts import ArtifactStore
 from openledger.client import Client
 from openledger.datanet.v1 import datanet_pb2 as pb
-from openledger.snapshots.documents import CLUSTERS, Manifest
-from services.datanet import publish
 from services.datanet.tables import CONTENT, DECLARATION, FIRST, KEY
 from services.kit.testing import endpoints
 from tests.datanet_world import (
@@ -170,49 +167,14 @@ async def test_what_an_upload_left_of_an_erased_record_is_gone_and_it_is_not_tak
     assert [record.state for record in await listed(here, ADA)] == [ERASED, ACCEPTED]
 
 
-async def test_files_that_told_of_its_likeness_are_gone_and_the_rest_still_verifies(here, tmp_path):
-    one, two, _ = await given(here, TEXT, LIKE, "something else of a few words")
+async def test_what_is_published_says_nothing_of_a_text_and_stays_when_it_is_erased(here, tmp_path):
+    _, two = await given(here, TEXT, LIKE)
     async with here.as_(OWNER) as owner, here.as_(ADA) as ada:
         snapshot = await cut(owner)
-        store = ArtifactStore(tmp_path / "artifacts")
-        clusters = Manifest.from_bytes(store.get(snapshot.manifest)).files[CLUSTERS].sha256
-        assert store.has(clusters)
+        before = {file: file.read_bytes() for file in (tmp_path / "artifacts").rglob("*") if file.is_file()}
         await erase(ada, two)
-        assert not store.has(clusters)
-        assert store.is_whole(snapshot.manifest)
-        (rows,) = await read(owner)
-        assert [row.first_leaf for row in rows] == [0, 1, 2]
-        request = pb.ReadSnapshotFileRequest(snapshot=SNAPSHOT, file=CLUSTERS)
-        assert (
-            await refused(anext(owner.stream(owner.datanet.ReadSnapshotFile, request)))
-        ).reason == "SNAPSHOT_FILE_ERASED"
-        await erase(ada, one)
-
-
-async def test_files_that_are_made_while_a_record_is_erased_do_not_tell_of_it(here, tmp_path, monkeypatch):
-    _, two = await given(here, TEXT, LIKE)
-    inner, ready, go = publish.publish, asyncio.Event(), threading.Event()
-    loop, made = asyncio.get_running_loop(), []
-
-    def slow(*given):
-        made.append(inner(*given))
-        loop.call_soon_threadsafe(ready.set)
-        assert go.wait(20)
-        return made[-1]
-
-    monkeypatch.setattr(publish, "publish", slow)
-    store = ArtifactStore(tmp_path / "artifacts")
-    async with here.as_(OWNER) as owner, here.as_(ADA) as ada:
-        operation = await begin_snapshot(owner)
-        await ready.wait()
-        clusters = Manifest.from_bytes(store.get(made[0])).files[CLUSTERS].sha256
-        await erase(ada, two)
-        assert store.has(clusters), "nobody knew of it then"
-        go.set()
-        snapshot = await owner.wait("datanet", operation, pb.Snapshot, 20)
-    assert snapshot.manifest == made[1] != made[0]
-    assert not store.has(clusters)
-    assert Manifest.from_bytes(store.get(made[1])).record_count == 2
+        assert ArtifactStore(tmp_path / "artifacts").is_whole(snapshot.manifest)
+    assert {file: file.read_bytes() for file in (tmp_path / "artifacts").rglob("*") if file.is_file()} == before
 
 
 # --- who is told ------------------------------------------------------------------------------------------------------

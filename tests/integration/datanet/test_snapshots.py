@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 
 import mlcroissant
 import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import update
 
-from openledger import clusters, merkle, records
+from openledger import merkle, records
 from openledger.artifacts import ArtifactStore
 from openledger.client import Client
 from openledger.datanet.v1 import datanet_pb2 as pb
 from openledger.snapshots import folder
-from openledger.snapshots.documents import CLUSTERS, MANIFEST, Entry, Manifest
+from openledger.snapshots.documents import MANIFEST, Entry, Manifest
 from services.datanet import publish
 from services.datanet.tables import SNAPSHOT as TABLE
 from services.kit.testing import endpoints
@@ -28,7 +29,9 @@ from tests.datanet_world import (
     SNAPSHOT,
     begin_snapshot,
     cut,
+    erase,
     give,
+    new_id,
     open_datanet,
     read,
     refused,
@@ -62,9 +65,8 @@ async def test_a_snapshot_is_published_as_files_without_texts(here, tmp_path):
     async with here.as_(OWNER) as owner:
         snapshot = await cut(owner)
         (rows,) = await read(owner)
-    assert [(row.leaf, row.first_leaf, row.licence) for row in rows] == [
-        (0, 0, "CC-BY-4.0"), (1, 0, "CC-BY-4.0"), (2, 2, "CC-BY-4.0")
-    ]  # fmt: skip
+    assert [(row.leaf, row.licence) for row in rows] == [(leaf, "CC-BY-4.0") for leaf in range(3)]
+    assert not any(row.HasField("first_leaf") for row in rows), "nobody has compared them"
     place = tmp_path / "copy"
     place.mkdir()
     async with Client(endpoints(datanet=here.where)) as anybody:
@@ -75,7 +77,7 @@ async def test_a_snapshot_is_published_as_files_without_texts(here, tmp_path):
     _, entry = folder.check(place)
     assert snapshot.manifest == manifest.digest() == entry.manifest
     assert (manifest.parent, manifest.fields[0].id, manifest.root) == ("", "text", snapshot.root.hex())
-    assert [row["first_leaf"] for row in pq.read_table(place / CLUSTERS).to_pylist()] == [0]
+    assert sorted(manifest.files) == ["README.md", "croissant.json", "records.parquet"]
     store = ArtifactStore(tmp_path / "artifacts")
     assert store.get(snapshot.manifest) == (place / MANIFEST).read_bytes()
     everything = b"".join(f.read_bytes() for f in store.root.rglob("*") if f.is_file())
@@ -105,6 +107,55 @@ async def test_what_a_private_datanet_has_is_its_owners(here, tmp_path):
             assert (await refused(call)).reason == "DATANET_NOT_FOUND"
     public = ArtifactStore(tmp_path / "artifacts")
     assert not any(public.has(digest) for digest in (snapshot.manifest, *(f.sha256 for f in manifest.files.values())))
+
+
+async def become(owner, visibility):
+    said = pb.Datanet(name=DATANET, display_name="Terms", licence="CC-BY-4.0", visibility=visibility)
+    request = pb.UpdateDatanetRequest(datanet=said, update_mask={"paths": ["visibility"]}, request_id=new_id())
+    return await owner.call(owner.datanet.UpdateDatanet, request)
+
+
+async def test_what_a_datanet_published_before_it_was_closed_stays_and_nothing_follows(here, tmp_path, monkeypatch):
+    inner, ready, go, loop = folder.make, asyncio.Event(), threading.Event(), asyncio.get_running_loop()
+
+    def slow(*given):
+        made = inner(*given)
+        if made.number > 1:
+            loop.call_soon_threadsafe(ready.set)
+            assert go.wait(20)
+        return made
+
+    monkeypatch.setattr(folder, "make", slow)
+    public, private = ArtifactStore(tmp_path / "artifacts"), ArtifactStore(tmp_path / "datanet" / "snapshots")
+    await give(here, ADA, TEXT)
+    async with here.as_(OWNER) as owner, here.as_(ADA) as ada, here.as_(BOB) as bob:
+        cuts = [await cut(owner)]
+        await give(here, ADA, "one more")
+        operation = await begin_snapshot(owner)  # of a datanet that is still open to all
+        await ready.wait()
+        await become(owner, PRIVATE)
+        go.set()
+        cuts.append(await owner.wait("datanet", operation, pb.Snapshot, 20))
+        assert [public.is_whole(one.manifest) for one in cuts] == [True, False]
+        assert [private.is_whole(one.manifest) for one in cuts] == [False, True]
+        for one in cuts:
+            manifest = Manifest.from_bytes(await file(owner, MANIFEST, one.name))
+            assert manifest.digest() == one.manifest
+            for name in manifest.files:
+                assert await file(owner, name, one.name)
+            assert (await refused(file(ada, MANIFEST, one.name))).reason == "NOT_YOURS"
+            assert (await refused(file(bob, MANIFEST, one.name))).reason == "DATANET_NOT_FOUND"
+
+
+async def test_what_was_given_to_a_private_datanet_is_never_published(here, tmp_path):
+    names = [outcome.record for outcome in (await give(here, ADA, "one", "two")).outcomes]
+    async with here.as_(OWNER) as owner, here.as_(ADA) as ada:
+        await become(owner, PRIVATE)
+        await cut(owner)
+        for name in names:
+            await erase(ada, name)
+        assert (await refused(become(owner, pb.VISIBILITY_PUBLIC))).reason == "RECORDS_DEPEND_ON_IT"
+    assert not any(place.is_file() for place in (tmp_path / "artifacts").rglob("*"))
 
 
 async def test_the_log_proves_that_it_only_grew(here):
@@ -187,24 +238,14 @@ async def test_snapshots_of_before_are_published_and_logged_in_order(ledger, led
             assert grew.new_root == found.log_root
 
 
-async def test_without_room_for_likeness_no_clusters_are_published(ledger, ledger_at, tmp_path, monkeypatch):
-    monkeypatch.setattr(clusters, "first", None)
-    async with world(tmp_path, ledger, ledger_at, max_compared_records=1) as here, here.as_(OWNER) as owner:
-        await open_datanet(owner)
-        await give(here, ADA, TEXT, LIKE)
-        await cut(owner)
-        assert CLUSTERS not in Manifest.from_bytes(await file(owner, MANIFEST)).files
-
-
 async def test_a_lost_file_is_said(here, tmp_path):
     await give(here, ADA, TEXT, LIKE)
     async with here.as_(OWNER) as owner:
         snapshot = await cut(owner)
         store = ArtifactStore(tmp_path / "artifacts")
         manifest = Manifest.from_bytes(store.get(snapshot.manifest))
-        for name, reason in ((CLUSTERS, "SNAPSHOT_FILE_ERASED"), ("README.md", "SNAPSHOT_FILE_LOST")):
-            store.path(manifest.files[name].sha256).unlink()
-            assert (await refused(file(owner, name))).reason == reason
+        store.path(manifest.files["README.md"].sha256).unlink()
+        assert (await refused(file(owner, "README.md"))).reason == "SNAPSHOT_FILE_LOST"
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
