@@ -31,6 +31,9 @@ class DatanetConfig(ServiceConfig):
     shares_dir: Path | None = Field(
         None, description="folder of the shares of records' keys, which are overwritten; shares in data_dir by default"
     )
+    snapshots_dir: Path | None = Field(
+        None, description="folder of the files of private datanets' snapshots; snapshots in data_dir by default"
+    )
 
     max_account_records: int = Field(100_000, ge=1, description="records that an account may give, in all datanets")
     max_account_bytes: int = Field(2**30, ge=2**10, description="their canonical bytes together")
@@ -65,7 +68,7 @@ class DatanetConfig(ServiceConfig):
     @property
     def snapshots(self) -> Path:
         """Where the files of private datanets' snapshots are."""
-        return self.data_dir / "snapshots"
+        return self.snapshots_dir or self.data_dir / "snapshots"
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -6,10 +6,10 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from openledger import names, records
-from services.datanet import sealing, store_records
+from services.datanet import sealing, store_records, store_use
 from services.datanet.model import Record, RecordState, record_name
 from services.datanet.tables import CONTENT, DECLARATION, ERASURE, FIRST, KEY, METADATA, RECORD
 from services.datanet.vault import Vault, place
@@ -22,14 +22,14 @@ _UPLOADS = "ContributeRecords"
 class Erasure:
     """How far an erasure is.
 
-    `share`: where that of the record's key is, empty where it has none.  `destroyed`: whether the share is overwritten,
-    and all that goes with it is done.
+    `told`: why, for those who trained on it.  `share`: where that of the record's key is, empty where it has none.
+    `destroyed`: whether the share is overwritten, and all that goes with it is done.
     """
 
     record: str
     datanet: str
     operation: str
-    reason: str
+    told: str
     share: bytes
     destroyed: bool = False
 
@@ -39,21 +39,23 @@ class Erasure:
         return record_name(self.datanet, self.record)
 
 
-def begin(connection: Connection, vault: Vault, record: Record, operation: str, reason: str, now: int) -> Record:
+def begin(
+    connection: Connection, vault: Vault, record: Record, operation: str, now: int, *, reason: str, told: str
+) -> Record:
     """Destroy all that the database has of a record but its place in trees.  Its datanet must be locked.
+
+    reason: what was said of why, which is kept.  told: what those are told who trained on it.
 
     Gone are its content, key and length, the token by which its text is found again, and what its upload left that
     follows from its text: the declaration's root and signature, and the answer that was kept for the same request.
     """
-    content = store_records.contents(connection, vault, [record.id]).get(record.id)
-    if content is not None:
-        token = sealing.fingerprint_token(vault, records.fingerprint(content.fields))
-        connection.execute(delete(FIRST).where(FIRST.c.fingerprint == token, FIRST.c.record == record.name))
+    connection.execute(delete(FIRST).where(*_first(connection, vault, record)))
     wrapped = connection.execute(select(KEY.c.wrapped).where(KEY.c.record == record.id)).scalar()
     row = {
         "record": record.id,
         "operation": operation,
         "reason": reason,
+        "told": told,
         "share": place(wrapped) if wrapped else b"",
         "create_time": now,
     }
@@ -61,6 +63,7 @@ def begin(connection: Connection, vault: Vault, record: Record, operation: str, 
     for table in (CONTENT, KEY):
         connection.execute(delete(table).where(table.c.record == record.id))
     _forget_upload(connection, record)
+    store_use.give_back(connection, record.contributor, record.size)
     connection.execute(update(RECORD).where(RECORD.c.id == record.id).values(size=0))
     return store_records.move(connection, record, RecordState.ERASED, "", now)
 
@@ -78,7 +81,7 @@ def pending(connection: Connection) -> list[Erasure]:
             record=row.record,
             datanet=row.datanet,
             operation=row.operation,
-            reason=row.reason,
+            told=row.told,
             share=row.share or b"",
             destroyed=row.share is None,
         )
@@ -100,6 +103,16 @@ def revisions(connection: Connection, records_: Collection[str]) -> dict[str, li
     """Names of the revisions that were trained on erased records, by record's id."""
     query = select(ERASURE.c.record, ERASURE.c.revisions).where(ERASURE.c.record.in_(list(records_)))
     return {row.record: json.loads(row.revisions or "[]") for row in connection.execute(query)}
+
+
+def _first(connection: Connection, vault: Vault, record: Record) -> list[ColumnElement[bool]]:
+    """The row by which its text is found again."""
+    mine = [FIRST.c.record == record.name]
+    content = store_records.contents(connection, vault, [record.id]).get(record.id)
+    if content is None:  # nobody can open it: without its token, the whole table is looked through
+        return mine
+    token = sealing.fingerprint_token(vault, records.fingerprint(content.fields))
+    return [FIRST.c.fingerprint == token, *mine]
 
 
 def _forget_upload(connection: Connection, record: Record) -> None:

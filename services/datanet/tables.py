@@ -134,14 +134,16 @@ KEY = Table(
     Column("wrapped", LargeBinary, nullable=False),
 )
 
-# How far the erasing of a record is: `share` until its key's share is overwritten, `revisions` once the Factory has
-# said which were trained on it (names, JSON).
+# Erasures: `reason`, which was said of it, is kept and told to nobody; `told` is what those hear who trained on it.
+# How far each is: `share` until its key's share is overwritten, `revisions` once the Factory has said which were
+# trained on it (names, JSON).
 ERASURE = Table(
     "erasure",
     METADATA,
     Column("record", Text, ForeignKey("record.id"), primary_key=True),
     Column("operation", Text, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("told", Text, nullable=False),
     Column("share", LargeBinary),
     Column("revisions", Text),
     Column("create_time", BigInteger, nullable=False),

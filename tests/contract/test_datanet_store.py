@@ -31,10 +31,10 @@ from services.datanet.model import (
 from services.datanet.store import Wanted
 from services.datanet.store_use import Use
 from services.datanet.upload import Candidate, Limits, Room, Upload
-from services.datanet.vault import Vault
 from services.kit.auth import ANYONE, Principal
 from services.kit.database import Database
 from services.kit.errors import Fault
+from tests.old_vault import before_shares
 
 ADA, BOB = "0x" + "a" * 40, "0x" + "b" * 40
 DEFINITION = Definition(
@@ -47,7 +47,7 @@ DEFINITION = Definition(
     Policy(1, 99, ("de", "en"), PersonalData.ASK, Duplicates.CREDIT, 100, 2, 3, 500, 30),
 )
 TERMS = Datanet("terms", BOB, DEFINITION, 0, 0, 1, 1000, 1000)
-VAULT = Vault(b"k" * 32)
+VAULT = before_shares()
 LIMITS = Limits(10_000, 10_000_000, 10_000)
 
 

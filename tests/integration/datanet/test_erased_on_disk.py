@@ -32,6 +32,7 @@ from tests.datanet_world import (
     listed,
     new_id,
     open_datanet,
+    withdraw,
     world,
 )
 
@@ -56,6 +57,9 @@ def table(here, which):
 
 
 MARKED = "a marked text that nobody should find, größer than others"
+
+
+WHY = "it names somebody whom nobody should find"
 
 
 def everything(*folders: Path) -> dict[str, bytes]:
@@ -88,7 +92,10 @@ async def test_nothing_of_an_erased_record_is_in_any_file_write_ahead_log_includ
             "signature": declared.signature, "fingerprint": records.fingerprint({"text": MARKED}),
         }  # fmt: skip
         assert {what for what, _ in found(hidden, tmp_path)} >= {"ciphertext", "wrapped key", "share", "token", "root"}
+        await withdraw(ada, name, WHY)
+        assert {what for what, _ in found({"why": WHY.encode()}, tmp_path)} == {"why"}
         await erase(ada, name)
+        hidden["why it was withdrawn"] = WHY.encode()
         assert found(hidden, tmp_path) == []
         assert len(await listed(here, ADA, page_size=1000)) == 301
     assert found(hidden, tmp_path) == []

@@ -6,13 +6,17 @@ import asyncio
 import json
 
 import grpc
-from sqlalchemy import select
+import pytest
+from sqlalchemy import select, update
 
 from openledger import merkle, records
 from openledger.artifacts import ArtifactStore
 from openledger.client import Client
 from openledger.datanet.v1 import datanet_pb2 as pb
-from services.datanet.tables import CONTENT, DECLARATION, FIRST, KEY
+from services.datanet import store_erasures
+from services.datanet.shares import Shares
+from services.datanet.tables import CONTENT, DECLARATION, ERASURE, FIRST, KEY
+from services.datanet.vault import place
 from services.kit.testing import endpoints
 from tests.datanet_world import (
     ADA,
@@ -67,7 +71,7 @@ async def test_a_withdrawn_record_is_in_no_later_snapshot_and_all_else_stays(her
         first = await cut(owner)
         same = new_id()
         told = await withdraw(ada, two, "I changed my mind", same)
-        assert (told.state, told.message, dict(told.fields)) == (WITHDRAWN, "I changed my mind", {})
+        assert (told.state, told.message, dict(told.fields)) == (WITHDRAWN, "", {})
         assert await withdraw(ada, two, "I changed my mind", same) == told
         assert (await refused(withdraw(ada, two))).reason == "RECORD_WITHDRAWN"
         assert (await refused(withdraw(bob, one))).reason == "NOT_YOURS"
@@ -78,7 +82,7 @@ async def test_a_withdrawn_record_is_in_no_later_snapshot_and_all_else_stays(her
         assert merkle.verify_inclusion(proof.commitment, proof.leaf, 3, proof.path, first.root)
         assert (await refused(included(ada, two, second.name))).reason == "RECORD_NOT_IN_SNAPSHOT"
         seen = await get(ada, two)
-        assert (seen.state, dict(seen.fields)) == (WITHDRAWN, {"text": "two"})
+        assert (seen.state, seen.message, dict(seen.fields)) == (WITHDRAWN, "I changed my mind", {"text": "two"})
         assert (await get(bob, two)).message == ""
         again = await give(here, BOB, "two")
         assert again.outcomes[0].reason == "DUPLICATE", "its author stays its author"
@@ -177,6 +181,57 @@ async def test_what_is_published_says_nothing_of_a_text_and_stays_when_it_is_era
     assert {file: file.read_bytes() for file in (tmp_path / "artifacts").rglob("*") if file.is_file()} == before
 
 
+async def test_a_record_that_is_lost_is_said_to_be_and_keeps_nothing_from_others(here, tmp_path):
+    _, two, three = await given(here, "one", "two", "three")
+    lose(here, tmp_path, two)
+    async with here.as_(OWNER) as owner, here.as_(ADA) as ada:
+        rows = await listed(here, ADA)
+        assert [(row.state, row.reason, dict(row.fields)) for row in rows] == [
+            (ACCEPTED, "", {"text": "one"}), (ACCEPTED, "CONTENT_LOST", {}), (ACCEPTED, "", {"text": "three"})
+        ]  # fmt: skip
+        assert [row.reason for row in await listed(here, BOB)] == [""] * 3, "who may not read it is told nothing"
+        request = pb.SearchRecordsRequest(parent=DATANET, query="t")
+        assert [row.name for row in (await ada.call(ada.datanet.SearchRecords, request)).records] == [three]
+        snapshot = await cut(owner)
+        assert ArtifactStore(tmp_path / "artifacts").is_whole(snapshot.manifest)
+        (rows,) = await read(owner)
+        assert [bool(row.salt) for row in rows] == [True, False, True]
+        proof = await included(ada, two)
+        assert merkle.verify_inclusion(proof.commitment, proof.leaf, 3, proof.path, snapshot.root)
+        assert (await erase(ada, two)).record == two
+        again = await get(ada, two)
+        assert (again.state, again.reason) == (ERASED, "")
+        assert (await give(here, BOB, "two")).accepted == 1
+
+
+def lose(here, folder, name):
+    key = name.rpartition("/")[2]
+    wrapped = next(row.wrapped for row in table(here, KEY) if row.record == key)
+    Shares(folder / "datanet" / "shares").destroy(place(wrapped))
+
+
+async def test_one_that_cannot_be_destroyed_is_known_and_delays_no_other(here, tmp_path):
+    one, two = await given(here, "one", "two")
+    (file,) = (tmp_path / "datanet" / "shares").glob("*.shares")
+    async with here.as_(ADA) as ada:
+        gone = file.rename(tmp_path / "elsewhere")
+        operation = await begin_erasing(ada, one)
+        with pytest.raises(TimeoutError):
+            await ada.wait("datanet", operation, pb.ErasedRecord, 1)
+        (left,) = here.database.read_now(store_erasures.pending)
+        assert (left.name, left.destroyed) == (one, False)
+        assert here.metrics.get_sample_value("openledger_datanet_erasures_undone") == 1
+        other = (await give(here, BOB, "three")).outcomes[0].record
+        of_before = update(KEY).where(KEY.c.record == other.rpartition("/")[2]).values(wrapped=b"w" * 60)
+        here.database.write_now(lambda c: c.execute(of_before))  # its share would be in the same file
+        async with here.as_(BOB) as bob:
+            await erase(bob, other)
+        gone.rename(file)
+        assert (await ada.wait("datanet", operation, pb.ErasedRecord, 20)).record == one
+        assert here.metrics.get_sample_value("openledger_datanet_erasures_undone") == 0
+        assert dict((await get(ada, two)).fields) == {"text": "two"}
+
+
 # --- who is told ------------------------------------------------------------------------------------------------------
 
 
@@ -208,6 +263,38 @@ async def test_those_who_trained_on_it_are_told_and_named(ledger, ledger_at, tmp
     ]  # fmt: skip
 
 
+async def test_a_slow_factory_delays_no_destruction(ledger, ledger_at, tmp_path):
+    factory = Factory(slow=asyncio.Event())
+    async with (
+        serve_factory(factory, ledger, tmp_path / "factory") as factory_at,
+        world(tmp_path, ledger, ledger_at, factory=factory_at) as here,
+        here.as_(OWNER) as owner,
+        here.as_(ADA) as ada,
+    ):
+        await open_datanet(owner)
+        made = await given(here, *(f"text {n}" for n in range(12)))
+        operations = [await begin_erasing(ada, made[0])]
+        await erasing_phase(ada, here.where, operations[0].name, "telling")
+        for name in made[1:]:
+            operations.append(await begin_erasing(ada, name))
+            await erasing_phase(ada, here.where, operations[-1].name, "telling")
+        assert factory.told == []
+        factory.slow.set()
+        for operation in operations:
+            await ada.wait("datanet", operation, pb.ErasedRecord, 20)
+    assert sorted(request.record for request in factory.told) == sorted(made)
+
+
+async def test_why_it_was_erased_is_kept_and_told_to_nobody(here):
+    one, two = await given(here, "one", "two")
+    async with here.as_(OWNER) as owner, here.as_(ADA) as ada:
+        await erase(owner, one, "a court's order")
+        await erase(ada, two)
+        for client in (owner, ada):
+            assert "court" not in str(await get(client, one))
+    assert sorted(row.reason for row in table(here, ERASURE)) == ["", "a court's order"]
+
+
 async def erasing_phase(client, where, operation, wanted):
     from google.longrunning import operations_pb2, operations_pb2_grpc
 
@@ -233,9 +320,11 @@ async def test_the_command_asks_before_it_withdraws_and_erases(command, here, tm
     assert f"{one}  withdrawn" in await command("withdraw", one, "--yes", by=ADA)
     told = json.loads(await command("erase", two, three, "--yes", "--json", by=ADA))
     assert told == {"records": [{"record": name, "adapter_revisions": [], "state": "erased"} for name in (two, three)]}
-    again = json.loads(await command("erase", two, one, "--yes", "--json", by=ADA, status=1))
-    assert "RECORD_ERASED" in again["records"][0]["error"]
-    assert again["records"][1]["state"] == "erased"
+    again = json.loads(await command("erase", two, one, "--yes", "--json", by=ADA))
+    assert [told["state"] for told in again["records"]] == ["erased", "erased"]
+    by_another = json.loads(await command("erase", two, "--reason", "x", "--yes", "--json", by=OWNER))
+    assert by_another["records"] == [{"record": two, "adapter_revisions": [], "state": "erased"}]
+    assert "RECORD_ERASED" in await command("withdraw", one, "--yes", by=ADA, status=1)
 
     file = tmp_path / "proof"
     await command("prove", two, "--out", file, by=ADA)
@@ -243,3 +332,16 @@ async def test_the_command_asks_before_it_withdraws_and_erases(command, here, tm
     out = json.loads(await command("export", "terms", tmp_path / "out", "--json"))
     assert (out["texts"], out["erased"]) == (0, 3)
     assert "holds it" in await verify("snapshot", tmp_path / "out" / "snapshot")
+
+
+async def test_a_command_that_waited_long_enough_says_how_to_go_on(command, here, tmp_path, monkeypatch):
+    monkeypatch.setattr("openledger.cli.datanet.erasing._WAIT", 0.3)
+    one, two = await given(here, "one", "two")
+    (file,) = (tmp_path / "datanet" / "shares").glob("*.shares")
+    gone = file.rename(tmp_path / "elsewhere")
+    told = json.loads(await command("erase", one, "--yes", "--json", by=ADA, status=1))
+    assert "run the command again to wait for its end" in told["records"][0]["error"]
+    gone.rename(file)
+    monkeypatch.setattr("openledger.cli.datanet.erasing._WAIT", 20)
+    told = json.loads(await command("erase", one, two, "--yes", "--json", by=ADA))
+    assert [row["state"] for row in told["records"]] == ["erased", "erased"]

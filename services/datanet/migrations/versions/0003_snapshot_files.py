@@ -24,6 +24,7 @@ def upgrade() -> None:
         sa.Column("record", sa.Text, sa.ForeignKey("record.id"), primary_key=True),
         sa.Column("operation", sa.Text, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("told", sa.Text, nullable=False),
         sa.Column("share", sa.LargeBinary),
         sa.Column("revisions", sa.Text),
         sa.Column("create_time", sa.BigInteger, nullable=False),
