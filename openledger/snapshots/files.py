@@ -16,9 +16,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from openledger.snapshots import META
+
 AT_ONCE = 1_000
-META = "_openledger"
-"""The column, or key, of a text that says whose record it is: no field of a datanet is named so."""
 
 _ROW = pa.schema(
     [
@@ -69,6 +69,13 @@ def read_rows(place: Path) -> Iterator[Row]:
     """Raises `ValueError` for what is no such file."""
     for row in _read(place, _ROW):
         yield Row(**row)
+
+
+def read_items(place: Path) -> Iterator[dict[str, Any]]:
+    """The rows of any Parquet file.  Raises `ValueError` for what is none."""
+    with _decoding(place), pq.ParquetFile(place) as file:
+        for piece in file.iter_batches(batch_size=AT_ONCE):
+            yield from piece.to_pylist()
 
 
 Add = Callable[[Sequence[Text]], object]

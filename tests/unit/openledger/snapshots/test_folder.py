@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from openledger import canonical, records
-from openledger.snapshots import files, folder
+from openledger.snapshots import META, files, folder
 from openledger.snapshots.documents import (
     CARD,
     CROISSANT,
@@ -21,7 +21,7 @@ from openledger.snapshots.documents import (
     RecordField,
     log_root,
 )
-from openledger.snapshots.files import META, Row, Text
+from openledger.snapshots.files import Row, Text
 from openledger.snapshots.proofs import SnapshotProof
 from tests.snapshot_samples import ADA, commitments
 
