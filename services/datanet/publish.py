@@ -6,6 +6,7 @@ record is in any of them, nor anything that follows from one.  Knows no database
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from openledger.snapshots.documents import MANIFEST, Manifest, RecordField
 from openledger.snapshots.files import Row
 from services.datanet.model import Definition, Record, Snapshot
 
+_MAKING = ".making-"
+
 
 @dataclass(frozen=True)
 class Places:
@@ -24,6 +27,17 @@ class Places:
 
     public: ArtifactStore
     private: ArtifactStore
+
+    def prepare(self) -> None:
+        """The private place is its owner's alone, and what was being made there when a process was killed goes.
+
+        Another process that is just making files there has to begin again.  Raises `OSError`.
+        """
+        root = self.private.root
+        root.mkdir(parents=True, exist_ok=True)
+        root.chmod(0o700)
+        for left in root.glob(f"{_MAKING}*"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def holding(self, digest: str) -> ArtifactStore | None:
         """The one that has a file of that SHA-256."""
@@ -55,7 +69,7 @@ def publish(places: Places, said: Manifest, rows: Iterable[Row], is_private: Cal
 
     The same snapshot gives the same files.  is_private: asked when they are made, however long that took.
     """
-    with tempfile.TemporaryDirectory(prefix="openledger-snapshot-") as work:
+    with tempfile.TemporaryDirectory(prefix=_MAKING, dir=places.private.root) as work:
         made = folder.make(Path(work), said, rows)
         place = places.private if is_private() else places.public
         for name in (*made.files, MANIFEST):

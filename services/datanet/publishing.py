@@ -59,6 +59,7 @@ class Publishing:
 
     async def run(self) -> None:
         """Endless; the service's server starts it again when it fails."""
+        await to_its_end(self._publisher.places.prepare)
         while True:
             pending = await self._publisher.database.read(store_log.unpublished)
             behind: set[str] = set()

@@ -1593,7 +1593,9 @@ class Record(_message.Message):
     commitment: _builtins.bytes
     """SHA-256 over salt and canonical bytes; says nothing about the content to those without the salt."""
     reason: _builtins.str
-    """UPPER_SNAKE, of a record that was rejected, and what its contributor is told."""
+    """UPPER_SNAKE, of a record that was rejected, and what its contributor is told; CONTENT_LOST of one that nobody can
+    open, though it is not erased.
+    """
     message: _builtins.str
     first: _builtins.str
     """The earlier record that it is like."""

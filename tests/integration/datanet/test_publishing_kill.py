@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import stat
 from contextlib import suppress
 
 import pytest
@@ -62,4 +63,7 @@ def _check_files(place, digest):
     for name, file in Manifest.from_bytes(store.get(digest)).files.items():
         (copy / name).write_bytes(store.get(file.sha256))
     folder.check(copy)
+    private = place / "datanet" / "snapshots"
+    assert list(private.iterdir()) == []
+    assert stat.S_IMODE(private.stat().st_mode) == 0o700
     assert len([file for file in store.root.rglob("*") if file.is_file()]) == 4, "nothing is left of another attempt"
