@@ -9,7 +9,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import select
 
 from openledger import merkle, names, records
 from openledger.client import ApiError
@@ -18,40 +17,19 @@ from services.datanet.tables import CONTENT, DECLARATION, FIRST, KEY
 from services.datanet.vault import Sealed, Unopened
 from services.datanet.vault_key import open_vault
 from tests.datanet_process import process
+from tests.datanet_records import ERASED, get, given, included, table
 from tests.datanet_world import (
     ADA,
     OWNER,
-    SNAPSHOT,
     begin_erasing,
     cut,
     erase,
-    give,
     listed,
     new_id,
     open_datanet,
     withdraw,
     world,
 )
-
-ERASED = pb.RECORD_STATE_ERASED
-
-
-async def get(client, name):
-    return await client.call(client.datanet.GetRecord, pb.GetRecordRequest(name=name))
-
-
-async def included(client, name):
-    request = pb.GetInclusionProofRequest(snapshot=SNAPSHOT, record=name)
-    return await client.call(client.datanet.GetInclusionProof, request)
-
-
-async def given(here, *texts):
-    return [outcome.record for outcome in (await give(here, ADA, *texts)).outcomes]
-
-
-def table(here, which):
-    return here.database.read_now(lambda c: c.execute(select(which)).all())
-
 
 MARKED = "a marked text that nobody should find, größer than others"
 
