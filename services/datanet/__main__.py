@@ -81,11 +81,16 @@ def wire_up(config: DatanetConfig, database: Database, vault: Vault, peers: Clie
         config.anchor_backoff_seconds,
     )
     places = Places(ArtifactStore(config.artifacts_dir), ArtifactStore(config.snapshots))
-    publisher = Publisher(database, vault, places, config.max_compared_records)
+    publisher = Publisher(database, places)
     publishing = Publishing(publisher, anchoring.wake, config.anchor_poll_seconds)
     trainers = FactoryTrainers(peers) if config.factory else NoTrainers()
-    eraser = Eraser(database, vault, places, operations, trainers)
-    erasing = Erasing(eraser, config.anchor_poll_seconds, config.anchor_backoff_seconds)
+    eraser = Eraser(database, vault, operations, trainers)
+    erasing = Erasing(
+        eraser,
+        metrics.gauge("erasures_undone", "Erased records whose keys could not be destroyed yet"),
+        config.anchor_poll_seconds,
+        config.anchor_backoff_seconds,
+    )
     # A process a file: what one person's file may have done to its reader, another person's never meets.
     parsers = Workers(TASK_MODULE, at_once=config.parse_workers, memory=config.parse_memory_bytes, jobs=1)
     # What nobody has built of the API is open to nobody (ACCESS).

@@ -11,6 +11,7 @@ from services.datanet.members import Standing
 from services.datanet.model import Record, RecordState
 from services.datanet.text import control_character
 from services.kit.errors import denied, invalid, precondition
+from services.kit.operations import operation_name
 
 DESTROYING, TELLING, DESTROYED = "destroying", "telling", "destroyed"
 BY_CONTRIBUTOR, BY_OWNER = "erased by its contributor", "erased by the datanet's owner, on a demand"
@@ -40,6 +41,11 @@ def told(at: Standing, record: Record) -> str:
     return BY_CONTRIBUTOR if at.caller.address == record.contributor else BY_OWNER
 
 
+def operation(record: Record) -> str:
+    """The name of its erasure's."""
+    return operation_name("erase", record.id)
+
+
 def progress(record: str, phase: str) -> datanet_pb2.ErasureProgress:
     """An operation's metadata.  record: its name."""
     return datanet_pb2.ErasureProgress(record=record, phase=phase)
@@ -52,4 +58,5 @@ def _check(at: Standing, record: Record, reason: str) -> None:
     if found is not None:
         raise invalid("INVALID_FIELD", f"reason: has the control character {found}", "reason")
     if record.state is RecordState.ERASED:
-        raise precondition("RECORD_ERASED", f"{record.name} is erased: nothing of it is left")
+        message = f"{record.name} is erased: nothing of it is left"
+        raise precondition("RECORD_ERASED", message, operation=operation(record))

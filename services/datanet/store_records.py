@@ -13,7 +13,8 @@ from services.datanet.declare import Declaration
 from services.datanet.model import Content, Datanet, Record, RecordState, record_name
 from services.datanet.tables import CONTENT, DATANET, DECLARATION, FIRST, KEY, RECORD
 from services.datanet.upload import Candidate
-from services.datanet.vault import Sealed, Vault
+from services.datanet.vault import Sealed, Unopened, Vault
+from services.kit import logs
 from services.kit.errors import not_found
 
 _CHUNK = 400
@@ -55,15 +56,16 @@ def _claim(connection: Connection, candidates: Sequence[Candidate]) -> dict[byte
     for candidate in candidates:
         firsts.setdefault(candidate.fingerprint, candidate.name)
     owners: dict[bytes, str] = {}
-    ordered = sorted(firsts)
-    for chunk in _chunks(ordered):
-        rows = [{"fingerprint": key, "record": firsts[key]} for key in chunk]
-        new = store.insert_new(connection, FIRST).values(rows).returning(FIRST.c.fingerprint)
-        mine = {row.fingerprint for row in connection.execute(new)}
-        owners.update((key, firsts[key]) for key in mine)
-        others = [key for key in chunk if key not in mine]
-        found = connection.execute(select(FIRST).where(FIRST.c.fingerprint.in_(others)))
-        owners.update((row.fingerprint, row.record) for row in found)
+    for chunk in _chunks(sorted(firsts)):
+        # Whose row was there, and is not when it is read, was erased in between: then it is free.
+        while unclaimed := [key for key in chunk if key not in owners]:
+            rows = [{"fingerprint": key, "record": firsts[key]} for key in unclaimed]
+            new = store.insert_new(connection, FIRST).values(rows).returning(FIRST.c.fingerprint)
+            mine = {row.fingerprint for row in connection.execute(new)}
+            owners.update((key, firsts[key]) for key in mine)
+            others = [key for key in unclaimed if key not in mine]
+            found = connection.execute(select(FIRST).where(FIRST.c.fingerprint.in_(others)))
+            owners.update((row.fingerprint, row.record) for row in found)
     return owners
 
 
@@ -147,12 +149,19 @@ def page(connection: Connection, datanet: str, contributor: str, after: int, lim
 
 
 def contents(connection: Connection, vault: Vault, records: Collection[str]) -> dict[str, Content]:
-    """What records say, by id."""
+    """What records say, by id; without those that nobody can open, which the log tells of."""
     found: dict[str, Content] = {}
+    unopened: dict[str, str] = {}
     boxes = select(CONTENT.c.record, CONTENT.c.ciphertext, KEY.c.wrapped).join(KEY, KEY.c.record == CONTENT.c.record)
     for chunk in _chunks(list(records)):
         for row in connection.execute(boxes.where(CONTENT.c.record.in_(chunk))):
-            found[row.record] = sealing.unseal(vault, row.record, Sealed(row.ciphertext, row.wrapped))
+            try:
+                found[row.record] = sealing.unseal(vault, row.record, Sealed(row.ciphertext, row.wrapped))
+            except Unopened as problem:
+                unopened[row.record] = str(problem)
+    if unopened:
+        record, why = next(iter(unopened.items()))
+        logs.logger("datanet").warning("records do not open", count=len(unopened), one_of_them=record, error=why)
     return found
 
 

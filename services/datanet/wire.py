@@ -30,6 +30,9 @@ from services.kit.errors import invalid
 
 E = TypeVar("E", bound=Enum)
 
+CONTENT_LOST = "CONTENT_LOST"
+"""The reason of a record that is neither erased nor opens."""
+
 _KINDS = {Kind.TEXT: pb.KIND_TEXT, Kind.IMAGE: pb.KIND_IMAGE}
 _VISIBILITIES = {
     Visibility.PUBLIC: pb.VISIBILITY_PUBLIC,
@@ -194,8 +197,8 @@ def member(value: Member) -> pb.Member:
 def record(value: Record, content: Content | None, revisions: Sequence[str] = (), *, told: bool = False) -> pb.Record:
     """Without its content, fields and source are left out: both tell what the record says.
 
-    revisions: of an erased record, names of those that were trained on it.  told: to somebody who is told why it is in
-    its state.
+    revisions: of an erased record, names of those that were trained on it.  told: to somebody who may read it, and is
+    told why it is in its state, and where it cannot be opened.
     """
     return pb.Record(
         name=value.name,
@@ -206,6 +209,7 @@ def record(value: Record, content: Content | None, revisions: Sequence[str] = ()
         licence=value.licence,
         commitment=value.commitment,
         create_time=_timestamp(value.create_time),
+        reason=CONTENT_LOST if told and content is None and value.state is not RecordState.ERASED else "",
         message=value.state_message if told else "",
         state_time=None if value.state_time is None else _timestamp(value.state_time),
         adapter_revisions=revisions,
@@ -232,7 +236,7 @@ def snapshot(value: Snapshot) -> pb.Snapshot:
     return message
 
 
-def snapshot_record(leaf: int, first_leaf: int, value: Record, content: Content | None) -> pb.SnapshotRecord:
+def snapshot_record(leaf: int, value: Record, content: Content | None) -> pb.SnapshotRecord:
     """Of an erased record, which has no content, the commitment is all that tells of it."""
     return pb.SnapshotRecord(
         leaf=leaf,
@@ -242,7 +246,6 @@ def snapshot_record(leaf: int, first_leaf: int, value: Record, content: Content 
         source=content.source if content else "",
         salt=content.salt if content else b"",
         commitment=value.commitment,
-        first_leaf=first_leaf,
         licence=value.licence,
     )
 

@@ -85,6 +85,7 @@ CASES = (
     counter("QueueStands", OPENLORA + "queued", "0x4 3x30 0x20", (15, 22, 36)),
     gauge("RevisionsUnregistered", "openledger_factory_revisions_unregistered", 60),
     gauge("SnapshotsUnanchored", "openledger_datanet_snapshots_unanchored", 60),
+    gauge("ErasuresUndone", "openledger_datanet_erasures_undone", 15),
 )
 
 

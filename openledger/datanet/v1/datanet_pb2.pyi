@@ -1593,7 +1593,9 @@ class Record(_message.Message):
     commitment: _builtins.bytes
     """SHA-256 over salt and canonical bytes; says nothing about the content to those without the salt."""
     reason: _builtins.str
-    """UPPER_SNAKE, of a record that was rejected, and what its contributor is told."""
+    """UPPER_SNAKE, of a record that was rejected, and what its contributor is told; CONTENT_LOST of one that nobody can
+    open, though it is not erased.
+    """
     message: _builtins.str
     first: _builtins.str
     """The earlier record that it is like."""
@@ -2671,7 +2673,9 @@ class SnapshotRecord(_message.Message):
     commitment: _builtins.bytes
     """Its leaf in the tree, without which nobody could check the root once a record is erased."""
     first_leaf: _builtins.int
-    """The leaf of the record that it is like, in the same snapshot; its own where it is like none."""
+    """The leaf of the record that it is like, in the same snapshot; its own where it is like none.  Not set where nobody
+    has compared them.
+    """
     licence: _builtins.str
     @_builtins.property
     def fields(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...

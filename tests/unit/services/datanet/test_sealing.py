@@ -6,9 +6,10 @@ import pytest
 
 from openledger import records
 from services.datanet import sealing
-from services.datanet.vault import Unopened, Vault
+from services.datanet.vault import Unopened
+from tests.old_vault import before_shares
 
-VAULT = Vault(b"k" * 32)
+VAULT = before_shares()
 SALT = b"s" * 32
 BODY = records.canonical_bytes("0x" + "a" * 40, {"text": "Fieber é 发烧"}, "a source")
 

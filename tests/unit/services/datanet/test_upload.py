@@ -10,14 +10,14 @@ from services.datanet import declare, sealing
 from services.datanet.declare import Declaration
 from services.datanet.model import Datanet, Definition, Field, Policy
 from services.datanet.upload import Limits, Room, Upload
-from services.datanet.vault import Vault
 from services.kit.errors import Fault
+from tests.old_vault import before_shares
 
 ADA = Wallet("0x" + "11" * 32)
 BOB = Wallet("0x" + "22" * 32)
 DATANET = Datanet("terms", BOB.address, Definition("Terms", "CC-BY-4.0", fields=(Field("text"),)), 0, 0, 1, 1, 1)
 TEXTS = ("one", "two", "three")
-VAULT = Vault(b"k" * 32)
+VAULT = before_shares()
 LIMITS = Limits(record_bytes=400, upload_bytes=600, upload_records=5)
 
 
