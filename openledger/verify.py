@@ -1,9 +1,10 @@
 """Checks a receipt from its own bytes and the published artifacts; talks to no service and believes nobody.
 
 Every check says in words what was checked, and what could not be: a trace is its payer's, and among the artifacts only
-where its payer wanted that.  What follows from the receipt itself is checked without it.  Not known here: whether the
-tokens in the trace are what the payer was shown, whether the training was done as the lineage says, and who ought to
-have signed, unless that is told.
+where its payer wanted that, which the receipt says.  One that should be there and is not is the receipt's fault; of a
+private one what follows from the receipt itself is checked.  Not known here: whether the tokens in the trace are what
+the payer was shown, whether the training was done as the lineage says, and who ought to have signed, unless that is
+told.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Report:
 
     @property
     def withheld(self) -> bool:
-        """Whether all holds that can be checked without the trace, which is not public and was not given."""
+        """Whether all holds that can be checked without the trace, which is private and was not given."""
         return not self.ok and not self.failed
 
     @property
@@ -120,22 +121,27 @@ def _trace_artifact(case: Case) -> str:
     named = case.the_receipt.trace_sha256
     if case.given is not None:
         must_equal({"SHA-256": (canonical.sha256(case.given), named)}, "the trace that was given", "the receipt")
-    case.trace = traces.parse(_published(case, named) if case.given is None else case.given)
+    case.trace = traces.parse(_from_artifacts(case, named) if case.given is None else case.given)
     asked, answered = len(case.trace.prompt_token_ids), len(case.trace.completion_token_ids)
     fee = "" if case.trace.price is None else "; its fee is what its price makes of them"
-    where = "published" if case.given is None else "the one that was given"
+    where = "among the artifacts" if case.given is None else "the one that was given"
     return f"the trace {named} is {where} ({asked} prompt tokens, {answered} answer tokens){fee}"
 
 
-def _published(case: Case, trace: str) -> bytes:
+def _from_artifacts(case: Case, trace: str) -> bytes:
     try:
         return case.artifacts.get(trace)
     except ArtifactError as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
+        if case.the_receipt.published:
+            raise Wrong(
+                f"the trace {trace} is published, by this receipt, and is not among the artifacts: without it nobody "
+                "can compute again what was measured"
+            ) from None
         raise Withheld(
-            f"the trace {trace} is not among the artifacts. Its payer has it (openledger receipt fetch), and can give "
-            "it to you (--trace): what was asked and answered is in it"
+            f"the trace {trace} is private. Its payer has it (openledger receipt fetch), and can give it to you "
+            "(--trace): what was asked and answered is in it"
         ) from None
 
 
@@ -152,8 +158,12 @@ def _agreement(case: Case) -> str:
         "adapter": (receipt.model.adapter, trace.adapter),
         "method": (receipt.method, evidence.method(trace)),
         "word on records": (receipt.evidence.retrieval is not None, trace.context is not None),
-        "end": (receipt.end_time or trace.end_time, trace.end_time),
     }
+    if receipt.end_time:
+        pairs |= {
+            "end": (receipt.end_time, trace.end_time),
+            "word on who may have the trace": (receipt.published, trace.published),
+        }
     must_equal(pairs, "the receipt", "what follows from the trace")
     if not trace.adapter and (receipt.model.index_root or receipt.developer):
         raise Wrong("the base model answered alone, yet the receipt names a contribution index or a developer")

@@ -31,7 +31,7 @@ class NotReached(Exception):
 
 
 class Withheld(Exception):
-    """What a check needs is not public, and was not given; the text says what, and who has it."""
+    """What a check needs is private, and was not given; the text says what, and who has it."""
 
 
 class Unchecked(Exception):

@@ -50,7 +50,17 @@ def test_the_command_says_what_does_not_hold(command, world, receipt_file):
     assert "✗" in result.output
 
 
-def test_without_the_trace_the_command_says_what_it_did_not_check_and_ends_with_3(command, world, receipt_file, signed):
+def test_a_trace_that_is_withheld_is_the_receipts_fault(command, world, receipt_file, signed):
+    world.store.path(signed.trace_sha256).unlink()
+    result = command(receipt_file, "--base", world.base)
+    assert result.exit_code == 1, result.output
+    assert "is not among the artifacts" in " ".join(result.output.split())
+    assert json.loads(command(receipt_file, "--base", world.base, "--json").stdout)["withheld"] is False
+
+
+def test_without_a_private_trace_the_command_says_what_it_did_not_check_and_ends_with_3(command, world, receipt_file):
+    signed = world.timed(published=False)
+    receipt_file.write_bytes(signed.dumps())
     place = world.store.path(signed.trace_sha256)
     given = place.read_bytes()
     place.unlink()
