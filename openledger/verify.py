@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING
 from openledger import base_models, canonical, evidence, verify_adapter, verify_records
 from openledger import receipt as receipts
 from openledger import trace as traces
-from openledger.artifacts import ArtifactError, ArtifactStore, file_sha256
+from openledger.artifacts import ArtifactError, ArtifactStore
 from openledger.base_tokenizer import encoder
 from openledger.evidence import Tolerance
 from openledger.receipt import Receipt
 from openledger.verify_case import Case, Check, NotReached, Step, Unchecked, Withheld, Wrong, must_equal, need, run
+from openledger.verify_files import Files
 
 if TYPE_CHECKING:
     from openledger.influence.gradient import Scorer
 
-__all__ = ["Check", "Report", "Unchecked", "verify_receipt"]
+__all__ = ["Check", "Files", "Report", "Unchecked", "verify_receipt"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Report:
 
 def verify_receipt(
     data: bytes,
-    artifacts: ArtifactStore,
+    artifacts: ArtifactStore | Files,
     base: Path | None = None,
     signer: str | None = None,
     tolerance: Tolerance | None = None,
@@ -70,13 +71,13 @@ def verify_receipt(
 
     `base` is the folder of the base model; without it the receipt's name for it is looked up among the known ones.
     `signer` is the lower-case address that must have signed.  `trace`: the trace's bytes, where they are not among the
-    artifacts; without any, what needs it is not checked.  Raises `Unchecked` when this machine is at fault: its
-    disk, its memory, or what is not installed.
+    artifacts; without any, what needs it is not checked.  Of several receipts by the same `Files` what they have in
+    common is hashed once.  Raises `Unchecked` when this machine is at fault: its disk, its memory, or what is not
+    installed.
     """
     with tempfile.TemporaryDirectory(prefix="openledger-verify-") as folder:
-        # A store of our own: the caller's may have seen these files before somebody changed them.
-        store = ArtifactStore(artifacts.root)
-        case = Case(data, store, base, signer, tolerance or Tolerance(), Path(folder), trace)
+        files = artifacts if isinstance(artifacts, Files) else Files(artifacts.root)
+        case = Case(data, files, base, signer, tolerance or Tolerance(), Path(folder), trace)
         checks = [run(name, step, case) for name, step in _COMMON]
         adapter_checks = case.receipt is not None and bool(case.receipt.model.adapter)
         checks += [run(name, step, case) for name, step in (verify_adapter.STEPS if adapter_checks else ())]
@@ -184,8 +185,8 @@ def _base(case: Case) -> str:
     if folder is None:
         if receipt.model.base not in base_models.REGISTRY:
             raise Wrong(f"no base model is known here as {receipt.model.base[:80]!r}: say where it is (--base FOLDER)")
-        folder = base_models.locate(receipt.model.base)
-    found = file_sha256(folder / "model.safetensors")
+        folder = case.files.locate(receipt.model.base)
+    found = case.files.sha256(folder / "model.safetensors")
     must_equal({"SHA-256": (found, receipt.model.base_sha256)}, "the base model here", "the receipt")
     case.base_folder = folder
     return f"the base model here is the one that answered, SHA-256 {found}"

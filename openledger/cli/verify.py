@@ -50,12 +50,12 @@ def verify(
     folder = base_folder(base) if base is not None else None
     expected = address(signer) if signer is not None else None
     be_quiet()
-    from openledger.verify import Unchecked, verify_receipt
+    from openledger.verify import Files, Unchecked, verify_receipt
 
-    found = []
+    found, files = [], {store.root: Files(store.root) for store in stores}
     for (file, data, given), store in zip(documents, stores, strict=True):
         try:
-            report = verify_receipt(data, store, folder, expected, trace=given)
+            report = verify_receipt(data, files[store.root], folder, expected, trace=given)
         except Unchecked as error:
             typer.echo(f"{file}: {error}. This says nothing about the receipt.", err=True)
             raise typer.Exit(2) from None

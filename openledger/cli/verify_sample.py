@@ -159,10 +159,12 @@ def _checker(
 ) -> Callable[[bytes], str]:
     """Why a receipt does not hold; empty where it does.  given: traces, by receipt's SHA-256."""
     from openledger.canonical import sha256
-    from openledger.verify import verify_receipt
+    from openledger.verify import Files, verify_receipt
+
+    files = Files(store.root)
 
     def check(data: bytes) -> str:
-        report = verify_receipt(data, store, base, signer, trace=given.get(sha256(data)))
+        report = verify_receipt(data, files, base, signer, trace=given.get(sha256(data)))
         return next((f"{check.name}: {check.words}" for check in report.checks if not check.ok), "")
 
     return check
