@@ -54,9 +54,9 @@ def unmeasured(grade: Grade, artifacts: ArtifactStore) -> list[str]:
     """Answers that the grade's own share draws, that have a receipt in this folder, and that it leaves out: responses.
 
     Only those that ended before the newest measured one did, and where a grade is over the newest alone, after the
-    oldest one: those may have been measured before or be measured yet.  When an answer ended its trace says, so this is
-    of those whose traces are published; `undated` has the others.  Reads every receipt in the folder.  Raises
-    `ValueError` where the grade's own documents cannot be read.
+    oldest one: those may have been measured before or be measured yet.  When an answer ended its receipt says; of one
+    from before receipts said it the trace does, and `undated` has those without.  Reads every receipt in the folder.
+    Raises `ValueError` where the grade's own documents cannot be read.
     """
     ends = {receipt.response: _end(receipt, artifacts) for _, receipt in _audits(grade, artifacts)}
     known = [end for end in ends.values() if end]
@@ -67,7 +67,7 @@ def unmeasured(grade: Grade, artifacts: ArtifactStore) -> list[str]:
 
 
 def undated(grade: Grade, artifacts: ArtifactStore) -> list[str]:
-    """Likewise, but of which it cannot be told here when they ended: their traces are not published."""
+    """Likewise, but of which it cannot be told here when they ended: neither receipt nor trace says it."""
     left = _left_out(grade, artifacts)
     return sorted(receipt.response for receipt in left if not _end(receipt, artifacts))
 
@@ -107,10 +107,12 @@ def _receipts(artifacts: ArtifactStore) -> Iterator[Receipt]:
 
 
 def _end(receipt: Receipt, artifacts: ArtifactStore) -> str:
-    """When the answer ended: traces write times in one form, whose order is that of the texts.
+    """When the answer ended: times are written in one form, whose order is that of the texts.
 
-    Empty where the trace is not published.
+    Empty where the receipt is from before it was said there, and the trace is not here.
     """
+    if receipt.end_time:
+        return receipt.end_time
     if not artifacts.has(receipt.trace_sha256):
         return ""
     return traces.parse(artifacts.get(receipt.trace_sha256)).end_time

@@ -1,7 +1,7 @@
 """`openledger verify grade`: derives a model's grade again from its measurements, on this machine.
 
 Exit status 0 when it holds, 1 when it does not or leaves out an answer that had to be measured, 2 when there is nothing
-to check or this machine cannot.
+to check or this machine cannot, 3 when it holds and losses were to be measured again that are all of private answers.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def verify_grade(
     """Check a grade's numbers, and that none of the answers that had to be measured is missing.
 
     Answers whose receipts are not in the folder are not known here.  With --budget some of the losses that the grade
-    rests on are measured again, one forward pass each.
+    rests on are measured again, one forward pass each: of answers whose traces are published; private ones are counted.
 
     Example: openledger verify grade 3f6c... --artifacts build/demo/artifacts --budget 60
     """
@@ -59,7 +59,7 @@ def verify_grade(
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
     else:
         typer.echo(found["words"])
-    raise typer.Exit(0 if found["ok"] else 1)
+    raise typer.Exit(1 if not found["ok"] else 3 if found.get("measured", {}).get("of") == 0 else 0)
 
 
 def _must_be_there(store: ArtifactStore, digest: str) -> None:
@@ -115,7 +115,8 @@ def _derived(digest: str, store: ArtifactStore, signer: str | None) -> dict[str,
     drawn = f"; of 10000 answers {given.audit_bps} are drawn, and none of those here is left out"
     if undated:
         drawn += (
-            f", as far as can be told: {len(undated)} were not measured whose traces are not public, nor their times"
+            f", as far as can be told: {len(undated)} were not measured whose receipts do not say when they ended, and "
+            "whose traces are not here"
         )
     return {
         "ok": True,
@@ -142,6 +143,7 @@ def _measured(digest: str, store: ArtifactStore, base: Path | None, seed: bytes,
         found = remeasure(given, store, Scorer(folder), adapter, seed, budget)
     words = f"Of grade {digest}, {found.words()} (drawn by {seed.hex()})."
     measured = {"drawn": found.drawn, "of": found.of, "at_most": found.at_most, "confidence": found.confidence}
+    measured["private"] = found.private
     return {
         "ok": not found.wrong,
         "words": words,

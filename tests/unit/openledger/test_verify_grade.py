@@ -152,7 +152,25 @@ def test_an_answer_that_was_drawn_and_is_not_measured_is_named(judged):
     assert unmeasured(judged.of(judged.audits[:0:-1]), judged.store) == ["responses/m0"]
 
 
-def test_of_answers_whose_traces_are_not_public_it_is_said_that_their_times_are_not_known(judged):
+def test_a_private_answer_that_was_drawn_and_is_not_measured_is_named_by_its_receipts_time(judged):
+    """No trace is needed for that."""
+    measured, audits = list(judged.measured), list(judged.audits)
+    for number in range(len(measured)):
+        judged.store.path(measured[number].trace_sha256).unlink()
+        judged.store.path(measured[number].digest()).unlink()
+        ended = f"2026-01-02T03:05:{number:02}.000000Z"
+        measured[number] = sign(replace(measured[number], end_time=ended, published=False), KEY)
+        audits[number] = replace(audits[number], receipt_sha256=judged.store.put(measured[number].dumps()))
+    private = replace(judged, measured=tuple(measured), audits=tuple(audits))
+    without = private.of((*audits[:7], *audits[8:]))
+    assert (unmeasured(without, judged.store), undated(without, judged.store)) == (["responses/m7"], [])
+    assert unmeasured(private.of(audits[:-1]), judged.store) == [], "the newest may be measured yet"
+    said = command(judged.store.put(without.dumps()), "--artifacts", judged.world.artifacts)
+    assert said.exit_code == 1
+    assert "leaves out answers that had to be measured; ask its signer why: responses/m7" in said.output
+
+
+def test_of_receipts_of_before_whose_traces_are_not_here_it_is_said_that_their_times_are_not_known(judged):
     without = judged.of((*judged.audits[:7], *judged.audits[8:]))
     assert undated(without, judged.store) == []
     judged.store.path(judged.measured[7].trace_sha256).unlink()
