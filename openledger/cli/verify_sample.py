@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from openledger.artifacts import ArtifactStore
+    from openledger.receipt import Receipt
     from openledger.spot_check import Item
     from openledger.verify_sample import Population, Sample
 
@@ -128,23 +129,41 @@ def _of_bundle(
 
 def _of_files(files: list[Path], artifacts: Path | None) -> tuple[ArtifactStore, Population, dict[str, bytes]]:
     """Each receipt once, in the order of their digests; and the traces that lie beside them, by receipt's SHA-256."""
-    from openledger.receipt import parse
     from openledger.verify_sample import Population
 
     found, given = {}, {}
     for file in files:
-        data, beside = read_receipt(file), trace_of(file)
-        try:
-            receipt = parse(data)
-        except ValueError as error:
-            raise typer.BadParameter(f"{file} is no receipt: {error}", param_hint="RECEIPT") from None
-        item = _item(data, receipt.fee)
+        data, receipt = _read(file)
+        item, beside = _item(data, receipt.fee), _beside(file, receipt)
         found[item.digest] = item, receipt.published
         if beside is not None:
             given[item.digest] = beside
     store = open_store(artifacts if artifacts is not None else artifacts_of(files[0]))
     known = [(item, public or item.digest in given) for item, public in map(found.__getitem__, sorted(found))]
     return store, Population.of_public(lambda: known), given
+
+
+def _read(file: Path) -> tuple[bytes, Receipt]:
+    from openledger.receipt import parse
+
+    data = read_receipt(file)
+    try:
+        return data, parse(data)
+    except ValueError as error:
+        raise typer.BadParameter(f"{file} is no receipt: {error}", param_hint="RECEIPT") from None
+
+
+def _beside(file: Path, receipt: Receipt) -> bytes | None:
+    """The trace beside a receipt.  Another one is refused: it is of whoever checks, and no fault of the receipt's."""
+    from openledger.canonical import sha256
+
+    trace = trace_of(file)
+    if trace is not None and sha256(trace) != receipt.trace_sha256:
+        raise typer.BadParameter(
+            f"{file.with_suffix('.trace')} is not the trace that {file} names",
+            param_hint="RECEIPT",
+        )
+    return trace
 
 
 def _item(data: bytes, fee: int) -> Item:

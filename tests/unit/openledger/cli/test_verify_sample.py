@@ -153,10 +153,21 @@ def test_of_files_a_trace_that_lies_beside_is_checked_with(world, tmp_path):
     files[0].with_suffix(".trace").write_bytes(given[0])
     one = json.loads(command(*arguments).stdout)
     assert (one["ok"], one["receipts"], one["private"]) == (True, 1, 1)
-    files[1].with_suffix(".trace").write_bytes(given[0])
+    files[1].with_suffix(".trace").write_bytes(given[1])
+    files[1].write_bytes(cheated(some[1]).dumps())
     both = json.loads(command(*arguments).stdout)
     assert (both["ok"], both["receipts"], both["private"]) == (False, 2, 0)
-    assert [wrong["receipt"] for wrong in both["wrong"]] == [some[1].digest()]
+    assert [wrong["receipt"] for wrong in both["wrong"]] == [cheated(some[1]).digest()]
+
+
+def test_another_trace_beside_a_receipt_is_no_fault_of_the_receipts(world, tmp_path):
+    file = tmp_path / "1.json"
+    file.write_bytes(private_answer(world, 1).dumps())
+    file.with_suffix(".trace").write_bytes(b"{}")
+    said = command(file, "--base", world.base)
+    assert said.exit_code == 2
+    assert "is not the trace that" in said.output
+    assert "Wrong: receipt" not in said.output
 
 
 def test_a_model_that_is_withheld_makes_its_receipts_wrong(world, ledger):
