@@ -40,8 +40,8 @@ class Use:
         """Whether an answer may be paid by it."""
         if parts != (self.split.developer_bps, self.split.stakers_bps):
             return False
-        if ended is None:
-            return True
+        if ended is None:  # of before revisions had splits of their own
+            return self.split.since is None
         begun = self.split.since is None or self.split.since.time <= ended + lag
         return begun and (self.until is None or ended < self.until + lag)
 

@@ -172,6 +172,17 @@ def test_what_follows_a_bundle_has_splits_by_the_same_registry(tmp_path, change)
     ledger.database.close()
 
 
+def test_a_receipt_that_does_not_say_its_time_is_by_no_registered_split(tmp_path):
+    ledger = Ledger(tmp_path)
+    ledger.hold(A, FIRST, BEGIN)
+    digest = ledger.close(answered(A, OWN, None))
+    assert "; 1 do not say when" in next(check.words for check in ledger.check(digest).checks if check.name == "splits")
+    digest = ledger.close(answered(A, FIRST, None), answered(A, FIRST, BEGIN))
+    lines = [line | {"since": since(BEGIN)} for line in ledger.manifest(digest)["splits"]["held"]]
+    assert failed(ledger.check(held(ledger, digest, held=lines[:1]))).keys() == {"splits"}
+    ledger.database.close()
+
+
 def test_a_receipt_that_the_chain_left_behind_is_found(tmp_path):
     """Its split held when it was booked, and then the chain took the change back for good."""
     ledger = Ledger(tmp_path)
