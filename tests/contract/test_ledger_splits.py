@@ -153,6 +153,7 @@ async def test_receipts_wait_until_the_chain_was_read_and_are_judged_by_what_it_
         step = asyncio.create_task(receipts.step())
         await asyncio.sleep(0.3)
         assert not step.done()
+        assert receipts._lag._value.get() == 2
         ledger.hold(REVISION, Split(100, 0), 100)
         ledger.read_chain(time.time())
         assert await step == 2
