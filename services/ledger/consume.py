@@ -111,6 +111,7 @@ class Receipts:
     async def _read(self, after: int) -> Page[bytes]:
         request = attribution_pb2.ReadReceiptsRequest(after_offset=after, max_entries=PAGE, wait_seconds=WAIT_SECONDS)
         reply = await self._client.call(self._client.attribution.ReadReceipts, request, DEADLINE)
+        self._lag.set(max(0, reply.high_watermark - after))  # also while they wait for what they need
         entries = [(entry.offset, entry.receipt.document) for entry in reply.entries]
         return Page(entries, reply.high_watermark, reply.log_epoch)
 
