@@ -48,6 +48,15 @@ class DatanetConfig(ServiceConfig):
     parse_workers: int = Field(2, ge=1, le=64, description="files that are looked at at once, each in a process")
     parse_memory_bytes: int = Field(2**30, ge=2**28, description="address space of such a process")
 
+    check_seconds: float = Field(30.0, gt=0, description="how long some 64 kB of records may be looked at")
+    check_workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="processes that look at records, 260 MB each; started when a datanet asks for checks",
+    )
+    check_memory_bytes: int = Field(2 * 2**30, ge=2**29, description="address space of such a process")
+
     max_compared_records: int = Field(
         10_000, ge=0, description="records of a snapshot among which those alike are looked for; 30 kB of memory each"
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from openledger import names, records
-from services.datanet import sealing, store_records
+from services.datanet import sealing, store_records, store_screenings
 from services.datanet.model import Record, RecordState, record_name, snapshot_name
 from services.datanet.tables import CONTENT, DECLARATION, ERASURE, FIRST, KEY, LEAF, METADATA, RECORD, SNAPSHOT
 from services.datanet.vault import Vault, place
@@ -43,8 +43,9 @@ class Erasure:
 def begin(connection: Connection, vault: Vault, record: Record, operation: str, reason: str, now: int) -> Record:
     """Destroy all that the database has of a record but its place in trees.  Its datanet must be locked.
 
-    Gone are its content, key and length, the token by which its text is found again, and what its upload left that
-    follows from its text: the declaration's root and signature, and the answer that was kept for the same request.
+    Gone are its content, key and length, what checks found in it, the token by which its text is found again, and what
+    its upload, and its contributor's later word on it, left that follows from its text: the declaration's root and
+    signature, and the answer that was kept for the same request.
     """
     content = store_records.contents(connection, vault, [record.id]).get(record.id)
     if content is not None:
@@ -60,6 +61,7 @@ def begin(connection: Connection, vault: Vault, record: Record, operation: str, 
         "create_time": now,
     }
     connection.execute(insert(ERASURE).values(row))
+    store_screenings.forget(connection, record)
     for table in (CONTENT, KEY):
         connection.execute(delete(table).where(table.c.record == record.id))
     _forget_upload(connection, record)

@@ -134,6 +134,15 @@ KEY = Table(
     Column("wrapped", LargeBinary, nullable=False),
 )
 
+# What checks found in a record (JSON), and the request id of its contributor's word, where it waited for that.
+SCREENING = Table(
+    "screening",
+    METADATA,
+    Column("record", Text, ForeignKey("record.id"), primary_key=True),
+    Column("findings", Text, nullable=False),
+    Column("confirmation", Text, nullable=False),
+)
+
 # How far the erasing of a record is: `share` until its key's share is overwritten, `snapshots` whose files told of its
 # likeness (versions, JSON), `revisions` once the Factory has said which were trained on it (names, JSON).
 ERASURE = Table(
