@@ -18,6 +18,7 @@ from openledger.cli import doctor as doctor_checks
 from openledger.cli import money
 from openledger.cli.adapters import app as adapter
 from openledger.cli.audit import audit
+from openledger.cli.contribute import contribute
 from openledger.cli.datanet import app as datanet
 from openledger.cli.default_group import DefaultGroup
 from openledger.cli.epochs import epoch
@@ -71,6 +72,7 @@ app.add_typer(finetune, name="finetune")
 app.add_typer(adapter, name="adapter")
 app.add_typer(model, name="model")
 app.add_typer(datanet, name="datanet")
+app.command("contribute")(contribute)
 for command in (
     money.balance, money.statement, money.payouts, money.deposit, withdraw, money.claim, send, money.correct
 ):  # fmt: skip

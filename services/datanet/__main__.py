@@ -20,6 +20,8 @@ from services.datanet.files.parsed import TASK_MODULE
 from services.datanet.parse import Parsing
 from services.datanet.publish import Places
 from services.datanet.publishing import Publisher, Publishing
+from services.datanet.screeners import Screeners
+from services.datanet.screening import TASK_MODULE as SCREENING
 from services.datanet.seal_clear import seal_clear
 from services.datanet.servicer import ACCESS, DatanetServicer, Quotas
 from services.datanet.store import METADATA
@@ -93,6 +95,8 @@ def wire_up(config: DatanetConfig, database: Database, vault: Vault, peers: Clie
     )
     # A process a file: what one person's file may have done to its reader, another person's never meets.
     parsers = Workers(TASK_MODULE, at_once=config.parse_workers, memory=config.parse_memory_bytes, jobs=1)
+    # These live on from text to text: they take seconds to load their models.
+    checkers = Workers(SCREENING, at_once=config.check_workers, memory=config.check_memory_bytes)
     # What nobody has built of the API is open to nobody (ACCESS).
     servicer = DatanetServicer(  # type: ignore[abstract]
         database,
@@ -109,6 +113,7 @@ def wire_up(config: DatanetConfig, database: Database, vault: Vault, peers: Clie
         ),
         Limits(config.max_record_bytes, config.max_upload_bytes, config.max_upload_records),
         Room(config.max_uploads_bytes),
+        Screeners(checkers, config.check_seconds),
         metrics.counter("records_total", "Records sent, by what became of them", "outcome"),
         Parsing(parsers, config.parse_seconds, files.Limits(config.max_record_bytes, records=config.max_file_records)),
         Room(config.max_files_bytes),
@@ -128,7 +133,7 @@ def wire_up(config: DatanetConfig, database: Database, vault: Vault, peers: Clie
         authenticator=authenticator(config, peers),
         metrics=metrics,
         background={"anchoring": anchoring.run, "publishing": publishing.run, "erasing": erasing.run},
-        close=(peers.__aexit__, parsers.close, database.close),
+        close=(peers.__aexit__, parsers.close, checkers.close, database.close),
     )
 
 

@@ -51,6 +51,15 @@ class DatanetConfig(ServiceConfig):
     parse_workers: int = Field(2, ge=1, le=64, description="files that are looked at at once, each in a process")
     parse_memory_bytes: int = Field(2**30, ge=2**28, description="address space of such a process")
 
+    check_seconds: float = Field(30.0, gt=0, description="how long some 64 kB of records may be looked at")
+    check_workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="processes that look at records, 260 MB each; started when a datanet asks for checks",
+    )
+    check_memory_bytes: int = Field(2 * 2**30, ge=2**29, description="address space of such a process")
+
     anchor_poll_seconds: float = Field(1.0, gt=0, description="how often to look for snapshots to publish or anchor")
     anchor_backoff_seconds: float = Field(10.0, gt=0, description="longest pause before an anchoring is tried again")
     anchor_wait_seconds: float = Field(600.0, gt=0, description="how long to wait for one root's way onto the chain")

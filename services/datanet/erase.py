@@ -21,6 +21,8 @@ BY_CONTRIBUTOR, BY_OWNER = "erased by its contributor", "erased by the datanet's
 def check_withdrawal(at: Standing, record: Record, reason: str) -> None:
     """Raises `Fault` unless the caller may withdraw the record: its contributor, or the datanet's owner."""
     _check(at, record, reason)
+    if record.state is RecordState.SCREENED:
+        raise precondition("RECORD_WAITS", f"{record.name} waits for its contributor's word: confirm it, or erase it")
     if record.state is RecordState.WITHDRAWN:
         raise precondition("RECORD_WITHDRAWN", f"{record.name} is withdrawn already")
 

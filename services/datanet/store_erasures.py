@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from openledger import names, records
-from services.datanet import sealing, store_records, store_use
+from services.datanet import sealing, store_records, store_screenings, store_use
 from services.datanet.model import Record, RecordState, record_name
 from services.datanet.tables import CONTENT, DECLARATION, ERASURE, FIRST, KEY, METADATA, RECORD
 from services.datanet.vault import Vault, place
@@ -46,8 +46,9 @@ def begin(
 
     reason: what was said of why, which is kept.  told: what those are told who trained on it.
 
-    Gone are its content, key and length, the token by which its text is found again, and what its upload left that
-    follows from its text: the declaration's root and signature, and the answer that was kept for the same request.
+    Gone are its content, key and length, what checks found in it, the token by which its text is found again, and what
+    its upload, and its contributor's later word on it, left that follows from its text: the declaration's root and
+    signature, and the answer that was kept for the same request.
     """
     connection.execute(delete(FIRST).where(*_first(connection, vault, record)))
     wrapped = connection.execute(select(KEY.c.wrapped).where(KEY.c.record == record.id)).scalar()
@@ -60,6 +61,7 @@ def begin(
         "create_time": now,
     }
     connection.execute(insert(ERASURE).values(row))
+    store_screenings.forget(connection, record)
     for table in (CONTENT, KEY):
         connection.execute(delete(table).where(table.c.record == record.id))
     _forget_upload(connection, record)

@@ -134,6 +134,15 @@ KEY = Table(
     Column("wrapped", LargeBinary, nullable=False),
 )
 
+# What checks found in a record (JSON), and the request id of its contributor's word, where it waited for that.
+SCREENING = Table(
+    "screening",
+    METADATA,
+    Column("record", Text, ForeignKey("record.id"), primary_key=True),
+    Column("findings", Text, nullable=False),
+    Column("confirmation", Text, nullable=False),
+)
+
 # Erasures: `reason`, which was said of it, is kept and told to nobody; `told` is what those hear who trained on it.
 # How far each is: `share` until its key's share is overwritten, `revisions` once the Factory has said which were
 # trained on it (names, JSON).

@@ -76,6 +76,7 @@ def offered(contributor: str, *texts: str, datanet: str = "terms") -> tuple[Decl
     upload = Upload(replace(TERMS, id=datanet), word, LIMITS, Room(10**9), VAULT)
     for text in texts:
         upload.add({"text": text}, "a source")
+    upload.judge([()] * len(upload.unseen))
     return word, upload.candidates
 
 

@@ -20,6 +20,14 @@ def test_what_was_sealed_comes_out_whole():
     assert (content.salt, content.canonical) == (SALT, BODY)
 
 
+def test_a_suggestion_is_in_the_same_box():
+    suggested = {"text": "Fieber [NAME 1]", "é": "发烧"}
+    content = sealing.unseal(VAULT, "one", sealing.seal(VAULT, "one", SALT, BODY, suggested))
+    assert content.suggested == suggested
+    assert (content.salt, content.canonical) == (SALT, BODY)
+    assert sealing.unseal(VAULT, "one", sealing.seal(VAULT, "one", SALT, BODY)).suggested is None
+
+
 def test_a_box_opens_as_the_record_that_it_was_made_for():
     sealed = sealing.seal(VAULT, "one", SALT, BODY)
     with pytest.raises(Unopened):
@@ -30,6 +38,6 @@ def test_a_box_opens_as_the_record_that_it_was_made_for():
 
 
 def test_a_box_of_a_later_version_is_not_misread():
-    later = VAULT.seal(b"\x02" + SALT + BODY, b"record one")
+    later = VAULT.seal(b"\x03" + SALT + BODY, b"record one")
     with pytest.raises(Unopened, match="later version"):
         sealing.unseal(VAULT, "one", later)
