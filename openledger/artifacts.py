@@ -83,13 +83,6 @@ class ArtifactStore:
             return False
         return True
 
-    def remove(self, digest: str) -> None:
-        """A blob goes, of which somebody has the right that it does; none there is no error.  Raises `OSError`."""
-        place = self._place(digest)
-        if place.exists():
-            place.unlink(missing_ok=True)
-            sync_folder(place.parent)
-
     def sweep(self) -> None:
         """Remove what writers that were killed have left.  Only while nobody writes."""
         for left in (self.root / "sha256").glob(f"*/{_PARTIAL}*"):

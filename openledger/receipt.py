@@ -23,7 +23,7 @@ VERSION = "openledger.receipt.v4"
 WITH_RECORDS = "openledger.receipt.v5"
 """Of an answer to a question with records."""
 TIMED = "openledger.receipt.v6"
-"""Says when the answer ended, by which its split is known; with records if there were any."""
+"""Says when the answer ended, by which its split is known, and who has its trace; with records if there were any."""
 
 _Read = Callable[[dict[str, Any]], dict[str, int]]
 _SIGNATURE = re.compile(r"0x[0-9a-f]{64}([0-9a-f]{64})(?:1b|1c)\Z")
@@ -46,6 +46,7 @@ class Receipt:
     `developer` and `platform` are the accounts behind those share keys; `developer` is empty for the base model alone.
     `grade` is the SHA-256 of the grade that says why the scores are believed in part; empty where they are believed.
     `end_time` is the trace's; empty in the two earlier versions, which do not say it.
+    `published`: whether the trace must be among the artifacts, for everybody; always so in the two earlier versions.
     """
 
     response: str
@@ -65,6 +66,7 @@ class Receipt:
     signer: str = ""
     signature: str = ""
     end_time: str = ""
+    published: bool = True
 
     @property
     def version(self) -> str:
@@ -82,7 +84,7 @@ class Receipt:
         """The document that is signed."""
         e = self.evidence
         some: dict[str, Any] = {} if e.retrieval is None else {"retrieval": _retrieval_to_json(e.retrieval)}
-        some |= {"end_time": self.end_time} if self.end_time else {}
+        some |= {"end_time": self.end_time, "published": self.published} if self.end_time else {}
         return some | {
             "version": self.version,
             "response": self.response,
@@ -182,6 +184,8 @@ def parse(data: bytes) -> Receipt:
             raise ValueError(f"not an {VERSION} document, nor an {WITH_RECORDS} or {TIMED}")
         if document["version"] == TIMED:
             trace.unix_seconds(document["end_time"])
+            if type(document["published"]) is not bool:
+                raise ValueError("whether the trace is published is neither true nor false")
         receipt = _from_json(document, _scores, _integers, _amounts)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a receipt document: {error!r}") from error
@@ -225,6 +229,7 @@ def _from_json(document: dict[str, Any], scores: _Read, errors: _Read, amounts: 
         signer=document["signer"],
         signature=document["signature"],
         end_time=document.get("end_time", ""),
+        published=document.get("published", True),
     )
 
 

@@ -97,11 +97,6 @@ def most_money(drawn: int, wrong: int, doubt: Fraction) -> int:
     return high
 
 
-def missed(population: int, wrong: int, drawn: int) -> Fraction:
-    """The probability that none of the wrong ones is among so many that are drawn by number."""
-    return Fraction(comb(population - wrong, drawn), comb(population, drawn))
-
-
 def spread(fees: Sequence[int], total: int) -> int:
     """What part of the money so many fees are, in millionths, rounded up."""
     return -(-sum(fees) * PARTS // total) if total else 0

@@ -1,9 +1,10 @@
 """Checks a receipt from its own bytes and the published artifacts; talks to no service and believes nobody.
 
 Every check says in words what was checked, and what could not be: a trace is its payer's, and among the artifacts only
-where its payer wanted that.  What follows from the receipt itself is checked without it.  Not known here: whether the
-tokens in the trace are what the payer was shown, whether the training was done as the lineage says, and who ought to
-have signed, unless that is told.
+where its payer wanted that, which the receipt says.  One that should be there and is not is the receipt's fault; of a
+private one what follows from the receipt itself is checked.  Not known here: whether the tokens in the trace are what
+the payer was shown, whether the training was done as the lineage says, and who ought to have signed, unless that is
+told.
 """
 
 from __future__ import annotations
@@ -17,16 +18,17 @@ from typing import TYPE_CHECKING
 from openledger import base_models, canonical, evidence, verify_adapter, verify_records
 from openledger import receipt as receipts
 from openledger import trace as traces
-from openledger.artifacts import ArtifactError, ArtifactStore, file_sha256
+from openledger.artifacts import ArtifactError, ArtifactStore
 from openledger.base_tokenizer import encoder
 from openledger.evidence import Tolerance
 from openledger.receipt import Receipt
 from openledger.verify_case import Case, Check, NotReached, Step, Unchecked, Withheld, Wrong, must_equal, need, run
+from openledger.verify_files import Files
 
 if TYPE_CHECKING:
     from openledger.influence.gradient import Scorer
 
-__all__ = ["Check", "Report", "Unchecked", "verify_receipt"]
+__all__ = ["Check", "Files", "Report", "Unchecked", "verify_receipt"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Report:
 
     @property
     def withheld(self) -> bool:
-        """Whether all holds that can be checked without the trace, which is not public and was not given."""
+        """Whether all holds that can be checked without the trace, which is private and was not given."""
         return not self.ok and not self.failed
 
     @property
@@ -59,7 +61,7 @@ class Report:
 
 def verify_receipt(
     data: bytes,
-    artifacts: ArtifactStore,
+    artifacts: ArtifactStore | Files,
     base: Path | None = None,
     signer: str | None = None,
     tolerance: Tolerance | None = None,
@@ -69,13 +71,13 @@ def verify_receipt(
 
     `base` is the folder of the base model; without it the receipt's name for it is looked up among the known ones.
     `signer` is the lower-case address that must have signed.  `trace`: the trace's bytes, where they are not among the
-    artifacts; without any, what needs it is not checked.  Raises `Unchecked` when this machine is at fault: its
-    disk, its memory, or what is not installed.
+    artifacts; without any, what needs it is not checked.  Of several receipts by the same `Files` what they have in
+    common is hashed once.  Raises `Unchecked` when this machine is at fault: its disk, its memory, or what is not
+    installed.
     """
     with tempfile.TemporaryDirectory(prefix="openledger-verify-") as folder:
-        # A store of our own: the caller's may have seen these files before somebody changed them.
-        store = ArtifactStore(artifacts.root)
-        case = Case(data, store, base, signer, tolerance or Tolerance(), Path(folder), trace)
+        files = artifacts if isinstance(artifacts, Files) else Files(artifacts.root)
+        case = Case(data, files, base, signer, tolerance or Tolerance(), Path(folder), trace)
         checks = [run(name, step, case) for name, step in _COMMON]
         adapter_checks = case.receipt is not None and bool(case.receipt.model.adapter)
         checks += [run(name, step, case) for name, step in (verify_adapter.STEPS if adapter_checks else ())]
@@ -120,22 +122,27 @@ def _trace_artifact(case: Case) -> str:
     named = case.the_receipt.trace_sha256
     if case.given is not None:
         must_equal({"SHA-256": (canonical.sha256(case.given), named)}, "the trace that was given", "the receipt")
-    case.trace = traces.parse(_published(case, named) if case.given is None else case.given)
+    case.trace = traces.parse(_from_artifacts(case, named) if case.given is None else case.given)
     asked, answered = len(case.trace.prompt_token_ids), len(case.trace.completion_token_ids)
     fee = "" if case.trace.price is None else "; its fee is what its price makes of them"
-    where = "published" if case.given is None else "the one that was given"
+    where = "among the artifacts" if case.given is None else "the one that was given"
     return f"the trace {named} is {where} ({asked} prompt tokens, {answered} answer tokens){fee}"
 
 
-def _published(case: Case, trace: str) -> bytes:
+def _from_artifacts(case: Case, trace: str) -> bytes:
     try:
         return case.artifacts.get(trace)
     except ArtifactError as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
+        if case.the_receipt.published:
+            raise Wrong(
+                f"the trace {trace} is published, by this receipt, and is not among the artifacts: without it nobody "
+                "can compute again what was measured"
+            ) from None
         raise Withheld(
-            f"the trace {trace} is not among the artifacts. Its payer has it (openledger receipt fetch), and can give "
-            "it to you (--trace): what was asked and answered is in it"
+            f"the trace {trace} is private. Its payer has it (openledger receipt fetch), and can give it to you "
+            "(--trace): what was asked and answered is in it"
         ) from None
 
 
@@ -152,8 +159,12 @@ def _agreement(case: Case) -> str:
         "adapter": (receipt.model.adapter, trace.adapter),
         "method": (receipt.method, evidence.method(trace)),
         "word on records": (receipt.evidence.retrieval is not None, trace.context is not None),
-        "end": (receipt.end_time or trace.end_time, trace.end_time),
     }
+    if receipt.end_time:
+        pairs |= {
+            "end": (receipt.end_time, trace.end_time),
+            "word on who may have the trace": (receipt.published, trace.published),
+        }
     must_equal(pairs, "the receipt", "what follows from the trace")
     if not trace.adapter and (receipt.model.index_root or receipt.developer):
         raise Wrong("the base model answered alone, yet the receipt names a contribution index or a developer")
@@ -174,8 +185,8 @@ def _base(case: Case) -> str:
     if folder is None:
         if receipt.model.base not in base_models.REGISTRY:
             raise Wrong(f"no base model is known here as {receipt.model.base[:80]!r}: say where it is (--base FOLDER)")
-        folder = base_models.locate(receipt.model.base)
-    found = file_sha256(folder / "model.safetensors")
+        folder = case.files.locate(receipt.model.base)
+    found = case.files.sha256(folder / "model.safetensors")
     must_equal({"SHA-256": (found, receipt.model.base_sha256)}, "the base model here", "the receipt")
     case.base_folder = folder
     return f"the base model here is the one that answered, SHA-256 {found}"

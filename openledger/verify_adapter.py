@@ -7,7 +7,6 @@ from openledger import grade as grades
 from openledger.adapters import materialise, read_manifest
 from openledger.artifacts import ArtifactError
 from openledger.influence.index import ContributionIndex
-from openledger.influence.index import root as index_root
 from openledger.split import BASIS_POINTS
 from openledger.verify_case import Case, Step, Wrong, must_equal, need
 
@@ -43,7 +42,7 @@ def _files(case: Case) -> str:
 def _index(case: Case) -> str:
     file, lineage = need(case.index_file, "the contribution index"), need(case.lineage, "the adapter's manifest")
     index = ContributionIndex.open(file)
-    root = index_root(index).hex()
+    root = case.files.root(lineage.files[INDEX], index)
     named = case.the_receipt.model.index_root
     must_equal({"root": (root, named)}, "the contribution index, computed again,", "the receipt")
     must_equal({"root": (root, lineage.index_root)}, "the contribution index, computed again,", "the manifest")

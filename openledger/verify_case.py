@@ -18,6 +18,7 @@ from openledger.manifest import LineageManifest
 from openledger.memory import is_exhausted
 from openledger.receipt import Receipt
 from openledger.trace import Trace
+from openledger.verify_files import Files
 
 T = TypeVar("T")
 
@@ -31,7 +32,7 @@ class NotReached(Exception):
 
 
 class Withheld(Exception):
-    """What a check needs is not public, and was not given; the text says what, and who has it."""
+    """What a check needs is private, and was not given; the text says what, and who has it."""
 
 
 class Unchecked(Exception):
@@ -52,7 +53,7 @@ class Case:
     """What is given, and what the checks have established so far."""
 
     data: bytes
-    artifacts: ArtifactStore
+    files: Files
     base: Path | None
     signer: str | None
     tolerance: Tolerance
@@ -66,6 +67,11 @@ class Case:
     index_file: Path | None = None
     index: ContributionIndex | None = None
     base_folder: Path | None = None
+
+    @property
+    def artifacts(self) -> ArtifactStore:
+        """What is published."""
+        return self.files.store
 
     @property
     def the_receipt(self) -> Receipt:

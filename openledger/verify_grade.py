@@ -6,7 +6,8 @@ that the receipts measure what they say (`openledger.verify` takes them one by o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from typing import NamedTuple
 
 from openledger import answer_audit
 from openledger import grade as grades
@@ -50,33 +51,43 @@ def check(grade: Grade, signer: str, lineage: LineageManifest, artifacts: Artifa
     return f"its numbers follow from the {len(audits)} measurements {how} that it names"
 
 
-def unmeasured(grade: Grade, artifacts: ArtifactStore) -> list[str]:
-    """Answers that the grade's own share draws, that have a receipt in this folder, and that it leaves out: responses.
+class Passed(NamedTuple):
+    """Answers that a grade's own share draws and that it passes over, each by its response, in order.
+
+    due: had to be measured. private: likewise, but their payers keep them and may have ended them before they were
+    measured, which nobody can see here. undated: nothing here says when they ended.
+    """
+
+    due: list[str]
+    private: list[str]
+    undated: list[str]
+
+
+def passed(grade: Grade, artifacts: ArtifactStore) -> Passed:
+    """Of the answers that have a receipt in this folder, those that the grade passes over.
 
     Only those that ended before the newest measured one did, and where a grade is over the newest alone, after the
-    oldest one: those may have been measured before or be measured yet.  When an answer ended its trace says, so this is
-    of those whose traces are published; `undated` has the others.  Reads every receipt in the folder.  Raises
-    `ValueError` where the grade's own documents cannot be read.
+    oldest one: those may have been measured before or be measured yet.  Receipts of before version 6 do not say when
+    their answers ended, and their traces may be missing here.  Reads every receipt in the folder.  Raises `ValueError`
+    where the grade's own documents cannot be read.
     """
     ends = {receipt.response: _end(receipt, artifacts) for _, receipt in _audits(grade, artifacts)}
     known = [end for end in ends.values() if end]
     first = min(known, default="") if len(grade.documents) >= grades.MOST_ANSWERS else ""
-    last = max(known, default="")
-    left = ((receipt.response, _end(receipt, artifacts)) for receipt in _left_out(grade, artifacts))
-    return sorted(response for response, end in left if first < end < last)
+    last, found = max(known, default=""), Passed([], [], [])
+    for receipt in sorted(_left_out(grade, ends.keys(), artifacts), key=lambda receipt: receipt.response):
+        end = _end(receipt, artifacts)
+        if not end:
+            found.undated.append(receipt.response)
+        elif first < end < last:
+            (found.due if receipt.published else found.private).append(receipt.response)
+    return found
 
 
-def undated(grade: Grade, artifacts: ArtifactStore) -> list[str]:
-    """Likewise, but of which it cannot be told here when they ended: their traces are not published."""
-    left = _left_out(grade, artifacts)
-    return sorted(receipt.response for receipt in left if not _end(receipt, artifacts))
-
-
-def _left_out(grade: Grade, artifacts: ArtifactStore) -> Iterator[Receipt]:
+def _left_out(grade: Grade, measured: Container[str], artifacts: ArtifactStore) -> Iterator[Receipt]:
     """Receipts of answers that the grade's share draws, and that it is not over."""
     if grade.audit_bps is None:
         return
-    measured = {audit.response for audit, _ in _audits(grade, artifacts)}
     for receipt in _receipts(artifacts):
         of_this = receipt.model.adapter == grade.revision and receipt.signer == grade.signer
         if not of_this or receipt.response in measured or not answer_audit.drawn(receipt, grade.audit_bps):
@@ -107,10 +118,12 @@ def _receipts(artifacts: ArtifactStore) -> Iterator[Receipt]:
 
 
 def _end(receipt: Receipt, artifacts: ArtifactStore) -> str:
-    """When the answer ended: traces write times in one form, whose order is that of the texts.
+    """When the answer ended: times are written in one form, whose order is that of the texts.
 
-    Empty where the trace is not published.
+    Empty where the receipt is from before it was said there, and the trace is not here.
     """
+    if receipt.end_time:
+        return receipt.end_time
     if not artifacts.has(receipt.trace_sha256):
         return ""
     return traces.parse(artifacts.get(receipt.trace_sha256)).end_time

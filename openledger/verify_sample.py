@@ -6,7 +6,7 @@ How one is checked is the caller's (`openledger.verify`), and so is that whoever
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from openledger import spot_check
@@ -21,27 +21,29 @@ FEWEST, MOST = 2, 10_000
 class Population:
     """All receipts: `items` gives them anew each time, in one order; how many, and their fees in atomic units.
 
-    private: receipts beside them whose traces are not public, so that they cannot be drawn.
+    private, private_fees: of receipts beside them whose traces are private, so that they are not drawn.
     """
 
     items: Callable[[], Iterable[Item]]
     count: int
     fees: int
     private: int = 0
+    private_fees: int = 0
 
     @classmethod
     def of(cls, items: Callable[[], Iterable[Item]]) -> Population:
-        """Counts them."""
-        count = fees = 0
-        for item in items():
-            count, fees = count + 1, fees + item.fee
-        return cls(items, count, fees)
+        """Counts them; all can be drawn."""
+        return cls.of_public(lambda: ((item, True) for item in items()))
 
     @classmethod
     def of_public(cls, items: Callable[[], Iterable[tuple[Item, bool]]]) -> Population:
-        """Counts those that are public, which is said of each, and how many are not."""
-        found = cls.of(lambda: (item for item, public in items() if public))
-        return replace(found, private=sum(not public for _, public in items()))
+        """Counts those that are public, which is said of each, and those that are not."""
+        counts, fees = [0, 0], [0, 0]
+        for item, public in items():
+            counts[public] += 1
+            fees[public] += item.fee
+        public_ones = (lambda: (item for item, public in items() if public), counts[True], fees[True])
+        return cls(*public_ones, counts[False], fees[False])
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,10 @@ class Sample:
         """In sentences."""
         count, fees = self.population.count, format_open(self.population.fees, 18)
         if self.population.private:
+            cost = format_open(self.population.private_fees, 18)
             yield (
-                f"Of {self.population.private} more receipts the traces are not public: only who paid for those can "
-                "have them computed again, and nothing here is said of them."
+                f"Of {self.population.private} more receipts, which cost {cost} OPEN together, the traces are private: "
+                "only who paid for those can have them computed again, and nothing here is said of them."
             )
         yield (
             f"{self.checked} of {count} receipts, which cost {fees} OPEN together, were computed again: "

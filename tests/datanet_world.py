@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import grpc
 import pytest
 from google.longrunning import operations_pb2, operations_pb2_grpc
+from prometheus_client import CollectorRegistry
 
 from openledger import records, signing
 from openledger.client import ApiError, Client, Wallet
@@ -118,11 +119,15 @@ class Factory(factory_pb2_grpc.FactoryServiceServicer):
 
     trained: dict[str, list[str]] = field(default_factory=dict)
     away: bool = False
+    slow: asyncio.Event | None = None
+    """Answers when this is set."""
     told: list[factory_pb2.FlagAdapterRevisionRequest] = field(default_factory=list)
 
     async def FlagAdapterRevision(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         if self.away:
             raise unavailable("AWAY", "the Factory is being restarted", retry_after=1)
+        if self.slow is not None:
+            await self.slow.wait()
         self.told.append(request)
         found = [factory_pb2.AdapterRevision(name=name) for name in self.trained.get(request.record, ())]
         return factory_pb2.FlagAdapterRevisionResponse(adapter_revisions=found)
@@ -153,6 +158,7 @@ class World:
     ledger: Ledger
     where: str
     database: Database
+    metrics: CollectorRegistry
 
     def as_(self, wallet: Wallet) -> Client:
         """A client with that wallet's session."""
@@ -166,8 +172,9 @@ async def world(folder: Path, ledger: Ledger, ledger_at: str, **more: Any) -> As
     config = DatanetConfig(**settings("datanet", folder, ledger=ledger_at, **(quick | more)))
     database, vault = opened(config)
     factory = {"factory": config.factory} if config.factory else {}
-    async with served(wire_up(config, database, vault, peer_client(config, ledger=ledger_at, **factory))) as where:
-        yield World(ledger, where, database)
+    assembly = wire_up(config, database, vault, peer_client(config, ledger=ledger_at, **factory))
+    async with served(assembly) as where:
+        yield World(ledger, where, database, assembly.metrics.registry)
 
 
 def new_id() -> str:

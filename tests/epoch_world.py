@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,7 @@ from services.ledger.chain import Contracts, SplitHolds
 from services.ledger.journal import Event
 from services.ledger.pen import Pen
 from services.ledger.registries import Split
-from services.ledger.store import books, epochs, leaf_pages, payers, settlements, splits
+from services.ledger.store import books, chain, epochs, leaf_pages, payers, settlements, splits
 from services.ledger.store.books import Payout
 from services.ledger.store.epochs import Epoch, State
 from services.ledger.store.tables import SENDER, SPLIT_CHANGE
@@ -56,6 +57,7 @@ class Ledger:
     def __post_init__(self) -> None:
         self.database = Database(self.url or f"sqlite:///{self.folder / 'ledger.db'}")
         self.database.migrate(Path(services.ledger.__file__).parent / "migrations")
+        self.read_chain(time.time())
         self.artifacts = ArtifactStore(self.folder / "artifacts")
         place, metrics = self.folder / "work", Metrics("ledger")
         self.bundles = Bundles(self.database, Somewhere(), self.artifacts, metrics, place, most=self.most, lag=LAG)
@@ -74,13 +76,17 @@ class Ledger:
 
         return self.database.write_now(locked)
 
-    def hold(self, revision: str, split: Split, time: int) -> SplitHolds:
+    def read_chain(self, when: float | None) -> None:
+        """The chain was read to its end then; None: it was not."""
+        self.write(lambda c: (chain.follow(c, AT, 1, "0x1"), chain.note_read_time(c, AT, when and int(when))))
+
+    def hold(self, revision: str, split: Split, begin: int) -> SplitHolds:
         """The chain told that a split of the revision holds from then on, one event a block."""
         digest = revision.rpartition("/")[2]
 
         def act(c: Any) -> SplitHolds:
             block = 1 + (c.execute(select(func.max(SPLIT_CHANGE.c.block))).scalar() or 0)
-            told = SplitHolds(digest, split, time, block, f"0x{block:064x}", f"0x{block + 999:064x}", 0)
+            told = SplitHolds(digest, split, begin, block, f"0x{block:064x}", f"0x{block + 999:064x}", 0)
             splits.keep(c, told)
             return told
 

@@ -16,7 +16,7 @@ import grpc
 import pytest
 from eth_account import Account
 
-from openledger import receipt, spending, split
+from openledger import canonical, receipt, spending, split
 from openledger.attribution.v1 import attribution_pb2, attribution_pb2_grpc
 from openledger.cli.rpc import Rpc
 from openledger.client import ApiError, Client, Wallet, request_id
@@ -82,6 +82,15 @@ class Attribution(attribution_pb2_grpc.AttributionServiceServicer):
 
     def give(self, *documents: Answer | bytes) -> None:
         self.documents += [d if isinstance(d, bytes) else d.dumps() for d in documents]
+
+    async def GetReceipt(self, request: Any, context: Any) -> attribution_pb2.Receipt:
+        for document in self.documents:
+            found = receipt.parse(document)
+            if found.response == request.name.replace("receipts/", "responses/"):
+                sha256 = canonical.sha256(document)
+                return attribution_pb2.Receipt(name=request.name, document=document, sha256=sha256)
+        await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no {request.name}")
+        raise AssertionError
 
     async def ReadReceipts(self, request: Any, context: Any) -> attribution_pb2.ReadReceiptsResponse:
         after = request.after_offset

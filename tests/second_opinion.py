@@ -68,6 +68,13 @@ def settled(answers: Sequence[tuple[int, Mapping[str, Any]]], rule: Mapping[str,
     return share_out(total, parts | {"unattributed": 1 - sum(parts.values())})
 
 
+def is_public(document: Mapping[str, Any]) -> bool:
+    """Whether the trace of a receipt document must be there for everybody."""
+    return bool(
+        document.get("published", document["version"] in {f"openledger.receipt.v{number}" for number in (4, 5)})
+    )
+
+
 def shares(document: Mapping[str, Any]) -> dict[str, int]:
     """The shares of a receipt document, from its other fields."""
     rule, evidence = document["rule"], document["evidence"]

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-LIMIT = 2.5
+LIMIT = 1.5
 FILE = Path(__file__).resolve().parents[1] / "tests" / "long.txt"
 NEVER = ("tests/e2e/",)
 """The whole path is a fast test whatever it takes: there is one."""

@@ -28,7 +28,7 @@ STAMPS = VENV / "openledger"
 LOCKS = ROOT / "requirements"
 OLDEST_NODE = 20  # for contracts/build.py
 COMPILER = os.environ.get("CC", "cc")
-# The venv, and beside it pip's downloads and the converted base model (MiB). Measured: 2150, 500 and 540; Ray 330.
+# The venv, and beside it the converted base model (MiB). Measured: 2780 and 540; Ray 330.
 DISK_MIB = {"runtime": 3500, "dev": 400, "node": 300, "ray": 400, "bench": 500}
 TORCH_INDEX = os.environ.get("OPENLEDGER_TORCH_INDEX", "")  # an index of torch's CPU builds, where pip's own has none
 CPU_BUILDS = "https://download.pytorch.org/whl/cpu"  # torch's own, where no other is named: PyPI has none for Linux

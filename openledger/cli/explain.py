@@ -33,7 +33,8 @@ def explain(
 ) -> None:
     """Say in words who is paid for an answer and why, what of it stands in whose records, and which it resembles.
 
-    Ask as who paid, or as somebody who is paid; a contributor is told its own records as well.
+    Ask as who paid, or as somebody who is paid.  Who is paid hears of records where the answer is published; a
+    contributor is told its own by name then.
 
     Example: openledger explain responses/6f1c... --key keys/payer.key
     """

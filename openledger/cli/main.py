@@ -18,6 +18,7 @@ from openledger.cli import doctor as doctor_checks
 from openledger.cli import money
 from openledger.cli.adapters import app as adapter
 from openledger.cli.audit import audit
+from openledger.cli.contribute import contribute
 from openledger.cli.datanet import app as datanet
 from openledger.cli.default_group import DefaultGroup
 from openledger.cli.epochs import epoch
@@ -28,6 +29,7 @@ from openledger.cli.model import app as model
 from openledger.cli.receipts import app as receipt
 from openledger.cli.replay import replay
 from openledger.cli.send import send
+from openledger.cli.trace import trace
 from openledger.cli.unlearn import app as unlearn
 from openledger.cli.verify import verify
 from openledger.cli.verify_epoch import verify_epoch
@@ -62,6 +64,7 @@ checks.command("sample")(verify_sample)
 app.add_typer(checks, name="verify")
 app.command("audit")(audit)
 app.command("explain")(explain)
+app.command("trace")(trace)
 app.command("replay")(replay)
 app.add_typer(receipt, name="receipt")
 app.command("forget-answers")(forget_answers)
@@ -69,6 +72,7 @@ app.add_typer(finetune, name="finetune")
 app.add_typer(adapter, name="adapter")
 app.add_typer(model, name="model")
 app.add_typer(datanet, name="datanet")
+app.command("contribute")(contribute)
 for command in (
     money.balance, money.statement, money.payouts, money.deposit, withdraw, money.claim, send, money.correct
 ):  # fmt: skip

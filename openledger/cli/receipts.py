@@ -72,8 +72,10 @@ def fetch(
 
 
 def _write_private(file: Path, data: bytes) -> None:
-    """For nobody else on this machine to read."""
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as opened:
+    """For nobody else on this machine to read, also where there was such a file that others could."""
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as opened:
+        os.fchmod(opened.fileno(), 0o600)
+        opened.truncate()
         opened.write(data)
 
 

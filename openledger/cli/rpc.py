@@ -87,7 +87,7 @@ class Rpc:
         """
         call = {"to": token_address(at), "data": "0x" + abi.encode_call(contract, function, *arguments).hex()}
         price = 2 * self.number("eth_gasPrice")
-        transaction = {
+        transaction: dict[str, Any] = {
             **call,
             "chainId": self.number("eth_chainId"),
             "nonce": self.number("eth_getTransactionCount", wallet.address, "pending"),
@@ -96,7 +96,7 @@ class Rpc:
             "maxFeePerGas": price,
             "maxPriorityFeePerGas": min(price, 10**9),
         }
-        self._must_afford(wallet.address, int(transaction["gas"]) * price)
+        self._must_afford(wallet.address, transaction["gas"] * price)
         signed = Account.sign_transaction(transaction, wallet.private_key)
         digest = str(self.call("eth_sendRawTransaction", "0x" + signed.raw_transaction.hex().removeprefix("0x")))
         return self._mined(digest)

@@ -34,22 +34,27 @@ def compare(rpc: Rpc, bundle: Bundle) -> str:
     uses = used(bundle)
     if not uses:
         return ""
+    if rpc.call("eth_getCode", splits.registry, "latest") == "0x":
+        raise Wrong(f"there is no contract at {splits.registry}, which is named as the registry")
     told = changes(rpc, splits.registry, sorted({digest_of(use.split.revision) for use in uses}))
     for use in uses:
-        _check(use, told.get(digest_of(use.split.revision), []), splits.lag)
+        _check(use, told[digest_of(use.split.revision)], splits.lag)
     return f", and the registry {splits.registry} the splits by which the answers of {len(uses)} were paid"
 
 
 def changes(rpc: Rpc, registry: str, digests: list[str]) -> dict[str, list[Change]]:
     """What the registry says of revisions (hex SHA-256), oldest first.  Raises `RpcError`."""
-    found: dict[str, list[Change]] = {}
+    found: dict[str, list[Change]] = {digest: [] for digest in digests}
     times: dict[int, int] = {}
-    for start in range(0, len(digests), _ANY_OF):
-        some = ["0x" + digest for digest in digests[start : start + _ANY_OF]]
-        for log in logs(rpc, registry, REGISTRY, ["RevisionRegistered", "SplitChanged"], some):
-            if log.block not in times:
-                times[log.block] = _time(rpc, log.block)
-            found.setdefault(log.fields["revision"].hex(), []).append(_change(log, times[log.block]))
+    # Of many, those of all are read and picked here: asked for some at a time, the chain would be read many times.
+    only = [["0x" + digest for digest in digests]] if len(digests) <= _ANY_OF else []
+    for log in logs(rpc, registry, REGISTRY, ["RevisionRegistered", "SplitChanged"], *only):
+        of_one = found.get(log.fields["revision"].hex())
+        if of_one is None:
+            continue
+        if log.block not in times:
+            times[log.block] = _time(rpc, log.block)
+        of_one.append(_change(log, times[log.block]))
     return found
 
 

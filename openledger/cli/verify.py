@@ -39,23 +39,23 @@ def verify(
 ) -> None:
     """Recompute receipts from the published artifacts, and say what was checked.
 
-    Where a trace is not public and you do not have it, all is checked that needs none, and what was not is said.
+    Where a trace is private and you do not have it, all is checked that needs none, and what was not is said.
 
     Example: openledger verify build/demo/receipts/*.json --signer 0x...
     """
     if trace is not None and len(receipts) > 1:
         raise typer.BadParameter("a trace is of one receipt, and several are given", param_hint="--trace")
-    documents = [(file, read_receipt(file), _trace_of(file, trace)) for file in receipts]
+    documents = [(file, read_receipt(file), trace_of(file, trace)) for file in receipts]
     stores = [open_store(artifacts if artifacts is not None else artifacts_of(file)) for file in receipts]
     folder = base_folder(base) if base is not None else None
     expected = address(signer) if signer is not None else None
     be_quiet()
-    from openledger.verify import Unchecked, verify_receipt
+    from openledger.verify import Files, Unchecked, verify_receipt
 
-    found = []
+    found, files = [], {store.root: Files(store.root) for store in stores}
     for (file, data, given), store in zip(documents, stores, strict=True):
         try:
-            report = verify_receipt(data, store, folder, expected, trace=given)
+            report = verify_receipt(data, files[store.root], folder, expected, trace=given)
         except Unchecked as error:
             typer.echo(f"{file}: {error}. This says nothing about the receipt.", err=True)
             raise typer.Exit(2) from None
@@ -86,7 +86,7 @@ def read_receipt(file: Path) -> bytes:
         raise typer.BadParameter(f"{file} cannot be read: {error.strerror}", param_hint="RECEIPT") from None
 
 
-def _trace_of(file: Path, named: Path | None) -> bytes | None:
+def trace_of(file: Path, named: Path | None = None) -> bytes | None:
     """The trace that was named, or that lies beside a receipt."""
     beside = file.with_suffix(".trace")
     if named is None:
@@ -167,9 +167,9 @@ def _show(report: Report, file: Path) -> None:
     elif report.withheld:
         left = ", ".join(check.name for check in report.unchecked)
         console.print(
-            f"\n[yellow]What can be checked of {escape(str(file))} without its trace holds.[/yellow] The trace is not "
-            f"public, so this was not checked: {left}. Whether the losses and scores are those of the answer, only who "
-            "has the trace can find out."
+            f"\n[yellow]What can be checked of {escape(str(file))} without its trace holds.[/yellow] The trace is "
+            f"private, so this was not checked: {left}. Whether the losses and scores are those of the answer, only "
+            "who has the trace can find out."
         )
     else:
         reason = report.failed[0].words if report.failed else "it could not be checked"

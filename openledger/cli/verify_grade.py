@@ -1,7 +1,8 @@
 """`openledger verify grade`: derives a model's grade again from its measurements, on this machine.
 
 Exit status 0 when it holds, 1 when it does not or leaves out an answer that had to be measured, 2 when there is nothing
-to check or this machine cannot.
+to check or this machine cannot, 3 when nothing is wrong and private answers keep the rest from being known: they were
+passed over, or losses were to be measured again that are all of theirs.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import secrets
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from openledger.artifacts import ArtifactStore
     from openledger.grade import Grade
     from openledger.manifest import LineageManifest
+    from openledger.verify_grade import Passed
 
 
 def verify_grade(
@@ -41,7 +43,7 @@ def verify_grade(
     """Check a grade's numbers, and that none of the answers that had to be measured is missing.
 
     Answers whose receipts are not in the folder are not known here.  With --budget some of the losses that the grade
-    rests on are measured again, one forward pass each.
+    rests on are measured again, one forward pass each: of answers whose traces are published; private ones are counted.
 
     Example: openledger verify grade 3f6c... --artifacts build/demo/artifacts --budget 60
     """
@@ -59,7 +61,8 @@ def verify_grade(
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
     else:
         typer.echo(found["words"])
-    raise typer.Exit(0 if found["ok"] else 1)
+    unknown = found["private"] or found.get("measured", {}).get("of") == 0
+    raise typer.Exit(1 if not found["ok"] else 3 if unknown else 0)
 
 
 def _must_be_there(store: ArtifactStore, digest: str) -> None:
@@ -89,7 +92,7 @@ def _guarded(check: Callable[[], dict[str, Any]]) -> dict[str, Any]:
             raise typer.Exit(2) from None
         if not isinstance(error, ValueError):
             raise
-        return {"ok": False, "words": f"The grade does not hold: {error}", "unmeasured": [], "undated": []}
+        return {"ok": False, "words": f"The grade does not hold: {error}", **_passed()}
 
 
 def _read(digest: str, store: ArtifactStore) -> tuple[Grade, LineageManifest]:
@@ -105,24 +108,37 @@ def _derived(digest: str, store: ArtifactStore, signer: str | None) -> dict[str,
 
     given, lineage = _read(digest, store)
     words = verify_grade.check(given, signer or given.signer, lineage, store)
-    missing = verify_grade.unmeasured(given, store)
-    undated = verify_grade.undated(given, store)
-    if missing:
-        told = ", ".join(missing[:10]) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
-        words = f"The grade leaves out answers that had to be measured; ask its signer why: {told}"
-        return {"ok": False, "words": words, "unmeasured": missing, "undated": undated}
+    over = verify_grade.passed(given, store)
+    if over.due:
+        words = f"The grade leaves out answers that had to be measured; ask its signer why: {_named(over.due)}"
+        return {"ok": False, "words": words, **_passed(*over)}
     said = f"{given.mean_milli / 1000:.3f} [{given.low_milli / 1000:.3f}, {given.high_milli / 1000:.3f}]"
-    drawn = f"; of 10000 answers {given.audit_bps} are drawn, and none of those here is left out"
-    if undated:
-        drawn += (
-            f", as far as can be told: {len(undated)} were not measured whose traces are not public, nor their times"
+    drawn = "" if given.audit_bps is None else _drawn(given.audit_bps, over)
+    return {"ok": True, "words": f"The grade of {given.revision} is {said}: {words}{drawn}.", **_passed(*over)}
+
+
+def _drawn(audit_bps: int, over: Passed) -> str:
+    """Of answers that are drawn: whether any are passed over."""
+    told = [f"of 10000 answers {audit_bps} are drawn, and none of those here is left out"]
+    if over.private:
+        told.append(
+            "but for private ones, which their payers may have ended before they could be measured (ask the grade's "
+            f"signer): {_named(over.private)}"
         )
-    return {
-        "ok": True,
-        "words": f"The grade of {given.revision} is {said}: {words}{'' if given.audit_bps is None else drawn}.",
-        "unmeasured": [],
-        "undated": undated,
-    }
+    if over.undated:
+        told.append(
+            f"as far as can be told: {len(over.undated)} were not measured whose receipts do not say when they ended, "
+            "and whose traces are not here"
+        )
+    return f"; {', '.join(told)}"
+
+
+def _named(responses: Sequence[str]) -> str:
+    return ", ".join(responses[:10]) + (f" and {len(responses) - 10} more" if len(responses) > 10 else "")
+
+
+def _passed(due: Sequence[str] = (), private: Sequence[str] = (), undated: Sequence[str] = ()) -> dict[str, list[str]]:
+    return {"unmeasured": list(due), "private": list(private), "undated": list(undated)}
 
 
 def _measured(digest: str, store: ArtifactStore, base: Path | None, seed: bytes, budget: int) -> dict[str, Any]:
@@ -142,6 +158,7 @@ def _measured(digest: str, store: ArtifactStore, base: Path | None, seed: bytes,
         found = remeasure(given, store, Scorer(folder), adapter, seed, budget)
     words = f"Of grade {digest}, {found.words()} (drawn by {seed.hex()})."
     measured = {"drawn": found.drawn, "of": found.of, "at_most": found.at_most, "confidence": found.confidence}
+    measured["private"] = found.private
     return {
         "ok": not found.wrong,
         "words": words,

@@ -10,7 +10,7 @@ import json
 import re
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from openledger.cli import verify_epoch
-from openledger.cli.verify import address, artifacts_of, base_folder, be_quiet, open_store, read_receipt
+from openledger.cli.verify import address, artifacts_of, base_folder, be_quiet, open_store, read_receipt, trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from openledger.artifacts import ArtifactStore
+    from openledger.receipt import Receipt
     from openledger.spot_check import Item
     from openledger.verify_sample import Population, Sample
 
@@ -55,24 +56,27 @@ def verify_sample(
 ) -> None:
     """Compute some receipts again that nobody could know would be drawn; say how many of all may be wrong.
 
-    Drawn from are receipts whose traces are public; of the others only their payers can have the rest checked, and how
-    many those are is said.  A receipt whose model is not published counts as wrong.
+    Drawn from are receipts that say that their traces are published, and of files also those with the .trace file
+    beside; of private ones only who paid can have the rest checked, and how many those are is said.  A receipt whose
+    trace or model should be there and is not counts as wrong.
 
     Example: openledger verify sample sha256:... --artifacts build/demo/artifacts --rpc http://127.0.0.1:7400
     """
     drawn_by = seed_of(seed)
     expected = address(signer) if signer is not None else None
     folder = base_folder(base) if base is not None else None
+    beacon: dict[str, Any] | None = None
+    given: dict[str, bytes] = {}
     if len(of) == 1 and _BUNDLE.match(Path(of[0]).name):
         store, population, beacon = _of_bundle(of[0], artifacts, rpc, expected)
     elif rpc is not None:
         raise typer.BadParameter("files are in no root: name the epoch's bundle", param_hint="--rpc")
     else:
-        store, population, beacon = _of_files([Path(name) for name in of], artifacts)
+        store, population, given = _of_files([Path(name) for name in of], artifacts)
     be_quiet()
     if drawn_by is None:
         drawn_by = bytes.fromhex(beacon["hash"]) if beacon else secrets.token_bytes(32)
-    found = _sample(population, drawn_by, budget, confidence, _checker(store, folder, expected))
+    found = _sample(population, drawn_by, budget, confidence, _checker(store, folder, expected, given))
     how = _how(drawn_by, given=seed is not None, beacon=beacon)
     if as_json:
         sys.stdout.write(json.dumps(_document(found, drawn_by, beacon, how), indent=2) + "\n")
@@ -98,7 +102,7 @@ def _of_bundle(
     from openledger.cli.epoch_on_chain import beacon
     from openledger.cli.rpc import RpcError
     from openledger.epoch.bundle import open_bundle
-    from openledger.epoch.receipts import stream
+    from openledger.epoch.receipts import is_public, stream
     from openledger.verify_sample import Population
 
     folder, digest = verify_epoch.place(bundle, artifacts)
@@ -116,41 +120,50 @@ def _of_bundle(
             raise typer.BadParameter(str(error), param_hint="--rpc") from None
         block = {"block": number, "hash": found.hex()}
 
-    store = open_store(folder)
-
     def items() -> Iterator[tuple[Item, bool]]:
-        for _, document, data in stream(opened):
-            yield _item(data, int(document["fee"])), _is_public(store, document["trace_sha256"])
+        for number, document, data in stream(opened):
+            yield _item(data, int(document["fee"])), is_public(number, document)
 
-    return store, Population.of_public(items), block
+    return open_store(folder), Population.of_public(items), block
 
 
-def _of_files(files: list[Path], artifacts: Path | None) -> tuple[ArtifactStore, Population, None]:
-    """Each receipt once, in the order of their digests."""
-    from openledger.receipt import parse
+def _of_files(files: list[Path], artifacts: Path | None) -> tuple[ArtifactStore, Population, dict[str, bytes]]:
+    """Each receipt once, in the order of their digests; and the traces that lie beside them, by receipt's SHA-256."""
     from openledger.verify_sample import Population
 
-    found = {}
+    found, given = {}, {}
     for file in files:
-        data = read_receipt(file)
-        try:
-            receipt = parse(data)
-        except ValueError as error:
-            raise typer.BadParameter(f"{file} is no receipt: {error}", param_hint="RECEIPT") from None
-        found[receipt.digest()] = (_item(data, receipt.fee), receipt.trace_sha256)
+        data, receipt = _read(file)
+        item, beside = _item(data, receipt.fee), _beside(file, receipt)
+        found[item.digest] = item, receipt.published
+        if beside is not None:
+            given[item.digest] = beside
     store = open_store(artifacts if artifacts is not None else artifacts_of(files[0]))
-    known = [(item, _is_public(store, trace)) for item, trace in map(found.__getitem__, sorted(found))]
-    return store, Population.of_public(lambda: known), None
+    known = [(item, public or item.digest in given) for item, public in map(found.__getitem__, sorted(found))]
+    return store, Population.of_public(lambda: known), given
 
 
-def _is_public(store: ArtifactStore, trace: str) -> bool:
-    """Whether its bytes are there, or what should be them; that they are the right ones is checked when it is drawn."""
-    from openledger.artifacts import ArtifactError
+def _read(file: Path) -> tuple[bytes, Receipt]:
+    from openledger.receipt import parse
 
+    data = read_receipt(file)
     try:
-        return store.has(trace)
-    except ArtifactError:
-        return False
+        return data, parse(data)
+    except ValueError as error:
+        raise typer.BadParameter(f"{file} is no receipt: {error}", param_hint="RECEIPT") from None
+
+
+def _beside(file: Path, receipt: Receipt) -> bytes | None:
+    """The trace beside a receipt.  Another one is refused: it is of whoever checks, and no fault of the receipt's."""
+    from openledger.canonical import sha256
+
+    trace = trace_of(file)
+    if trace is not None and sha256(trace) != receipt.trace_sha256:
+        raise typer.BadParameter(
+            f"{file.with_suffix('.trace')} is not the trace that {file} names",
+            param_hint="RECEIPT",
+        )
+    return trace
 
 
 def _item(data: bytes, fee: int) -> Item:
@@ -160,12 +173,17 @@ def _item(data: bytes, fee: int) -> Item:
     return Item(sha256(data), fee, data)
 
 
-def _checker(store: ArtifactStore, base: Path | None, signer: str | None) -> Callable[[bytes], str]:
-    """Why a receipt does not hold; empty where it does."""
-    from openledger.verify import verify_receipt
+def _checker(
+    store: ArtifactStore, base: Path | None, signer: str | None, given: Mapping[str, bytes]
+) -> Callable[[bytes], str]:
+    """Why a receipt does not hold; empty where it does.  given: traces, by receipt's SHA-256."""
+    from openledger.canonical import sha256
+    from openledger.verify import Files, verify_receipt
+
+    files = Files(store.root)
 
     def check(data: bytes) -> str:
-        report = verify_receipt(data, store, base, signer)
+        report = verify_receipt(data, files, base, signer, trace=given.get(sha256(data)))
         return next((f"{check.name}: {check.words}" for check in report.checks if not check.ok), "")
 
     return check
@@ -176,7 +194,7 @@ def _sample(population: Population, seed: bytes, budget: int, confidence: int, c
     from openledger.verify_sample import verify_sample as drawn
 
     if not population.count:
-        private = f": of {population.private} the traces are not public" if population.private else ""
+        private = f": of {population.private} the traces are private" if population.private else ""
         raise typer.BadParameter(f"there are no receipts to draw from{private}")
     try:
         return drawn(population, seed, budget, confidence, check)
@@ -203,6 +221,7 @@ def _document(found: Sample, seed: bytes, beacon: dict[str, Any] | None, how: st
         "receipts": found.population.count,
         "fees": str(found.population.fees),
         "private": found.population.private,
+        "private_fees": str(found.population.private_fees),
         "checked": found.checked,
         "seed": seed.hex(),
         "beacon": beacon,

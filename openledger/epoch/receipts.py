@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from openledger import canonical, signed_document
@@ -13,6 +13,8 @@ from openledger.epoch.bundle import RECEIPTS, Bundle, Settlement, whole
 from openledger.epoch.case import Case, Derived
 from openledger.epoch.netting import ELSEWHERE, RECORDS, Net, provisional
 from openledger.epoch.report import Wrong
+
+_SAYS_WHO_HAS_THE_TRACE = "openledger.receipt.v6"
 
 Group = tuple[str, str, bytes]
 """What is settled together: settlement, model, rule."""
@@ -60,18 +62,32 @@ def _settlements_follow_each_other(epoch: int, found: list[Settlement]) -> None:
 
 def signatures(case: Case) -> str:
     """The receipts are signed, and no answer has two."""
-    count, names = 0, set()
+    count, private, names = 0, 0, set()
     for number, document, data in stream(case.given):
         try:
             canonical.loads(data)
             signed_document.check(document)
         except ValueError as error:
             raise Wrong(f"the receipt of journal {number}: {error}") from error
+        private += not is_public(number, document)
         names.add(hashlib.sha256(document["response"].encode()).digest()[:16])
         count += 1
     if len(names) != count:
         raise Wrong(f"{count - len(names)} answers have more than one receipt")
-    return f"{count} receipts are in canonical form and signed, each of another answer"
+    told = f"; of {private} of them only who paid has the trace" if private else ""
+    return f"{count} receipts are in canonical form and signed, each of another answer{told}"
+
+
+def is_public(number: int, document: Mapping[str, Any]) -> bool:
+    """Whether everybody must have the answer's trace, so that anybody can compute the receipt again.
+
+    Versions before the sixth do not say it, and were published all.  Raises `Wrong` for one that says it and may not,
+    or may not leave it out.
+    """
+    says = document.get("version") == _SAYS_WHO_HAS_THE_TRACE
+    if ("published" in document) != says or (says and type(document["published"]) is not bool):
+        raise Wrong(f"the receipt of journal {number} does not say as its version does whether its trace is published")
+    return not says or document["published"] is True
 
 
 def shares(case: Case) -> str:

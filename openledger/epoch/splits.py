@@ -18,6 +18,8 @@ from openledger.epoch.report import Wrong
 
 MOST_BPS = 5_000
 """What the registry lets developer and stakers have together."""
+MOST_LAG = 7 * 86_400
+"""What a ledger can be told, in seconds: with more, whoever writes a bundle would choose among a developer's splits."""
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 
 
@@ -38,8 +40,8 @@ class Use:
         """Whether an answer may be paid by it."""
         if parts != (self.split.developer_bps, self.split.stakers_bps):
             return False
-        if ended is None:
-            return True
+        if ended is None:  # of before revisions had splits of their own
+            return self.split.since is None
         begun = self.split.since is None or self.split.since.time <= ended + lag
         return begun and (self.until is None or ended < self.until + lag)
 
@@ -56,7 +58,9 @@ def splits(case: Case) -> str:
     """Every receipt of a revision is by a split that held for it when its answer ended."""
     found = case.given.manifest.splits
     if found is None:
-        return "a bundle of before revisions had splits of their own: its receipts are by the rules named in it"
+        return _without(case.given)
+    if found.lag > MOST_LAG:
+        raise Wrong(f"the lag is {found.lag} s, and no ledger has more than {MOST_LAG}: any split could be right")
     uses = used(case.given)
     own = sum(use.receipts for use in uses if use.split.since is None)
     registered = sum(use.receipts for use in uses) - own
@@ -66,6 +70,16 @@ def splits(case: Case) -> str:
         f"{registered} receipts are by splits that held, by the registry {found.registry}, when their answers ended, "
         f"or within {found.lag} s of it; {own} are of revisions that were not registered then{told}"
     )
+
+
+def _without(bundle: Bundle) -> str:
+    """Of before: then none of its receipts says when its answer ended, for who makes those is told of splits."""
+    for number, document, _ in stream(bundle):
+        if "end_time" in document:
+            raise Wrong(
+                f"the bundle is of before revisions had splits of their own, the receipt of journal {number} not"
+            )
+    return "a bundle of before revisions had splits of their own: its receipts are by the rules named in it"
 
 
 def used(bundle: Bundle) -> list[Use]:

@@ -105,6 +105,8 @@ def _follows(manifest: Manifest, older: Bundle, leaves: dict[str, Leaf]) -> None
         raise Wrong(f"the bundle {older.digest} is not of epoch {named.epoch} with the root {named.root}")
     if manifest.settlements[0].above != there.settlements[-1].through:
         raise Wrong(f"the settlements do not go on where those of epoch {named.epoch} ended")
+    if there.splits is not None and (manifest.splits is None or manifest.splits.registry != there.splits.registry):
+        raise Wrong(f"the splits are not by the registry of epoch {named.epoch}, {there.splits.registry}")
     ended = {row["account"]: _leaf(row) for row in older.rows(LEAVES)}
     had = {who: (leaf.before, leaf.waited) for who, leaf in leaves.items() if leaf.before or leaf.waited}
     if {who: (leaf.cumulative, leaf.waiting) for who, leaf in ended.items()} != had:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from openledger.snapshots.croissant import About
+from openledger.snapshots.documents import Manifest
 
 # The hub's licence ids that are SPDX ids in lower case and that data often have; others are "other" there.
 _HUB = re.compile(
@@ -21,7 +21,7 @@ _ROOT = (
 )
 
 
-def write(about: About, data_files: str = "") -> bytes:
+def write(about: Manifest, data_files: str = "") -> bytes:
     """The card.  data_files: where in its folder the texts are that `datasets` loads; empty where there are none."""
     head: dict[str, Any] = {
         "pretty_name": about.display_name,
@@ -36,14 +36,14 @@ def write(about: About, data_files: str = "") -> bytes:
     return "\n".join(["---", *lines, "---", "", *_body(about, texts=bool(data_files))]).encode()
 
 
-def _what(about: About) -> str:
+def _what(about: Manifest) -> str:
     return (
         f"`{about.snapshot}`, frozen {about.time.isoformat(' ', 'seconds')}: {about.record_count} records of "
         f"{about.contributor_count} contributors, under {about.licence}."
     )
 
 
-def _body(about: About, *, texts: bool) -> list[str]:
+def _body(about: Manifest, *, texts: bool) -> list[str]:
     notice = ["", about.licence_notice] if about.licence_notice else []
     where = (
         "The records' texts are in `data/`; what was published of the snapshot is in `snapshot/`."

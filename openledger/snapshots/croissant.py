@@ -9,8 +9,9 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
+
+from openledger.snapshots.documents import Manifest
 
 CROISSANT, RAI = "http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"
 PARQUET, JSONL = "application/x-parquet", "application/jsonlines"
@@ -61,33 +62,6 @@ _CONTEXT = {
 
 
 @dataclass(frozen=True)
-class About:
-    """What its owner says of a datanet, and what was frozen.  owner: an address; create_time: microseconds, UTC."""
-
-    snapshot: str
-    display_name: str
-    description: str
-    licence: str
-    licence_notice: str
-    tags: Sequence[str]
-    owner: str
-    create_time: int
-    record_count: int
-    contributor_count: int
-    root: str
-
-    @property
-    def version(self) -> int:
-        """Of the snapshot."""
-        return int(self.snapshot.rpartition("/")[2])
-
-    @property
-    def time(self) -> datetime:
-        """When it was frozen."""
-        return datetime.fromtimestamp(self.create_time / 1e6, UTC)
-
-
-@dataclass(frozen=True)
 class Column:
     """A column of a table.  kind: schema.org's data type, such as `Text`."""
 
@@ -109,7 +83,7 @@ class Table:
     media_type: str = PARQUET
 
 
-def write(about: About, tables: Sequence[Table]) -> bytes:
+def write(about: Manifest, tables: Sequence[Table]) -> bytes:
     """The JSON-LD."""
     document = {
         "@context": _CONTEXT,
@@ -118,9 +92,9 @@ def write(about: About, tables: Sequence[Table]) -> bytes:
         "name": about.display_name,
         "description": about.description or f"Records of {about.snapshot.rpartition('/snapshots/')[0]}.",
         "url": f"urn:openledger:{about.snapshot.replace('/', ':')}",
-        "version": f"{about.version}.0.0",
+        "version": f"{about.number}.0.0",
         "license": _licence(about.licence),
-        "keywords": list(about.tags),
+        "keywords": about.tags,
         "datePublished": about.time.isoformat(timespec="seconds"),
         "citeAs": f"{about.display_name}, {about.snapshot}, RFC 6962 root {about.root}",
         "creator": {"@type": "sc:Person", "name": f"accounts/{about.owner}"},

@@ -7,6 +7,7 @@ Knows no files, databases or chains.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -17,9 +18,10 @@ Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Address = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-f]{40}$")]
 SnapshotName = Annotated[str, StringConstraints(pattern=r"^datanets/[A-Za-z0-9._~-]{1,100}/snapshots/[1-9][0-9]{0,8}$")]
 Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
 MANIFEST, PROOF = "manifest.json", "proof.json"
-RECORDS, CLUSTERS, CROISSANT, CARD = "records.parquet", "clusters.parquet", "croissant.json", "README.md"
+RECORDS, CROISSANT, CARD = "records.parquet", "croissant.json", "README.md"
 
 
 class Document(BaseModel):
@@ -91,8 +93,8 @@ class PublishedFile(Document):
 class Manifest(Document):
     """What is published of a snapshot.  No text of a record is in it, nor in the files that it names.
 
-    parent: the snapshot before it, empty for the first.  files: by name; without `CLUSTERS` where likeness was not
-    looked for.
+    parent: the snapshot before it, empty for the first.  owner: an address.  create_time: as the entry's.  files: by
+    name, all in one folder.
     """
 
     version: Literal["openledger.snapshot-manifest.v1"] = "openledger.snapshot-manifest.v1"
@@ -109,7 +111,22 @@ class Manifest(Document):
     owner: Address
     create_time: Count
     fields: list[RecordField]
-    files: dict[str, PublishedFile]
+    files: dict[FileName, PublishedFile]
+
+    @property
+    def number(self) -> int:
+        """The snapshot's version."""
+        return int(self.snapshot.rpartition("/")[2])
+
+    @property
+    def time(self) -> datetime:
+        """When it was frozen."""
+        return datetime.fromtimestamp(self.create_time / 1e6, UTC)
+
+    def entry(self) -> Entry:
+        """The snapshot in its datanet's log."""
+        said = self.model_dump(include=set(Entry.model_fields) - {"version", "manifest"})
+        return Entry(**said, manifest=self.digest())
 
 
 def log_root(entries: Sequence[bytes]) -> bytes:

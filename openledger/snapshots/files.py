@@ -16,9 +16,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from openledger.snapshots import META
+
 AT_ONCE = 1_000
-META = "_openledger"
-"""The column, or key, of a text that says whose record it is: no field of a datanet is named so."""
 
 _ROW = pa.schema(
     [
@@ -29,7 +29,6 @@ _ROW = pa.schema(
         ("commitment", pa.string()),
     ]
 )
-_PAIR = pa.schema([("leaf", pa.int64()), ("first_leaf", pa.int64())])
 _ABOUT = pa.struct([*_ROW, ("source", pa.string()), ("salt", pa.string())])
 
 
@@ -66,24 +65,17 @@ def write_rows(place: Path, rows: Iterable[Row]) -> None:
     _write(place, _ROW, (vars(row) for row in rows))
 
 
-def write_clusters(place: Path, firsts: Mapping[int, int], salt: bytes) -> None:
-    """`clusters.parquet`: of each leaf that reads like an earlier one, which; by leaf.
-
-    salt: makes the file's SHA-256 say nothing of what is in it, once the file is gone.
-    """
-    pairs = ({"leaf": leaf, "first_leaf": firsts[leaf]} for leaf in sorted(firsts))
-    _write(place, _PAIR.with_metadata({"salt": salt.hex()}), pairs)
-
-
 def read_rows(place: Path) -> Iterator[Row]:
     """Raises `ValueError` for what is no such file."""
     for row in _read(place, _ROW):
         yield Row(**row)
 
 
-def read_clusters(place: Path) -> dict[int, int]:
-    """Raises `ValueError` for what is no such file."""
-    return {row["leaf"]: row["first_leaf"] for row in _read(place, _PAIR)}
+def read_items(place: Path) -> Iterator[dict[str, Any]]:
+    """The rows of any Parquet file.  Raises `ValueError` for what is none."""
+    with _decoding(place), pq.ParquetFile(place) as file:
+        for piece in file.iter_batches(batch_size=AT_ONCE):
+            yield from piece.to_pylist()
 
 
 Add = Callable[[Sequence[Text]], object]
@@ -161,7 +153,7 @@ def _write(place: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> No
 
 def _read(place: Path, schema: pa.Schema) -> Iterator[dict[str, Any]]:
     with _decoding(place), pq.ParquetFile(place) as file:
-        if not file.schema_arrow.remove_metadata().equals(schema):
+        if not file.schema_arrow.equals(schema):
             raise ValueError(f"{place.name} has the columns {', '.join(file.schema_arrow.names)}")
         for piece in file.iter_batches(batch_size=AT_ONCE):
             yield from piece.to_pylist()

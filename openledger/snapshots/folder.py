@@ -6,16 +6,15 @@ commitments in `records.parquet`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from openledger import records
 from openledger.artifacts import file_sha256
 from openledger.snapshots import card, croissant, files, proofs
-from openledger.snapshots.croissant import About, Column, Table
+from openledger.snapshots.croissant import Column, Table
 from openledger.snapshots.documents import (
     CARD,
-    CLUSTERS,
     CROISSANT,
     MANIFEST,
     PROOF,
@@ -34,33 +33,19 @@ ROW_COLUMNS = (
     Column("licence", "SPDX expression."),
     Column("commitment", "SHA-256 over 0x00, a salt and the record's canonical bytes; hex."),
 )
-_PAIR_COLUMNS = (
-    Column("leaf", "A record that reads like an earlier one.", "Integer"),
-    Column("first_leaf", "That one.", "Integer"),
-)
 
 
-def make(
-    folder: Path, about: About, rows: Iterable[Row], firsts: Mapping[int, int] | None, salt: bytes
-) -> dict[str, PublishedFile]:
-    """Write all files but the manifest into an empty folder; returns them by name.
-
-    firsts: leaves by those that read like them; None where likeness was not looked for.  salt: see `write_clusters`.
-    """
+def make(folder: Path, said: Manifest, rows: Iterable[Row]) -> Manifest:
+    """Write all files into an empty folder; returns the manifest, which is `said` with their names, and one of them."""
     files.write_rows(folder / RECORDS, rows)
-    said: list[tuple[str, str, Sequence[Column]]] = [
-        (RECORDS, "Whose records they are, without their texts.", ROW_COLUMNS)
-    ]
-    if firsts is not None:
-        files.write_clusters(folder / CLUSTERS, firsts, salt)
-        said.append((CLUSTERS, "Records that read like an earlier one, which is credited.", _PAIR_COLUMNS))
-    tables = [
-        Table(name, words, file_sha256(folder / name), (folder / name).stat().st_size, columns, key="leaf")
-        for name, words, columns in said
-    ]
-    (folder / CROISSANT).write_bytes(croissant.write(about, tables))
-    (folder / CARD).write_bytes(card.write(about))
-    return {place.name: published(place) for place in sorted(folder.iterdir())}
+    of = published(folder / RECORDS)
+    words = "Whose records they are, without their texts."
+    table = Table(RECORDS, words, of.sha256, of.size, ROW_COLUMNS, key="leaf")
+    (folder / CROISSANT).write_bytes(croissant.write(said, [table]))
+    (folder / CARD).write_bytes(card.write(said))
+    manifest = said.model_copy(update={"files": {place.name: published(place) for place in sorted(folder.iterdir())}})
+    (folder / MANIFEST).write_bytes(manifest.to_bytes())
+    return manifest
 
 
 def published(place: Path) -> PublishedFile:
@@ -76,36 +61,16 @@ def read_manifest(folder: Path) -> Manifest:
     return Manifest.from_bytes(place.read_bytes())
 
 
-def about(manifest: Manifest) -> About:
-    """What cards and metadata of a snapshot say."""
-    names = About.__dataclass_fields__
-    return About(**{name: getattr(manifest, name) for name in names})
-
-
-def entry_of(manifest: Manifest) -> Entry:
-    """Of a snapshot with that manifest, in its datanet's log."""
-    return Entry(
-        snapshot=manifest.snapshot,
-        root=manifest.root,
-        record_count=manifest.record_count,
-        contributor_count=manifest.contributor_count,
-        licence=manifest.licence,
-        create_time=manifest.create_time,
-        manifest=manifest.digest(),
-    )
-
-
 def check(folder: Path) -> tuple[str, Entry]:
     """What was checked, in words, and the snapshot's entry: each file is the manifest's, and they give its root.
 
-    Where `proof.json` is there, it must be of this manifest.  A file that is erased (`clusters.parquet`) may be
-    missing, and is named.  Raises `ValueError` that says what does not hold, and `OSError`.
+    Where `proof.json` is there, it must be of this manifest.  Raises `ValueError` that says what does not hold, and
+    `OSError`.
     """
     manifest = read_manifest(folder)
     logged = _check_proof(folder, manifest)
-    missing = [name for name in manifest.files if not _is_there(folder, name, manifest.files[name])]
-    if missing not in ([], [CLUSTERS]):
-        raise ValueError(f"{', '.join(missing)} is missing")
+    for name, wanted in manifest.files.items():
+        _check_file(folder / name, wanted)
     commitments, people = [], set()
     for leaf, row in enumerate(files.read_rows(folder / RECORDS)):
         if row.leaf != leaf:
@@ -117,12 +82,11 @@ def check(folder: Path) -> tuple[str, Entry]:
     root = records.snapshot_root(commitments).hex()
     if root != manifest.root:
         raise ValueError(f"the records have the root {root}, the manifest says {manifest.root}")
-    left = f"; {CLUSTERS} is not here: it is removed when a record in it is erased" if missing else ""
     words = (
         f"the files are those of the manifest {manifest.digest()}, and the {len(commitments)} commitments have the "
-        f"root {root} of {manifest.snapshot}{logged}{left}"
+        f"root {root} of {manifest.snapshot}{logged}"
     )
-    return words, entry_of(manifest)
+    return words, manifest.entry()
 
 
 def _check_proof(folder: Path, manifest: Manifest) -> str:
@@ -130,18 +94,14 @@ def _check_proof(folder: Path, manifest: Manifest) -> str:
     if not place.exists():
         return f"; there is no {PROOF} here that its datanet's log holds it"
     proof = proofs.parse(place.read_bytes())
-    if not isinstance(proof, proofs.SnapshotProof) or proof.snapshot != entry_of(manifest):
+    if not isinstance(proof, proofs.SnapshotProof) or proof.snapshot != manifest.entry():
         raise ValueError(f"{PROOF} is not of the snapshot of {MANIFEST}")
     proof.check()
     return f", whose datanet's log holds it (root {proof.log_root} at {proof.last.snapshot})"
 
 
-def _is_there(folder: Path, name: str, wanted: PublishedFile) -> bool:
-    if "/" in name or name.startswith("."):
-        raise ValueError(f"the manifest names {name[:80]!r}, which is no plain file name")
-    place = folder / name
+def _check_file(place: Path, wanted: PublishedFile) -> None:
     if not place.exists():
-        return False
+        raise ValueError(f"{place.name} is missing")
     if file_sha256(place) != wanted.sha256:
-        raise ValueError(f"{name} is not the file that the manifest names: it has another SHA-256")
-    return True
+        raise ValueError(f"{place.name} is not the file that the manifest names: it has another SHA-256")

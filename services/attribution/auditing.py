@@ -74,7 +74,7 @@ class Auditing:
                 raise  # may pass: tried again, so that bad luck with a disk chooses nothing
             except TraceGone as error:
                 log.warning(
-                    "an answer that was drawn is not audited", receipt=canonical.sha256(document), why=str(error)
+                    "an answer that was drawn is not audited", receipt=canonical.sha256(document), error=str(error)
                 )
                 continue
             except Exception:

@@ -66,13 +66,17 @@ class Desk:
             payer, sha256 = found.refused.payer, found.refused.trace_sha256
         if found is None or not sha256:
             raise _not_found(key)
-        if _is(payer) or call.principal().address in self.operators:
+        if self.may_read(payer):
             return f"responses/{key}", sha256
         if concerned:
             raise denied(
                 "PAYER_ONLY", "what was asked and answered is told to who paid for it, and may tell it to others"
             )
         raise _not_found(key)
+
+    def may_read(self, payer: str) -> bool:
+        """Whether the caller is told what that payer asked and was answered, published or not."""
+        return _is(payer) or call.principal().address in self.operators
 
     async def _settled(self, key: str, wait: float) -> StoredReceipt | DeadLetter | None:
         """What became of an answer's trace, waiting for it when nothing has yet."""

@@ -2,8 +2,9 @@
 
 And, by `services.attribution.records`, with which of their records it resembles.
 
-Who may see the receipt is decided before; here it is decided what of the evidence: of contributors who are paid, and
-the names of records to their contributor alone.  No texts.  Knows no gRPC and no database.
+Who may see the receipt, and who the answer, is decided before; here it is decided what of the evidence: what an answer
+quotes and resembles to who may have it; of contributors who are paid, and the names of records to their contributor
+alone.  No texts.  Knows no gRPC and no database.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from openledger.manifest import LineageManifest
 from openledger.receipt import Receipt
 from openledger.spans.index import SpanIndex
 from openledger.trace import Trace
-from services.attribution import words
+from services.attribution import records, words
 from services.attribution.quotes import Quote, quotes
 from services.attribution.records import DrillDown, Drilled
 from services.attribution.shelf import Availability, Shelf
@@ -45,6 +46,8 @@ SAID = {
     Availability.UNAVAILABLE: "The index of the training text cannot be had now: ask again later, or tell an operator.",
     Availability.FORGOTTEN: "Question and answer are not kept any more: their payer had them made unreadable, or they "
     "are old. So it cannot be looked for what they quote.",
+    Availability.PRIVATE: "Question and answer are their payer's alone, who did not publish them, and so is what they "
+    "quote. Who paid can ask, and can give the receipt and the trace to you.",
 }
 
 
@@ -80,17 +83,24 @@ class Explainer:
         self._artifacts, self._traces, self._indexes, self._texts = artifacts, traces, indexes, texts
         self._drill_down, self._worker = drill_down, worker
 
-    async def explain(self, receipt: Receipt, caller: str, scorer: str, wait: float) -> Explanation:
-        """caller: address.  scorer: of records.  wait: seconds, for files that are on their way."""
-        deadline = time.monotonic() + wait
-        index = await self._indexes.get(receipt.model.adapter, wait)
-        loop = asyncio.get_running_loop()
-        trace = await self._trace(receipt)
+    async def explain(self, receipt: Receipt, caller: str, scorer: str, wait: float, *, may_read: bool) -> Explanation:
+        """caller: address.  scorer: of records.  wait: seconds, for files that are on their way.
+
+        may_read: whether the caller may have question and answer also where they are not published.
+        """
+        deadline, loop = time.monotonic() + wait, asyncio.get_running_loop()
+        trace = await self._trace(receipt, may_read)
+        private = trace is Availability.PRIVATE
+        index = Availability.PRIVATE if private else await self._indexes.get(receipt.model.adapter, wait)
         told = await loop.run_in_executor(self._worker, self._explain, receipt, caller, trace, index)
+        if private:
+            return replace(told, drilled=Drilled(Availability.PRIVATE, records.SAID[Availability.PRIVATE], scorer))
         left = max(0.0, deadline - time.monotonic())
         return replace(told, drilled=await self._drill_down.find(receipt, caller, scorer, left))
 
-    async def _trace(self, receipt: Receipt) -> Trace | Availability:
+    async def _trace(self, receipt: Receipt, may_read: bool) -> Trace | Availability:
+        if not may_read and not await self._traces.published(receipt.trace_sha256):
+            return Availability.PRIVATE
         try:
             return await self._traces.of(receipt)
         except TraceGone:

@@ -192,7 +192,7 @@ class Fetcher:
         try:
             return (await asyncio.to_thread(read_manifest, self._artifacts, digest)).revision
         except (OSError, ValueError) as error:
-            log.warning("private files of a revision that nobody knows are removed", digest=digest, why=str(error))
+            log.warning("private files of a revision that nobody knows are removed", digest=digest, error=str(error))
             await asyncio.to_thread(self._kept.remove, digest)
             return ""
 

@@ -1,7 +1,8 @@
 """The verb: which of the records of those whom a receipt pays an answer resembles most, from record sketches.
 
-Who may see the receipt is decided before; here it is decided what of the records: rank and score of contributors who
-are paid, and names to their contributor alone.  No texts.  Nobody is paid by it.  Knows no gRPC and no database.
+Who may see the receipt, and who the answer, is decided before; here it is decided what of the records: rank and score
+of contributors who are paid, and names to their contributor alone.  No texts.  Nobody is paid by it.  Knows no gRPC and
+no database.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ SAID = {
     Availability.UNAVAILABLE: "The records cannot be ranked now: ask again later, or tell an operator.",
     Availability.FORGOTTEN: "Question and answer are not kept any more: their payer had them made unreadable, or they "
     "are old. So records cannot be ranked by them.",
+    Availability.PRIVATE: "Question and answer are their payer's alone, who did not publish them, and so is which "
+    "records they resemble.",
 }
 
 

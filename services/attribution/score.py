@@ -138,4 +138,5 @@ def receipt(
         platform=terms.platform,
         grade=grade.digest() if grade and trust != split.BASIS_POINTS else "",
         end_time=trace.end_time,
+        published=trace.published,
     )

@@ -37,9 +37,10 @@ class ExplainMethods:
             raise invalid("UNKNOWN_SCORER", f"there is no scorer {scorer!r}; there are {known}", "record_scorer")
         deadline = time.monotonic() + request.wait_seconds
         _, document = await self._desk.concerning(request.name, request.wait_seconds)
-        left = max(0.0, deadline - time.monotonic())
+        left, may_read = max(0.0, deadline - time.monotonic()), self._desk.may_read(document.payer)
         try:
-            found = await self._explainer.explain(document, call.principal().address, scorer, left)
+            caller = call.principal().address
+            found = await self._explainer.explain(document, caller, scorer, left, may_read=may_read)
         except OneAtATime as error:
             raise exhausted(
                 "ONE_AT_A_TIME",

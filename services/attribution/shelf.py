@@ -39,6 +39,8 @@ class Availability(StrEnum):
     UNAVAILABLE = "UNAVAILABLE"
     FORGOTTEN = "FORGOTTEN"
     """The file may be here, and the answer's text is not kept any more."""
+    PRIVATE = "PRIVATE"
+    """The file may be here, and the answer's text is not for who asks."""
 
 
 class Opened(Generic[T]):

@@ -56,9 +56,13 @@ class Traces:
         box = sealing.close(key.secret, trace.dumps(), about)
         return SealedTrace(trace.response, trace.payer, trace.end_time, key.name, box)
 
+    async def published(self, sha256: str) -> bool:
+        """Whether everybody can have the trace of that SHA-256."""
+        return await asyncio.to_thread(self._artifacts.has, sha256)
+
     async def document(self, response: str, sha256: str) -> bytes:
         """The canonical bytes of a response's trace.  Raises `TraceGone`, and `ValueError` for what is damaged."""
-        if await asyncio.to_thread(self._artifacts.has, sha256):
+        if await self.published(sha256):
             return await asyncio.to_thread(self._artifacts.get, sha256)
         kept = await self._database.read(lambda c: store_traces.sealed(c, response))
         key = None if kept is None else (await self._keys.named({kept.data_key})).get(kept.data_key)

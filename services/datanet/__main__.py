@@ -21,6 +21,8 @@ from services.datanet.liken import liken
 from services.datanet.parse import Parsing
 from services.datanet.publish import Places
 from services.datanet.publishing import Publisher, Publishing
+from services.datanet.screeners import Screeners
+from services.datanet.screening import TASK_MODULE as SCREENING
 from services.datanet.seal_clear import seal_clear
 from services.datanet.servicer import ACCESS, DatanetServicer, Quotas
 from services.datanet.store import METADATA
@@ -83,13 +85,20 @@ def wire_up(config: DatanetConfig, database: Database, vault: Vault, peers: Clie
         config.anchor_backoff_seconds,
     )
     places = Places(ArtifactStore(config.artifacts_dir), ArtifactStore(config.snapshots))
-    publisher = Publisher(database, vault, places, config.max_compared_records)
+    publisher = Publisher(database, places)
     publishing = Publishing(publisher, anchoring.wake, config.anchor_poll_seconds)
     trainers = FactoryTrainers(peers) if config.factory else NoTrainers()
-    eraser = Eraser(database, vault, places, operations, trainers)
-    erasing = Erasing(eraser, config.anchor_poll_seconds, config.anchor_backoff_seconds)
+    eraser = Eraser(database, vault, operations, trainers)
+    erasing = Erasing(
+        eraser,
+        metrics.gauge("erasures_undone", "Erased records whose keys could not be destroyed yet"),
+        config.anchor_poll_seconds,
+        config.anchor_backoff_seconds,
+    )
     # A process a file: what one person's file may have done to its reader, another person's never meets.
     parsers = Workers(TASK_MODULE, at_once=config.parse_workers, memory=config.parse_memory_bytes, jobs=1)
+    # These live on from text to text: they take seconds to load their models.
+    checkers = Workers(SCREENING, at_once=config.check_workers, memory=config.check_memory_bytes)
     # What nobody has built of the API is open to nobody (ACCESS).
     servicer = DatanetServicer(  # type: ignore[abstract]
         database,
@@ -106,6 +115,7 @@ def wire_up(config: DatanetConfig, database: Database, vault: Vault, peers: Clie
         ),
         Limits(config.max_record_bytes, config.max_upload_bytes, config.max_upload_records),
         Room(config.max_uploads_bytes),
+        Screeners(checkers, config.check_seconds),
         metrics.counter("records_total", "Records sent, by what became of them", "outcome"),
         Parsing(parsers, config.parse_seconds, files.Limits(config.max_record_bytes, records=config.max_file_records)),
         Room(config.max_files_bytes),
@@ -125,7 +135,7 @@ def wire_up(config: DatanetConfig, database: Database, vault: Vault, peers: Clie
         authenticator=authenticator(config, peers),
         metrics=metrics,
         background={"anchoring": anchoring.run, "publishing": publishing.run, "erasing": erasing.run},
-        close=(peers.__aexit__, parsers.close, database.close),
+        close=(peers.__aexit__, parsers.close, checkers.close, database.close),
     )
 
 

@@ -10,15 +10,21 @@ from dataclasses import dataclass
 
 from openledger.records import comparable
 from services.datanet.model import Definition
+from services.datanet.screen import Finding
 from services.datanet.text import control_character
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a record is not taken: a reason for programs (docs/errors/datanet.md), and words for its contributor."""
+    """Why a record is not taken: a reason for programs (docs/errors/datanet.md), and words for its contributor.
+
+    `findings`: of the checks, where they looked at it; `suggestion`: its fields as they would be taken.
+    """
 
     reason: str
     message: str
+    findings: tuple[Finding, ...] = ()
+    suggestion: Mapping[str, str] | None = None
 
 
 def too_large(size: int, limit: int) -> Refusal:

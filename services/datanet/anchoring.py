@@ -80,7 +80,7 @@ class Anchoring:
             self._operations.report(connection, snapshot.operation, progress(snapshot, phase))
 
         if problem.final or self._said.get(snapshot.operation) != phase:
-            self._log.warning("not anchored yet", snapshot=snapshot.name, problem=str(problem), final=problem.final)
+            self._log.warning("not anchored yet", snapshot=snapshot.name, error=str(problem), final=problem.final)
             await self._database.write(say)
             self._said[snapshot.operation] = phase
 

@@ -31,6 +31,9 @@ class DatanetConfig(ServiceConfig):
     shares_dir: Path | None = Field(
         None, description="folder of the shares of records' keys, which are overwritten; shares in data_dir by default"
     )
+    snapshots_dir: Path | None = Field(
+        None, description="folder of the files of private datanets' snapshots; snapshots in data_dir by default"
+    )
 
     max_account_records: int = Field(100_000, ge=1, description="records that an account may give, in all datanets")
     max_account_bytes: int = Field(2**30, ge=2**10, description="their canonical bytes together")
@@ -48,9 +51,15 @@ class DatanetConfig(ServiceConfig):
     parse_workers: int = Field(2, ge=1, le=64, description="files that are looked at at once, each in a process")
     parse_memory_bytes: int = Field(2**30, ge=2**28, description="address space of such a process")
 
-    max_compared_records: int = Field(
-        10_000, ge=0, description="records of a snapshot among which those alike are looked for; 30 kB of memory each"
+    check_seconds: float = Field(30.0, gt=0, description="how long some 64 kB of records may be looked at")
+    check_workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="processes that look at records, 260 MB each; started when a datanet asks for checks",
     )
+    check_memory_bytes: int = Field(2 * 2**30, ge=2**29, description="address space of such a process")
+
     anchor_poll_seconds: float = Field(1.0, gt=0, description="how often to look for snapshots to publish or anchor")
     anchor_backoff_seconds: float = Field(10.0, gt=0, description="longest pause before an anchoring is tried again")
     anchor_wait_seconds: float = Field(600.0, gt=0, description="how long to wait for one root's way onto the chain")
@@ -68,7 +77,7 @@ class DatanetConfig(ServiceConfig):
     @property
     def snapshots(self) -> Path:
         """Where the files of private datanets' snapshots are."""
-        return self.data_dir / "snapshots"
+        return self.snapshots_dir or self.data_dir / "snapshots"
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -11,6 +11,7 @@ from services.datanet.members import Standing
 from services.datanet.model import Record, RecordState
 from services.datanet.text import control_character
 from services.kit.errors import denied, invalid, precondition
+from services.kit.operations import operation_name
 
 DESTROYING, TELLING, DESTROYED = "destroying", "telling", "destroyed"
 BY_CONTRIBUTOR, BY_OWNER = "erased by its contributor", "erased by the datanet's owner, on a demand"
@@ -20,6 +21,8 @@ BY_CONTRIBUTOR, BY_OWNER = "erased by its contributor", "erased by the datanet's
 def check_withdrawal(at: Standing, record: Record, reason: str) -> None:
     """Raises `Fault` unless the caller may withdraw the record: its contributor, or the datanet's owner."""
     _check(at, record, reason)
+    if record.state is RecordState.SCREENED:
+        raise precondition("RECORD_WAITS", f"{record.name} waits for its contributor's word: confirm it, or erase it")
     if record.state is RecordState.WITHDRAWN:
         raise precondition("RECORD_WITHDRAWN", f"{record.name} is withdrawn already")
 
@@ -40,6 +43,11 @@ def told(at: Standing, record: Record) -> str:
     return BY_CONTRIBUTOR if at.caller.address == record.contributor else BY_OWNER
 
 
+def operation(record: Record) -> str:
+    """The name of its erasure's."""
+    return operation_name("erase", record.id)
+
+
 def progress(record: str, phase: str) -> datanet_pb2.ErasureProgress:
     """An operation's metadata.  record: its name."""
     return datanet_pb2.ErasureProgress(record=record, phase=phase)
@@ -52,4 +60,5 @@ def _check(at: Standing, record: Record, reason: str) -> None:
     if found is not None:
         raise invalid("INVALID_FIELD", f"reason: has the control character {found}", "reason")
     if record.state is RecordState.ERASED:
-        raise precondition("RECORD_ERASED", f"{record.name} is erased: nothing of it is left")
+        message = f"{record.name} is erased: nothing of it is left"
+        raise precondition("RECORD_ERASED", message, operation=operation(record))

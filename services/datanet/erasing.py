@@ -1,6 +1,6 @@
 """Background work: what follows when a record is erased, however often we die meanwhile.
 
-1. Its key's share is overwritten, so that no copy of the database opens it; files that tell of its likeness go.
+1. Its key's share is overwritten, so that no copy of the database opens it.
 2. The database's log is emptied of what was deleted.
 3. Those who train models are told, and say which of theirs were made from it.
 
@@ -10,13 +10,14 @@ Each step leaves a mark in the store once it is done, and doing it again does no
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
+from prometheus_client import Gauge
 from sqlalchemy import Connection
 
 from openledger.datanet.v1 import datanet_pb2
-from services.datanet import erase, publish, store_erasures
-from services.datanet.publish import Places
+from services.datanet import erase, store_erasures
 from services.datanet.store_erasures import Erasure
 from services.datanet.trainers import NotTold, Trainers
 from services.datanet.vault import Vault
@@ -25,7 +26,7 @@ from services.kit.database import Database
 from services.kit.operations import Operations
 from services.kit.wait import happens, to_its_end
 
-_FIRST_PAUSE = 0.2
+_FIRST_PAUSE, _AT_ONCE = 0.2, 8
 
 
 @dataclass(frozen=True)
@@ -34,21 +35,17 @@ class Eraser:
 
     database: Database
     vault: Vault
-    places: Places
     operations: Operations
     trainers: Trainers
 
-    async def destroy(self, erasure: Erasure) -> Erasure:
-        """Steps 1 and 2, unless they are done.  Raises `OSError`."""
-        if erasure.destroyed:
-            return erasure
+    async def destroy(self, erasure: Erasure) -> None:
+        """Steps 1 and 2.  Raises `OSError`."""
         await to_its_end(self._destroy, erasure)
         await self.database.write(lambda c: self._destroyed(c, erasure))
-        return replace(erasure, destroyed=True)
 
     async def tell(self, erasure: Erasure) -> None:
         """Step 3.  Raises `NotTold`."""
-        revisions = await self.trainers.tell(erasure.name, erasure.reason)
+        revisions = await self.trainers.tell(erasure.name, erasure.told)
         await self.database.write(lambda c: self._told(c, erasure, revisions))
 
     async def wait_for(self, erasure: Erasure, problem: NotTold) -> None:
@@ -58,8 +55,6 @@ class Eraser:
 
     def _destroy(self, erasure: Erasure) -> None:
         self.vault.destroy(erasure.share)
-        for digest in self.database.read_now(lambda c: store_erasures.manifests(c, erasure)):
-            publish.remove_clusters(self.places, digest)
         if not self.database.empty_log():
             raise BlockingIOError("readers keep the database's log from being emptied")
 
@@ -78,12 +73,17 @@ class Eraser:
 
 
 class Erasing:
-    """The loop.  `poll` and `backoff` are seconds: how often to look, and the longest pause between tries."""
+    """Two loops, so that who is told may be away, or slow, and destroys nothing later.
 
-    def __init__(self, eraser: Eraser, poll: float, backoff: float) -> None:
-        self._eraser, self._poll, self._backoff = eraser, poll, backoff
-        self._new = asyncio.Event()
+    `undone`: how many records could not be destroyed yet.  `poll` and `backoff` are seconds: how often to look, and the
+    longest pause between tries.
+    """
+
+    def __init__(self, eraser: Eraser, undone: Gauge, poll: float, backoff: float) -> None:
+        self._eraser, self._undone, self._poll, self._backoff = eraser, undone, poll, backoff
+        self._new, self._destroyed = asyncio.Event(), asyncio.Event()
         self._said: dict[str, str] = {}
+        self._room = asyncio.Semaphore(_AT_ONCE)
         self._log = logs.logger("datanet")
 
     def wake(self) -> None:
@@ -92,33 +92,55 @@ class Erasing:
 
     async def run(self) -> None:
         """Endless; the service's server starts it again when it fails."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._again(self._destroy_all, self._new))
+            group.create_task(self._again(self._tell_all, self._destroyed))
+
+    async def _again(self, work: Callable[[], Awaitable[bool]], more: asyncio.Event) -> None:
+        """`work` says whether all is done."""
         pause = _FIRST_PAUSE
         while True:
-            pending = await self._eraser.database.read(store_erasures.pending)
-            # All are destroyed before anybody is told of any: who is told may be away for long.
-            ready = [erasure for erasure in [await self._destroy(one) for one in pending] if erasure is not None]
-            told = [await self._tell(erasure) for erasure in ready]
-            done = len(ready) == len(pending) and all(told)
+            done = await work()
             pause = _FIRST_PAUSE if done else min(self._backoff, pause * 2)
-            await happens(self._new, self._poll if done else pause)
-            self._new.clear()
+            await happens(more, self._poll if done else pause)
+            more.clear()
 
-    async def _destroy(self, erasure: Erasure) -> Erasure | None:
+    async def _destroy_all(self) -> bool:
+        pending = await self._eraser.database.read(store_erasures.pending)
+        left = [erasure for erasure in pending if not erasure.destroyed and not await self._destroy(erasure)]
+        self._undone.set(len(left))
+        return not left
+
+    async def _tell_all(self) -> bool:
+        pending = await self._eraser.database.read(store_erasures.pending)
+        async with asyncio.TaskGroup() as group:
+            told = [group.create_task(self._tell(erasure)) for erasure in pending if erasure.destroyed]
+        return all(task.result() for task in told)
+
+    async def _destroy(self, erasure: Erasure) -> bool:
         try:
-            return await self._eraser.destroy(erasure)
-        except OSError as error:
-            self._log.warning("not destroyed yet", record=erasure.name, problem=str(error))
-            return None
+            await self._eraser.destroy(erasure)
+        except (OSError, ValueError) as error:
+            if self._is_news(erasure, str(error)):
+                self._log.warning("not destroyed yet", record=erasure.name, error=str(error))
+            return False
+        self._said.pop(erasure.record, None)
+        self._destroyed.set()
+        return True
 
     async def _tell(self, erasure: Erasure) -> bool:
         try:
-            await self._eraser.tell(erasure)
+            async with self._room:
+                await self._eraser.tell(erasure)
         except NotTold as problem:
-            if self._said.get(erasure.record) != problem.reason:
-                self._log.warning("an erasure is not told of yet", record=erasure.name, problem=str(problem))
+            if self._is_news(erasure, problem.reason):
+                self._log.warning("an erasure is not told of yet", record=erasure.name, error=str(problem))
                 await self._eraser.wait_for(erasure, problem)
-                self._said[erasure.record] = problem.reason
             return False
         self._said.pop(erasure.record, None)
         self._log.info("erased", record=erasure.name)
         return True
+
+    def _is_news(self, erasure: Erasure, problem: str) -> bool:
+        before, self._said[erasure.record] = self._said.get(erasure.record), problem
+        return before != problem

@@ -15,17 +15,18 @@ _AT_ONCE = 500
 
 
 def liken(database: Database, vault: Vault) -> int:
-    """Returns how many records that were.  Raises `Unopened`."""
-    likened = 0
-    while count := database.write_now(lambda c: _some(c, vault)):
+    """Returns how many records that were.  Those that nobody can open are like nothing."""
+    likened, closed = 0, set[str]()
+    while count := database.write_now(lambda c: _some(c, vault, closed)):
         likened += count
-    return likened
+    return likened - len(closed)
 
 
-def _some(connection: Connection, vault: Vault) -> int:
+def _some(connection: Connection, vault: Vault, closed: set[str]) -> int:
     store_likeness.hold(connection)  # others may be at it, too
-    found = dict(store_likeness.missing(connection, _AT_ONCE))
+    found = dict(store_likeness.missing(connection, _AT_ONCE, closed))
     said = store_records.contents(connection, vault, list(found))
-    texts = [sealing.liken(vault, record, wrapped, said[record].fields) for record, wrapped in found.items()]
+    closed.update(found.keys() - said.keys())
+    texts = [sealing.liken(vault, one, key, said[one].fields) for one, key in found.items() if one in said]
     store_likeness.add(connection, texts)
-    return len(texts)
+    return len(found)

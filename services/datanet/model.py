@@ -19,8 +19,13 @@ class Field:
 
 
 class RecordState(StrEnum):
-    """Where a record stands.  Withdrawn: in no later snapshot.  Erased: nothing of what it says is there any more."""
+    """Where a record stands.
 
+    Screened: it waits for its contributor's word on personal data that was found in it, and is shown to no other.
+    Withdrawn: in no later snapshot.  Erased: nothing of what it says is there any more.
+    """
+
+    SCREENED = "screened"
     ACCEPTED = "accepted"
     WITHDRAWN = "withdrawn"
     ERASED = "erased"
@@ -63,7 +68,8 @@ class Policy:
     """The owner's rules.  Zeros set no bound.
 
     Lengths are characters of a record's text, all fields together; `languages` are BCP 47 tags, none for all;
-    `reviews` of at most `reviewers` must agree within `review_days`; shares are in hundredths of a percent.
+    `reviews` of at most `reviewers` must agree within `review_days`; shares are in hundredths of a percent; with
+    `quality`, what repeats itself or is no text is refused.
     """
 
     min_chars: int = 0
@@ -76,6 +82,12 @@ class Policy:
     reviewers: int = 0
     gold_share_bps: int = 0
     review_days: int = 0
+    quality: bool = False
+
+    @property
+    def looks(self) -> bool:
+        """Whether it asks for anything that takes a look at what a record says."""
+        return self.quality or bool(self.languages) or self.personal_data is not PersonalData.IGNORE
 
 
 @dataclass(frozen=True)
@@ -119,18 +131,23 @@ class Datanet:
 
 @dataclass(frozen=True)
 class Content:
-    """What a record says: destroyed when the record is erased, while the record's commitment stays."""
+    """What a record says: destroyed when the record is erased, while the record's commitment stays.
+
+    `suggested`: of a record in which personal data was found that its contributor is asked about, the fields without.
+    """
 
     fields: dict[str, str]
     source: str
     salt: bytes
     canonical: bytes
+    suggested: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
 class Record:
-    """A record.  `number` counts a datanet's records in the order of acceptance, from 1.
+    """A record.
 
+    `number` counts a datanet's records in the order of acceptance, from 1; one that waits has one that goes with that.
     `state_time`, `state_message`: when and why it came into a state other than accepted.
     """
 

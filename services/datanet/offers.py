@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from services.datanet.model import Definition, Duplicates, Kind, PersonalData
 from services.kit.errors import invalid
 
-OFFERED: frozenset[str] = frozenset()
+OFFERED: frozenset[str] = frozenset({"policy.languages", "policy.personal_data", "policy.quality"})
 """Of the names in `_asked_for`, those that something in this service obeys."""
 
 
@@ -26,6 +26,8 @@ def _asked_for(definition: Definition) -> Iterator[tuple[str, str]]:
         yield "policy.languages", "languages are not told apart"
     if policy.personal_data is not PersonalData.IGNORE:
         yield "policy.personal_data", "personal data is not looked for"
+    if policy.quality:
+        yield "policy.quality", "texts are not judged"
     if policy.duplicates is Duplicates.CREDIT:
         yield "policy.duplicates", "what reads like an earlier record is refused, or not looked for"
     if policy.reward_cut_bps:

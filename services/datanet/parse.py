@@ -100,7 +100,7 @@ class Parsing:
 
 
 def _unreadable(why: str) -> Problem:
-    log.warning("file_unread", why=why)
+    log.warning("a file was not read", error=why)
     return Problem("", "FILE_UNREADABLE", "it cannot be read: save it anew, or in another format")
 
 

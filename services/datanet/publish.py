@@ -1,22 +1,24 @@
 """The verb "publish": makes a snapshot's files and puts them where whoever may know of the snapshot finds them.
 
 Anybody copies the artifacts; so what a private datanet has goes to a folder of the Datanet's own, and no text of a
-record is in any of them.  Knows no database.
+record is in any of them, nor anything that follows from one.  Knows no database.
 """
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from openledger.artifacts import ArtifactStore
 from openledger.snapshots import folder
-from openledger.snapshots.croissant import About
-from openledger.snapshots.documents import CLUSTERS, Manifest, RecordField
+from openledger.snapshots.documents import MANIFEST, Manifest, RecordField
 from openledger.snapshots.files import Row
-from services.datanet.model import Definition, Record, Snapshot, Visibility
+from services.datanet.model import Definition, Record, Snapshot
+
+_MAKING = ".making-"
 
 
 @dataclass(frozen=True)
@@ -26,34 +28,25 @@ class Places:
     public: ArtifactStore
     private: ArtifactStore
 
-    def of(self, definition: Definition) -> ArtifactStore:
-        """The one for a datanet's snapshots."""
-        return self.private if definition.visibility is Visibility.PRIVATE else self.public
+    def prepare(self) -> None:
+        """The private place is its owner's alone, and what was being made there when a process was killed goes.
+
+        Another process that is just making files there has to begin again.  Raises `OSError`.
+        """
+        root = self.private.root
+        root.mkdir(parents=True, exist_ok=True)
+        root.chmod(0o700)
+        for left in root.glob(f"{_MAKING}*"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def holding(self, digest: str) -> ArtifactStore | None:
         """The one that has a file of that SHA-256."""
         return next((place for place in (self.public, self.private) if place.has(digest)), None)
 
 
-def publish(
-    places: Places,
-    snapshot: Snapshot,
-    definition: Definition,
-    owner: str,
-    rows: Iterable[Row],
-    firsts: Mapping[int, int] | None,
-    salt: bytes,
-) -> str:
-    """Make the files and put them there, the manifest last; returns its SHA-256, hex.  Raises `OSError`.
-
-    firsts, salt: see `openledger.snapshots.folder.make`.
-    """
-    place = places.of(definition)
-    with tempfile.TemporaryDirectory(prefix="openledger-snapshot-") as work:
-        made = folder.make(Path(work), _about(snapshot, definition, owner), rows, firsts, salt)
-        for name in made:
-            place.put_file(Path(work) / name)
-    manifest = Manifest(
+def described(snapshot: Snapshot, definition: Definition, owner: str) -> Manifest:
+    """What is said of a snapshot, before there are files.  definition: as it was when it was frozen."""
+    return Manifest(
         snapshot=snapshot.name,
         parent=snapshot.parent,
         root=snapshot.root.hex(),
@@ -67,37 +60,23 @@ def publish(
         owner=owner,
         create_time=snapshot.create_time,
         fields=[RecordField(id=f.id, description=f.description, required=f.required) for f in definition.fields],
-        files=made,
+        files={},
     )
-    return place.put(manifest.to_bytes())
 
 
-def remove_clusters(places: Places, manifest: str) -> None:
-    """What a snapshot's files say of likeness goes, wherever it lies; again does no harm.  Raises `OSError`."""
-    place = places.holding(manifest)
-    if place is None:
-        return
-    clusters = Manifest.from_bytes(place.get(manifest)).files.get(CLUSTERS)
-    if clusters is not None:
-        place.remove(clusters.sha256)
+def publish(places: Places, said: Manifest, rows: Iterable[Row], is_private: Callable[[], bool]) -> Manifest:
+    """Make the files and put them there, the manifest last, which is returned.  Raises `OSError`.
+
+    The same snapshot gives the same files.  is_private: asked when they are made, however long that took.
+    """
+    with tempfile.TemporaryDirectory(prefix=_MAKING, dir=places.private.root) as work:
+        made = folder.make(Path(work), said, rows)
+        place = places.private if is_private() else places.public
+        for name in (*made.files, MANIFEST):
+            place.put_file(Path(work) / name)
+    return made
 
 
 def row(leaf: int, record: Record) -> Row:
     """What is published of a record."""
     return Row(leaf, record.name, record.contributor, record.licence, record.commitment.hex())
-
-
-def _about(snapshot: Snapshot, definition: Definition, owner: str) -> About:
-    return About(
-        snapshot=snapshot.name,
-        display_name=definition.display_name,
-        description=definition.description,
-        licence=snapshot.licence,
-        licence_notice=definition.licence_notice,
-        tags=definition.tags,
-        owner=owner,
-        create_time=snapshot.create_time,
-        record_count=snapshot.record_count,
-        contributor_count=snapshot.contributor_count,
-        root=snapshot.root.hex(),
-    )

@@ -84,8 +84,12 @@ def screen(draft: Draft, policy: Policy, checks: Sequence[Check]) -> Screened:
     """Look at a record with every check, in order, also after one that did not pass."""
     found = [check.look(draft, policy) for check in checks]
     findings = tuple(finding for finding in found if finding is not None)
-    told = next((f.value for f in findings if f.check == LANGUAGE_CHECK and f.value), UNDETERMINED)
-    return Screened(replace(dna(draft), language=told), findings)
+    return Screened(replace(dna(draft), language=language(findings) or UNDETERMINED), findings)
+
+
+def language(findings: Sequence[Finding]) -> str:
+    """What they say that the record's language is; empty where none looked."""
+    return next((finding.value for finding in findings if finding.check == LANGUAGE_CHECK), "")
 
 
 def dna(draft: Draft) -> Dna:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from services.datanet import screening
 from services.datanet.checks import CHECKS
+from services.datanet.checks.quality import Quality
 from services.datanet.draft import Draft
 from services.datanet.model import PersonalData, Policy
 from services.datanet.screen import Finding, screen
@@ -27,7 +28,7 @@ def work(question: bytes) -> bytes:
 
 
 def _findings(draft: Draft, policy: Policy) -> tuple[Finding, ...]:
-    return screen(draft, policy, CHECKS).findings
+    return screen(draft, policy, [check for check in CHECKS if policy.quality or check.id != Quality.id]).findings
 
 
 @contextmanager

@@ -13,22 +13,31 @@ from services.datanet.likeness import Sketch, Text, sketch
 from services.datanet.model import Content
 from services.datanet.vault import Sealed, Unopened, Vault
 
-_VERSION = b"\x01"
+_VERSION, _WITH_SUGGESTION = b"\x01", b"\x02"
+_SIZE = 4
 
 
-def seal(vault: Vault, record: str, salt: bytes, canonical: bytes) -> Sealed:
+def seal(
+    vault: Vault, record: str, salt: bytes, canonical: bytes, suggested: Mapping[str, str] | None = None
+) -> Sealed:
     """`record` is its id, for which alone the box opens again."""
-    return vault.seal(_VERSION + salt + canonical, _about(record))
+    if suggested is None:
+        return vault.seal(_VERSION + salt + canonical, _about(record))
+    size, more = len(canonical).to_bytes(_SIZE, "big"), json.dumps(dict(suggested)).encode()
+    return vault.seal(_WITH_SUGGESTION + salt + size + canonical + more, _about(record))
 
 
 def unseal(vault: Vault, record: str, sealed: Sealed) -> Content:
     """Raises `Unopened`."""
     box = vault.open(sealed, _about(record))
-    if box[:1] != _VERSION:
+    version, salt, canonical, suggested = box[:1], box[1 : 1 + SALT_BYTES], box[1 + SALT_BYTES :], None
+    if version == _WITH_SUGGESTION:
+        end = _SIZE + int.from_bytes(canonical[:_SIZE], "big")
+        canonical, suggested = canonical[_SIZE:end], json.loads(canonical[end:])
+    elif version != _VERSION:
         raise Unopened(f"record {record} was sealed by a later version of this service")
-    salt, canonical = box[1 : 1 + SALT_BYTES], box[1 + SALT_BYTES :]
     document = json.loads(canonical)
-    return Content(document["fields"], document["source"], salt, canonical)
+    return Content(document["fields"], document["source"], salt, canonical, suggested)
 
 
 def wrapped_again(vault: Vault, record: str, wrapped: bytes) -> bytes:

@@ -8,6 +8,7 @@ from prometheus_client import Counter
 
 from openledger.datanet.v1 import datanet_pb2_grpc
 from services.datanet import (
+    servicer_confirmations,
     servicer_datanets,
     servicer_erasures,
     servicer_files,
@@ -21,6 +22,8 @@ from services.datanet.erasing import Erasing
 from services.datanet.parse import Parsing
 from services.datanet.publish import Places
 from services.datanet.publishing import Publishing
+from services.datanet.screeners import Screeners
+from services.datanet.servicer_confirmations import ConfirmationMethods
 from services.datanet.servicer_datanets import DatanetMethods
 from services.datanet.servicer_erasures import ErasureMethods
 from services.datanet.servicer_files import FileMethods
@@ -36,6 +39,7 @@ from services.kit.database import Database
 from services.kit.operations import Operations
 
 ACCESS = {
+    **servicer_confirmations.ACCESS,
     **servicer_datanets.ACCESS,
     **servicer_erasures.ACCESS,
     **servicer_files.ACCESS,
@@ -59,6 +63,7 @@ class Quotas:
 
 
 class DatanetServicer(
+    ConfirmationMethods,
     DatanetMethods,
     ErasureMethods,
     FileMethods,
@@ -81,16 +86,18 @@ class DatanetServicer(
         quotas: Quotas,
         limits: Limits,
         room: Room,
+        screeners: Screeners,
         outcomes: Counter,
         parsing: Parsing,
         files: Room,
         max_file: int,
     ) -> None:
         answers = Answers(database)
+        ConfirmationMethods.__init__(self, answers, vault, quotas.given, screeners, operations, erasing)
         DatanetMethods.__init__(self, answers, quotas.datanets)
         ErasureMethods.__init__(self, answers, vault, operations, erasing)
         MemberMethods.__init__(self, answers, quotas.members)
         SnapshotMethods.__init__(self, answers, vault, operations, background, quotas.snapshots_a_day)
         ProofMethods.__init__(self, answers, places)
-        RecordMethods.__init__(self, answers, vault, quotas.given, limits, room, outcomes)
+        RecordMethods.__init__(self, answers, vault, quotas.given, limits, room, screeners, outcomes)
         FileMethods.__init__(self, answers, parsing, files, max_file)

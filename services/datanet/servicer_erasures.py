@@ -17,7 +17,7 @@ from services.datanet.model import RecordState
 from services.datanet.vault import Vault
 from services.kit import call
 from services.kit.auth import ACCOUNTS
-from services.kit.operations import Operations, operation_name
+from services.kit.operations import Operations
 
 ACCESS = {"WithdrawRecord": ACCOUNTS, "EraseRecord": ACCOUNTS}
 
@@ -37,8 +37,8 @@ class ErasureMethods:
             record = store_records.get(c, datanet, record_id)
             erase.check_withdrawal(at, record, request.reason)
             moved = store_records.move(c, record, RecordState.WITHDRAWN, request.reason, now())
-            # Without what it says: the answer is kept, and must not outlive the record.
-            return wire.record(moved, None, told=True)
+            # Without what it says, and why it is withdrawn: the answer is kept, and must not outlive the record.
+            return wire.record(moved, None)
 
         return await self._answers.once("WithdrawRecord", request.request_id, request, pb.Record, act)
 
@@ -51,8 +51,8 @@ class ErasureMethods:
             at = store_members.standing(c, datanet, caller, lock=True)
             record = store_records.get(c, datanet, record_id)
             erase.check_erasure(at, record, request.reason)
-            operation = operation_name("erase", record.id)
-            store_erasures.begin(c, self._vault, record, operation, erase.told(at, record), now())
+            operation, told = erase.operation(record), erase.told(at, record)
+            store_erasures.begin(c, self._vault, record, operation, now(), reason=request.reason, told=told)
             progress = erase.progress(record.name, erase.DESTROYING)
             return self._operations.create(c, operation, caller.name, progress)
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from openledger import merkle, names
 from openledger.datanet.v1 import datanet_pb2 as pb
-from openledger.snapshots.documents import CLUSTERS, MANIFEST, Manifest, log_root
+from openledger.snapshots.documents import MANIFEST, Manifest, log_root
 from services.datanet import store_log, store_members, store_snapshots
 from services.datanet.answers import Answers
 from services.datanet.model import Snapshot, Visibility, snapshot_key
@@ -118,10 +118,10 @@ class ProofMethods:
 
 def _log(connection: Connection, datanet: str, size: int, field: str) -> list[bytes]:
     """So many entries.  Raises `Fault` where there are fewer."""
-    log = store_log.entries(connection, datanet, size)
-    if len(log) < size:
-        raise invalid("LOG_IS_SHORTER", f"{field}: the log of datanets/{datanet} has {len(log)} snapshots yet", field)
-    return log
+    there = store_log.size(connection, datanet)
+    if size > there:  # first of all: a size may have 64 bits, which no database takes
+        raise invalid("LOG_IS_SHORTER", f"{field}: the log of datanets/{datanet} has {there} snapshots yet", field)
+    return store_log.entries(connection, datanet, size)
 
 
 def _piece(place: Path, offset: int, snapshot: Snapshot, name: str) -> bytes:
@@ -129,7 +129,7 @@ def _piece(place: Path, offset: int, snapshot: Snapshot, name: str) -> bytes:
         with place.open("rb") as file:
             file.seek(offset)
             return file.read(_CHUNK)
-    except FileNotFoundError:  # erased meanwhile: not a byte more of it leaves
+    except FileNotFoundError:
         raise _gone(snapshot, name) from None
 
 
@@ -146,8 +146,5 @@ def _not_made(snapshot: Snapshot) -> Fault:
 
 
 def _gone(snapshot: Snapshot, name: str) -> Fault:
-    if name == CLUSTERS:
-        message = f"{name} of {snapshot.name} is removed: a record in it is erased"
-        return precondition("SNAPSHOT_FILE_ERASED", message, file=name)
     message = f"{name} of {snapshot.name} is not where it was put; the operator has lost it"
     return precondition("SNAPSHOT_FILE_LOST", message, file=name)

@@ -14,22 +14,24 @@ from openledger import names
 from openledger.datanet.v1 import datanet_pb2 as pb
 from services.datanet import (
     declare,
+    outcomes,
     pages,
     search,
     store,
     store_erasures,
     store_members,
     store_records,
+    store_screenings,
     store_use,
     wire,
 )
 from services.datanet.answers import Answers, now
 from services.datanet.declare import Declaration
 from services.datanet.members import Standing
-from services.datanet.model import Content, Datanet, Record, RecordState
-from services.datanet.store_likeness import Earlier
+from services.datanet.model import Content, Datanet, Policy, Record, RecordState
+from services.datanet.screeners import Screeners
 from services.datanet.store_use import Use
-from services.datanet.upload import Candidate, Limits, Room, Upload
+from services.datanet.upload import Limits, Room, Upload
 from services.datanet.vault import Vault
 from services.kit import call
 from services.kit.auth import ACCOUNTS, OPEN, Principal
@@ -50,10 +52,17 @@ class RecordMethods:
     """RPCs about records.  `most`: what an account may give in all datanets together."""
 
     def __init__(
-        self, answers: Answers, vault: Vault, most: Use, limits: Limits, room: Room, outcomes: Counter
+        self,
+        answers: Answers,
+        vault: Vault,
+        most: Use,
+        limits: Limits,
+        room: Room,
+        screeners: Screeners,
+        outcomes: Counter,
     ) -> None:
         self._answers, self._vault, self._most_given = answers, vault, most
-        self._limits, self._room, self._outcomes = limits, room, outcomes
+        self._limits, self._room, self._screeners, self._outcomes = limits, room, screeners, outcomes
 
     async def ContributeRecords(
         self, requests: AsyncIterator[pb.ContributeRecordsRequest], context: grpc.aio.ServicerContext
@@ -75,25 +84,28 @@ class RecordMethods:
         if known is None:
             declare.check_signed(declaration, datanet)
         with Upload(datanet, declaration, self._limits, self._room, self._vault) as upload:
+            # What was suggested is not kept with the answer: it is found again, where there was anything.
+            looks = known is None or any(map(outcomes.asks_for_another, known.outcomes))
             try:
-                await _receive(requests, upload)
+                await self._receive(requests, upload, datanet.definition.policy if looks else Policy())
             except Fault as fault:
-                raise (fault if known is None else _other_body(header.request_id)) from None
-            if known is not None:
-                return known  # type: ignore[no-any-return]
-            response = await self._answers.once(
+                retry = known is None or fault.reason == "CHECKS_UNAVAILABLE"
+                raise (fault if retry else _other_body(header.request_id)) from None
+            response = known or await self._answers.once(
                 _CONTRIBUTE, header.request_id, same, answer, lambda c: self._take(c, declaration, upload, caller)
             )
-        for outcome in response.outcomes:
-            self._outcomes.labels(outcome.reason or "ACCEPTED").inc()
-        return response
+            outcomes.suggest(response, upload)
+        if known is None:
+            for outcome in response.outcomes:
+                self._outcomes.labels(outcome.reason or "ACCEPTED").inc()
+        return response  # type: ignore[no-any-return]
 
     async def GetRecord(self, request: pb.GetRecordRequest, context: grpc.aio.ServicerContext) -> pb.Record:
         (datanet, record), viewer = names.match("datanets/*/records/*", request.name), call.principal()
 
         def look(c: Connection) -> pb.Record:
             at = store_members.standing(c, datanet, viewer)
-            return self._shown(c, [store_records.get(c, datanet, record)], at)[0]
+            return self._shown(c, [store_records.get(c, datanet, record, viewer.address)], at)[0]
 
         return await self._answers.database.read(look)
 
@@ -108,7 +120,8 @@ class RecordMethods:
 
         def look(c: Connection) -> pb.ListRecordsResponse:
             at = store_members.standing(c, datanet, viewer)
-            rows = store_records.page(c, datanet, contributor, int(after[0]) if after else 0, size + 1)
+            start = int(after[0]) if after else 0
+            rows = store_records.page(c, datanet, contributor, start, size + 1, viewer.address)
             page, more = pages.cut(rows, size, lambda record: record.size)
             token = pages.token(question, [page[-1].number]) if more else ""
             return pb.ListRecordsResponse(records=self._shown(c, page, at), next_page_token=token)
@@ -126,7 +139,8 @@ class RecordMethods:
         def look(c: Connection) -> tuple[list[tuple[Record, Content]], int]:
             at = store_members.standing(c, datanet, viewer)
             readable = "" if at.owns else viewer.address
-            texts = store_records.texts(c, self._vault, datanet, readable, int(after[0]) if after else 0)
+            start = int(after[0]) if after else 0
+            texts = store_records.texts(c, self._vault, datanet, readable, start, viewer.address)
             return search.among(texts, wanted, size)
 
         found, last = await self._answers.database.read(look)
@@ -143,27 +157,56 @@ class RecordMethods:
         alike = store_records.read_alike(connection, self._vault, declaration, upload.candidates)
         others = [candidate for candidate in upload.candidates if candidate.index not in alike]
         first = store_records.take(connection, declaration, others, now())
-        upload.check_current(store.get(connection, declaration.datanet))
+        datanet = store.get(connection, declaration.datanet)
+        upload.check_current(datanet)
+        # Those that wait are kept as well, and count for what an account may give.
         accepted = [candidate for candidate in others if first[candidate.index] == candidate.name]
         if accepted:
             given = Use(len(accepted), sum(candidate.size for candidate in accepted))
             store_use.add(connection, caller.address, given, self._most_given)
-        named = {*map(_datanet_of, first.values()), *(earlier.datanet for earlier in alike.values())}
-        hidden = {datanet for datanet in named if not _knows(connection, datanet, caller)}
-        outcomes = [_rejected(index, refusal.reason, refusal.message) for index, refusal in upload.refusals.items()]
-        outcomes += [_judged(candidate, first[candidate.index], hidden) for candidate in others]
-        outcomes += [_alike(index, earlier, hidden) for index, earlier in alike.items()]
-        outcomes.sort(key=lambda outcome: outcome.index)
-        rejected = len(outcomes) - len(accepted)
-        return pb.ContributeRecordsResponse(outcomes=outcomes, accepted=len(accepted), rejected=rejected)
+        named = {*map(outcomes.datanet_of, first.values()), *(earlier.datanet for earlier in alike.values())}
+        hidden = {d for d in named if not _knows(connection, d, caller)}
+        return outcomes.answer(upload, first, alike, hidden, datanet.definition.policy)
+
+    async def _receive(
+        self, requests: AsyncIterator[pb.ContributeRecordsRequest], upload: Upload, policy: Policy
+    ) -> None:
+        """All records, each looked at as far as the policy asks for that."""
+        async for message in requests:
+            if message.WhichOneof("part") != "record":
+                raise invalid("RECORDS_AFTER_HEADER", "after the header, every message must be a record", "record")
+            if message.record.salt or message.record.HasField("image"):
+                field = "record.salt" if message.record.salt else "record.image"
+                raise invalid(
+                    "NOT_OFFERED", f"{field}: is not offered; records are texts, and salts the service's", field
+                )
+            if sum(map(len, message.record.fields.values())) > _LONG:
+                await asyncio.to_thread(upload.add, message.record.fields, message.record.source)
+            else:
+                upload.add(message.record.fields, message.record.source)
+            if upload.batch_is_full:
+                await self._look(upload, policy)
+        await self._look(upload, policy)
+        upload.close()
+
+    async def _look(self, upload: Upload, policy: Policy) -> None:
+        if upload.unseen:
+            found = await self._screeners.look(upload.unseen, policy)
+            await asyncio.to_thread(upload.judge, found)
 
     def _shown(self, connection: Connection, records: Collection[Record], at: Standing) -> list[pb.Record]:
         """With contents, of records that the caller may read."""
         readable = {r.id for r in records if at.caller.address and (at.owns or r.contributor == at.caller.address)}
         contents = store_records.contents(connection, self._vault, readable)
+        found = store_screenings.findings(connection, readable)
         erased = [record.id for record in records if record.state is RecordState.ERASED]
         trained = store_erasures.revisions(connection, erased) if erased else {}
-        return [wire.record(r, contents.get(r.id), trained.get(r.id, ()), told=r.id in readable) for r in records]
+        return [
+            wire.record(
+                r, contents.get(r.id), trained.get(r.id, ()), findings=found.get(r.id, ()), told=r.id in readable
+            )
+            for r in records
+        ]
 
 
 async def _header(requests: AsyncIterator[pb.ContributeRecordsRequest]) -> pb.ContributionHeader:
@@ -171,46 +214,6 @@ async def _header(requests: AsyncIterator[pb.ContributeRecordsRequest]) -> pb.Co
     if first is None or first.WhichOneof("part") != "header":
         raise invalid("HEADER_FIRST", "the first message of an upload must be its header", "header")
     return first.header
-
-
-async def _receive(requests: AsyncIterator[pb.ContributeRecordsRequest], upload: Upload) -> None:
-    async for message in requests:
-        if message.WhichOneof("part") != "record":
-            raise invalid("RECORDS_AFTER_HEADER", "after the header, every message must be a record", "record")
-        if message.record.salt or message.record.HasField("image"):
-            field = "record.salt" if message.record.salt else "record.image"
-            raise invalid("NOT_OFFERED", f"{field}: is not offered; records are texts, and salts the service's", field)
-        if sum(map(len, message.record.fields.values())) > _LONG:
-            await asyncio.to_thread(upload.add, message.record.fields, message.record.source)
-        else:
-            upload.add(message.record.fields, message.record.source)
-    upload.close()
-
-
-def _judged(candidate: Candidate, first: str, hidden: Collection[str]) -> pb.RecordOutcome:
-    """`first`: the name of the record that says it first, which is not told where it is in a `hidden` datanet."""
-    if first == candidate.name:
-        return pb.RecordOutcome(index=candidate.index, state=pb.RECORD_STATE_ACCEPTED, record=first)
-    said = "a record of a private datanet" if _datanet_of(first) in hidden else first
-    message = f"{said} said the same earlier, and its contributor stays the author"
-    return _rejected(candidate.index, "DUPLICATE", message)
-
-
-def _alike(index: int, earlier: Earlier, hidden: Collection[str]) -> pb.RecordOutcome:
-    """Of a record that reads like an earlier one, of which nothing is told where it is in a `hidden` datanet."""
-    told = earlier.datanet not in hidden
-    said = f"{earlier.name} of {names.account(earlier.contributor)}" if told else "a record of a private datanet"
-    outcome = _rejected(index, "NEAR_DUPLICATE", f"it reads like {said}, which came first, and this datanet takes none")
-    outcome.first = earlier.name if told else ""
-    return outcome
-
-
-def _rejected(index: int, reason: str, message: str) -> pb.RecordOutcome:
-    return pb.RecordOutcome(index=index, state=pb.RECORD_STATE_REJECTED, reason=reason, message=message)
-
-
-def _datanet_of(record: str) -> str:
-    return names.match("datanets/*/records/*", record)[0]
 
 
 def _knows(connection: Connection, datanet: str, caller: Principal) -> bool:

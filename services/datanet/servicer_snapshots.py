@@ -9,9 +9,9 @@ import grpc
 from google.longrunning import operations_pb2
 from sqlalchemy import Connection
 
-from openledger import names
+from openledger import merkle, names
 from openledger.datanet.v1 import datanet_pb2 as pb
-from services.datanet import anchoring, freeze, pages, store_members, store_records, store_snapshots, wire
+from services.datanet import anchoring, pages, store_members, store_records, store_snapshots, wire
 from services.datanet.answers import Answers, now
 from services.datanet.model import Snapshot, snapshot_key
 from services.datanet.publishing import Publishing
@@ -125,7 +125,7 @@ class SnapshotMethods:
                 leaf=leaf,
                 size=len(tree),
                 commitment=record.commitment,
-                path=freeze.proof(tree, leaf),
+                path=merkle.inclusion_proof(tree, leaf),
                 root=snapshot.root,
                 salt=content.salt if content else b"",
             )
@@ -134,12 +134,9 @@ class SnapshotMethods:
 
     def _batch(self, connection: Connection, snapshot: Snapshot, start: int) -> pb.ReadSnapshotResponse:
         rows = store_snapshots.leaves(connection, snapshot, start, BATCH)
-        page, _ = pages.cut(rows, BATCH, lambda row: row[0].size)
-        contents = store_records.contents(connection, self._vault, [record.id for record, _ in page])
-        found = [
-            wire.snapshot_record(leaf, first, record, contents.get(record.id))
-            for leaf, (record, first) in enumerate(page, start)
-        ]
+        page, _ = pages.cut(rows, BATCH, lambda record: record.size)
+        contents = store_records.contents(connection, self._vault, [record.id for record in page])
+        found = [wire.snapshot_record(leaf, record, contents.get(record.id)) for leaf, record in enumerate(page, start)]
         return pb.ReadSnapshotResponse(records=found)
 
 

@@ -11,6 +11,7 @@ share the folder do not meet.  Knows no records and no databases.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -65,19 +66,25 @@ class Shares:
         return share
 
     def destroy(self, place: bytes) -> None:
-        """Overwrite a share, for good when this returns.  Again does no harm.  Raises `OSError`."""
+        """Overwrite a share, for good when this returns.  Again does no harm.
+
+        Raises `OSError`, also where its segment is not in the folder: then it may be somewhere else, and open.
+        """
         with self._lock:
             if place[:_ID] == self._id:  # what this process holds in memory of it
                 at = self._offset(place)
                 self._segment = self._segment[:at] + _GONE + self._segment[at + SHARE_BYTES :]
         try:
-            with self._file(place).open("r+b") as file:
-                file.seek(self._offset(place))
-                file.write(_GONE)
-                file.flush()
-                os.fsync(file.fileno())
+            file = self._file(place).open("r+b")
         except FileNotFoundError:
-            return
+            raise FileNotFoundError(
+                errno.ENOENT, "the share to be overwritten is in no file of this name", str(self._file(place))
+            ) from None
+        with file:
+            file.seek(self._offset(place))
+            file.write(_GONE)
+            file.flush()
+            os.fsync(file.fileno())
 
     def is_empty(self) -> bool:
         """Whether there are no segments."""

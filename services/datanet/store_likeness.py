@@ -63,13 +63,13 @@ def earlier(connection: Connection, vault: Vault, contributor: str, texts: Seque
     return found
 
 
-def missing(connection: Connection, limit: int) -> list[tuple[str, bytes]]:
-    """Ids and wrapped keys of records that nothing is kept of yet, in the order in which they came."""
+def missing(connection: Connection, limit: int, but: Collection[str] = ()) -> list[tuple[str, bytes]]:
+    """Ids and wrapped keys of records that nothing is kept of yet, in the order in which they came, but for those."""
     query = (
         select(RECORD.c.id, KEY.c.wrapped)
         .join(KEY, KEY.c.record == RECORD.c.id)
         .outerjoin(LIKENESS, LIKENESS.c.record == RECORD.c.id)
-        .where(LIKENESS.c.record.is_(None))
+        .where(LIKENESS.c.record.is_(None), RECORD.c.id.not_in(but))
         .order_by(RECORD.c.create_time, RECORD.c.datanet, RECORD.c.number)
         .limit(limit)
     )

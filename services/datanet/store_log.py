@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
-from sqlalchemy import ColumnElement, Connection, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, func, select, update
 
-from openledger.snapshots.documents import log_root
-from services.datanet import freeze, store, store_erasures, store_snapshots
-from services.datanet.model import Definition, Snapshot
-from services.datanet.tables import LEAF, SNAPSHOT
-
-
-class Stale(Exception):
-    """Files say of a record that it is like another one, and it is erased: make them again."""
+from openledger.snapshots.documents import Manifest, log_root
+from services.datanet import store, store_snapshots
+from services.datanet.model import Definition, Snapshot, Visibility
+from services.datanet.tables import SNAPSHOT
 
 
 def unpublished(connection: Connection) -> list[Snapshot]:
@@ -31,11 +26,16 @@ def said(connection: Connection, snapshot: Snapshot) -> tuple[Definition, str]:
     return store.load(kept) if kept else datanet.definition, datanet.owner
 
 
-def append(connection: Connection, snapshot: Snapshot, manifest: str, firsts: Mapping[int, int]) -> Snapshot:
+def is_private(connection: Connection, snapshot: Snapshot) -> bool:
+    """Whether its files are its owner's: its datanet was private when it was frozen, or is now."""
+    now = store.get(connection, snapshot.datanet).definition
+    return Visibility.PRIVATE in (now.visibility, said(connection, snapshot)[0].visibility)
+
+
+def append(connection: Connection, snapshot: Snapshot, manifest: Manifest) -> Snapshot:
     """The snapshot in its datanet's log, its files being made; the one who comes first says how.
 
-    manifest: hex.  firsts: leaves by those that read like them.  Raises `Stale`; `ValueError` where one before is not
-    there yet.
+    Raises `ValueError` where one before is not there yet.
     """
     store.locked(connection, snapshot.datanet)
     before, present = entries(connection, snapshot.datanet, snapshot.version - 1), _get(connection, snapshot)
@@ -43,18 +43,10 @@ def append(connection: Connection, snapshot: Snapshot, manifest: str, firsts: Ma
         return present
     if len(before) != snapshot.version - 1:
         raise ValueError(f"{snapshot.parent} is not in the log yet")
-    if store_erasures.erased_leaves(connection, snapshot.datanet, snapshot.version) & {*firsts, *firsts.values()}:
-        raise Stale(f"a record of {snapshot.name} was erased while its files were made")
-    made = replace(present, manifest=manifest)
-    entry = freeze.entry(made).to_bytes()
-    made = replace(made, log_root=log_root([*before, entry]))
-    values = {"manifest": manifest, "entry": entry, "log_root": made.log_root}
+    entry = manifest.entry().to_bytes()
+    made = replace(present, manifest=manifest.digest(), log_root=log_root([*before, entry]))
+    values = {"manifest": made.manifest, "entry": entry, "log_root": made.log_root}
     connection.execute(update(SNAPSHOT).where(*_this(snapshot)).values(values))
-    if firsts:
-        rows = [{"at": leaf, "like": first} for leaf, first in firsts.items()]
-        of_this = (LEAF.c.datanet == snapshot.datanet, LEAF.c.version == snapshot.version)
-        changing = update(LEAF).where(*of_this, LEAF.c.leaf == bindparam("at"))
-        connection.execute(changing.values(first_leaf=bindparam("like")), rows)
     return made
 
 

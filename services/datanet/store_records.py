@@ -6,16 +6,17 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, or_, select, update
 
-from services.datanet import declare, sealing, store, store_likeness
+from services.datanet import declare, sealing, store, store_likeness, store_screenings
 from services.datanet.declare import Declaration
 from services.datanet.model import Content, Datanet, Duplicates, Record, RecordState, record_name
 from services.datanet.store_likeness import Earlier
 from services.datanet.tables import CONTENT, DATANET, DECLARATION, FIRST, KEY, RECORD
 from services.datanet.upload import Candidate
-from services.datanet.vault import Sealed, Vault
-from services.kit.errors import not_found
+from services.datanet.vault import Sealed, Unopened, Vault
+from services.kit import logs
+from services.kit.errors import invalid, not_found
 
 _CHUNK = 400
 ROWS = select(
@@ -34,21 +35,35 @@ ROWS = select(
 """Records without their contents."""
 
 
-def take(connection: Connection, declaration: Declaration, candidates: Sequence[Candidate], now: int) -> dict[int, str]:
+def take(
+    connection: Connection, declaration: Declaration, candidates: Sequence[Candidate], now: int, confirmation: str = ""
+) -> dict[int, str]:
     """Take an upload's candidates in.  Returns, by index, the name of the record that says it first.
 
-    A candidate whose own name stands there was accepted; any other is a duplicate of the record named.
+    All that comes in comes in here: what decides about duplicates, decides here.  confirmation: the request, where they
+    are what was suggested for records that waited.
+
+    A candidate whose own name stands there was accepted, or waits; any other is a duplicate of the record named.
     """
     # Locks are taken in one order, likeness, fingerprints sorted, the datanet: uploads never wait in a ring.
     store_likeness.hold(connection)
     owners = _claim(connection, candidates)
     datanet = store.locked(connection, declaration.datanet)
     declare.check_licence(declaration, datanet)
-    connection.execute(insert(DECLARATION).values(**asdict(declaration), create_time=now))
+    declared(connection, declaration, now)
     accepted = [c for c in candidates if owners[c.fingerprint] == c.name]
     if accepted:
-        _add(connection, datanet, declaration, accepted, now)
+        _add(connection, datanet, declaration, accepted, now, confirmation)
     return {c.index: owners[c.fingerprint] for c in candidates}
+
+
+def declared(connection: Connection, declaration: Declaration, now: int) -> None:
+    """Keep a contributor's word.  Raises `Fault` when another one has its request id."""
+    row = asdict(declaration) | {"create_time": now}
+    new = store.insert_new(connection, DECLARATION).values(row).returning(DECLARATION.c.request_id)
+    if connection.execute(new).first() is None:
+        said = f"request_id {declaration.request_id} was used for another declaration before; take a new one"
+        raise invalid("REQUEST_ID_REUSED", said, "request_id", request_id=declaration.request_id)
 
 
 def read_alike(
@@ -77,24 +92,33 @@ def _claim(connection: Connection, candidates: Sequence[Candidate]) -> dict[byte
     for candidate in candidates:
         firsts.setdefault(candidate.fingerprint, candidate.name)
     owners: dict[bytes, str] = {}
-    ordered = sorted(firsts)
-    for chunk in _chunks(ordered):
-        rows = [{"fingerprint": key, "record": firsts[key]} for key in chunk]
-        new = store.insert_new(connection, FIRST).values(rows).returning(FIRST.c.fingerprint)
-        mine = {row.fingerprint for row in connection.execute(new)}
-        owners.update((key, firsts[key]) for key in mine)
-        others = [key for key in chunk if key not in mine]
-        found = connection.execute(select(FIRST).where(FIRST.c.fingerprint.in_(others)))
-        owners.update((row.fingerprint, row.record) for row in found)
+    for chunk in _chunks(sorted(firsts)):
+        # Whose row was there, and is not when it is read, was erased in between: then it is free.
+        while unclaimed := [key for key in chunk if key not in owners]:
+            rows = [{"fingerprint": key, "record": firsts[key]} for key in unclaimed]
+            new = store.insert_new(connection, FIRST).values(rows).returning(FIRST.c.fingerprint)
+            mine = {row.fingerprint for row in connection.execute(new)}
+            owners.update((key, firsts[key]) for key in mine)
+            others = [key for key in unclaimed if key not in mine]
+            found = connection.execute(select(FIRST).where(FIRST.c.fingerprint.in_(others)))
+            owners.update((row.fingerprint, row.record) for row in found)
     return owners
 
 
 def _add(
-    connection: Connection, datanet: Datanet, declaration: Declaration, accepted: Sequence[Candidate], now: int
+    connection: Connection,
+    datanet: Datanet,
+    declaration: Declaration,
+    accepted: Sequence[Candidate],
+    now: int,
+    confirmation: str,
 ) -> None:
-    """Number the accepted records on from the datanet's last, and count them.  The datanet must be locked."""
-    newcomer = not has_accepted(connection, datanet.id, declaration.contributor)
-    last = given(connection, datanet.id)
+    """Number the accepted records on from the datanet's last, and count those that do not wait.
+
+    The datanet must be locked.
+    """
+    last, count = given(connection, datanet.id), sum(not c.waits for c in accepted)
+    newcomer = count > 0 and not has_accepted(connection, datanet.id, declaration.contributor)
     common = {
         "datanet": datanet.id,
         "contributor": declaration.contributor,
@@ -103,25 +127,41 @@ def _add(
         "create_time": now,
     }
     rows = [
-        {**common, "id": c.id, "number": number, "commitment": c.commitment, "size": c.size}
+        {**common, "id": c.id, "number": number, "commitment": c.commitment, "size": c.size, "state": _state(c)}
         for number, c in enumerate(accepted, last + 1)
     ]
     connection.execute(insert(RECORD), rows)
     connection.execute(insert(CONTENT), [{"record": c.id, "ciphertext": c.sealed.ciphertext} for c in accepted])
     connection.execute(insert(KEY), [{"record": c.id, "wrapped": c.sealed.wrapped} for c in accepted])
     store_likeness.add(connection, [c.text for c in accepted])
-    connection.execute(
-        update(DATANET)
-        .where(DATANET.c.id == datanet.id)
-        .values(
-            record_count=datanet.record_count + len(accepted),
-            contributor_count=datanet.contributor_count + newcomer,
-        )
-    )
+    store_screenings.keep(connection, accepted, confirmation)
+    _count(connection, datanet.id, count, newcomer)
+
+
+def accept(connection: Connection, record: Record, now: int) -> Record:
+    """A record that waited, accepted: numbered on from the datanet's last, and counted.  Its datanet must be locked."""
+    newcomer = not has_accepted(connection, record.datanet, record.contributor)
+    number = given(connection, record.datanet) + 1
+    values = {"state": RecordState.ACCEPTED, "state_time": now, "number": number}
+    connection.execute(update(RECORD).where(RECORD.c.id == record.id).values(values))
+    _count(connection, record.datanet, 1, newcomer)
+    return replace(record, state=RecordState.ACCEPTED, state_time=now, number=number)
+
+
+def _state(candidate: Candidate) -> RecordState:
+    return RecordState.SCREENED if candidate.waits else RecordState.ACCEPTED
+
+
+def _count(connection: Connection, datanet: str, records: int, newcomer: bool) -> None:
+    counts = {
+        "record_count": DATANET.c.record_count + records,
+        "contributor_count": DATANET.c.contributor_count + int(newcomer),
+    }
+    connection.execute(update(DATANET).where(DATANET.c.id == datanet).values(counts))
 
 
 def given(connection: Connection, datanet: str) -> int:
-    """How many records a datanet was ever given, withdrawn and erased ones included."""
+    """How many records a datanet was ever given, those that ended included; one that waited may count twice."""
     query = select(func.max(RECORD.c.number)).where(RECORD.c.datanet == datanet)
     return int(connection.execute(query).scalar() or 0)
 
@@ -147,10 +187,14 @@ def move(connection: Connection, record: Record, state: RecordState, message: st
     return moved
 
 
-def get(connection: Connection, datanet: str, record: str) -> Record:
-    """Without its content.  Raises `Fault` when there is none of that name."""
+def get(connection: Connection, datanet: str, record: str, viewer: str | None = None) -> Record:
+    """Without its content.  viewer: the address that it is for, which sees none of others' that wait.
+
+    Raises `Fault` when there is none of that name.
+    """
     row = connection.execute(ROWS.where(RECORD.c.id == record, RECORD.c.datanet == datanet)).first()
-    if row is None:
+    waits = row is not None and row.state == RecordState.SCREENED
+    if row is None or (waits and viewer is not None and viewer != row.contributor):
         raise not_found("RECORD_NOT_FOUND", f"there is no {record_name(datanet, record)}")
     return of_row(row)
 
@@ -161,29 +205,43 @@ def of_row(row: Any) -> Record:
     return Record(**(said | {"state": RecordState(row.state)}))
 
 
-def page(connection: Connection, datanet: str, contributor: str, after: int, limit: int) -> list[Record]:
-    """Records without contents, in the order of acceptance, after that number; of one contributor if named."""
-    query = ROWS.where(RECORD.c.datanet == datanet, RECORD.c.number > after).order_by(RECORD.c.number).limit(limit)
+def page(
+    connection: Connection, datanet: str, contributor: str, after: int, limit: int, viewer: str = ""
+) -> list[Record]:
+    """Records without contents, in the order of acceptance, after that number; of one contributor if named.
+
+    viewer: the address that sees its own records which wait; nobody sees others'.
+    """
+    shown = or_(RECORD.c.state != RecordState.SCREENED, RECORD.c.contributor == viewer)
+    query = ROWS.where(RECORD.c.datanet == datanet, RECORD.c.number > after, shown)
+    query = query.order_by(RECORD.c.number).limit(limit)
     if contributor:
         query = query.where(RECORD.c.contributor == contributor)
     return [of_row(row) for row in connection.execute(query)]
 
 
 def contents(connection: Connection, vault: Vault, records: Collection[str]) -> dict[str, Content]:
-    """What records say, by id."""
+    """What records say, by id; without those that nobody can open, which the log tells of."""
     found: dict[str, Content] = {}
+    unopened: dict[str, str] = {}
     boxes = select(CONTENT.c.record, CONTENT.c.ciphertext, KEY.c.wrapped).join(KEY, KEY.c.record == CONTENT.c.record)
     for chunk in _chunks(list(records)):
         for row in connection.execute(boxes.where(CONTENT.c.record.in_(chunk))):
-            found[row.record] = sealing.unseal(vault, row.record, Sealed(row.ciphertext, row.wrapped))
+            try:
+                found[row.record] = sealing.unseal(vault, row.record, Sealed(row.ciphertext, row.wrapped))
+            except Unopened as problem:
+                unopened[row.record] = str(problem)
+    if unopened:
+        record, why = next(iter(unopened.items()))
+        logs.logger("datanet").warning("records do not open", count=len(unopened), one_of_them=record, error=why)
     return found
 
 
 def texts(
-    connection: Connection, vault: Vault, datanet: str, contributor: str, after: int
+    connection: Connection, vault: Vault, datanet: str, contributor: str, after: int, viewer: str = ""
 ) -> Iterator[tuple[Record, Content]]:
-    """Records with what they say, in the order of acceptance, after that number; of one contributor if named."""
-    while rows := page(connection, datanet, contributor, after, _CHUNK // 4):
+    """What `page` finds, with what it says."""
+    while rows := page(connection, datanet, contributor, after, _CHUNK // 4, viewer):
         said = contents(connection, vault, [record.id for record in rows])
         yield from ((record, said[record.id]) for record in rows if record.id in said)
         after = rows[-1].number

@@ -91,16 +91,15 @@ def page(connection: Connection, datanet: str, before: int | None, limit: int) -
     return [_snapshot(row) for row in connection.execute(query)]
 
 
-def leaves(connection: Connection, snapshot: Snapshot, start: int, limit: int) -> list[tuple[Record, int]]:
-    """Records of a snapshot, without contents, in leaf order from leaf `start`, each with the leaf that it is like."""
+def leaves(connection: Connection, snapshot: Snapshot, start: int, limit: int) -> list[Record]:
+    """Records of a snapshot, without contents, in leaf order from leaf `start`."""
     query = (
-        store_records.ROWS.add_columns(func.coalesce(LEAF.c.first_leaf, LEAF.c.leaf).label("first_leaf"))
-        .join(LEAF, LEAF.c.record == RECORD.c.id)
+        store_records.ROWS.join(LEAF, LEAF.c.record == RECORD.c.id)
         .where(LEAF.c.datanet == snapshot.datanet, LEAF.c.version == snapshot.version, LEAF.c.leaf >= start)
         .order_by(LEAF.c.leaf)
         .limit(limit)
     )
-    return [(store_records.of_row(row), row.first_leaf) for row in connection.execute(query)]
+    return [store_records.of_row(row) for row in connection.execute(query)]
 
 
 def leaf_of(connection: Connection, snapshot: Snapshot, record: str) -> int:

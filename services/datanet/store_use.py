@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, case, select, update
 
 from services.datanet import store
 from services.datanet.tables import USE
@@ -37,6 +37,12 @@ def add(connection: Connection, account: str, more: Use, most: Use) -> None:
     row = connection.execute(summed).one()
     if row.records > most.records or row.bytes > most.bytes:
         raise _full(account, most)
+
+
+def give_back(connection: Connection, account: str, size: int) -> None:
+    """So many bytes of what an account has given are erased, and are not held against it.  The records still count."""
+    left = case((USE.c.bytes > size, USE.c.bytes - size), else_=0)
+    connection.execute(update(USE).where(USE.c.account == account).values(bytes=left))
 
 
 def _full(account: str, most: Use) -> Fault:

@@ -134,16 +134,26 @@ KEY = Table(
     Column("wrapped", LargeBinary, nullable=False),
 )
 
-# How far the erasing of a record is: `share` until its key's share is overwritten, `snapshots` whose files told of its
-# likeness (versions, JSON), `revisions` once the Factory has said which were trained on it (names, JSON).
+# What checks found in a record (JSON), and the request id of its contributor's word, where it waited for that.
+SCREENING = Table(
+    "screening",
+    METADATA,
+    Column("record", Text, ForeignKey("record.id"), primary_key=True),
+    Column("findings", Text, nullable=False),
+    Column("confirmation", Text, nullable=False),
+)
+
+# Erasures: `reason`, which was said of it, is kept and told to nobody; `told` is what those hear who trained on it.
+# How far each is: `share` until its key's share is overwritten, `revisions` once the Factory has said which were
+# trained on it (names, JSON).
 ERASURE = Table(
     "erasure",
     METADATA,
     Column("record", Text, ForeignKey("record.id"), primary_key=True),
     Column("operation", Text, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("told", Text, nullable=False),
     Column("share", LargeBinary),
-    Column("snapshots", Text, nullable=False),
     Column("revisions", Text),
     Column("create_time", BigInteger, nullable=False),
 )
@@ -203,8 +213,6 @@ LEAF = Table(
     Column("version", Integer, primary_key=True),
     Column("leaf", BigInteger, primary_key=True),
     Column("record", Text, ForeignKey("record.id"), nullable=False),
-    # The leaf of an earlier record that it reads like, if there is one.
-    Column("first_leaf", BigInteger),
     ForeignKeyConstraint(["datanet", "version"], ["snapshot.datanet", "snapshot.version"], name="leaf_of_snapshot"),
     UniqueConstraint("datanet", "version", "record", name="record_once_in_snapshot"),
     Index("leaf_by_record", "record"),

@@ -1,13 +1,14 @@
 """One upload while it comes in: bounded in memory, judged record by record, and taken all at once at its end.
 
-Knows neither the wire nor the database.
+A record that stands by its form waits until it was looked at, where the datanet's policy asks for that: `unseen` are
+those that wait, `judge` is told what was found in them.  Knows neither the wire nor the database, nor how to look.
 """
 
 from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -15,10 +16,16 @@ from openledger import merkle, records
 from services.datanet import admit, declare, sealing
 from services.datanet.admit import Refusal
 from services.datanet.declare import Declaration
+from services.datanet.draft import Draft
 from services.datanet.likeness import Text
 from services.datanet.model import Datanet, record_name
+from services.datanet.screen import Finding
 from services.datanet.vault import Sealed, Vault
+from services.datanet.verdict import Verdict, verdict
 from services.kit.errors import aborted, exhausted, invalid
+
+_BATCH_RECORDS, _BATCH_BYTES = 64, 64 * 2**10
+"""Of records that are looked at together; a single one may have more."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,8 @@ class Candidate:
     """A record that may come in, unless somebody gave it before.  `index` is its place in the upload.
 
     Sealed as soon as it is there: what follows needs to know only whether two records read the same, which the token of
-    its fingerprint says, or alike, which `text` says.  `size`: its canonical bytes.
+    its fingerprint says, or alike, which `text` says.  `size`: its canonical bytes.  `findings`: of the checks.
+    `waits`: for its contributor's word on what they found; sealed with it is what they suggest.
     """
 
     index: int
@@ -37,6 +45,9 @@ class Candidate:
     commitment: bytes
     sealed: Sealed
     text: Text
+    findings: tuple[Finding, ...] = ()
+    waits: bool = False
+    suggestion: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,8 @@ class Upload:
         self._vault = vault
         self._leaves: list[bytes] = []
         self._held = 0
+        self._unseen: list[tuple[Draft, bytes]] = []
+        self._unseen_bytes = 0
         self.candidates: list[Candidate] = []
         self.refusals: dict[int, Refusal] = {}
         if declaration.record_count > limits.upload_records:
@@ -105,10 +118,36 @@ class Upload:
             self.refusals[index] = refusal
             return
         self._hold(len(canonical))
-        self.candidates.append(self._candidate(index, canonical, fields))
+        self._unseen.append((Draft(index, dict(fields), source), canonical))
+        self._unseen_bytes += len(canonical)
+        if not self._datanet.definition.policy.looks:
+            self.judge([()])
+
+    @property
+    def unseen(self) -> list[Draft]:
+        """Records that nobody has looked at."""
+        return [draft for draft, _ in self._unseen]
+
+    @property
+    def batch_is_full(self) -> bool:
+        """Whether so many wait that they should be looked at now."""
+        return len(self._unseen) >= _BATCH_RECORDS or self._unseen_bytes >= _BATCH_BYTES
+
+    def judge(self, findings: Sequence[tuple[Finding, ...]]) -> None:
+        """What was found in each of `unseen`, in order, and what follows from it."""
+        waiting, self._unseen, self._unseen_bytes = self._unseen, [], 0
+        for (draft, canonical), found in zip(waiting, findings, strict=True):
+            what, why = verdict(found, self._datanet.definition.policy)
+            if what is Verdict.REFUSE and why is not None:
+                self.refusals[draft.index] = Refusal(why.reason, why.message, found, why.suggestion)
+                continue
+            suggestion = why.suggestion if why is not None else None
+            self.candidates.append(candidate(self._vault, self._datanet.id, draft, canonical, found, suggestion))
 
     def close(self) -> None:
-        """All is here.  Raises `Fault` unless it is exactly what was declared."""
+        """All is here, and was looked at.  Raises `Fault` unless it is exactly what was declared."""
+        if self._unseen:
+            raise RuntimeError(f"nobody has looked at {len(self._unseen)} records")
         declare.check_content(self._declaration, len(self._leaves), merkle.root_of_hashes(self._leaves))
 
     def check_current(self, datanet: Datanet) -> None:
@@ -121,20 +160,6 @@ class Upload:
                 "send them again, to be judged anew",
             )
 
-    def _candidate(self, index: int, canonical: bytes, fields: Mapping[str, str]) -> Candidate:
-        record, salt = uuid.uuid4().hex, secrets.token_bytes(records.SALT_BYTES)
-        sealed = sealing.seal(self._vault, record, salt, canonical)
-        return Candidate(
-            index=index,
-            id=record,
-            name=record_name(self._datanet.id, record),
-            size=len(canonical),
-            fingerprint=sealing.fingerprint_token(self._vault, records.fingerprint(fields)),
-            commitment=records.commitment(salt, canonical),
-            sealed=sealed,
-            text=sealing.liken(self._vault, record, sealed.wrapped, fields),
-        )
-
     def _hold(self, size: int) -> None:
         if self._held + size > self._limits.upload_bytes:
             raise invalid(
@@ -144,3 +169,29 @@ class Upload:
             )
         self._room.take(size)
         self._held += size
+
+
+def candidate(
+    vault: Vault,
+    datanet: str,
+    draft: Draft,
+    canonical: bytes,
+    findings: tuple[Finding, ...] = (),
+    suggestion: Mapping[str, str] | None = None,
+) -> Candidate:
+    """A record, sealed.  datanet: its id.  suggestion: of one that waits for its contributor's word."""
+    record, salt = uuid.uuid4().hex, secrets.token_bytes(records.SALT_BYTES)
+    sealed = sealing.seal(vault, record, salt, canonical, suggestion)
+    return Candidate(
+        index=draft.index,
+        id=record,
+        name=record_name(datanet, record),
+        size=len(canonical),
+        fingerprint=sealing.fingerprint_token(vault, records.fingerprint(draft.fields)),
+        commitment=records.commitment(salt, canonical),
+        sealed=sealed,
+        text=sealing.liken(vault, record, sealed.wrapped, draft.fields),
+        findings=findings,
+        waits=suggestion is not None,
+        suggestion=suggestion,
+    )

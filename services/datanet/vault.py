@@ -43,12 +43,9 @@ class Sealed:
 
 
 class Vault:
-    """Seals and opens under a service's secret of 32 bytes.  Raises `ValueError` for another length.
+    """Seals and opens under a service's secret of 32 bytes, and shares.  Raises `ValueError` for another length."""
 
-    Without `shares`, as before there were any, what is sealed opens as long as there is a copy of the database.
-    """
-
-    def __init__(self, secret: bytes, shares: Shares | None = None) -> None:
+    def __init__(self, secret: bytes, shares: Shares) -> None:
         if len(secret) != SECRET_BYTES:
             raise ValueError(f"a vault's secret has {SECRET_BYTES} bytes, not {len(secret)}")
         self._secret, self._shares = secret, shares
@@ -83,31 +80,26 @@ class Vault:
             raise Unopened("the vault does not open this key: it is another one's, or bytes were changed") from None
 
     def destroy(self, at: bytes) -> None:
-        """What was wrapped with the share there (see `place`) opens for nobody any more.  Again does no harm."""
-        if self._shares is not None and at:
-            self._shares.destroy(at)
+        """What was wrapped with the share there (see `place`) opens for nobody any more.  Again does no harm.
 
-    @property
-    def has_shares(self) -> bool:
-        """Whether what it seals can be destroyed for good."""
-        return self._shares is not None
+        Raises `OSError`.
+        """
+        if at:
+            self._shares.destroy(at)
 
     def token(self, kind: str, data: bytes) -> bytes:
         """A hash of 32 bytes by which equal data of one kind is found again, and which nobody else can compute."""
         return hmac.digest(self._token_key, kind.encode() + b"\x00" + data, hashlib.sha256)
 
     def _wrap(self, key: bytes, about: bytes) -> bytes:
-        at, share = self._shares.take() if self._shares is not None else (b"", b"")
+        at, share = self._shares.take()
         nonce = os.urandom(_NONCE)
         return at + nonce + self._wrapping(share).encrypt(nonce, key, at + about)
 
     def _unwrap(self, wrapped: bytes, about: bytes) -> bytes:
         """Raises `InvalidTag`, `ValueError`, `ShareGone`."""
-        at, share = place(wrapped), b""
-        if at:
-            if self._shares is None:
-                raise ShareGone("this vault has no shares")
-            share = self._shares.get(at)
+        at = place(wrapped)
+        share = self._shares.get(at) if at else b""
         nonce, box = wrapped[len(at) : len(at) + _NONCE], wrapped[len(at) + _NONCE :]
         return self._wrapping(share).decrypt(nonce, box, at + about)
 

@@ -22,17 +22,17 @@ from services.kit.database import Database
 _ID = "vault"
 
 
-def open_vault(file: Path, database: Database, folder: Path | None = None) -> Vault:
+def open_vault(file: Path, database: Database, folder: Path) -> Vault:
     """The vault of the key in a file, 64 hex digits; made at random for a database in which none has sealed yet.
 
-    folder: of the records' shares; see `Vault`.
+    folder: of the records' shares.
 
     Raises `KeyFileError` for a file that is gone, holds no key or another one than the one in use, and `OSError`.
     """
     if database.read_now(_mark) is not None and not file.exists():
         raise KeyFileError(f"{file} is gone: it opens the records in the database. Put it back from a copy")
-    shares = Shares(folder) if folder is not None else None
-    if shares is not None and shares.is_empty() and database.read_now(_needs_shares):
+    shares = Shares(folder)
+    if shares.is_empty() and database.read_now(_needs_shares):
         raise KeyFileError(
             f"{folder} is gone: what is in it opens the records in the database. Put it back from a copy"
         )

@@ -10,7 +10,7 @@ from services.datanet.screen import Finding
 
 
 class Verdict(StrEnum):
-    """ASK: it waits until its contributor says that it may be taken as it is."""
+    """ASK: it waits until its contributor says whether it is taken as it is, or as suggested."""
 
     TAKE = "take"
     ASK = "ask"

@@ -26,9 +26,13 @@ from services.datanet.model import (
     Snapshot,
     Visibility,
 )
+from services.datanet.screen import Finding, language
 from services.kit.errors import invalid
 
 E = TypeVar("E", bound=Enum)
+
+CONTENT_LOST = "CONTENT_LOST"
+"""The reason of a record that is neither erased nor opens."""
 
 _KINDS = {Kind.TEXT: pb.KIND_TEXT, Kind.IMAGE: pb.KIND_IMAGE}
 _VISIBILITIES = {
@@ -53,6 +57,7 @@ _ROLES = {
     Role.OWNER: pb.ROLE_OWNER,
 }
 _RECORD_STATES = {
+    RecordState.SCREENED: pb.RECORD_STATE_SCREENED,
     RecordState.ACCEPTED: pb.RECORD_STATE_ACCEPTED,
     RecordState.WITHDRAWN: pb.RECORD_STATE_WITHDRAWN,
     RecordState.ERASED: pb.RECORD_STATE_ERASED,
@@ -78,6 +83,7 @@ def definition(message: pb.Datanet) -> Definition:
         reviewers=said.reviewers,
         gold_share_bps=said.gold_share_bps,
         review_days=said.review_days,
+        quality=said.quality,
     )
     return Definition(
         display_name=message.display_name,
@@ -104,15 +110,23 @@ def role(number: int) -> Role | None:
 
 def declaration(header: pb.ContributionHeader) -> Declaration:
     """The declaration of an upload, with what its header adds."""
-    said = header.declaration
+    return _declaration(header.declaration, names.match("datanets/*", header.datanet)[0], header.request_id)
+
+
+def confirmation(request: pb.ConfirmRecordRequest, datanet: str) -> Declaration:
+    """The declaration about one record that waited.  datanet: its id."""
+    return _declaration(request.declaration, datanet, request.request_id)
+
+
+def _declaration(said: pb.Declaration, datanet: str, request_id: str) -> Declaration:
     return Declaration(
-        datanet=names.match("datanets/*", header.datanet)[0],
+        datanet=datanet,
         contributor=account_address(said.contributor),
         content_root=said.content_root,
         record_count=said.record_count,
         licence=said.licence,
         statement=said.statement,
-        request_id=header.request_id,
+        request_id=request_id,
         signature=said.signature,
     )
 
@@ -177,6 +191,7 @@ def _policy(value: Policy) -> pb.Policy:
         reviewers=value.reviewers,
         gold_share_bps=value.gold_share_bps,
         review_days=value.review_days,
+        quality=value.quality,
     )
 
 
@@ -191,12 +206,25 @@ def member(value: Member) -> pb.Member:
     )
 
 
-def record(value: Record, content: Content | None, revisions: Sequence[str] = (), *, told: bool = False) -> pb.Record:
+def checks(findings: Sequence[Finding]) -> list[pb.Check]:
+    """Without what they suggest."""
+    return [pb.Check(id=f.check, passed=f.passed, message=f.message, reason=f.reason, value=f.value) for f in findings]
+
+
+def record(
+    value: Record,
+    content: Content | None,
+    revisions: Sequence[str] = (),
+    *,
+    findings: Sequence[Finding] = (),
+    told: bool = False,
+) -> pb.Record:
     """Without its content, fields and source are left out: both tell what the record says.
 
-    revisions: of an erased record, names of those that were trained on it.  told: to somebody who is told why it is in
-    its state.
+    revisions: of an erased record, names of those that were trained on it.  findings: of the checks.  told: to somebody
+    who is told them, why it is in its state, and where it cannot be opened.
     """
+    waits = value.state is RecordState.SCREENED
     return pb.Record(
         name=value.name,
         contributor=names.account(value.contributor),
@@ -206,6 +234,10 @@ def record(value: Record, content: Content | None, revisions: Sequence[str] = ()
         licence=value.licence,
         commitment=value.commitment,
         create_time=_timestamp(value.create_time),
+        reason=CONTENT_LOST if told and content is None and value.state is not RecordState.ERASED else "",
+        checks=checks(findings) if told else (),
+        language=language(findings) if told else "",
+        suggested_fields=(content.suggested if content and waits else None) or {},
         message=value.state_message if told else "",
         state_time=None if value.state_time is None else _timestamp(value.state_time),
         adapter_revisions=revisions,
@@ -232,7 +264,7 @@ def snapshot(value: Snapshot) -> pb.Snapshot:
     return message
 
 
-def snapshot_record(leaf: int, first_leaf: int, value: Record, content: Content | None) -> pb.SnapshotRecord:
+def snapshot_record(leaf: int, value: Record, content: Content | None) -> pb.SnapshotRecord:
     """Of an erased record, which has no content, the commitment is all that tells of it."""
     return pb.SnapshotRecord(
         leaf=leaf,
@@ -242,7 +274,6 @@ def snapshot_record(leaf: int, first_leaf: int, value: Record, content: Content 
         source=content.source if content else "",
         salt=content.salt if content else b"",
         commitment=value.commitment,
-        first_leaf=first_leaf,
         licence=value.licence,
     )
 

@@ -76,4 +76,4 @@ class Registering:
         """Once, not at every try."""
         if self._said.get(name) != problem:
             self._said[name] = problem
-            self._log.warning("not registered yet", revision=name, problem=problem)
+            self._log.warning("not registered yet", revision=name, error=problem)

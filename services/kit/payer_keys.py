@@ -40,6 +40,7 @@ from openledger.key_files import KeyFileError
 from services.kit import sealing
 from services.kit.database import Database
 from services.kit.sealing import SECRET_BYTES, DataKey, Unopened
+from services.kit.wait import whole
 
 T = TypeVar("T")
 
@@ -106,7 +107,6 @@ class PayerKeys:
         self._clock = clock
         self._in_use: dict[str, tuple[DataKey, float]] = {}
         self._known: dict[str, DataKey] = {}
-        self._in_log = False
         self._looking = asyncio.Lock()
         """Held while keys are looked for or changed, so that none is remembered that is gone."""
 
@@ -134,11 +134,7 @@ class PayerKeys:
 
     async def retire(self, payer: str) -> None:
         """Seal nothing more with the payer's keys of now; each says of itself that it is retired."""
-        t = self._table
-        async with self._looking:
-            await self._database.write(lambda c: c.execute(update(t).where(t.c.payer == payer).values(retired=True)))
-            self._in_use.pop(payer, None)
-            self._known.clear()
+        await whole(self._retire(payer))
 
     async def retired(self) -> list[str]:
         """The names of the retired keys that are not destroyed."""
@@ -147,7 +143,7 @@ class PayerKeys:
 
     async def destroy(self, names: Collection[str]) -> None:
         """Nobody opens again what these have sealed."""
-        await self._destroy(lambda _: names)
+        await whole(self._destroy(lambda _: names))
 
     async def destroy_of(self, payer: str, also: Callable[[Connection], None]) -> None:
         """Nobody opens again what the payer's keys of now have sealed; `also` in the same transaction."""
@@ -156,7 +152,7 @@ class PayerKeys:
             also(connection)
             return self._names(connection, self._table.c.payer == payer)
 
-        await self._destroy(those)
+        await whole(self._destroy(those, payer))
 
     async def destroy_unused(self, oldest: datetime | None) -> None:
         """Destroy the keys that sealed nothing which is still kept.  oldest: when the oldest text of all was made.
@@ -164,24 +160,34 @@ class PayerKeys:
         None: there is none.
         """
         moment = min(filter(None, (oldest, datetime.fromtimestamp(self._clock(), UTC)))) - IN_USE - MARGIN
-        await self._destroy(lambda c: self._names(c, self._table.c.create_time < moment))
+        await whole(self._destroy(lambda c: self._names(c, self._table.c.create_time < moment)))
 
-    async def _destroy(self, find: Callable[[Connection], Collection[str]]) -> None:
-        def transaction(connection: Connection) -> int:
-            names = find(connection)
-            gone = connection.execute(delete(self._table).where(self._table.c.name.in_(names)))
-            return int(gone.rowcount)
+    async def _retire(self, payer: str) -> None:
+        t = self._table
+        async with self._looking:
+            self._forget(payer)
+            await self._database.write(lambda c: c.execute(update(t).where(t.c.payer == payer).values(retired=True)))
+
+    async def _destroy(self, find: Callable[[Connection], Collection[str]], payer: str = "") -> None:
+        """payer: whose keys alone they are."""
+
+        def transaction(connection: Connection) -> None:
+            connection.execute(delete(self._table).where(self._table.c.name.in_(find(connection))))
 
         async with self._looking:
-            destroyed = await self._database.write(transaction)
-            if destroyed:
-                self._in_use.clear()
-                self._known.clear()
-        if destroyed:
-            self._in_log = True
-        if self._in_log:
-            # SQLite's log has them, wrapped as they were, until it is emptied: now, or with what is destroyed next.
-            self._in_log = not await asyncio.to_thread(self._database.empty_log)
+            self._forget(payer)
+            await self._database.write(transaction)
+        # SQLite's log has them, wrapped as they were, until it is emptied.  Also when nothing was destroyed now: the
+        # last time a reader may have been in the way, or the process have ended.
+        await asyncio.to_thread(self._database.empty_log)
+
+    def _forget(self, payer: str) -> None:
+        """Before keys are changed: who wants one meanwhile waits, and sees what has become of it."""
+        if payer:
+            self._in_use.pop(payer, None)  # others seal on: anybody may forget, as often as it likes
+        else:
+            self._in_use.clear()
+        self._known.clear()
 
     async def _look(self, payer: str) -> DataKey:
         fresh = DataKey(uuid.uuid4().hex, sealing.new_secret())

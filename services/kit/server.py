@@ -30,7 +30,7 @@ from services.kit.config import ServiceConfig, hidden
 from services.kit.database import SchemaError
 from services.kit.edge import Edge
 from services.kit.metrics import Metrics
-from services.kit.tls import must_be_valid, server_credentials
+from services.kit.tls import Renewed, server_credentials
 
 C = TypeVar("C", bound=ServiceConfig)
 
@@ -72,9 +72,10 @@ async def running(assembly: Assembly) -> AsyncIterator[int]:
     async with AsyncExitStack() as stack:
         stack.push_async_callback(_close, assembly)
         server, checks = _build(assembly)
-        port = _listen(server, assembly.config)
+        certificates = _certificates(assembly.config)
+        port = _listen(server, assembly.config, certificates)
         _serve_metrics(assembly, stack)
-        background = {**assembly.background, "health": lambda: _watch_health(assembly, checks)}
+        background = {**assembly.background, "health": lambda: _watch_health(assembly, certificates, checks)}
         work = [kept_going(assembly.metrics, name, each) for name, each in background.items()]
         tasks = [asyncio.create_task(each) for each in work]
         stack.push_async_callback(_cancel, tasks)
@@ -84,7 +85,7 @@ async def running(assembly: Assembly) -> AsyncIterator[int]:
         stack.push_async_callback(checks.enter_graceful_shutdown)
         for leave in assembly.leaving:
             stack.callback(leave)
-        await _say_health(assembly, checks)
+        await _say_health(assembly, certificates, checks)
         yield port
 
 
@@ -189,16 +190,23 @@ def _build(assembly: Assembly) -> tuple[Any, Any]:
     return server, checks
 
 
-def _listen(server: Any, config: ServiceConfig) -> int:
-    name = f"OPENLEDGER_{config.service.upper()}"
+def _certificates(config: ServiceConfig) -> Renewed | None:
+    """What the port is served with; None: in clear."""
     if config.tls is None:
-        return _opened(server.add_insecure_port, config.listen, f"{name}_LISTEN")
+        return None
     try:
-        credentials = server_credentials(config.service, config.tls, callers=config.tls_callers)
+        return Renewed(config.service, config.tls)
     except OSError as error:
         why = f"{error.filename or ''} cannot be read: {error.strerror or error}"
-        raise StartError(f"{why.strip()}. See {name}_TLS_...") from error
-    return _opened(lambda where: server.add_secure_port(where, credentials), config.listen, f"{name}_LISTEN")
+        raise StartError(f"{why.strip()}. See OPENLEDGER_{config.service.upper()}_TLS_...") from error
+
+
+def _listen(server: Any, config: ServiceConfig, certificates: Renewed | None) -> int:
+    name = f"OPENLEDGER_{config.service.upper()}_LISTEN"
+    if certificates is None:
+        return _opened(server.add_insecure_port, config.listen, name)
+    credentials = server_credentials(certificates, callers=config.tls_callers)
+    return _opened(lambda where: server.add_secure_port(where, credentials), config.listen, name)
 
 
 def _opened(add: Callable[[str], int], where: str, setting: str) -> int:
@@ -215,11 +223,16 @@ def _opened(add: Callable[[str], int], where: str, setting: str) -> int:
 
 
 async def _serve_health(config: ServiceConfig, checks: Any, stack: AsyncExitStack) -> None:
-    """On a port of its own: probes of Kubernetes speak no TLS, and have no certificate."""
+    """On a port of its own: probes of Kubernetes speak no TLS, and have no certificate.
+
+    Check alone: anybody can call here, and a few that watch would keep the probes out.
+    """
     if not config.health_listen:
         return
     server = grpc.aio.server(maximum_concurrent_rpcs=16, options=[("grpc.so_reuseport", 0)])
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    request, response = health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
+    check = grpc.unary_unary_rpc_method_handler(checks.Check, request.FromString, response.SerializeToString)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(health.SERVICE_NAME, {"Check": check}),))
     _opened(server.add_insecure_port, config.health_listen, f"OPENLEDGER_{config.service.upper()}_HEALTH_LISTEN")
     await server.start()
     stack.push_async_callback(server.stop, None)
@@ -256,21 +269,21 @@ async def _close(assembly: Assembly) -> None:
             logs.logger(assembly.config.service).exception("something could not be closed")
 
 
-async def _watch_health(assembly: Assembly, checks: Any) -> None:
-    while assembly.healthy is not None or assembly.config.tls is not None:
+async def _watch_health(assembly: Assembly, certificates: Renewed | None, checks: Any) -> None:
+    while assembly.healthy is not None or certificates is not None:
         await asyncio.sleep(_HEALTH_SECONDS)
-        await _say_health(assembly, checks)
+        await _say_health(assembly, certificates, checks)
 
 
-async def _say_health(assembly: Assembly, checks: Any) -> None:
+async def _say_health(assembly: Assembly, certificates: Renewed | None, checks: Any) -> None:
     status = health_pb2.HealthCheckResponse.SERVING
     try:
-        if assembly.config.tls is not None:
-            must_be_valid(assembly.config.tls)
+        if certificates is not None:
+            certificates.must_be_valid()
         if assembly.healthy is not None:
             await assembly.healthy()
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
         status = health_pb2.HealthCheckResponse.NOT_SERVING
-        logs.logger(assembly.config.service).error("not serving", why=str(error))
+        logs.logger(assembly.config.service).error("not serving", error=str(error))
     for name in ("", *assembly.services):
         await checks.set(name, status)

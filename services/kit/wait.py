@@ -1,10 +1,10 @@
-"""Waiting for an event, at most so long; and for the end of a task that was told to stop, or of a thread."""
+"""Waiting for an event, at most so long; and for the end of a task that was told to stop, of a thread, or of work."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,7 +31,12 @@ async def to_its_end(function: Callable[P, T], *arguments: P.args, **more: P.kwa
 
     A thread cannot be stopped, and whoever clears up after us must find all that it left.
     """
-    running = asyncio.ensure_future(asyncio.to_thread(function, *arguments, **more))
+    return await whole(asyncio.to_thread(function, *arguments, **more))
+
+
+async def whole(work: Coroutine[Any, Any, T]) -> T:
+    """Do the work, and wait for its end also when we are to end meanwhile: it is never broken off between two steps."""
+    running = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:

@@ -88,7 +88,7 @@ async def assemble(config: LedgerConfig) -> Assembly:
     pen.take()
     how: Any = {"confirmations": confirmations, "poll_seconds": poll}
     writer = ChainWriter(database, chain, signer, pen, metrics, patience=config.patience, **how)
-    follower = ChainFollower(database, chain, pen, metrics, **how)
+    follower = ChainFollower(database, chain, pen, metrics, quiet=config.quiet, **how)
     operations = Operations(database, METADATA, config.service)
     splits = SplitBook(database, chain.contracts.escrow, config.rule, lag=config.split_lag_seconds)
     work, artifacts = config.data_dir / "bundle", ArtifactStore(config.artifacts_dir)

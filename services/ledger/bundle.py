@@ -32,7 +32,7 @@ from services.kit.ahead import ahead
 from services.kit.database import Database
 from services.kit.metrics import Metrics
 from services.ledger import split_book, splits
-from services.ledger.chain import Chain
+from services.ledger.chain import Chain, ChainUnavailable
 from services.ledger.pen import Pen
 from services.ledger.registries import Split
 from services.ledger.splits import Change, Held
@@ -89,16 +89,23 @@ class Bundles:
     async def publish(self, epoch: Epoch, pen: Pen) -> str:
         """Hex SHA-256 of the epoch's manifest, which is among the artifacts with all its files.
 
+        Raises `ChainUnavailable` while the chain was not read lately: splits may be missing that it holds, as in the
+        midst of a reorganisation, and the bundle would say so for good.
         Noted with the epoch by whoever has the pen then: by now it may be sealed again.
         """
         if epoch.bundle and self._artifacts.has(epoch.bundle):
             return epoch.bundle
         begun = time.monotonic()
-        digest = await self._database.read(lambda c: self.write(c, epoch))
+        digest = await self._database.read(lambda c: self.write(c, epoch) if self._knows(c) else "")
+        if not digest or not await self._database.read(self._knows):
+            raise ChainUnavailable("the chain was not read lately: which splits hold is not known")
         await self._database.write(pen.checked(lambda c: epochs.published(c, epoch.number, digest)))
         self._seconds.observe(time.monotonic() - begun)
         self._log.info("epoch's bundle published", epoch=epoch.key, bundle=digest)
         return digest
+
+    def _knows(self, connection: Connection) -> bool:
+        return split_book.read_lately(connection, self._chain.contracts.escrow, self._lag)
 
     def write(self, connection: Connection, epoch: Epoch) -> str:
         """Write the bundle; returns its manifest's digest."""

@@ -17,23 +17,20 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
-from typing import Any
 
 from sqlalchemy import Connection
 
 from services.kit import logs
 from services.kit.database import Database
 from services.kit.metrics import Metrics
-from services.ledger import journal, replay, totals
-from services.ledger.chain import Chain, ChainError, Claimed, Deposit, Redeemed, SplitHolds, Withdrawal
+from services.ledger import chain_events, replay, totals
+from services.ledger.chain import Chain, ChainError
+from services.ledger.chain_events import ChainEvent
 from services.ledger.changes import Changes
 from services.ledger.debts import Debts
-from services.ledger.journal import Event, Journal, Kind
 from services.ledger.pen import Pen
-from services.ledger.store import books, epochs, events, payers, splits
+from services.ledger.store import books, events, payers, splits
 from services.ledger.store import chain as store
-from services.ledger.store.epochs import UNDONE
-from services.ledger.store.events import Told
 from services.ledger.totals import Sum
 
 BLOCKS = 2_000  # at a time
@@ -41,9 +38,8 @@ BACK = 128  # read again: as far as a node behind the others may be
 PLACES = 50  # looked at on one reading of the database
 BEGINNING_SECONDS = 3600.0  # at most that often everything is read again
 
-NOTED_SECONDS = 30  # how often it is noted that there is nothing new
+NOTED_SECONDS = 10  # how often it is noted that there is nothing new
 
-ChainEvent = Deposit | Withdrawal | Redeemed | Claimed | SplitHolds
 Place = tuple[int, str]
 
 
@@ -51,8 +47,8 @@ Place = tuple[int, str]
 class Read:
     """Blocks that were read for the first time, both ends included, and in order the events that were not known.
 
-    `all`: with them, everything that counts was read.  `newest`: then, of each sum that events tell of, what the newest
-    one says.
+    `all`: with them, everything that counts at `time` (Unix seconds) was read.  `newest`: then, of each sum that events
+    tell of, what the newest one says.
     """
 
     first: int
@@ -61,6 +57,7 @@ class Read:
     all: bool
     events: list[ChainEvent]
     newest: dict[Sum, int | None]
+    time: int
 
 
 @dataclass(frozen=True)
@@ -72,23 +69,40 @@ class Left:
 
 @dataclass(frozen=True)
 class Nothing:
-    """Everything that counts has been read already."""
+    """Everything that counts at that time (Unix seconds) has been read already."""
+
+    time: int
 
 
 class ChainFollower:
-    """Follows one set of contracts, while this process has the pen.  Run `run` for ever; `journaled` tells of news."""
+    """Follows one set of contracts, while this process has the pen.  Run `run` for ever; `journaled` tells of news.
+
+    `quiet`: blocks come only when there is something to put into them.  Of any other chain no more is known than up to
+    the time of the newest block: a node that stands still says nothing of what came since.
+    """
 
     def __init__(
-        self, database: Database, chain: Chain, pen: Pen, metrics: Metrics, *, confirmations: int, poll_seconds: float
+        self,
+        database: Database,
+        chain: Chain,
+        pen: Pen,
+        metrics: Metrics,
+        *,
+        confirmations: int,
+        poll_seconds: float,
+        quiet: bool,
     ) -> None:
         self._database, self._chain, self._pen = database, chain, pen
-        self._confirmations, self._poll = confirmations, poll_seconds
+        self._confirmations, self._poll, self._quiet = confirmations, poll_seconds, quiet
         self._wanted, self.journaled, self.debts = Changes(), Changes(), Debts(database, metrics)
         self._doubted: dict[Sum, int] = {}
         self._began = self._noted = float("-inf")
+        self._known = int(time.time())
         self._log = logs.logger("ledger")
         self._behind = metrics.gauge("chain_behind_blocks", "Blocks with enough confirmations that were not read yet")
         self._node_behind = metrics.gauge("node_behind_blocks", "Blocks that were read and that the node lacks now")
+        self._ago = metrics.gauge("chain_read_ago_seconds", "How long it is not known what the chain holds")
+        self._ago.set_function(lambda: max(0.0, time.time() - self._known))
         self._ahead = metrics.gauge("chain_ahead_seconds", "By how much the newest block's time is after this clock's")
         self._left = metrics.counter("reorganisations_total", "Times that the chain left what was journaled")
         self._voided = metrics.counter("voided_total", "Journals of the chain's that it took back")
@@ -126,6 +140,8 @@ class ChainFollower:
 
         read = await self._database.write(write)
         self._noted = float("-inf") if isinstance(found, Left) else time.monotonic()
+        if isinstance(found, Nothing) or (isinstance(found, Read) and found.all):
+            self._known = found.time
         if isinstance(found, Nothing):
             return 0
         if isinstance(found, Left) or self.debts.told:
@@ -135,13 +151,15 @@ class ChainFollower:
 
     async def _look(self, place: Place | None) -> Read | Left | Nothing | None:
         """What there is to write, if anything."""
+        asked = int(time.time())
         head = await asyncio.to_thread(self._chain.head)
-        self._ahead.set(max(0, head.timestamp - int(time.time())))
+        self._ahead.set(max(0, head.timestamp - asked))
         if place is not None and not await asyncio.to_thread(self._stands, place):
             self._node_behind.set(max(0, place[0] - head.number))
             return await self._fork(place, head.number)
         self._node_behind.set(0)
-        return await asyncio.to_thread(self._read, place, head.number)
+        known = asked if self._quiet else min(asked, head.timestamp)
+        return await asyncio.to_thread(self._read, place, head.number, known)
 
     def _stands(self, place: Place) -> bool | None:
         """Whether that block is part of the chain; None where the node shows none of its number."""
@@ -166,13 +184,13 @@ class ChainFollower:
         await asyncio.to_thread(self._chain.check)
         return Left(stands)
 
-    def _read(self, place: Place | None, head: int) -> Read | Nothing | None:
+    def _read(self, place: Place | None, head: int, known_at: int) -> Read | Nothing | None:
         """The next blocks and their events; None where the node is behind, or when it changed while it was read."""
         first = place[0] + 1 if place else self._chain.contracts.block
         newest = head - self._confirmations
         self._behind.set(max(0, newest - first + 1))
         if newest < first:
-            return Nothing() if newest == first - 1 else None
+            return Nothing(known_at) if newest == first - 1 else None
         end = self._chain.block(min(newest, first + BLOCKS - 1))
         if end is None:
             return None
@@ -188,7 +206,7 @@ class ChainFollower:
         places = {(event.block_number, event.block_hash) for event in fresh} | {(end.number, end.hash)}
         if not all(self._stands(seen) for seen in (places | {place} if place else places)):
             return None
-        return Read(first, end.number, end.hash, at_head, fresh, totals.newest(told) if at_head else {})
+        return Read(first, end.number, end.hash, at_head, fresh, totals.newest(told) if at_head else {}, known_at)
 
     def _write(self, connection: Connection, found: Read | Left | Nothing) -> int:
         match found:
@@ -197,17 +215,17 @@ class ChainFollower:
             case Left():
                 return self._take_back(connection, found)
             case Nothing():
-                store.note_read_time(connection, self._chain.contracts.escrow, int(time.time()))
+                store.note_read_time(connection, self._chain.contracts.escrow, found.time)
                 return 0
 
     def _take(self, connection: Connection, read: Read) -> int:
         """Journal what was read; returns how many blocks that were.  Where sums do not fit, read everything again."""
         escrow = self._chain.contracts.escrow
         for event in read.events:
-            _journal(connection, event)
+            chain_events.take(connection, event)
         store.follow(connection, escrow, read.last, read.last_hash)
         if read.all:
-            store.note_read_time(connection, escrow, int(time.time()))
+            store.note_read_time(connection, escrow, read.time)
         if read.newest:
             doubted = totals.misfits(connection, {**self._doubted, **read.newest})
             self._unfit.set(len(doubted))
@@ -232,7 +250,7 @@ class ChainFollower:
             payers.set_withdrawing(connection, account, events.withdrawing(connection, account))
         for account in sorted({told.account for told in gone if told.redeemed is not None}):
             payers.lock(connection, account)
-            _set_redeemed(connection, account)
+            chain_events.redeem_again(connection, account)
         if left.stands:
             store.follow(connection, escrow, *left.stands)
             store.note_read_time(connection, escrow, None)
@@ -243,46 +261,3 @@ class ChainFollower:
         self._voided.inc(voided)
         self._log.error("the chain took back what was journaled", after_block=stands, journals=voided)
         return 0
-
-
-def _journal(connection: Connection, event: ChainEvent) -> None:
-    at = Event(event.block_hash, event.tx_hash, event.log_index)
-    match event:
-        case Deposit():
-            _tell(connection, event, event.payer, journal.deposit(at, event.payer, event.amount))
-        case Claimed():
-            _tell(connection, event, event.account, journal.claim(at, event.account, event.amount))
-        case Redeemed():
-            events.keep(connection, _told(event, event.payer, redeemed=event.cumulative))
-            payers.lock(connection, event.payer)
-            payers.set_redeemed(connection, event.payer, events.redeemed(connection, event.payer))
-        case SplitHolds():
-            splits.keep(connection, event)
-            events.keep(connection, _told(event, event.revision))
-        case Withdrawal(paid=False):
-            events.keep(connection, _told(event, event.payer, withdrawing=event.amount))
-            payers.lock(connection, event.payer)
-            payers.set_withdrawing(connection, event.payer, events.withdrawing(connection, event.payer))
-        case Withdrawal():
-            payer = payers.lock(connection, event.payer)
-            entry = journal.withdrawal(at, event.payer, event.amount, max(0, payer.balance))
-            _tell(connection, event, event.payer, entry, withdrawing=0)
-            payers.set_withdrawing(connection, event.payer, events.withdrawing(connection, event.payer))
-
-
-def _tell(connection: Connection, event: ChainEvent, account: str, entry: Journal, **more: int) -> None:
-    # How a withdrawal was covered is known from the first telling; told again, its payer may have another balance.
-    if entry.kind is not Kind.WITHDRAWAL or not replay.stands(connection, entry.key):
-        replay.tell(connection, entry)
-    events.keep(connection, _told(event, account, journal=entry.key, **more))
-
-
-def _told(event: ChainEvent, account: str, **more: Any) -> Told:
-    return Told(event.block_number, event.log_index, event.block_hash, account, **more)
-
-
-def _set_redeemed(connection: Connection, account: str) -> None:
-    """Redemptions went: they are made again, each on its own, if an epoch's root needs them."""
-    payers.set_redeemed(connection, account, events.redeemed(connection, account))
-    if line := payers.unredeemed_of(connection, account):
-        epochs.plan_again(connection, UNDONE, line)

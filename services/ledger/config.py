@@ -174,6 +174,11 @@ class LedgerConfig(ServiceConfig):
         return self.deploy_contracts and self.chain_id in DEVELOPMENT_CHAINS
 
     @property
+    def quiet(self) -> bool:
+        """Whether the chain has new blocks only when somebody sends something."""
+        return self.chain_id in DEVELOPMENT_CHAINS
+
+    @property
     def patience(self) -> Patience:
         """With transactions that do not get mined."""
         return Patience(self.max_fee_gwei * 10**9, self.stuck_seconds, self.gas_bound_percent)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, partial
@@ -65,7 +64,8 @@ class Receipts:
         self._consumer: Consumer[bytes] = Consumer(
             database, METADATA, SOURCE, self._read, self._prepare, self._apply, gather=BATCH
         )
-        self._outcomes: Counter[str] = Counter()
+        self._outcomes: list[tuple[Admitted | Rejected, str]] = []
+        """What became of the receipts of the last step."""
         self.booked = Changes()
         self._log = logs.logger("ledger")
         self._counted = metrics.counter("receipts_total", "Receipts by what became of them", "outcome")
@@ -88,20 +88,30 @@ class Receipts:
 
     async def step(self) -> int:
         """Read what there is, waiting for something, and book it at once; returns how many receipts that were."""
-        self._outcomes.clear()
+        self._outcomes = []
         read = await self._consumer.step()
-        for outcome, count in self._outcomes.items():
-            self._counted.labels(outcome).inc(count)
+        for entry, outcome in self._outcomes:
+            self._counted.labels(outcome).inc()
+            self._say(entry, outcome)
         self._lag.set(self._consumer.lag)
         if read:
             self.booked.tell()
-        if self._outcomes[OWED]:
+        if any(outcome == OWED for _, outcome in self._outcomes):
             await self._debts.tell()
         return read
+
+    def _say(self, entry: Admitted | Rejected, outcome: str) -> None:
+        if isinstance(entry, Admitted) and outcome in (BOOKED, OWED):
+            self._log.info("booked", response=entry.receipt.response, receipt=entry.sha256)
+        elif outcome == CONFLICT:
+            self._log.critical("two receipts for one answer: somebody holds attribution's key", receipt=entry.sha256)
+        elif outcome != REPEATED:
+            self._log.error("receipt rejected", reason=outcome, receipt=entry.sha256)
 
     async def _read(self, after: int) -> Page[bytes]:
         request = attribution_pb2.ReadReceiptsRequest(after_offset=after, max_entries=PAGE, wait_seconds=WAIT_SECONDS)
         reply = await self._client.call(self._client.attribution.ReadReceipts, request, DEADLINE)
+        self._lag.set(max(0, reply.high_watermark - after))  # also while they wait for what they need
         entries = [(entry.offset, entry.receipt.document) for entry in reply.entries]
         return Page(entries, reply.high_watermark, reply.log_epoch)
 
@@ -116,10 +126,4 @@ class Receipts:
     def _apply(self, connection: Connection, entries: Sequence[Admitted | Rejected]) -> None:
         books.lock(connection)
         self._pen.check(connection)
-        outcomes = book_all(connection, entries, time.time(), self._room)
-        for entry, outcome in zip(entries, outcomes, strict=True):
-            if outcome == CONFLICT:
-                self._log.critical("two receipts for one answer: somebody holds attribution's key", sha256=entry.sha256)
-            elif outcome not in (BOOKED, OWED, REPEATED):
-                self._log.error("receipt rejected", reason=outcome, sha256=entry.sha256)
-        self._outcomes = Counter(outcomes)
+        self._outcomes = list(zip(entries, book_all(connection, entries, time.time(), self._room), strict=True))

@@ -149,5 +149,6 @@ class Errands(Generic[E]):
                 self._operations.fail(connection, errand.operation, self._kind.refused(errand, ended.error))
 
         await self._database.write(write)
-        outcome = "on chain" if result is not None else "not on chain"
-        self._log.info(outcome, errand=self._kind.key(errand), error=ended.error)
+        self._log.info(
+            "on chain" if result is not None else "not on chain", errand=self._kind.key(errand), error=ended.error
+        )

@@ -97,7 +97,7 @@ class Pen:
         try:
             await self._database.write(lambda c: sender.keep_pen(c, self._address, fence, self._seconds))
         except LostPen as lost:
-            self._log.warning("another process sends now", why=str(lost))
+            self._log.warning("another process sends now", error=str(lost))
             self._set(None)
 
     def only(self, work: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:

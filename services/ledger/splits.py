@@ -57,8 +57,13 @@ def at(held: Sequence[Held], time: int) -> Held:
 
 
 def allowed(held: Sequence[Held], time: int | None, lag: int) -> list[Held]:
-    """Those by which an answer may be paid that ended then; all, where it is not known when it did."""
-    return [one for one in held if time is None or one.holds(time, lag)]
+    """Those by which an answer may be paid that ended then.
+
+    Where it is not known when it did, this ledger's own: whoever could say so made receipts by no other.
+    """
+    if time is None:
+        return list(held[:1])
+    return [one for one in held if one.holds(time, lag)]
 
 
 def used(held: Sequence[Held], split: Split, time: int | None, lag: int) -> Held | None:

@@ -1,9 +1,9 @@
 """Who is taken in, and whose turn at the engine it is.
 
 Few answers are generated at once, with few adapters; some requests wait, and the rest is sent away with advice.  Turns
-go to the tenant that was served least (`fair`), as far as its adapter has a slot (`plan`).  A few turns on top are for
-tenants that have none, so that whoever asks little need not wait for the end of an answer of whoever asks much.
-Does not know what is generated, nor what it costs.
+go to the tenant that was served least (`fair`), as far as its adapter has a slot (`plan`).  Some turns on top are for
+tenants that have less than an equal part, so that whoever asks little need not wait for whoever asks much; and while
+several are here, prompts are read a few at a time.  Does not know what is generated, nor what it costs.
 """
 
 from __future__ import annotations
@@ -245,8 +245,8 @@ class Admission:
         return tenants < 2 or not reading or reading + place.ask.tokens_in <= self._bounds.reading
 
     def _tenants(self) -> int:
-        """How many are here."""
-        return len({place.tenant for place in self._places} - {REPLAY})
+        """How many have a turn or wait for one.  Not who waits for an adapter, or has no money yet."""
+        return len(({place.tenant for place in self._there()} | self._turns.keys()) - {REPLAY})
 
     def _has_little(self, tenant: str, tenants: int) -> bool:
         """Whether it has fewer turns than an equal part would be of those that are nobody's spare ones."""

@@ -94,6 +94,7 @@ class Answers:
         self._admission, self._space = admission, space
         self._in_hand: dict[str, _Work] = {}
         self._leaving = False
+        self._log = logs.logger("openlora")
 
     async def answer(self, question: Question) -> AsyncGenerator[Piece | Account, None]:
         """The answer's text in pieces, then its account.  Raises `Fault`.
@@ -267,13 +268,15 @@ class Answers:
         self._meters.tokens_in.inc(len(trace.prompt_token_ids))
         self._meters.tokens_out.inc(len(trace.completion_token_ids))
         self._meters.trace_log.set(offset)
-        return _account(trace)
+        account = _account(trace)
+        self._log.info("answer", response=trace.response, model=trace.adapter or trace.base, trace=account.trace_sha256)
+        return account
 
 
 def _unheard(question: Question, storing: asyncio.Task[Account]) -> None:
     """Nobody waits for it: what went wrong is said here."""
     if not storing.cancelled() and (why := storing.exception()) is not None:
-        logs.logger("openlora").warning("an answer without asker is lost", response=question.response, why=str(why))
+        logs.logger("openlora").warning("an answer without asker is lost", response=question.response, error=str(why))
 
 
 def _account(trace: Trace) -> Account:

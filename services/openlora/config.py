@@ -77,7 +77,9 @@ class OpenLoRAConfig(ServiceConfig):
     import_bytes: int = Field(256 * 2**20, ge=1, le=2**31, description="largest adapter that is brought")
     account_import_bytes: int = Field(2**30, ge=1, description="of all that one account brings")
     all_import_bytes: int = Field(16 * 2**30, ge=1, description="of all that anybody brings")
-    spare_turns: int = Field(8, ge=0, description="on top of max_running, for payers with less than an equal part")
+    spare_turns: int | None = Field(
+        None, ge=0, description="on top of max_running, for payers with less than an equal part; None: half as many"
+    )
     max_running_per_tenant: int = Field(0, ge=0, description="answers to one payer generated at once; 0: all of them")
     max_queued_per_tenant: int = Field(64, ge=1, description="requests of one payer that may wait for their turn")
     max_queued_per_adapter: int = Field(64, ge=1, description="requests for one adapter that may wait for their turn")
@@ -112,6 +114,11 @@ class OpenLoRAConfig(ServiceConfig):
         return Prices(Price(self.price_per_1k_in, self.price_per_1k_out, own), named)
 
     @property
+    def spare(self) -> int:
+        """Turns on top of `max_running`: half as many, rounded up, unless it is said otherwise."""
+        return (self.max_running + 1) // 2 if self.spare_turns is None else self.spare_turns
+
+    @property
     def import_limits(self) -> ImportLimits:
         """How much is taken in of what people bring."""
         return ImportLimits(
@@ -127,7 +134,7 @@ class OpenLoRAConfig(ServiceConfig):
         """What the engine is to make room for."""
         return EngineSettings(
             context=self.max_prompt_tokens + self.max_tokens,
-            max_running=self.max_running + self.spare_turns,
+            max_running=self.max_running + self.spare,
             max_active_adapters=self.max_active_adapters,
             max_adapters=self.max_adapters,
             max_rank=self.max_rank,
@@ -142,11 +149,11 @@ class OpenLoRAConfig(ServiceConfig):
             running=self.max_running,
             queued=self.max_queued,
             slots=self.max_active_adapters,
-            spare=self.spare_turns,
+            spare=self.spare,
             slot_seconds=self.slot_seconds,
             queued_per_tenant=self.max_queued_per_tenant,
             queued_per_adapter=self.max_queued_per_adapter,
-            running_per_tenant=self.max_running_per_tenant or self.max_running + self.spare_turns,
+            running_per_tenant=self.max_running_per_tenant or self.max_running + self.spare,
             reading=self.reading_tokens,
         )
 

@@ -208,11 +208,11 @@ class SupervisedEngine:
         self._why, self._back_at = f"{why}; another one is being started", now + self._took
         self._tell()
         if len(self._deaths) == _DEATHS and now - self._deaths[0] < _WITHIN:
-            _log.error("the engine dies again and again", deaths=_DEATHS, within_seconds=_WITHIN, why=why)
+            _log.error("the engine dies again and again", deaths=_DEATHS, within_seconds=_WITHIN, error=why)
             self._why = f"{why}, for the {_DEATHS}th time within a minute"
             self._give_up()
         else:
-            _log.error("the engine died", why=why)
+            _log.error("the engine died", error=why)
             self._restart = asyncio.create_task(self._open_again())
 
     async def _open_again(self) -> None:
@@ -225,7 +225,7 @@ class SupervisedEngine:
             try:
                 self._engine = await self._reopen()
             except Exception as error:  # noqa: BLE001  # whatever it is, the next try is what can be done
-                _log.error("the engine does not start", why=str(error), again_in=pause)
+                _log.error("the engine does not start", error=str(error), again_in=pause)
                 self._why, self._back_at = f"the engine does not start: {error}", self._clock() + pause + self._took
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._closing.wait(), pause)

@@ -120,7 +120,7 @@ class Spending:
                 await asyncio.gather(*(self._release(name) for name in tuple(self._to_release)))
         except (Fault, TimeoutError) as error:
             logs.logger("openlora").warning(
-                "leases left for the next start", count=len(self._to_release), why=str(error)
+                "leases left for the next start", count=len(self._to_release), error=str(error)
             )
 
     def _lock(self, account: str) -> asyncio.Lock:
@@ -214,7 +214,7 @@ class Spending:
             try:
                 await self._source.release(name, used, str(uuid.uuid5(_RELEASES, name)))
             except LeaseOver as error:
-                logs.logger("openlora").warning("a lease had ended before it was given back", why=str(error))
+                logs.logger("openlora").warning("a lease had ended before it was given back", error=str(error))
             await self._database.write(lambda c: store.close(c, name, used))
             self._charges.forget(name)
             self._to_release.discard(name)

@@ -22,6 +22,7 @@ from services.kit.durable_log import MOST_BYTES, DurableLog, Entry
 from services.kit.errors import Fault, exhausted, not_found, precondition
 from services.kit.payer_keys import PayerKeys
 from services.kit.sealing import DataKey
+from services.kit.wait import whole
 from services.openlora import sealing, store_traces
 from services.openlora.question import answered_by
 from services.openlora.sealing import Head
@@ -50,8 +51,6 @@ class TraceLog:
         """Traces that are being written, by name of the key."""
         self._last: dict[str, int] = {}
         """Of retired keys: an offset after which nothing comes that they have sealed."""
-        self._forgetting = True
-        """Whether there may be retired keys."""
 
     async def open(self) -> None:
         """Find out where log and reader stand.  Call once, before anything else.  Raises `AnothersLog`."""
@@ -96,7 +95,7 @@ class TraceLog:
         key = await self._keys.of(trace.payer)
         self._sealing[key.name] += 1
         try:
-            offset = await self._log.append(entry, sealing.seal(trace, entry, key))
+            offset = await whole(self._log.append(entry, sealing.seal(trace, entry, key)))
         finally:
             self._sealing[key.name] -= 1
             if not self._sealing[key.name]:
@@ -137,16 +136,11 @@ class TraceLog:
     async def forget(self, payer: str) -> datetime:
         """Tell nobody any more what the payer was answered up to now, but Attribution; returns when that was."""
         await self._keys.retire(payer)
-        self._forgetting = True
         return datetime.now(UTC)
 
     async def destroy(self) -> None:
         """Destroy the keys that payers took back, as far as Attribution has all that they have sealed."""
-        if not self._forgetting:
-            return
-        self._forgetting = False
         for name in await self._keys.retired():
-            self._forgetting = True
             if name not in self._last and not self._sealing[name]:
                 self._last[name] = (await self._log.read(0, limit=0)).high_watermark
         gone = [name for name, last in self._last.items() if last <= self._acknowledged]

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import Engine, event, func, insert, select, update
 
 from openledger import records, signing
-from services.datanet import store, store_erasures, store_log, store_records, store_snapshots, wrap_again
+from openledger.snapshots.documents import Manifest
+from services.datanet import (
+    publish,
+    store,
+    store_erasures,
+    store_log,
+    store_records,
+    store_snapshots,
+    store_use,
+    wrap_again,
+)
 from services.datanet.__main__ import MIGRATIONS
 from services.datanet.declare import Declaration
 from services.datanet.model import Datanet, Definition, Field, Record, RecordState, Snapshot
 from services.datanet.shares import Shares
-from services.datanet.tables import CONTENT, FIRST, KEY, METADATA
+from services.datanet.tables import CONTENT, ERASURE, FIRST, KEY, METADATA, USE
 from services.datanet.upload import Limits, Room, Upload
-from services.datanet.vault import Unopened, Vault, place
+from services.datanet.vault import Vault, place
 from services.kit.database import Database
+from tests import postgres
+from tests.old_vault import before_shares
 
 ADA, BOB = "0x" + "a" * 40, "0x" + "b" * 40
 TERMS = Datanet("terms", BOB, Definition("Terms", "MIT", fields=(Field("text"),)), 0, 0, 1, 1000, 1000)
@@ -49,7 +62,15 @@ def give(database: Database, vault: Vault, *texts: str, request: str = REQUEST) 
 
 
 def begin(database: Database, vault: Vault, record: Record, now: int = 9000) -> Record:
-    return database.write_now(lambda c: store_erasures.begin(c, vault, record, f"operations/{record.id}", "why", now))
+    return database.write_now(
+        lambda c: store_erasures.begin(
+            c, vault, record, f"operations/{record.id}", now, reason="a demand", told="by its contributor"
+        )
+    )
+
+
+def manifest(snapshot: Snapshot) -> Manifest:
+    return publish.described(snapshot, TERMS.definition, TERMS.owner)
 
 
 def cut(database: Database, now: int = 7000) -> Snapshot:
@@ -63,7 +84,6 @@ def test_an_erasure_takes_all_that_follows_from_a_text_and_leaves_its_place(data
     row = kept | {"request_sha256": b"h" * 32, "response": b"an answer"}
     database.write_now(lambda c: c.execute(insert(idempotency).values(row)))
     snapshot = cut(database)
-    database.write_now(lambda c: store_log.append(c, snapshot, "5" * 64, {1: 0, 2: 0}))
     erased = begin(database, vault, one)
     assert (erased.state, erased.state_time) == (RecordState.ERASED, 9000)
 
@@ -77,7 +97,7 @@ def test_an_erasure_takes_all_that_follows_from_a_text_and_leaves_its_place(data
     again = database.read_now(lambda c: store_records.get(c, "terms", one.id))
     assert again == replace(one, state=RecordState.ERASED, state_time=9000, size=0)
     rows = database.read_now(lambda c: store_snapshots.leaves(c, snapshot, 0, 9))
-    assert [(record.id, first) for record, first in rows] == [(one.id, 0), (two.id, 1), (three.id, 2)]
+    assert [record.id for record in rows] == [one.id, two.id, three.id]
     tree = database.read_now(lambda c: store_snapshots.commitments(c, snapshot))
     assert records.snapshot_root(tree) == snapshot.root
     datanet = database.read_now(lambda c: store.get(c, "terms"))
@@ -87,33 +107,18 @@ def test_an_erasure_takes_all_that_follows_from_a_text_and_leaves_its_place(data
 
 def test_an_erasure_is_pending_until_its_end_and_then_says_who_trained_on_it(database, vault):
     one, two, _ = give(database, vault, "one", "two", "three")
-    snapshot = cut(database)
-    database.write_now(lambda c: store_log.append(c, snapshot, "5" * 64, {1: 0}))
     begin(database, vault, two, 9001)
     begin(database, vault, one, 9000)
     first, second = database.read_now(store_erasures.pending)
     assert (first.name, second.name) == (one.name, two.name)
-    assert (first.destroyed, len(first.share), first.snapshots) == (False, 10, ())
-    assert second.snapshots == (snapshot.name,)
-    assert database.read_now(lambda c: store_erasures.manifests(c, second)) == ["5" * 64]
-    assert database.read_now(lambda c: store_erasures.manifests(c, first)) == []
+    assert (first.destroyed, len(first.share), first.told) == (False, 10, "by its contributor")
+    assert database.read_now(lambda c: c.execute(select(ERASURE.c.reason)).scalars().all()) == ["a demand"] * 2
     database.write_now(lambda c: store_erasures.destroyed(c, one.id))
     assert [e.destroyed for e in database.read_now(store_erasures.pending)] == [True, False]
     assert database.read_now(lambda c: store_erasures.revisions(c, [one.id, two.id])) == {one.id: [], two.id: []}
     database.write_now(lambda c: store_erasures.told(c, one.id, ["adapters/a/revisions/b"]))
     assert [e.name for e in database.read_now(store_erasures.pending)] == [two.name]
     assert database.read_now(lambda c: store_erasures.revisions(c, [one.id])) == {one.id: ["adapters/a/revisions/b"]}
-
-
-def test_files_that_tell_of_an_erased_records_likeness_are_not_logged(database, vault):
-    one, *_ = give(database, vault, "one", "two", "three")
-    snapshot = cut(database)
-    begin(database, vault, one)
-    with pytest.raises(store_log.Stale):
-        database.write_now(lambda c: store_log.append(c, snapshot, "5" * 64, {2: 0}))
-    made = database.write_now(lambda c: store_log.append(c, snapshot, "6" * 64, {2: 1}))
-    assert made.manifest == "6" * 64
-    assert database.write_now(lambda c: store_log.append(c, snapshot, "7" * 64, {})) == made, "the first one's word"
 
 
 def test_a_log_grows_in_order_alone(database, vault):
@@ -123,9 +128,12 @@ def test_a_log_grows_in_order_alone(database, vault):
     second = cut(database, 8000)
     assert database.read_now(store_log.unpublished) == [first, second]
     with pytest.raises(ValueError, match="not in the log yet"):
-        database.write_now(lambda c: store_log.append(c, second, "6" * 64, {}))
-    database.write_now(lambda c: store_log.append(c, first, "5" * 64, {}))
-    made = database.write_now(lambda c: store_log.append(c, second, "6" * 64, {}))
+        database.write_now(lambda c: store_log.append(c, second, manifest(second)))
+    database.write_now(lambda c: store_log.append(c, first, manifest(first)))
+    made = database.write_now(lambda c: store_log.append(c, second, manifest(second)))
+    assert made.manifest == manifest(second).digest()
+    other = manifest(second).model_copy(update={"description": "other words"})
+    assert database.write_now(lambda c: store_log.append(c, second, other)) == made, "the first one's word"
     entries = database.read_now(lambda c: store_log.entries(c, "terms", 9))
     assert [json.loads(entry)["snapshot"] for entry in entries] == [first.name, second.name]
     assert database.read_now(lambda c: store_snapshots.get(c, "terms", 2)) == made
@@ -135,7 +143,7 @@ def test_a_log_grows_in_order_alone(database, vault):
 
 def test_keys_of_before_get_shares_and_what_was_broken_off_goes_on(database, vault, monkeypatch):
     monkeypatch.setattr(wrap_again, "_AT_ONCE", 3)
-    bare = Vault(b"k" * 32)
+    bare = before_shares()
     made = give(database, bare, *(f"text {n}" for n in range(10)))
     wrapped, calls = vault.wrapped_again, []
 
@@ -154,13 +162,64 @@ def test_keys_of_before_get_shares_and_what_was_broken_off_goes_on(database, vau
     assert wrap_again.wrap_again(database, vault) == 0
     said = database.read_now(lambda c: store_records.contents(c, vault, [record.id for record in made]))
     assert [said[record.id].fields["text"] for record in made] == [f"text {n}" for n in range(10)]
-    with pytest.raises(Unopened):
-        database.read_now(lambda c: store_records.contents(c, bare, [made[0].id]))
+    assert database.read_now(lambda c: store_records.contents(c, bare, [made[0].id])) == {}
     keys = database.read_now(lambda c: c.execute(select(KEY.c.wrapped)).scalars().all())
     assert len(set(map(place, keys))) == 10
 
 
-def test_without_shares_nothing_is_wrapped_again(database):
-    bare = Vault(b"k" * 32)
-    give(database, bare, "one")
-    assert wrap_again.wrap_again(database, bare) == 0
+def test_an_account_has_room_again_for_what_was_erased(database, vault):
+    (one,) = give(database, vault, "one")
+    most = store_use.Use(9, 10**6)
+    database.write_now(lambda c: store_use.add(c, ADA, store_use.Use(1, one.size + 5), most))
+    begin(database, vault, one)
+    assert database.read_now(lambda c: c.execute(select(USE.c.records, USE.c.bytes)).one()) == (1, 5)
+    database.write_now(lambda c: store_use.give_back(c, ADA, 7))
+    assert database.read_now(lambda c: c.execute(select(USE.c.bytes)).scalar_one()) == 0
+
+
+def test_a_record_that_does_not_open_keeps_nothing_from_the_others(database, vault):
+    one, two, three = give(database, vault, "one", "two", "three")
+    wrapped = database.read_now(lambda c: c.execute(select(KEY.c.wrapped).where(KEY.c.record == two.id)).scalar_one())
+    vault.destroy(place(wrapped))
+    said = database.read_now(lambda c: store_records.contents(c, vault, [one.id, two.id, three.id]))
+    assert sorted(said) == sorted([one.id, three.id])
+    texts = database.read_now(lambda c: list(store_records.texts(c, vault, "terms", "", 0)))
+    assert [record.id for record, _ in texts] == [one.id, three.id]
+    assert begin(database, vault, two).state is RecordState.ERASED
+    firsts = database.read_now(lambda c: c.execute(select(FIRST.c.record)).scalars().all())
+    assert sorted(firsts) == sorted([one.name, three.name])
+
+
+def test_a_key_that_does_not_open_keeps_no_other_from_its_share(database, vault, monkeypatch):
+    monkeypatch.setattr(wrap_again, "_AT_ONCE", 2)
+    made = give(database, before_shares(), *(f"text {n}" for n in range(5)))
+    bad = sorted(record.id for record in made)[1]
+    database.write_now(lambda c: c.execute(update(KEY).where(KEY.c.record == bad).values(wrapped=b"w" * 60)))
+    assert wrap_again.wrap_again(database, vault) == 4
+    said = database.read_now(lambda c: store_records.contents(c, vault, [record.id for record in made]))
+    assert set(said) == {record.id for record in made} - {bad}
+
+
+@pytest.mark.needs("postgresql")
+def test_a_text_that_is_erased_while_it_is_given_again_is_the_givers(postgres_cluster, vault):
+    with postgres.fresh_database(postgres_cluster) as url:
+        database = Database(url)
+        database.migrate(MIGRATIONS)
+        database.write_now(lambda c: store.add(c, TERMS))
+        (one,) = give(database, vault, "one")
+        erased = []
+
+        def before(connection, cursor, statement, *_):
+            if statement.startswith("SELECT first_record") and not erased:
+                erased.append(one)
+                with ThreadPoolExecutor(1) as another:
+                    another.submit(begin, database, vault, one).result()
+
+        event.listen(Engine, "before_cursor_execute", before)
+        try:
+            records_ = give(database, vault, "one", request=REQUEST.replace("1", "2"))
+        finally:
+            event.remove(Engine, "before_cursor_execute", before)
+            database.close()
+    assert erased
+    assert [record.state for record in records_] == [RecordState.ERASED, RecordState.ACCEPTED]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pytest
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 
 from openledger import signing
 from services.datanet import liken, sealing, store, store_erasures, store_likeness, store_records
@@ -85,6 +85,11 @@ def edited(text: str, count: int, rng: random.Random) -> str:
 def sentences(count: int, seed: int) -> list[str]:
     rng = random.Random(seed)
     return [" ".join(rng.choice(WORDS) for _ in range(20)) for _ in range(count)]
+
+
+def erase(database: Database, vault: Vault, name: str) -> None:
+    record = of(database, name)
+    database.write_now(lambda c: store_erasures.begin(c, vault, record, "operations/e", 6000, reason="", told=""))
 
 
 def of(database: Database, name: str):
@@ -163,7 +168,7 @@ def test_an_erased_record_is_like_nothing_any_more_and_a_withdrawn_one_keeps_its
     erased, stays = give(database, vault, ADA, TEXT, sentences(1, 3)[0]).first.values()
     withdrawn = of(database, stays)
     database.write_now(lambda c: store_records.move(c, withdrawn, RecordState.WITHDRAWN, "", 6000))
-    database.write_now(lambda c: store_erasures.begin(c, vault, of(database, erased), "operations/e", "", 6000))
+    erase(database, vault, erased)
     left = database.read_now(lambda c: c.execute(select(LIKENESS.c.record)).scalars().all())
     assert left == [withdrawn.id]
     assert count(database, POSTING) == BANDS
@@ -193,8 +198,7 @@ def test_what_is_kept_says_nothing_without_the_vaults_key(database, vault, tmp_p
 def test_records_of_before_are_found_as_well_and_what_was_broken_off_goes_on(database, vault, monkeypatch):
     texts = sentences(560, 5)
     made = give(database, vault, ADA, *texts).first
-    gone = of(database, made[3])
-    database.write_now(lambda c: store_erasures.begin(c, vault, gone, "operations/e", "", 6000))
+    erase(database, vault, made[3])
     before = database.read_now(
         lambda c: c.execute(select(LIKENESS.c.record).order_by(LIKENESS.c.number)).scalars().all()
     )
@@ -223,6 +227,16 @@ def test_records_of_before_are_found_as_well_and_what_was_broken_off_goes_on(dat
     rng = random.Random(1)
     found = give(database, vault, BOB, *(edited(text, 3, rng) for text in texts[:40]))
     assert found.alike == {n: made[n] for n in range(40) if n != 3}
+
+
+def test_records_that_nobody_can_open_keep_none_of_the_others_from_being_found(database, vault):
+    lost, kept = give(database, vault, ADA, *sentences(2, 5)).first.values()
+    broken = update(KEY).where(KEY.c.record == of(database, lost).id).values(wrapped=b"w" * 60)
+    database.write_now(lambda c: c.execute(broken))
+    for table in (LIKENESS, POSTING):
+        database.write_now(lambda c, t=table: c.execute(delete(t)))
+    assert liken.liken(database, vault) == 1
+    assert give(database, vault, BOB, edited(sentences(2, 5)[1], 2, random.Random(1))).alike == {0: kept}
 
 
 def race(database: Database, vault: Vault, variants: Sequence[Sequence[str]]) -> list[Given]:

@@ -19,12 +19,12 @@ from services.datanet import seal_clear, sealing, store, store_records
 from services.datanet.__main__ import MIGRATIONS
 from services.datanet.model import Visibility
 from services.datanet.store import Wanted
-from services.datanet.vault import Vault
 from services.kit.auth import ANYONE
 from services.kit.database import Database
+from tests.old_vault import before_shares
 
 ADA = "0x" + "a" * 40
-VAULT = Vault(b"k" * 32)
+VAULT = before_shares()
 COUNT = 1_203
 SAID = {
     "display_name": "Rare Terms", "licence": "MIT", "description": "Was sie heißen", "tags": ["m", "n"],

@@ -12,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from openledger import records, signing
-from services.datanet import store, store_log, store_members, store_records, store_snapshots, store_use
+from services.datanet import publish, store, store_log, store_members, store_records, store_snapshots, store_use
 from services.datanet.__main__ import MIGRATIONS
 from services.datanet.declare import Declaration
 from services.datanet.members import Member, Role, State
@@ -31,10 +31,10 @@ from services.datanet.model import (
 from services.datanet.store import Wanted
 from services.datanet.store_use import Use
 from services.datanet.upload import Candidate, Limits, Room, Upload
-from services.datanet.vault import Vault
 from services.kit.auth import ANYONE, Principal
 from services.kit.database import Database
 from services.kit.errors import Fault
+from tests.old_vault import before_shares
 
 ADA, BOB = "0x" + "a" * 40, "0x" + "b" * 40
 DEFINITION = Definition(
@@ -47,7 +47,7 @@ DEFINITION = Definition(
     Policy(1, 99, ("de", "en"), PersonalData.ASK, Duplicates.CREDIT, 100, 2, 3, 500, 30),
 )
 TERMS = Datanet("terms", BOB, DEFINITION, 0, 0, 1, 1000, 1000)
-VAULT = Vault(b"k" * 32)
+VAULT = before_shares()
 LIMITS = Limits(10_000, 10_000_000, 10_000)
 
 
@@ -76,6 +76,7 @@ def offered(contributor: str, *texts: str, datanet: str = "terms") -> tuple[Decl
     upload = Upload(replace(TERMS, id=datanet), word, LIMITS, Room(10**9), VAULT)
     for text in texts:
         upload.add({"text": text}, "a source")
+    upload.judge([()] * len(upload.unseen))
     return word, upload.candidates
 
 
@@ -238,7 +239,7 @@ def test_a_snapshot_freezes_what_was_there(database):
     tree = database.read_now(lambda c: store_snapshots.commitments(c, first))
     assert records.snapshot_root(tree) == first.root
     rows = database.read_now(lambda c: store_snapshots.leaves(c, first, 1, 9))
-    assert [(record.name, like) for record, like in rows] == [(names(database)[1], 1)]
+    assert [record.name for record in rows] == [names(database)[1]]
     last_id = names(database)[2].rpartition("/")[2]
     assert database.read_now(lambda c: store_snapshots.leaf_of(c, second, last_id)) == 2
     missing = refusal(lambda: database.read_now(lambda c: store_snapshots.leaf_of(c, first, last_id)))
@@ -259,7 +260,8 @@ def test_a_snapshot_waits_until_it_is_anchored(database):
     cut(database)
     (frozen,) = database.read_now(store_log.unpublished)
     assert database.read_now(store_snapshots.unanchored) == [], "its files are made first"
-    snapshot = database.write_now(lambda c: store_log.append(c, frozen, "5" * 64, {}))
+    manifest = publish.described(frozen, TERMS.definition, TERMS.owner)
+    snapshot = database.write_now(lambda c: store_log.append(c, frozen, manifest))
     assert database.read_now(store_snapshots.unanchored) == [snapshot]
     database.write_now(lambda c: store_snapshots.refused(c, snapshot))
     database.write_now(lambda c: store_snapshots.refused(c, snapshot))

@@ -15,11 +15,12 @@ from services.kit.metrics import Metrics
 from services.kit.testing import as_service
 from services.ledger import split_book
 from services.ledger.admit import Terms
+from services.ledger.chain import ChainUnavailable
 from services.ledger.consume import Receipts
 from services.ledger.debts import Debts
 from services.ledger.registries import Split
 from services.ledger.split_book import SplitBook
-from services.ledger.store import chain, splits
+from services.ledger.store import epochs, splits
 from services.ledger.store.tables import REJECTED
 from tests.epoch_world import AT, PAYER, Ledger
 from tests.ledger_world import PLATFORM, SIGNER, Attribution, a_receipt, attribution_served
@@ -39,10 +40,6 @@ def ledger(database_url, tmp_path):
 @pytest.fixture
 def book(ledger):
     return SplitBook(ledger.database, AT, OWN, lag=600)
-
-
-def read(ledger, when: float | None) -> None:
-    ledger.write(lambda c: (chain.follow(c, AT, 1, "0x1"), chain.note_read_time(c, AT, when and int(when))))
 
 
 def parts(version) -> tuple[int, int, int]:
@@ -65,7 +62,7 @@ def test_a_change_is_kept_once_and_goes_with_its_block(ledger):
 
 
 async def test_the_split_of_a_time_is_told_with_from_when_to_when(ledger, book):
-    read(ledger, time.time())
+    ledger.read_chain(time.time())
     told = await book.at(REVISION, 50)
     assert (parts(told), told.HasField("start_time"), told.HasField("end_time")) == ((2000, 1000, 7000), False, False)
     assert told.rule_sha256 == OWN.digest()
@@ -80,7 +77,7 @@ async def test_the_split_of_a_time_is_told_with_from_when_to_when(ledger, book):
 
 
 async def test_all_of_them_are_told_page_by_page(ledger, book):
-    read(ledger, time.time())
+    ledger.read_chain(time.time())
     assert await book.page(REVISION, 0, "") == type(await book.page(OTHER, 0, ""))()
     for bps in range(1, 8):
         ledger.hold(REVISION, Split(bps, 0), 100 * bps)
@@ -99,13 +96,45 @@ async def test_all_of_them_are_told_page_by_page(ledger, book):
 @pytest.mark.parametrize("age", (None, 301, 10**6))
 async def test_while_the_chain_was_not_read_lately_nothing_is_told(ledger, book, age):
     ledger.hold(REVISION, Split(100, 0), 100)
-    read(ledger, None if age is None else time.time() - age)
+    ledger.read_chain(None if age is None else time.time() - age)
     for asked in (book.at(REVISION, 150), book.page(REVISION, 0, "")):
         with pytest.raises(Fault) as caught:
             await asked
         assert (caught.value.reason, caught.value.retry_after) == ("CHAIN_NOT_READ", 5)
-    read(ledger, time.time() - 290)
+    ledger.read_chain(time.time() - 290)
     assert parts(await book.at(REVISION, 150))[0] == 100
+
+
+async def test_a_clock_that_was_ahead_when_the_chain_was_read_says_nothing(ledger, book):
+    ledger.read_chain(time.time() + 301)
+    with pytest.raises(Fault, match="not read to its end lately"):
+        await book.at(REVISION, 150)
+
+
+async def test_while_a_reorganisation_is_read_no_bundle_is_published(ledger):
+    """It would name this ledger's own split for answers that were paid by one that the chain holds again at once."""
+    ledger.give(a_receipt(PAYER, "leases/1", 10**18))
+    epoch, pen = ledger.seal(), ledger.pen()
+    for when in (None, time.time() - 301):
+        ledger.read_chain(when)
+        with pytest.raises(ChainUnavailable, match="was not read lately"):
+            await ledger.bundles.publish(epoch, pen)
+    ledger.read_chain(time.time())
+    assert ledger.check(await ledger.bundles.publish(epoch, pen)).ok
+
+
+async def test_a_bundle_in_whose_writing_the_chain_went_back_is_not_published(ledger, monkeypatch):
+    ledger.give(a_receipt(PAYER, "leases/1", 10**18))
+    epoch, pen, real = ledger.seal(), ledger.pen(), ledger.bundles.write
+
+    def write(connection, epoch):
+        ledger.read_chain(None)
+        return real(connection, epoch)
+
+    monkeypatch.setattr(ledger.bundles, "write", write)
+    with pytest.raises(ChainUnavailable, match="was not read lately"):
+        await ledger.bundles.publish(epoch, pen)
+    assert ledger.database.read_now(lambda c: epochs.get(c, 1)).bundle is None
 
 
 async def test_receipts_wait_until_the_chain_was_read_and_are_judged_by_what_it_says_then(ledger, book, monkeypatch):
@@ -117,15 +146,16 @@ async def test_receipts_wait_until_the_chain_was_read_and_are_judged_by_what_it_
         by_it := a_receipt(PAYER, "leases/1", 10**18, end_time=late, rule=Rule(developer_bps=100, stakers_bps=0)),
     )
     terms = Terms(frozenset({SIGNER.address}), OWN, PLATFORM.address)
-    read(ledger, None)
+    ledger.read_chain(None)
     async with attribution_served(attribution) as where, as_service("ledger", attribution=where) as client:
         rest = metrics, ledger.pen(), Debts(ledger.database, metrics), book
         receipts = Receipts(ledger.database, client, terms, *rest, room=0)
         step = asyncio.create_task(receipts.step())
         await asyncio.sleep(0.3)
         assert not step.done()
+        assert receipts._lag._value.get() == 2
         ledger.hold(REVISION, Split(100, 0), 100)
-        read(ledger, time.time())
+        ledger.read_chain(time.time())
         assert await step == 2
     found = ledger.database.read_now(lambda c: c.execute(select(REJECTED.c.sha256, REJECTED.c.reason)).all())
     # There is no such lease here: that is what is found wrong with the one that is by the split that holds.

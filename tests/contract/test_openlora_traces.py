@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -278,6 +279,65 @@ async def test_a_key_is_not_destroyed_while_something_is_being_written_under_it(
     await traces.destroy()
     written.set()
     assert await writing == 2
+    assert [trace for _, trace in (await traces.read(0)).entries] == [a_trace(1), a_trace(2)]
+    await traces.acknowledge(2)
+    await traces.destroy()
+    assert kept_keys(database) == set()
+
+
+async def test_who_hangs_up_while_it_forgets_is_forgotten_and_loses_nobody_any_money(database, monkeypatch):
+    """Its key stays until Attribution has what it sealed, goes then, and seals nothing that comes meanwhile."""
+    _, traces = await opened(database)
+    await traces.append(a_trace(1))
+    [old] = kept_keys(database)
+    begun, go, write = threading.Event(), threading.Event(), database.write_now
+
+    def slow(transaction):
+        begun.set()
+        go.wait(20)
+        return write(transaction)
+
+    await traces.destroy()
+    monkeypatch.setattr(database, "write_now", slow)
+    forgetting = asyncio.create_task(traces.forget(TRACE.payer))
+    await asyncio.to_thread(begun.wait, 20)
+    forgetting.cancel()
+    writing = asyncio.create_task(traces.append(a_trace(2)))
+    await asyncio.sleep(0.02)
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await forgetting
+    assert await writing == 2
+    assert (await fault(traces.get(f"{1:032}"))).reason == "ANSWER_FORGOTTEN"
+    assert await traces.get(f"{2:032}") == a_trace(2)
+    await traces.destroy()
+    assert [trace for _, trace in (await traces.read(0)).entries] == [a_trace(1), a_trace(2)]
+    await traces.acknowledge(2)
+    await traces.destroy()
+    assert old not in kept_keys(database)
+    assert len(kept_keys(database)) == 1
+
+
+async def test_what_is_being_written_counts_also_when_nobody_waits_for_it(database, monkeypatch):
+    log, traces = await opened(database)
+    await traces.append(a_trace(1))
+    written, append = asyncio.Event(), log.append
+
+    async def late(key, payload):
+        await written.wait()
+        return await append(key, payload)
+
+    monkeypatch.setattr(log, "append", lambda *entry: asyncio.shield(asyncio.create_task(late(*entry))))
+    writing = asyncio.create_task(traces.append(a_trace(2)))
+    await asyncio.sleep(0)
+    writing.cancel()
+    await asyncio.sleep(0)
+    await traces.forget(TRACE.payer)
+    await traces.acknowledge(1)
+    await traces.destroy()
+    written.set()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
     assert [trace for _, trace in (await traces.read(0)).entries] == [a_trace(1), a_trace(2)]
     await traces.acknowledge(2)
     await traces.destroy()

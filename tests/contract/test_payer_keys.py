@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -110,6 +111,117 @@ async def test_nothing_of_a_destroyed_key_is_left_in_sqlites_files(database, key
 def files_of(database) -> bytes:
     folder = Path(database.url.database).parent
     return b"".join(file.read_bytes() for file in sorted(folder.iterdir()) if file.is_file())
+
+
+class Held:
+    """Writes that, from `hold` on, wait for `go` once they have begun."""
+
+    def __init__(self, write) -> None:
+        self._write, self.begun, self.go = write, threading.Event(), threading.Event()
+        self.go.set()
+
+    def hold(self) -> None:
+        self.go.clear()
+        self.begun.clear()
+
+    def __call__(self, transaction):
+        self.begun.set()
+        self.go.wait(20)
+        return self._write(transaction)
+
+    async def breaks_off(self, doing, meanwhile) -> None:
+        """Begins something, breaks it off in the midst of its writing, and does something else before that is done."""
+        task = asyncio.create_task(doing)
+        await asyncio.to_thread(self.begun.wait, 20)
+        task.cancel()
+        other = asyncio.create_task(meanwhile)
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        self.go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await other
+
+
+@pytest.fixture
+def held(database, monkeypatch) -> Iterator[Held]:
+    found = Held(database.write_now)
+    monkeypatch.setattr(database, "write_now", found)
+    yield found
+    found.go.set()
+
+
+async def test_a_key_that_is_retired_seals_nothing_more_also_when_its_payer_hangs_up(keys, held):
+    first = await keys.of(PAYER)
+    await keys.named({first.name})
+    held.hold()
+    await held.breaks_off(keys.retire(PAYER), keys.of(PAYER))
+    assert (await keys.of(PAYER)).name != first.name
+    assert (await keys.named({first.name}))[first.name].retired
+
+
+@pytest.mark.parametrize("way", ("by name", "by payer", "by age"))
+async def test_a_key_that_is_destroyed_is_gone_for_good_also_when_its_payer_hangs_up(database, keys, clock, held, way):
+    first = await keys.of(PAYER)
+    [wrapped] = [row.wrapped for row in rows(database)]
+    await keys.named({first.name})
+    held.hold()
+    if way == "by age":
+        clock.now = START + IN_USE + timedelta(days=2)
+    destroying = {
+        "by name": lambda: keys.destroy([first.name]),
+        "by payer": lambda: keys.destroy_of(PAYER, lambda _: None),
+        "by age": lambda: keys.destroy_unused(None),
+    }
+    await held.breaks_off(destroying[way](), keys.named({first.name}))
+    assert await keys.named({first.name}) == {}
+    assert (await keys.of(PAYER)).name != first.name
+    if database.is_sqlite:
+        assert wrapped.encode() not in files_of(database)
+
+
+async def test_nobody_has_a_key_while_it_is_being_destroyed(keys, held):
+    first = await keys.of(PAYER)
+    held.hold()
+    destroying = asyncio.create_task(keys.destroy_of(PAYER, lambda _: None))
+    await asyncio.to_thread(held.begun.wait, 20)
+    asked = asyncio.create_task(keys.of(PAYER))
+    await asyncio.sleep(0.01)
+    assert not asked.done()
+    held.go.set()
+    await destroying
+    assert (await asked).name != first.name
+
+
+@pytest.mark.parametrize("way", ("retired", "destroyed"))
+async def test_who_forgets_holds_nobody_up_who_seals(keys, held, way):
+    theirs = await keys.of(OTHER)
+    await keys.of(PAYER)
+    held.hold()
+    forgetting = asyncio.create_task(keys.retire(PAYER) if way == "retired" else keys.destroy_of(PAYER, lambda _: None))
+    await asyncio.to_thread(held.begun.wait, 20)
+    async with asyncio.timeout(10):
+        assert await keys.of(OTHER) == theirs
+    held.go.set()
+    await forgetting
+    assert await keys.of(OTHER) == theirs
+
+
+@pytest.mark.parametrize("anew", (False, True))
+async def test_what_sqlites_log_kept_of_a_destroyed_key_goes_the_next_time_in_any_life(
+    database, keys, clock, monkeypatch, anew
+):
+    mine = await keys.of(PAYER)
+    [wrapped] = [row.wrapped for row in rows(database)]
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "empty_log", lambda: False)  # a reader was in the way, or the process was killed
+        await keys.destroy([mine.name])
+    if database.is_sqlite:
+        assert wrapped.encode() in files_of(database)
+    life = PayerKeys(database, METADATA, SECRET, clock=clock) if anew else keys
+    await life.destroy_unused(None)
+    if database.is_sqlite:
+        assert wrapped.encode() not in files_of(database)
 
 
 async def test_what_goes_with_a_key_is_undone_with_it(database, keys):

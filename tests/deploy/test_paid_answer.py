@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 
@@ -13,6 +14,7 @@ from openledger.cli.installation import Installation
 from openledger.cli.supervisor import Supervisor
 from tests import tiny_model
 from tests.certificates import Authority
+from tests.needs import ROOT
 from tests.ports import six_free_ports
 from tools.chart import CHART
 
@@ -53,6 +55,7 @@ async def test_an_answer_is_paid_attributed_booked_and_verified_over_mutual_tls(
             "· booked by the ledger",
             "· verified from what was published",
         ]
+        await followed(here, certificate)
         for key, environment, says in (
             ("treasury", {}, "✗ openledger deposit: "),  # in clear: nobody listens
             ("platform", certificate, "✗ openledger deposit: "),  # has no OPEN
@@ -62,6 +65,31 @@ async def test_an_answer_is_paid_attributed_booked_and_verified_over_mutual_tls(
             assert status == 1
             assert says in said
             assert "Traceback" not in said
+
+
+async def followed(here: Installation, certificate: dict[str, str]) -> None:
+    """`openledger trace` of what was just answered: everywhere but in an epoch, which nobody has closed."""
+    said = await openledger(here, certificate, "statement", status=0)
+    [response] = {line["cause"] for line in json.loads(said)["postings"] if line["kind"] == "inference"}
+    way = json.loads(await openledger(here, certificate, "trace", response, status=2))
+    assert way["receipt"]["response"] == way["payout"]["response"] == response
+    assert way["payout"]["receipt_sha256"] == way["receipt"]["sha256"]
+    assert way["epoch"] is None
+    assert "no epoch has settled it yet" in way["missing"]
+    for service in SERVICES:
+        logged = (here.folder / "logs" / f"{service}.log").read_text()
+        assert f'"response": "{response}"' in logged, service
+
+
+async def openledger(here: Installation, certificate: dict[str, str], *words: str, status: int) -> str:
+    at = [f"--at={name}={getattr(here.endpoints, name)}" for name in vars(here.endpoints)]
+    command = (sys.executable, "-m", "openledger.cli.main", *words, f"--key={here.key_file('treasury')}", *at, "--json")
+    child = await asyncio.create_subprocess_exec(
+        *command, cwd=ROOT, env={**os.environ, **certificate}, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await child.communicate()
+    assert child.returncode == status
+    return output.decode()
 
 
 async def paid_answer(here: Installation, key: str, environment: dict[str, str]) -> tuple[int | None, str]:

@@ -68,6 +68,7 @@ CASES = (
     gauge("PayerDebt", LEDGER + "payer_debt_open", 10),
     gauge("NobodySends", LEDGER + "sending", 2, value=0, fine=1, job="j"),
     gauge("ChainBehind", LEDGER + "chain_behind_blocks", 10, value=101, fine=100),
+    gauge("ChainNotRead", LEDGER + "chain_read_ago_seconds", 5, value=601, fine=600, job="j"),
     gauge("NodeBehind", LEDGER + "node_behind_blocks", 10),
     gauge("SumsDoubted", LEDGER + "sums_doubted", 60),
     gauge("ClockOff", LEDGER + "chain_ahead_seconds", 5, value=61, fine=60),
@@ -85,6 +86,7 @@ CASES = (
     counter("QueueStands", OPENLORA + "queued", "0x4 3x30 0x20", (15, 22, 36)),
     gauge("RevisionsUnregistered", "openledger_factory_revisions_unregistered", 60),
     gauge("SnapshotsUnanchored", "openledger_datanet_snapshots_unanchored", 60),
+    gauge("ErasuresUndone", "openledger_datanet_erasures_undone", 15),
 )
 
 

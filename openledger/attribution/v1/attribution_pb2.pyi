@@ -39,6 +39,8 @@ class _RecordsStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecordsS
     """It cannot be done now, or not by this scorer: records_words says why."""
     RECORDS_STATE_FORGOTTEN: _RecordsState.ValueType  # 6
     """Question and answer are not kept any more."""
+    RECORDS_STATE_PRIVATE: _RecordsState.ValueType  # 7
+    """Question and answer are not published, and the caller is neither who paid nor an operator."""
 
 class RecordsState(_RecordsState, metaclass=_RecordsStateEnumTypeWrapper):
     """Whether records could be ranked."""
@@ -56,6 +58,8 @@ RECORDS_STATE_UNAVAILABLE: RecordsState.ValueType  # 5
 """It cannot be done now, or not by this scorer: records_words says why."""
 RECORDS_STATE_FORGOTTEN: RecordsState.ValueType  # 6
 """Question and answer are not kept any more."""
+RECORDS_STATE_PRIVATE: RecordsState.ValueType  # 7
+"""Question and answer are not published, and the caller is neither who paid nor an operator."""
 Global___RecordsState: _TypeAlias = RecordsState  # noqa: Y015
 
 class _SpansState:
@@ -77,6 +81,8 @@ class _SpansStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SpansState
     """It cannot be had now: the Factory does not answer, or what it gives is not what it promised."""
     SPANS_STATE_FORGOTTEN: _SpansState.ValueType  # 6
     """Question and answer are not kept any more."""
+    SPANS_STATE_PRIVATE: _SpansState.ValueType  # 7
+    """Question and answer are not published, and the caller is neither who paid nor an operator."""
 
 class SpansState(_SpansState, metaclass=_SpansStateEnumTypeWrapper):
     """Whether spans could be looked for."""
@@ -94,6 +100,8 @@ SPANS_STATE_UNAVAILABLE: SpansState.ValueType  # 5
 """It cannot be had now: the Factory does not answer, or what it gives is not what it promised."""
 SPANS_STATE_FORGOTTEN: SpansState.ValueType  # 6
 """Question and answer are not kept any more."""
+SPANS_STATE_PRIVATE: SpansState.ValueType  # 7
+"""Question and answer are not published, and the caller is neither who paid nor an operator."""
 Global___SpansState: _TypeAlias = SpansState  # noqa: Y015
 
 @_typing.final
@@ -346,7 +354,7 @@ class Explanation(_message.Message):
     name: _builtins.str
     """receipts/{response}"""
     answer_tokens: _builtins.int
-    """Tokens of the answer."""
+    """Tokens of the answer; 0 where it is not told, or not kept."""
     spans_state: Global___SpansState.ValueType
     spans_words: _builtins.str
     """The same in words."""

@@ -101,7 +101,7 @@ class AttributionServiceServicer:
     def Explain(self, request, context):
         """One receipt in words: who is paid how much and why, which parts of the answer stand word for word in what those who are
         paid gave, and which of their records it resembles.  For its payer, and for the payees it names; a contributor is told its
-        own records as well.
+        own records as well.  What an answer quotes and resembles is for who paid and for operators alone, unless it is published.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,7 +38,7 @@ class AttributionServiceStub:
     Explain: _grpc.UnaryUnaryMultiCallable[_attribution_pb2.ExplainRequest, _attribution_pb2.Explanation]
     """One receipt in words: who is paid how much and why, which parts of the answer stand word for word in what those who are
     paid gave, and which of their records it resembles.  For its payer, and for the payees it names; a contributor is told its
-    own records as well.
+    own records as well.  What an answer quotes and resembles is for who paid and for operators alone, unless it is published.
     """
     ListReceipts: _grpc.UnaryUnaryMultiCallable[_attribution_pb2.ListReceiptsRequest, _attribution_pb2.ListReceiptsResponse]
     """The caller's receipts, newest first: those it paid for."""
@@ -73,7 +73,7 @@ class AttributionServiceAsyncStub(AttributionServiceStub):
     Explain: _aio.UnaryUnaryMultiCallable[_attribution_pb2.ExplainRequest, _attribution_pb2.Explanation]  # type: ignore[assignment]
     """One receipt in words: who is paid how much and why, which parts of the answer stand word for word in what those who are
     paid gave, and which of their records it resembles.  For its payer, and for the payees it names; a contributor is told its
-    own records as well.
+    own records as well.  What an answer quotes and resembles is for who paid and for operators alone, unless it is published.
     """
     ListReceipts: _aio.UnaryUnaryMultiCallable[_attribution_pb2.ListReceiptsRequest, _attribution_pb2.ListReceiptsResponse]  # type: ignore[assignment]
     """The caller's receipts, newest first: those it paid for."""
@@ -117,7 +117,7 @@ class AttributionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_attribution_pb2.Explanation, _abc.Awaitable[_attribution_pb2.Explanation]]:
         """One receipt in words: who is paid how much and why, which parts of the answer stand word for word in what those who are
         paid gave, and which of their records it resembles.  For its payer, and for the payees it names; a contributor is told its
-        own records as well.
+        own records as well.  What an answer quotes and resembles is for who paid and for operators alone, unless it is published.
         """
 
     @_abc_1.abstractmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from openledger.cli.connection import Connection, Data, Endpoint, Key, Port
-from openledger.cli.datanet import datanets, erasing, export, members, proving, snapshots
+from openledger.cli.datanet import confirming, datanets, erasing, export, importing, members, proving, snapshots
 
 app = typer.Typer(no_args_is_help=True)
 app.command()(datanets.create)
@@ -20,8 +20,10 @@ app.command()(members.remove)
 app.command()(snapshots.snapshot)
 app.command("snapshots")(snapshots.snapshots)
 app.command()(export.export)
+app.command("import")(importing.import_)
 app.command()(proving.prove)
 app.command()(proving.consistency)
+app.command()(confirming.confirm)
 app.command()(erasing.withdraw)
 app.command()(erasing.erase)
 

@@ -31,6 +31,17 @@ Visibility = Annotated[
     typer.Option("--visibility", help="Who may give: everybody, whom you let in, whom you invite."),
 ]
 MinChars = Annotated[int | None, typer.Option("--min-chars", min=0, help="Of a record's texts together; 0: no bound.")]
+Language = Annotated[
+    list[str] | None,
+    typer.Option("--language", help="BCP 47; records in others are refused.  Can be given more than once; any: all."),
+]
+PersonalData = Annotated[
+    Literal["ignore", "mask", "ask", "refuse"] | None,
+    typer.Option("--personal-data", help="Where it is found: taken unseen, to be masked, asked about, refused."),
+]
+Quality = Annotated[
+    bool | None, typer.Option("--quality/--no-quality", help="Refuse what repeats itself or is no text.")
+]
 MaxChars = Annotated[int | None, typer.Option("--max-chars", min=0, help="Of a record's texts together; 0: no bound.")]
 
 
@@ -46,6 +57,9 @@ def create(
     visibility: Visibility = None,
     min_chars: MinChars = None,
     max_chars: MaxChars = None,
+    language: Language = None,
+    personal_data: PersonalData = None,
+    quality: Quality = None,
     as_json: Json = False,
 ) -> None:
     """Open a datanet.  You own it: you say who is let in, and cut its snapshots.
@@ -56,7 +70,8 @@ def create(
         raise typer.BadParameter("say under which licence records are given: --licence CC-BY-4.0")
 
     async def work() -> Any:
-        said, _ = _said(name or datanet_id, licence, notice, description, tag, field, visibility, min_chars, max_chars)
+        said, _ = _said(name or datanet_id, licence, notice, description, tag, field, visibility)
+        _rule(said.policy, _policy(min_chars, max_chars, language, personal_data, quality))
         request = pb.CreateDatanetRequest(datanet=said, datanet_id=datanet_id, request_id=str(uuid.uuid4()))
         async with context.obj.client() as client:
             return await client.call(client.datanet.CreateDatanet, request)
@@ -122,6 +137,9 @@ def update(
     visibility: Visibility = None,
     min_chars: MinChars = None,
     max_chars: MaxChars = None,
+    language: Language = None,
+    personal_data: PersonalData = None,
+    quality: Quality = None,
     as_json: Json = False,
 ) -> None:
     """Change what you say about a datanet of yours: only what is given here.  Licence and fields while it is empty.
@@ -132,13 +150,13 @@ def update(
     async def work() -> Any:
         async with context.obj.client() as client:
             said = await client.call(client.datanet.GetDatanet, pb.GetDatanetRequest(name=full_name(datanet)))
-            given, mask = _said(name, licence, notice, description, tag, field, visibility, min_chars, max_chars)
-            for path in set(mask) - {"policy"}:
+            given, mask = _said(name, licence, notice, description, tag, field, visibility)
+            for path in mask:
                 said.ClearField(path)
             said.MergeFrom(given)
-            for bound, value in (("min_chars", min_chars), ("max_chars", max_chars)):
-                if value is not None:
-                    setattr(said.policy, bound, value)  # a zero is said, and merging leaves it out
+            rules = _policy(min_chars, max_chars, language, personal_data, quality)
+            _rule(said.policy, rules)
+            mask += ["policy"] if rules else []
             request = pb.UpdateDatanetRequest(
                 datanet=said, update_mask=FieldMask(paths=mask), request_id=str(uuid.uuid4())
             )
@@ -160,8 +178,6 @@ def _said(
     tags: list[str] | None,
     fields: list[str] | None,
     visibility: str | None,
-    min_chars: int | None,
-    max_chars: int | None,
 ) -> tuple[pb.Datanet, list[str]]:
     """What was said, and of which fields.  Raises `ValueError`, `OSError`."""
     texts = {
@@ -177,9 +193,32 @@ def _said(
         given["fields"] = [_field(text) for text in fields]
     if visibility is not None:
         given["visibility"] = pb.Visibility.Value("VISIBILITY_" + visibility.replace("-", "_").upper())
-    if min_chars is not None or max_chars is not None:
-        given["policy"] = pb.Policy(min_chars=min_chars or 0, max_chars=max_chars or 0)
     return pb.Datanet(**given), sorted(given)
+
+
+def _policy(
+    min_chars: int | None,
+    max_chars: int | None,
+    languages: list[str] | None,
+    personal_data: str | None,
+    quality: bool | None,
+) -> dict[str, Any]:
+    """The rules that were said, by field; a zero is said as well."""
+    kind = "UNSPECIFIED" if personal_data == "ignore" else (personal_data or "").upper()
+    said = {
+        "min_chars": min_chars,
+        "max_chars": max_chars,
+        "languages": [] if languages == ["any"] else languages,
+        "personal_data": kind and pb.PersonalDataPolicy.Value(f"PERSONAL_DATA_POLICY_{kind}"),
+        "quality": quality,
+    }
+    return {field: value for field, value in said.items() if value is not None and value != ""}
+
+
+def _rule(policy: pb.Policy, rules: dict[str, Any]) -> None:
+    for field, value in rules.items():
+        policy.ClearField(field)  # type: ignore[arg-type]  # one of its fields
+        policy.MergeFrom(pb.Policy(**{field: value}))
 
 
 def _field(text: str) -> pb.Field:

@@ -51,15 +51,34 @@ def erase(
     _confirm(record, "destroyed for good: nobody can bring back what they say, or prove it", yes=yes)
 
     async def one(client: Any, name: str) -> dict[str, Any]:
-        request = pb.EraseRecordRequest(name=name, reason=reason, request_id=str(uuid.uuid4()))
-        operation = await client.call(client.datanet.EraseRecord, request)
-        erased = await client.wait("datanet", operation, pb.ErasedRecord, _WAIT)
+        erased = await _erased(client, pb.EraseRecordRequest(name=name, reason=reason, request_id=str(uuid.uuid4())))
         told: dict[str, Any] = MessageToDict(
             erased, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )
         return told | {"state": "erased"}
 
     _say(context, record, one, as_json=as_json)
+
+
+async def _erased(client: Any, request: pb.EraseRecordRequest) -> pb.ErasedRecord:
+    """At its end, also where it was begun before, by whomever.  Raises `ApiError`, `TimeoutError`."""
+    from google.longrunning import operations_pb2
+
+    from openledger.client import ApiError
+
+    try:
+        operation = await client.call(client.datanet.EraseRecord, request)
+    except ApiError as error:
+        if error.reason != "RECORD_ERASED":
+            raise
+        operation = operations_pb2.Operation(name=error.metadata["operation"])
+    try:
+        return await client.wait("datanet", operation, pb.ErasedRecord, _WAIT)  # type: ignore[no-any-return]
+    except ApiError as error:
+        if error.reason != "OPERATION_NOT_FOUND":
+            raise
+    record = await client.call(client.datanet.GetRecord, pb.GetRecordRequest(name=request.name))
+    return pb.ErasedRecord(record=record.name, adapter_revisions=record.adapter_revisions)  # somebody else began it
 
 
 def _confirm(records: list[str], what: str, *, yes: bool) -> None:
@@ -81,6 +100,9 @@ def _say(context: typer.Context, records: list[str], one: Any, *, as_json: bool)
                     return await one(client, name)  # type: ignore[no-any-return]
                 except ApiError as error:
                     return {"record": name, "error": str(error)}
+                except TimeoutError as error:
+                    more = "It goes on without you: run the command again to wait for its end"
+                    return {"record": name, "error": f"{error}. {more}"}
 
         async with context.obj.client() as client:
             return await asyncio.gather(*(tried(client, name) for name in records))

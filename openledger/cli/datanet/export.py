@@ -101,23 +101,15 @@ async def _export(client: Any, name: str, part: Path, form: Format) -> dict[str,
 
 
 async def _published(client: Any, name: str, folder: Path) -> None:
-    """The published files, but for one that is erased."""
-    from openledger.client import ApiError
-    from openledger.snapshots.documents import CLUSTERS, MANIFEST
+    from openledger.snapshots.documents import MANIFEST
     from openledger.snapshots.folder import read_manifest
 
     await _fetch(client, name, folder, MANIFEST)
     for file in read_manifest(folder).files:
-        try:
-            await _fetch(client, name, folder, file)
-        except ApiError as error:
-            if (error.reason, file) != ("SNAPSHOT_FILE_ERASED", CLUSTERS):
-                raise
+        await _fetch(client, name, folder, file)
 
 
 async def _fetch(client: Any, snapshot: str, folder: Path, file: str) -> None:
-    if "/" in file or file.startswith("."):
-        raise ValueError(f"the manifest names {file[:80]!r}, which is no plain file name")
     request = pb.ReadSnapshotFileRequest(snapshot=snapshot, file=file)
     pieces = client.stream(client.datanet.ReadSnapshotFile, request)
     first = await anext(pieces)
@@ -175,7 +167,6 @@ def _describe(manifest: Manifest, part: Path, texts: Path, form: Format) -> None
     from openledger.snapshots.croissant import JSONL, PARQUET, Column, Table
     from openledger.snapshots.documents import RECORDS
 
-    about = folders.about(manifest)
     rows, tables = folders.published(part / EXPORTED / RECORDS), []
     if media := {"parquet": PARQUET, "jsonl": JSONL}.get(form):
         of = folders.published(texts)
@@ -185,5 +176,5 @@ def _describe(manifest: Manifest, part: Path, texts: Path, form: Format) -> None
         )
     words = "Whose records they are, without their texts."
     tables.append(Table(f"{EXPORTED}/{RECORDS}", words, rows.sha256, rows.size, folders.ROW_COLUMNS, key="leaf"))
-    (part / "croissant.json").write_bytes(croissant.write(about, tables))
-    (part / "README.md").write_bytes(card.write(about, f"{DATA}/{texts.name}"))
+    (part / "croissant.json").write_bytes(croissant.write(manifest, tables))
+    (part / "README.md").write_bytes(card.write(manifest, f"{DATA}/{texts.name}"))

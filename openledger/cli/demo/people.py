@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from openledger import records, signing, spending
+from openledger import giving, spending
 from openledger.attribution.v1 import attribution_pb2
 from openledger.cli.demo.hpo import LICENCE, Corpus, Curator
 from openledger.cli.demo.patience import PASSING, repeated
@@ -64,25 +64,10 @@ async def contribute(
     assert wallet is not None
     given = [({"term": d.term, "definition": d.text}, f"{release}#{d.id}") for d in curator.definitions]
     request_id = state.request_id(f"contribute/{curator.pseudonym}", once=True)
-    root = records.content_root(records.canonical_bytes(wallet.address, *record) for record in given)
-    typed = signing.declaration(DATANET, wallet.address, root, len(given), LICENCE, signing.STATEMENT, request_id)
-    declaration = datanet_pb2.Declaration(
-        contributor=wallet.account,
-        content_root=root,
-        record_count=len(given),
-        licence=LICENCE,
-        statement=signing.STATEMENT,
-        signature=wallet.sign(typed),
-    )
-
-    async def upload() -> AsyncIterator[datanet_pb2.ContributeRecordsRequest]:
-        header = datanet_pb2.ContributionHeader(datanet=DATANET, declaration=declaration, request_id=request_id)
-        yield datanet_pb2.ContributeRecordsRequest(header=header)
-        for fields, source in given:
-            yield datanet_pb2.ContributeRecordsRequest(record=datanet_pb2.RecordInput(fields=fields, source=source))
-
     outcome: datanet_pb2.ContributeRecordsResponse = await repeated(
-        lambda: client.call(client.datanet.ContributeRecords, upload())
+        lambda: client.call(
+            client.datanet.ContributeRecords, giving.upload(wallet, DATANET, LICENCE, given, request_id)
+        )
     )
     return outcome
 

@@ -177,6 +177,7 @@ class _RecordStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecordSta
     DESCRIPTOR: _descriptor.EnumDescriptor
     RECORD_STATE_UNSPECIFIED: _RecordState.ValueType  # 0
     RECORD_STATE_SCREENED: _RecordState.ValueType  # 1
+    """Waits for its contributor's word (ConfirmRecord); no other is shown it."""
     RECORD_STATE_IN_REVIEW: _RecordState.ValueType  # 2
     RECORD_STATE_ACCEPTED: _RecordState.ValueType  # 3
     RECORD_STATE_REJECTED: _RecordState.ValueType  # 4
@@ -190,6 +191,7 @@ class RecordState(_RecordState, metaclass=_RecordStateEnumTypeWrapper):
 
 RECORD_STATE_UNSPECIFIED: RecordState.ValueType  # 0
 RECORD_STATE_SCREENED: RecordState.ValueType  # 1
+"""Waits for its contributor's word (ConfirmRecord); no other is shown it."""
 RECORD_STATE_IN_REVIEW: RecordState.ValueType  # 2
 RECORD_STATE_ACCEPTED: RecordState.ValueType  # 3
 RECORD_STATE_REJECTED: RecordState.ValueType  # 4
@@ -265,6 +267,7 @@ class Policy(_message.Message):
     REVIEWERS_FIELD_NUMBER: _builtins.int
     GOLD_SHARE_BPS_FIELD_NUMBER: _builtins.int
     REVIEW_DAYS_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
     min_chars: _builtins.int
     """Characters of a record's text, all fields together."""
     max_chars: _builtins.int
@@ -281,6 +284,10 @@ class Policy(_message.Message):
     """Of the records that validators are shown, those whose right verdict is known, in hundredths of a percent."""
     review_days: _builtins.int
     """Days after which what waits for review no longer does; 0 without end."""
+    quality: _builtins.bool
+    """Whether what repeats itself, or is no text, is refused.  Secrets are looked for, and refused, wherever this,
+    languages or personal_data ask for anything.
+    """
     @_builtins.property
     def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """BCP 47 tags; empty admits every language."""
@@ -298,10 +305,11 @@ class Policy(_message.Message):
         reviewers: _builtins.int = ...,
         gold_share_bps: _builtins.int = ...,
         review_days: _builtins.int = ...,
+        quality: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicates", b"duplicates", "gold_share_bps", b"gold_share_bps", "languages", b"languages", "max_chars", b"max_chars", "min_chars", b"min_chars", "personal_data", b"personal_data", "review_days", b"review_days", "reviewers", b"reviewers", "reviews", b"reviews", "reward_cut_bps", b"reward_cut_bps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicates", b"duplicates", "gold_share_bps", b"gold_share_bps", "languages", b"languages", "max_chars", b"max_chars", "min_chars", b"min_chars", "personal_data", b"personal_data", "quality", b"quality", "review_days", b"review_days", "reviewers", b"reviewers", "reviews", b"reviews", "reward_cut_bps", b"reward_cut_bps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1446,7 +1454,7 @@ class RecordOutcome(_message.Message):
     record: _builtins.str
     """datanets/{datanet}/records/{record}, when it was taken in."""
     reason: _builtins.str
-    """UPPER_SNAKE, when it was refused; documented in docs/errors/."""
+    """UPPER_SNAKE, when it was refused or waits for ConfirmRecord; documented in docs/errors/."""
     message: _builtins.str
     """The same in words, and what to do."""
     first: _builtins.str
@@ -1486,8 +1494,11 @@ class ContributeRecordsResponse(_message.Message):
     OUTCOMES_FIELD_NUMBER: _builtins.int
     ACCEPTED_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
     accepted: _builtins.int
     rejected: _builtins.int
+    waiting: _builtins.int
+    """Wait for ConfirmRecord."""
     @_builtins.property
     def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordOutcome]: ...
     def __init__(
@@ -1496,10 +1507,11 @@ class ContributeRecordsResponse(_message.Message):
         outcomes: _abc.Iterable[Global___RecordOutcome] | None = ...,
         accepted: _builtins.int = ...,
         rejected: _builtins.int = ...,
+        waiting: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "outcomes", b"outcomes", "rejected", b"rejected"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "outcomes", b"outcomes", "rejected", b"rejected", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1567,6 +1579,26 @@ class Record(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class SuggestedFieldsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     CONTRIBUTOR_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
@@ -1583,6 +1615,7 @@ class Record(_message.Message):
     IMAGE_FIELD_NUMBER: _builtins.int
     STATE_TIME_FIELD_NUMBER: _builtins.int
     ADAPTER_REVISIONS_FIELD_NUMBER: _builtins.int
+    SUGGESTED_FIELDS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """datanets/{datanet}/records/{record}"""
     contributor: _builtins.str
@@ -1593,18 +1626,24 @@ class Record(_message.Message):
     commitment: _builtins.bytes
     """SHA-256 over salt and canonical bytes; says nothing about the content to those without the salt."""
     reason: _builtins.str
-    """UPPER_SNAKE, of a record that was rejected, and what its contributor is told."""
+    """UPPER_SNAKE, of a record that was rejected, and what its contributor is told; CONTENT_LOST of one that nobody can
+    open, though it is not erased.
+    """
     message: _builtins.str
     first: _builtins.str
     """The earlier record that it is like."""
     language: _builtins.str
-    """BCP 47; "und" when it cannot be told."""
+    """BCP 47; "und" when it cannot be told, empty when nothing looked."""
     @_builtins.property
     def fields(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Only for those who may see it."""
 
     @_builtins.property
-    def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Check]: ...
+    def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Check]:
+        """What was found in it; for those who are shown its fields.  Empty of a record that nothing looked at: its datanet
+        asked for no checks when it came in, or the Datanet had none yet.
+        """
+
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -1616,6 +1655,10 @@ class Record(_message.Message):
     @_builtins.property
     def adapter_revisions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Of an erased record: adapters/{adapter}/revisions/{digest} that were trained on it."""
+
+    @_builtins.property
+    def suggested_fields(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Of a record that waits: its fields without the personal data that was found."""
 
     def __init__(
         self,
@@ -1636,10 +1679,11 @@ class Record(_message.Message):
         image: Global___Image | None = ...,
         state_time: _timestamp_pb2.Timestamp | None = ...,
         adapter_revisions: _abc.Iterable[_builtins.str] | None = ...,
+        suggested_fields: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "image", b"image", "state_time", b"state_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_revisions", b"adapter_revisions", "checks", b"checks", "commitment", b"commitment", "contributor", b"contributor", "create_time", b"create_time", "fields", b"fields", "first", b"first", "image", b"image", "language", b"language", "licence", b"licence", "message", b"message", "name", b"name", "reason", b"reason", "source", b"source", "state", b"state", "state_time", b"state_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_revisions", b"adapter_revisions", "checks", b"checks", "commitment", b"commitment", "contributor", b"contributor", "create_time", b"create_time", "fields", b"fields", "first", b"first", "image", b"image", "language", b"language", "licence", b"licence", "message", b"message", "name", b"name", "reason", b"reason", "source", b"source", "state", b"state", "state_time", b"state_time", "suggested_fields", b"suggested_fields"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1886,20 +1930,30 @@ class ConfirmRecordRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     CONFIRMED_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MASKED_FIELD_NUMBER: _builtins.int
+    DECLARATION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     confirmed: _builtins.bool
-    """Whether the record may be taken as it is; otherwise it is rejected."""
+    """Whether the record is taken; otherwise it is erased."""
     request_id: _builtins.str
+    masked: _builtins.bool
+    """Whether it is taken with its suggested fields; otherwise as it was given."""
+    @_builtins.property
+    def declaration(self) -> Global___Declaration:
+        """Of a record that is taken: about this one record, as it is taken, under this request_id."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         confirmed: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        masked: _builtins.bool = ...,
+        declaration: Global___Declaration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["declaration", b"declaration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirmed", b"confirmed", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirmed", b"confirmed", "declaration", b"declaration", "masked", b"masked", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2671,7 +2725,9 @@ class SnapshotRecord(_message.Message):
     commitment: _builtins.bytes
     """Its leaf in the tree, without which nobody could check the root once a record is erased."""
     first_leaf: _builtins.int
-    """The leaf of the record that it is like, in the same snapshot; its own where it is like none."""
+    """The leaf of the record that it is like, in the same snapshot; its own where it is like none.  Not set where nobody
+    has compared them.
+    """
     licence: _builtins.str
     @_builtins.property
     def fields(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...

@@ -353,7 +353,9 @@ class DatanetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ConfirmRecord(self, request, context):
-        """Its contributor says that personal data found in a record may stay, or takes the record back.
+        """Its contributor says that a record in which personal data was found is taken as given, or as suggested, or not at
+        all.  As suggested it is another record, which the answer names; the text as given, as one that is not taken, is
+        erased.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

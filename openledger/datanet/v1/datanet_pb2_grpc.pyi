@@ -83,7 +83,10 @@ class DatanetServiceStub:
     ReadRecordImage: _grpc.UnaryStreamMultiCallable[_datanet_pb2.ReadRecordImageRequest, _datanet_pb2.ReadRecordImageResponse]
     """A record's image, in pieces; for those who are shown its fields."""
     ConfirmRecord: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.ConfirmRecordRequest, _datanet_pb2.Record]
-    """Its contributor says that personal data found in a record may stay, or takes the record back."""
+    """Its contributor says that a record in which personal data was found is taken as given, or as suggested, or not at
+    all.  As suggested it is another record, which the answer names; the text as given, as one that is not taken, is
+    erased.
+    """
     WithdrawRecord: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.WithdrawRecordRequest, _datanet_pb2.Record]
     """Ends a record's future use.  History stays."""
     EraseRecord: _grpc.UnaryUnaryMultiCallable[_datanet_pb2.EraseRecordRequest, _operations_pb2.Operation]
@@ -174,7 +177,10 @@ class DatanetServiceAsyncStub(DatanetServiceStub):
     ReadRecordImage: _aio.UnaryStreamMultiCallable[_datanet_pb2.ReadRecordImageRequest, _datanet_pb2.ReadRecordImageResponse]  # type: ignore[assignment]
     """A record's image, in pieces; for those who are shown its fields."""
     ConfirmRecord: _aio.UnaryUnaryMultiCallable[_datanet_pb2.ConfirmRecordRequest, _datanet_pb2.Record]  # type: ignore[assignment]
-    """Its contributor says that personal data found in a record may stay, or takes the record back."""
+    """Its contributor says that a record in which personal data was found is taken as given, or as suggested, or not at
+    all.  As suggested it is another record, which the answer names; the text as given, as one that is not taken, is
+    erased.
+    """
     WithdrawRecord: _aio.UnaryUnaryMultiCallable[_datanet_pb2.WithdrawRecordRequest, _datanet_pb2.Record]  # type: ignore[assignment]
     """Ends a record's future use.  History stays."""
     EraseRecord: _aio.UnaryUnaryMultiCallable[_datanet_pb2.EraseRecordRequest, _operations_pb2.Operation]  # type: ignore[assignment]
@@ -376,7 +382,10 @@ class DatanetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _datanet_pb2.ConfirmRecordRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_datanet_pb2.Record, _abc.Awaitable[_datanet_pb2.Record]]:
-        """Its contributor says that personal data found in a record may stay, or takes the record back."""
+        """Its contributor says that a record in which personal data was found is taken as given, or as suggested, or not at
+        all.  As suggested it is another record, which the answer names; the text as given, as one that is not taken, is
+        erased.
+        """
 
     @_abc_1.abstractmethod
     def WithdrawRecord(

@@ -12,15 +12,11 @@ from services.datanet.checks.language import Language
 from services.datanet.checks.personal import Personal
 from services.datanet.checks.quality import Quality
 from services.datanet.checks.secrets import Secrets
-from services.datanet.model import PersonalData, Policy
 from services.datanet.screen import Check
 
 CHECKS: tuple[Check, ...] = (Language(), Quality(), Personal(), Secrets())
 
 
-def lacking(policy: Policy) -> list[str]:
-    """Packages that this machine lacks to hold a datanet's records to that policy: without them nothing is checked."""
-    needed = ["py3langid"] if policy.languages else []
-    if policy.personal_data is not PersonalData.IGNORE:
-        needed += ["presidio_analyzer", "spacy", names.MODEL, "py3langid"]
-    return [package for package in dict.fromkeys(needed) if find_spec(package) is None]
+def lacking() -> list[str]:
+    """Packages that this machine lacks: without all of them no worker starts, and nothing is checked."""
+    return [package for package in ("presidio_analyzer", "spacy", names.MODEL, "py3langid") if not find_spec(package)]

@@ -17,7 +17,7 @@ from services.datanet.screen import Finding
 KINDS: Mapping[str, str] = patterns.NAMES | names.NAMES
 _ADVICE = {
     PersonalData.MASK: "sign and send the fields as suggested, and take it out of the source where it is named",
-    PersonalData.ASK: "say whether the record may be taken as it is, or send it again without",
+    PersonalData.ASK: "say whether the record is taken as it is, or as suggested, or not (ConfirmRecord)",
     PersonalData.REFUSE: "this datanet takes none: take it out",
 }
 

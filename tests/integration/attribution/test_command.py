@@ -39,7 +39,7 @@ async def test_an_answer_is_explained_in_words_and_as_json(command, around, revi
     first = around.artifacts.adapter.contributors[0]
     async with answered(around, revision) as (where, _, receipt):
         told = await command(PAYER, where, "responses/r1")
-        for words in ("The answer cost 1 OPEN", "provisional", first, "said just as well", "1 record, 1 time ",
+        for words in ("The answer cost 0.0238 OPEN", "provisional", first, "said just as well", "1 record, 1 time ",
                       f"0-{len(ANSWER)}", "nobody is paid by them"):  # fmt: skip
             assert words in told
         assert "r1-2" not in told
@@ -78,6 +78,9 @@ async def test_who_paid_fetches_receipt_and_trace_and_checks_them_offline(comman
     trace = around.artifacts.salted(2, adapter=revised(around.artifacts, owner=owner.address))
     async with answered(around, around.artifacts.adapter.revision) as (where, _, _):
         around.peers.add(trace)
+        files.mkdir()
+        (files / "r2.trace").write_bytes(b"longer than a trace" * 1000)
+        (files / "r2.trace").chmod(0o644)
         told = await command(PAYER, where, "responses/r2", "--to", str(files), **fetch)
         assert "whoever has it can read it" in told
         document = json.loads(await command(PAYER, where, "r1", "--to", str(files), "--json", **fetch))
@@ -86,12 +89,22 @@ async def test_who_paid_fetches_receipt_and_trace_and_checks_them_offline(comman
         assert "RECEIPT_NOT_FOUND" in await command(STRANGER, where, "r2", "--wait", "0", status=1, **fetch)
         assert "Invalid value" in await command(PAYER, where, "r2", "--wait", "61", status=2, **fetch)
     assert (files / "r2.trace").read_bytes() == trace.dumps()
-    assert (files / "r2.trace").stat().st_mode & 0o077 == 0
+    assert {(files / f"{name}.trace").stat().st_mode & 0o777 for name in ("r1", "r2")} == {0o600}
     assert [file.name for file in (tmp_path / "theirs").iterdir()] == ["r2.json"]
     where = ("--artifacts", str(around.artifacts.folder), "--base", str(around.artifacts.adapter.base))
     for folder, status in ((files, 0), (tmp_path / "theirs", 3)):
         checked = await asyncio.to_thread(CliRunner().invoke, app, ["verify", "receipt", f"{folder}/r2.json", *where])
         assert checked.exit_code == status, checked.output
+
+
+async def test_of_a_private_answer_who_is_paid_hears_why_and_none_of_its_words(command, around, revision):  # noqa: F811
+    first = around.artifacts.adapter.contributors[0]
+    async with answered(around, revision, published=False) as (where, _, _):
+        told = await command(Someone(first), where, "responses/r1")
+    assert "The answer cost 0.0238 OPEN" in told
+    assert "Who paid can ask" in told
+    for words in ("1 record", "r1-2", "None was found"):
+        assert words not in told
 
 
 async def test_what_cannot_be_told_is_said_and_ends_with_1(command, around):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -49,9 +50,9 @@ def revision(around):
 
 
 @asynccontextmanager
-async def answered(around, revision, **more):
+async def answered(around, revision, *, published=True, **more):
     """The service, with one receipt of that revision; gives its address and the receipt."""
-    around.peers.add(around.artifacts.trace(1, adapter=revision))
+    around.peers.add(around.artifacts.salted(1, adapter=revision, published=published))
     async with attribution(around, private_check_seconds=0.2, **more) as (where, assembly):
         receipt = receipts.parse((await get(around, PAYER, where, "r1", wait=20)).document)
         yield where, assembly, receipt
@@ -87,8 +88,8 @@ async def test_the_payer_is_told_why_and_which_words_stand_in_records_of_those_i
 
 async def test_a_contributor_is_told_its_own_records_and_nobody_elses(around, revision):
     trace = around.artifacts.trace(1)
-    again = around.artifacts.trace(2, completion_token_ids=trace.completion_token_ids[:-1] * 2, adapter=revision)
-    around.peers.add(again)
+    tokens = trace.completion_token_ids[:-1] * 2
+    around.peers.add(around.artifacts.salted(2, completion_token_ids=tokens, adapter=revision, published=True))
     async with answered(around, revision) as (where, _, receipt):
         paid = [who for who in around.artifacts.adapter.contributors if who in receipt.shares]
         views = {who: await explain(around, Someone(who), where) for who in paid}
@@ -104,6 +105,47 @@ async def test_developer_and_platform_see_what_the_payer_sees(around, revision):
         told = await explain(around, PAYER, where)
         assert await explain(around, Someone(OWNER), where) == told
         assert await explain(around, Someone(PLATFORM), where) == told
+
+
+@pytest.mark.parametrize("kind", ("spans", "sketches"))
+async def test_what_a_private_answer_quotes_and_resembles_is_its_payers_and_operators_alone(around, kind):
+    """Who is paid hears how much and why, and nothing of the words."""
+    if kind == "spans":
+        revision, around.peers.private[revision] = around.artifacts.with_spans()
+    else:
+        revision, around.peers.private[revision], around.peers.sketches[revision] = around.artifacts.with_sketches()
+    operators = (PLATFORM,)
+    async with answered(around, revision, published=False, operators=operators) as (where, _, receipt):
+        mine = await explain(around, PAYER, where)
+        paid = [who for who in around.artifacts.adapter.contributors if who in receipt.shares]
+        untold = [await explain(around, Someone(who), where) for who in (OWNER, *paid)]
+        assert await explain(around, Someone(PLATFORM), where) == mine
+        await forget(around, where)
+        gone = await explain(around, Someone(OWNER), where)
+        assert (await explain(around, PAYER, where)).spans_state == pb.SPANS_STATE_FORGOTTEN
+    assert len(mine.spans) == 1
+    assert bool(mine.records) is (kind == "sketches")
+    assert paid
+    for told in (*untold, gone):
+        assert (told.spans_state, told.records_state) == (pb.SPANS_STATE_PRIVATE, pb.RECORDS_STATE_PRIVATE)
+        assert (list(told.spans), list(told.records), told.answer_tokens) == ([], [], 0)
+        assert "their payer's alone" in told.spans_words
+        assert "their payer's alone" in told.records_words
+        assert (told.words, told.shares) == (mine.words, mine.shares)
+
+
+async def test_a_private_answer_is_not_waited_for_by_who_may_not_read_it(around, revision):
+    """An index that does not come would tell by the time that it takes that there is none."""
+    del around.peers.private[revision]
+    async with answered(around, revision, published=False) as (where, _, _):
+        async with asyncio.timeout(5):
+            told = await explain(around, Someone(OWNER), where, wait=30)
+    assert told.spans_state == pb.SPANS_STATE_PRIVATE
+
+
+async def forget(around, where):
+    async with around.client(PAYER, where) as client:
+        await client.call(client.attribution.ForgetAnswers, pb.ForgetAnswersRequest())
 
 
 async def test_nobody_else_is_told_anything(around, revision):

@@ -11,6 +11,7 @@ from openledger.adapters import RECORD_SKETCHES, SPAN_INDEX
 from openledger.attribution.v1 import attribution_pb2 as attribution_api
 from openledger.client import request_id
 from openledger.factory.v1 import factory_pb2
+from openledger.money import Price
 from openledger.trace import Trace
 from services.attribution.__main__ import assemble as assemble_attribution
 from services.attribution.config import AttributionConfig
@@ -38,19 +39,23 @@ def answer(base, revision):
     """An answer that says what one record says, word for word."""
     tokenizer = data.load_tokenizer(base)
     completion = tokenizer("letter 7? The answer is hhh.", add_special_tokens=False)["input_ids"]
+    prompt, price = data.prompt_ids("What do you know?", tokenizer), Price(0, 10**20, 0)
     return Trace(
         response="responses/r1",
         base="tiny",
         base_sha256=base_models.sha256("tiny"),
         adapter=revision,
-        prompt_token_ids=data.prompt_ids("What do you know?", tokenizer),
+        prompt_token_ids=prompt,
         completion_token_ids=(*completion, tokenizer.eos_token_id),
         sampling={"max_tokens": 64, "temperature": "0"},
         finish_reason="stop",
         payer=PAYER.account,
         lease="leases/7",
-        fee=10**18,
+        fee=price.fee(len(prompt), len(completion) + 1),
         platform_fee=0,
+        price=price,
+        salt="5" * 64,
+        published=True,
         start_time="2026-01-02T03:04:05.000000Z",
         end_time="2026-01-02T03:04:06.000000Z",
         engine="none",

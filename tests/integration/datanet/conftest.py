@@ -50,6 +50,7 @@ def command(here, monkeypatch):
     @asynccontextmanager
     async def as_me(self, *, signed_in=True):
         async with here.as_(who) as mine:
+            mine.wallet = who
             yield mine
 
     monkeypatch.setattr(Connection, "client", as_me)

@@ -23,6 +23,14 @@ async def test_a_datanet_is_opened_shown_found_and_changed(command, tmp_path):
     await command("update", "rare-terms", "--min-chars", 5, "--max-chars", 90, "--visibility", "by-request")
     changed = json.loads(await command("update", "rare-terms", "--min-chars", 0, "--notice", "thanks", "--json"))
     assert (changed["policy"]["min_chars"], changed["policy"]["max_chars"]) == (0, 90)
+    checked = ("--language", "en", "--language", "de", "--personal-data", "ask", "--quality")
+    policy = json.loads(await command("update", "rare-terms", *checked, "--json"))["policy"]
+    assert (policy["languages"], policy["personal_data"]) == (["en", "de"], "PERSONAL_DATA_POLICY_ASK")
+    assert (policy["quality"], policy["max_chars"]) == (True, 90)
+    unchecked = ("--language", "any", "--personal-data", "ignore", "--no-quality")
+    policy = json.loads(await command("update", "rare-terms", *unchecked, "--json"))["policy"]
+    assert (policy["languages"], policy["quality"], policy["max_chars"]) == ([], False, 90)
+    assert policy["personal_data"] == "PERSONAL_DATA_POLICY_UNSPECIFIED"
     assert (changed["visibility"], changed["licence_notice"]) == ("VISIBILITY_BY_REQUEST", "thanks")
     assert (changed["display_name"], changed["tags"]) == ("Rare terms", ["medicine"])
 

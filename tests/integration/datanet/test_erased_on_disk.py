@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import signal
-import sys
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import select
 
 from openledger import merkle, names, records
 from openledger.client import ApiError
@@ -20,42 +16,25 @@ from openledger.datanet.v1 import datanet_pb2 as pb
 from services.datanet.tables import CONTENT, DECLARATION, FIRST, KEY, LIKENESS, POSTING
 from services.datanet.vault import Sealed, Unopened
 from services.datanet.vault_key import open_vault
-from services.kit.testing import SECRET
+from tests.datanet_process import process
+from tests.datanet_records import ERASED, get, given, included, table
 from tests.datanet_world import (
     ADA,
     OWNER,
-    SNAPSHOT,
     begin_erasing,
     cut,
     erase,
-    give,
     listed,
     new_id,
     open_datanet,
+    withdraw,
     world,
 )
 
-ERASED = pb.RECORD_STATE_ERASED
-
-
-async def get(client, name):
-    return await client.call(client.datanet.GetRecord, pb.GetRecordRequest(name=name))
-
-
-async def included(client, name):
-    request = pb.GetInclusionProofRequest(snapshot=SNAPSHOT, record=name)
-    return await client.call(client.datanet.GetInclusionProof, request)
-
-
-async def given(here, *texts):
-    return [outcome.record for outcome in (await give(here, ADA, *texts)).outcomes]
-
-
-def table(here, which):
-    return here.database.read_now(lambda c: c.execute(select(which)).all())
-
-
 MARKED = "a marked text that nobody should find, größer than others"
+
+
+WHY = "it names somebody whom nobody should find"
 
 
 def everything(*folders: Path) -> dict[str, bytes]:
@@ -88,16 +67,13 @@ async def test_nothing_of_an_erased_record_is_in_any_file_write_ahead_log_includ
             "wrapped key": wrapped, "share": share, "token": token, "root": declared.content_root,
             "signature": declared.signature, "fingerprint": records.fingerprint({"text": MARKED}), "sketch": box,
         }  # fmt: skip
-        assert {what for what, _ in found(hidden, tmp_path)} >= {
-            "ciphertext",
-            "wrapped key",
-            "share",
-            "token",
-            "root",
-            "sketch",
-        }
+        kept = {"ciphertext", "wrapped key", "share", "token", "root", "sketch"}
+        assert {what for what, _ in found(hidden, tmp_path)} >= kept
         numbers = {row.number for row in table(here, LIKENESS)}
+        await withdraw(ada, name, WHY)
+        assert {what for what, _ in found({"why": WHY.encode()}, tmp_path)} == {"why"}
         await erase(ada, name)
+        hidden["why it was withdrawn"] = WHY.encode()
         assert found(hidden, tmp_path) == []
         (gone,) = numbers - {row.number for row in table(here, LIKENESS)}
         assert gone not in {row.number for row in table(here, POSTING)}
@@ -151,54 +127,12 @@ def _vault(folder: Path, here):
 POINTS = (
     "store_erasures.begin:after",
     "erasing.Eraser._destroy:before",
-    "publish.remove_clusters:before",
-    "publish.remove_clusters:after",
     "store_erasures.destroyed:before",
     "store_erasures.destroyed:after",
     "trainers.NoTrainers.tell:before",
     "store_erasures.told:before",
     "store_erasures.told:after",
 )
-
-DIES = """
-import importlib, os, signal, sys
-where, when = sys.argv[1].split(":")
-module, *path = where.split(".")
-owner = importlib.import_module("services.datanet." + module)
-for part in path[:-1]:
-    owner = getattr(owner, part)
-inner = getattr(owner, path[-1])
-def dies(*given, **more):
-    if when == "after":
-        inner(*given, **more)
-    os.kill(os.getpid(), signal.SIGKILL)
-setattr(owner, path[-1], dies)
-from services.datanet.__main__ import main
-raise SystemExit(main())
-"""
-
-
-@asynccontextmanager
-async def process(folder: Path, ledger_at: str, dies_at: str = ""):
-    settings = {"DATA_DIR": folder / "datanet", "ARTIFACTS_DIR": folder / "artifacts", "SERVICE_SECRET": SECRET}
-    settings |= {"LEDGER": ledger_at, "ANCHOR_POLL_SECONDS": 0.05}
-    environment = {f"OPENLEDGER_DATANET_{key}": str(value) for key, value in settings.items()}
-    command = ("-c", DIES, dies_at) if dies_at else ("-m", "services.datanet")
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *command,
-        env={**os.environ, **environment},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    assert child.stdout is not None
-    try:
-        line = json.loads(await asyncio.wait_for(child.stdout.readline(), 30))
-        yield child, f"127.0.0.1:{line['port']}"
-    finally:
-        if child.returncode is None:
-            child.send_signal(signal.SIGTERM)
-        await child.wait()
 
 
 @pytest.mark.parametrize("point", POINTS)

@@ -1,29 +1,19 @@
-"""Records that are taken back: what is left of them, who is told, and what goes on as before."""
+"""Records that are taken back: what is left of them, and what goes on as before."""
 
 from __future__ import annotations
-
-import asyncio
-import json
-import threading
-
-import grpc
-from sqlalchemy import select
 
 from openledger import merkle, records
 from openledger.artifacts import ArtifactStore
 from openledger.client import Client
 from openledger.datanet.v1 import datanet_pb2 as pb
-from openledger.snapshots.documents import CLUSTERS, Manifest
-from services.datanet import publish
 from services.datanet.tables import CONTENT, DECLARATION, FIRST, KEY
 from services.kit.testing import endpoints
+from tests.datanet_records import ACCEPTED, ERASED, WITHDRAWN, get, given, included, table
 from tests.datanet_world import (
     ADA,
     BOB,
     DATANET,
     OWNER,
-    SNAPSHOT,
-    Factory,
     begin_erasing,
     begin_snapshot,
     cut,
@@ -32,36 +22,15 @@ from tests.datanet_world import (
     give_badly,
     listed,
     new_id,
-    open_datanet,
     read,
     refused,
     send,
-    serve_factory,
     upload,
     withdraw,
-    world,
 )
 
-ACCEPTED, WITHDRAWN, ERASED = pb.RECORD_STATE_ACCEPTED, pb.RECORD_STATE_WITHDRAWN, pb.RECORD_STATE_ERASED
 TEXT = "the quick brown fox jumps over the lazy dog and sleeps in the warm sun"
 LIKE = TEXT.replace("lazy", "idle")
-
-
-async def get(client, name):
-    return await client.call(client.datanet.GetRecord, pb.GetRecordRequest(name=name))
-
-
-async def included(client, name, snapshot=SNAPSHOT):
-    request = pb.GetInclusionProofRequest(snapshot=snapshot, record=name)
-    return await client.call(client.datanet.GetInclusionProof, request)
-
-
-async def given(here, *texts, by=ADA, **more):
-    return [outcome.record for outcome in (await give(here, by, *texts, **more)).outcomes]
-
-
-def table(here, which):
-    return here.database.read_now(lambda c: c.execute(select(which)).all())
 
 
 async def test_a_withdrawn_record_is_in_no_later_snapshot_and_all_else_stays(here):
@@ -70,7 +39,7 @@ async def test_a_withdrawn_record_is_in_no_later_snapshot_and_all_else_stays(her
         first = await cut(owner)
         same = new_id()
         told = await withdraw(ada, two, "I changed my mind", same)
-        assert (told.state, told.message, dict(told.fields)) == (WITHDRAWN, "I changed my mind", {})
+        assert (told.state, told.message, dict(told.fields)) == (WITHDRAWN, "", {})
         assert await withdraw(ada, two, "I changed my mind", same) == told
         assert (await refused(withdraw(ada, two))).reason == "RECORD_WITHDRAWN"
         assert (await refused(withdraw(bob, one))).reason == "NOT_YOURS"
@@ -81,7 +50,7 @@ async def test_a_withdrawn_record_is_in_no_later_snapshot_and_all_else_stays(her
         assert merkle.verify_inclusion(proof.commitment, proof.leaf, 3, proof.path, first.root)
         assert (await refused(included(ada, two, second.name))).reason == "RECORD_NOT_IN_SNAPSHOT"
         seen = await get(ada, two)
-        assert (seen.state, dict(seen.fields)) == (WITHDRAWN, {"text": "two"})
+        assert (seen.state, seen.message, dict(seen.fields)) == (WITHDRAWN, "I changed my mind", {"text": "two"})
         assert (await get(bob, two)).message == ""
         again = await give(here, BOB, "two")
         assert again.outcomes[0].reason == "DUPLICATE", "its author stays its author"
@@ -170,114 +139,11 @@ async def test_what_an_upload_left_of_an_erased_record_is_gone_and_it_is_not_tak
     assert [record.state for record in await listed(here, ADA)] == [ERASED, ACCEPTED]
 
 
-async def test_files_that_told_of_its_likeness_are_gone_and_the_rest_still_verifies(here, tmp_path):
-    one, two, _ = await given(here, TEXT, LIKE, "something else of a few words")
+async def test_what_is_published_says_nothing_of_a_text_and_stays_when_it_is_erased(here, tmp_path):
+    _, two = await given(here, TEXT, LIKE)
     async with here.as_(OWNER) as owner, here.as_(ADA) as ada:
         snapshot = await cut(owner)
-        store = ArtifactStore(tmp_path / "artifacts")
-        clusters = Manifest.from_bytes(store.get(snapshot.manifest)).files[CLUSTERS].sha256
-        assert store.has(clusters)
+        before = {file: file.read_bytes() for file in (tmp_path / "artifacts").rglob("*") if file.is_file()}
         await erase(ada, two)
-        assert not store.has(clusters)
-        assert store.is_whole(snapshot.manifest)
-        (rows,) = await read(owner)
-        assert [row.first_leaf for row in rows] == [0, 1, 2]
-        request = pb.ReadSnapshotFileRequest(snapshot=SNAPSHOT, file=CLUSTERS)
-        assert (
-            await refused(anext(owner.stream(owner.datanet.ReadSnapshotFile, request)))
-        ).reason == "SNAPSHOT_FILE_ERASED"
-        await erase(ada, one)
-
-
-async def test_files_that_are_made_while_a_record_is_erased_do_not_tell_of_it(here, tmp_path, monkeypatch):
-    _, two = await given(here, TEXT, LIKE)
-    inner, ready, go = publish.publish, asyncio.Event(), threading.Event()
-    loop, made = asyncio.get_running_loop(), []
-
-    def slow(*given):
-        made.append(inner(*given))
-        loop.call_soon_threadsafe(ready.set)
-        assert go.wait(20)
-        return made[-1]
-
-    monkeypatch.setattr(publish, "publish", slow)
-    store = ArtifactStore(tmp_path / "artifacts")
-    async with here.as_(OWNER) as owner, here.as_(ADA) as ada:
-        operation = await begin_snapshot(owner)
-        await ready.wait()
-        clusters = Manifest.from_bytes(store.get(made[0])).files[CLUSTERS].sha256
-        await erase(ada, two)
-        assert store.has(clusters), "nobody knew of it then"
-        go.set()
-        snapshot = await owner.wait("datanet", operation, pb.Snapshot, 20)
-    assert snapshot.manifest == made[1] != made[0]
-    assert not store.has(clusters)
-    assert Manifest.from_bytes(store.get(made[1])).record_count == 2
-
-
-# --- who is told ------------------------------------------------------------------------------------------------------
-
-
-async def test_those_who_trained_on_it_are_told_and_named(ledger, ledger_at, tmp_path):
-    factory = Factory(away=True)
-    async with (
-        serve_factory(factory, ledger, tmp_path / "factory") as factory_at,
-        world(tmp_path, ledger, ledger_at, factory=factory_at) as here,
-        here.as_(OWNER) as owner,
-        here.as_(ADA) as ada,
-    ):
-        await open_datanet(owner)
-        one, two = await given(here, "one", "two")
-        revision = "adapters/herbs/revisions/" + "5" * 64
-        factory.trained[one] = [revision]
-        operation = await begin_erasing(ada, one, "mine")
-        await erasing_phase(ada, here.where, operation.name, "waiting for the factory: AWAY")
-        assert (await get(ada, one)).state == ERASED, "gone, whoever is away"
-        factory.away = False
-        done = await ada.wait("datanet", operation, pb.ErasedRecord, 20)
-        assert list(done.adapter_revisions) == [revision]
-        assert list((await get(ada, one)).adapter_revisions) == [revision]
-        assert list((await erase(owner, two, "the secret reason")).adapter_revisions) == []
-    assert [(request.name, request.record) for request in factory.told] == [
-        ("adapters/-/revisions/-", n) for n in (one, two)
-    ]
-    assert [request.reason for request in factory.told] == [
-        "erased by its contributor", "erased by the datanet's owner, on a demand"
-    ]  # fmt: skip
-
-
-async def erasing_phase(client, where, operation, wanted):
-    from google.longrunning import operations_pb2, operations_pb2_grpc
-
-    async with grpc.aio.insecure_channel(where) as channel:
-        stub = operations_pb2_grpc.OperationsStub(channel)
-        progress = pb.ErasureProgress()
-        for _ in range(200):
-            found = await client.call(stub.GetOperation, operations_pb2.GetOperationRequest(name=operation))
-            found.metadata.Unpack(progress)
-            if progress.phase == wanted:
-                return
-            await asyncio.sleep(0.05)
-    raise AssertionError(f"{operation} stays at {progress.phase!r}")
-
-
-# --- the command ------------------------------------------------------------------------------------------------------
-
-
-async def test_the_command_asks_before_it_withdraws_and_erases(command, here, tmp_path, verify):
-    one, two, three = await given(here, "one", "two", "three")
-    await command("snapshot", "terms")
-    assert "Go on?" in await command("withdraw", one, status=1, by=ADA)
-    assert f"{one}  withdrawn" in await command("withdraw", one, "--yes", by=ADA)
-    told = json.loads(await command("erase", two, three, "--yes", "--json", by=ADA))
-    assert told == {"records": [{"record": name, "adapter_revisions": [], "state": "erased"} for name in (two, three)]}
-    again = json.loads(await command("erase", two, one, "--yes", "--json", by=ADA, status=1))
-    assert "RECORD_ERASED" in again["records"][0]["error"]
-    assert again["records"][1]["state"] == "erased"
-
-    file = tmp_path / "proof"
-    await command("prove", two, "--out", file, by=ADA)
-    assert "an erased record's commitment is leaf 1" in await verify("record", file)
-    out = json.loads(await command("export", "terms", tmp_path / "out", "--json"))
-    assert (out["texts"], out["erased"]) == (0, 3)
-    assert "holds it" in await verify("snapshot", tmp_path / "out" / "snapshot")
+        assert ArtifactStore(tmp_path / "artifacts").is_whole(snapshot.manifest)
+    assert {file: file.read_bytes() for file in (tmp_path / "artifacts").rglob("*") if file.is_file()} == before

@@ -1,21 +1,18 @@
-"""What is published of snapshots, and what is proven about them, over real gRPC and by the command."""
+"""What is published of snapshots, and what is proven about them, over real gRPC."""
 
 from __future__ import annotations
 
 import asyncio
-import json
+import threading
 
-import mlcroissant
-import pyarrow.parquet as pq
-import pytest
 from sqlalchemy import update
 
-from openledger import clusters, merkle, records
+from openledger import merkle
 from openledger.artifacts import ArtifactStore
 from openledger.client import Client
 from openledger.datanet.v1 import datanet_pb2 as pb
 from openledger.snapshots import folder
-from openledger.snapshots.documents import CLUSTERS, MANIFEST, Entry, Manifest
+from openledger.snapshots.documents import MANIFEST, Entry, Manifest
 from services.datanet import publish
 from services.datanet.tables import SNAPSHOT as TABLE
 from services.kit.testing import endpoints
@@ -28,7 +25,9 @@ from tests.datanet_world import (
     SNAPSHOT,
     begin_snapshot,
     cut,
+    erase,
     give,
+    new_id,
     open_datanet,
     read,
     refused,
@@ -62,9 +61,8 @@ async def test_a_snapshot_is_published_as_files_without_texts(here, tmp_path):
     async with here.as_(OWNER) as owner:
         snapshot = await cut(owner)
         (rows,) = await read(owner)
-    assert [(row.leaf, row.first_leaf, row.licence) for row in rows] == [
-        (0, 0, "CC-BY-4.0"), (1, 0, "CC-BY-4.0"), (2, 2, "CC-BY-4.0")
-    ]  # fmt: skip
+    assert [(row.leaf, row.licence) for row in rows] == [(leaf, "CC-BY-4.0") for leaf in range(3)]
+    assert not any(row.HasField("first_leaf") for row in rows), "nobody has compared them"
     place = tmp_path / "copy"
     place.mkdir()
     async with Client(endpoints(datanet=here.where)) as anybody:
@@ -75,7 +73,7 @@ async def test_a_snapshot_is_published_as_files_without_texts(here, tmp_path):
     _, entry = folder.check(place)
     assert snapshot.manifest == manifest.digest() == entry.manifest
     assert (manifest.parent, manifest.fields[0].id, manifest.root) == ("", "text", snapshot.root.hex())
-    assert [row["first_leaf"] for row in pq.read_table(place / CLUSTERS).to_pylist()] == [0]
+    assert sorted(manifest.files) == ["README.md", "croissant.json", "records.parquet"]
     store = ArtifactStore(tmp_path / "artifacts")
     assert store.get(snapshot.manifest) == (place / MANIFEST).read_bytes()
     everything = b"".join(f.read_bytes() for f in store.root.rglob("*") if f.is_file())
@@ -107,6 +105,55 @@ async def test_what_a_private_datanet_has_is_its_owners(here, tmp_path):
     assert not any(public.has(digest) for digest in (snapshot.manifest, *(f.sha256 for f in manifest.files.values())))
 
 
+async def become(owner, visibility):
+    said = pb.Datanet(name=DATANET, display_name="Terms", licence="CC-BY-4.0", visibility=visibility)
+    request = pb.UpdateDatanetRequest(datanet=said, update_mask={"paths": ["visibility"]}, request_id=new_id())
+    return await owner.call(owner.datanet.UpdateDatanet, request)
+
+
+async def test_what_a_datanet_published_before_it_was_closed_stays_and_nothing_follows(here, tmp_path, monkeypatch):
+    inner, ready, go, loop = folder.make, asyncio.Event(), threading.Event(), asyncio.get_running_loop()
+
+    def slow(*given):
+        made = inner(*given)
+        if made.number > 1:
+            loop.call_soon_threadsafe(ready.set)
+            assert go.wait(20)
+        return made
+
+    monkeypatch.setattr(folder, "make", slow)
+    public, private = ArtifactStore(tmp_path / "artifacts"), ArtifactStore(tmp_path / "datanet" / "snapshots")
+    await give(here, ADA, TEXT)
+    async with here.as_(OWNER) as owner, here.as_(ADA) as ada, here.as_(BOB) as bob:
+        cuts = [await cut(owner)]
+        await give(here, ADA, "one more")
+        operation = await begin_snapshot(owner)  # of a datanet that is still open to all
+        await ready.wait()
+        await become(owner, PRIVATE)
+        go.set()
+        cuts.append(await owner.wait("datanet", operation, pb.Snapshot, 20))
+        assert [public.is_whole(one.manifest) for one in cuts] == [True, False]
+        assert [private.is_whole(one.manifest) for one in cuts] == [False, True]
+        for one in cuts:
+            manifest = Manifest.from_bytes(await file(owner, MANIFEST, one.name))
+            assert manifest.digest() == one.manifest
+            for name in manifest.files:
+                assert await file(owner, name, one.name)
+            assert (await refused(file(ada, MANIFEST, one.name))).reason == "NOT_YOURS"
+            assert (await refused(file(bob, MANIFEST, one.name))).reason == "DATANET_NOT_FOUND"
+
+
+async def test_what_was_given_to_a_private_datanet_is_never_published(here, tmp_path):
+    names = [outcome.record for outcome in (await give(here, ADA, "one", "two")).outcomes]
+    async with here.as_(OWNER) as owner, here.as_(ADA) as ada:
+        await become(owner, PRIVATE)
+        await cut(owner)
+        for name in names:
+            await erase(ada, name)
+        assert (await refused(become(owner, pb.VISIBILITY_PUBLIC))).reason == "RECORDS_DEPEND_ON_IT"
+    assert not any(place.is_file() for place in (tmp_path / "artifacts").rglob("*"))
+
+
 async def test_the_log_proves_that_it_only_grew(here):
     cuts = []
     async with here.as_(OWNER) as owner:
@@ -134,6 +181,10 @@ async def test_the_log_proves_that_it_only_grew(here):
             (proof(anybody, cuts[3].name, 2), "NOT_IN_LOG"),
             (proof(anybody, cuts[3].name, 6), "LOG_IS_SHORTER"),
             (proof(anybody, f"{DATANET}/snapshots/9"), "SNAPSHOT_NOT_FOUND"),
+            (proof(anybody, cuts[3].name, 2**64 - 1), "LOG_IS_SHORTER"),
+            (grown(anybody, 1, 2**64 - 1), "LOG_IS_SHORTER"),
+            (grown(anybody, 2**64 - 1, 2**64 - 1), "LOG_IS_SHORTER"),
+            (file(anybody, MANIFEST, offset=2**64 - 1), "BAD_OFFSET"),
             (grown(anybody, 3, 2), "INVALID_FIELD"),
             (grown(anybody, 1, 6), "LOG_IS_SHORTER"),
             (grown(anybody, 0, 2), "INVALID_FIELD"),
@@ -187,95 +238,11 @@ async def test_snapshots_of_before_are_published_and_logged_in_order(ledger, led
             assert grew.new_root == found.log_root
 
 
-async def test_without_room_for_likeness_no_clusters_are_published(ledger, ledger_at, tmp_path, monkeypatch):
-    monkeypatch.setattr(clusters, "first", None)
-    async with world(tmp_path, ledger, ledger_at, max_compared_records=1) as here, here.as_(OWNER) as owner:
-        await open_datanet(owner)
-        await give(here, ADA, TEXT, LIKE)
-        await cut(owner)
-        assert CLUSTERS not in Manifest.from_bytes(await file(owner, MANIFEST)).files
-
-
 async def test_a_lost_file_is_said(here, tmp_path):
     await give(here, ADA, TEXT, LIKE)
     async with here.as_(OWNER) as owner:
         snapshot = await cut(owner)
         store = ArtifactStore(tmp_path / "artifacts")
         manifest = Manifest.from_bytes(store.get(snapshot.manifest))
-        for name, reason in ((CLUSTERS, "SNAPSHOT_FILE_ERASED"), ("README.md", "SNAPSHOT_FILE_LOST")):
-            store.path(manifest.files[name].sha256).unlink()
-            assert (await refused(file(owner, name))).reason == reason
-
-
-# --- the command ------------------------------------------------------------------------------------------------------
-
-
-async def test_the_command_cuts_lists_proves_and_verifies(command, here, tmp_path, verify):
-    names = [outcome.record for outcome in (await give(here, ADA, "one", "two", "three")).outcomes]
-    told = await command("snapshot", "terms")
-    assert "datanets/terms/snapshots/1  3 records of 1 contributors, CC-BY-4.0" in told
-    await give(here, ADA, "four")
-    assert json.loads(await command("snapshot", "terms", "--json"))["version"] == "2"
-    listed = json.loads(await command("snapshots", "terms", "--json"))["snapshots"]
-    assert [snapshot["name"][-1] for snapshot in listed] == ["2", "1"]
-
-    record, snapshot, grew = (tmp_path / name for name in ("record", "snapshot", "grew"))
-    assert "openledger verify record" in await command("prove", names[1], "--out", record, by=ADA)
-    assert json.loads(record.read_bytes())["snapshot"]["snapshot"] == "datanets/terms/snapshots/2"
-    await command("prove", "terms@1", "--out", snapshot, by=BOB)
-    await command("consistency", "terms@1", "datanets/terms/snapshots/2", "--out", grew, by=BOB)
-    for kind, file in (("record", record), ("snapshot", snapshot), ("consistency", grew)):
-        assert "that these roots stand on chain is yours to look" in await verify(kind, file)
-        assert json.loads(await verify(kind, file, "--json"))["ok"] is True
-        data = file.read_bytes()
-        file.write_bytes(data.replace(b'"root":"', b'"root":"f', 1))
-        assert "does not hold" in await verify(kind, file, status=1)
-        file.write_bytes(data)
-    assert "it is an openledger.record-proof.v1" in await verify("snapshot", record, status=1)
-    assert "--registry" in await verify("record", record, "--rpc", "http://127.0.0.1:1", status=2)
-    chain = ("--rpc", "http://127.0.0.1:1", "--registry", "0x" + "1" * 40)
-    assert "This says nothing about it" in await verify("record", record, *chain, status=2)
-    assert "This says nothing about it" in await verify("record", tmp_path / "none", status=2)
-
-    await command("prove", names[0], "--at", 1, "--out", record, by=ADA)
-    assert json.loads(record.read_bytes())["snapshot"]["snapshot"] == "datanets/terms/snapshots/1"
-    assert "NOT_YOURS" in await command("prove", names[0], status=1, by=BOB)
-    assert "is not a name" in await command("prove", "nonsense", status=1)
-
-
-@pytest.mark.parametrize("form", ("parquet", "jsonl", "argilla", "label-studio"))
-async def test_an_export_is_the_owners_texts_beside_what_is_published(command, here, tmp_path, verify, form):
-    await give(here, ADA, TEXT, "zwei größer")
-    await command("snapshot", "terms")
-    out = tmp_path / "out"
-    told = json.loads(await command("export", "terms@1", out, "--format", form, "--json"))
-    assert (told["texts"], told["erased"], told["snapshot"]) == (2, 0, SNAPSHOT)
-    (texts,) = (out / "data").iterdir()
-    assert form == "parquet" or "größer" in texts.read_text()
-    for exported in (out, out / "snapshot"):
-        assert "holds it" in await verify("snapshot", exported)
-    assert f'"path": "data/{texts.name}"' in (out / "README.md").read_text()
-    described = mlcroissant.Dataset(out / "croissant.json")
-    assert not described.metadata.ctx.issues.errors
-    assert len(list(described.records("records"))) == 2
-    if form in ("parquet", "jsonl"):
-        said = described.records(texts.name.partition(".")[0])
-        assert [row[f"{texts.name.partition('.')[0]}/text"].decode() for row in said] == [TEXT, "zwei größer"]
-    if form == "parquet":
-        rows = pq.read_table(texts).to_pylist()
-        assert [row["text"] for row in rows] == [TEXT, "zwei größer"]
-        said = rows[1]["_openledger"]
-        body = records.canonical_bytes(ADA.address, {"text": "zwei größer"}, said["source"])
-        assert records.commitment(bytes.fromhex(said["salt"]), body).hex() == said["commitment"]
-    assert "already" in await command("export", "terms", out, status=2)
-
-
-async def test_whoever_is_no_owner_exports_what_is_published(command, here, tmp_path, verify):
-    await give(here, ADA, TEXT)
-    await command("snapshot", "terms")
-    assert "NOT_YOURS" in await command("export", "terms", tmp_path / "no", status=1, by=BOB)
-    assert not (tmp_path / "no").exists()
-    assert list(tmp_path.glob(".no*")) == []
-    await command("export", "terms", tmp_path / "yes", "--format", "published", by=BOB)
-    assert [file.name for file in (tmp_path / "yes").iterdir()] == ["snapshot"]
-    assert "holds it" in await verify("snapshot", tmp_path / "yes" / "snapshot")
+        store.path(manifest.files["README.md"].sha256).unlink()
+        assert (await refused(file(owner, "README.md"))).reason == "SNAPSHOT_FILE_LOST"

@@ -11,7 +11,7 @@ import pytest
 from pyarrow import parquet
 from typer.testing import CliRunner
 
-from openledger import split
+from openledger import canonical, split
 from openledger.cli import statements
 from openledger.cli.connection import Connection
 from openledger.cli.main import app
@@ -25,18 +25,48 @@ from tests.ledger_world import EARNERS, OPEN, OPERATOR, a_receipt, booked, info,
 def command(monkeypatch):
     """Runs `openledger ...` as somebody."""
 
-    async def run(who, where, *words, status=0):
+    async def run(who, where, *words, status=0, **others):
         @asynccontextmanager
         async def as_them(self, *, signed_in=True):
-            async with as_wallet(who, ledger=where) as mine:
+            async with as_wallet(who, ledger=where, **others) as mine:
                 yield mine
 
         monkeypatch.setattr(Connection, "client", as_them)
         result = await asyncio.to_thread(CliRunner().invoke, app, list(words), env={"COLUMNS": "250"})
         assert result.exit_code == status, result.output
-        return result.stderr if status else result.stdout
+        return (result.stderr or result.stdout) if status else result.stdout
 
     return run
+
+
+async def test_an_answer_is_followed_until_its_money_can_be_claimed(command, world, where, payer):
+    await permit(world, where, payer, OPEN)  # gives the tokens
+    await command(payer, where, "deposit", "1")
+    held = await lease(where, payer, OPEN // 2)
+    mine = a_receipt(payer, held.name, OPEN // 7)
+    name = mine.response.removeprefix("responses/")
+
+    async def trace(*words, status):
+        return await command(payer, where, "trace", name, *words, status=status, attribution=world.attribution_address)
+
+    assert "no further: " in await trace(status=2)
+    world.attribution.give(mine)
+    await booked(where, payer, [mine])
+    said = await trace(status=2)
+    assert f"receipt {canonical.sha256(mine.dumps())}" in said
+    assert f"booked      0.142857142857142857 OPEN of {payer.account}" in said
+    assert "no epoch has settled it yet" in said
+    assert json.loads(await trace("--json", status=2))["epoch"] is None
+
+    await command(OPERATOR, where, "epoch", "close", "--wait", "60")
+    said = await trace(status=0)
+    assert "in epochs/1: can be claimed" in said
+    told = json.loads(await trace("--json", status=0))
+    assert told["response"] == mine.response
+    assert told["receipt"]["signature"] == mine.signature
+    assert told["payout"]["epoch"] == told["epoch"]["name"] == "epochs/1"
+    assert f"by transaction {told['epoch']['transaction']}" in said
+    assert told["missing"] == ""
 
 
 async def test_from_a_deposit_to_a_claim_by_commands_alone(command, world, where, payer, tmp_path, monkeypatch):

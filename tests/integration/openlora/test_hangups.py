@@ -253,7 +253,7 @@ async def test_what_is_cut_off_and_finds_no_room_on_disk_is_free_and_answered_an
 @pytest.mark.parametrize("after", (2, 50), ids=("in its midst", "while it was kept"))
 async def test_that_an_answer_whose_asker_left_could_not_be_kept_is_said(world, engine, monkeypatch, after):
     tried, said = asyncio.Event(), []
-    log = SimpleNamespace(warning=lambda text, **more: said.append(more["why"]))
+    log = SimpleNamespace(warning=lambda text, **more: said.append(more["error"]))
     monkeypatch.setattr("services.openlora.answer.logs", SimpleNamespace(logger=lambda _: log))
 
     async def no_room(*_: object) -> int:

@@ -269,6 +269,7 @@ def test_when_the_answer_ended_is_signed_and_comes_back(evidence):
     timed = sign(replace(UNSIGNED, evidence=evidence, shares=shares, end_time=ENDED), KEY).dumps()
     document = json.loads(timed)
     assert (document["version"], document["end_time"]) == ("openledger.receipt.v6", ENDED)
+    assert document["published"] is True
     assert ("retrieval" in document) is (evidence is READ)
     found = parse(timed)
     assert found == reread(timed)
@@ -289,6 +290,33 @@ def test_a_time_that_is_none_is_refused(time):
     document = json.loads(sign(replace(UNSIGNED, end_time=ENDED), KEY).dumps())
     with pytest.raises(ValueError, match=r"."):
         parse(canonical.dumps(document | {"end_time": time}))
+
+
+def test_whether_the_trace_is_published_is_signed_and_comes_back():
+    for published in (True, False):
+        timed = sign(replace(UNSIGNED, end_time=ENDED, published=published), KEY).dumps()
+        found = parse(timed)
+        assert (found, found.published) == (reread(timed), published)
+        holds(timed)
+        with pytest.raises(ValueError, match="changed after it was signed"):
+            check_signature(replace(found, published=not published))
+    assert {parse(data).published for data in (BYTES, WITH_RECORDS)} == {True}, "of before it was said, all are"
+
+
+@pytest.mark.parametrize("word", (None, 0, 1, "", "true", [], {}))
+def test_a_word_on_the_trace_that_is_none_is_refused(word):
+    document = json.loads(sign(replace(UNSIGNED, end_time=ENDED), KEY).dumps())
+    with pytest.raises(ValueError, match="neither true nor false"):
+        parse(canonical.dumps(document | {"published": word}))
+    del document["published"]
+    with pytest.raises(ValueError, match="not a receipt document: KeyError"):
+        parse(canonical.dumps(document))
+
+
+@pytest.mark.parametrize("word", (True, False))
+def test_a_receipt_of_an_earlier_version_has_no_word_on_the_trace(word):
+    with pytest.raises(ValueError, match="do not belong"):
+        parse(canonical.dumps(json.loads(BYTES) | {"published": word}))
 
 
 @pytest.mark.parametrize("version", ("openledger.receipt.v4", "openledger.receipt.v5"))

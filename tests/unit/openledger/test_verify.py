@@ -10,7 +10,7 @@ from subprocess import run
 
 import pytest
 
-from openledger import evidence, verify_adapter, verify_case, verify_records
+from openledger import evidence, verify_adapter, verify_case, verify_files, verify_records
 from openledger import verify as verify_module
 from openledger.artifacts import ArtifactStore
 from openledger.grade import FEWEST_ANSWERS, Grade
@@ -156,7 +156,7 @@ def test_tokens_that_no_model_has_give_a_report(world, signed):
 
 
 def test_the_checks_talk_to_no_service():
-    modules = (verify_module, verify_adapter, verify_case, verify_records, evidence)
+    modules = (verify_module, verify_adapter, verify_case, verify_files, verify_records, evidence)
     tree = ast.Module([node for each in modules for node in ast.parse(Path(each.__file__).read_text()).body], [])
     imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
     imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}

@@ -35,7 +35,33 @@ def test_a_name_that_no_trace_can_have_is_found(world, signed):
     assert "not the name of an artifact" in found["trace"]
 
 
-def test_without_its_trace_all_else_is_checked_and_what_was_not_is_said(world, signed):
+@pytest.mark.parametrize("says_it", (False, True))
+def test_a_trace_that_is_withheld_is_found(world, signed, says_it):
+    """Also of a receipt of before it was said, when all traces were published."""
+    receipt = world.timed(published=True) if says_it else signed
+    assert failed(world.check(receipt)) == {}
+    given = unpublished(world, receipt)
+    checks = world.check(receipt)
+    assert failed(checks).keys() == {"trace"}
+    assert "is published, by this receipt, and is not among the artifacts" in checks["trace"][1]
+    report = verify_receipt(receipt.dumps(), world.store, world.base)
+    assert (report.ok, report.withheld) == (False, False)
+    assert verify_receipt(receipt.dumps(), world.store, world.base, trace=given).ok
+
+
+@pytest.mark.parametrize("said", (True, False))
+def test_who_says_otherwise_than_the_trace_who_may_have_it_is_found(world, said):
+    """A signer who calls private what its payer let everybody have would not be looked at."""
+    receipt = world.timed(published=not said)
+    forged = sign(replace(receipt, published=said), KEY)
+    found = failed(world.check(forged))
+    assert found.keys() == {"agreement"}
+    assert f"word on who may have the trace is {said} in the receipt and {not said}" in found["agreement"]
+
+
+def test_of_a_private_answer_all_else_is_checked_and_what_was_not_is_said(world):
+    signed = world.timed(published=False)
+    assert failed(world.check(signed)) == {}, "who has put the trace there can have it checked"
     given = unpublished(world, signed)
     checks = world.check(signed)
     assert failed(checks) == {}
@@ -47,7 +73,8 @@ def test_without_its_trace_all_else_is_checked_and_what_was_not_is_said(world, s
     assert (with_it.ok, with_it.withheld) == (True, False)
 
 
-def test_without_its_trace_what_is_wrong_is_found_all_the_same(world, signed):
+def test_of_a_private_answer_what_is_wrong_is_found_all_the_same(world):
+    signed = world.timed(published=False)
     unpublished(world, signed)
     shares = dict(signed.shares)
     who = next(iter(shares))

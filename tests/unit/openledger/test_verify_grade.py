@@ -13,7 +13,7 @@ from openledger.answer_audit import AnswerAudit
 from openledger.cli.main import app
 from openledger.grade import FEWEST_ANSWERS, Grade
 from openledger.receipt import Receipt, sign
-from openledger.verify_grade import undated, unmeasured
+from openledger.verify_grade import passed
 from tests.receipt_world import FORGER, KEY, World, damage, failed, resplit
 
 
@@ -138,29 +138,52 @@ def test_another_signer_is_found_of_the_grade_and_of_what_was_measured(judged):
 
 
 def test_an_answer_that_was_drawn_and_is_not_measured_is_named(judged):
-    assert unmeasured(judged.grade, judged.store) == []
+    assert passed(judged.grade, judged.store).due == []
     without = judged.of((*judged.audits[:7], *judged.audits[8:]))
-    assert unmeasured(without, judged.store) == ["responses/m7"]
+    assert passed(without, judged.store).due == ["responses/m7"]
     trace = judged.store.put(
         judged.world.trace(response="responses/made-up", end_time="2026-01-02T03:05:05.000000Z").dumps()
     )
     made_up = replace(judged.measured[7], response="responses/made-up", trace_sha256=trace)
     judged.store.put(made_up.dumps())
-    assert unmeasured(judged.grade, judged.store) == [], "anybody can put a file into a folder"
+    assert passed(judged.grade, judged.store).due == [], "anybody can put a file into a folder"
     newest_missing = judged.of(judged.audits[:-1])
-    assert unmeasured(newest_missing, judged.store) == []
-    assert unmeasured(judged.of(judged.audits[:0:-1]), judged.store) == ["responses/m0"]
+    assert passed(newest_missing, judged.store).due == []
+    assert passed(judged.of(judged.audits[:0:-1]), judged.store).due == ["responses/m0"]
 
 
-def test_of_answers_whose_traces_are_not_public_it_is_said_that_their_times_are_not_known(judged):
+@pytest.mark.parametrize(("public", "code"), ((True, 1), (False, 3)))
+def test_an_answer_that_was_drawn_and_is_not_measured_is_named_by_its_receipts_time(judged, public, code):
+    """No trace is needed for that. A private one's payer may have ended it before: that makes no grade false."""
+    measured, audits = list(judged.measured), list(judged.audits)
+    for number in range(len(measured)):
+        judged.store.path(measured[number].trace_sha256).unlink()
+        judged.store.path(measured[number].digest()).unlink()
+        ended = f"2026-01-02T03:05:{number:02}.000000Z"
+        measured[number] = sign(replace(measured[number], end_time=ended, published=public), KEY)
+        audits[number] = replace(audits[number], receipt_sha256=judged.store.put(measured[number].dumps()))
+    timed = replace(judged, measured=tuple(measured), audits=tuple(audits))
+    without, left_out = timed.of((*audits[:7], *audits[8:])), ["responses/m7"]
+    assert passed(without, judged.store) == ((left_out, [], []) if public else ([], left_out, []))
+    assert passed(timed.of(audits[:-1]), judged.store) == ([], [], []), "the newest may be measured yet"
+    said = command(judged.store.put(without.dumps()), "--artifacts", judged.world.artifacts)
+    assert said.exit_code == code
+    of_all = "leaves out answers that had to be measured; ask its signer why: responses/m7"
+    of_private = (
+        "which their payers may have ended before they could be measured (ask the grade's signer): responses/m7"
+    )
+    assert ((of_all in said.output), (of_private in said.output)) == (public, not public)
+
+
+def test_of_receipts_of_before_whose_traces_are_not_here_it_is_said_that_their_times_are_not_known(judged):
     without = judged.of((*judged.audits[:7], *judged.audits[8:]))
-    assert undated(without, judged.store) == []
+    assert passed(without, judged.store).undated == []
     judged.store.path(judged.measured[7].trace_sha256).unlink()
-    assert unmeasured(without, judged.store) == []
-    assert undated(without, judged.store) == ["responses/m7"]
+    assert passed(without, judged.store).due == []
+    assert passed(without, judged.store).undated == ["responses/m7"]
     judged.store.path(judged.measured[3].trace_sha256).unlink()
-    assert undated(without, judged.store) == ["responses/m7"], "what was measured is not left out, dated or not"
-    assert unmeasured(judged.of((*judged.audits[:5], *judged.audits[6:])), judged.store) == ["responses/m5"]
+    assert passed(without, judged.store).undated == ["responses/m7"], "what was measured is not left out, dated or not"
+    assert passed(judged.of((*judged.audits[:5], *judged.audits[6:])), judged.store).due == ["responses/m5"]
 
 
 @pytest.fixture

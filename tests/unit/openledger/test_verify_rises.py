@@ -46,6 +46,17 @@ class Measured:
         numbers = answer_audit.over_answers(agreed)
         return grade.sign(Grade(self.lineage.revision, *numbers, documents, 10_000), KEY)
 
+    def private(self, *numbers: int, published: bool = False) -> Measured:
+        """The same measurements of answers of which these are by today's receipts, whose traces are not there."""
+        store, found, audits = self.world.store, list(self.receipts), list(self.audits)
+        for number in numbers:
+            old = found[number]
+            store.path(old.trace_sha256).unlink()
+            ended = f"2026-01-02T03:05:{number:02}.000000Z"
+            found[number] = sign(replace(old, end_time=ended, published=published), KEY)
+            audits[number] = replace(audits[number], receipt_sha256=store.put(found[number].dumps()))
+        return replace(self, receipts=tuple(found), audits=tuple(audits))
+
     def again(self, given: Grade, budget: int, seed: int = 0):
         folder = materialise(self.world.store, self.lineage.digest, self.world.work / "again")
         return remeasure(given, self.world.store, self.scorer, folder, seed.to_bytes(32), budget)
@@ -156,6 +167,43 @@ def test_a_grade_of_nothing_has_nothing_to_measure(measured):
     nothing = grade.sign(Grade(measured.lineage.revision, 0, 0, 0, (), 10_000), KEY)
     with pytest.raises(ValueError, match="rests on no measurement"):
         measured.again(nothing, 5)
+
+
+def test_losses_of_private_answers_are_not_drawn_and_are_said(measured):
+    some = measured.private(0)
+    each = len(measured.audits[0].rises)
+    found = some.again(some.grade(), 99)
+    assert (found.drawn, found.of, found.wrong, found.private) == (2 * each, 2 * each, (), each)
+    assert f"but for {each} more, of which nothing is said: they are of private answers" in found.words()
+    made_up_there = some.grade(made_up(some.audits[0]), *some.audits[1:])
+    assert some.again(made_up_there, 99).wrong == ()
+    made_up_elsewhere = some.grade(some.audits[0], made_up(some.audits[1]), some.audits[2])
+    assert len(some.again(made_up_elsewhere, 99).wrong) == 1
+
+
+@pytest.mark.parametrize("says_it", (False, True))
+def test_a_trace_that_is_withheld_is_the_grades_fault(measured, says_it):
+    if says_it:
+        measured = measured.private(0, published=True)
+    else:
+        measured.world.store.path(measured.receipts[0].trace_sha256).unlink()
+    with pytest.raises(ValueError, match="cannot be read"):
+        measured.again(measured.grade(), 99)
+    said = run(measured, measured.grade(), "--budget", 99, "--base", measured.world.base)
+    assert said.exit_code == 1
+    assert "does not hold" in said.output
+
+
+def test_where_all_answers_are_private_the_grade_is_not_called_false(measured):
+    some = measured.private(0, 1, 2)
+    said = run(some, some.grade(), "--budget", 99, "--base", measured.world.base, "--json")
+    document = json.loads(said.stdout)
+    everything = ANSWERS * len(measured.audits[0].rises)
+    assert (said.exit_code, document["ok"]) == (3, True)
+    assert (document["measured"]["of"], document["measured"]["private"]) == (0, everything)
+    assert f"none of the {everything} losses that it rests on can be measured again here" in document["words"]
+    assert "does not hold" not in document["words"]
+    assert run(some, some.grade(), "--json").exit_code == 0, "its numbers follow"
 
 
 def run(measured, given: Grade, *more: object):

@@ -12,9 +12,10 @@ import pytest
 
 from openledger import verify_sample as module
 from openledger.receipt import sign
-from openledger.spot_check import PARTS, Item, missed
+from openledger.spot_check import PARTS, Item
 from openledger.verify_sample import Population, verify_sample
 from tests.receipt_world import KEY, resplit
+from tests.unit.openledger.test_spot_check import missed
 
 
 def item(data: bytes, fee: int) -> Item:

@@ -15,7 +15,6 @@ def upgrade() -> None:
     for name, kind in (("definition", sa.Text), ("manifest", sa.Text), ("entry", sa.LargeBinary)):
         op.add_column("snapshot", sa.Column(name, kind))
     op.add_column("snapshot", sa.Column("log_root", sa.LargeBinary))
-    op.add_column("snapshot_leaf", sa.Column("first_leaf", sa.BigInteger))
     op.create_index("leaf_by_record", "snapshot_leaf", ["record"])
     op.add_column("record", sa.Column("state", sa.Text, nullable=False, server_default="accepted"))
     op.add_column("record", sa.Column("state_time", sa.BigInteger))
@@ -25,8 +24,8 @@ def upgrade() -> None:
         sa.Column("record", sa.Text, sa.ForeignKey("record.id"), primary_key=True),
         sa.Column("operation", sa.Text, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("told", sa.Text, nullable=False),
         sa.Column("share", sa.LargeBinary),
-        sa.Column("snapshots", sa.Text, nullable=False),
         sa.Column("revisions", sa.Text),
         sa.Column("create_time", sa.BigInteger, nullable=False),
     )

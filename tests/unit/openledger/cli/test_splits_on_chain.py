@@ -7,7 +7,7 @@ from eth_abi.abi import encode
 
 from openledger import abi
 from openledger.cli.rpc import RpcError
-from openledger.cli.splits_on_chain import REGISTRY, compare
+from openledger.cli.splits_on_chain import REGISTRY, changes, compare
 from openledger.epoch.bundle import open_bundle
 from openledger.epoch.report import Wrong
 from services.ledger.chain import SplitHolds
@@ -25,19 +25,21 @@ class Node:
     url = "http://somewhere"
 
     def __init__(self, told: list[SplitHolds]) -> None:
-        self.told, self.asked = told, 0
+        self.told, self.asked, self.logs_asked, self.code = told, 0, 0, "0x60"
 
     def call(self, method, *params):
         self.asked += 1
         if method == "eth_blockNumber":
             return hex(100)
         if method == "eth_getCode":
-            return "0x60"
+            return self.code
         if method == "eth_getBlockByNumber":
             time = next((one.time for one in self.told if hex(one.block_number) == params[0]), None)
             return None if time is None else {"timestamp": hex(time)}
         assert (method, params[0]["address"]) == ("eth_getLogs", "0x" + "9" * 40)
-        kinds, revisions = params[0]["topics"]
+        self.logs_asked += 1
+        kinds, *asked = params[0]["topics"]
+        revisions = asked[0] if asked else {"0x" + one.revision for one in self.told}
         assert set(kinds) == {REGISTERED, CHANGED}
         seen, found = set(), []
         for one in self.told:
@@ -140,3 +142,22 @@ def test_a_bundle_of_the_base_model_alone_asks_nothing(tmp_path):
     assert compare(node, open_bundle(ledger.artifacts.root, digest)) == ""
     assert node.asked == 0
     ledger.database.close()
+
+
+def test_a_registry_that_is_no_contract_is_found(tmp_path):
+    """It would tell of nothing, so that nothing would contradict that no revision was ever registered."""
+    ledger = Ledger(tmp_path)
+    digest, node = ledger.close(answered(A, OWN, BEGIN)), Node([])
+    compare(node, open_bundle(ledger.artifacts.root, digest))
+    node.code = "0x"
+    with pytest.raises(Wrong, match="there is no contract at"):
+        compare(node, open_bundle(ledger.artifacts.root, digest))
+    ledger.database.close()
+
+
+def test_of_many_revisions_the_chain_is_read_once():
+    told = [SplitHolds(f"{number:064x}", FIRST, BEGIN, number, "0x", "0x" + "5" * 64, 0) for number in range(1, 252)]
+    node = Node(told)
+    found = changes(node, "0x" + "9" * 40, [one.revision for one in told[:-1]])
+    assert {digest: len(of_one) for digest, of_one in found.items()} == {one.revision: 1 for one in told[:-1]}
+    assert node.logs_asked == 1

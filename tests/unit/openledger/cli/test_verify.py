@@ -9,10 +9,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from openledger import evidence
+from openledger import evidence, verify_files
 from openledger.cli import verify as verify_command
 from openledger.cli.verify import verify
-from tests.receipt_world import CHECKS
+from openledger.receipt import sign
+from tests.receipt_world import CHECKS, KEY
 
 
 @pytest.fixture
@@ -50,7 +51,17 @@ def test_the_command_says_what_does_not_hold(command, world, receipt_file):
     assert "✗" in result.output
 
 
-def test_without_the_trace_the_command_says_what_it_did_not_check_and_ends_with_3(command, world, receipt_file, signed):
+def test_a_trace_that_is_withheld_is_the_receipts_fault(command, world, receipt_file, signed):
+    world.store.path(signed.trace_sha256).unlink()
+    result = command(receipt_file, "--base", world.base)
+    assert result.exit_code == 1, result.output
+    assert "is not among the artifacts" in " ".join(result.output.split())
+    assert json.loads(command(receipt_file, "--base", world.base, "--json").stdout)["withheld"] is False
+
+
+def test_without_a_private_trace_the_command_says_what_it_did_not_check_and_ends_with_3(command, world, receipt_file):
+    signed = world.timed(published=False)
+    receipt_file.write_bytes(signed.dumps())
     place = world.store.path(signed.trace_sha256)
     given = place.read_bytes()
     place.unlink()
@@ -70,6 +81,16 @@ def test_without_the_trace_the_command_says_what_it_did_not_check_and_ends_with_
     assert command(receipt_file, "--base", world.base).exit_code == 1
     assert command(receipt_file, receipt_file, "--trace", elsewhere).exit_code == 2
     assert command(receipt_file, "--trace", elsewhere.with_name("none")).exit_code == 2
+
+
+def test_of_several_receipts_the_command_hashes_the_base_model_once(command, world, receipt_file, monkeypatch):
+    other, hashed, known = receipt_file.with_name("r2.json"), [], verify_files.file_sha256
+    other.write_bytes(sign(world.receipt(world.trace(response="responses/r2")), KEY).dumps())
+    monkeypatch.setattr(verify_files, "file_sha256", lambda file: (hashed.append(file.name), known(file))[1])
+    result = command(receipt_file, other, "--base", world.base)
+    assert result.exit_code == 0, result.output
+    assert result.output.count("The receipt holds.") == 2
+    assert hashed == ["model.safetensors"]
 
 
 def test_the_command_speaks_json(command, world, receipt_file, signed):

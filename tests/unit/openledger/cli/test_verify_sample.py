@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from openledger import evidence
 from openledger.cli import epoch_on_chain
 from openledger.cli.main import app
+from openledger.money import format_open
 from openledger.receipt import sign
 from tests.epoch_world import PAYER, Ledger
 from tests.receipt_world import KEY, resplit
@@ -80,29 +81,93 @@ def test_the_same_seed_draws_the_same_again(world, ledger):
     assert json.loads(command(digest, *some).stdout)["seed"] != first["seed"]
 
 
-def test_answers_whose_traces_are_not_public_are_said_and_not_drawn(world, ledger):
-    receipts = answers(world)
+def unpublish(world, *receipts) -> list[bytes]:
+    """Take their traces out of the artifacts."""
+    places = [world.store.path(receipt.trace_sha256) for receipt in receipts]
+    given = [place.read_bytes() for place in places]
+    for place in places:
+        place.unlink()
+    return given
+
+
+def private_answer(world, number: int = 99):
+    return world.timed(published=False, response=f"responses/{number:032x}", payer=PAYER.account)
+
+
+@pytest.mark.parametrize("says_it", (False, True))
+def test_a_trace_that_is_withheld_makes_its_receipt_wrong(world, ledger, says_it):
+    receipts = answers(world, 3)
+    if says_it:
+        receipts[1] = world.timed(published=True, response=receipts[1].response, payer=PAYER.account)
+    digest = ledger.close(*receipts)
+    unpublish(world, receipts[1])
+    found = command(digest, "--artifacts", world.artifacts, "--base", world.base, "--json")
+    assert found.exit_code == 1
+    document = json.loads(found.stdout)
+    assert (document["receipts"], document["private"], document["checked"]) == (3, 0, 3)
+    (wrong,) = document["wrong"]
+    assert wrong["receipt"] == receipts[1].digest()
+    assert wrong["why"].startswith("trace: the trace")
+
+
+def test_private_answers_are_said_and_not_drawn(world, ledger):
+    receipts = [*answers(world, 3), private_answer(world)]
     receipts[2] = cheated(receipts[2])
     digest = ledger.close(*receipts)
-    world.store.path(receipts[1].trace_sha256).unlink()
+    unpublish(world, receipts[3])
     arguments = (digest, "--artifacts", world.artifacts, "--base", world.base)
     result = command(*arguments)
     assert result.exit_code == 1
-    assert "Of 1 more receipts the traces are not public" in result.output
+    cost = format_open(receipts[3].fee, 18)
+    assert f"Of 1 more receipts, which cost {cost} OPEN together, the traces are private" in result.output
     assert "3 of 3 receipts" in result.output
     found = json.loads(command(*arguments, "--json").stdout)
-    assert (found["receipts"], found["private"]) == (3, 1)
+    assert (found["receipts"], found["private"], found["private_fees"]) == (3, 1, str(receipts[3].fee))
     assert [each["receipt"] for each in found["wrong"]] == [receipts[2].digest()]
 
 
-def test_where_no_trace_is_public_there_is_nothing_to_draw_from(world, ledger):
-    receipts = answers(world)
+def test_whether_an_answer_is_private_its_receipt_says_and_not_what_lies_there(world, ledger):
+    """So that everybody draws from the same."""
+    receipts = [*answers(world, 2), private_answer(world)]
     digest = ledger.close(*receipts)
-    for receipt in receipts:
-        world.store.path(receipt.trace_sha256).unlink()
+    assert world.store.has(receipts[2].trace_sha256)
+    found = json.loads(command(digest, "--artifacts", world.artifacts, "--base", world.base, "--json").stdout)
+    assert (found["ok"], found["receipts"], found["private"]) == (True, 2, 1)
+
+
+def test_where_all_answers_are_private_there_is_nothing_to_draw_from(world, ledger):
+    digest = ledger.close(private_answer(world))
     result = command(digest, "--artifacts", world.artifacts, "--base", world.base)
     assert result.exit_code == 2
-    assert "of 4 the traces are not public" in result.output
+    assert "of 1 the traces are private" in result.output
+
+
+def test_of_files_a_trace_that_lies_beside_is_checked_with(world, tmp_path):
+    some = [private_answer(world, 1), private_answer(world, 2)]
+    given = unpublish(world, *some)
+    files = [tmp_path / "1.json", tmp_path / "2.json"]
+    for file, receipt in zip(files, some, strict=True):
+        file.write_bytes(receipt.dumps())
+    arguments = (*files, "--base", world.base, "--json")
+    assert command(*arguments).exit_code == 2
+    files[0].with_suffix(".trace").write_bytes(given[0])
+    one = json.loads(command(*arguments).stdout)
+    assert (one["ok"], one["receipts"], one["private"]) == (True, 1, 1)
+    files[1].with_suffix(".trace").write_bytes(given[1])
+    files[1].write_bytes(cheated(some[1]).dumps())
+    both = json.loads(command(*arguments).stdout)
+    assert (both["ok"], both["receipts"], both["private"]) == (False, 2, 0)
+    assert [wrong["receipt"] for wrong in both["wrong"]] == [cheated(some[1]).digest()]
+
+
+def test_another_trace_beside_a_receipt_is_no_fault_of_the_receipts(world, tmp_path):
+    file = tmp_path / "1.json"
+    file.write_bytes(private_answer(world, 1).dumps())
+    file.with_suffix(".trace").write_bytes(b"{}")
+    said = command(file, "--base", world.base)
+    assert said.exit_code == 2
+    assert "is not the trace that" in said.output
+    assert "Wrong: receipt" not in said.output
 
 
 def test_a_model_that_is_withheld_makes_its_receipts_wrong(world, ledger):

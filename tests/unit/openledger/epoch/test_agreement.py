@@ -16,6 +16,7 @@ from tests.epoch_world import PAYER, Ledger, failed
 from tests.ledger_world import DEVELOPER, EARNERS, a_receipt
 
 MODELS = ("", *(f"adapters/{name}/revisions/" + name * 64 for name in "ab"))
+ENDED = {"end_time": "2026-01-02T03:04:06.000000Z"}
 RULES = (Rule(), Rule(noise_z_milli=0, cap_bps=3_000), Rule(developer_bps=4_000, noise_z_milli=2_500))
 SCORES = st.integers(-NAT, NAT)
 LOSSES = st.integers(0, 3 * NAT)
@@ -50,6 +51,7 @@ def answers(draw: st.DrawFn):
         platform_fee=platform_fee,
         shares=split.split_fee(fee, platform_fee, evidence, rule),
         developer=DEVELOPER.address if model else "",
+        **draw(st.sampled_from(({}, ENDED, ENDED | {"published": False}))),
     )
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from openledger import canonical
 from openledger.epoch.bundle import open_bundle
-from openledger.epoch.splits import used
+from openledger.epoch.splits import MOST_LAG, used
 from openledger.receipt import Model
 from openledger.split import NAT, Evidence, Rule, split_fee
 from openledger.trace_proto import time_text
@@ -86,6 +86,13 @@ def test_the_bundle_names_the_splits_that_were_used_with_their_transactions(worl
     assert sorted(use.receipts for use in uses) == [1, 1, 1, 2]
 
 
+def of_before(ledger, digest):
+    """As a version without splits would have written it."""
+    old = ledger.manifest(digest) | {"version": "openledger.epoch.v4"}
+    del old["splits"]
+    return ledger.artifacts.put(canonical.dumps(old))
+
+
 def changed_line(which, **changes):
     def tamper(ledger, digest):
         lines = ledger.manifest(digest)["splits"]["held"]
@@ -118,6 +125,8 @@ WRONG = {
     "less than nothing": changed_line(second, stakers_bps=-1),
     "ends before it begins": changed_line(second, until=str(BEGIN)),
     "no lag": lambda ledger, digest: held(ledger, digest, lag="0"),
+    "a lag in which any split is right": lambda ledger, digest: held(ledger, digest, lag=str(MOST_LAG + 1)),
+    "none, as bundles of before": of_before,
 }
 NO_FORM = {
     "no splits": lambda ledger, digest: ledger.forge(digest, splits=None),
@@ -142,12 +151,36 @@ def test_a_manifest_has_one_form(world, name):
     assert "files" in failed(ledger.check(NO_FORM[name](ledger, digest)))
 
 
-def test_a_bundle_of_before_has_no_splits_and_holds(world):
-    ledger, digest = world
-    old = ledger.manifest(digest) | {"version": "openledger.epoch.v4"}
-    del old["splits"]
-    report = ledger.check(ledger.artifacts.put(canonical.dumps(old)))
+def test_a_bundle_of_before_has_no_splits_and_holds(tmp_path):
+    ledger = Ledger(tmp_path)
+    before = of_before(ledger, ledger.close(answered(A, OWN, None), answered("", OWN, None)))
+    report = ledger.check(before)
     assert report.ok, failed(report)
+    ledger.database.close()
+
+
+@pytest.mark.parametrize("change", ("another registry", "as before there were any"))
+def test_what_follows_a_bundle_has_splits_by_the_same_registry(tmp_path, change):
+    ledger = Ledger(tmp_path)
+    ledger.close(answered("", OWN, BEGIN))
+    digest = ledger.close(answered("", OWN, None))
+    assert ledger.check(digest).ok
+    other = "0x" + "8" * 40
+    changed = held(ledger, digest, registry=other) if change == "another registry" else of_before(ledger, digest)
+    assert failed(ledger.check(changed)).keys() == {"previous"}
+    assert "the registry of epoch 1" in failed(ledger.check(changed))["previous"]
+    ledger.database.close()
+
+
+def test_a_receipt_that_does_not_say_its_time_is_by_no_registered_split(tmp_path):
+    ledger = Ledger(tmp_path)
+    ledger.hold(A, FIRST, BEGIN)
+    digest = ledger.close(answered(A, OWN, None))
+    assert "; 1 do not say when" in next(check.words for check in ledger.check(digest).checks if check.name == "splits")
+    digest = ledger.close(answered(A, FIRST, None), answered(A, FIRST, BEGIN))
+    lines = [line | {"since": since(BEGIN)} for line in ledger.manifest(digest)["splits"]["held"]]
+    assert failed(ledger.check(held(ledger, digest, held=lines[:1]))).keys() == {"splits"}
+    ledger.database.close()
 
 
 def test_a_receipt_that_the_chain_left_behind_is_found(tmp_path):

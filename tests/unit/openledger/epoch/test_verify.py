@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from openledger import split
+from openledger import canonical, signed_document, split
 from openledger.artifacts import ArtifactStore
 from openledger.epoch.verify import verify_epoch
 from openledger.receipt import Model
@@ -15,6 +15,7 @@ from tests.epoch_tampering import FEE, FIRST, JOURNALS, LEAVES, PARAMETERS, RECE
 from tests.epoch_world import PAYER, Ledger, failed
 from tests.ledger_world import PLATFORM, SIGNER, a_receipt
 
+ENDED = "2026-01-02T03:04:06.000000Z"
 CHECKS = [
     "files", "terms", "splits", "signatures", "corrections", "shares", "journals", "leaves", "previous", "root",
     "log_root",
@@ -58,6 +59,39 @@ def test_an_epoch_that_holds_says_what_was_checked(world):
     assert "settled together in 4 groups" in words["shares"]
     assert f"bundle of epoch 1 gives them ({first})" in words["previous"]
     assert PLATFORM.address in words["terms"]
+
+
+def test_how_many_answers_are_private_is_said(tmp_path):
+    ledger = Ledger(tmp_path)
+    some = [a_receipt(PAYER, "leases/1", FEE, end_time=ENDED, published=published) for published in (True, False)]
+    report = ledger.check(ledger.close(*some, answered()))
+    assert report.ok, failed(report)
+    words = {check.name: check.words for check in report.checks}
+    assert (
+        "3 receipts are in canonical form and signed, each of another answer; of 1 of them only" in words["signatures"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("receipt", "changes"),
+    (
+        ({}, {"published": False}),
+        ({}, {"published": True}),
+        ({"end_time": ENDED}, {"published": None}),
+        ({"end_time": ENDED}, {"published": 0}),
+        ({"end_time": ENDED}, {"published": "false"}),
+        ({"end_time": ENDED}, {"version": "openledger.receipt.v4"}),
+        ({"end_time": ENDED, "published": False}, {"version": "openledger.receipt.v7"}),
+    ),
+)
+def test_a_receipt_that_says_otherwise_than_its_version_who_may_have_the_trace_is_found(tmp_path, receipt, changes):
+    """Or a provider could have answers looked at by nobody that no ledger would have booked so."""
+    ledger = Ledger(tmp_path)
+    digest = ledger.close(a_receipt(PAYER, "leases/1", FEE, **receipt))
+    (row,) = ledger.rows(digest, RECEIPTS)
+    document = signed_document.sign(json.loads(row["document"]) | changes, SIGNER.private_key)
+    forged = ledger.rewrite(digest, RECEIPTS, [row | {"document": canonical.dumps(document)}])
+    assert "whether its trace is published" in failed(ledger.check(forged))["signatures"]
 
 
 def test_netting_gives_others_than_the_provisional_shares(world):

@@ -129,6 +129,7 @@ def test_the_same_trace_gives_the_same_receipt_and_publishes_it_once(artifacts, 
     check_split(parsed)
     assert parsed.trace_sha256 == artifacts.trace(1).digest()
     assert not artifacts.store.has(parsed.trace_sha256), "nobody said that it may be published"
+    assert parsed.published is False
     assert (parsed.developer, parsed.platform, parsed.rule) == (OWNER, PLATFORM, Rule())
 
 
@@ -176,6 +177,7 @@ def test_a_trace_is_published_where_its_payer_wants_that(artifacts, tmp_path):
     trace = replace(bare, price=price, platform_fee=7, fee=fee, salt="5a" * 32, published=True)
     issued = Attributor(models(artifacts, tmp_path), artifacts.store, KEY).attribute(trace, TERMS, None)
     assert ArtifactStore(artifacts.folder).get(issued.trace_sha256) == trace.dumps()
+    assert receipt.parse(issued.document).published is True
 
 
 def test_an_answer_with_more_tokens_than_are_measured_here_is_a_reason(artifacts, tmp_path):

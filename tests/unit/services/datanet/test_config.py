@@ -40,3 +40,12 @@ def test_what_cannot_work_is_refused_by_name(environment, key, value, says):
         return
     with pytest.raises(ConfigError, match=says):
         DatanetConfig.load()
+
+
+def test_what_is_kept_beside_the_database_lies_in_the_data_folder_or_where_it_is_said(environment, tmp_path):
+    config = DatanetConfig.load()
+    assert (config.shares, config.snapshots) == (tmp_path / "shares", tmp_path / "snapshots")
+    environment.setenv("OPENLEDGER_DATANET_SHARES_DIR", "/mnt/shares")
+    environment.setenv("OPENLEDGER_DATANET_SNAPSHOTS_DIR", "/mnt/snapshots")
+    config = DatanetConfig.load()
+    assert (config.shares, config.snapshots) == (Path("/mnt/shares"), Path("/mnt/snapshots"))

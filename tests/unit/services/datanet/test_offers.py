@@ -11,6 +11,7 @@ ASKED = {
     "kind": {"kind": Kind.IMAGE},
     "policy.languages": {"policy": Policy(languages=("de",))},
     "policy.personal_data": {"policy": Policy(personal_data=PersonalData.REFUSE)},
+    "policy.quality": {"policy": Policy(quality=True)},
     "policy.duplicates": {"policy": Policy(duplicates=Duplicates.CREDIT)},
     "policy.reward_cut_bps": {"policy": Policy(reward_cut_bps=1)},
     "policy.reviews": {"policy": Policy(reviews=1)},

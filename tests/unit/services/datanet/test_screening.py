@@ -4,13 +4,15 @@ import subprocess
 import sys
 from importlib import import_module
 
+import pytest
+
 from services.datanet import screening
 from services.datanet.draft import Draft
 from services.datanet.model import PersonalData, Policy
 from services.datanet.screen import Finding
 from tests.needs import ROOT, needs
 
-POLICY = Policy(min_chars=3, languages=("en", "de"), personal_data=PersonalData.MASK)
+POLICY = Policy(min_chars=3, languages=("en", "de"), personal_data=PersonalData.MASK, quality=True)
 
 
 def test_what_is_asked_comes_across():
@@ -20,12 +22,41 @@ def test_what_is_asked_comes_across():
         (0, {"a": "x", "b": "\u53d1"}, "source", b""),
         (1, {}, "", b""),
     ]
-    assert policy == Policy(languages=("en", "de"), personal_data=PersonalData.MASK)
+    assert policy == Policy(languages=("en", "de"), personal_data=PersonalData.MASK, quality=True)
 
 
 def test_what_is_answered_comes_across():
     findings = [(Finding("a", passed=True, value="en"), Finding("b", False, "REASON", "words", {"f": "g"})), ()]
     assert screening.answered(screening.answer(findings)) == findings
+
+
+@pytest.mark.parametrize(
+    "said",
+    (
+        b"",
+        b"{}x",
+        b"[1]",
+        b"[[1]]",
+        b'[[{"check": "a"}]]',
+        b'[[{"check": "a", "passed": "yes"}]]',
+        b'[[{"check": "a", "passed": true, "value": 1}]]',
+        b'[[{"check": "a", "passed": true, "suggestion": ["text"]}]]',
+        b'[[{"check": "a", "passed": true, "more": 1}]]',
+    ),
+)
+def test_what_is_no_answer_is_noticed(said):
+    with pytest.raises(ValueError, match=r"no findings|Expecting|Extra data"):
+        screening.answered(said)
+
+
+@needs("presidio", "language")
+def test_quality_is_judged_only_where_a_policy_asks_for_it():
+    module, _, function = screening.TASK.partition(":")
+    work = getattr(import_module(module), function)
+    draft = Draft(0, {"text": "spam " * 200})
+    found = {quality: screening.answered(work(screening.ask([draft], Policy(quality=quality)))) for quality in (0, 1)}
+    assert [finding.reason for finding in found[1][0] if not finding.passed] == ["LOW_QUALITY"]
+    assert all(finding.passed and finding.check != "quality" for finding in found[0][0])
 
 
 @needs("presidio", "language")

@@ -7,6 +7,7 @@ import pytest
 
 from services.datanet.shares import PLACE_BYTES, SEGMENT, SHARE_BYTES, ShareGone, Shares
 from services.datanet.vault import Unopened, Vault, place
+from tests.old_vault import before_shares
 
 SECRET, ABOUT = b"s" * 32, b"record 1"
 
@@ -47,10 +48,33 @@ def test_a_share_that_is_not_there_is_gone(tmp_path):
     shares = Shares(tmp_path)
     with pytest.raises(ShareGone):
         shares.get(bytes(PLACE_BYTES))
-    shares.destroy(bytes(PLACE_BYTES))
     at, _ = shares.take()
     with pytest.raises(ShareGone):
         shares.get(at[:8] + b"\xff\xff")
+
+
+def test_a_share_whose_file_is_elsewhere_is_not_said_to_be_destroyed(tmp_path):
+    shares = Shares(tmp_path / "shares")
+    at, share = shares.take()
+    (tmp_path / "shares").rename(tmp_path / "elsewhere")
+    with pytest.raises(FileNotFoundError, match=rf"{at[:8].hex()}\.shares"):
+        shares.destroy(at)
+    (tmp_path / "elsewhere").rename(tmp_path / "shares")
+    assert shares.get(at) == share
+    shares.destroy(at)
+    with pytest.raises(ShareGone):
+        shares.get(at)
+
+
+def test_an_operator_who_has_lost_a_segment_can_say_so(tmp_path):
+    shares = Shares(tmp_path)
+    at, _ = shares.take()
+    file = tmp_path / f"{at[:8].hex()}.shares"
+    file.unlink()
+    file.touch()
+    shares.destroy(at)
+    with pytest.raises(ShareGone):
+        Shares(tmp_path).get(at)
 
 
 def test_what_a_share_seals_opens_only_while_it_is_there(tmp_path):
@@ -58,8 +82,6 @@ def test_what_a_share_seals_opens_only_while_it_is_there(tmp_path):
     vault = Vault(SECRET, shares)
     one, two = vault.seal(b"one", ABOUT), vault.seal(b"two", ABOUT)
     assert Vault(SECRET, Shares(tmp_path)).open(one, ABOUT) == b"one"
-    with pytest.raises(Unopened):
-        Vault(SECRET).open(one, ABOUT)
     vault.destroy(place(one.wrapped))
     for who in (vault, Vault(SECRET, Shares(tmp_path))):
         with pytest.raises(Unopened, match="nobody opens this any more"):
@@ -68,7 +90,7 @@ def test_what_a_share_seals_opens_only_while_it_is_there(tmp_path):
 
 
 def test_a_key_of_before_opens_and_is_wrapped_again(tmp_path):
-    bare, vault = Vault(SECRET), Vault(SECRET, Shares(tmp_path))
+    bare, vault = before_shares(SECRET), Vault(SECRET, Shares(tmp_path))
     sealed = bare.seal(b"content", ABOUT)
     assert place(sealed.wrapped) == b""
     assert vault.open(sealed, ABOUT) == b"content"

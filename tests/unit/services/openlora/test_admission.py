@@ -143,7 +143,7 @@ async def test_the_tenant_that_was_served_least_is_next():
     assert order[:4] in (list("abab"), list("abba"))
 
 
-async def test_a_spare_turn_is_for_tenants_that_have_none(begin):
+async def test_a_spare_turn_is_for_a_tenant_that_has_none(begin):
     admission, order = Admission(Bounds(2, 10, spare=1)), list[Ask]()
     await begin(admission, A, A, A, order=order)
     assert admission.running == 2
@@ -177,6 +177,39 @@ async def test_while_others_are_here_a_tenants_prompts_are_read_a_few_at_a_time(
     assert (admission.running, admission.queued) == (5, 0)
     await begin(admission, Ask("a", "base", 100, 5))
     assert admission.queued == 1
+
+
+@pytest.mark.parametrize("lacks", ("an adapter", "money"))
+async def test_who_cannot_have_a_turn_yet_takes_nobodys_part(begin, lacks):
+    """Neither of turns nor of what is read at once: it may wait for long."""
+    admission, never = Admission(Bounds(4, 20, spare=2, reading=5)), asyncio.Event()
+
+    class Loading:
+        ready = False
+
+        async def ref(self) -> None:
+            await never.wait()
+
+    async def wait() -> None:
+        with admission.enter(B) as place:
+            if lacks == "money":
+                await never.wait()
+            async with place.turn(Loading()):
+                pass
+
+    waiting = asyncio.create_task(wait())
+    await settle()
+    await begin(admission, A, A, A, A, A)
+    assert (admission.running, admission.queued) == (4, 2)
+    order = list[Ask]()
+    await begin(admission, C, C, C, order=order)
+    assert order == [C]  # of two, not of three: half of four, of which one prompt is being read
+    reading = next(place for place in admission._places if place.tenant == "c" and place.running)
+    reading.made(1)
+    await settle()
+    assert order == [C, C]
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
 
 
 async def test_a_prompt_that_is_longer_than_what_is_read_at_once_is_read_alone(begin):
@@ -315,7 +348,8 @@ async def test_what_is_generated_is_seen_with_the_time_that_it_took():
 @pytest.mark.parametrize("seed", range(3))
 async def test_whoever_leaves_when_nothing_of_anybody_stays(seed):
     """500 requests of which every other is broken off, at any moment, by its asker or by a fault."""
-    turns, chance = Turns(Bounds(4, 20, slots=2, spare=1, running_per_tenant=3)), random.Random(seed)
+    bounds = Bounds(4, 20, slots=2, spare=1, running_per_tenant=3, reading=15)
+    turns, chance = Turns(bounds), random.Random(seed)
     outcomes = Counter[str]()
 
     async def one(number: int) -> float:
@@ -333,7 +367,7 @@ async def test_whoever_leaves_when_nothing_of_anybody_stays(seed):
     assert set(outcomes) == {"float", "CancelledError", "Fault"}
     admission = turns.admission
     assert (admission.running, admission.queued, list(admission.active)) == (0, 0, [])
-    assert (admission._waiting, admission._turns, len(admission._fair)) == ({}, {}, 0)
+    assert (admission._waiting, admission._turns, admission._reading, len(admission._fair)) == ({}, {}, {}, 0)
     assert max(turns.running) <= 5
 
 

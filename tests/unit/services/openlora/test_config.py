@@ -33,6 +33,21 @@ def test_models_have_prices_of_their_own(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("running", "said", "spare"), ((16, None, 8), (5, None, 3), (1, None, 1), (16, 2, 2), (16, 0, 0))
+)
+def test_half_as_many_turns_are_spare_unless_it_is_said_otherwise(tmp_path, running, said, spare):
+    config = load(tmp_path, max_running=running, **({} if said is None else {"spare_turns": said}))
+    assert config.bounds.spare == spare
+    assert config.engine_settings.max_running == config.bounds.running_per_tenant == running + spare
+
+
+def test_how_much_of_prompts_is_read_at_once_is_a_setting(tmp_path, monkeypatch):
+    assert load(tmp_path).bounds.reading == 64
+    monkeypatch.setenv("OPENLEDGER_OPENLORA_READING_TOKENS", "4096")
+    assert load(tmp_path).bounds.reading == 4096
+
+
+@pytest.mark.parametrize(
     ("wrong", "words"),
     (
         ({"ledger": ""}, "LEDGER"),
@@ -41,6 +56,8 @@ def test_models_have_prices_of_their_own(tmp_path, monkeypatch):
         ({"replica": "openlora-"}, "REPLICA"),
         ({"replica": "x" * 64}, "REPLICA"),
         ({"price_per_1k_in": -1}, "PRICE_PER_1K_IN"),
+        ({"spare_turns": -1}, "SPARE_TURNS"),
+        ({"reading_tokens": 0}, "READING_TOKENS"),
         ({"price_per_1k_out": MAX_AMOUNT, "max_tokens": 2000}, "more than there can be"),
         ({"prices": {"adapters/a": {"per_1k_in": 0, "per_1k_out": MAX_AMOUNT}}}, "more than there can be"),
         ({"prices": {"tiny": {"per_1k_in": 0, "per_1k_out": 1}}}, "is no model"),

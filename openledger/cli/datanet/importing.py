@@ -1,0 +1,160 @@
+"""`openledger datanet import`: gives the records of an export, or of a review, that are one's own.
+
+Read twice, so that nothing is sent of a file that cannot be read to its end; sent in pieces, each under a declaration
+of its own.  Run again, what was given before is found there, and nothing is doubled.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from openledger.cli.connection import Json, run
+from openledger.cli.datanet.datanets import Name, full_name
+from openledger.datanet.v1 import datanet_pb2 as pb
+
+if TYPE_CHECKING:
+    from openledger.snapshots.given import Given
+
+_AT_ONCE, _BYTES_AT_ONCE, _SECONDS = 1_000, 8 * 2**20, 600.0
+
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        metavar="QUESTION=ANSWER",
+        help="Those of which most reviewers answered so; can be given more than once.",
+    ),
+]
+
+
+@dataclass
+class Told:
+    """What became of the records of a file."""
+
+    datanet: str
+    given: int = 0
+    others: int = 0
+    answered_otherwise: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def wanted(self, record: Given, me: str, only: Sequence[tuple[str, str]]) -> bool:
+        """Whether it is to be given; counted."""
+        if record.contributor not in ("", me):
+            self.others += 1
+        elif not all(record.is_answered(*pair) for pair in only):
+            self.answered_otherwise += 1
+        else:
+            self.given += 1
+            return True
+        return False
+
+    def add(self, answer: pb.ContributeRecordsResponse) -> None:
+        """What became of a piece."""
+        for outcome in answer.outcomes:
+            state = pb.RecordState.Name(outcome.state).removeprefix("RECORD_STATE_").lower()
+            self.outcomes[outcome.reason or state] += 1
+            if outcome.reason:
+                self.reasons.setdefault(outcome.reason, outcome.message)
+
+    def lines(self) -> Iterator[str]:
+        """In words."""
+        yield f"{self.given} records given to {self.datanet}"
+        for what, count in sorted(self.outcomes.items()):
+            yield f"  {count} {what}" + (f": {self.reasons[what]}" if what in self.reasons else "")
+        if self.others:
+            yield f"{self.others} left out: another's, who alone can declare them"
+        if self.answered_otherwise:
+            yield f"{self.answered_otherwise} left out: not answered so by most reviewers"
+
+    @property
+    def refused(self) -> int:
+        """How many were refused though nobody had given them before."""
+        return sum(count for what, count in self.outcomes.items() if what in self.reasons and what != "DUPLICATE")
+
+
+def import_(
+    context: typer.Context,
+    datanet: Name,
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="An export's folder, or a .parquet, .jsonl, .json file.")
+    ],
+    only: Only = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Give the records of an export to a datanet, or those that reviewers in Argilla or Label Studio took.
+
+    Yours alone: records that the file says are another's are left out.  What was given before, anywhere, is refused as
+    DUPLICATE and stays as it is, so the same command goes on where it was broken off.
+
+    Example: openledger datanet import rare-terms reviewed.json --only verdict=keep
+    """
+    pairs = [_pair(text) for text in only or ()]
+
+    async def work() -> Told:
+        from openledger.snapshots import given
+
+        async with context.obj.client() as client:
+            there = await client.call(client.datanet.GetDatanet, pb.GetDatanetRequest(name=full_name(datanet)))
+            me, told, file = client.wallet.address, Told(there.name), given.find(path)
+            count = sum(told.wanted(record, me, pairs) for record in given.read(file))
+            if count and not yes:
+                _confirm(count, there)
+            again = Told(there.name)
+            await _give(client, there, (r for r in given.read(file) if again.wanted(r, me, pairs)), told)
+            return told
+
+    told = run(work)
+    if as_json:
+        sys.stdout.write(json.dumps(vars(told), indent=2) + "\n")
+    else:
+        typer.echo("\n".join(told.lines()))
+    if told.refused:
+        raise typer.Exit(1)
+
+
+async def _give(client: Any, datanet: pb.Datanet, records: Iterator[Given], told: Told) -> None:
+    from openledger import giving
+
+    for piece in _pieces(records):
+        messages = giving.upload(client.wallet, datanet.name, datanet.licence, piece, str(uuid.uuid4()))
+        told.add(await client.call(client.datanet.ContributeRecords, messages, _SECONDS))
+
+
+def _pieces(records: Iterator[Given]) -> Iterator[list[tuple[Mapping[str, str], str]]]:
+    """What fits under one declaration."""
+    piece: list[tuple[Mapping[str, str], str]] = []
+    size = 0
+    for record in records:
+        more = sum(len(text.encode()) for text in (*record.fields.values(), record.source))
+        if piece and (len(piece) == _AT_ONCE or size + more > _BYTES_AT_ONCE):
+            yield piece
+            piece, size = [], 0
+        piece.append((record.fields, record.source))
+        size += more
+    if piece:
+        yield piece
+
+
+def _confirm(count: int, datanet: pb.Datanet) -> None:
+    from openledger import signing
+
+    what = f"{count} records are to be given to {datanet.name} under {datanet.licence}, and declared as yours"
+    typer.confirm(f'{what}: "{signing.STATEMENT}" Go on?', abort=True, err=True)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    question, found, answer = text.partition("=")
+    if not (question and found and answer):
+        raise typer.BadParameter(f"{text!r} must be QUESTION=ANSWER", param_hint="--only")
+    return question, answer

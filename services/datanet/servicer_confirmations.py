@@ -1,0 +1,159 @@
+"""Transport of contributors' word on records that wait for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import grpc
+from sqlalchemy import Connection
+
+from openledger import names
+from openledger.datanet.v1 import datanet_pb2 as pb
+from services.datanet import (
+    confirm,
+    erase,
+    outcomes,
+    store_erasures,
+    store_members,
+    store_records,
+    store_screenings,
+    store_use,
+    wire,
+)
+from services.datanet.answers import Answers, now
+from services.datanet.declare import Declaration
+from services.datanet.erasing import Erasing
+from services.datanet.members import Standing
+from services.datanet.model import Content, Datanet, Record
+from services.datanet.screeners import Findings, Screeners
+from services.datanet.store_use import Use
+from services.datanet.upload import Candidate, candidate
+from services.datanet.vault import Vault
+from services.kit import call
+from services.kit.auth import ACCOUNTS, Principal
+from services.kit.errors import aborted, exists, invalid
+from services.kit.operations import Operations
+
+ACCESS = {"ConfirmRecord": ACCOUNTS}
+
+
+@dataclass(frozen=True)
+class _Word:
+    """A declaration, and what it is about.  `candidate`: the record as suggested, looked at by the datanet's rules."""
+
+    declaration: Declaration
+    datanet: Datanet
+    candidate: Candidate | None = None
+
+
+class ConfirmationMethods:
+    """The RPC by which records that wait come in or go.  `most`: what an account may give in all datanets."""
+
+    def __init__(
+        self,
+        answers: Answers,
+        vault: Vault,
+        most: Use,
+        screeners: Screeners,
+        operations: Operations,
+        erasing: Erasing,
+    ) -> None:
+        self._answers, self._vault, self._most_given = answers, vault, most
+        self._screeners, self._operations, self._erasing = screeners, operations, erasing
+
+    async def ConfirmRecord(self, request: pb.ConfirmRecordRequest, context: grpc.aio.ServicerContext) -> pb.Record:
+        (datanet, record_id), caller = names.match("datanets/*/records/*", request.name), call.principal()
+        same = pb.ConfirmRecordRequest()
+        same.CopyFrom(request)
+        same.declaration.signature = b""  # of which a wallet can make many for one message
+
+        def look(c: Connection) -> tuple[pb.Record | None, Datanet, Content | None]:
+            known = self._answers.idempotency.recall(
+                c, caller.name, store_screenings.CONFIRM, request.request_id, same, pb.Record
+            )
+            at = store_members.standing(c, datanet, caller)
+            if known is not None:
+                return known, at.datanet, None
+            record = _waiting(c, at, record_id)
+            return None, at.datanet, store_records.contents(c, self._vault, [record.id])[record.id]
+
+        known, at_first, content = await self._answers.database.read(look)
+        if known is not None or content is None:
+            return known  # type: ignore[return-value]
+        word = await self._word(request, at_first, content) if request.confirmed else None
+
+        def act(c: Connection) -> pb.Record:
+            if word is None:
+                return self._let_go(c, datanet, record_id, caller)
+            return self._taken(c, word, record_id, caller)
+
+        answer = await self._answers.once(store_screenings.CONFIRM, request.request_id, same, pb.Record, act)
+        self._erasing.wake()
+        return answer
+
+    async def _word(self, request: pb.ConfirmRecordRequest, datanet: Datanet, content: Content) -> _Word:
+        if not request.HasField("declaration"):
+            message = "declaration: a record that is taken needs its contributor's signed word about it"
+            raise invalid("INVALID_FIELD", message, "declaration")
+        declaration, draft = wire.confirmation(request, datanet.id), confirm.draft(content, request.masked)
+        call.must_be(declaration.contributor)
+        canonical = confirm.check_declared(declaration, datanet, draft)
+        if not request.masked:
+            return _Word(declaration, datanet)
+        (findings,) = await self._screeners.look([draft], datanet.definition.policy)
+        confirm.check_as_suggested(datanet, draft, findings)
+        return _Word(declaration, datanet, candidate(self._vault, datanet.id, draft, canonical, findings))
+
+    def _taken(self, connection: Connection, word: _Word, record_id: str, caller: Principal) -> pb.Record:
+        if word.candidate is not None:
+            return self._as_suggested(connection, word, word.candidate, record_id, caller)
+        at = store_members.standing(connection, word.datanet.id, caller, lock=True)
+        at.must_give()
+        record = _waiting(connection, at, record_id)
+        found = store_screenings.findings(connection, [record.id])[record.id]
+        confirm.check_as_given(at.datanet, found)
+        store_records.declared(connection, word.declaration, now())
+        store_screenings.confirmed(connection, record.id, word.declaration.request_id)
+        return _told(store_records.accept(connection, record, now()), found)
+
+    def _as_suggested(
+        self, connection: Connection, word: _Word, taken: Candidate, record_id: str, caller: Principal
+    ) -> pb.Record:
+        # Locks are taken as by an upload: likeness, the fingerprint, the datanet.
+        declaration, datanet = word.declaration, word.datanet.id
+        for earlier in store_records.read_alike(connection, self._vault, declaration, [taken]).values():
+            raise exists("NEAR_DUPLICATE", outcomes.near_duplicate(earlier, {earlier.datanet} - {datanet}))
+        first = store_records.take(connection, declaration, [taken], now(), declaration.request_id)[taken.index]
+        at = store_members.standing(connection, datanet, caller, lock=True)
+        at.must_give()
+        if word.datanet.etag != at.datanet.etag:
+            raise aborted("DATANET_CHANGED", f"{at.datanet.name} was changed meanwhile. Nothing was taken: try again")
+        record = _waiting(connection, at, record_id)
+        if first != taken.name:
+            said = first if outcomes.datanet_of(first) == datanet else "another record"
+            message = f"{said} says the same as is suggested for {record.name}: take this one back"
+            raise exists("DUPLICATE", message)
+        store_use.add(connection, declaration.contributor, Use(1, taken.size), self._most_given)
+        self._erased(connection, record)
+        return _told(store_records.get(connection, datanet, taken.id), taken.findings)
+
+    def _let_go(self, connection: Connection, datanet: str, record_id: str, caller: Principal) -> pb.Record:
+        at = store_members.standing(connection, datanet, caller, lock=True)
+        return wire.record(self._erased(connection, _waiting(connection, at, record_id)), None, told=True)
+
+    def _erased(self, connection: Connection, record: Record) -> Record:
+        operation, name, told = erase.operation(record), names.account(record.contributor), erase.BY_CONTRIBUTOR
+        erased = store_erasures.begin(connection, self._vault, record, operation, now(), reason="", told=told)
+        self._operations.create(connection, operation, name, erase.progress(record.name, erase.DESTROYING))
+        return erased
+
+
+def _waiting(connection: Connection, at: Standing, record_id: str) -> Record:
+    record = store_records.get(connection, at.datanet.id, record_id, at.caller.address)
+    confirm.check_waits(at, record)
+    return record
+
+
+def _told(record: Record, findings: Findings) -> pb.Record:
+    """Without what it says: the answer is kept, and must not outlive the record."""
+    return wire.record(record, None, findings=findings, told=True)

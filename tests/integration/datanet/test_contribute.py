@@ -1,0 +1,225 @@
+"""`openledger contribute`: people's files become records that are looked at first, signed for, and told of."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+from sqlalchemy import select
+from typer.testing import CliRunner
+
+from openledger.cli import uploads
+from openledger.cli.connection import Connection
+from openledger.cli.main import app
+from openledger.datanet.v1 import datanet_pb2 as pb
+from services.datanet.tables import DECLARATION, RECORD
+from tests import hostile_files as files
+from tests.datanet_world import ADA, BOB, DATANET, OWNER, erase, give, listed, open_datanet
+from tests.needs import needs
+
+
+@pytest.fixture
+def contribute(here, monkeypatch):
+    """Runs the command as Ada; gives exit status, stdout and stderr."""
+
+    @asynccontextmanager
+    async def as_ada(self, *, signed_in=True):
+        async with here.as_(ADA) as mine:
+            mine.wallet = ADA
+            yield mine
+
+    monkeypatch.setattr(Connection, "client", as_ada)
+
+    async def run(*words, say=""):
+        return await asyncio.to_thread(CliRunner().invoke, app, ["contribute", *map(str, words)], input=say)
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """One file of each kind, and some that have no records."""
+    made = tmp_path / "mine"
+    (made / "notes").mkdir(parents=True)
+    (made / ".hidden").write_text("a hidden text")
+    (made / "a.jsonl").write_bytes(files.jsonl("one", "two", "one") + b"no object\n")
+    (made / "b.csv").write_text("text,other\nthree,x\n")
+    (made / "c.md").write_text("# Heading\n\nfour\n")
+    (made / "notes" / "d.txt").write_text("five\n\nsix")
+    (made / "e.pdf").write_bytes(files.pdf(["seven"]))
+    (made / "f.docx").write_bytes(files.docx([("Normal", "eight")]))
+    (made / "g.pdf").write_bytes(b"just text")
+    (made / "h.png").write_bytes(files.png(10, 10))
+    return made
+
+
+def rows(here, table):
+    return here.database.read_now(lambda c: c.execute(select(table)).all())
+
+
+async def test_files_of_all_kinds_are_given_and_each_record_is_told_of(here, contribute, folder):
+    result = await contribute(DATANET, folder, "--yes", "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    by_name = {file["path"].rpartition("/")[2]: file for file in told["files"]}
+    assert set(by_name) == {"a.jsonl", "b.csv", "c.md", "d.txt", "e.pdf", "f.docx", "g.pdf", "h.png"}
+    given = [record for file in told["files"] for record in file["records"]]
+    texts = sorted(r["fields"]["text"] for r in given if r["state"] == "accepted")
+    assert (told["accepted"], told["waiting"], told["refused"]) == (len(texts), 0, 1)
+    assert {"one", "two", "three", "five", "seven", "eight"} <= set(texts)
+    assert [(r["place"], r["reason"]) for r in given if r["state"] == "refused"] == [("line 3", "DUPLICATE")]
+    assert [(p["place"], p["reason"]) for p in by_name["a.jsonl"]["problems"]] == [("line 4", "LINE_NOT_JSON")]
+    assert [p["reason"] for p in by_name["g.pdf"]["problems"]] == ["WRONG_TYPE"]
+    assert by_name["h.png"]["records"] == []
+    shown = {record.source for record in await listed(here, ADA)}
+    assert "a.jsonl, line 1" in shown
+
+
+async def test_run_again_it_takes_nothing_twice_and_says_the_same(here, contribute, folder):
+    first, again = [(await contribute("terms", folder, "--yes", "--json")).stdout for _ in range(2)]
+    assert first == again
+    count = json.loads(first)["accepted"]
+    assert len(rows(here, RECORD)) == count
+    (folder / "z.txt").write_text("nine")
+    more = json.loads((await contribute("terms", folder, "--yes", "--json")).stdout)
+    assert more["accepted"] == len(rows(here, RECORD)) == count + 1
+
+
+async def test_it_is_shown_first_and_nothing_is_sent_unless_its_giver_agrees(here, contribute, folder):
+    result = await contribute("terms", folder / "a.jsonl", folder / "g.pdf", say="n\n")
+    assert result.exit_code == 1
+    assert "a.jsonl  3 records; text is text" in result.output
+    assert "line 1  text: one" in result.output
+    assert "and 1 more" in result.output
+    assert "WRONG_TYPE" in result.output
+    assert "I made this" in result.output
+    assert "under CC-BY-4.0?" in result.output
+    shown = await contribute("terms", folder / "a.jsonl", "--preview", "--json")
+    assert shown.exit_code == 0
+    assert [r["fields"]["text"] for r in json.loads(shown.stdout)["files"][0]["records"]] == ["one", "two", "one"]
+    assert rows(here, DECLARATION) == []
+    result = await contribute("terms", folder / "a.jsonl", folder / "g.pdf", say="y\n")
+    assert result.exit_code == 0
+    assert "said the same earlier" in result.output
+    assert len(rows(here, RECORD)) == 2
+
+
+async def test_a_person_says_which_part_is_which_field(here, contribute, tmp_path):
+    (tmp_path / "t.csv").write_text("a;b=c\n1;2\n")
+    result = await contribute("terms", tmp_path / "t.csv", "--yes", "--json", "--map", "b=c=text")
+    assert [r["fields"] for r in json.loads(result.stdout)["files"][0]["records"]] == [{"text": "2"}]
+    assert "PART=FIELD" in (await contribute("terms", tmp_path / "t.csv", "--map", "text")).output
+    unclear = await contribute("terms", tmp_path / "t.csv", "--yes", "--json")
+    assert unclear.exit_code == 1
+    assert [p["reason"] for p in json.loads(unclear.stdout)["files"][0]["problems"]] == ["MAPPING_UNCLEAR"]
+
+
+async def test_what_is_not_there_is_said(here, contribute, tmp_path):
+    assert "there is no file" in (await contribute("terms", tmp_path / "none")).output
+    (tmp_path / "empty").mkdir()
+    assert "no files" in (await contribute("terms", tmp_path / "empty")).output
+    result = await contribute("none", tmp_path / "none")
+    assert (result.exit_code, "DATANET_NOT_FOUND" in result.output) == (1, True)
+
+
+async def test_many_records_go_in_parts_and_a_part_that_is_refused_spoils_no_other(
+    here, contribute, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(uploads, "PART_RECORDS", 2)
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(files.jsonl("one", "two", "three", "four", "five"))
+    told = json.loads((await contribute("terms", file, "--yes", "--json")).stdout)
+    assert (told["accepted"], len(rows(here, DECLARATION))) == (5, 3)
+    async with here.as_(ADA) as ada:
+        await erase(ada, told["files"][0]["records"][2]["record"])
+    again = json.loads((await contribute("terms", file, "--yes", "--json")).stdout)
+    states = [(r["state"], r["reason"]) for r in again["files"][0]["records"]]
+    reused = ("refused", "REQUEST_ID_REUSED")
+    assert states == [("accepted", "")] * 2 + [reused] * 2 + [("accepted", "")]
+
+
+async def test_what_was_said_before_it_broke_is_not_lost(here, contribute, tmp_path, monkeypatch):
+    monkeypatch.setattr(uploads, "PART_RECORDS", 1)
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(files.jsonl("one", "two", "three"))
+    real, count = uploads.sent, 0
+
+    async def breaks(client, wallet, into, part):
+        nonlocal count
+        count += 1
+        if count == 2:
+            changed = pb.Datanet()
+            changed.CopyFrom(into)
+            changed.licence = "MIT"
+            return await real(client, wallet, changed, part)
+        return await real(client, wallet, into, part)
+
+    monkeypatch.setattr(uploads, "sent", breaks)
+    told = json.loads((await contribute("terms", file, "--yes", "--json")).stdout)
+    refused = ("refused", "DECLARATION_MISMATCH")
+    assert [(r["state"], r["reason"]) for r in told["files"][0]["records"]] == [("accepted", ""), refused, refused]
+    assert count == 2
+
+
+async def test_texts_that_look_like_marks_of_the_terminal_are_shown_as_they_are(here, contribute, tmp_path):
+    (tmp_path / "a.txt").write_text("[bold]no[/bold] [/x]")
+    result = await contribute("terms", tmp_path / "a.txt", "--preview")
+    assert "[bold]no[/bold] [/x]" in result.output
+
+
+async def test_a_duplicate_of_somebody_elses_alone_is_nothing_taken(here, contribute, tmp_path):
+    await give(here, BOB, "one")
+    (tmp_path / "a.txt").write_text("one")
+    result = await contribute("terms", tmp_path / "a.txt", "--yes")
+    assert result.exit_code == 1
+    assert "DUPLICATE" in result.output
+
+
+@needs("presidio", "language")
+async def test_what_is_to_be_masked_is_sent_as_suggested_where_its_giver_says_so(here, contribute, tmp_path):
+    async with here.as_(OWNER) as owner:
+        await open_datanet(owner, "masks", policy=pb.Policy(personal_data=pb.PERSONAL_DATA_POLICY_MASK))
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(files.jsonl("The kidney has cysts.", "Please write to ann@example.org about it."))
+    told = json.loads((await contribute("masks", file, "--yes", "--json")).stdout)
+    assert [r["state"] for r in told["files"][0]["records"]] == ["accepted", "refused"]
+    result = await contribute("masks", file, "--masked", say="y\nn\n")
+    assert "Please write to [EMAIL 1] about it." in result.output
+    assert (result.exit_code, len(rows(here, RECORD))) == (0, 1)
+    assert "PERSONAL_DATA" in result.stdout
+    told = json.loads((await contribute("masks", file, "--masked", "--yes", "--json")).stdout)
+    assert [(r["state"], r["fields"]["text"]) for r in told["files"][0]["records"]] == [
+        ("accepted", "The kidney has cysts."),
+        ("accepted", "Please write to [EMAIL 1] about it."),
+    ]
+
+
+@needs("presidio", "language")
+async def test_what_waits_is_confirmed_as_suggested_as_given_or_not(here, contribute, tmp_path):
+    async with here.as_(OWNER) as owner:
+        await open_datanet(owner, "asks", policy=pb.Policy(personal_data=pb.PERSONAL_DATA_POLICY_ASK))
+    texts = [f"Please write to {name}@example.org about it." for name in ("ann", "ben", "cat")]
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(files.jsonl(*texts))
+    told = await contribute("asks", file, "--yes")
+    assert (told.exit_code, told.stdout.count("waits")) == (0, 3)
+    told = json.loads((await contribute("asks", file, "--yes", "--json")).stdout)
+    one, two, three = (record["record"] for record in told["files"][0]["records"])
+
+    async def confirm(*words, status=0):
+        result = await asyncio.to_thread(CliRunner().invoke, app, ["datanet", "confirm", *words])
+        assert result.exit_code == status, result.output
+        return result.output
+
+    shown = await confirm(one)
+    assert "PERSONAL_DATA" in shown
+    assert "suggested text: Please write to [EMAIL 1] about it." in shown
+    taken = await confirm(one, "--masked")
+    assert "accepted" in taken
+    assert one not in taken
+    assert f"{two}  accepted" in await confirm(two, "--as-given")
+    assert f"{three}  erased" in await confirm(three, "--erase")
+    assert "RECORD_DOES_NOT_WAIT" in await confirm(two, "--as-given", status=1)
+    assert "--as-given, --erase" in await confirm(two, "--as-given", "--erase", status=2)

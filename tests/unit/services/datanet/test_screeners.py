@@ -1,0 +1,56 @@
+"""Records that are looked at in workers, and those that bring a worker down."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+
+import pytest
+
+from services.datanet.draft import Draft
+from services.datanet.model import Policy
+from services.datanet.screeners import NOT_CHECKED, Screeners
+from services.kit.contained import Workers
+from services.kit.errors import Fault
+
+FAULTY = "tests.faulty_checks"
+LOOKS = Policy(quality=True)
+
+
+@asynccontextmanager
+async def screeners(module=FAULTY, seconds=20.0):
+    workers = Workers(module, memory=2**30)
+    try:
+        yield Screeners(workers, seconds, f"{module}:work")
+    finally:
+        await workers.close()
+
+
+def drafts(*texts: str) -> list[Draft]:
+    return [Draft(index, {"text": text}) for index, text in enumerate(texts)]
+
+
+async def test_each_record_has_its_own_findings_in_order():
+    async with screeners() as looking:
+        found = await looking.look(drafts("one", "two"), LOOKS)
+        assert [[finding.value for finding in of_one] for of_one in found] == [["one"], ["two"]]
+        assert await looking.look([], LOOKS) == []
+
+
+@pytest.mark.parametrize("how", ("dies", "hangs", "raises", "lies", "omits"))
+async def test_a_record_that_brings_a_worker_down_is_refused_alone(how):
+    async with screeners(seconds=2.0 if how == "hangs" else 20.0) as looking:
+        one, bad, two = await looking.look(drafts("one", how, "two"), LOOKS)
+    assert bad == (NOT_CHECKED,)
+    assert [one[0].value, two[0].value] == ["one", "two"]
+
+
+async def test_a_datanet_that_asks_for_nothing_pays_nothing():
+    async with screeners("no.such.module") as looking:
+        assert await looking.look(drafts("one", "two"), Policy(min_chars=1)) == [(), ()]
+
+
+async def test_where_nothing_can_look_that_is_said_and_nothing_is_let_through():
+    async with screeners("no.such.module") as looking:
+        with pytest.raises(Fault) as caught:
+            await looking.look(drafts("one"), LOOKS)
+    assert caught.value.reason == "CHECKS_UNAVAILABLE"
