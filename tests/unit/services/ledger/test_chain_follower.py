@@ -5,6 +5,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from sqlalchemy import delete
 
 from services.kit.database import Database
 from services.kit.metrics import Metrics
@@ -17,7 +18,7 @@ from services.ledger.store import books, epochs, events, payers, splits
 from services.ledger.store import chain as store
 from services.ledger.store.epochs import UNDONE
 from services.ledger.store.sender import LostPen
-from services.ledger.store.tables import METADATA
+from services.ledger.store.tables import EVENT, METADATA
 from tests.fake_chain import KINDS, FakeChain
 
 A, B = "0x" + "a" * 40, "0x" + "b" * 40
@@ -548,3 +549,30 @@ async def test_what_takes_long_to_read_is_known_as_of_when_it_was_begun(database
     chain.mine()
     await follower.step()
     assert database.read_now(lambda c: store.read_time(c, chain.contracts.escrow)) == 1000
+
+
+@pytest.mark.parametrize("again", (0, 2))
+async def test_what_went_while_the_chain_is_read_again_from_the_beginning_is_taken_back(database, chain, again):
+    """As after a change of version that forgets the place: up to an early block all is read again by then, or none."""
+    for number in range(1, 4):
+        happens(chain, SplitHolds, REVISION, Split(number, 0), number)
+    happens(chain, Deposit, A, 100, 100)
+    happens(chain, Deposit, A, 10, 110)
+    await everything(follower_on(database, chain))
+    escrow = chain.contracts.escrow
+
+    def forget(connection):
+        events.forget_place(connection, escrow)
+        splits.forget_after(connection, again)
+        connection.execute(delete(EVENT).where(EVENT.c.account == REVISION, EVENT.c.block > again))
+        if again:
+            store.follow(connection, escrow, again, chain.blocks[again].hash)
+
+    database.write_now(forget)
+    chain.undo(1)
+    chain.events["deposits"].pop()
+    for _ in range(3):
+        chain.mine()
+    await catch_up(follower_on(database, chain))
+    assert balance(database, journal.payer(A)) == 100
+    assert [row[0] for row in splits_of(database)] == [1, 2, 3]
