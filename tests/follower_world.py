@@ -11,8 +11,6 @@ from services.ledger.store import books, payers, splits
 from tests.fake_chain import KINDS, FakeChain
 
 A, B = "0x" + "a" * 40, "0x" + "b" * 40
-
-
 REVISION = "c" * 64
 
 
