@@ -77,7 +77,7 @@ class Since(_Part):
 class Split(_Part):
     """Basis points by which a revision's answers were paid; `since` None: before the revision was registered.
 
-    `until`: Unix seconds of the change after it, if there had been one when the epoch was sealed.
+    `until`: Unix seconds of the change after it, if there had been one some time before the epoch was sealed.
     """
 
     revision: str

@@ -59,6 +59,8 @@ class Terms:
     """What held of a revision's splits, oldest first."""
     lag: int = 0
     """Seconds around a change of a split in which either may be the one."""
+    now: float = float("inf")
+    """Unix seconds; an answer that ends later than `lag` after it has not ended by any clock that is nearly right."""
 
     @cached_property
     def whole(self) -> dict[split.Rule, set[str]]:
@@ -136,6 +138,11 @@ def _signer(found: Receipt, terms: Terms) -> None:
     receipt.check_signature(found)
 
 
+def _ended(found: Receipt, terms: Terms) -> None:
+    if found.ended is not None and found.ended > terms.now + terms.lag:
+        raise ValueError(f"the answer is to end in the future, {found.end_time}: a clock is wrong")
+
+
 def _rule(found: Receipt, terms: Terms) -> None:
     own = all(held.since is None for held in terms.allowed(found))
     if not (found.rule in terms.whole if own else _without_split(found.rule) in terms.rest):
@@ -177,6 +184,7 @@ def _split(found: Receipt, _: Terms) -> None:
 _CHECKS = (
     ("BAD_NAMES", _names),
     ("BAD_SIGNATURE", _signer),
+    ("NOT_ENDED", _ended),
     ("WRONG_RULE", _rule),
     ("SPLIT_NOT_IN_FORCE", _in_force),
     ("WRONG_PLATFORM", _platform),

@@ -194,14 +194,18 @@ class _Terms:
         self._splits.add((revision, split, by))
 
     def held(self, sealed: int) -> list[dict[str, Any]]:
-        """The splits, as in the manifest.  Of what ended them, that which was before the epoch was sealed."""
+        """The splits, as in the manifest.
+
+        Of what ended them, that which was known for sure when the epoch was sealed: else it would come in, where the
+        bundle is written again.
+        """
         lines = [
             {
                 "revision": revision,
                 "developer_bps": split.developer_bps,
                 "stakers_bps": split.stakers_bps,
                 "since": None if by.since is None else _since(by.since),
-                "until": None if by.until is None or by.until > sealed else str(by.until),
+                "until": None if by.until is None or by.until + self._lag > sealed else str(by.until),
             }
             for revision, split, by in self._splits
         ]

@@ -126,8 +126,8 @@ class ChainFollower:
     async def step(self) -> int:
         """Read and journal some blocks, or take back what is gone; returns how many were read."""
         escrow = self._chain.contracts.escrow
-        place = await self._database.read(lambda c: store.followed(c, escrow))
-        found = await self._look(place)
+        place, last = await self._database.read(lambda c: (store.followed(c, escrow), events.newest_place(c)))
+        found = await self._look(place, max((known for known in (place, last) if known), default=None))
         if found is None or (isinstance(found, Nothing) and time.monotonic() - self._noted < NOTED_SECONDS):
             return 0
 
@@ -149,14 +149,14 @@ class ChainFollower:
         self.journaled.tell()
         return read
 
-    async def _look(self, place: Place | None) -> Read | Left | Nothing | None:
-        """What there is to write, if anything."""
+    async def _look(self, place: Place | None, last: Place | None) -> Read | Left | Nothing | None:
+        """What there is to write, if anything.  `last`: up to where anything is journaled, while it is read again."""
         asked = int(time.time())
         head = await asyncio.to_thread(self._chain.head)
         self._ahead.set(max(0, head.timestamp - asked))
-        if place is not None and not await asyncio.to_thread(self._stands, place):
-            self._node_behind.set(max(0, place[0] - head.number))
-            return await self._fork(place, head.number)
+        if last is not None and not await asyncio.to_thread(self._stands, last):
+            self._node_behind.set(max(0, last[0] - head.number))
+            return await self._fork(last, head.number)
         self._node_behind.set(0)
         known = asked if self._quiet else min(asked, head.timestamp)
         return await asyncio.to_thread(self._read, place, head.number, known)
@@ -251,11 +251,12 @@ class ChainFollower:
         for account in sorted({told.account for told in gone if told.redeemed is not None}):
             payers.lock(connection, account)
             chain_events.redeem_again(connection, account)
-        if left.stands:
-            store.follow(connection, escrow, *left.stands)
-            store.note_read_time(connection, escrow, None)
-        else:
+        place = store.followed(connection, escrow)
+        if left.stands is None:
             events.forget_place(connection, escrow)
+        elif place is not None and place[0] >= left.stands[0]:  # else less than that is read again as yet
+            store.follow(connection, escrow, *left.stands)
+        store.note_read_time(connection, escrow, None)
         self._doubted = {}
         self._left.inc()
         self._voided.inc(voided)

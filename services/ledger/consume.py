@@ -21,7 +21,7 @@ from services.kit import logs
 from services.kit.consumer import Consumer, Page
 from services.kit.database import Database
 from services.kit.metrics import Metrics
-from services.ledger import admit
+from services.ledger import admit, split_book
 from services.ledger.admit import Admitted, Rejected, Terms
 from services.ledger.book import BOOKED, CONFLICT, OWED, REPEATED, book_all
 from services.ledger.changes import Changes
@@ -43,7 +43,8 @@ _AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 class Receipts:
     """The consumer of the receipts, while this process has the pen.  Run `run` for ever; `booked` tells of news.
 
-    While the chain was not read lately, receipts wait in Attribution's log: which splits hold is not known then.
+    While the chain was not read lately, receipts wait in Attribution's log: which splits hold is not known then.  So
+    does one whose answer has not ended by this clock, with those after it.
     `room`: seconds that a payer's authorisation must still hold, to be redeemed.
     """
 
@@ -116,14 +117,25 @@ class Receipts:
         return Page(entries, reply.high_watermark, reply.log_epoch)
 
     async def _prepare(self, documents: Sequence[bytes]) -> list[Admitted | Rejected]:
-        await self._splits.known()
+        while True:
+            await self._splits.known()
+            entries = await self._database.read(partial(self._admit, documents))
+            ends = [entry.receipt.ended for entry in entries if isinstance(entry, Admitted)]
+            ahead = max((end for end in ends if end is not None), default=0) - time.time()
+            if ahead <= 0:
+                return entries
+            await asyncio.sleep(ahead)  # which split holds then is not known yet
+
+    def _admit(self, documents: Sequence[bytes], connection: Connection) -> list[Admitted | Rejected]:
         # Read again each time: another ledger on this database may be the first of a newer configuration.
-        published = await self._database.read(published_terms.published)
-        held, lag = cache(self._splits.held), self._splits.lag
-        terms = replace(self._terms, published=published, held=held, lag=lag)
-        return await asyncio.to_thread(partial(admit.admit_all, documents, terms))
+        published = published_terms.published(connection)
+        held, lag = cache(partial(split_book.history, connection)), self._splits.lag
+        terms = replace(self._terms, published=published, held=held, lag=lag, now=time.time())
+        return admit.admit_all(documents, terms)
 
     def _apply(self, connection: Connection, entries: Sequence[Admitted | Rejected]) -> None:
         books.lock(connection)
         self._pen.check(connection)
+        if not self._splits.knows(connection):
+            raise split_book.not_read()  # the chain went back, or this process was paused, since they were judged
         self._outcomes = list(zip(entries, book_all(connection, entries, time.time(), self._room), strict=True))

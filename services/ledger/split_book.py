@@ -48,10 +48,6 @@ class SplitBook:
                 return
             await asyncio.sleep(LOOK_SECONDS)
 
-    def held(self, revision: str) -> Sequence[Held]:
-        """What held of a revision's splits, oldest first.  Reads the database in this thread."""
-        return self._database.read_now(lambda c: history(c, revision))
-
     async def at(self, revision: str, when: int) -> ledger_pb2.SplitVersion:
         """The split of answers that ended then.  Raises `Fault`."""
         held = await self._known(revision)

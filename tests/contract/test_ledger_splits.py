@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import select
 
 from openledger.split import Rule
+from openledger.trace_proto import time_text
 from services.kit.errors import Fault
 from services.kit.metrics import Metrics
 from services.kit.testing import as_service
@@ -140,16 +143,10 @@ async def test_a_bundle_in_whose_writing_the_chain_went_back_is_not_published(le
 async def test_receipts_wait_until_the_chain_was_read_and_are_judged_by_what_it_says_then(ledger, book, monkeypatch):
     monkeypatch.setattr(split_book, "LOOK_SECONDS", 0.05)
     late = "2026-01-02T03:04:06.000000Z"
-    attribution, metrics = Attribution(), Metrics("ledger")
-    attribution.give(
-        a_receipt(PAYER, "leases/1", 10**18, end_time=late),
-        by_it := a_receipt(PAYER, "leases/1", 10**18, end_time=late, rule=Rule(developer_bps=100, stakers_bps=0)),
-    )
-    terms = Terms(frozenset({SIGNER.address}), OWN, PLATFORM.address)
+    of_before = a_receipt(PAYER, "leases/1", 10**18, end_time=late)
+    by_it = a_receipt(PAYER, "leases/1", 10**18, end_time=late, rule=Rule(developer_bps=100, stakers_bps=0))
     ledger.read_chain(None)
-    async with attribution_served(attribution) as where, as_service("ledger", attribution=where) as client:
-        rest = metrics, ledger.pen(), Debts(ledger.database, metrics), book
-        receipts = Receipts(ledger.database, client, terms, *rest, room=0)
+    async with reading(ledger, book, of_before, by_it) as receipts:
         step = asyncio.create_task(receipts.step())
         await asyncio.sleep(0.3)
         assert not step.done()
@@ -163,3 +160,53 @@ async def test_receipts_wait_until_the_chain_was_read_and_are_judged_by_what_it_
         "SPLIT_NOT_IN_FORCE": False,
         "UNKNOWN_LEASE": True,
     }
+
+
+@asynccontextmanager
+async def reading(ledger, book, *receipts):
+    """The consumer of these receipts."""
+    attribution, metrics = Attribution(), Metrics("ledger")
+    attribution.give(*receipts)
+    terms = Terms(frozenset({SIGNER.address}), OWN, PLATFORM.address)
+    async with attribution_served(attribution) as where, as_service("ledger", attribution=where) as client:
+        rest = metrics, ledger.pen(), Debts(ledger.database, metrics), book
+        yield Receipts(ledger.database, client, terms, *rest, room=0)
+
+
+def reasons(ledger) -> list[str]:
+    return sorted(ledger.database.read_now(lambda c: c.execute(select(REJECTED.c.reason)).scalars()))
+
+
+async def test_a_receipt_waits_until_its_answer_has_ended_and_is_judged_by_what_holds_then(ledger, book):
+    """Booked before, it could be by a split that a change before its end then makes the wrong one."""
+    ends = int(time.time()) + 2
+    end_time, far = (time_text(datetime.fromtimestamp(when, UTC)) for when in (ends, ends + 700))
+    given = [a_receipt(PAYER, "leases/1", 10**18, end_time=text) for text in (end_time, far)]
+    async with reading(ledger, book, *given) as receipts:
+        step = asyncio.create_task(receipts.step())
+        await asyncio.sleep(0.5)
+        ledger.hold(REVISION, Split(100, 0), ends - 600)
+        assert await step == 2
+    assert time.time() >= ends
+    assert reasons(ledger) == ["NOT_ENDED", "SPLIT_NOT_IN_FORCE"]
+
+
+async def test_what_was_judged_before_the_chain_went_back_is_judged_again(ledger, book, monkeypatch):
+    real = Receipts._admit
+
+    def late(receipts, documents, connection):
+        found = real(receipts, documents, connection)
+        ledger.read_chain(None)
+        return found
+
+    end_time = "2026-01-02T03:04:06.000000Z"
+    async with reading(ledger, book, a_receipt(PAYER, "leases/1", 10**18, end_time=end_time)) as receipts:
+        with monkeypatch.context() as patched:
+            patched.setattr(Receipts, "_admit", late)
+            with pytest.raises(Fault, match="not read to its end lately"):
+                await receipts.step()
+        assert reasons(ledger) == []
+        ledger.hold(REVISION, Split(100, 0), 100)
+        ledger.read_chain(time.time())
+        assert await receipts.step() == 1
+    assert reasons(ledger) == ["SPLIT_NOT_IN_FORCE"]

@@ -41,6 +41,12 @@ def places(connection: Connection, up_to: int, limit: int) -> list[tuple[int, st
     ]
 
 
+def newest_place(connection: Connection) -> tuple[int, str] | None:
+    """The newest block with events, and its hash."""
+    row = connection.execute(select(EVENT.c.block, EVENT.c.block_hash).order_by(EVENT.c.block.desc()).limit(1)).first()
+    return None if row is None else (row.block, row.block_hash)
+
+
 def known(connection: Connection, first: int, last: int) -> set[tuple[int, int, str]]:
     """(block, log index, block hash) of the events in those blocks, both ends included."""
     query = select(EVENT.c.block, EVENT.c.log_index, EVENT.c.block_hash).where(EVENT.c.block.between(first, last))

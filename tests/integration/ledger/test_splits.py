@@ -8,6 +8,7 @@ import time
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -23,6 +24,7 @@ from openledger.split import Rule
 from openledger.trace_proto import time_text
 from services.attribution.terms import LedgerTerms
 from services.kit.testing import NOWHERE, as_service, as_wallet, endpoints
+from services.ledger import consume
 from services.ledger.chain import Call
 from tests.ledger_world import (
     DEVELOPER,
@@ -136,7 +138,9 @@ def due(receipt, bps: int) -> int:
     return (receipt.fee - receipt.platform_fee) * bps // 10_000
 
 
-async def test_answers_are_paid_by_the_split_that_held_when_they_ended(world, where, payer, revision):
+async def test_answers_are_paid_by_the_split_that_held_when_they_ended(world, where, payer, revision, monkeypatch):
+    # The change is made now, and there are answers of long after it: the ledger reads their receipts later.
+    monkeypatch.setattr(consume, "time", SimpleNamespace(time=lambda: time.time() + 1000))
     await pay_in(world, where, payer, 10 * OPEN)
     held = await lease(where, payer, 5 * OPEN)
     (registered,) = await known(where, revision, 1)
@@ -149,15 +153,15 @@ async def test_answers_are_paid_by_the_split_that_held_when_they_ended(world, wh
         await answer(where, payer, held, revision, begun - 1000),  # this ledger's own
         await answer(where, payer, held, revision, changed - 1),
         await answer(where, payer, held, revision, changed),
-        await answer(where, payer, held, revision, changed + 1000),
-        await answer(where, payer, held, unregistered, changed + 1000),
-        await answer(where, payer, held, "", changed + 1000),
+        await answer(where, payer, held, revision, changed + 900),
+        await answer(where, payer, held, unregistered, changed + 900),
+        await answer(where, payer, held, "", changed + 900),
     ]
     assert [parts(one) for one in receipts] == [(2000, 1000)] * 2 + [(500, 4500)] * 2 + [(2000, 1000)] * 2
     # By the split of before, within what a change may take to be known; and afterwards.
     late = await answer(where, payer, held, revision, changed + LAG - 1, Rule())
     too_late = await answer(where, payer, held, revision, changed + LAG, Rule())
-    of_nobody = await answer(where, payer, held, revision, changed + 1000, Rule(developer_bps=5000, stakers_bps=0))
+    of_nobody = await answer(where, payer, held, revision, changed + 900, Rule(developer_bps=5000, stakers_bps=0))
     world.attribution.give(*receipts[:4], too_late, of_nobody, late, *receipts[4:])
     payouts = await booked(where, payer, [*receipts, late])
     for receipt, payout in zip([*receipts, late], payouts, strict=True):

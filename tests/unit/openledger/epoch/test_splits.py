@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -109,8 +110,8 @@ def second(line):
     return line["developer_bps"] == 4000
 
 
-def since(time):
-    return {"time": str(time), "block": "1", "transaction": "0x" + "1" * 64}
+def since(begin):
+    return {"time": str(begin), "block": "1", "transaction": "0x" + "1" * 64}
 
 
 WRONG = {
@@ -183,6 +184,19 @@ def test_a_receipt_that_does_not_say_its_time_is_by_no_registered_split(tmp_path
     ledger.database.close()
 
 
+def test_a_change_of_before_the_sealing_that_is_known_only_later_leaves_the_bundle_as_it_was(tmp_path):
+    """Its block did not count yet.  Written again, the bundle must be the one that the chain names."""
+    ledger, now = Ledger(tmp_path), int(time.time())
+    ledger.hold(A, FIRST, now - 5_000)
+    ledger.give(answered(A, FIRST, now - 20))
+    epoch = ledger.seal()
+    digest = ledger.bundle(epoch)
+    ledger.hold(A, SECOND, now - 10)
+    assert ledger.bundle(epoch) == digest
+    assert ledger.check(digest).ok
+    ledger.database.close()
+
+
 def test_a_receipt_that_the_chain_left_behind_is_found(tmp_path):
     """Its split held when it was booked, and then the chain took the change back for good."""
     ledger = Ledger(tmp_path)
@@ -205,10 +219,10 @@ def test_what_the_ledger_admits_the_second_implementation_takes_and_nothing_else
     """By a split that the ledger's own code allows at that time; beside it, one that it does not."""
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(Path(folder))
-        time, told = BEGIN, []
+        at, told = BEGIN, []
         for step, split in changes:
-            time += step
-            told.append(ledger.hold(A, split, time))
+            at += step
+            told.append(ledger.hold(A, split, at))
         history = {
             A: splits.history([splits.Change(t.split, t.time, t.block_number, t.tx_hash) for t in told]),
             B: splits.UNREGISTERED,

@@ -242,3 +242,12 @@ def test_a_receipt_that_does_not_say_its_time_is_by_the_ledgers_own_split():
     assert isinstance(admit(ended(""), REGISTERED), Admitted)
     for parts in ((1500, 500), (3000, 0), (0, 0)):
         assert admit(ended("", *parts), REGISTERED).reason == "WRONG_RULE"
+
+
+@pytest.mark.parametrize(("ahead", "admitted"), ((-1, True), (600, True), (601, False)))
+def test_an_answer_that_is_to_end_far_in_the_future_is_refused(ahead, admitted):
+    now = 3_000_000
+    end_time = datetime.fromtimestamp(now + ahead, UTC).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
+    found = admit(ended(end_time, 3000, 0), replace(REGISTERED, now=now))
+    assert isinstance(found, Admitted) is admitted
+    assert admitted or (found.reason, "in the future" in found.message) == ("NOT_ENDED", True)
