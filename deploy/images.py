@@ -23,6 +23,8 @@ BASE = "docker.io/library/python:3.11-slim-bookworm"
 LOCAL_BASE = "localhost/openledger-base:bookworm"
 SUITE, PACKAGES = "bookworm", "python3,python3-venv,ca-certificates"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+INDEX = ("TORCH_INDEX", "PIP_INDEX_URL", "PIP_CERT")
+"""Where packages come from; build arguments of the stages that install."""
 SBOM = "/opt/openledger/sbom.cdx.json"
 
 
@@ -83,16 +85,17 @@ def build(service: str, given: argparse.Namespace, base: str) -> dict[str, str |
         command += ["--volume", f"{given.wheels.resolve()}:/wheels:ro"]
     if CERTIFICATES.is_file():  # a registry behind a company's own authority
         command += ["--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro"]
-    command += [part for key in ("TORCH_INDEX", "PIP_INDEX_URL", "PIP_CERT") for part in _environment(key)]
+    command += [part for key in INDEX for part in _told(key)]
     run(*command, "--file", str(ROOT / "deploy" / "Containerfile"), str(ROOT))
     (image,) = json.loads(run("buildah", "images", "--json", name))
     _write_list(name, OUT / f"openledger-{service}.cdx.json")
     return {"image": name, "id": str(image["id"])[:12], "bytes": _size(name)}
 
 
-def _environment(key: str) -> tuple[str, ...]:
+def _told(key: str) -> tuple[str, ...]:
+    """For the stages that install: `--env` would stay in the image, and an index's address may have a password."""
     value = os.environ.get(f"OPENLEDGER_{key}" if key == "TORCH_INDEX" else key, "")
-    return ("--env", f"{key}={value}") if value else ()
+    return ("--build-arg", f"{key}={value}") if value else ()
 
 
 def _write_list(name: str, target: Path) -> None:

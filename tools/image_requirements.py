@@ -38,10 +38,20 @@ DRIVER = ("psycopg", "psycopg-binary")
 ROOTS = {"attribution": ("openledger.cli.main", "openledger.cli.money", "openledger.cli.verify")}
 
 
+class UnlockedError(ValueError):
+    """Which names are in no lock: an image without them would fail only when it runs."""
+
+
 @cache
 def needed(service: str) -> Mapping[str, str]:
-    """Package -> version, of everything that the service's image needs."""
+    """Package -> version, of everything that the service's image needs.
+
+    Raises:
+        UnlockedError: a package that a table here names is not locked.
+    """
     locked = _locked()
+    if unlocked := sorted({*DRIVER, *BESIDE[service]} - locked.keys()):
+        raise UnlockedError(f"{service}: not in runtime.lock, or only for development: {', '.join(unlocked)}")
     found, todo = dict[str, str](), [*DRIVER, *BESIDE[service], *_imported(service)]
     while todo:
         name = canonical(todo.pop())

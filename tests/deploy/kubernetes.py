@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 Object = dict[str, Any]
-WORKLOADS = frozenset({"Deployment", "StatefulSet", "Job", "Pod"})
+WORKLOADS = frozenset({"StatefulSet", "Job", "Pod"})
 
 
 def of_kind(objects: list[Object], *kinds: str) -> list[Object]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
-from tests.deploy.kubernetes import containers, of_kind, pods
+import yaml
+
+from tests.deploy.kubernetes import containers, named, of_kind, pods
+from tools import chart
 
 SERVICES = ("attribution", "datanet", "factory", "ledger", "openlora")
 
@@ -89,3 +92,14 @@ def test_what_selects_finds_exactly_its_own(rendered):
     for each in of_kind(rendered, "Service"):
         found = [own for own in labels if each["spec"]["selector"].items() <= own.items()]
         assert len(found) == 1, each["metadata"]["name"]
+
+
+def test_the_rules_find_the_pods_by_the_job_that_the_monitor_names():
+    rendered = chart.objects(chart.render("production"))
+    monitor = named(rendered, "PodMonitor", "openledger")["spec"]
+    rules = yaml.safe_load((chart.CHART / "rules" / "services.yaml").read_text())["groups"][0]["rules"]
+    (down,) = (rule["expr"] for rule in rules if rule["alert"] == "ServiceDown")
+    (job,) = re.findall(r'job=~"([^"]*)"', down)
+    for name, pod in pods(rendered):
+        if pod["of"] == "StatefulSet":
+            assert re.fullmatch(job, pod["metadata"]["labels"][monitor["jobLabel"]]), name

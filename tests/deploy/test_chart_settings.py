@@ -38,6 +38,8 @@ def environment(rendered, service: str) -> dict[str, str]:
             value = FROM_SECRETS.get(key) or (f"postgresql://u:p@db/{key}" if key.endswith("-url") else "a password")
         elif "fieldRef" in source:
             value = f"openledger-{service}-0"
+        elif "resourceFieldRef" in source:
+            value = container["resources"]["limits"][source["resourceFieldRef"]["resource"].removeprefix("limits.")]
         else:
             value = each["value"]
         for name, known in told.items():
@@ -66,6 +68,43 @@ def test_a_service_takes_what_it_is_told(rendered, loaded, service):
     assert config.database.startswith("sqlite" if service == "openlora" else "postgresql://")
     assert config.health_listen == "0.0.0.0:9091"
     assert str(config.data_dir) == "/var/lib/openledger/data"
+
+
+def rendered_with(*settings: str):
+    return chart.objects(chart.render("default", *(part for each in settings for part in ("--set-string", each))))
+
+
+def test_threads_are_as_many_as_the_limit_of_cpu_and_not_the_nodes_cores(rendered, loaded):
+    limits = {"limits.cpu"}
+    for service in CONFIGS:
+        (env,) = (
+            pod["spec"]["containers"][0]["env"]
+            for _, pod in pods(rendered)
+            if pod["spec"]["containers"][0]["name"] == service
+        )
+        told = {each["name"]: each.get("valueFrom", {}).get("resourceFieldRef", {}).get("resource") for each in env}
+        assert {told["OMP_NUM_THREADS"]} == limits
+        assert service != "factory" or {told["OPENLEDGER_FACTORY_THREADS"]} == limits
+    cpu = environment(rendered, "factory")["OPENLEDGER_FACTORY_THREADS"]
+    assert loaded(rendered, "factory").threads == int(cpu)
+
+
+def test_threads_that_somebody_sets_are_theirs(loaded):
+    assert loaded(rendered_with("services.factory.config.threads=3"), "factory").threads == 3
+
+
+@pytest.mark.parametrize("by", ("config", "environment"))
+def test_a_ledger_whose_key_a_signing_service_has_is_told_of_no_file(by, loaded):
+    url = {
+        "config": ("services.ledger.config.signer_url=http://signer:9000",),
+        "environment": (
+            "services.ledger.extraEnv[0].name=OPENLEDGER_LEDGER_SIGNER_URL",
+            "services.ledger.extraEnv[0].value=http://signer:9000",
+        ),
+    }[by]
+    config = loaded(rendered_with(*url, f"services.ledger.config.signer_address={ADDRESS}"), "ledger")
+    assert config.signer_url == "http://signer:9000"
+    assert config.operator_key_file is None
 
 
 def test_a_setting_that_a_service_does_not_know_is_found_here(loaded):

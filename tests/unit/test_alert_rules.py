@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.needs import needs
-from tests.unit.test_metrics_page import code
+from tests.unit.test_metrics_page import SERVICES, code
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "deploy/helm/openledger/rules").glob("*.yaml"))
@@ -22,7 +22,10 @@ RUNBOOKS = ROOT / "docs/runbooks"
 
 
 class Case(NamedTuple):
-    """A series, one value a minute from 0 on; minutes at which the alert is not there yet, fires, has cleared."""
+    """A series, one value a minute from 0 on; minutes at which the alert is not there yet, fires, has cleared.
+
+    beside: what else is measured meanwhile.
+    """
 
     alert: str
     series: str
@@ -31,6 +34,7 @@ class Case(NamedTuple):
     fires: int
     cleared: int
     labels: dict[str, str]
+    beside: dict[str, str] = {}  # noqa: RUF012
 
 
 def gauge(alert: str, name: str, wait: int, value: int = 1, fine: int = 0, **labels: str) -> Case:
@@ -47,8 +51,10 @@ def counter(alert: str, name: str, values: str, at: tuple[int, int, int], **labe
 
 
 LEDGER, ATTRIBUTION, OPENLORA = "openledger_ledger_", "openledger_attribution_", "openledger_openlora_"
+SILENT = gauge("ReplicaSilent", ATTRIBUTION + "replica_silent_seconds", 1, value=61, fine=60, replica="a")
+QUEUED = gauge("QueueStands", OPENLORA + "queued", 5, value=3)
 CASES = (
-    gauge("ServiceDown", "up", 1, value=0, fine=1, job="trial/openledger", instance="a:1"),
+    gauge("ServiceDown", "up", 15, value=0, fine=1, job="trial/openledger", instance="a:1"),
     counter(
         "BackgroundFailing",
         "openledger_factory_background_failures_total",
@@ -75,7 +81,8 @@ CASES = (
     gauge("TransactionsPricedOut", LEDGER + "transactions_priced_out", 15),
     gauge("NoncesMissing", LEDGER + "nonces_missing", 5),
     gauge("ReceiptsBehind", LEDGER + "receipts_behind", 10, value=1001, fine=1000),
-    gauge("ReplicaSilent", ATTRIBUTION + "replica_silent_seconds", 1, value=61, fine=60, replica="a"),
+    SILENT._replace(beside={ATTRIBUTION + 'trace_lag{replica="a"}': "1x60"}),
+    SILENT._replace(beside={'up{job="openledger",instance="a:1",pod="a"}': "1x60"}),
     # The first of a reason begins a series at 1, of which no increase is seen; a later one rises.
     counter("DeadLetters", ATTRIBUTION + "dead_letters_total", "_x4 1x40", (3, 6, 25), reason="TOO_LARGE_HERE"),
     counter("DeadLetters", ATTRIBUTION + "dead_letters_total", "1x29 2x40", (28, 32, 50), reason="TOO_LARGE_HERE"),
@@ -83,7 +90,10 @@ CASES = (
     counter("PrivateFilesFailing", ATTRIBUTION + "private_files_failed_total", "0x9 1+1x20 21x60", (10, 28, 80)),
     gauge("TracesBehind", OPENLORA + "trace_lag", 5, value=50001, fine=50000),
     gauge("DiskFull", OPENLORA + "disk_full", 0),
-    counter("QueueStands", OPENLORA + "queued", "0x4 3x30 0x20", (15, 22, 36)),
+    QUEUED,
+    # Refusals answer nobody, and neither does a caller who gives up.
+    QUEUED._replace(beside={OPENLORA + 'answers_total{outcome="QUEUE_FULL"}': "0+9x60"}),
+    QUEUED._replace(beside={OPENLORA + 'answers_total{outcome="cancelled"}': "0+9x60"}),
     gauge("RevisionsUnregistered", "openledger_factory_revisions_unregistered", 60),
     gauge("SnapshotsUnanchored", "openledger_datanet_snapshots_unanchored", 60),
     gauge("ErasuresUndone", "openledger_datanet_erasures_undone", 15),
@@ -97,22 +107,58 @@ def as_test(case: Case) -> dict[str, object]:
     times = ((case.before, []), (case.fires, [firing]), (case.cleared, []))
     return {
         "interval": "1m",
-        "input_series": [{"series": case.series, "values": case.values}],
+        "input_series": [
+            {"series": series, "values": values}
+            for series, values in ({case.series: case.values} | case.beside).items()
+        ],
         "alert_rule_test": [
             {"eval_time": f"{minute}m", "alertname": case.alert, "exp_alerts": alerts} for minute, alerts in times
         ],
     }
 
 
+def checked(case: dict[str, object], folder: Path) -> None:
+    test = {"rule_files": [str(path) for path in FILES], "evaluation_interval": "1m", "tests": [case]}
+    (folder / "test.json").write_text(json.dumps(test))
+    done = subprocess.run(
+        [shutil.which("promtool"), "test", "rules", folder / "test.json"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @needs("promtool")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.series.partition("{")[0])
 def test_it_fires_when_it_should_and_clears(case, tmp_path):
-    test = {"rule_files": [str(path) for path in FILES], "evaluation_interval": "1m", "tests": [as_test(case)]}
-    (tmp_path / "test.json").write_text(json.dumps(test))
-    done = subprocess.run(
-        [shutil.which("promtool"), "test", "rules", tmp_path / "test.json"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    checked(as_test(case), tmp_path)
+
+
+QUIET = (
+    # Scaled down: it is silent for good, and nothing of it waits; another replica is there.
+    SILENT._replace(
+        values="0x4 61+60x55",
+        beside={
+            ATTRIBUTION + 'trace_lag{replica="a"}': "0x60",
+            ATTRIBUTION + 'trace_lag{replica="b"}': "5x60",
+            'up{job="openledger",instance="b:1",pod="b"}': "1x60",
+        },
+    ),
+    SILENT._replace(
+        values="0x4 61+60x55",
+        beside={
+            ATTRIBUTION + 'trace_lag{replica="a"}': "0x60",
+            'up{job="openledger",instance="a:1",pod="a"}': "1x4 0x55",
+        },
+    ),
+    # Load: there is always somebody who waits, and always somebody who is answered.
+    QUEUED._replace(values="3x60", beside={OPENLORA + 'answers_total{outcome="completed"}': "0+1x60"}),
+)
+
+
+@needs("promtool")
+@pytest.mark.parametrize("case", QUIET, ids=lambda case: case.alert)
+def test_it_is_quiet_where_nothing_is_wrong(case, tmp_path):
+    minutes = [{"eval_time": f"{minute}m", "alertname": case.alert, "exp_alerts": []} for minute in range(0, 60, 5)]
+    checked(as_test(case) | {"alert_rule_test": minutes}, tmp_path)
 
 
 def test_each_rule_is_tried():
@@ -121,10 +167,13 @@ def test_each_rule_is_tried():
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
 def test_what_a_rule_names_is_there(rule):
-    there = {name + suffix for name in (row.name for row in code()) for suffix in ("", "_bucket", "_sum", "_count")}
-    named = set(re.findall(r"openledger_[a-z]+_[a-z_]+", rule["expr"]))
+    of_all = [row.name.replace("<service>", service) for row in code() for service in SERVICES]
+    there = {name + suffix for name in of_all for suffix in ("", "_bucket", "_sum", "_count")}
+    patterns = re.findall(r'__name__=~"([^"]*)"', rule["expr"])
+    assert all(any(re.fullmatch(pattern, name) for name in there) for pattern in patterns)
+    named = set(re.findall(r"openledger_[a-z]+_[a-z_]+", re.sub(r'__name__=~"[^"]*"', "", rule["expr"])))
     assert named <= there
-    assert named or "up{" in rule["expr"] or "__name__" in rule["expr"]
+    assert named or patterns or "up{" in rule["expr"]
     assert rule["labels"]["severity"] in {"critical", "warning"}
 
 

@@ -1,7 +1,7 @@
 {{/* By CPU, or by what waits for its turn: of the pods (HPA), or asked of Prometheus (KEDA). */}}
 {{- define "openledger.autoscaling" -}}
 {{- $spec := index .root.Values.services .name -}}{{- $auto := $spec.autoscaling -}}
-{{- $target := dict "apiVersion" "apps/v1" "kind" (ternary "StatefulSet" "Deployment" $spec.persistence.enabled) "name" (include "openledger.name" .) -}}
+{{- $target := dict "apiVersion" "apps/v1" "kind" "StatefulSet" "name" (include "openledger.name" .) -}}
 {{- if $auto.keda -}}
 apiVersion: keda.sh/v1alpha1
 kind: ScaledObject

@@ -10,6 +10,8 @@
 - { name: VLLM_CACHE_ROOT, value: /var/cache/openledger/vllm }
 - { name: MPLCONFIGDIR, value: /var/cache/openledger/matplotlib }
 - { name: OMP_WAIT_POLICY, value: PASSIVE }
+# A limit of CPU hides no core: left to itself each would start a thread for every core of the node.
+- { name: OMP_NUM_THREADS, valueFrom: { resourceFieldRef: { resource: limits.cpu } } }
 {{- if $root.Values.baseModels }}
 - { name: OPENLEDGER_BASE_MODELS, value: /etc/openledger/models/models.toml }
 {{- end }}
@@ -71,7 +73,13 @@
 {{- if .Values.chain.contractsConfigMap }}
 - { name: OPENLEDGER_LEDGER_CONTRACTS_FILE, value: /etc/openledger/contracts/contracts.json }
 {{- end }}
+{{- /* A signing service has the key instead; its URL may come from a Secret, by extraEnv. */}}
+{{- $ledger := .Values.services.ledger }}
+{{- $signer := $ledger.config.signer_url }}
+{{- range $ledger.extraEnv }}{{ if eq .name "OPENLEDGER_LEDGER_SIGNER_URL" }}{{ $signer = .name }}{{ end }}{{ end }}
+{{- if not $signer }}
 - { name: OPENLEDGER_LEDGER_OPERATOR_KEY_FILE, value: /etc/openledger/keys/operator.key }
+{{- end }}
 - { name: OPENLEDGER_LEDGER_SESSION_KEY_FILE, value: /etc/openledger/keys/sessions.pem }
 {{- if .Values.secrets.generate }}
 - { name: OPENLEDGER_LEDGER_CONFIG, value: /etc/openledger/addresses/ledger.toml }
@@ -89,6 +97,9 @@
 
 {{- define "openledger.env.factory" }}
 - { name: OPENLEDGER_FACTORY_SIGNING_KEY_FILE, value: /etc/openledger/keys/factory.key }
+{{- if not .Values.services.factory.config.threads }}
+- { name: OPENLEDGER_FACTORY_THREADS, valueFrom: { resourceFieldRef: { resource: limits.cpu } } }
+{{- end }}
 {{- end }}
 
 {{- define "openledger.env.openlora" }}

@@ -86,9 +86,6 @@ volumes:
 {{- define "openledger.volumes" -}}
 {{- $root := .root -}}{{- $spec := index $root.Values.services .name -}}
 {{- $own := index (include "openledger.catalogue" $root | fromYaml) .name -}}
-{{- if not $spec.persistence.enabled }}
-- { name: data, emptyDir: { sizeLimit: {{ $spec.persistence.size }} } }
-{{- end }}
 - { name: artifacts, persistentVolumeClaim: { claimName: {{ include "openledger.artifactsClaim" $root }} } }
 - { name: cache, emptyDir: {} }
 - { name: tmp, emptyDir: {} }
@@ -128,6 +125,7 @@ volumes:
 
 {{/* Whose the generated keys are, which no template can say: the ledger is told before it starts. */}}
 {{- define "openledger.addresses" -}}
+{{- $told := .root.Values.addresses -}}
 - name: addresses
   image: {{ include "openledger.image" . | quote }}
   imagePullPolicy: {{ .root.Values.image.pullPolicy }}
@@ -136,11 +134,16 @@ volumes:
   args:
     - |
       of() { python -m services.ledger.keys "/keys/$1.key"; }
+      # Each by itself: within the text below one that fails would not be seen.
+      platform="{{ $told.platform | default "$(of platform)" }}"
+      treasury="$(of treasury)"
+      operators={{ if $told.operators }}'{{ toJson $told.operators }}'{{ else }}"[\"$(of operator)\"]"{{ end }}
+      signers={{ if $told.attributionSigners }}'{{ toJson $told.attributionSigners }}'{{ else }}"[\"$(of attribution)\"]"{{ end }}
       cat > /etc/openledger/addresses/ledger.toml <<TOML
-      platform = "$(of platform)"
-      treasury = "$(of treasury)"
-      operators = ["$(of operator)"]
-      attribution_signers = ["$(of attribution)"]
+      platform = "$platform"
+      treasury = "$treasury"
+      operators = $operators
+      attribution_signers = $signers
       TOML
   resources:
     requests: { cpu: 50m, memory: 128Mi }

@@ -39,12 +39,10 @@ spec:
 {{- $account.name | default (ternary (include "openledger.name" .) "default" $account.create) -}}
 {{- end }}
 
-{{/* A StatefulSet where it has a volume of its own, else a Deployment. */}}
 {{- define "openledger.workload" -}}
 {{- $spec := index .root.Values.services .name -}}
-{{- $keeps := $spec.persistence.enabled -}}
 apiVersion: apps/v1
-kind: {{ ternary "StatefulSet" "Deployment" $keeps }}
+kind: StatefulSet
 metadata:
   name: {{ include "openledger.name" . }}
   labels: {{- include "openledger.labels" . | nindent 4 }}
@@ -54,12 +52,8 @@ spec:
   {{- end }}
   selector:
     matchLabels: {{- include "openledger.selector" . | nindent 6 }}
-  {{- if $keeps }}
   serviceName: {{ include "openledger.name" . }}-headless
   podManagementPolicy: Parallel
-  {{- else }}
-  strategy: { type: RollingUpdate, rollingUpdate: { maxUnavailable: 0, maxSurge: 1 } }
-  {{- end }}
   template:
     metadata:
       labels:
@@ -70,7 +64,6 @@ spec:
       {{- end }}
     spec:
       {{- include "openledger.podSpec" . | nindent 6 }}
-  {{- if $keeps }}
   volumeClaimTemplates:
     - metadata:
         name: data
@@ -81,7 +74,6 @@ spec:
         storageClassName: {{ . }}
         {{- end }}
         resources: { requests: { storage: {{ $spec.persistence.size }} } }
-  {{- end }}
 {{- end }}
 
 {{/* Where it is called: by all replicas' common address, and each by its own. */}}
@@ -105,7 +97,6 @@ spec:
   selector: {{- include "openledger.selector" . | nindent 4 }}
   ports:
     - { name: grpc, port: {{ $port }}, targetPort: grpc, appProtocol: {{ ternary "https" "kubernetes.io/h2c" .root.Values.tls.enabled }} }
-{{- if $spec.persistence.enabled }}
 ---
 apiVersion: v1
 kind: Service
@@ -119,5 +110,4 @@ spec:
   selector: {{- include "openledger.selector" . | nindent 4 }}
   ports:
     - { name: grpc, port: {{ $port }}, targetPort: grpc }
-{{- end }}
 {{- end }}

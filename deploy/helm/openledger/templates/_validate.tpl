@@ -10,6 +10,9 @@
 {{- if and $v.secrets.existingSecret (not (and $v.addresses.platform $v.addresses.attributionSigners)) -}}
 {{- fail "addresses.platform and addresses.attributionSigners are missing: with a Secret of your own say whose keys count" -}}
 {{- end -}}
+{{- if and $v.secrets.generate $v.addresses.treasury -}}
+{{- fail "addresses.treasury and secrets.generate are two: the treasury's key is made too, and `helm test` pays with it" -}}
+{{- end -}}
 {{- if and (not $v.postgresql.internal.enabled) (not $v.postgresql.existingSecret) -}}
 {{- fail "postgresql.existingSecret is missing: name the Secret with the databases' URLs, or set postgresql.internal.enabled" -}}
 {{- end -}}
@@ -48,6 +51,9 @@
 {{- end -}}
 {{- if and (or $v.expose.ingress.enabled $v.expose.gateway.enabled) (not $v.expose.domain) -}}
 {{- fail "expose.domain is missing: services are exposed at <service>.<domain>" -}}
+{{- end -}}
+{{- if and (or $v.expose.ingress.enabled $v.expose.gateway.enabled) $v.networkPolicy.enabled (not $v.networkPolicy.clients) -}}
+{{- fail "networkPolicy.clients is missing: who brings callers from outside, such as the gateway's namespace; nobody else is let in" -}}
 {{- end -}}
 {{- $ours := list "listen" "metrics_listen" "health_listen" "data_dir" "artifacts_dir" "database_url" "service_secret" "ledger" "datanet" "factory" "openlora" "attribution" "shares_dir" "log_level" "replica" "rpc_url" "chain_id" "confirmations" "contracts_file" "platform" "operators" "attribution_signers" "treasury" "tls_callers" "openlora_tls_name" -}}
 {{- range $name, $spec := $v.services -}}
