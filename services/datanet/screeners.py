@@ -43,7 +43,7 @@ class Screeners:
         try:
             return await self._asked(drafts, policy)
         except (WorkerDied, TooSlow, TaskRaised, ValueError) as error:
-            logger("datanet").warning("records_not_checked", records=len(drafts), why=type(error).__name__)
+            logger("datanet").warning("records_not_checked", records=len(drafts), error=type(error).__name__)
         if len(drafts) == 1:
             return [(NOT_CHECKED,)]
         return [findings for draft in drafts for findings in await self.look([draft], policy)]
