@@ -134,6 +134,7 @@ DASHBOARDS: dict[str, list[Panel]] = {
         ),
         LETTERS,
         ISSUED,
+        Panel("From answer to receipt", "s", "How long receipts take", quantiles(A + "receipt_delay_seconds")),
         Panel("From trace to receipt", "s", "How long scoring takes", quantiles(A + "scoring_seconds")),
         Panel("Cores that score", "short", "CPU seconds a second", rate(A + "scoring_cpu_seconds_total")),
         *calls(A),

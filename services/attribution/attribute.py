@@ -50,7 +50,7 @@ class Attributor:
         scorer, revision = self._models.resolve(trace)
         measured = score.measure(scorer, trace, revision)
         document = sign(score.receipt(trace, revision, measured, terms, grade), self._key).dumps()
-        return Issued(trace.response, trace.payer, trace.digest(), document)
+        return Issued(trace.response, trace.payer, trace.digest(), document, trace.end_time)
 
 
 async def publish_rest(receipts: DurableLog, artifacts: ArtifactStore) -> None:

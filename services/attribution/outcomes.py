@@ -21,7 +21,7 @@ from sqlalchemy import Connection
 from openledger import names, trace_proto
 from openledger.artifacts import ArtifactStore
 from openledger.grade import Grade
-from openledger.trace import Trace
+from openledger.trace import Trace, unix_seconds
 from services.attribution import store, store_audits, store_traces
 from services.attribution.attribute import Attributor, publish_rest
 from services.attribution.lanes import Lanes
@@ -70,6 +70,12 @@ class Outcomes:
         self._issued = metrics.counter("receipts_total", "Receipts issued")
         self._refused = metrics.counter("dead_letters_total", "Traces that could not be attributed", "reason")
         self._seconds = metrics.histogram("scoring_seconds", "From a trace to its signed receipt")
+        waits = (1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0)
+        self._delay = metrics.histogram(
+            "receipt_delay_seconds",
+            "From the end of an answer to its receipt, the wait before it included",
+            buckets=waits,
+        )
         self._unpublished: deque[bytes] = deque()
         self._publishing = asyncio.Lock()
         self._cpu = metrics.counter("scoring_cpu_seconds_total", "CPU time of the process while it measures")
@@ -138,6 +144,7 @@ class Outcomes:
         for outcome in outcomes:
             if isinstance(outcome, Issued):
                 self._issued.inc()
+                self._delay.observe(max(0.0, time.time() - unix_seconds(outcome.end_time)))
                 log.info("receipt", response=outcome.response, trace=outcome.trace_sha256)
             else:
                 self._refused.labels(outcome.reason).inc()

@@ -59,12 +59,16 @@ DEAD_LETTER = Table(
 
 @dataclass(frozen=True)
 class Issued:
-    """A signed receipt for the log.  `response` is responses/{response}, `payer` accounts/{address}."""
+    """A signed receipt for the log.
+
+    `response`: responses/{response}.  `payer`: accounts/{address}.  `end_time`: of the answer, as traces write it.
+    """
 
     response: str
     payer: str
     trace_sha256: str
     document: bytes
+    end_time: str
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,9 @@ def log(database: Database) -> DurableLog:
 
 
 def issued(number: int, payer: str = PAYER) -> Issued:
-    return Issued(f"responses/r{number}", payer, f"{number:064x}", b"document %d" % number)
+    return Issued(
+        f"responses/r{number}", payer, f"{number:064x}", b"document %d" % number, "2026-01-02T03:04:06.000000Z"
+    )
 
 
 def commit(database: Database, log: DurableLog, *outcomes: Issued | Refused) -> None:

@@ -51,6 +51,9 @@ def counter(alert: str, name: str, values: str, at: tuple[int, int, int], **labe
 
 
 LEDGER, ATTRIBUTION, OPENLORA = "openledger_ledger_", "openledger_attribution_", "openledger_openlora_"
+FAILED, ANSWERED = (f'{OPENLORA}answers_total{{outcome="{outcome}"}}' for outcome in ("INTERNAL", "completed"))
+SOON = ATTRIBUTION + 'receipt_delay_seconds_bucket{le="60.0"}'
+RECEIPTS = ATTRIBUTION + "receipt_delay_seconds_count"
 SILENT = gauge("ReplicaSilent", ATTRIBUTION + "replica_silent_seconds", 1, value=61, fine=60, replica="a")
 QUEUED = gauge("QueueStands", OPENLORA + "queued", 5, value=3)
 CASES = (
@@ -94,6 +97,12 @@ CASES = (
     # Refusals answer nobody, and neither does a caller who gives up.
     QUEUED._replace(beside={OPENLORA + 'answers_total{outcome="QUEUE_FULL"}': "0+9x60"}),
     QUEUED._replace(beside={OPENLORA + 'answers_total{outcome="cancelled"}': "0+9x60"}),
+    # One of ten fails for two hours; then one of fifty.
+    Case("AnswersFailing", FAILED, "0x4 0+1x120 120x200", 40, 60, 140, {}, {ANSWERED: "0+9x400"}),
+    Case("AnswersFailingSlowly", FAILED, "0x4 0+1x120 120x200", 15, 60, 260, {}, {ANSWERED: "0+49x400"}),
+    # Two of ten are late for two hours; then one of twenty.
+    Case("ReceiptsLate", SOON, "0+10x4 48+8x120 1018+10x200", 40, 60, 140, {}, {RECEIPTS: "0+10x400"}),
+    Case("ReceiptsLateSlowly", SOON, "0+20x4 99+19x120 2399+20x200", 10, 60, 265, {}, {RECEIPTS: "0+20x400"}),
     gauge("RevisionsUnregistered", "openledger_factory_revisions_unregistered", 60),
     gauge("SnapshotsUnanchored", "openledger_datanet_snapshots_unanchored", 60),
     gauge("ErasuresUndone", "openledger_datanet_erasures_undone", 15),
@@ -148,6 +157,20 @@ QUIET = (
             ATTRIBUTION + 'trace_lag{replica="a"}': "0x60",
             'up{job="openledger",instance="a:1",pod="a"}': "1x4 0x55",
         },
+    ),
+    # Callers' own faults, and who hangs up, are no failures of ours.
+    Case(
+        "AnswersFailing",
+        OPENLORA + 'answers_total{outcome="UNKNOWN_MODEL"}',
+        "0+9x60",
+        0,
+        0,
+        0,
+        {},
+        {ANSWERED: "0+1x60"},
+    ),
+    Case(
+        "AnswersFailing", OPENLORA + 'answers_total{outcome="cancelled"}', "0+9x60", 0, 0, 0, {}, {ANSWERED: "0+1x60"}
     ),
     # Load: there is always somebody who waits, and always somebody who is answered.
     QUEUED._replace(values="3x60", beside={OPENLORA + 'answers_total{outcome="completed"}': "0+1x60"}),
