@@ -98,10 +98,10 @@ CASES = (
     QUEUED._replace(beside={OPENLORA + 'answers_total{outcome="QUEUE_FULL"}': "0+9x60"}),
     QUEUED._replace(beside={OPENLORA + 'answers_total{outcome="cancelled"}': "0+9x60"}),
     # One of ten fails for two hours; then one of fifty.
-    Case("AnswersFailing", FAILED, "0x4 0+1x120 120x200", 40, 60, 140, {}, {ANSWERED: "0+9x400"}),
+    Case("AnswersFailing", FAILED, "0x4 0+1x120 120x200", 12, 60, 140, {}, {ANSWERED: "0+9x400"}),
     Case("AnswersFailingSlowly", FAILED, "0x4 0+1x120 120x200", 15, 60, 260, {}, {ANSWERED: "0+49x400"}),
     # Two of ten are late for two hours; then one of twenty.
-    Case("ReceiptsLate", SOON, "0+10x4 48+8x120 1018+10x200", 40, 60, 140, {}, {RECEIPTS: "0+10x400"}),
+    Case("ReceiptsLate", SOON, "0+10x4 48+8x120 1018+10x200", 12, 60, 140, {}, {RECEIPTS: "0+10x400"}),
     Case("ReceiptsLateSlowly", SOON, "0+20x4 99+19x120 2399+20x200", 10, 60, 265, {}, {RECEIPTS: "0+20x400"}),
     gauge("RevisionsUnregistered", "openledger_factory_revisions_unregistered", 60),
     gauge("SnapshotsUnanchored", "openledger_datanet_snapshots_unanchored", 60),
