@@ -14,7 +14,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from google.rpc.status_pb2 import Status
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 DOMAIN = "openledger"
 
@@ -110,7 +110,7 @@ def from_exception(error: BaseException) -> Fault:
         return error
     if _disk_full(error):
         return exhausted("DISK_FULL", "the service's disk is full; nothing of this request was stored", retry_after=30)
-    if isinstance(error, OperationalError):
+    if isinstance(error, OperationalError) or (isinstance(error, DBAPIError) and error.connection_invalidated):
         return unavailable("DATABASE_UNAVAILABLE", "the service's database cannot be reached", retry_after=5)
     if isinstance(error, TimeoutError):
         return Fault(grpc.StatusCode.DEADLINE_EXCEEDED, "TOO_SLOW", "the request took longer than it may")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+import time
+from contextlib import closing
 
 import pytest
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
+from services.kit.database import Database, bound_pause
 from services.kit.errors import from_exception
+from tests import postgres
 
 
 def of_sqlite(code: int) -> OperationalError:
@@ -31,3 +35,19 @@ def of_sqlite(code: int) -> OperationalError:
 )
 def test_a_full_disk_is_told_apart(error, reason):
     assert from_exception(error).reason == reason
+
+
+@pytest.mark.needs("postgresql")
+def test_a_transaction_in_which_its_process_was_paused_for_too_long_can_be_tried_again(postgres_cluster):
+    """PostgreSQL ends its session then, which is no failure of the statement that comes next."""
+    with postgres.fresh_database(postgres_cluster) as url, closing(Database(url)) as database:
+
+        def paused(connection):
+            bound_pause(connection, 0.05)
+            time.sleep(0.5)
+            connection.exec_driver_sql("SELECT 1")
+
+        with pytest.raises(DBAPIError) as error:
+            database.write_now(paused)
+        assert from_exception(error.value).reason == "DATABASE_UNAVAILABLE"
+        assert database.write_now(lambda c: c.exec_driver_sql("SELECT 1").scalar()) == 1
