@@ -101,7 +101,7 @@ async def _read(
 
 
 async def _give(client: Client, into: pb.Datanet, files: Sequence[File], console: Console) -> None:
-    from openledger.cli import uploads
+    from openledger import giving
     from openledger.client import ApiError
 
     wallet = client.wallet
@@ -109,11 +109,11 @@ async def _give(client: Client, into: pb.Datanet, files: Sequence[File], console
     stopped: ApiError | None = None
     with _bar(console, "sending", sum(len(file.texts) for file in files)) as advance:
         for file in files:
-            for part in uploads.parts(file.texts):
+            for part in giving.parts(file.texts):
                 try:
                     if stopped is not None:
                         raise stopped
-                    answer = await uploads.sent(client, wallet, into, part)
+                    answer = await giving.sent(client, wallet, into, part)
                 except ApiError as error:
                     # What became of the others must be told; of most errors the next part would have the same.
                     stopped = None if error.reason == "REQUEST_ID_REUSED" else error

@@ -1,34 +1,17 @@
-"""A contributor's files on their way into a datanet: taken apart by the service, signed for here, sent in parts.
-
-A part is some records of one file, in order, under one declaration.  Which records are in it, and its request id,
-follow from the file, the datanet and the wallet alone: whoever runs it again sends the same parts, and what was taken
-already is answered as it was.  Knows nothing of terminals.
-"""
+"""A contributor's files: which are meant, and what the service finds in them.  Knows nothing of terminals."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
-import grpc
-
-from openledger import records, signing
-from openledger.client import ApiError, Client, Wallet
+from openledger import giving
+from openledger.client import ApiError, Client
 from openledger.datanet.v1 import datanet_pb2 as pb
 
-T = TypeVar("T")
-
 PIECE = 2**20
-PART_RECORDS, PART_BYTES = 1_000, 8 * 2**20
-"""Of one declaration; a single record may have more bytes."""
-_TRIES = 6
-_SPACE = uuid.UUID("0f9f2d0e-5b0c-4b56-9d1c-6d6f3f1d7a11")
-"""In which request ids are made."""
 
 
 @dataclass
@@ -81,7 +64,7 @@ async def parsed(client: Client, datanet: str, path: Path, mapping: Mapping[str,
         return file
 
     try:
-        file = await _again(once)
+        file = await giving.again(once)
     except ApiError as error:
         if error.reason not in {"FILE_TOO_LARGE", "FILE_MISMATCH"}:
             raise
@@ -94,56 +77,6 @@ async def parsed(client: Client, datanet: str, path: Path, mapping: Mapping[str,
     return file
 
 
-def parts(drafts: Sequence[pb.ParsedRecord]) -> Iterator[list[pb.ParsedRecord]]:
-    """Records in order, as many together as one declaration is about."""
-    part: list[pb.ParsedRecord] = []
-    size = 0
-    for draft in drafts:
-        more = draft.ByteSize()
-        if part and (len(part) == PART_RECORDS or size + more > PART_BYTES):
-            yield part
-            part, size = [], 0
-        part.append(draft)
-        size += more
-    if part:
-        yield part
-
-
-def declared(wallet: Wallet, datanet: pb.Datanet, root: bytes, count: int, request_id: str) -> pb.Declaration:
-    """A wallet's signed word about so many records with that content root."""
-    typed = signing.declaration(
-        datanet.name, wallet.address, root, count, datanet.licence, signing.STATEMENT, request_id
-    )
-    return pb.Declaration(
-        contributor=wallet.account,
-        content_root=root,
-        record_count=count,
-        licence=datanet.licence,
-        statement=signing.STATEMENT,
-        signature=wallet.sign(typed),
-    )
-
-
-async def sent(client: Client, wallet: Wallet, datanet: pb.Datanet, part: Sequence[pb.ParsedRecord]) -> Any:
-    """A part's `ContributeRecordsResponse`: signed for, and sent until it is answered.  Raises `ApiError`."""
-    header = _header(wallet, datanet, part)
-
-    async def stream() -> AsyncIterator[pb.ContributeRecordsRequest]:
-        yield pb.ContributeRecordsRequest(header=header)
-        for draft in part:
-            yield pb.ContributeRecordsRequest(record=pb.RecordInput(fields=draft.fields, source=draft.source))
-
-    return await _again(lambda: client.call(client.datanet.ContributeRecords, stream(), 600))
-
-
-def _header(wallet: Wallet, datanet: pb.Datanet, part: Sequence[pb.ParsedRecord]) -> pb.ContributionHeader:
-    root = records.content_root(records.canonical_bytes(wallet.address, dict(d.fields), d.source) for d in part)
-    said = f"{datanet.name}\n{wallet.address}\n{datanet.licence}\n{signing.STATEMENT}\n{root.hex()}"
-    request_id = str(uuid.uuid5(_SPACE, said))
-    declaration = declared(wallet, datanet, root, len(part), request_id)
-    return pb.ContributionHeader(datanet=datanet.name, declaration=declaration, request_id=request_id)
-
-
 async def _pieces(datanet: str, path: Path, mapping: Mapping[str, str]) -> AsyncIterator[pb.ParseFileRequest]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -153,16 +86,3 @@ async def _pieces(datanet: str, path: Path, mapping: Mapping[str, str]) -> Async
         file.seek(0)
         while piece := file.read(PIECE):
             yield pb.ParseFileRequest(chunk=piece)
-
-
-async def _again(work: Callable[[], Awaitable[T]]) -> T:
-    """Its result; tried again while the service is away, or says when to ask again and that is soon."""
-    for left in reversed(range(_TRIES)):
-        try:
-            return await work()
-        except ApiError as error:
-            soon = error.retry_after is not None and error.retry_after <= 30
-            if not left or not (soon or error.code is grpc.StatusCode.UNAVAILABLE):
-                raise
-            await asyncio.sleep(error.retry_after or 1)
-    raise AssertionError

@@ -58,7 +58,7 @@ def confirm(
 
 
 async def _declared(client: Any, record: pb.Record, masked: bool, request_id: str) -> pb.Declaration:
-    from openledger.cli.uploads import declared
+    from openledger.giving import declared
 
     (datanet, _) = names.match("datanets/*/records/*", record.name)
     request = pb.GetDatanetRequest(name=f"datanets/{datanet}")

@@ -1,16 +1,14 @@
 """`openledger datanet import`: gives the records of an export, or of a review, that are one's own.
 
-Read twice, so that nothing is sent of a file that cannot be read to its end; sent in pieces, each under a declaration
-of its own.  Run again, what was given before is found there, and nothing is doubled.
+Read twice, so that nothing is sent of a file that cannot be read to its end.  Run again, nothing is doubled.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,8 +21,6 @@ from openledger.datanet.v1 import datanet_pb2 as pb
 
 if TYPE_CHECKING:
     from openledger.snapshots.given import Given
-
-_AT_ONCE, _BYTES_AT_ONCE, _SECONDS = 1_000, 8 * 2**20, 600.0
 
 Only = Annotated[
     list[str] | None,
@@ -125,25 +121,17 @@ def import_(
 
 async def _give(client: Any, datanet: pb.Datanet, records: Iterator[Given], told: Told) -> None:
     from openledger import giving
+    from openledger.client import ApiError, request_id
 
-    for piece in _pieces(records):
-        messages = giving.upload(client.wallet, datanet.name, datanet.licence, piece, str(uuid.uuid4()))
-        told.add(await client.call(client.datanet.ContributeRecords, messages, _SECONDS))
-
-
-def _pieces(records: Iterator[Given]) -> Iterator[list[tuple[Mapping[str, str], str]]]:
-    """What fits under one declaration."""
-    piece: list[tuple[Mapping[str, str], str]] = []
-    size = 0
-    for record in records:
-        more = sum(len(text.encode()) for text in (*record.fields.values(), record.source))
-        if piece and (len(piece) == _AT_ONCE or size + more > _BYTES_AT_ONCE):
-            yield piece
-            piece, size = [], 0
-        piece.append((record.fields, record.source))
-        size += more
-    if piece:
-        yield piece
+    for part in giving.parts(records):
+        try:
+            answer = await giving.sent(client, client.wallet, datanet, part)
+        except ApiError as error:
+            if error.reason != "REQUEST_ID_REUSED":
+                raise
+            # A record of it was erased since it was given: what is imported comes back.
+            answer = await giving.sent(client, client.wallet, datanet, part, request_id())
+        told.add(answer)
 
 
 def _confirm(count: int, datanet: pb.Datanet) -> None:

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 from typer.testing import CliRunner
 
-from openledger.cli import uploads
+from openledger import giving
 from openledger.cli.connection import Connection
 from openledger.cli.main import app
 from openledger.datanet.v1 import datanet_pb2 as pb
@@ -127,7 +127,7 @@ async def test_what_is_not_there_is_said(here, contribute, tmp_path):
 async def test_many_records_go_in_parts_and_a_part_that_is_refused_spoils_no_other(
     here, contribute, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(uploads, "PART_RECORDS", 2)
+    monkeypatch.setattr(giving, "PART_RECORDS", 2)
     file = tmp_path / "a.jsonl"
     file.write_bytes(files.jsonl("one", "two", "three", "four", "five"))
     told = json.loads((await contribute("terms", file, "--yes", "--json")).stdout)
@@ -141,10 +141,10 @@ async def test_many_records_go_in_parts_and_a_part_that_is_refused_spoils_no_oth
 
 
 async def test_what_was_said_before_it_broke_is_not_lost(here, contribute, tmp_path, monkeypatch):
-    monkeypatch.setattr(uploads, "PART_RECORDS", 1)
+    monkeypatch.setattr(giving, "PART_RECORDS", 1)
     file = tmp_path / "a.jsonl"
     file.write_bytes(files.jsonl("one", "two", "three"))
-    real, count = uploads.sent, 0
+    real, count = giving.sent, 0
 
     async def breaks(client, wallet, into, part):
         nonlocal count
@@ -156,7 +156,7 @@ async def test_what_was_said_before_it_broke_is_not_lost(here, contribute, tmp_p
             return await real(client, wallet, changed, part)
         return await real(client, wallet, into, part)
 
-    monkeypatch.setattr(uploads, "sent", breaks)
+    monkeypatch.setattr(giving, "sent", breaks)
     told = json.loads((await contribute("terms", file, "--yes", "--json")).stdout)
     refused = ("refused", "DECLARATION_MISMATCH")
     assert [(r["state"], r["reason"]) for r in told["files"][0]["records"]] == [("accepted", ""), refused, refused]
