@@ -110,5 +110,7 @@ async def again(work: Callable[[], Awaitable[T]]) -> T:
 
 
 def _request_id(wallet: Wallet, datanet: pb.Datanet, root: bytes) -> str:
-    said = f"{datanet.name}\n{wallet.address}\n{datanet.licence}\n{signing.STATEMENT}\n{root.hex()}"
+    # Fields and policy are what a record is judged by.
+    rules = pb.Datanet(fields=datanet.fields, policy=datanet.policy).SerializeToString(deterministic=True).hex()
+    said = f"{datanet.name}\n{wallet.address}\n{datanet.licence}\n{signing.STATEMENT}\n{root.hex()}\n{rules}"
     return str(uuid.uuid5(_SPACE, said))

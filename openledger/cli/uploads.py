@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from openledger import giving
+from openledger.cli.giver import Outcome
 from openledger.client import ApiError, Client
 from openledger.datanet.v1 import datanet_pb2 as pb
 
@@ -22,7 +23,7 @@ class File:
     about: pb.ParsedFile = field(default_factory=pb.ParsedFile)
     records: list[pb.ParsedRecord] = field(default_factory=list)
     problems: list[pb.FileProblem] = field(default_factory=list)
-    outcomes: dict[int, pb.RecordOutcome] = field(default_factory=dict)
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
 
     @property
     def texts(self) -> list[pb.ParsedRecord]:

@@ -16,7 +16,7 @@ from openledger.cli.main import app
 from openledger.datanet.v1 import datanet_pb2 as pb
 from services.datanet.tables import DECLARATION, RECORD
 from tests import hostile_files as files
-from tests.datanet_world import ADA, BOB, DATANET, OWNER, erase, give, listed, open_datanet
+from tests.datanet_world import ADA, BOB, DATANET, OWNER, erase, give, listed, new_id, open_datanet
 from tests.needs import needs
 
 
@@ -67,9 +67,9 @@ async def test_files_of_all_kinds_are_given_and_each_record_is_told_of(here, con
     assert set(by_name) == {"a.jsonl", "b.csv", "c.md", "d.txt", "e.pdf", "f.docx", "g.pdf", "h.png"}
     given = [record for file in told["files"] for record in file["records"]]
     texts = sorted(r["fields"]["text"] for r in given if r["state"] == "accepted")
-    assert (told["accepted"], told["waiting"], told["refused"]) == (len(texts), 0, 1)
+    assert [told[s] for s in ("accepted", "waiting", "before", "refused", "unsent")] == [len(texts), 0, 1, 0, 0]
     assert {"one", "two", "three", "five", "seven", "eight"} <= set(texts)
-    assert [(r["place"], r["reason"]) for r in given if r["state"] == "refused"] == [("line 3", "DUPLICATE")]
+    assert [(r["place"], r["reason"]) for r in given if r["state"] == "before"] == [("line 3", "DUPLICATE")]
     assert [(p["place"], p["reason"]) for p in by_name["a.jsonl"]["problems"]] == [("line 4", "LINE_NOT_JSON")]
     assert [p["reason"] for p in by_name["g.pdf"]["problems"]] == ["WRONG_TYPE"]
     assert by_name["h.png"]["records"] == []
@@ -102,7 +102,7 @@ async def test_it_is_shown_first_and_nothing_is_sent_unless_its_giver_agrees(her
     assert rows(here, DECLARATION) == []
     result = await contribute("terms", folder / "a.jsonl", folder / "g.pdf", say="y\n")
     assert result.exit_code == 0
-    assert "said the same earlier" in result.output
+    assert "you gave it before" in result.output
     assert len(rows(here, RECORD)) == 2
 
 
@@ -134,10 +134,16 @@ async def test_many_records_go_in_parts_and_a_part_that_is_refused_spoils_no_oth
     assert (told["accepted"], len(rows(here, DECLARATION))) == (5, 3)
     async with here.as_(ADA) as ada:
         await erase(ada, told["files"][0]["records"][2]["record"])
-    again = json.loads((await contribute("terms", file, "--yes", "--json")).stdout)
+    result = await contribute("terms", file, "--yes", "--json")
+    again = json.loads(result.stdout)
     states = [(r["state"], r["reason"]) for r in again["files"][0]["records"]]
-    reused = ("refused", "REQUEST_ID_REUSED")
+    reused = ("before", "REQUEST_ID_REUSED")
     assert states == [("accepted", "")] * 2 + [reused] * 2 + [("accepted", "")]
+    assert result.exit_code == 0
+    assert "--again" in again["files"][0]["records"][2]["message"]
+    anew = json.loads((await contribute("terms", file, "--yes", "--json", "--again")).stdout)
+    states = [r["state"] for r in anew["files"][0]["records"]]
+    assert states == ["before", "before", "accepted", "before", "before"]
 
 
 async def test_what_was_said_before_it_broke_is_not_lost(here, contribute, tmp_path, monkeypatch):
@@ -146,21 +152,23 @@ async def test_what_was_said_before_it_broke_is_not_lost(here, contribute, tmp_p
     file.write_bytes(files.jsonl("one", "two", "three"))
     real, count = giving.sent, 0
 
-    async def breaks(client, wallet, into, part):
+    async def breaks(client, wallet, into, part, new):
         nonlocal count
         count += 1
         if count == 2:
             changed = pb.Datanet()
             changed.CopyFrom(into)
             changed.licence = "MIT"
-            return await real(client, wallet, changed, part)
-        return await real(client, wallet, into, part)
+            return await real(client, wallet, changed, part, new)
+        return await real(client, wallet, into, part, new)
 
     monkeypatch.setattr(giving, "sent", breaks)
-    told = json.loads((await contribute("terms", file, "--yes", "--json")).stdout)
-    refused = ("refused", "DECLARATION_MISMATCH")
-    assert [(r["state"], r["reason"]) for r in told["files"][0]["records"]] == [("accepted", ""), refused, refused]
-    assert count == 2
+    result = await contribute("terms", file, "--yes", "--json")
+    told = json.loads(result.stdout)
+    unsent = ("unsent", "DECLARATION_MISMATCH")
+    assert [(r["state"], r["reason"]) for r in told["files"][0]["records"]] == [("accepted", ""), unsent, unsent]
+    assert (count, told["accepted"], told["unsent"], told["refused"]) == (2, 1, 2, 0)
+    assert result.exit_code == 1, "half an upload is not a whole one"
 
 
 async def test_texts_that_look_like_marks_of_the_terminal_are_shown_as_they_are(here, contribute, tmp_path):
@@ -177,6 +185,35 @@ async def test_a_duplicate_of_somebody_elses_alone_is_nothing_taken(here, contri
     assert "DUPLICATE" in result.output
 
 
+async def test_once_the_owner_takes_other_things_what_was_refused_is_judged_anew(here, contribute, tmp_path):
+    async with here.as_(OWNER) as owner:
+        into = await open_datanet(owner, "short", policy=pb.Policy(max_chars=5))
+        file = tmp_path / "a.jsonl"
+        file.write_bytes(files.jsonl("short", "much longer"))
+        for _ in range(2):
+            told = json.loads((await contribute("short", file, "--yes", "--json")).stdout)
+            assert [r["state"] for r in told["files"][0]["records"]] == ["accepted", "refused"]
+        into.policy.max_chars = 50
+        request = pb.UpdateDatanetRequest(datanet=into, request_id=new_id())
+        request.update_mask.paths.append("policy")
+        await owner.call(owner.datanet.UpdateDatanet, request)
+    told = json.loads((await contribute("short", file, "--yes", "--json")).stdout)
+    assert [r["state"] for r in told["files"][0]["records"]] == ["before", "accepted"]
+
+
+async def test_what_one_gave_oneself_is_told_as_given_before_and_not_as_refused(here, contribute, tmp_path):
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(files.jsonl("one", "two"))
+    first = json.loads((await contribute("terms", file, "--yes", "--json")).stdout)
+    await give(here, BOB, "another's")
+    file.write_bytes(files.jsonl("another's", "one", "two"))
+    result = await contribute("terms", file, "--yes", "--json")
+    told = json.loads(result.stdout)["files"][0]["records"]
+    assert [r["state"] for r in told] == ["refused", "before", "before"]
+    assert [r["record"] for r in told[1:]] == [r["record"] for r in first["files"][0]["records"]]
+    assert result.exit_code == 0
+
+
 @needs("presidio", "language")
 async def test_what_is_to_be_masked_is_sent_as_suggested_where_its_giver_says_so(here, contribute, tmp_path):
     async with here.as_(OWNER) as owner:
@@ -189,6 +226,9 @@ async def test_what_is_to_be_masked_is_sent_as_suggested_where_its_giver_says_so
     assert "Please write to [EMAIL 1] about it." in result.output
     assert (result.exit_code, len(rows(here, RECORD))) == (0, 1)
     assert "PERSONAL_DATA" in result.stdout
+    result = await contribute("masks", file, "--masked", "--json", say="y\nn\n")
+    shown = json.loads(result.stdout[result.stdout.index("{") :])["files"][0]["records"][1]
+    assert (shown["state"], shown["fields"]["text"]) == ("refused", "Please write to ann@example.org about it.")
     told = json.loads((await contribute("masks", file, "--masked", "--yes", "--json")).stdout)
     assert [(r["state"], r["fields"]["text"]) for r in told["files"][0]["records"]] == [
         ("accepted", "The kidney has cysts."),

@@ -26,21 +26,23 @@ def test_parts_are_bounded_in_records_and_bytes_and_keep_the_order(monkeypatch):
     assert list(giving.parts([])) == []
 
 
-def test_a_request_id_follows_from_what_is_signed_and_from_nothing_else():
+def test_a_request_id_follows_from_what_is_signed_and_what_is_taken_and_from_nothing_else():
     def request_id(texts=("one", "two"), wallet=ADA, **changes):
         into = pb.Datanet()
         into.CopyFrom(TERMS)
         into.MergeFrom(pb.Datanet(**changes))
         return giving.header(wallet, into, drafts(*texts)).request_id
 
-    assert request_id() == request_id() == request_id(record_count=7)
+    assert request_id() == request_id() == request_id(record_count=7, description="x", etag="y")
     others = (
         request_id(("one",)),
         request_id(wallet=BOB),
         request_id(name="datanets/other"),
         request_id(licence="CC-BY-4.0"),
+        request_id(policy=pb.Policy(max_chars=9)),
+        request_id(fields=[pb.Field(id="more")]),
     )
-    assert len({request_id(), *others}) == 5
+    assert len({request_id(), *others}) == 7
 
 
 @pytest.mark.parametrize(
