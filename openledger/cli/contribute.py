@@ -30,7 +30,10 @@ def contribute(
     ],
     mapping: Annotated[
         list[str] | None,
-        typer.Option("--map", help="PART=FIELD, such as Question=prompt: of a column, or of paragraph, section, page."),
+        typer.Option(
+            "--map",
+            help="PART=FIELD, such as Question=prompt: of a column, or paragraph, section, page, where a file has it.",
+        ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Sign and send without being asked.")] = False,
     masked: Annotated[
@@ -57,7 +60,7 @@ def contribute(
     """
     from rich.console import Console
 
-    from openledger.cli import contributed
+    from openledger.cli import contributed, uploads
     from openledger.cli.giver import ACCEPTED, BEFORE, WAITING, Giver
 
     console = Console(stderr=True, highlight=False)
@@ -66,8 +69,11 @@ def contribute(
         async with Connection(data, first_port, key, tuple(at or ())).client() as client:
             request = pb.GetDatanetRequest(name=full_name(datanet))
             into: pb.Datanet = await client.call(client.datanet.GetDatanet, request)
-            files = await _read(client, into, paths, _mapping(mapping or ()), console)
+            parts = _mapping(mapping or ())
+            files = await _read(client, into, paths, parts, console)
             contributed.preview(files, console)
+            if missing := uploads.unknown(parts, files):
+                raise ValueError(f"--map: no file has {', '.join(map(repr, missing))}")
             if preview or not any(file.texts for file in files):
                 return files, True
             if not yes and not _agrees(client, into, files):

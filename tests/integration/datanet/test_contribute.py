@@ -116,6 +116,45 @@ async def test_a_person_says_which_part_is_which_field(here, contribute, tmp_pat
     assert [p["reason"] for p in json.loads(unclear.stdout)["files"][0]["problems"]] == ["MAPPING_UNCLEAR"]
 
 
+async def test_what_a_person_says_of_parts_is_for_files_that_have_them_and_the_rest_is_told_by_names(
+    here, contribute, tmp_path
+):
+    async with here.as_(OWNER) as owner:
+        fields = [pb.Field(id="term", required=True), pb.Field(id="text")]
+        await open_datanet(owner, "rare", fields=fields)
+        await open_datanet(owner, "plain", fields=[pb.Field(id="term"), pb.Field(id="text", required=True)])  # as docs/
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("a note")
+    (tmp_path / "terms.csv").write_text("Term,Meaning,Other\ncyst,a hole,x\n")
+    words = (tmp_path / "terms.csv", tmp_path / "notes", "--yes", "--json", "--map", "Meaning=text")
+    told = json.loads((await contribute("plain", *words)).stdout)
+    read = [record["fields"] for file in told["files"] for record in file["records"]]
+    assert (read, told["accepted"]) == ([{"term": "cyst", "text": "a hole"}, {"text": "a note"}], 2)
+    told = json.loads((await contribute("rare", *words)).stdout)
+    states = [(r["state"], r["reason"]) for file in told["files"] for r in file["records"]]
+    assert states == [("before", "DUPLICATE"), ("refused", "FIELD_MISSING")]
+    wrong = await contribute("plain", *words, "--map", "Meanign=text")
+    assert (wrong.exit_code, "no file has 'Meanign'" in wrong.output) == (1, True)
+    assert len(rows(here, RECORD)) == 2
+
+
+async def test_a_file_that_cannot_be_opened_keeps_no_other_back(here, contribute, tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text("one")
+    (tmp_path / "b.txt").write_text("two")
+    real = type(tmp_path).open
+
+    def closed(self, *how):
+        if self.name == "a.txt":
+            raise PermissionError(13, "Permission denied", str(self))
+        return real(self, *how)
+
+    monkeypatch.setattr(type(tmp_path), "open", closed)
+    result = await contribute("terms", tmp_path / "a.txt", tmp_path / "b.txt", "--yes", "--json")
+    one, two = json.loads(result.stdout)["files"]
+    assert [p["reason"] for p in one["problems"]] == ["NOT_READ"]
+    assert [r["state"] for r in two["records"]] == ["accepted"]
+
+
 async def test_what_is_not_there_is_said(here, contribute, tmp_path):
     assert "there is no file" in (await contribute("terms", tmp_path / "none")).output
     (tmp_path / "empty").mkdir()
