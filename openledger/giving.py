@@ -71,9 +71,14 @@ def declared(wallet: Wallet, datanet: pb.Datanet, root: bytes, count: int, reque
     )
 
 
+def content_root(wallet: Wallet, part: Iterable[Text]) -> bytes:
+    """What a wallet signs of a part's records: the same for the same records, in that order."""
+    return records.content_root(records.canonical_bytes(wallet.address, dict(t.fields), t.source) for t in part)
+
+
 def header(wallet: Wallet, datanet: pb.Datanet, part: Sequence[Text], request_id: str = "") -> pb.ContributionHeader:
     """A part's first message.  request_id: empty for the one that follows from the part."""
-    root = records.content_root(records.canonical_bytes(wallet.address, dict(t.fields), t.source) for t in part)
+    root = content_root(wallet, part)
     request_id = request_id or _request_id(wallet, datanet, root)
     declaration = declared(wallet, datanet, root, len(part), request_id)
     return pb.ContributionHeader(datanet=datanet.name, declaration=declaration, request_id=request_id)

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,6 +36,10 @@ def contribute(
             help="PART=FIELD, such as Question=prompt: of a column, or paragraph, section, page, where a file has it.",
         ),
     ] = None,
+    source: Annotated[
+        str, typer.Option("--source", metavar="TEXT", help="Where it is from, in place of the file's name.")
+    ] = "",
+    no_source: Annotated[bool, typer.Option("--no-source", help="Do not say where it is from.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Sign and send without being asked.")] = False,
     masked: Annotated[
         bool, typer.Option("--masked", help="Sign and send as suggested what is refused for personal data in it.")
@@ -58,37 +63,14 @@ def contribute(
 
     Example: openledger contribute rare-terms terms.jsonl --yes --json > outcomes.json
     """
-    from rich.console import Console
+    from openledger.cli import contributed
+    from openledger.cli.giver import ACCEPTED, BEFORE, WAITING
 
-    from openledger.cli import contributed, uploads
-    from openledger.cli.giver import ACCEPTED, BEFORE, WAITING, Giver
-
-    console = Console(stderr=True, highlight=False)
-
-    async def work() -> tuple[list[File], bool]:
-        async with Connection(data, first_port, key, tuple(at or ())).client() as client:
-            request = pb.GetDatanetRequest(name=full_name(datanet))
-            into: pb.Datanet = await client.call(client.datanet.GetDatanet, request)
-            parts = _mapping(mapping or ())
-            files = await _read(client, into, paths, parts, console)
-            contributed.preview(files, console)
-            if missing := uploads.unknown(parts, files):
-                raise ValueError(f"--map: no file has {', '.join(map(repr, missing))}")
-            if preview or not any(file.texts for file in files):
-                return files, True
-            if not yes and not _agrees(client, into, files):
-                return files, True
-            giver = Giver(client, into, anew=again)
-            await _give(giver, files, console)
-            other = _masked(files) if masked else []
-            if other:
-                contributed.preview(other, console)
-                if yes or _agrees(client, into, other):
-                    await _give(giver, other, console)
-                    _put(files, other)
-            return files, giver.stopped is None
-
-    files, all_sent = run(work)
+    if source and no_source:
+        raise typer.BadParameter("--source, --no-source: one of them")
+    how = _How(_mapping(mapping or ()), "" if no_source else source or None, yes, masked, again, preview)
+    connection = Connection(data, first_port, key, tuple(at or ()))
+    files, all_sent = run(lambda: _contribute(connection, full_name(datanet), paths, how))
     if as_json:
         document = contributed.document(full_name(datanet), files)
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
@@ -97,6 +79,51 @@ def contribute(
     taken = contributed.count(files)
     if not preview and not (all_sent and (taken[ACCEPTED] or taken[WAITING] or taken[BEFORE])):
         raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class _How:
+    """What options say.  mapping: field id by part.  source: in place of the file's name, where it is not `None`."""
+
+    mapping: Mapping[str, str]
+    source: str | None
+    yes: bool
+    masked: bool
+    again: bool
+    preview: bool
+
+
+async def _contribute(
+    connection: Connection, datanet: str, paths: Sequence[Path], how: _How
+) -> tuple[list[File], bool]:
+    """The files, with what became of their records where they were sent, and whether nothing kept any from that."""
+    from rich.console import Console
+
+    from openledger.cli import contributed, uploads
+    from openledger.cli.giver import Giver
+
+    console = Console(stderr=True, highlight=False)
+    async with connection.client() as client:
+        into: pb.Datanet = await client.call(client.datanet.GetDatanet, pb.GetDatanetRequest(name=datanet))
+        files = await _read(client, into, paths, how.mapping, console)
+        if how.source is not None:
+            _rename(files, how.source)
+        contributed.preview(files, console)
+        if missing := uploads.unknown(how.mapping, files):
+            raise ValueError(f"--map: no file has {', '.join(map(repr, missing))}")
+        if how.preview or not any(file.texts for file in files):
+            return files, True
+        if not how.yes and not _agrees(client, into, files):
+            return files, True
+        giver = Giver(client, into, anew=how.again)
+        await _give(giver, files, console)
+        other = _masked(files) if how.masked else []
+        if other:
+            contributed.preview(other, console)
+            if how.yes or _agrees(client, into, other):
+                await _give(giver, other, console)
+                _put(files, other)
+        return files, giver.stopped is None
 
 
 async def _read(
@@ -110,6 +137,13 @@ async def _read(
             files.append(await uploads.parsed(client, into.name, path, mapping))
             advance(1)
     return files
+
+
+def _rename(files: Sequence[File], source: str) -> None:
+    """Have records say that they are from `source`, and their place in it; from nowhere where it is empty."""
+    for file in files:
+        for record in file.records:
+            record.source = source and ", ".join(filter(None, (source, record.place)))
 
 
 async def _give(giver: Giver, files: Sequence[File], console: Console) -> None:
@@ -162,12 +196,11 @@ def _bar(console: Console, what: str, total: int) -> Iterator[Any]:
 
 
 def _mapping(said: Sequence[str]) -> dict[str, str]:
-    """Raises `ValueError`."""
     mapping = {}
     for one in said:
         part, equals, field = one.rpartition("=")
         if not (part and equals and field):
-            raise ValueError(f"--map {one!r} must be PART=FIELD, such as Question=prompt")
+            raise typer.BadParameter(f"--map {one!r} must be PART=FIELD, such as Question=prompt")
         mapping[part] = field
     return mapping
 

@@ -42,6 +42,7 @@ class Giver:
         assert client.wallet is not None
         self._client, self._wallet, self._into = client, client.wallet, into
         self._anew, self._brings_back = anew, brings_back
+        self._given: dict[bytes, list[Outcome]] = {}
         self.stopped: ApiError | None = None
 
     async def give(self, part: Sequence[giving.Text]) -> list[Outcome]:
@@ -49,6 +50,9 @@ class Giver:
         if self.stopped is not None:
             message = f"it was not sent, since {self.stopped.reason} ended it before: run the command again"
             return [Outcome(UNSENT, "", self.stopped.reason, message)] * len(part)
+        root = giving.content_root(self._wallet, part)
+        if root in self._given:
+            return [_as_before(outcome) for outcome in self._given[root]]
         try:
             answer = await self._sent(part)
         except ApiError as error:
@@ -59,7 +63,8 @@ class Giver:
             async with room:
                 return _helpful(part[told.index], await self._settled(told))
 
-        return await asyncio.gather(*map(one, answer.outcomes))
+        self._given[root] = await asyncio.gather(*map(one, answer.outcomes))
+        return self._given[root]
 
     async def _sent(self, part: Sequence[giving.Text]) -> pb.ContributeRecordsResponse:
         new = request_id() if self._anew else ""
@@ -105,6 +110,12 @@ class Giver:
         except ApiError:
             return None
         return record if record.contributor == self._wallet.account else None
+
+
+def _as_before(outcome: Outcome) -> Outcome:
+    """What becomes of a record when another file has the same ones."""
+    message = f"it is in a file before this one too, and was taken as {outcome.record}"
+    return replace(outcome, state=BEFORE, message=message) if outcome.state == ACCEPTED else outcome
 
 
 def _helpful(text: giving.Text, outcome: Outcome) -> Outcome:

@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from contextlib import asynccontextmanager
 
 import pytest
 from sqlalchemy import select
-from typer.testing import CliRunner
 
 from openledger import giving
-from openledger.cli.connection import Connection
-from openledger.cli.main import app
 from openledger.datanet.v1 import datanet_pb2 as pb
 from services.datanet.tables import DECLARATION, RECORD
 from tests import hostile_files as files
 from tests.datanet_world import ADA, BOB, DATANET, OWNER, erase, give, listed, new_id, open_datanet
 from tests.needs import needs
-
-
-@pytest.fixture
-def contribute(here, monkeypatch):
-    """Runs the command as Ada; gives exit status, stdout and stderr."""
-
-    @asynccontextmanager
-    async def as_ada(self, *, signed_in=True):
-        async with here.as_(ADA) as mine:
-            mine.wallet = ADA
-            yield mine
-
-    monkeypatch.setattr(Connection, "client", as_ada)
-
-    async def run(*words, say=""):
-        return await asyncio.to_thread(CliRunner().invoke, app, ["contribute", *map(str, words)], input=say)
-
-    return run
 
 
 @pytest.fixture
@@ -253,6 +230,35 @@ async def test_what_one_gave_oneself_is_told_as_given_before_and_not_as_refused(
     assert result.exit_code == 0
 
 
+async def test_two_files_with_the_same_records_are_not_told_as_taken_twice(here, contribute, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / "mine" / folder).mkdir(parents=True)
+        (tmp_path / "mine" / folder / "same.jsonl").write_bytes(files.jsonl("one", "two"))
+    told = json.loads((await contribute("terms", tmp_path / "mine", "--yes", "--json")).stdout)
+    assert (told["accepted"], told["before"], len(rows(here, RECORD))) == (2, 2, 2)
+    one, two = ([r["record"] for r in file["records"]] for file in told["files"])
+    assert one == two
+
+
+@needs("presidio", "language")
+async def test_where_it_is_from_is_said_otherwise_where_a_files_name_says_too_much(here, contribute, tmp_path):
+    async with here.as_(OWNER) as owner:
+        await open_datanet(owner, "masks", policy=pb.Policy(personal_data=pb.PERSONAL_DATA_POLICY_MASK))
+    file = tmp_path / "by ann@example.org as .txt"
+    file.write_text("The kidney has many cysts of different sizes.")
+    result = await contribute("masks", file, "--masked", "--yes", "--json")
+    (record,) = json.loads(result.stdout)["files"][0]["records"]
+    assert (record["state"], record["suggested_fields"]) == ("refused", {})
+    assert "contribute --source, --no-source" in record["message"]
+    assert "one of them" in (await contribute("masks", file, "--source", "x", "--no-source")).output
+    (record,) = json.loads((await contribute("masks", file, "--yes", "--json", "--no-source")).stdout)["files"][0][
+        "records"
+    ]
+    assert (record["state"], record["source"]) == ("accepted", "")
+    shown = json.loads((await contribute("masks", file, "--preview", "--json", "--source", "letters")).stdout)
+    assert [r["source"] for r in shown["files"][0]["records"]] == ["letters, " + record["place"]]
+
+
 @needs("presidio", "language")
 async def test_what_is_to_be_masked_is_sent_as_suggested_where_its_giver_says_so(here, contribute, tmp_path):
     async with here.as_(OWNER) as owner:
@@ -273,70 +279,3 @@ async def test_what_is_to_be_masked_is_sent_as_suggested_where_its_giver_says_so
         ("accepted", "The kidney has cysts."),
         ("accepted", "Please write to [EMAIL 1] about it."),
     ]
-
-
-@needs("presidio", "language")
-async def test_what_waits_is_confirmed_as_suggested_as_given_or_not(here, contribute, tmp_path):
-    async with here.as_(OWNER) as owner:
-        await open_datanet(owner, "asks", policy=pb.Policy(personal_data=pb.PERSONAL_DATA_POLICY_ASK))
-    texts = [f"Please write to {name}@example.org about it." for name in ("ann", "ben", "cat")]
-    file = tmp_path / "a.jsonl"
-    file.write_bytes(files.jsonl(*texts))
-    told = await contribute("asks", file, "--yes")
-    assert (told.exit_code, told.stdout.count("waits: ")) == (0, 3)
-    assert "3 wait for your word: openledger datanet confirm --all asks" in told.stdout
-    told = json.loads((await contribute("asks", file, "--yes", "--json")).stdout)
-    one, two, three = (record["record"] for record in told["files"][0]["records"])
-
-    async def confirm(*words, status=0, say=""):
-        result = await asyncio.to_thread(CliRunner().invoke, app, ["datanet", "confirm", *words], input=say)
-        assert result.exit_code == status, result.output
-        return result
-
-    shown = (await confirm(one)).stdout
-    assert "PERSONAL_DATA" in shown
-    assert "given text: Please write to ann@example.org about it." in shown
-    assert "suggested text: Please write to [EMAIL 1] about it." in shown
-    asked = (await confirm(one, "--masked", say="n\n", status=1)).output
-    assert f'{ADA.account} signs: "I made this' in asked
-    assert "under CC-BY-4.0, and destroyed for good as given?" in asked
-    assert "destroyed for good?" in (await confirm(one, "--erase", say="n\n", status=1)).output
-    assert [row.state for row in rows(here, RECORD)] == ["screened"] * 3, "nobody said yes"
-    (taken,) = (await confirm(one, "--masked", "--yes")).stdout.splitlines()
-    assert taken.endswith(f"  accepted, as suggested for {one}")
-    for _ in range(2):
-        assert (await confirm(two, "--as-given", "--yes")).stdout == f"{two}  accepted\n", "as often as it is said"
-        assert (await confirm(three, "--erase", "--yes")).stdout == f"{three}  erased\n"
-    assert "RECORD_DOES_NOT_WAIT" in (await confirm(two, "--erase", "--yes", status=1)).output
-    assert "--as-given, --erase" in (await confirm(two, "--as-given", "--erase", status=2)).output
-    assert "--all" in (await confirm(status=2)).output
-
-
-@needs("presidio", "language")
-async def test_all_that_wait_are_listed_and_confirmed_together_and_are_told_as_they_are_then(
-    here, contribute, tmp_path
-):
-    async with here.as_(OWNER) as owner:
-        await open_datanet(owner, "asks", policy=pb.Policy(personal_data=pb.PERSONAL_DATA_POLICY_ASK))
-    texts = [f"Please write to {name}@example.org about the number {n}." for n, name in enumerate(("ann", "ben"))]
-    file = tmp_path / "a.jsonl"
-    file.write_bytes(files.jsonl("The kidney has cysts.", *texts))
-    await contribute("asks", file, "--yes")
-
-    async def confirm(*words, status=0):
-        result = await asyncio.to_thread(CliRunner().invoke, app, ["datanet", "confirm", "--all", "asks", *words])
-        assert result.exit_code == status, result.output
-        return result
-
-    listed = json.loads((await confirm("--json")).stdout)["records"]
-    assert [record["fields"]["text"] for record in listed] == texts
-    file.write_bytes(files.jsonl("The pelvis is missing.", *texts))
-    told = json.loads((await contribute("asks", file, "--yes", "--json")).stdout)["files"][0]["records"]
-    assert [(r["state"], r["record"]) for r in told[1:]] == [("waiting", record["name"]) for record in listed]
-    told = json.loads((await confirm("--as-given", "--yes", "--json")).stdout)["records"]
-    assert [record["state"] for record in told] == ["RECORD_STATE_ACCEPTED"] * 2
-    assert "no record of yours waits" in (await confirm()).output
-    for texts_before in ("The kidney has cysts.", "The pelvis is missing."):
-        file.write_bytes(files.jsonl(texts_before, *texts))
-        told = json.loads((await contribute("asks", file, "--yes", "--json")).stdout)["files"][0]["records"]
-        assert {r["state"] for r in told} <= {"accepted", "before"}, "what was answered once waits no more"
