@@ -78,6 +78,7 @@ class Connection:
             file = self.key or Path(os.environ.get(KEY_FILE) or usual)
             if file == usual and self.makes_key and not file.exists():
                 key_files.private_key(file)
+                sys.stderr.write(f"You had no key yet: a new one was made, and is in {file}. Who has it, is you.\n")
             wallet = open_wallet(file)
         async with Client(endpoints, wallet, tls=TlsFiles.of(os.environ)) as client:
             yield client

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,15 +19,9 @@ from openledger.datanet.v1 import datanet_pb2 as pb
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from openledger.cli.giver import Giver
     from openledger.cli.uploads import File
-    from openledger.client import ApiError, Client
-
-_SHOWN_RECORDS, _SHOWN_PROBLEMS, _SHOWN_CHARS, _SHOWN_ROWS = 2, 10, 160, 50
-_STATES = {
-    pb.RECORD_STATE_ACCEPTED: "accepted",
-    pb.RECORD_STATE_SCREENED: "waiting",
-    pb.RECORD_STATE_REJECTED: "refused",
-}
+    from openledger.client import Client
 
 
 def contribute(
@@ -37,11 +31,21 @@ def contribute(
     ],
     mapping: Annotated[
         list[str] | None,
-        typer.Option("--map", help="PART=FIELD, such as Question=prompt: of a column, or of paragraph, section, page."),
+        typer.Option(
+            "--map",
+            help="PART=FIELD, such as Question=prompt: of a column, or paragraph, section, page, where a file has it.",
+        ),
     ] = None,
+    source: Annotated[
+        str, typer.Option("--source", metavar="TEXT", help="Where it is from, in place of the file's name.")
+    ] = "",
+    no_source: Annotated[bool, typer.Option("--no-source", help="Do not say where it is from.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Sign and send without being asked.")] = False,
     masked: Annotated[
         bool, typer.Option("--masked", help="Sign and send as suggested what is refused for personal data in it.")
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Have all judged anew, also what was erased since; what was taken stays.")
     ] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Only show what would be sent.")] = False,
     data: Data = Connection.data,
@@ -52,39 +56,74 @@ def contribute(
 ) -> None:
     """Give what is in files to a datanet.  It is shown first; what you sign for, and under which licence, is said.
 
-    Broken off, it is simply run again: what was taken is known, and not taken twice.  The exit status is 1 when nothing
-    was taken.
+    Broken off, it is simply run again: what was taken is known, and not taken twice.  The exit status is 1 when not all
+    could be sent, or nothing was taken.
 
     Example: openledger contribute rare-terms terms.csv notes/ --map Meaning=text
 
     Example: openledger contribute rare-terms terms.jsonl --yes --json > outcomes.json
     """
+    from openledger.cli import contributed
+    from openledger.cli.giver import ACCEPTED, BEFORE, WAITING
+
+    if source and no_source:
+        raise typer.BadParameter("--source, --no-source: one of them")
+    how = _How(_mapping(mapping or ()), "" if no_source else source or None, yes, masked, again, preview)
+    connection = Connection(data, first_port, key, tuple(at or ()))
+    files, all_sent = run(lambda: _contribute(connection, full_name(datanet), paths, how))
+    if as_json:
+        document = contributed.document(full_name(datanet), files)
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    elif not preview:
+        contributed.tell(datanet, files)
+    taken = contributed.count(files)
+    if not preview and not (all_sent and (taken[ACCEPTED] or taken[WAITING] or taken[BEFORE])):
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class _How:
+    """What options say.  mapping: field id by part.  source: in place of the file's name, where it is not `None`."""
+
+    mapping: Mapping[str, str]
+    source: str | None
+    yes: bool
+    masked: bool
+    again: bool
+    preview: bool
+
+
+async def _contribute(
+    connection: Connection, datanet: str, paths: Sequence[Path], how: _How
+) -> tuple[list[File], bool]:
+    """The files, with what became of their records where they were sent, and whether nothing kept any from that."""
     from rich.console import Console
 
+    from openledger.cli import contributed, uploads
+    from openledger.cli.giver import Giver
+
     console = Console(stderr=True, highlight=False)
-
-    async def work() -> list[File]:
-        async with Connection(data, first_port, key, tuple(at or ())).client() as client:
-            request = pb.GetDatanetRequest(name=full_name(datanet))
-            into: pb.Datanet = await client.call(client.datanet.GetDatanet, request)
-            files = await _read(client, into, paths, _mapping(mapping or ()), console)
-            _preview(files, console)
-            if preview or not any(file.texts for file in files):
-                return files
-            if not yes and not _agrees(into, files):
-                return files
-            await _give(client, into, files, console)
-            if masked:
-                await _give_masked(client, into, files, console, ask=not yes)
-            return files
-
-    files = run(work)
-    if as_json:
-        sys.stdout.write(json.dumps(_document(full_name(datanet), files), indent=2, ensure_ascii=False) + "\n")
-    elif not preview:
-        _tell(files)
-    if not preview and not any(_count(files)[state] for state in ("accepted", "waiting")):
-        raise typer.Exit(1)
+    async with connection.client() as client:
+        into: pb.Datanet = await client.call(client.datanet.GetDatanet, pb.GetDatanetRequest(name=datanet))
+        files = await _read(client, into, paths, how.mapping, console)
+        if how.source is not None:
+            _rename(files, how.source)
+        contributed.preview(files, console)
+        if missing := uploads.unknown(how.mapping, files):
+            raise ValueError(f"--map: no file has {', '.join(map(repr, missing))}")
+        if how.preview or not any(file.texts for file in files):
+            return files, True
+        if not how.yes and not _agrees(client, into, files):
+            return files, True
+        giver = Giver(client, into, anew=how.again)
+        await _give(giver, files, console)
+        other = _masked(files) if how.masked else []
+        if other:
+            contributed.preview(other, console)
+            if how.yes or _agrees(client, into, other):
+                await _give(giver, other, console)
+                _put(files, other)
+        return files, giver.stopped is None
 
 
 async def _read(
@@ -100,53 +139,48 @@ async def _read(
     return files
 
 
-async def _give(client: Client, into: pb.Datanet, files: Sequence[File], console: Console) -> None:
-    from openledger.cli import uploads
-    from openledger.client import ApiError
+def _rename(files: Sequence[File], source: str) -> None:
+    """Have records say that they are from `source`, and their place in it; from nowhere where it is empty."""
+    for file in files:
+        for record in file.records:
+            record.source = source and ", ".join(filter(None, (source, record.place)))
 
-    wallet = client.wallet
-    assert wallet is not None
-    stopped: ApiError | None = None
+
+async def _give(giver: Giver, files: Sequence[File], console: Console) -> None:
+    from openledger import giving
+
     with _bar(console, "sending", sum(len(file.texts) for file in files)) as advance:
         for file in files:
-            for part in uploads.parts(file.texts):
-                try:
-                    if stopped is not None:
-                        raise stopped
-                    answer = await uploads.sent(client, wallet, into, part)
-                except ApiError as error:
-                    # What became of the others must be told; of most errors the next part would have the same.
-                    stopped = None if error.reason == "REQUEST_ID_REUSED" else error
-                    answer = _not_sent(len(part), error)
-                file.outcomes.update((part[o.index].index, o) for o in answer.outcomes)
+            for part in giving.parts(file.texts):
+                outcomes = await giver.give(part)
+                file.outcomes.update((text.index, outcome) for text, outcome in zip(part, outcomes, strict=True))
                 advance(len(part))
 
 
-def _not_sent(count: int, error: ApiError) -> pb.ContributeRecordsResponse:
-    said: dict[str, Any] = {"state": pb.RECORD_STATE_REJECTED, "reason": error.reason, "message": error.message}
-    return pb.ContributeRecordsResponse(outcomes=[pb.RecordOutcome(index=index, **said) for index in range(count)])
+def _masked(files: Sequence[File]) -> list[File]:
+    """As suggested, what was refused with a suggestion: copies of the files that have such records."""
+    from openledger.cli import giver, uploads
 
-
-async def _give_masked(client: Client, into: pb.Datanet, files: Sequence[File], console: Console, *, ask: bool) -> None:
-    """Once more, as suggested, what was refused with a suggestion."""
-    from openledger.cli import uploads
-
-    again = [uploads.File(file.path) for file in files]
-    for file, more in zip(files, again, strict=True):
+    again = []
+    for file in files:
+        more = uploads.File(file.path, file.about)
         for record in file.texts:
             outcome = file.outcomes[record.index]
-            if outcome.suggested_fields and outcome.state == pb.RECORD_STATE_REJECTED:
-                record.fields.clear()
-                record.fields.update(outcome.suggested_fields)
-                more.records.append(record)
-    again_some = [more for more in again if more.records]
-    if not again_some:
-        return
-    _preview(again_some, console)
-    if ask and not _agrees(into, again_some):
-        return
-    await _give(client, into, again_some, console)
-    for file, more in zip(files, again, strict=True):
+            if outcome.state == giver.REFUSED and outcome.suggested:
+                other = pb.ParsedRecord(index=record.index, place=record.place, source=record.source)
+                other.fields.update(outcome.suggested)
+                more.records.append(other)
+        if more.records:
+            again.append(more)
+    return again
+
+
+def _put(files: Sequence[File], sent: Sequence[File]) -> None:
+    """What was sent in place of records, and what became of it, in the files that have those."""
+    by_path = {file.path: file for file in files}
+    for more in sent:
+        file, new = by_path[more.path], {record.index: record for record in more.records}
+        file.records[:] = [new.get(record.index, record) for record in file.records]
         file.outcomes.update(more.outcomes)
 
 
@@ -162,103 +196,19 @@ def _bar(console: Console, what: str, total: int) -> Iterator[Any]:
 
 
 def _mapping(said: Sequence[str]) -> dict[str, str]:
-    """Raises `ValueError`."""
     mapping = {}
     for one in said:
         part, equals, field = one.rpartition("=")
         if not (part and equals and field):
-            raise ValueError(f"--map {one!r} must be PART=FIELD, such as Question=prompt")
+            raise typer.BadParameter(f"--map {one!r} must be PART=FIELD, such as Question=prompt")
         mapping[part] = field
     return mapping
 
 
-def _preview(files: Sequence[File], console: Console) -> None:
-    from rich.markup import escape
-
-    for file in files:
-        used = ", ".join(f"{part} is {field}" for part, field in file.about.mapping.items())
-        head = f"[bold]{escape(str(file.path))}[/bold]  {len(file.texts)} records"
-        console.print(f"{head}; {escape(used)}" if used else head, soft_wrap=True)
-        for record in file.texts[:_SHOWN_RECORDS]:
-            for name, text in record.fields.items():
-                cut = " ".join(text.split())[:_SHOWN_CHARS]
-                console.print(f"  [dim]{escape(record.place)}[/dim]  {escape(name)}: {escape(cut)}", soft_wrap=True)
-        if len(file.texts) > _SHOWN_RECORDS:
-            console.print(f"  [dim]and {len(file.texts) - _SHOWN_RECORDS} more[/dim]")
-        for problem in file.problems[:_SHOWN_PROBLEMS]:
-            where = escape(problem.place or "the file")
-            console.print(f"  {where}: {problem.reason}, {escape(problem.message)}", soft_wrap=True)
-
-
-def _agrees(into: pb.Datanet, files: Sequence[File]) -> bool:
+def _agrees(client: Client, into: pb.Datanet, files: Sequence[File]) -> bool:
     from openledger import signing
 
+    assert client.wallet is not None
     count = sum(len(file.texts) for file in files)
-    typer.echo(f'Your wallet signs: "{signing.STATEMENT}"', err=True)
+    typer.echo(f'{client.wallet.account} signs: "{signing.STATEMENT}"', err=True)
     return typer.confirm(f"Give these {count} records to {into.name}, under {into.licence}?", err=True)
-
-
-def _count(files: Sequence[File]) -> Counter[str]:
-    return Counter(_STATES[o.state] for file in files for o in file.outcomes.values())
-
-
-def _tell(files: Sequence[File]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Column, Table
-
-    console = Console(highlight=False)
-    counts = (Column(name, justify="right") for name in (*_STATES.values(), "unread"))
-    table = Table("file", *counts, box=None)
-    for file in files:
-        count = _count([file])
-        table.add_row(escape(str(file.path)), *(str(count[s]) for s in _STATES.values()), str(len(file.problems)))
-    console.print(table)
-    rows = [(file, *row) for file in files for row in _rows(file)]
-    told = Table(Column("where", overflow="fold"), "what", Column("why, and what to do", overflow="fold"), box=None)
-    for file, place, what, why in rows[:_SHOWN_ROWS]:
-        told.add_row(escape(f"{file.path.name} {place}".strip()), what, escape(why))
-    if rows:
-        console.print(told)
-    if len(rows) > _SHOWN_ROWS:
-        console.print(f"and {len(rows) - _SHOWN_ROWS} more: --json has all")
-
-
-def _rows(file: File) -> Iterator[tuple[str, str, str]]:
-    """Place, reason and words of all that was not accepted, and what a contributor is asked of those that wait."""
-    for problem in file.problems:
-        yield problem.place, problem.reason, problem.message
-    for record in file.texts:
-        outcome = file.outcomes.get(record.index)
-        if outcome is not None and outcome.state != pb.RECORD_STATE_ACCEPTED:
-            waits = outcome.state == pb.RECORD_STATE_SCREENED
-            name = f"{outcome.record} waits (openledger datanet confirm): " if waits else ""
-            yield record.place, outcome.reason, name + outcome.message
-
-
-def _document(datanet: str, files: Sequence[File]) -> dict[str, Any]:
-    count = _count(files)
-    return {
-        "datanet": datanet,
-        **{state: count[state] for state in _STATES.values()},
-        "files": [
-            {
-                "path": str(file.path),
-                "media_type": file.about.media_type,
-                "encoding": file.about.encoding,
-                "mapping": dict(file.about.mapping),
-                "problems": [{"place": p.place, "reason": p.reason, "message": p.message} for p in file.problems],
-                "records": [_record(record, file.outcomes.get(record.index)) for record in file.texts],
-            }
-            for file in files
-        ],
-    }
-
-
-def _record(record: pb.ParsedRecord, outcome: pb.RecordOutcome | None) -> dict[str, Any]:
-    said: dict[str, Any] = {"place": record.place, "source": record.source, "fields": dict(record.fields)}
-    if outcome is not None:
-        said |= {"state": _STATES[outcome.state], "record": outcome.record}
-        said |= {"reason": outcome.reason, "message": outcome.message}
-        said["suggested_fields"] = dict(outcome.suggested_fields)
-    return said

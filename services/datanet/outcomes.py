@@ -66,7 +66,9 @@ def _judged(candidate: Candidate, first: str, hidden: Collection[str], policy: P
     if first != candidate.name:
         said = "a record of a private datanet" if datanet_of(first) in hidden else first
         message = f"{said} said the same earlier, and its contributor stays the author"
-        return _rejected(candidate.index, "DUPLICATE", message, checks)
+        outcome = _rejected(candidate.index, "DUPLICATE", message, checks)
+        outcome.first = "" if datanet_of(first) in hidden else first
+        return outcome
     if not candidate.waits:
         return pb.RecordOutcome(index=candidate.index, state=pb.RECORD_STATE_ACCEPTED, record=first, checks=checks)
     _, why = verdict(candidate.findings, policy)

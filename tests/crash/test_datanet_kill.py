@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from openledger.cli import uploads
+from openledger import giving
 from openledger.client import ApiError, Client
 from openledger.datanet.v1 import datanet_pb2 as pb
 from services.datanet.tables import CONTENT, DECLARATION, FIRST, KEY, RECORD
@@ -59,12 +59,12 @@ async def give(client: Client, numbers: itertools.count[int], answers: dict[int,
     """Parts one after the other, from the first that is not answered; endless, unless the service dies."""
     for number in numbers:
         if number not in answers:
-            answers[number] = await uploads.sent(client, ADA, INTO, part(number))
+            answers[number] = await giving.sent(client, ADA, INTO, part(number))
 
 
 @pytest.mark.timeout(400)
 async def test_fifty_kills_lose_nothing_and_double_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(uploads, "_TRIES", 1)  # the next one listens elsewhere
+    monkeypatch.setattr(giving, "_TRIES", 1)  # the next one listens elsewhere
     ledger, chance = Ledger(), random.Random(50)
     answers: dict[int, pb.ContributeRecordsResponse] = {}
     cut_off = 0
@@ -74,20 +74,20 @@ async def test_fifty_kills_lose_nothing_and_double_nothing(tmp_path, monkeypatch
         for _ in range(KILLS):
             before = len(answers)
             async with service(tmp_path, ledger_at) as (child, where), ledger.issuer.client(ADA, datanet=where) as ada:
-                giving = asyncio.create_task(give(ada, itertools.count(), answers))
+                upload = asyncio.create_task(give(ada, itertools.count(), answers))
                 await asyncio.sleep(chance.uniform(0, LONGEST))
-                assert not giving.done()
+                assert not upload.done()
                 child.send_signal(signal.SIGKILL)
-                giving.cancel()  # it would look for the service for seconds
+                upload.cancel()  # it would look for the service for seconds
                 with suppress(asyncio.CancelledError, ApiError):
-                    await giving
+                    await upload
             cut_off += len(answers) > before
         assert cut_off > KILLS // 5, "the kills came too early to cut anything off"
         async with world(tmp_path, ledger, ledger_at) as here, here.as_(ADA) as ada:
             broken = max(answers) + 1
-            answers[broken] = await uploads.sent(ada, ADA, INTO, part(broken))
+            answers[broken] = await giving.sent(ada, ADA, INTO, part(broken))
             for number, answer in answers.items():
-                assert await uploads.sent(ada, ADA, INTO, part(number)) == answer
+                assert await giving.sent(ada, ADA, INTO, part(number)) == answer
             await check(here, ada, answers)
 
 

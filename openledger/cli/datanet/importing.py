@@ -1,16 +1,14 @@
 """`openledger datanet import`: gives the records of an export, or of a review, that are one's own.
 
-Read twice, so that nothing is sent of a file that cannot be read to its end; sent in pieces, each under a declaration
-of its own.  Run again, what was given before is found there, and nothing is doubled.
+Read twice, so that nothing is sent of a file that cannot be read to its end.  Run again, nothing is doubled.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,9 +20,8 @@ from openledger.cli.datanet.datanets import Name, full_name
 from openledger.datanet.v1 import datanet_pb2 as pb
 
 if TYPE_CHECKING:
+    from openledger.cli.giver import Outcome
     from openledger.snapshots.given import Given
-
-_AT_ONCE, _BYTES_AT_ONCE, _SECONDS = 1_000, 8 * 2**20, 600.0
 
 Only = Annotated[
     list[str] | None,
@@ -46,6 +43,7 @@ class Told:
     answered_otherwise: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, str] = field(default_factory=dict)
+    waiting: list[str] = field(default_factory=list)
 
     def wanted(self, record: Given, me: str, only: Sequence[tuple[str, str]]) -> bool:
         """Whether it is to be given; counted."""
@@ -58,19 +56,27 @@ class Told:
             return True
         return False
 
-    def add(self, answer: pb.ContributeRecordsResponse) -> None:
-        """What became of a piece."""
-        for outcome in answer.outcomes:
-            state = pb.RecordState.Name(outcome.state).removeprefix("RECORD_STATE_").lower()
-            self.outcomes[outcome.reason or state] += 1
-            if outcome.reason:
-                self.reasons.setdefault(outcome.reason, outcome.message)
+    def add(self, outcomes: Sequence[Outcome]) -> None:
+        """What became of a part: what was refused by its reason, all else by its state."""
+        from openledger.cli.giver import REFUSED, UNSENT, WAITING
+
+        for outcome in outcomes:
+            what = outcome.reason if outcome.state == REFUSED else outcome.state
+            self.outcomes[what] += 1
+            if outcome.state == REFUSED:
+                self.reasons.setdefault(what, outcome.message)
+            elif outcome.state == UNSENT:
+                self.reasons.setdefault(what, f"{outcome.reason}, {outcome.message}")
+            elif outcome.state == WAITING:
+                self.waiting.append(outcome.record)
 
     def lines(self) -> Iterator[str]:
         """In words."""
         yield f"{self.given} records given to {self.datanet}"
         for what, count in sorted(self.outcomes.items()):
             yield f"  {count} {what}" + (f": {self.reasons[what]}" if what in self.reasons else "")
+        if self.waiting:
+            yield f"what waits needs your word: openledger datanet confirm --all {self.datanet}"
         if self.others:
             yield f"{self.others} left out: another's, who alone can declare them"
         if self.answered_otherwise:
@@ -78,7 +84,7 @@ class Told:
 
     @property
     def refused(self) -> int:
-        """How many were refused though nobody had given them before."""
+        """How many were not sent, or refused though nobody had given them before."""
         return sum(count for what, count in self.outcomes.items() if what in self.reasons and what != "DUPLICATE")
 
 
@@ -94,8 +100,8 @@ def import_(
 ) -> None:
     """Give the records of an export to a datanet, or those that reviewers in Argilla or Label Studio took.
 
-    Yours alone: records that the file says are another's are left out.  What was given before, anywhere, is refused as
-    DUPLICATE and stays as it is, so the same command goes on where it was broken off.
+    Yours alone: records that the file says are another's are left out.  What was given before, anywhere, stays as it
+    is, so the same command goes on where it was broken off.
 
     Example: openledger datanet import rare-terms reviewed.json --only verdict=keep
     """
@@ -125,25 +131,11 @@ def import_(
 
 async def _give(client: Any, datanet: pb.Datanet, records: Iterator[Given], told: Told) -> None:
     from openledger import giving
+    from openledger.cli.giver import Giver
 
-    for piece in _pieces(records):
-        messages = giving.upload(client.wallet, datanet.name, datanet.licence, piece, str(uuid.uuid4()))
-        told.add(await client.call(client.datanet.ContributeRecords, messages, _SECONDS))
-
-
-def _pieces(records: Iterator[Given]) -> Iterator[list[tuple[Mapping[str, str], str]]]:
-    """What fits under one declaration."""
-    piece: list[tuple[Mapping[str, str], str]] = []
-    size = 0
-    for record in records:
-        more = sum(len(text.encode()) for text in (*record.fields.values(), record.source))
-        if piece and (len(piece) == _AT_ONCE or size + more > _BYTES_AT_ONCE):
-            yield piece
-            piece, size = [], 0
-        piece.append((record.fields, record.source))
-        size += more
-    if piece:
-        yield piece
+    giver = Giver(client, datanet, brings_back=True)
+    for part in giving.parts(records):
+        told.add(await giver.give(part))
 
 
 def _confirm(count: int, datanet: pb.Datanet) -> None:

@@ -62,14 +62,13 @@ async def contribute(
     """A curator's definitions, under one declaration signed by the curator's wallet."""
     wallet = client.wallet
     assert wallet is not None
-    given = [({"term": d.term, "definition": d.text}, f"{release}#{d.id}") for d in curator.definitions]
+    given = [
+        datanet_pb2.RecordInput(fields={"term": d.term, "definition": d.text}, source=f"{release}#{d.id}")
+        for d in curator.definitions
+    ]
+    into = datanet_pb2.Datanet(name=DATANET, licence=LICENCE)
     request_id = state.request_id(f"contribute/{curator.pseudonym}", once=True)
-    outcome: datanet_pb2.ContributeRecordsResponse = await repeated(
-        lambda: client.call(
-            client.datanet.ContributeRecords, giving.upload(wallet, DATANET, LICENCE, given, request_id)
-        )
-    )
-    return outcome
+    return await repeated(lambda: giving.sent(client, wallet, into, given, request_id))
 
 
 async def cut_snapshot(client: Client, state: State) -> datanet_pb2.Snapshot:

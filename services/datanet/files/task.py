@@ -33,16 +33,18 @@ def taken_apart(data: bytes, job: Job) -> Parsed:
     """What is in a file.  Of any bytes whatever: entries and problems, and nothing else."""
     found = _Found(job.limits)
     kind: Kind | None = None
+    parts: tuple[str, ...] = ()
     try:
         kind = sniff(data, job.name)
         if kind in IMAGES:
             return _looked_at(data, kind, job)
         source = READERS[kind](data, job.mapping)
-        chosen = mapping.decide(source.parts, job.mapping, job.fields)
+        parts = source.parts
+        chosen = mapping.decide(parts, job.mapping, job.fields)
     except Refused as refused:
-        return Parsed(About(kind or "", problem_count=1), problems=(refused.problem,))
+        return Parsed(About(kind or "", parts=parts, problem_count=1), problems=(refused.problem,))
     found.take(_entries(source.rows, chosen, job.limits))
-    about = About(kind, source.encoding, source.parts, chosen, len(found.entries), len(found.problems))
+    about = About(kind, source.encoding, parts, chosen, len(found.entries), len(found.problems))
     return Parsed(about, tuple(found.entries), tuple(found.problems))
 
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from openledger.cli.connection import Connection
 from openledger.cli.main import app
 from tests.datanet_world import (
+    ADA,
     OWNER,
     Ledger,
     World,
@@ -73,5 +74,23 @@ def verify():
         result = await asyncio.to_thread(CliRunner().invoke, app, ["verify", *map(str, words)])
         assert result.exit_code == status, result.output
         return result.output
+
+    return run
+
+
+@pytest.fixture
+def contribute(here, monkeypatch):
+    """Runs the command as Ada; gives exit status, stdout and stderr."""
+
+    @asynccontextmanager
+    async def as_ada(self, *, signed_in=True):
+        async with here.as_(ADA) as mine:
+            mine.wallet = ADA
+            yield mine
+
+    monkeypatch.setattr(Connection, "client", as_ada)
+
+    async def run(*words, say=""):
+        return await asyncio.to_thread(CliRunner().invoke, app, ["contribute", *map(str, words)], input=say)
 
     return run

@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from contextlib import asynccontextmanager
 
 import pytest
 from sqlalchemy import select
-from typer.testing import CliRunner
 
-from openledger.cli import uploads
-from openledger.cli.connection import Connection
-from openledger.cli.main import app
+from openledger import giving
 from openledger.datanet.v1 import datanet_pb2 as pb
 from services.datanet.tables import DECLARATION, RECORD
 from tests import hostile_files as files
-from tests.datanet_world import ADA, BOB, DATANET, OWNER, erase, give, listed, open_datanet
+from tests.datanet_world import ADA, BOB, DATANET, OWNER, erase, give, listed, new_id, open_datanet
 from tests.needs import needs
-
-
-@pytest.fixture
-def contribute(here, monkeypatch):
-    """Runs the command as Ada; gives exit status, stdout and stderr."""
-
-    @asynccontextmanager
-    async def as_ada(self, *, signed_in=True):
-        async with here.as_(ADA) as mine:
-            mine.wallet = ADA
-            yield mine
-
-    monkeypatch.setattr(Connection, "client", as_ada)
-
-    async def run(*words, say=""):
-        return await asyncio.to_thread(CliRunner().invoke, app, ["contribute", *map(str, words)], input=say)
-
-    return run
 
 
 @pytest.fixture
@@ -67,9 +44,9 @@ async def test_files_of_all_kinds_are_given_and_each_record_is_told_of(here, con
     assert set(by_name) == {"a.jsonl", "b.csv", "c.md", "d.txt", "e.pdf", "f.docx", "g.pdf", "h.png"}
     given = [record for file in told["files"] for record in file["records"]]
     texts = sorted(r["fields"]["text"] for r in given if r["state"] == "accepted")
-    assert (told["accepted"], told["waiting"], told["refused"]) == (len(texts), 0, 1)
+    assert [told[s] for s in ("accepted", "waiting", "before", "refused", "unsent")] == [len(texts), 0, 1, 0, 0]
     assert {"one", "two", "three", "five", "seven", "eight"} <= set(texts)
-    assert [(r["place"], r["reason"]) for r in given if r["state"] == "refused"] == [("line 3", "DUPLICATE")]
+    assert [(r["place"], r["reason"]) for r in given if r["state"] == "before"] == [("line 3", "DUPLICATE")]
     assert [(p["place"], p["reason"]) for p in by_name["a.jsonl"]["problems"]] == [("line 4", "LINE_NOT_JSON")]
     assert [p["reason"] for p in by_name["g.pdf"]["problems"]] == ["WRONG_TYPE"]
     assert by_name["h.png"]["records"] == []
@@ -102,7 +79,7 @@ async def test_it_is_shown_first_and_nothing_is_sent_unless_its_giver_agrees(her
     assert rows(here, DECLARATION) == []
     result = await contribute("terms", folder / "a.jsonl", folder / "g.pdf", say="y\n")
     assert result.exit_code == 0
-    assert "said the same earlier" in result.output
+    assert "you gave it before" in result.output
     assert len(rows(here, RECORD)) == 2
 
 
@@ -116,6 +93,45 @@ async def test_a_person_says_which_part_is_which_field(here, contribute, tmp_pat
     assert [p["reason"] for p in json.loads(unclear.stdout)["files"][0]["problems"]] == ["MAPPING_UNCLEAR"]
 
 
+async def test_what_a_person_says_of_parts_is_for_files_that_have_them_and_the_rest_is_told_by_names(
+    here, contribute, tmp_path
+):
+    async with here.as_(OWNER) as owner:
+        fields = [pb.Field(id="term", required=True), pb.Field(id="text")]
+        await open_datanet(owner, "rare", fields=fields)
+        await open_datanet(owner, "plain", fields=[pb.Field(id="term"), pb.Field(id="text", required=True)])  # as docs/
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("a note")
+    (tmp_path / "terms.csv").write_text("Term,Meaning,Other\ncyst,a hole,x\n")
+    words = (tmp_path / "terms.csv", tmp_path / "notes", "--yes", "--json", "--map", "Meaning=text")
+    told = json.loads((await contribute("plain", *words)).stdout)
+    read = [record["fields"] for file in told["files"] for record in file["records"]]
+    assert (read, told["accepted"]) == ([{"term": "cyst", "text": "a hole"}, {"text": "a note"}], 2)
+    told = json.loads((await contribute("rare", *words)).stdout)
+    states = [(r["state"], r["reason"]) for file in told["files"] for r in file["records"]]
+    assert states == [("before", "DUPLICATE"), ("refused", "FIELD_MISSING")]
+    wrong = await contribute("plain", *words, "--map", "Meanign=text")
+    assert (wrong.exit_code, "no file has 'Meanign'" in wrong.output) == (1, True)
+    assert len(rows(here, RECORD)) == 2
+
+
+async def test_a_file_that_cannot_be_opened_keeps_no_other_back(here, contribute, tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text("one")
+    (tmp_path / "b.txt").write_text("two")
+    real = type(tmp_path).open
+
+    def closed(self, *how):
+        if self.name == "a.txt":
+            raise PermissionError(13, "Permission denied", str(self))
+        return real(self, *how)
+
+    monkeypatch.setattr(type(tmp_path), "open", closed)
+    result = await contribute("terms", tmp_path / "a.txt", tmp_path / "b.txt", "--yes", "--json")
+    one, two = json.loads(result.stdout)["files"]
+    assert [p["reason"] for p in one["problems"]] == ["NOT_READ"]
+    assert [r["state"] for r in two["records"]] == ["accepted"]
+
+
 async def test_what_is_not_there_is_said(here, contribute, tmp_path):
     assert "there is no file" in (await contribute("terms", tmp_path / "none")).output
     (tmp_path / "empty").mkdir()
@@ -127,40 +143,48 @@ async def test_what_is_not_there_is_said(here, contribute, tmp_path):
 async def test_many_records_go_in_parts_and_a_part_that_is_refused_spoils_no_other(
     here, contribute, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(uploads, "PART_RECORDS", 2)
+    monkeypatch.setattr(giving, "PART_RECORDS", 2)
     file = tmp_path / "a.jsonl"
     file.write_bytes(files.jsonl("one", "two", "three", "four", "five"))
     told = json.loads((await contribute("terms", file, "--yes", "--json")).stdout)
     assert (told["accepted"], len(rows(here, DECLARATION))) == (5, 3)
     async with here.as_(ADA) as ada:
         await erase(ada, told["files"][0]["records"][2]["record"])
-    again = json.loads((await contribute("terms", file, "--yes", "--json")).stdout)
+    result = await contribute("terms", file, "--yes", "--json")
+    again = json.loads(result.stdout)
     states = [(r["state"], r["reason"]) for r in again["files"][0]["records"]]
-    reused = ("refused", "REQUEST_ID_REUSED")
+    reused = ("before", "REQUEST_ID_REUSED")
     assert states == [("accepted", "")] * 2 + [reused] * 2 + [("accepted", "")]
+    assert result.exit_code == 0
+    assert "--again" in again["files"][0]["records"][2]["message"]
+    anew = json.loads((await contribute("terms", file, "--yes", "--json", "--again")).stdout)
+    states = [r["state"] for r in anew["files"][0]["records"]]
+    assert states == ["before", "before", "accepted", "before", "before"]
 
 
 async def test_what_was_said_before_it_broke_is_not_lost(here, contribute, tmp_path, monkeypatch):
-    monkeypatch.setattr(uploads, "PART_RECORDS", 1)
+    monkeypatch.setattr(giving, "PART_RECORDS", 1)
     file = tmp_path / "a.jsonl"
     file.write_bytes(files.jsonl("one", "two", "three"))
-    real, count = uploads.sent, 0
+    real, count = giving.sent, 0
 
-    async def breaks(client, wallet, into, part):
+    async def breaks(client, wallet, into, part, new):
         nonlocal count
         count += 1
         if count == 2:
             changed = pb.Datanet()
             changed.CopyFrom(into)
             changed.licence = "MIT"
-            return await real(client, wallet, changed, part)
-        return await real(client, wallet, into, part)
+            return await real(client, wallet, changed, part, new)
+        return await real(client, wallet, into, part, new)
 
-    monkeypatch.setattr(uploads, "sent", breaks)
-    told = json.loads((await contribute("terms", file, "--yes", "--json")).stdout)
-    refused = ("refused", "DECLARATION_MISMATCH")
-    assert [(r["state"], r["reason"]) for r in told["files"][0]["records"]] == [("accepted", ""), refused, refused]
-    assert count == 2
+    monkeypatch.setattr(giving, "sent", breaks)
+    result = await contribute("terms", file, "--yes", "--json")
+    told = json.loads(result.stdout)
+    unsent = ("unsent", "DECLARATION_MISMATCH")
+    assert [(r["state"], r["reason"]) for r in told["files"][0]["records"]] == [("accepted", ""), unsent, unsent]
+    assert (count, told["accepted"], told["unsent"], told["refused"]) == (2, 1, 2, 0)
+    assert result.exit_code == 1, "half an upload is not a whole one"
 
 
 async def test_texts_that_look_like_marks_of_the_terminal_are_shown_as_they_are(here, contribute, tmp_path):
@@ -177,6 +201,64 @@ async def test_a_duplicate_of_somebody_elses_alone_is_nothing_taken(here, contri
     assert "DUPLICATE" in result.output
 
 
+async def test_once_the_owner_takes_other_things_what_was_refused_is_judged_anew(here, contribute, tmp_path):
+    async with here.as_(OWNER) as owner:
+        into = await open_datanet(owner, "short", policy=pb.Policy(max_chars=5))
+        file = tmp_path / "a.jsonl"
+        file.write_bytes(files.jsonl("short", "much longer"))
+        for _ in range(2):
+            told = json.loads((await contribute("short", file, "--yes", "--json")).stdout)
+            assert [r["state"] for r in told["files"][0]["records"]] == ["accepted", "refused"]
+        into.policy.max_chars = 50
+        request = pb.UpdateDatanetRequest(datanet=into, request_id=new_id())
+        request.update_mask.paths.append("policy")
+        await owner.call(owner.datanet.UpdateDatanet, request)
+    told = json.loads((await contribute("short", file, "--yes", "--json")).stdout)
+    assert [r["state"] for r in told["files"][0]["records"]] == ["before", "accepted"]
+
+
+async def test_what_one_gave_oneself_is_told_as_given_before_and_not_as_refused(here, contribute, tmp_path):
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(files.jsonl("one", "two"))
+    first = json.loads((await contribute("terms", file, "--yes", "--json")).stdout)
+    await give(here, BOB, "another's")
+    file.write_bytes(files.jsonl("another's", "one", "two"))
+    result = await contribute("terms", file, "--yes", "--json")
+    told = json.loads(result.stdout)["files"][0]["records"]
+    assert [r["state"] for r in told] == ["refused", "before", "before"]
+    assert [r["record"] for r in told[1:]] == [r["record"] for r in first["files"][0]["records"]]
+    assert result.exit_code == 0
+
+
+async def test_two_files_with_the_same_records_are_not_told_as_taken_twice(here, contribute, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / "mine" / folder).mkdir(parents=True)
+        (tmp_path / "mine" / folder / "same.jsonl").write_bytes(files.jsonl("one", "two"))
+    told = json.loads((await contribute("terms", tmp_path / "mine", "--yes", "--json")).stdout)
+    assert (told["accepted"], told["before"], len(rows(here, RECORD))) == (2, 2, 2)
+    one, two = ([r["record"] for r in file["records"]] for file in told["files"])
+    assert one == two
+
+
+@needs("presidio", "language")
+async def test_where_it_is_from_is_said_otherwise_where_a_files_name_says_too_much(here, contribute, tmp_path):
+    async with here.as_(OWNER) as owner:
+        await open_datanet(owner, "masks", policy=pb.Policy(personal_data=pb.PERSONAL_DATA_POLICY_MASK))
+    file = tmp_path / "by ann@example.org as .txt"
+    file.write_text("The kidney has many cysts of different sizes.")
+    result = await contribute("masks", file, "--masked", "--yes", "--json")
+    (record,) = json.loads(result.stdout)["files"][0]["records"]
+    assert (record["state"], record["suggested_fields"]) == ("refused", {})
+    assert "contribute --source, --no-source" in record["message"]
+    assert "one of them" in (await contribute("masks", file, "--source", "x", "--no-source")).output
+    (record,) = json.loads((await contribute("masks", file, "--yes", "--json", "--no-source")).stdout)["files"][0][
+        "records"
+    ]
+    assert (record["state"], record["source"]) == ("accepted", "")
+    shown = json.loads((await contribute("masks", file, "--preview", "--json", "--source", "letters")).stdout)
+    assert [r["source"] for r in shown["files"][0]["records"]] == ["letters, " + record["place"]]
+
+
 @needs("presidio", "language")
 async def test_what_is_to_be_masked_is_sent_as_suggested_where_its_giver_says_so(here, contribute, tmp_path):
     async with here.as_(OWNER) as owner:
@@ -189,37 +271,11 @@ async def test_what_is_to_be_masked_is_sent_as_suggested_where_its_giver_says_so
     assert "Please write to [EMAIL 1] about it." in result.output
     assert (result.exit_code, len(rows(here, RECORD))) == (0, 1)
     assert "PERSONAL_DATA" in result.stdout
+    result = await contribute("masks", file, "--masked", "--json", say="y\nn\n")
+    shown = json.loads(result.stdout[result.stdout.index("{") :])["files"][0]["records"][1]
+    assert (shown["state"], shown["fields"]["text"]) == ("refused", "Please write to ann@example.org about it.")
     told = json.loads((await contribute("masks", file, "--masked", "--yes", "--json")).stdout)
     assert [(r["state"], r["fields"]["text"]) for r in told["files"][0]["records"]] == [
         ("accepted", "The kidney has cysts."),
         ("accepted", "Please write to [EMAIL 1] about it."),
     ]
-
-
-@needs("presidio", "language")
-async def test_what_waits_is_confirmed_as_suggested_as_given_or_not(here, contribute, tmp_path):
-    async with here.as_(OWNER) as owner:
-        await open_datanet(owner, "asks", policy=pb.Policy(personal_data=pb.PERSONAL_DATA_POLICY_ASK))
-    texts = [f"Please write to {name}@example.org about it." for name in ("ann", "ben", "cat")]
-    file = tmp_path / "a.jsonl"
-    file.write_bytes(files.jsonl(*texts))
-    told = await contribute("asks", file, "--yes")
-    assert (told.exit_code, told.stdout.count("waits")) == (0, 3)
-    told = json.loads((await contribute("asks", file, "--yes", "--json")).stdout)
-    one, two, three = (record["record"] for record in told["files"][0]["records"])
-
-    async def confirm(*words, status=0):
-        result = await asyncio.to_thread(CliRunner().invoke, app, ["datanet", "confirm", *words])
-        assert result.exit_code == status, result.output
-        return result.output
-
-    shown = await confirm(one)
-    assert "PERSONAL_DATA" in shown
-    assert "suggested text: Please write to [EMAIL 1] about it." in shown
-    taken = await confirm(one, "--masked")
-    assert "accepted" in taken
-    assert one not in taken
-    assert f"{two}  accepted" in await confirm(two, "--as-given")
-    assert f"{three}  erased" in await confirm(three, "--erase")
-    assert "RECORD_DOES_NOT_WAIT" in await confirm(two, "--as-given", status=1)
-    assert "--as-given, --erase" in await confirm(two, "--as-given", "--erase", status=2)

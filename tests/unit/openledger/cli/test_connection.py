@@ -54,6 +54,14 @@ async def test_a_command_about_money_makes_no_key_and_uses_the_one_of_its_role(t
         assert client.wallet.private_key == made
 
 
+async def test_that_a_key_is_new_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for said in (str(tmp_path / "keys" / "builder.key"), ""):
+        async with Connection(tmp_path).client() as client:
+            assert client.wallet is not None
+        told = capsys.readouterr()
+        assert (said in told.err, bool(told.err), told.out) == (True, bool(said), "")
+
+
 async def test_an_encrypted_keystore_opens_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "me.json").write_text(json.dumps(Account.encrypt("0x" + "11" * 32, "correct horse", "pbkdf2", 10)))
     monkeypatch.setenv(PASSWORD, "correct horse")
