@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Collection
 from typing import Any
 
@@ -36,6 +35,7 @@ from services.datanet.vault import Vault
 from services.kit import call
 from services.kit.auth import ACCOUNTS, OPEN, Principal
 from services.kit.errors import Fault, invalid
+from services.kit.wait import to_its_end
 
 ACCESS = {
     "ContributeRecords": ACCOUNTS,
@@ -181,7 +181,7 @@ class RecordMethods:
                     "NOT_OFFERED", f"{field}: is not offered; records are texts, and salts the service's", field
                 )
             if sum(map(len, message.record.fields.values())) > _LONG:
-                await asyncio.to_thread(upload.add, message.record.fields, message.record.source)
+                await to_its_end(upload.add, message.record.fields, message.record.source)
             else:
                 upload.add(message.record.fields, message.record.source)
             if upload.batch_is_full:
@@ -192,7 +192,7 @@ class RecordMethods:
     async def _look(self, upload: Upload, policy: Policy) -> None:
         if upload.unseen:
             found = await self._screeners.look(upload.unseen, policy)
-            await asyncio.to_thread(upload.judge, found)
+            await to_its_end(upload.judge, found)
 
     def _shown(self, connection: Connection, records: Collection[Record], at: Standing) -> list[pb.Record]:
         """With contents, of records that the caller may read."""

@@ -7,6 +7,7 @@ those that wait, `judge` is told what was found in them.  Knows neither the wire
 from __future__ import annotations
 
 import secrets
+import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -60,20 +61,23 @@ class Limits:
 
 
 class Room:
-    """Memory for the uploads in hand, all together."""
+    """Memory for the uploads in hand, all together.  Threads share it."""
 
     def __init__(self, limit: int) -> None:
-        self._limit, self._taken = limit, 0
+        self._limit, self._taken, self._lock = limit, 0, threading.Lock()
 
     def take(self, size: int) -> None:
         """Raises `Fault` when there is no more."""
-        if self._taken + size > self._limit:
-            raise exhausted("UPLOADS_FULL", "too many uploads are under way; send this one again soon", retry_after=2)
-        self._taken += size
+        with self._lock:
+            if self._taken + size <= self._limit:
+                self._taken += size
+                return
+        raise exhausted("UPLOADS_FULL", "too many uploads are under way; send this one again soon", retry_after=2)
 
     def give(self, size: int) -> None:
         """Give back what was taken."""
-        self._taken -= size
+        with self._lock:
+            self._taken -= size
 
 
 class Upload:
