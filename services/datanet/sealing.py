@@ -56,12 +56,12 @@ def liken(vault: Vault, record: str, wrapped: bytes, fields: Mapping[str, str]) 
     Raises `Unopened`.
     """
     found = sketch(fields)
-    box = vault.seal_beside(wrapped, found.to_bytes(), _about(record))
-    return Text(record, feature_tokens(vault, found), found, box)
+    said = found.to_bytes()
+    return Text(record, feature_tokens(vault, found), said, vault.seal_beside(wrapped, said, _about(record)))
 
 
 def open_sketch(vault: Vault, record: str, wrapped: bytes, box: bytes) -> Sketch:
-    """Raises `Unopened`."""
+    """Of the box of `liken`.  Raises `Unopened`."""
     try:
         return Sketch.from_bytes(vault.open_beside(wrapped, box, _about(record)))
     except ValueError as error:

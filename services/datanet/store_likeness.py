@@ -57,7 +57,8 @@ def earlier(connection: Connection, vault: Vault, contributor: str, texts: Seque
         met = {one.record: numbers for one, numbers in zip(some, _met(connection, some), strict=True)}
         known = _known(connection, vault, {number for numbers in met.values() for number in numbers})
         for one in some:
-            like = [n for n in met[one.record] if n in known and known[n][1].is_like(one.sketch)]
+            own = Sketch.from_bytes(one.sketch)
+            like = [n for n in met[one.record] if n in known and known[n][1].is_like(own)]
             if like and known[min(like)][0].contributor != contributor:
                 found[one.record] = known[min(like)][0]
     return found

@@ -27,6 +27,9 @@ from services.kit.errors import aborted, exhausted, invalid
 
 _BATCH_RECORDS, _BATCH_BYTES = 64, 64 * 2**10
 """Of records that are looked at together; a single one may have more."""
+_RECORD, _FINDING, _FEATURE, _SUGGESTED = 1024, 512, 44, 3
+"""Bytes of memory, measured (`tests/unit/services/datanet/test_upload.py`): of a record, whatever it says; of what one
+check found; of a feature.  A suggestion lies there, in the box, and in the answer."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,12 @@ class Candidate:
     waits: bool = False
     suggestion: Mapping[str, str] | None = None
 
+    @property
+    def beside(self) -> int:
+        """Bytes of memory that it takes beside its text."""
+        text = len(self.text.sketch) + len(self.text.box) + _FEATURE * len(self.text.features)
+        return text + _judged(self.findings, self.suggestion)
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -64,6 +73,7 @@ class Room:
     """Memory for the uploads in hand, all together.  Threads share it."""
 
     def __init__(self, limit: int) -> None:
+        """limit: bytes."""
         self._limit, self._taken, self._lock = limit, 0, threading.Lock()
 
     def take(self, size: int) -> None:
@@ -87,7 +97,7 @@ class Upload:
         self._datanet, self._declaration, self._limits, self._room = datanet, declaration, limits, room
         self._vault = vault
         self._leaves: list[bytes] = []
-        self._held = 0
+        self._size = self._held = 0
         self._unseen: list[tuple[Draft, bytes]] = []
         self._unseen_bytes = 0
         self.candidates: list[Candidate] = []
@@ -121,7 +131,7 @@ class Upload:
         if refusal is not None:
             self.refusals[index] = refusal
             return
-        self._hold(len(canonical))
+        self._count(len(canonical))
         self._unseen.append((Draft(index, dict(fields), source), canonical))
         self._unseen_bytes += len(canonical)
         if not self._datanet.definition.policy.looks:
@@ -138,15 +148,21 @@ class Upload:
         return len(self._unseen) >= _BATCH_RECORDS or self._unseen_bytes >= _BATCH_BYTES
 
     def judge(self, findings: Sequence[tuple[Finding, ...]]) -> None:
-        """What was found in each of `unseen`, in order, and what follows from it."""
+        """What was found in each of `unseen`, in order, and what follows from it.
+
+        Raises `Fault` when the upload as a whole cannot stand.
+        """
         waiting, self._unseen, self._unseen_bytes = self._unseen, [], 0
         for (draft, canonical), found in zip(waiting, findings, strict=True):
             what, why = verdict(found, self._datanet.definition.policy)
             if what is Verdict.REFUSE and why is not None:
+                self._hold(_judged(found, why.suggestion))
                 self.refusals[draft.index] = Refusal(why.reason, why.message, found, why.suggestion)
                 continue
             suggestion = why.suggestion if why is not None else None
-            self.candidates.append(candidate(self._vault, self._datanet.id, draft, canonical, found, suggestion))
+            made = candidate(self._vault, self._datanet.id, draft, canonical, found, suggestion)
+            self._hold(made.beside)
+            self.candidates.append(made)
 
     def close(self) -> None:
         """All is here, and was looked at.  Raises `Fault` unless it is exactly what was declared."""
@@ -164,13 +180,19 @@ class Upload:
                 "send them again, to be judged anew",
             )
 
-    def _hold(self, size: int) -> None:
-        if self._held + size > self._limits.upload_bytes:
+    def _count(self, size: int) -> None:
+        """Canonical bytes, of which an upload has so many."""
+        if self._size + size > self._limits.upload_bytes:
             raise invalid(
                 "UPLOAD_TOO_LARGE",
                 f"the records have more than {self._limits.upload_bytes} bytes together: send them in parts, each with "
                 "its own declaration. Nothing was taken",
             )
+        self._size += size
+        self._hold(size)
+
+    def _hold(self, size: int) -> None:
+        """Bytes of memory."""
         self._room.take(size)
         self._held += size
 
@@ -199,3 +221,9 @@ def candidate(
         waits=suggestion is not None,
         suggestion=suggestion,
     )
+
+
+def _judged(findings: Sequence[Finding], suggestion: Mapping[str, str] | None) -> int:
+    """Bytes of memory that a record takes that was judged, but for its text and what that is like."""
+    suggested = sum(len(text.encode()) for text in (suggestion or {}).values())
+    return _RECORD + _FINDING * len(findings) + _SUGGESTED * suggested

@@ -15,7 +15,7 @@ from openledger import signing
 from services.datanet import liken, sealing, store, store_erasures, store_likeness, store_records
 from services.datanet.__main__ import MIGRATIONS
 from services.datanet.declare import Declaration
-from services.datanet.likeness import BANDS
+from services.datanet.likeness import BANDS, Sketch
 from services.datanet.model import Datanet, Definition, Duplicates, Field, Policy, RecordState
 from services.datanet.shares import Shares
 from services.datanet.tables import FIRST, KEY, LIKENESS, POSTING
@@ -188,11 +188,11 @@ def test_what_is_kept_says_nothing_without_the_vaults_key(database, vault, tmp_p
     give(database, vault, ADA, TEXT)
     (row,) = database.read_now(lambda c: c.execute(select(LIKENESS)).all())
     plain = sealing.liken(vault, "r", vault.seal(b"", b"record r").wrapped, {"text": TEXT})
-    assert plain.sketch.to_bytes()[4:36] not in row.box
+    assert plain.sketch[4:36] not in row.box
     kept = set(database.read_now(lambda c: c.execute(select(POSTING.c.feature)).scalars()))
     assert kept == set(plain.features)
     elsewhere = Vault(b"l" * 32, Shares(tmp_path / "others"))
-    assert kept.isdisjoint(sealing.feature_tokens(elsewhere, plain.sketch))
+    assert kept.isdisjoint(sealing.feature_tokens(elsewhere, Sketch.from_bytes(plain.sketch)))
 
 
 def test_records_of_before_are_found_as_well_and_what_was_broken_off_goes_on(database, vault, monkeypatch):
