@@ -100,7 +100,7 @@ class ConfirmationMethods:
         canonical = confirm.check_declared(declaration, datanet, draft)
         if not request.masked:
             return _Word(declaration, datanet)
-        (findings,) = await self._screeners.look([draft], datanet.definition.policy)
+        (findings,) = await self._screeners.look([draft], datanet.definition.policy, declaration.contributor)
         confirm.check_as_suggested(datanet, draft, findings)
         return _Word(declaration, datanet, candidate(self._vault, datanet.id, draft, canonical, findings))
 

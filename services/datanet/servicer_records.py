@@ -27,9 +27,10 @@ from services.datanet import (
 from services.datanet.answers import Answers, now
 from services.datanet.declare import Declaration
 from services.datanet.members import Standing
-from services.datanet.model import Content, Datanet, Policy, Record, RecordState
+from services.datanet.model import Content, Datanet, Record, RecordState
 from services.datanet.screeners import Screeners
 from services.datanet.store_use import Use
+from services.datanet.turns import Turns
 from services.datanet.upload import Limits, Room, Upload
 from services.datanet.vault import Vault
 from services.kit import call
@@ -44,6 +45,8 @@ ACCESS = {
     "SearchRecords": ACCOUNTS,
 }
 _CONTRIBUTE = "ContributeRecords"
+_AT_ONCE = 4
+"""Uploads of an account that are received; more of its own wait before their first record, and take no memory."""
 _LONG = 2**14
 """Characters of a record from which on others do not wait until it is read: some ten milliseconds."""
 
@@ -63,6 +66,7 @@ class RecordMethods:
     ) -> None:
         self._answers, self._vault, self._most_given = answers, vault, most
         self._limits, self._room, self._screeners, self._outcomes = limits, room, screeners, outcomes
+        self._turns = Turns(_AT_ONCE)
 
     async def ContributeRecords(
         self, requests: AsyncIterator[pb.ContributeRecordsRequest], context: grpc.aio.ServicerContext
@@ -83,18 +87,19 @@ class RecordMethods:
         datanet, known = await self._answers.database.read(look)
         if known is None:
             declare.check_signed(declaration, datanet)
-        with Upload(datanet, declaration, self._limits, self._room, self._vault) as upload:
-            # What was suggested is not kept with the answer: it is found again, where there was anything.
-            looks = known is None or any(map(outcomes.asks_for_another, known.outcomes))
-            try:
-                await self._receive(requests, upload, datanet.definition.policy if looks else Policy())
-            except Fault as fault:
-                retry = known is None or fault.reason == "CHECKS_UNAVAILABLE"
-                raise (fault if retry else _other_body(header.request_id)) from None
-            response = known or await self._answers.once(
-                _CONTRIBUTE, header.request_id, same, answer, lambda c: self._take(c, declaration, upload, caller)
-            )
-            outcomes.suggest(response, upload)
+        # What was suggested is not kept with the answer: it is found again, where there was anything.
+        asked = None if known is None else {o.index for o in known.outcomes if outcomes.asks_for_another(o)}
+        async with self._turns.of(caller.name):
+            with Upload(datanet, declaration, self._limits, self._room, self._vault, asked) as upload:
+                try:
+                    await self._receive(requests, upload)
+                except Fault as fault:
+                    other = known is not None and fault.reason == declare.MISMATCH
+                    raise (_other_body(header.request_id) if other else fault) from None
+                response = known or await self._answers.once(
+                    _CONTRIBUTE, header.request_id, same, answer, lambda c: self._take(c, declaration, upload, caller)
+                )
+                outcomes.suggest(response, upload)
         if known is None:
             for outcome in response.outcomes:
                 self._outcomes.labels(outcome.reason or "ACCEPTED").inc()
@@ -168,10 +173,8 @@ class RecordMethods:
         hidden = {d for d in named if not _knows(connection, d, caller)}
         return outcomes.answer(upload, first, alike, hidden, datanet.definition.policy)
 
-    async def _receive(
-        self, requests: AsyncIterator[pb.ContributeRecordsRequest], upload: Upload, policy: Policy
-    ) -> None:
-        """All records, each looked at as far as the policy asks for that."""
+    async def _receive(self, requests: AsyncIterator[pb.ContributeRecordsRequest], upload: Upload) -> None:
+        """All records, each looked at as far as the datanet's policy asks for that."""
         async for message in requests:
             if message.WhichOneof("part") != "record":
                 raise invalid("RECORDS_AFTER_HEADER", "after the header, every message must be a record", "record")
@@ -185,13 +188,13 @@ class RecordMethods:
             else:
                 upload.add(message.record.fields, message.record.source)
             if upload.batch_is_full:
-                await self._look(upload, policy)
-        await self._look(upload, policy)
+                await self._look(upload)
+        await self._look(upload)
         upload.close()
 
-    async def _look(self, upload: Upload, policy: Policy) -> None:
+    async def _look(self, upload: Upload) -> None:
         if upload.unseen:
-            found = await self._screeners.look(upload.unseen, policy)
+            found = await self._screeners.look(upload.unseen, upload.policy, upload.contributor)
             await to_its_end(upload.judge, found)
 
     def _shown(self, connection: Connection, records: Collection[Record], at: Standing) -> list[pb.Record]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -19,7 +19,7 @@ from services.datanet.admit import Refusal
 from services.datanet.declare import Declaration
 from services.datanet.draft import Draft
 from services.datanet.likeness import Text
-from services.datanet.model import Datanet, record_name
+from services.datanet.model import Datanet, Policy, record_name
 from services.datanet.screen import Finding
 from services.datanet.vault import Sealed, Vault
 from services.datanet.verdict import Verdict, verdict
@@ -93,9 +93,21 @@ class Room:
 class Upload:
     """The records sent so far under a declaration.  Use it as a context: it gives its memory back on leaving."""
 
-    def __init__(self, datanet: Datanet, declaration: Declaration, limits: Limits, room: Room, vault: Vault) -> None:
+    def __init__(
+        self,
+        datanet: Datanet,
+        declaration: Declaration,
+        limits: Limits,
+        room: Room,
+        vault: Vault,
+        only: Collection[int] | None = None,
+    ) -> None:
+        """only: places of the records that are judged, all where it is not said; of the others the root alone is made.
+
+        Raises `Fault` when so many records are not taken.
+        """
         self._datanet, self._declaration, self._limits, self._room = datanet, declaration, limits, room
-        self._vault = vault
+        self._vault, self._only = vault, only
         self._leaves: list[bytes] = []
         self._size = self._held = 0
         self._unseen: list[tuple[Draft, bytes]] = []
@@ -124,6 +136,8 @@ class Upload:
             raise declare.mismatch(f"it is about {index} records, but more were sent")
         canonical = records.canonical_bytes(self._declaration.contributor, fields, source)
         self._leaves.append(merkle.leaf_hash(canonical))
+        if self._only is not None and index not in self._only:
+            return
         if len(canonical) > self._limits.record_bytes:
             self.refusals[index] = admit.too_large(len(canonical), self._limits.record_bytes)
             return
@@ -134,8 +148,18 @@ class Upload:
         self._count(len(canonical))
         self._unseen.append((Draft(index, dict(fields), source), canonical))
         self._unseen_bytes += len(canonical)
-        if not self._datanet.definition.policy.looks:
+        if not self.policy.looks:
             self.judge([()])
+
+    @property
+    def policy(self) -> Policy:
+        """By which its records are looked at."""
+        return self._datanet.definition.policy
+
+    @property
+    def contributor(self) -> str:
+        """Its address."""
+        return self._declaration.contributor
 
     @property
     def unseen(self) -> list[Draft]:
@@ -154,7 +178,7 @@ class Upload:
         """
         waiting, self._unseen, self._unseen_bytes = self._unseen, [], 0
         for (draft, canonical), found in zip(waiting, findings, strict=True):
-            what, why = verdict(found, self._datanet.definition.policy)
+            what, why = verdict(found, self.policy)
             if what is Verdict.REFUSE and why is not None:
                 self._hold(_judged(found, why.suggestion))
                 self.refusals[draft.index] = Refusal(why.reason, why.message, found, why.suggestion)

@@ -7,8 +7,11 @@ from sqlalchemy import select
 
 from openledger import records, signing
 from openledger.datanet.v1 import datanet_pb2 as pb
+from services.datanet.screeners import Screeners
 from services.datanet.store import METADATA
 from services.datanet.tables import CONTENT, FIRST, SCREENING
+from services.datanet.upload import Room
+from services.kit.errors import exhausted
 from tests.datanet_world import (
     ADA,
     BOB,
@@ -141,6 +144,35 @@ async def test_the_same_upload_again_is_answered_alike_with_what_is_suggested_wh
     assert b"PERSONAL_DATA" in kept
     again = await give(here, ADA, MASKED)
     assert [outcome.state for outcome in again.outcomes] == [ACCEPTED]
+
+
+async def test_of_an_upload_sent_again_only_that_is_looked_at_of_which_something_was_suggested(here, monkeypatch):
+    messages, look, seen = upload(ADA, [PLAIN, MAIL, SPAM]), Screeners.look, []
+
+    async def watched(self, drafts, *more):
+        seen.extend(draft.index for draft in drafts)
+        return await look(self, drafts, *more)
+
+    monkeypatch.setattr(Screeners, "look", watched)
+    async with here.as_(ADA) as ada:
+        first = await send(ada, messages)
+        assert seen == [0, 1, 2]
+        assert await send(ada, messages) == first
+    assert seen == [0, 1, 2, 1]
+
+
+async def test_an_upload_sent_again_while_memory_is_full_is_not_taken_for_another_one(here, monkeypatch):
+    plain, mail = upload(ADA, [PLAIN]), upload(ADA, [MAIL])
+
+    def full(self, size):
+        raise exhausted("UPLOADS_FULL", "full", retry_after=0.01)
+
+    async with here.as_(ADA) as ada:
+        first = await send(ada, plain)
+        await send(ada, mail)
+        monkeypatch.setattr(Room, "take", full)
+        assert await send(ada, plain) == first
+        assert (await refused(send(ada, mail))).reason == "UPLOADS_FULL"
 
 
 async def test_refused_means_refused(here):

@@ -8,7 +8,6 @@ from contextlib import suppress
 from types import SimpleNamespace
 
 from openledger.datanet.v1 import datanet_pb2 as pb
-from services.datanet.model import Policy
 from services.datanet.servicer_records import RecordMethods
 from services.datanet.upload import Limits, Room, Upload
 from tests.unit.services.datanet.test_upload import DATANET, VAULT, declared
@@ -46,7 +45,7 @@ async def test_an_upload_that_is_broken_off_in_the_midst_of_a_record_gives_all_i
 
     async def receive() -> None:
         with upload:
-            await methods(room)._receive(sent(LONG), upload, Policy())
+            await methods(room)._receive(sent(LONG), upload)
 
     receiving = asyncio.create_task(receive())
     await asyncio.to_thread(upload.began.wait, 10)

@@ -155,6 +155,18 @@ def test_a_record_that_nobody_looked_at_does_not_come_in():
         made.close()
 
 
+def test_of_records_that_are_not_to_be_judged_the_root_alone_is_made_which_takes_no_memory():
+    made = Upload(ASKS, declared(*TEXTS), LIMITS, Room(0), VAULT, ())
+    for text in TEXTS:
+        made.add({"text": text}, "")
+    made.close()
+    assert (made.unseen, made.candidates, made.refusals) == ([], [], {})
+    some = Upload(ASKS, declared(*TEXTS), LIMITS, Room(100_000), VAULT, {1})
+    for text in TEXTS:
+        some.add({"text": text}, "")
+    assert [draft.index for draft in some.unseen] == [1]
+
+
 def test_batches_are_bounded_in_records_and_in_bytes():
     wide = Limits(2**20, 2**24, 1000)
     made = Upload(ASKS, declared(*["x"] * 99), wide, Room(2**24), VAULT)
