@@ -10,6 +10,7 @@ from sqlalchemy import Connection, func, insert, or_, select, update
 
 from services.datanet import declare, sealing, store, store_likeness, store_screenings
 from services.datanet.declare import Declaration
+from services.datanet.likeness import Text
 from services.datanet.model import Content, Datanet, Duplicates, Record, RecordState, record_name
 from services.datanet.store_likeness import Earlier
 from services.datanet.tables import CONTENT, DATANET, DECLARATION, FIRST, KEY, RECORD
@@ -84,6 +85,15 @@ def read_alike(
     new = {c.id: c for c in candidates if c.fingerprint not in known}
     found = store_likeness.earlier(connection, vault, declaration.contributor, [c.text for c in new.values()])
     return {new[record].index: first for record, first in found.items()}
+
+
+def reads_like(connection: Connection, vault: Vault, declaration: Declaration, text: Text) -> Earlier | None:
+    """The record of somebody else's that one reads like which waited, where its datanet's owner asks for that."""
+    store_likeness.hold(connection)
+    policy = store.get(connection, declaration.datanet).definition.policy
+    if policy.duplicates is not Duplicates.REFUSE:
+        return None
+    return store_likeness.earlier(connection, vault, declaration.contributor, [text]).get(text.record)
 
 
 def _claim(connection: Connection, candidates: Sequence[Candidate]) -> dict[bytes, str]:

@@ -23,7 +23,7 @@ from services.datanet.model import Datanet, Policy, record_name
 from services.datanet.screen import Finding
 from services.datanet.vault import Sealed, Vault
 from services.datanet.verdict import Verdict, verdict
-from services.kit.errors import aborted, exhausted, invalid
+from services.kit.errors import exhausted, invalid
 
 _BATCH_RECORDS, _BATCH_BYTES = 64, 64 * 2**10
 """Of records that are looked at together; a single one may have more."""
@@ -196,13 +196,7 @@ class Upload:
 
     def check_current(self, datanet: Datanet) -> None:
         """Raises `Fault` when records are admitted by other rules now than those by which these were judged."""
-        judged, now = self._datanet.definition, datanet.definition
-        if (judged.fields, judged.policy) != (now.fields, now.policy):
-            raise aborted(
-                "DATANET_CHANGED",
-                f"the owner of {datanet.name} changed what records it takes while these came in. Nothing was taken: "
-                "send them again, to be judged anew",
-            )
+        admit.check_current(self._datanet, datanet)
 
     def _count(self, size: int) -> None:
         """Canonical bytes, of which an upload has so many."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from openledger import records, signing
 from openledger.datanet.v1 import datanet_pb2 as pb
 from services.datanet.screeners import Screeners
 from services.datanet.store import METADATA
-from services.datanet.tables import CONTENT, FIRST, SCREENING
+from services.datanet.tables import CONTENT, FIRST, KEY, SCREENING
 from services.datanet.upload import Room
 from services.kit.errors import exhausted
 from tests.datanet_world import (
@@ -252,8 +252,11 @@ async def test_a_word_that_is_not_the_contributors_about_this_text_takes_nothing
         (word(name, MAIL, by=BOB), "NOT_YOURS"),
         (word(f"{DATANET}/records/{'0' * 32}", MAIL), "RECORD_NOT_FOUND"),
     ):
-        assert (await refused(confirm(here, request))).reason in {reason, "ACCOUNT_MISMATCH"}, reason
+        assert (await refused(confirm(here, request))).reason == reason
     assert (await get(here, name)).state == WAITS
+    await confirm(here, word(name, MAIL))
+    other = await refused(confirm(here, word(name, MAIL, by=BOB), BOB))
+    assert (other.reason, "contributor's to confirm" in other.message) == ("NOT_YOURS", True)
 
 
 async def test_a_request_id_that_was_used_for_another_word_is_refused(here):
@@ -276,6 +279,77 @@ async def test_as_suggested_it_must_say_something_new_and_stand_by_the_rules_of_
     assert (await refused(confirm(here, word(name, MAIL)))).reason == "PERSONAL_DATA"
     assert (await get(here, name)).state == WAITS
     assert len(rows(here, CONTENT)) == 2
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    (
+        ({"personal_data": ASK, "min_chars": 1000}, "TEXT_TOO_SHORT"),
+        ({"personal_data": ASK, "max_chars": 10}, "TEXT_TOO_LONG"),
+        ({"personal_data": ASK, "languages": ["de"]}, "LANGUAGE_NOT_TAKEN"),
+        ({"languages": ["de"]}, "LANGUAGE_NOT_TAKEN"),
+        ({"personal_data": MASK}, "PERSONAL_DATA"),
+        ({"personal_data": REFUSE}, "PERSONAL_DATA"),
+    ),
+)
+async def test_as_given_it_must_stand_by_the_rules_of_now(here, policy, reason):
+    name = await waiting(here)
+    await change(here, **policy)
+    found = await refused(confirm(here, word(name, MAIL)))
+    assert (found.reason, "any more" in found.message) == (reason, True)
+    assert (await get(here, name)).state == WAITS
+
+
+async def test_as_given_it_is_taken_once_nobody_asks_for_personal_data(here):
+    name = await waiting(here)
+    await change(here)
+    assert (await confirm(here, word(name, MAIL))).state == ACCEPTED
+    assert [check.reason for check in (await get(here, name)).checks if not check.passed] == ["PERSONAL_DATA"]
+
+
+async def test_rules_that_are_changed_while_it_is_looked_at_are_not_those_it_comes_in_by(here, monkeypatch):
+    name, look = await waiting(here), Screeners.look
+
+    async def changing(self, *arguments):
+        found = await look(self, *arguments)
+        await change(here, personal_data=ASK, max_chars=10)
+        return found
+
+    monkeypatch.setattr(Screeners, "look", changing)
+    assert (await refused(confirm(here, word(name, MAIL)))).reason == "DATANET_CHANGED"
+    await change(here, personal_data=ASK)
+    assert (await refused(confirm(here, word(name, MASKED, masked=True)))).reason == "DATANET_CHANGED"
+    assert (await get(here, name)).state == WAITS
+
+
+@pytest.mark.parametrize("masked", (False, True))
+async def test_what_reads_like_an_earlier_one_is_not_confirmed_where_that_is_not_taken(here, masked):
+    async with here.as_(OWNER) as owner:
+        await open_datanet(owner, "plain")
+    near = MASKED.replace("sentence", "phrase") if masked else MAIL.replace("sentence", "phrase")
+    (earlier,) = (await give(here, BOB, near, datanet="datanets/plain")).outcomes
+    name = await waiting(here)
+    await change(here, personal_data=ASK, duplicates=pb.DUPLICATE_POLICY_REFUSE)
+    request = word(name, MASKED if masked else MAIL, masked=masked)
+    assert (await refused(confirm(here, request))).reason == "NEAR_DUPLICATE"
+    assert (await get(here, name)).state == WAITS
+    async with here.as_(BOB) as bob:
+        await erase(bob, earlier.record)
+    await give(here, BOB, near, datanet="datanets/plain")  # which comes later now
+    assert (await confirm(here, request)).state == ACCEPTED
+
+
+async def test_what_nobody_can_open_is_not_confirmed_and_can_be_let_go(here):
+    name = await waiting(here)
+
+    def harm(c):
+        wrapped = c.execute(select(KEY.c.wrapped)).scalar_one()
+        c.execute(update(KEY).values(wrapped=wrapped[:-1] + bytes([wrapped[-1] ^ 1])))
+
+    here.database.write_now(harm)
+    assert (await refused(confirm(here, word(name, MAIL)))).reason == "CONTENT_LOST"
+    let_go = pb.ConfirmRecordRequest(name=name, request_id=new_id())
+    assert (await confirm(here, let_go)).state == pb.RECORD_STATE_ERASED
 
 
 async def test_what_is_found_in_a_source_alone_is_not_helped_by_a_suggestion(here):
