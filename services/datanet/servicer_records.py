@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
+from functools import partial
 from typing import Any
 
 import grpc
@@ -18,6 +19,7 @@ from services.datanet import (
     search,
     store,
     store_erasures,
+    store_likeness,
     store_members,
     store_records,
     store_screenings,
@@ -27,8 +29,9 @@ from services.datanet import (
 from services.datanet.answers import Answers, now
 from services.datanet.declare import Declaration
 from services.datanet.members import Standing
-from services.datanet.model import Content, Datanet, Record, RecordState
+from services.datanet.model import Content, Datanet, Duplicates, Record, RecordState
 from services.datanet.screeners import Screeners
+from services.datanet.store_likeness import Looked
 from services.datanet.store_use import Use
 from services.datanet.turns import Turns
 from services.datanet.upload import Limits, Room, Upload
@@ -47,6 +50,8 @@ ACCESS = {
 _CONTRIBUTE = "ContributeRecords"
 _AT_ONCE = 4
 """Uploads of an account that are received; more of its own wait before their first record, and take no memory."""
+_COMPARED = 100
+"""Records that are compared in one transaction: others' questions come in between."""
 _LONG = 2**14
 """Characters of a record from which on others do not wait until it is read: some ten milliseconds."""
 
@@ -96,9 +101,9 @@ class RecordMethods:
                 except Fault as fault:
                     other = known is not None and fault.reason == declare.MISMATCH
                     raise (_other_body(header.request_id) if other else fault) from None
-                response = known or await self._answers.once(
-                    _CONTRIBUTE, header.request_id, same, answer, lambda c: self._take(c, declaration, upload, caller)
-                )
+                looked = await self._compare(upload) if known is None else None
+                act = partial(self._take, declaration=declaration, upload=upload, caller=caller, looked=looked)
+                response = known or await self._answers.once(_CONTRIBUTE, header.request_id, same, answer, act)
                 outcomes.suggest(response, upload)
         if known is None:
             for outcome in response.outcomes:
@@ -154,12 +159,29 @@ class RecordMethods:
             next_page_token=pages.token(question, [last]) if last else "",
         )
 
+    async def _compare(self, upload: Upload) -> Looked | None:
+        """With what came before, where the policy asks for that: before others have to wait for it."""
+        looked: Looked | None = None
+        if upload.policy.duplicates is Duplicates.REFUSE:
+            texts = [candidate.text for candidate in upload.candidates]
+            for start in range(0, len(texts), _COMPARED):
+                some = texts[start : start + _COMPARED]
+                looked = await self._answers.database.read(
+                    lambda c, some=some, so_far=looked: store_likeness.look(c, self._vault, some, so_far)  # type: ignore[misc]
+                )
+        return looked
+
     def _take(
-        self, connection: Connection, declaration: Declaration, upload: Upload, caller: Principal
+        self,
+        connection: Connection,
+        declaration: Declaration,
+        upload: Upload,
+        caller: Principal,
+        looked: Looked | None,
     ) -> pb.ContributeRecordsResponse:
         # Who was a member when the upload began may have been sent away meanwhile.
         store_members.standing(connection, declaration.datanet, caller).must_give()
-        alike = store_records.read_alike(connection, self._vault, declaration, upload.candidates)
+        alike = store_records.read_alike(connection, self._vault, declaration, upload.candidates, looked)
         others = [candidate for candidate in upload.candidates if candidate.index not in alike]
         first = store_records.take(connection, declaration, others, now())
         datanet = store.get(connection, declaration.datanet)

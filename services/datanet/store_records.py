@@ -12,7 +12,7 @@ from services.datanet import declare, sealing, store, store_likeness, store_scre
 from services.datanet.declare import Declaration
 from services.datanet.likeness import Text
 from services.datanet.model import Content, Datanet, Duplicates, Record, RecordState, record_name
-from services.datanet.store_likeness import Earlier
+from services.datanet.store_likeness import Earlier, Looked
 from services.datanet.tables import CONTENT, DATANET, DECLARATION, FIRST, KEY, RECORD
 from services.datanet.upload import Candidate
 from services.datanet.vault import Sealed, Unopened, Vault
@@ -68,9 +68,15 @@ def declared(connection: Connection, declaration: Declaration, now: int) -> None
 
 
 def read_alike(
-    connection: Connection, vault: Vault, declaration: Declaration, candidates: Sequence[Candidate]
+    connection: Connection,
+    vault: Vault,
+    declaration: Declaration,
+    candidates: Sequence[Candidate],
+    looked: Looked | None = None,
 ) -> dict[int, Earlier]:
     """Of candidates that are not taken, by index, the record of somebody else's that they read like.
+
+    looked: what they were found to be like before, if anybody looked.
 
     None where the datanet's owner does not ask for that.  What reads the same as an earlier record is `take`'s to say,
     in the same transaction.
@@ -83,7 +89,7 @@ def read_alike(
     for chunk in _chunks([c.fingerprint for c in candidates]):
         known.update(connection.execute(select(FIRST.c.fingerprint).where(FIRST.c.fingerprint.in_(chunk))).scalars())
     new = {c.id: c for c in candidates if c.fingerprint not in known}
-    found = store_likeness.earlier(connection, vault, declaration.contributor, [c.text for c in new.values()])
+    found = store_likeness.earlier(connection, vault, declaration.contributor, [c.text for c in new.values()], looked)
     return {new[record].index: first for record, first in found.items()}
 
 
