@@ -179,6 +179,7 @@ async def test_refused_means_refused(here):
     await change(here, personal_data=REFUSE)
     (outcome,) = (await give(here, ADA, MAIL)).outcomes
     assert (outcome.state, outcome.reason, outcome.record) == (REJECTED, "PERSONAL_DATA", "")
+    assert dict(outcome.suggested_fields) == {}
     assert rows(here, CONTENT) == []
 
 
