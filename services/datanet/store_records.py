@@ -51,8 +51,9 @@ def take(
     owners = _claim(connection, candidates)
     datanet = store.locked(connection, declaration.datanet)
     declare.check_licence(declaration, datanet)
-    declared(connection, declaration, now)
     accepted = [c for c in candidates if owners[c.fingerprint] == c.name]
+    # A word about nothing that came in proves nothing, and its root follows from what is not to be kept.
+    declared(connection, declaration if accepted else replace(declaration, content_root=b"", signature=b""), now)
     if accepted:
         _add(connection, datanet, declaration, accepted, now, confirmation)
     return {c.index: owners[c.fingerprint] for c in candidates}

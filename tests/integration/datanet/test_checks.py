@@ -7,11 +7,13 @@ from sqlalchemy import select, update
 
 from openledger import records, signing
 from openledger.datanet.v1 import datanet_pb2 as pb
+from services.datanet import wire
 from services.datanet.screeners import Screeners
 from services.datanet.store import METADATA
-from services.datanet.tables import CONTENT, FIRST, KEY, SCREENING
+from services.datanet.tables import CONTENT, DECLARATION, FIRST, KEY, SCREENING
 from services.datanet.upload import Room
 from services.kit.errors import exhausted
+from services.kit.idempotency import fingerprint
 from tests.datanet_world import (
     ADA,
     BOB,
@@ -280,6 +282,21 @@ async def test_as_suggested_it_must_say_something_new_and_stand_by_the_rules_of_
     assert (await refused(confirm(here, word(name, MAIL)))).reason == "PERSONAL_DATA"
     assert (await get(here, name)).state == WAITS
     assert len(rows(here, CONTENT)) == 2
+
+
+async def test_nothing_is_kept_by_which_one_could_guess_what_was_refused(here):
+    await change(here, personal_data=MASK)
+    messages = upload(ADA, [MAIL])
+    async with here.as_(ADA) as ada:
+        first = await send(ada, messages)
+        assert await send(ada, messages) == first
+    assert first.rejected == 1
+    header, (row,) = messages[0].header, rows(here, DECLARATION)
+    assert (row.content_root, row.signature) == (b"", b"")
+    kept = [row.request_sha256 for row in rows(here, METADATA.tables["idempotency"])]
+    assert fingerprint(wire.unsigned(header)) not in kept
+    other = upload(ADA, [PLAIN], header.request_id)
+    assert (await give_badly(here, ADA, other)).reason == "REQUEST_ID_REUSED"
 
 
 @pytest.mark.parametrize(
