@@ -154,7 +154,9 @@ class ConfirmationMethods:
         admit.check_current(word.datanet, at.datanet)
         record = _waiting(connection, at, record_id)
         if first != taken.name:
-            said = first if outcomes.datanet_of(first) == datanet else "another record"
+            shown = outcomes.datanet_of(first) == datanet
+            shown = shown and not store_records.others_that_wait(connection, [first], caller.address)
+            said = first if shown else outcomes.HIDDEN
             message = f"{said} says the same as is suggested for {record.name}: take this one back"
             raise exists("DUPLICATE", message)
         store_use.add(connection, declaration.contributor, Use(1, taken.size), self._most_given)
@@ -175,7 +177,8 @@ class ConfirmationMethods:
 def _not_near(earlier: Earlier | None, datanet: Datanet) -> None:
     """Raises `Fault` when what is to come in reads like an earlier record."""
     if earlier is not None:
-        raise exists("NEAR_DUPLICATE", outcomes.near_duplicate(earlier, {earlier.datanet} - {datanet.id}))
+        hidden = () if earlier.datanet == datanet.id else (earlier.name,)
+        raise exists("NEAR_DUPLICATE", outcomes.near_duplicate(earlier, hidden))
 
 
 def _waiting(connection: Connection, at: Standing, record_id: str) -> Record:

@@ -193,8 +193,10 @@ class RecordMethods:
         if accepted:
             given = Use(len(accepted), sum(candidate.size for candidate in accepted))
             store_use.add(connection, caller.address, given, self._most_given)
-        named = {*map(outcomes.datanet_of, first.values()), *(earlier.datanet for earlier in alike.values())}
-        hidden = {d for d in named if not _knows(connection, d, caller)}
+        named = {*first.values(), *(earlier.name for earlier in alike.values())}
+        closed = {d for d in map(outcomes.datanet_of, named) if not _knows(connection, d, caller)}
+        hidden = {name for name in named if outcomes.datanet_of(name) in closed}
+        hidden |= store_records.others_that_wait(connection, named - hidden, caller.address)
         return outcomes.answer(upload, first, alike, hidden, datanet.definition.policy)
 
     async def _receive(self, requests: AsyncIterator[pb.ContributeRecordsRequest], upload: Upload) -> None:

@@ -13,11 +13,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, text
+from sqlalchemy import Connection, delete, func, insert, or_, select, text
 
 from services.datanet import sealing
 from services.datanet.likeness import Sketch, Text
-from services.datanet.model import Record, record_name
+from services.datanet.model import Record, RecordState, record_name
 from services.datanet.tables import KEY, LIKENESS, POSTING, RECORD
 from services.datanet.vault import Unopened, Vault
 
@@ -74,17 +74,19 @@ def earlier(
 ) -> dict[str, Earlier]:
     """By record's id, the first that is like it, where that is somebody else's.  Likeness must be held.
 
+    What waits for its contributor's word is nothing to others: who never says it would keep theirs out for ever.
     looked: what these texts were found to be like before; they are compared with what came since alone.
     """
     # A number whose record was erased may be another's by now.
     if looked is None or (looked.last is not None and not _stands(connection, looked.last)):
         looked = Looked(None, {})
     new = _like(connection, vault, texts, looked.last[0] if looked.last else 0)
-    there = _there(connection, {one.record for like in looked.like.values() for one in like.values()})
+    met = {other.record for like in (looked.like, new) for of_one in like.values() for other in of_one.values()}
+    there = _there(connection, met, contributor)
     found: dict[str, Earlier] = {}
     for one in texts:
-        before = {number: other for number, other in looked.like.get(one.record, {}).items() if other.record in there}
-        like = before | new[one.record]
+        both = {**looked.like.get(one.record, {}), **new[one.record]}
+        like = {number: other for number, other in both.items() if other.record in there}
         if like and like[min(like)].contributor != contributor:
             found[one.record] = like[min(like)]
     return found
@@ -142,11 +144,13 @@ def _stands(connection: Connection, last: tuple[int, str]) -> bool:
     return bool(connection.execute(query).scalar() == last[1])
 
 
-def _there(connection: Connection, records: Collection[str]) -> set[str]:
-    """Those of which something is kept."""
+def _there(connection: Connection, records: Collection[str], viewer: str) -> set[str]:
+    """Those of which something is kept, and which are something to an account of that address."""
+    counts = or_(RECORD.c.state != RecordState.SCREENED, RECORD.c.contributor == viewer)
+    query = select(LIKENESS.c.record).join(RECORD, RECORD.c.id == LIKENESS.c.record).where(counts)
     found: set[str] = set()
     for chunk in _chunks(records):
-        found.update(connection.execute(select(LIKENESS.c.record).where(LIKENESS.c.record.in_(chunk))).scalars())
+        found.update(connection.execute(query.where(LIKENESS.c.record.in_(chunk))).scalars())
     return found
 
 

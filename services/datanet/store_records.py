@@ -216,6 +216,17 @@ def get(connection: Connection, datanet: str, record: str, viewer: str | None = 
     return of_row(row)
 
 
+def others_that_wait(connection: Connection, names_: Collection[str], viewer: str) -> set[str]:
+    """Of records by name, those that wait for another's word than that of the account of this address."""
+    ids = {name.rpartition("/")[2]: name for name in names_}
+    query = select(RECORD.c.id).where(RECORD.c.state == RecordState.SCREENED, RECORD.c.contributor != viewer)
+    return {
+        ids[record]
+        for chunk in _chunks(list(ids))
+        for record in connection.execute(query.where(RECORD.c.id.in_(chunk))).scalars()
+    }
+
+
 def of_row(row: Any) -> Record:
     """Of a row of `ROWS`."""
     said = {name: getattr(row, name) for name in Record.__dataclass_fields__}

@@ -18,7 +18,7 @@ from services.datanet.declare import Declaration
 from services.datanet.likeness import BANDS, Sketch
 from services.datanet.model import Datanet, Definition, Duplicates, Field, Policy, RecordState
 from services.datanet.shares import Shares
-from services.datanet.tables import FIRST, KEY, LIKENESS, POSTING
+from services.datanet.tables import FIRST, KEY, LIKENESS, POSTING, RECORD
 from services.datanet.upload import Limits, Room, Upload
 from services.datanet.vault import Vault
 from services.datanet.vault import place as place_of_share
@@ -121,6 +121,19 @@ def test_what_came_before_stays_first(database, vault):
     first = give(database, vault, ADA, TEXT).first[0]
     waiting = looked_at(database, vault, NEAR)
     give(database, vault, CLEO, NEAREST, datanet="open")
+    assert alike(database, vault, *waiting) == {0: first}
+
+
+def test_what_waits_for_its_contributors_word_is_nothing_to_others_until_it_is_accepted(database, vault):
+    first = give(database, vault, ADA, TEXT).first[0]
+
+    def put(state: RecordState) -> None:
+        database.write_now(lambda c: c.execute(update(RECORD).values(state=state)))
+
+    put(RecordState.SCREENED)
+    waiting = looked_at(database, vault, NEAR)
+    assert alike(database, vault, *waiting) == {}
+    put(RecordState.ACCEPTED)
     assert alike(database, vault, *waiting) == {0: first}
 
 

@@ -205,6 +205,21 @@ async def test_a_record_that_waits_is_shown_to_nobody_but_its_contributor(here):
         assert (await refused(withdraw(ada, name))).reason == "RECORD_WAITS"
 
 
+async def test_nobody_else_is_told_which_record_waits_or_kept_out_by_one_that_only_reads_alike(here):
+    name = await waiting(here)
+    (same,) = (await give(here, BOB, MAIL)).outcomes
+    assert (same.reason, same.first, name in same.message) == ("DUPLICATE", "", False)
+    for other in (OWNER, BOB):
+        async with here.as_(other) as client:
+            assert (await refused(withdraw(client, name))).reason == "RECORD_NOT_FOUND"
+            assert (await refused(erase(client, name))).reason == "RECORD_NOT_FOUND"
+    await change(here, duplicates=pb.DUPLICATE_POLICY_REFUSE)
+    assert (await give(here, BOB, MAIL.replace("sentence", "phrase"))).accepted == 1
+    assert (await confirm(here, word(name, MAIL))).state == ACCEPTED
+    (near,) = (await give(here, CLEO, MAIL.replace("sentence", "sequence"))).outcomes
+    assert (near.reason, near.first) == ("NEAR_DUPLICATE", name)
+
+
 async def test_its_contributor_has_it_taken_as_it_was_given(here):
     name = await waiting(here)
     request = word(name, MAIL)
