@@ -31,6 +31,11 @@ def sleep(payload: bytes) -> bytes:
     return b""
 
 
+def nap(payload: bytes) -> bytes:
+    time.sleep(0.3)
+    return b"slept"
+
+
 def refuse(payload: bytes) -> bytes:
     raise LookupError(payload.decode())
 

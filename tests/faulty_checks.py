@@ -10,13 +10,15 @@ from services.datanet.screen import Finding
 
 
 def work(question: bytes) -> bytes:
-    """Finds the text of each record; a text "dies", "hangs", "raises" or "lies"."""
+    """Finds the text of each record; a text "dies", "hangs", "naps", "raises", "lies" or "omits"."""
     drafts, _ = screening.asked(question)
     texts = [draft.fields["text"] for draft in drafts]
     if "dies" in texts:
         os.abort()
     if "hangs" in texts:
         time.sleep(60)
+    if "naps" in texts:
+        time.sleep(0.1)
     if "raises" in texts:
         raise RuntimeError("as it says")
     if "lies" in texts:

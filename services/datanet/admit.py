@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from openledger.records import comparable
-from services.datanet.model import Definition
+from services.datanet.model import Datanet, Definition
 from services.datanet.screen import Finding
 from services.datanet.text import control_character
+from services.kit.errors import aborted
 
 
 @dataclass(frozen=True)
@@ -66,3 +67,13 @@ def _wrong_length(definition: Definition, fields: Mapping[str, str]) -> Refusal 
     if policy.max_chars and length > policy.max_chars:
         return Refusal("TEXT_TOO_LONG", f"the text has {length} characters, at most {policy.max_chars} are taken")
     return None
+
+
+def check_current(judged: Datanet, now: Datanet) -> None:
+    """Raises `Fault` when a datanet admits records by other rules now than those by which they were judged."""
+    if (judged.definition.fields, judged.definition.policy) != (now.definition.fields, now.definition.policy):
+        raise aborted(
+            "DATANET_CHANGED",
+            f"the owner of {now.name} changed what records it takes meanwhile. Nothing was taken: send it again, to be "
+            "judged anew",
+        )

@@ -36,7 +36,8 @@ class Answers:
             if known is not None:
                 return known
             try:
-                answer = act(connection)
+                with connection.begin_nested():  # what it wrote before it failed goes, whatever is answered
+                    answer = act(connection)
             except Fault:
                 # The same request may have been served elsewhere while this one waited for a lock.
                 known = self.idempotency.recall(connection, caller, method, request_id, request, response)

@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 
 from services.kit.config import ServiceConfig
 
+_RECORD_MEMORY = 10 * 2**10
+"""Most bytes that a record of an upload takes beside its text, and what is suggested for it."""
+
 
 class DatanetConfig(ServiceConfig):
     """Limits that hold for every datanet, whatever its owner's policy says, and how roots are anchored."""
@@ -22,7 +25,7 @@ class DatanetConfig(ServiceConfig):
     max_record_bytes: int = Field(256 * 2**10, ge=256, le=2**20, description="canonical bytes of one record")
     max_upload_records: int = Field(10_000, ge=1, le=10_000, description="records under one declaration")
     max_upload_bytes: int = Field(64 * 2**20, ge=2**10, description="canonical bytes of one upload")
-    max_uploads_bytes: int = Field(512 * 2**20, ge=2**10, description="canonical bytes of all uploads in hand")
+    max_uploads_bytes: int = Field(512 * 2**20, ge=2**10, description="memory for all uploads in hand")
 
     vault_key_file: Path | None = Field(
         None, description="opens what records say; keys/vault.key in data_dir by default"
@@ -81,8 +84,12 @@ class DatanetConfig(ServiceConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.max_uploads_bytes < self.max_upload_bytes:
-            raise ValueError("max_uploads_bytes must be at least max_upload_bytes, or no upload of that size can pass")
+        least = 4 * self.max_upload_bytes + self.max_upload_records * _RECORD_MEMORY
+        if self.max_uploads_bytes < least:
+            raise ValueError(
+                f"max_uploads_bytes must be at least {least}, for one upload of max_upload_bytes, max_upload_records: "
+                "its texts, three times what is suggested for them, and what each record takes beside"
+            )
         if self.max_files_bytes < 2 * self.max_file_bytes:
             raise ValueError("max_files_bytes must be at least twice max_file_bytes: a file, and what is found in it")
         if self.max_message_bytes < 4 * self.max_record_bytes:

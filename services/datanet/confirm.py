@@ -1,7 +1,8 @@
 """The verb "confirm": a contributor's word on a record of its own in which personal data was found.
 
 As given, the record itself is accepted.  As suggested, another record is, since what a record says never changes under
-its name; that one is looked at as any other, and the one that waited is erased.  So it is when it is not confirmed.
+its name, and the one that waited is erased.  So it is when it is not confirmed.  What comes in is looked at as any that
+is given now: a datanet's rules may have changed while it waited.
 """
 
 from __future__ import annotations
@@ -40,14 +41,16 @@ def check_declared(declaration: Declaration, datanet: Datanet, taken: Draft) -> 
     return canonical
 
 
-def check_as_given(datanet: Datanet, findings: Sequence[Finding]) -> None:
-    """Raises `Fault` when the datanet does not take what was found in the record any more."""
+def check_as_given(datanet: Datanet, taken: Draft, findings: Sequence[Finding]) -> None:
+    """Raises `Fault` unless the datanet takes the record as any other that is given now, its personal data apart."""
+    refusal = admit.refusal(datanet.definition, taken.fields, taken.source)
     what, why = verdict(findings, datanet.definition.policy)
-    if what is Verdict.REFUSE and why is not None:
+    against = refusal or (why if what is Verdict.REFUSE else None)
+    if against is not None:
         raise precondition(
-            why.reason,
-            f"the owner of {datanet.name} has changed what it takes since the record was given: as given it is not "
-            "taken any more. Confirm it as suggested, or take it back",
+            against.reason,
+            f"as given {datanet.name} does not take the record any more: {against.message}. Confirm it as suggested, "
+            "or take it back",
         )
 
 

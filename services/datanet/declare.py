@@ -9,6 +9,8 @@ from services.datanet.model import Datanet
 from services.datanet.text import control_character
 from services.kit.errors import Fault, denied, invalid
 
+MISMATCH = "DECLARATION_MISMATCH"
+
 
 @dataclass(frozen=True)
 class Declaration:
@@ -64,7 +66,7 @@ def check_content(declaration: Declaration, received: int, root: bytes) -> None:
 def mismatch(what: str) -> Fault:
     """The refusal of a whole upload whose declaration is about something else."""
     return invalid(
-        "DECLARATION_MISMATCH",
+        MISMATCH,
         f"the declaration does not fit: {what}. Nothing was taken; declare what is sent, sign it and send it again",
         "header.declaration",
     )

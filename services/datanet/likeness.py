@@ -84,12 +84,13 @@ class Sketch:
 class Text:
     """What is to be known of a record's text to find it again.
 
-    record: its id.  features: hashed with the vault's key, 64 bits each.  box: the sketch, sealed.
+    record: its id.  features: hashed with the vault's key, 64 bits each.  sketch: its bytes, a tenth of what a `Sketch`
+    takes in memory.  box: the sketch, sealed.
     """
 
     record: str
     features: tuple[int, ...]
-    sketch: Sketch
+    sketch: bytes
     box: bytes
 
 

@@ -16,6 +16,9 @@ from services.datanet.store_likeness import Earlier
 from services.datanet.upload import Candidate, Upload
 from services.datanet.verdict import verdict
 
+HIDDEN = "a record not shown to you"
+"""It is in a private datanet, or waits for its contributor's word."""
+
 
 def answer(
     upload: Upload, first: Mapping[int, str], alike: Mapping[int, Earlier], hidden: Collection[str], policy: Policy
@@ -23,7 +26,7 @@ def answer(
     """All outcomes in order.
 
     first: by index, the name of the record that says it first.  alike: of those that were refused for it, the record
-    that they read like.  Neither is told where it is in a `hidden` datanet.  policy: by which the findings were judged.
+    that they read like.  hidden: names that are not told.  policy: by which the findings were judged.
     """
     outcomes = [_refused(index, refusal) for index, refusal in upload.refusals.items()]
     outcomes += [
@@ -64,7 +67,7 @@ def datanet_of(record: str) -> str:
 def _judged(candidate: Candidate, first: str, hidden: Collection[str], policy: Policy) -> pb.RecordOutcome:
     checks = wire.checks(candidate.findings)
     if first != candidate.name:
-        said = "a record of a private datanet" if datanet_of(first) in hidden else first
+        said = HIDDEN if first in hidden else first
         message = f"{said} said the same earlier, and its contributor stays the author"
         outcome = _rejected(candidate.index, "DUPLICATE", message, checks)
         outcome.first = "" if datanet_of(first) in hidden else first
@@ -86,14 +89,14 @@ def _alike(candidate: Candidate, earlier: Earlier, hidden: Collection[str]) -> p
     outcome = _rejected(
         candidate.index, "NEAR_DUPLICATE", near_duplicate(earlier, hidden), wire.checks(candidate.findings)
     )
-    outcome.first = "" if earlier.datanet in hidden else earlier.name
+    outcome.first = "" if earlier.name in hidden else earlier.name
     return outcome
 
 
 def near_duplicate(earlier: Earlier, hidden: Collection[str]) -> str:
-    """In words, that a record reads like that one, of which nothing is told where it is in a `hidden` datanet."""
+    """In words, that a record reads like that one, of which nothing is told where it is `hidden`."""
     told = f"{earlier.name} of {names.account(earlier.contributor)}"
-    said = "a record of a private datanet" if earlier.datanet in hidden else told
+    said = HIDDEN if earlier.name in hidden else told
     return f"it reads like {said}, which came first, and this datanet takes none"
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 from openledger.records import SALT_BYTES
 from services.datanet.likeness import Sketch, Text, sketch
@@ -55,13 +56,18 @@ def liken(vault: Vault, record: str, wrapped: bytes, fields: Mapping[str, str]) 
 
     Raises `Unopened`.
     """
+    found = text(vault, record, fields)
+    return replace(found, box=vault.seal_beside(wrapped, found.sketch, _about(record)))
+
+
+def text(vault: Vault, record: str, fields: Mapping[str, str]) -> Text:
+    """What a record's texts are like, to find others: not to be kept."""
     found = sketch(fields)
-    box = vault.seal_beside(wrapped, found.to_bytes(), _about(record))
-    return Text(record, feature_tokens(vault, found), found, box)
+    return Text(record, feature_tokens(vault, found), found.to_bytes(), b"")
 
 
 def open_sketch(vault: Vault, record: str, wrapped: bytes, box: bytes) -> Sketch:
-    """Raises `Unopened`."""
+    """Of the box of `liken`.  Raises `Unopened`."""
     try:
         return Sketch.from_bytes(vault.open_beside(wrapped, box, _about(record)))
     except ValueError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 import grpc
@@ -10,9 +11,12 @@ from sqlalchemy import Connection
 from openledger import names
 from openledger.datanet.v1 import datanet_pb2 as pb
 from services.datanet import (
+    admit,
     confirm,
+    declare,
     erase,
     outcomes,
+    sealing,
     store_erasures,
     store_members,
     store_records,
@@ -23,15 +27,17 @@ from services.datanet import (
 from services.datanet.answers import Answers, now
 from services.datanet.declare import Declaration
 from services.datanet.erasing import Erasing
+from services.datanet.likeness import Text
 from services.datanet.members import Standing
 from services.datanet.model import Content, Datanet, Record
 from services.datanet.screeners import Findings, Screeners
+from services.datanet.store_likeness import Earlier
 from services.datanet.store_use import Use
 from services.datanet.upload import Candidate, candidate
 from services.datanet.vault import Vault
 from services.kit import call
 from services.kit.auth import ACCOUNTS, Principal
-from services.kit.errors import aborted, exists, invalid
+from services.kit.errors import exists, invalid, precondition
 from services.kit.operations import Operations
 
 ACCESS = {"ConfirmRecord": ACCOUNTS}
@@ -39,10 +45,15 @@ ACCESS = {"ConfirmRecord": ACCOUNTS}
 
 @dataclass(frozen=True)
 class _Word:
-    """A declaration, and what it is about.  `candidate`: the record as suggested, looked at by the datanet's rules."""
+    """A declaration, and what was found in what it is about, by the rules of the datanet as it was.
+
+    `text`: what that is like.  `candidate`: the record that is to come in, where it is taken as suggested.
+    """
 
     declaration: Declaration
     datanet: Datanet
+    findings: Findings
+    text: Text
     candidate: Candidate | None = None
 
 
@@ -75,12 +86,13 @@ class ConfirmationMethods:
             if known is not None:
                 return known, at.datanet, None
             record = _waiting(c, at, record_id)
-            return None, at.datanet, store_records.contents(c, self._vault, [record.id])[record.id]
+            said = store_records.contents(c, self._vault, [record.id]) if request.confirmed else {}
+            return None, at.datanet, said.get(record.id)
 
         known, at_first, content = await self._answers.database.read(look)
-        if known is not None or content is None:
-            return known  # type: ignore[return-value]
-        word = await self._word(request, at_first, content) if request.confirmed else None
+        if known is not None:
+            return known
+        word = await self._word(request, record_id, at_first, content) if request.confirmed else None
 
         def act(c: Connection) -> pb.Record:
             if word is None:
@@ -91,46 +103,60 @@ class ConfirmationMethods:
         self._erasing.wake()
         return answer
 
-    async def _word(self, request: pb.ConfirmRecordRequest, datanet: Datanet, content: Content) -> _Word:
+    async def _word(
+        self, request: pb.ConfirmRecordRequest, record_id: str, datanet: Datanet, content: Content | None
+    ) -> _Word:
         if not request.HasField("declaration"):
             message = "declaration: a record that is taken needs its contributor's signed word about it"
             raise invalid("INVALID_FIELD", message, "declaration")
+        if content is None:
+            message = f"{request.name}: nobody can open it any more. Take it back, and give it anew"
+            raise precondition(wire.CONTENT_LOST, message)
         declaration, draft = wire.confirmation(request, datanet.id), confirm.draft(content, request.masked)
         call.must_be(declaration.contributor)
-        canonical = confirm.check_declared(declaration, datanet, draft)
-        if not request.masked:
-            return _Word(declaration, datanet)
-        (findings,) = await self._screeners.look([draft], datanet.definition.policy)
-        confirm.check_as_suggested(datanet, draft, findings)
-        return _Word(declaration, datanet, candidate(self._vault, datanet.id, draft, canonical, findings))
+        canonical = await asyncio.to_thread(confirm.check_declared, declaration, datanet, draft)
+        (findings,) = await self._screeners.look([draft], datanet.definition.policy, declaration.contributor)
+
+        def word() -> _Word:
+            if not request.masked:
+                confirm.check_as_given(datanet, draft, findings)
+                text = sealing.text(self._vault, record_id, draft.fields)
+                return _Word(declaration, datanet, findings, text)
+            confirm.check_as_suggested(datanet, draft, findings)
+            made = candidate(self._vault, datanet.id, draft, canonical, findings)
+            return _Word(declaration, datanet, findings, made.text, made)
+
+        return await asyncio.to_thread(word)
 
     def _taken(self, connection: Connection, word: _Word, record_id: str, caller: Principal) -> pb.Record:
+        # Locks are taken as by an upload: likeness, the fingerprint, the datanet.
         if word.candidate is not None:
             return self._as_suggested(connection, word, word.candidate, record_id, caller)
+        _not_near(store_records.reads_like(connection, self._vault, word.declaration, word.text), word.datanet)
         at = store_members.standing(connection, word.datanet.id, caller, lock=True)
         at.must_give()
         record = _waiting(connection, at, record_id)
-        found = store_screenings.findings(connection, [record.id])[record.id]
-        confirm.check_as_given(at.datanet, found)
+        admit.check_current(word.datanet, at.datanet)
+        declare.check_licence(word.declaration, at.datanet)
         store_records.declared(connection, word.declaration, now())
-        store_screenings.confirmed(connection, record.id, word.declaration.request_id)
+        found = store_screenings.confirmed(connection, record.id, word.declaration.request_id, word.findings)
         return _told(store_records.accept(connection, record, now()), found)
 
     def _as_suggested(
         self, connection: Connection, word: _Word, taken: Candidate, record_id: str, caller: Principal
     ) -> pb.Record:
-        # Locks are taken as by an upload: likeness, the fingerprint, the datanet.
         declaration, datanet = word.declaration, word.datanet.id
         for earlier in store_records.read_alike(connection, self._vault, declaration, [taken]).values():
-            raise exists("NEAR_DUPLICATE", outcomes.near_duplicate(earlier, {earlier.datanet} - {datanet}))
+            _not_near(earlier, word.datanet)
         first = store_records.take(connection, declaration, [taken], now(), declaration.request_id)[taken.index]
         at = store_members.standing(connection, datanet, caller, lock=True)
         at.must_give()
-        if word.datanet.etag != at.datanet.etag:
-            raise aborted("DATANET_CHANGED", f"{at.datanet.name} was changed meanwhile. Nothing was taken: try again")
+        admit.check_current(word.datanet, at.datanet)
         record = _waiting(connection, at, record_id)
         if first != taken.name:
-            said = first if outcomes.datanet_of(first) == datanet else "another record"
+            shown = outcomes.datanet_of(first) == datanet
+            shown = shown and not store_records.others_that_wait(connection, [first], caller.address)
+            said = first if shown else outcomes.HIDDEN
             message = f"{said} says the same as is suggested for {record.name}: take this one back"
             raise exists("DUPLICATE", message)
         store_use.add(connection, declaration.contributor, Use(1, taken.size), self._most_given)
@@ -146,6 +172,13 @@ class ConfirmationMethods:
         erased = store_erasures.begin(connection, self._vault, record, operation, now(), reason="", told=told)
         self._operations.create(connection, operation, name, erase.progress(record.name, erase.DESTROYING))
         return erased
+
+
+def _not_near(earlier: Earlier | None, datanet: Datanet) -> None:
+    """Raises `Fault` when what is to come in reads like an earlier record."""
+    if earlier is not None:
+        hidden = () if earlier.datanet == datanet.id else (earlier.name,)
+        raise exists("NEAR_DUPLICATE", outcomes.near_duplicate(earlier, hidden))
 
 
 def _waiting(connection: Connection, at: Standing, record_id: str) -> Record:

@@ -34,7 +34,7 @@ class ErasureMethods:
 
         def act(c: Connection) -> pb.Record:
             at = store_members.standing(c, datanet, caller, lock=True)
-            record = store_records.get(c, datanet, record_id)
+            record = store_records.get(c, datanet, record_id, caller.address)
             erase.check_withdrawal(at, record, request.reason)
             moved = store_records.move(c, record, RecordState.WITHDRAWN, request.reason, now())
             # Without what it says, and why it is withdrawn: the answer is kept, and must not outlive the record.
@@ -49,7 +49,7 @@ class ErasureMethods:
 
         def act(c: Connection) -> Any:
             at = store_members.standing(c, datanet, caller, lock=True)
-            record = store_records.get(c, datanet, record_id)
+            record = store_records.get(c, datanet, record_id, caller.address)
             erase.check_erasure(at, record, request.reason)
             operation, told = erase.operation(record), erase.told(at, record)
             store_erasures.begin(c, self._vault, record, operation, now(), reason=request.reason, told=told)

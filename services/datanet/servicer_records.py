@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Collection
+from functools import partial
 from typing import Any
 
 import grpc
@@ -19,6 +19,7 @@ from services.datanet import (
     search,
     store,
     store_erasures,
+    store_likeness,
     store_members,
     store_records,
     store_screenings,
@@ -28,14 +29,17 @@ from services.datanet import (
 from services.datanet.answers import Answers, now
 from services.datanet.declare import Declaration
 from services.datanet.members import Standing
-from services.datanet.model import Content, Datanet, Policy, Record, RecordState
+from services.datanet.model import Content, Datanet, Duplicates, Record, RecordState
 from services.datanet.screeners import Screeners
+from services.datanet.store_likeness import Looked
 from services.datanet.store_use import Use
+from services.datanet.turns import Turns
 from services.datanet.upload import Limits, Room, Upload
 from services.datanet.vault import Vault
 from services.kit import call
 from services.kit.auth import ACCOUNTS, OPEN, Principal
 from services.kit.errors import Fault, invalid
+from services.kit.wait import to_its_end
 
 ACCESS = {
     "ContributeRecords": ACCOUNTS,
@@ -44,6 +48,10 @@ ACCESS = {
     "SearchRecords": ACCOUNTS,
 }
 _CONTRIBUTE = "ContributeRecords"
+_AT_ONCE = 4
+"""Uploads of an account that are received; more of its own wait before their first record, and take no memory."""
+_COMPARED = 100
+"""Records that are compared in one transaction: others' questions come in between."""
 _LONG = 2**14
 """Characters of a record from which on others do not wait until it is read: some ten milliseconds."""
 
@@ -63,12 +71,15 @@ class RecordMethods:
     ) -> None:
         self._answers, self._vault, self._most_given = answers, vault, most
         self._limits, self._room, self._screeners, self._outcomes = limits, room, screeners, outcomes
+        self._turns = Turns(_AT_ONCE)
 
     async def ContributeRecords(
         self, requests: AsyncIterator[pb.ContributeRecordsRequest], context: grpc.aio.ServicerContext
     ) -> pb.ContributeRecordsResponse:
         header = await _header(requests)
         declaration, same = wire.declaration(header), wire.unsigned(header)
+        # What is kept of the request must not tell whoever guesses a text that was refused.
+        same.declaration.content_root = self._vault.token("root", declaration.content_root)
         call.must_be(declaration.contributor)
         caller, answer = call.principal(), pb.ContributeRecordsResponse
 
@@ -83,18 +94,19 @@ class RecordMethods:
         datanet, known = await self._answers.database.read(look)
         if known is None:
             declare.check_signed(declaration, datanet)
-        with Upload(datanet, declaration, self._limits, self._room, self._vault) as upload:
-            # What was suggested is not kept with the answer: it is found again, where there was anything.
-            looks = known is None or any(map(outcomes.asks_for_another, known.outcomes))
-            try:
-                await self._receive(requests, upload, datanet.definition.policy if looks else Policy())
-            except Fault as fault:
-                retry = known is None or fault.reason == "CHECKS_UNAVAILABLE"
-                raise (fault if retry else _other_body(header.request_id)) from None
-            response = known or await self._answers.once(
-                _CONTRIBUTE, header.request_id, same, answer, lambda c: self._take(c, declaration, upload, caller)
-            )
-            outcomes.suggest(response, upload)
+        # What was suggested is not kept with the answer: it is found again, where there was anything.
+        asked = None if known is None else {o.index for o in known.outcomes if outcomes.asks_for_another(o)}
+        async with self._turns.of(caller.name):
+            with Upload(datanet, declaration, self._limits, self._room, self._vault, asked) as upload:
+                try:
+                    await self._receive(requests, upload)
+                except Fault as fault:
+                    other = known is not None and fault.reason == declare.MISMATCH
+                    raise (_other_body(header.request_id) if other else fault) from None
+                looked = await self._compare(upload) if known is None else None
+                act = partial(self._take, declaration=declaration, upload=upload, caller=caller, looked=looked)
+                response = known or await self._answers.once(_CONTRIBUTE, header.request_id, same, answer, act)
+                outcomes.suggest(response, upload)
         if known is None:
             for outcome in response.outcomes:
                 self._outcomes.labels(outcome.reason or "ACCEPTED").inc()
@@ -149,12 +161,29 @@ class RecordMethods:
             next_page_token=pages.token(question, [last]) if last else "",
         )
 
+    async def _compare(self, upload: Upload) -> Looked | None:
+        """With what came before, where the policy asks for that: before others have to wait for it."""
+        looked: Looked | None = None
+        if upload.policy.duplicates is Duplicates.REFUSE:
+            texts = [candidate.text for candidate in upload.candidates]
+            for start in range(0, len(texts), _COMPARED):
+                some = texts[start : start + _COMPARED]
+                looked = await self._answers.database.read(
+                    lambda c, some=some, so_far=looked: store_likeness.look(c, self._vault, some, so_far)  # type: ignore[misc]
+                )
+        return looked
+
     def _take(
-        self, connection: Connection, declaration: Declaration, upload: Upload, caller: Principal
+        self,
+        connection: Connection,
+        declaration: Declaration,
+        upload: Upload,
+        caller: Principal,
+        looked: Looked | None,
     ) -> pb.ContributeRecordsResponse:
         # Who was a member when the upload began may have been sent away meanwhile.
         store_members.standing(connection, declaration.datanet, caller).must_give()
-        alike = store_records.read_alike(connection, self._vault, declaration, upload.candidates)
+        alike = store_records.read_alike(connection, self._vault, declaration, upload.candidates, looked)
         others = [candidate for candidate in upload.candidates if candidate.index not in alike]
         first = store_records.take(connection, declaration, others, now())
         datanet = store.get(connection, declaration.datanet)
@@ -164,14 +193,14 @@ class RecordMethods:
         if accepted:
             given = Use(len(accepted), sum(candidate.size for candidate in accepted))
             store_use.add(connection, caller.address, given, self._most_given)
-        named = {*map(outcomes.datanet_of, first.values()), *(earlier.datanet for earlier in alike.values())}
-        hidden = {d for d in named if not _knows(connection, d, caller)}
+        named = {*first.values(), *(earlier.name for earlier in alike.values())}
+        closed = {d for d in map(outcomes.datanet_of, named) if not _knows(connection, d, caller)}
+        hidden = {name for name in named if outcomes.datanet_of(name) in closed}
+        hidden |= store_records.others_that_wait(connection, named - hidden, caller.address)
         return outcomes.answer(upload, first, alike, hidden, datanet.definition.policy)
 
-    async def _receive(
-        self, requests: AsyncIterator[pb.ContributeRecordsRequest], upload: Upload, policy: Policy
-    ) -> None:
-        """All records, each looked at as far as the policy asks for that."""
+    async def _receive(self, requests: AsyncIterator[pb.ContributeRecordsRequest], upload: Upload) -> None:
+        """All records, each looked at as far as the datanet's policy asks for that."""
         async for message in requests:
             if message.WhichOneof("part") != "record":
                 raise invalid("RECORDS_AFTER_HEADER", "after the header, every message must be a record", "record")
@@ -181,18 +210,18 @@ class RecordMethods:
                     "NOT_OFFERED", f"{field}: is not offered; records are texts, and salts the service's", field
                 )
             if sum(map(len, message.record.fields.values())) > _LONG:
-                await asyncio.to_thread(upload.add, message.record.fields, message.record.source)
+                await to_its_end(upload.add, message.record.fields, message.record.source)
             else:
                 upload.add(message.record.fields, message.record.source)
             if upload.batch_is_full:
-                await self._look(upload, policy)
-        await self._look(upload, policy)
+                await self._look(upload)
+        await self._look(upload)
         upload.close()
 
-    async def _look(self, upload: Upload, policy: Policy) -> None:
+    async def _look(self, upload: Upload) -> None:
         if upload.unseen:
-            found = await self._screeners.look(upload.unseen, policy)
-            await asyncio.to_thread(upload.judge, found)
+            found = await self._screeners.look(upload.unseen, upload.policy, upload.contributor)
+            await to_its_end(upload.judge, found)
 
     def _shown(self, connection: Connection, records: Collection[Record], at: Standing) -> list[pb.Record]:
         """With contents, of records that the caller may read."""

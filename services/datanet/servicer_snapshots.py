@@ -114,7 +114,8 @@ class SnapshotMethods:
 
         def look(c: Connection) -> pb.InclusionProof:
             at = store_members.standing(c, datanet, viewer)
-            snapshot, record = store_snapshots.get(c, *key), store_records.get(c, datanet, record_id)
+            snapshot = store_snapshots.get(c, *key)
+            record = store_records.get(c, datanet, record_id, viewer.address)
             if not at.owns and viewer.address != record.contributor:
                 raise _closed(request.record)
             leaf, tree = store_snapshots.leaf_of(c, snapshot, record_id), store_snapshots.commitments(c, snapshot)

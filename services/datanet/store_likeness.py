@@ -1,22 +1,23 @@
 """Which records read alike, in the database: whose came first is told of what is about to come in.
 
 One transaction after the other asks and adds (`hold`), so that of two alike that come in at once one is seen by the
-other.  Of a feature that many records have, the first ones are kept: whoever adds many like an earlier one hides
-nothing, and a look-up reads no more than so many, whatever there is.
+other; what takes long, to compare with all that came before, is done before that (`look`).  Of a feature that many
+records have, the first ones are kept: whoever adds many like an earlier one hides nothing, and a look-up reads no more
+than so many, whatever there is.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, text
+from sqlalchemy import Connection, delete, func, insert, or_, select, text
 
 from services.datanet import sealing
 from services.datanet.likeness import Sketch, Text
-from services.datanet.model import Record, record_name
+from services.datanet.model import Record, RecordState, record_name
 from services.datanet.tables import KEY, LIKENESS, POSTING, RECORD
 from services.datanet.vault import Unopened, Vault
 
@@ -26,6 +27,8 @@ COMPARED = 16
 """Records that one is compared with: those with which it shares most features, the earliest first."""
 _ONE_AT_A_TIME = 0x5EA2
 _AT_ONCE = 100
+_COMPARED_AT_ONCE = 25
+"""Texts, of which each is compared with so many sketches of some 40 kB in memory."""
 _CHUNK = 400
 
 
@@ -43,23 +46,49 @@ class Earlier:
         return record_name(self.datanet, self.record)
 
 
+@dataclass(frozen=True)
+class Looked:
+    """What texts were found to be like, by record's id and number, while others might come in.
+
+    last: number and record of the last that had come when this was begun; `None` of none.
+    """
+
+    last: tuple[int, str] | None
+    like: Mapping[str, Mapping[int, Earlier]]
+
+
 def hold(connection: Connection) -> None:
     """Nobody else looks for likeness, or adds to it, until this transaction ends.  The first of its locks."""
     if connection.dialect.name == "postgresql":  # SQLite has one writer anyhow
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_ONE_AT_A_TIME})"))
 
 
-def earlier(connection: Connection, vault: Vault, contributor: str, texts: Sequence[Text]) -> dict[str, Earlier]:
-    """By record's id, the first that is like it, where that is somebody else's.  Likeness must be held."""
+def look(connection: Connection, vault: Vault, texts: Sequence[Text], so_far: Looked | None = None) -> Looked:
+    """Compare texts with all that came so far, which nothing needs to be held for.  so_far: of other texts."""
+    last = _last(connection) if so_far is None else so_far.last
+    return Looked(last, {**(so_far.like if so_far else {}), **_like(connection, vault, texts, 0)})
+
+
+def earlier(
+    connection: Connection, vault: Vault, contributor: str, texts: Sequence[Text], looked: Looked | None = None
+) -> dict[str, Earlier]:
+    """By record's id, the first that is like it, where that is somebody else's.  Likeness must be held.
+
+    What waits for its contributor's word is nothing to others: who never says it would keep theirs out for ever.
+    looked: what these texts were found to be like before; they are compared with what came since alone.
+    """
+    # A number whose record was erased may be another's by now.
+    if looked is None or (looked.last is not None and not _stands(connection, looked.last)):
+        looked = Looked(None, {})
+    new = _like(connection, vault, texts, looked.last[0] if looked.last else 0)
+    met = {other.record for like in (looked.like, new) for of_one in like.values() for other in of_one.values()}
+    there = _there(connection, met, contributor)
     found: dict[str, Earlier] = {}
-    for start in range(0, len(texts), _AT_ONCE):
-        some = texts[start : start + _AT_ONCE]
-        met = {one.record: numbers for one, numbers in zip(some, _met(connection, some), strict=True)}
-        known = _known(connection, vault, {number for numbers in met.values() for number in numbers})
-        for one in some:
-            like = [n for n in met[one.record] if n in known and known[n][1].is_like(one.sketch)]
-            if like and known[min(like)][0].contributor != contributor:
-                found[one.record] = known[min(like)][0]
+    for one in texts:
+        both = {**looked.like.get(one.record, {}), **new[one.record]}
+        like = {number: other for number, other in both.items() if other.record in there}
+        if like and like[min(like)].contributor != contributor:
+            found[one.record] = like[min(like)]
     return found
 
 
@@ -105,11 +134,45 @@ def forget(connection: Connection, vault: Vault, record: Record) -> None:
     connection.execute(delete(LIKENESS).where(LIKENESS.c.number == number))
 
 
-def _met(connection: Connection, texts: Sequence[Text]) -> list[list[int]]:
-    """Of each text, the numbers of the records that it is to be compared with."""
+def _last(connection: Connection) -> tuple[int, str] | None:
+    row = connection.execute(select(LIKENESS).order_by(LIKENESS.c.number.desc()).limit(1)).first()
+    return None if row is None else (row.number, row.record)
+
+
+def _stands(connection: Connection, last: tuple[int, str]) -> bool:
+    query = select(LIKENESS.c.record).where(LIKENESS.c.number == last[0])
+    return bool(connection.execute(query).scalar() == last[1])
+
+
+def _there(connection: Connection, records: Collection[str], viewer: str) -> set[str]:
+    """Those of which something is kept, and which are something to an account of that address."""
+    counts = or_(RECORD.c.state != RecordState.SCREENED, RECORD.c.contributor == viewer)
+    query = select(LIKENESS.c.record).join(RECORD, RECORD.c.id == LIKENESS.c.record).where(counts)
+    found: set[str] = set()
+    for chunk in _chunks(records):
+        found.update(connection.execute(query.where(LIKENESS.c.record.in_(chunk))).scalars())
+    return found
+
+
+def _like(connection: Connection, vault: Vault, texts: Sequence[Text], after: int) -> dict[str, dict[int, Earlier]]:
+    """Of each text, those that it is like, of the records that came after a number."""
+    found: dict[str, dict[int, Earlier]] = {}
+    for start in range(0, len(texts), _COMPARED_AT_ONCE):
+        some = texts[start : start + _COMPARED_AT_ONCE]
+        met = _met(connection, some, after)
+        known = _known(connection, vault, {number for numbers in met for number in numbers})
+        for one, numbers in zip(some, met, strict=True):
+            own = Sketch.from_bytes(one.sketch)
+            found[one.record] = {n: known[n][0] for n in numbers if n in known and known[n][1].is_like(own)}
+    return found
+
+
+def _met(connection: Connection, texts: Sequence[Text], after: int) -> list[list[int]]:
+    """Of each text, the numbers after that one of the records that it is to be compared with."""
     having: defaultdict[int, list[int]] = defaultdict(list)
     for chunk in _chunks({feature for one in texts for feature in one.features}):
-        for row in connection.execute(select(POSTING).where(POSTING.c.feature.in_(chunk))):
+        query = select(POSTING).where(POSTING.c.feature.in_(chunk), POSTING.c.number > after)
+        for row in connection.execute(query):
             having[row.feature].append(row.number)
     met = []
     for one in texts:

@@ -10,8 +10,9 @@ from sqlalchemy import Connection, func, insert, or_, select, update
 
 from services.datanet import declare, sealing, store, store_likeness, store_screenings
 from services.datanet.declare import Declaration
+from services.datanet.likeness import Text
 from services.datanet.model import Content, Datanet, Duplicates, Record, RecordState, record_name
-from services.datanet.store_likeness import Earlier
+from services.datanet.store_likeness import Earlier, Looked
 from services.datanet.tables import CONTENT, DATANET, DECLARATION, FIRST, KEY, RECORD
 from services.datanet.upload import Candidate
 from services.datanet.vault import Sealed, Unopened, Vault
@@ -50,8 +51,9 @@ def take(
     owners = _claim(connection, candidates)
     datanet = store.locked(connection, declaration.datanet)
     declare.check_licence(declaration, datanet)
-    declared(connection, declaration, now)
     accepted = [c for c in candidates if owners[c.fingerprint] == c.name]
+    # A word about nothing that came in proves nothing, and its root follows from what is not to be kept.
+    declared(connection, declaration if accepted else replace(declaration, content_root=b"", signature=b""), now)
     if accepted:
         _add(connection, datanet, declaration, accepted, now, confirmation)
     return {c.index: owners[c.fingerprint] for c in candidates}
@@ -67,9 +69,15 @@ def declared(connection: Connection, declaration: Declaration, now: int) -> None
 
 
 def read_alike(
-    connection: Connection, vault: Vault, declaration: Declaration, candidates: Sequence[Candidate]
+    connection: Connection,
+    vault: Vault,
+    declaration: Declaration,
+    candidates: Sequence[Candidate],
+    looked: Looked | None = None,
 ) -> dict[int, Earlier]:
     """Of candidates that are not taken, by index, the record of somebody else's that they read like.
+
+    looked: what they were found to be like before, if anybody looked.
 
     None where the datanet's owner does not ask for that.  What reads the same as an earlier record is `take`'s to say,
     in the same transaction.
@@ -82,8 +90,17 @@ def read_alike(
     for chunk in _chunks([c.fingerprint for c in candidates]):
         known.update(connection.execute(select(FIRST.c.fingerprint).where(FIRST.c.fingerprint.in_(chunk))).scalars())
     new = {c.id: c for c in candidates if c.fingerprint not in known}
-    found = store_likeness.earlier(connection, vault, declaration.contributor, [c.text for c in new.values()])
+    found = store_likeness.earlier(connection, vault, declaration.contributor, [c.text for c in new.values()], looked)
     return {new[record].index: first for record, first in found.items()}
+
+
+def reads_like(connection: Connection, vault: Vault, declaration: Declaration, text: Text) -> Earlier | None:
+    """The record of somebody else's that one reads like which waited, where its datanet's owner asks for that."""
+    store_likeness.hold(connection)
+    policy = store.get(connection, declaration.datanet).definition.policy
+    if policy.duplicates is not Duplicates.REFUSE:
+        return None
+    return store_likeness.earlier(connection, vault, declaration.contributor, [text]).get(text.record)
 
 
 def _claim(connection: Connection, candidates: Sequence[Candidate]) -> dict[bytes, str]:
@@ -197,6 +214,17 @@ def get(connection: Connection, datanet: str, record: str, viewer: str | None = 
     if row is None or (waits and viewer is not None and viewer != row.contributor):
         raise not_found("RECORD_NOT_FOUND", f"there is no {record_name(datanet, record)}")
     return of_row(row)
+
+
+def others_that_wait(connection: Connection, names_: Collection[str], viewer: str) -> set[str]:
+    """Of records by name, those that wait for another's word than that of the account of this address."""
+    ids = {name.rpartition("/")[2]: name for name in names_}
+    query = select(RECORD.c.id).where(RECORD.c.state == RecordState.SCREENED, RECORD.c.contributor != viewer)
+    return {
+        ids[record]
+        for chunk in _chunks(list(ids))
+        for record in connection.execute(query.where(RECORD.c.id.in_(chunk))).scalars()
+    }
 
 
 def of_row(row: Any) -> Record:

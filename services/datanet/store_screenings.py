@@ -32,9 +32,16 @@ def keep(connection: Connection, candidates: Sequence[Candidate], confirmation: 
         connection.execute(insert(SCREENING), rows)
 
 
-def confirmed(connection: Connection, record: str, request_id: str) -> None:
-    """Note by which request a record was confirmed."""
-    connection.execute(update(SCREENING).where(SCREENING.c.record == record).values(confirmation=request_id))
+def confirmed(connection: Connection, record: str, request_id: str, now: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Note by which request a record was confirmed, and what was found in it then, which is returned.
+
+    What a check found stays, where it was not asked again.
+    """
+    kept = findings(connection, [record])[record]
+    found = tuple({finding.check: finding for finding in (*kept, *now)}.values())
+    values = {"confirmation": request_id, "findings": _dumped(found)}
+    connection.execute(update(SCREENING).where(SCREENING.c.record == record).values(values))
+    return found
 
 
 def findings(connection: Connection, records: Collection[str]) -> dict[str, tuple[Finding, ...]]:

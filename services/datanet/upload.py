@@ -7,8 +7,9 @@ those that wait, `judge` is told what was found in them.  Knows neither the wire
 from __future__ import annotations
 
 import secrets
+import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -18,14 +19,17 @@ from services.datanet.admit import Refusal
 from services.datanet.declare import Declaration
 from services.datanet.draft import Draft
 from services.datanet.likeness import Text
-from services.datanet.model import Datanet, record_name
+from services.datanet.model import Datanet, Policy, record_name
 from services.datanet.screen import Finding
 from services.datanet.vault import Sealed, Vault
 from services.datanet.verdict import Verdict, verdict
-from services.kit.errors import aborted, exhausted, invalid
+from services.kit.errors import exhausted, invalid
 
 _BATCH_RECORDS, _BATCH_BYTES = 64, 64 * 2**10
 """Of records that are looked at together; a single one may have more."""
+_RECORD, _FINDING, _FEATURE, _SUGGESTED = 1024, 512, 44, 3
+"""Bytes of memory, measured (`tests/unit/services/datanet/test_upload.py`): of a record, whatever it says; of what one
+check found; of a feature.  A suggestion lies there, in the box, and in the answer."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,12 @@ class Candidate:
     waits: bool = False
     suggestion: Mapping[str, str] | None = None
 
+    @property
+    def beside(self) -> int:
+        """Bytes of memory that it takes beside its text."""
+        text = len(self.text.sketch) + len(self.text.box) + _FEATURE * len(self.text.features)
+        return text + _judged(self.findings, self.suggestion)
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -60,30 +70,46 @@ class Limits:
 
 
 class Room:
-    """Memory for the uploads in hand, all together."""
+    """Memory for the uploads in hand, all together.  Threads share it."""
 
     def __init__(self, limit: int) -> None:
-        self._limit, self._taken = limit, 0
+        """limit: bytes."""
+        self._limit, self._taken, self._lock = limit, 0, threading.Lock()
 
     def take(self, size: int) -> None:
         """Raises `Fault` when there is no more."""
-        if self._taken + size > self._limit:
-            raise exhausted("UPLOADS_FULL", "too many uploads are under way; send this one again soon", retry_after=2)
-        self._taken += size
+        with self._lock:
+            if self._taken + size <= self._limit:
+                self._taken += size
+                return
+        raise exhausted("UPLOADS_FULL", "too many uploads are under way; send this one again soon", retry_after=2)
 
     def give(self, size: int) -> None:
         """Give back what was taken."""
-        self._taken -= size
+        with self._lock:
+            self._taken -= size
 
 
 class Upload:
     """The records sent so far under a declaration.  Use it as a context: it gives its memory back on leaving."""
 
-    def __init__(self, datanet: Datanet, declaration: Declaration, limits: Limits, room: Room, vault: Vault) -> None:
+    def __init__(
+        self,
+        datanet: Datanet,
+        declaration: Declaration,
+        limits: Limits,
+        room: Room,
+        vault: Vault,
+        only: Collection[int] | None = None,
+    ) -> None:
+        """only: places of the records that are judged, all where it is not said; of the others the root alone is made.
+
+        Raises `Fault` when so many records are not taken.
+        """
         self._datanet, self._declaration, self._limits, self._room = datanet, declaration, limits, room
-        self._vault = vault
+        self._vault, self._only = vault, only
         self._leaves: list[bytes] = []
-        self._held = 0
+        self._size = self._held = 0
         self._unseen: list[tuple[Draft, bytes]] = []
         self._unseen_bytes = 0
         self.candidates: list[Candidate] = []
@@ -110,6 +136,8 @@ class Upload:
             raise declare.mismatch(f"it is about {index} records, but more were sent")
         canonical = records.canonical_bytes(self._declaration.contributor, fields, source)
         self._leaves.append(merkle.leaf_hash(canonical))
+        if self._only is not None and index not in self._only:
+            return
         if len(canonical) > self._limits.record_bytes:
             self.refusals[index] = admit.too_large(len(canonical), self._limits.record_bytes)
             return
@@ -117,11 +145,21 @@ class Upload:
         if refusal is not None:
             self.refusals[index] = refusal
             return
-        self._hold(len(canonical))
+        self._count(len(canonical))
         self._unseen.append((Draft(index, dict(fields), source), canonical))
         self._unseen_bytes += len(canonical)
-        if not self._datanet.definition.policy.looks:
+        if not self.policy.looks:
             self.judge([()])
+
+    @property
+    def policy(self) -> Policy:
+        """By which its records are looked at."""
+        return self._datanet.definition.policy
+
+    @property
+    def contributor(self) -> str:
+        """Its address."""
+        return self._declaration.contributor
 
     @property
     def unseen(self) -> list[Draft]:
@@ -134,15 +172,21 @@ class Upload:
         return len(self._unseen) >= _BATCH_RECORDS or self._unseen_bytes >= _BATCH_BYTES
 
     def judge(self, findings: Sequence[tuple[Finding, ...]]) -> None:
-        """What was found in each of `unseen`, in order, and what follows from it."""
+        """What was found in each of `unseen`, in order, and what follows from it.
+
+        Raises `Fault` when the upload as a whole cannot stand.
+        """
         waiting, self._unseen, self._unseen_bytes = self._unseen, [], 0
         for (draft, canonical), found in zip(waiting, findings, strict=True):
-            what, why = verdict(found, self._datanet.definition.policy)
+            what, why = verdict(found, self.policy)
             if what is Verdict.REFUSE and why is not None:
+                self._hold(_judged(found, why.suggestion))
                 self.refusals[draft.index] = Refusal(why.reason, why.message, found, why.suggestion)
                 continue
             suggestion = why.suggestion if why is not None else None
-            self.candidates.append(candidate(self._vault, self._datanet.id, draft, canonical, found, suggestion))
+            made = candidate(self._vault, self._datanet.id, draft, canonical, found, suggestion)
+            self._hold(made.beside)
+            self.candidates.append(made)
 
     def close(self) -> None:
         """All is here, and was looked at.  Raises `Fault` unless it is exactly what was declared."""
@@ -152,21 +196,21 @@ class Upload:
 
     def check_current(self, datanet: Datanet) -> None:
         """Raises `Fault` when records are admitted by other rules now than those by which these were judged."""
-        judged, now = self._datanet.definition, datanet.definition
-        if (judged.fields, judged.policy) != (now.fields, now.policy):
-            raise aborted(
-                "DATANET_CHANGED",
-                f"the owner of {datanet.name} changed what records it takes while these came in. Nothing was taken: "
-                "send them again, to be judged anew",
-            )
+        admit.check_current(self._datanet, datanet)
 
-    def _hold(self, size: int) -> None:
-        if self._held + size > self._limits.upload_bytes:
+    def _count(self, size: int) -> None:
+        """Canonical bytes, of which an upload has so many."""
+        if self._size + size > self._limits.upload_bytes:
             raise invalid(
                 "UPLOAD_TOO_LARGE",
                 f"the records have more than {self._limits.upload_bytes} bytes together: send them in parts, each with "
                 "its own declaration. Nothing was taken",
             )
+        self._size += size
+        self._hold(size)
+
+    def _hold(self, size: int) -> None:
+        """Bytes of memory."""
         self._room.take(size)
         self._held += size
 
@@ -195,3 +239,9 @@ def candidate(
         waits=suggestion is not None,
         suggestion=suggestion,
     )
+
+
+def _judged(findings: Sequence[Finding], suggestion: Mapping[str, str] | None) -> int:
+    """Bytes of memory that a record takes that was judged, but for its text and what that is like."""
+    suggested = sum(len(text.encode()) for text in (suggestion or {}).values())
+    return _RECORD + _FINDING * len(findings) + _SUGGESTED * suggested

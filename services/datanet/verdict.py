@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 
 from services.datanet.model import PersonalData, Policy
 from services.datanet.screen import Finding
+
+PERSONAL_DATA = "PERSONAL_DATA"
 
 
 class Verdict(StrEnum):
@@ -18,14 +21,17 @@ class Verdict(StrEnum):
 
 
 def verdict(findings: Sequence[Finding], policy: Policy) -> tuple[Verdict, Finding | None]:
-    """What to do with the record, and the finding that decided it: the first that refuses, else the one to ask of."""
+    """What to do with the record, and the finding that decided it: the first that nothing suggested would help.
+
+    A suggestion is left where the policy has it taken instead.
+    """
     failed = [finding for finding in findings if not finding.passed]
-    asked = [finding for finding in failed if _is_asked(finding, policy)]
-    for finding in failed:
-        if finding not in asked:
-            return Verdict.REFUSE, finding
-    return (Verdict.ASK, asked[0]) if asked else (Verdict.TAKE, None)
-
-
-def _is_asked(finding: Finding, policy: Policy) -> bool:
-    return finding.reason == "PERSONAL_DATA" and policy.personal_data is PersonalData.ASK
+    others = [finding for finding in failed if finding.reason != PERSONAL_DATA]
+    if others:
+        return Verdict.REFUSE, others[0]
+    if not failed or policy.personal_data is PersonalData.IGNORE:
+        return Verdict.TAKE, None
+    if policy.personal_data is PersonalData.ASK:
+        return Verdict.ASK, failed[0]
+    masked = failed[0].suggestion if policy.personal_data is PersonalData.MASK else None
+    return Verdict.REFUSE, replace(failed[0], suggestion=masked)

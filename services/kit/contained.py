@@ -1,7 +1,9 @@
 """Workers that may die: strangers' bytes are looked at in processes without rights, not in the service.
 
 A pool of processes that live on from job to job (contained_worker.py).  Of a job that crashes its process, or takes too
-long, or raises, that job alone hears, and a new process takes the next one.  Knows not what the jobs are about.
+long, or raises, that job alone hears, and a new process takes the next one.  A job whose caller is cancelled is done to
+its end all the same, as long as it may take: whoever gives up jobs would else cost a new process each time.  Where a
+process does one job alone it is ended.  Knows not what the jobs are about.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from openledger import canonical
 from services.kit import confine
 from services.kit.contained_worker import HEAD_BYTES, MAX_HEAD
 from services.kit.logs import logger
+from services.kit.wait import stop
 
 _START_SECONDS = 60.0
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "LC_ALL": "C.UTF-8", "PATH": os.defpath}
@@ -57,6 +60,7 @@ class Workers:
         self._module, self._memory, self._jobs, self._answer = module, memory, jobs, answer
         self._room = asyncio.Semaphore(at_once)
         self._idle: list[_Worker] = []
+        self._doing: set[asyncio.Task[bytes]] = set()
         self._told = False
 
     async def call(self, task: str, payload: bytes, seconds: float, file: int | None = None) -> bytes:
@@ -68,21 +72,39 @@ class Workers:
         module, _, function = task.partition(":")
         if module != self._module:
             raise ValueError(f"these workers do the tasks of {self._module}, not {task}")
-        async with self._room:
-            worker = await self._taken()
-            try:
-                async with asyncio.timeout(seconds):
-                    answer = await worker.ask(function, payload, file, self._answer)
-            except TimeoutError:
-                raise TooSlow(f"it took longer than {seconds:g} s") from None
-            except EOFError:
-                raise WorkerDied(f"the process that looked at it {await worker.end()}") from None
-            finally:
-                await self._left(worker)
-            return answer
+        await self._room.acquire()
+        job = asyncio.create_task(self._done(function, payload, seconds, file))
+        self._doing.add(job)
+        job.add_done_callback(self._is_done)
+        try:
+            return await asyncio.shield(job)
+        except asyncio.CancelledError:
+            if self._jobs == 1 or file is not None:  # a file is open for as long as its caller waits
+                await stop(job)
+            raise
+
+    async def _done(self, function: str, payload: bytes, seconds: float, file: int | None) -> bytes:
+        worker = await self._taken()
+        try:
+            async with asyncio.timeout(seconds):
+                return await worker.ask(function, payload, file, self._answer)
+        except TimeoutError:
+            raise TooSlow(f"it took longer than {seconds:g} s") from None
+        except EOFError:
+            raise WorkerDied(f"the process that looked at it {await worker.end()}") from None
+        finally:
+            await self._left(worker)
+
+    def _is_done(self, job: asyncio.Task[bytes]) -> None:
+        self._doing.discard(job)
+        self._room.release()
+        if not job.cancelled():
+            job.exception()  # nobody may have waited for it
 
     async def close(self) -> None:
-        """End all workers that have nothing to do; to be called when no job runs."""
+        """End all workers; to be called when nobody waits for a job."""
+        while self._doing:
+            await stop(next(iter(self._doing)))
         while self._idle:
             await self._idle.pop().end()
 

@@ -10,7 +10,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-async def stop(task: asyncio.Task[None]) -> None:
+async def stop(task: asyncio.Task[Any]) -> None:
     """End a task and wait until it has, also when we are to end meanwhile; what it raised stays in it.
 
     A second cancellation would take us away from its end, and what it holds must not outlive whoever started it.

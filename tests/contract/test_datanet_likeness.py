@@ -15,10 +15,10 @@ from openledger import signing
 from services.datanet import liken, sealing, store, store_erasures, store_likeness, store_records
 from services.datanet.__main__ import MIGRATIONS
 from services.datanet.declare import Declaration
-from services.datanet.likeness import BANDS
+from services.datanet.likeness import BANDS, Sketch
 from services.datanet.model import Datanet, Definition, Duplicates, Field, Policy, RecordState
 from services.datanet.shares import Shares
-from services.datanet.tables import FIRST, KEY, LIKENESS, POSTING
+from services.datanet.tables import FIRST, KEY, LIKENESS, POSTING, RECORD
 from services.datanet.upload import Limits, Room, Upload
 from services.datanet.vault import Vault
 from services.datanet.vault import place as place_of_share
@@ -73,6 +73,84 @@ def give(database: Database, vault: Vault, contributor: str, *texts: str, datane
         return Given(first, {index: earlier.name for index, earlier in alike.items()})
 
     return database.write_now(take)
+
+
+def looked_at(database: Database, vault: Vault, *texts: str) -> tuple[Declaration, Upload, store_likeness.Looked]:
+    """An upload of Bob's that was compared with what came before it, and is not taken yet."""
+    word = Declaration("strict", BOB, b"r" * 32, len(texts), "MIT", signing.STATEMENT, str(uuid.uuid4()), b"s")
+    upload = Upload(STRICT, word, Limits(10**5, 10**7, 10**4), Room(10**9), vault)
+    for text in texts:
+        upload.add({"text": text}, "")
+    looked = None
+    for candidate in upload.candidates:
+        looked = database.read_now(lambda c, t=candidate.text, so=looked: store_likeness.look(c, vault, [t], so))
+    return word, upload, looked
+
+
+def alike(database: Database, vault: Vault, word, upload, looked) -> dict[int, str]:
+    found = database.write_now(lambda c: store_records.read_alike(c, vault, word, upload.candidates, looked))
+    return {index: earlier.name for index, earlier in found.items()}
+
+
+def erased(database: Database, vault: Vault, name: str) -> None:
+    _, datanet, _, record = name.split("/")
+
+    def begin(c):
+        found = store_records.get(c, datanet, record)
+        store_erasures.begin(c, vault, found, f"operations/{record}", 9000, reason="", told="")
+
+    database.write_now(begin)
+
+
+def test_what_was_compared_before_is_not_compared_again_while_others_wait(database, vault, monkeypatch):
+    first = give(database, vault, ADA, TEXT, "a text of its own that nobody else has said before").first[0]
+    waiting = looked_at(database, vault, NEAR, "and one that is wholly different from any other here")
+    opened, open_sketch = [], sealing.open_sketch
+    monkeypatch.setattr(sealing, "open_sketch", lambda *given: opened.append(1) or open_sketch(*given))
+    assert alike(database, vault, *waiting) == {0: first}
+    assert opened == []
+
+
+def test_what_came_after_it_was_compared_is_seen(database, vault):
+    waiting = looked_at(database, vault, NEAR)
+    since = give(database, vault, ADA, TEXT).first[0]
+    assert alike(database, vault, *waiting) == {0: since}
+
+
+def test_what_came_before_stays_first(database, vault):
+    first = give(database, vault, ADA, TEXT).first[0]
+    waiting = looked_at(database, vault, NEAR)
+    give(database, vault, CLEO, NEAREST, datanet="open")
+    assert alike(database, vault, *waiting) == {0: first}
+
+
+def test_what_waits_for_its_contributors_word_is_nothing_to_others_until_it_is_accepted(database, vault):
+    first = give(database, vault, ADA, TEXT).first[0]
+
+    def put(state: RecordState) -> None:
+        database.write_now(lambda c: c.execute(update(RECORD).values(state=state)))
+
+    put(RecordState.SCREENED)
+    waiting = looked_at(database, vault, NEAR)
+    assert alike(database, vault, *waiting) == {}
+    put(RecordState.ACCEPTED)
+    assert alike(database, vault, *waiting) == {0: first}
+
+
+def test_what_was_erased_since_is_free_again(database, vault):
+    first = give(database, vault, ADA, TEXT).first[0]
+    give(database, vault, ADA, "a text of its own that nobody else has said before")
+    waiting = looked_at(database, vault, NEAR)
+    erased(database, vault, first)
+    assert alike(database, vault, *waiting) == {}
+
+
+def test_what_took_the_number_of_one_that_was_erased_since_is_seen(database, vault):
+    last = give(database, vault, ADA, "a text of its own that nobody else has said before").first[0]
+    waiting = looked_at(database, vault, NEAR)
+    erased(database, vault, last)
+    since = give(database, vault, ADA, TEXT).first[0]
+    assert alike(database, vault, *waiting) == {0: since}
 
 
 def edited(text: str, count: int, rng: random.Random) -> str:
@@ -188,11 +266,11 @@ def test_what_is_kept_says_nothing_without_the_vaults_key(database, vault, tmp_p
     give(database, vault, ADA, TEXT)
     (row,) = database.read_now(lambda c: c.execute(select(LIKENESS)).all())
     plain = sealing.liken(vault, "r", vault.seal(b"", b"record r").wrapped, {"text": TEXT})
-    assert plain.sketch.to_bytes()[4:36] not in row.box
+    assert plain.sketch[4:36] not in row.box
     kept = set(database.read_now(lambda c: c.execute(select(POSTING.c.feature)).scalars()))
     assert kept == set(plain.features)
     elsewhere = Vault(b"l" * 32, Shares(tmp_path / "others"))
-    assert kept.isdisjoint(sealing.feature_tokens(elsewhere, plain.sketch))
+    assert kept.isdisjoint(sealing.feature_tokens(elsewhere, Sketch.from_bytes(plain.sketch)))
 
 
 def test_records_of_before_are_found_as_well_and_what_was_broken_off_goes_on(database, vault, monkeypatch):

@@ -107,6 +107,14 @@ def test_a_record_that_waited_is_accepted_after_those_that_came_meanwhile(databa
     assert later.number > accepted.number > taken.number
 
 
+def test_what_is_found_when_it_is_confirmed_takes_the_place_of_what_was_found(database, vault):
+    (record,) = give(database, vault, {"one": FOUND})
+    now = (Finding("language", passed=True, value="de"), Finding("quality", passed=True))
+    expected = (now[0], replace(FOUND[1], suggestion=None), now[1])
+    assert database.write_now(lambda c: store_screenings.confirmed(c, record.id, "r", now)) == expected
+    assert database.read_now(lambda c: store_screenings.findings(c, [record.id])) == {record.id: expected}
+
+
 @pytest.mark.parametrize("masked", (False, True))
 def test_erasing_takes_what_was_found_and_what_its_contributors_word_leaves(database, vault, masked):
     word = "22222222-2222-4222-8222-222222222222"
@@ -116,7 +124,7 @@ def test_erasing_takes_what_was_found_and_what_its_contributors_word_leaves(data
         (record,) = give(database, vault, {"one": FOUND})
         declared = Declaration("terms", ADA, b"q" * 32, 1, "MIT", signing.STATEMENT, word, b"s")
         database.write_now(lambda c: store_records.declared(c, declared, 6000))
-        database.write_now(lambda c: store_screenings.confirmed(c, record.id, word))
+        database.write_now(lambda c: store_screenings.confirmed(c, record.id, word, ()))
     idempotency = METADATA.tables["idempotency"]
     row = {"caller": f"accounts/{ADA}", "method": "ConfirmRecord", "request_id": word}
     database.write_now(

@@ -28,14 +28,14 @@ class Personal:
     id = "personal_data"
 
     def look(self, draft: Draft, policy: Policy) -> Finding | None:
-        """Names kinds and fields; the suggestion is the fields with what was found masked."""
+        """Names kinds and fields; the suggestion is the fields with what was found masked, where such are taken."""
         if policy.personal_data is PersonalData.IGNORE:
             return None
         found = {place: spans for place, text in texts(draft).items() if (spans := find(text))}
         if not found:
             return Finding(self.id, passed=True)
         message = f"it seems to hold personal data ({described(found, KINDS)}): {_ADVICE[policy.personal_data]}"
-        suggestion = masked(draft.fields, found)
+        suggestion = None if policy.personal_data is PersonalData.REFUSE else masked(draft.fields, found)
         return Finding(self.id, passed=False, reason="PERSONAL_DATA", message=message, suggestion=suggestion)
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from openledger import records, signing
 from openledger.datanet.v1 import datanet_pb2 as pb
+from services.datanet import wire
+from services.datanet.screeners import Screeners
 from services.datanet.store import METADATA
-from services.datanet.tables import CONTENT, FIRST, SCREENING
+from services.datanet.tables import CONTENT, DECLARATION, FIRST, KEY, SCREENING
+from services.datanet.upload import Room
+from services.kit.errors import exhausted
+from services.kit.idempotency import fingerprint
 from tests.datanet_world import (
     ADA,
     BOB,
@@ -143,10 +148,40 @@ async def test_the_same_upload_again_is_answered_alike_with_what_is_suggested_wh
     assert [outcome.state for outcome in again.outcomes] == [ACCEPTED]
 
 
+async def test_of_an_upload_sent_again_only_that_is_looked_at_of_which_something_was_suggested(here, monkeypatch):
+    messages, look, seen = upload(ADA, [PLAIN, MAIL, SPAM]), Screeners.look, []
+
+    async def watched(self, drafts, *more):
+        seen.extend(draft.index for draft in drafts)
+        return await look(self, drafts, *more)
+
+    monkeypatch.setattr(Screeners, "look", watched)
+    async with here.as_(ADA) as ada:
+        first = await send(ada, messages)
+        assert seen == [0, 1, 2]
+        assert await send(ada, messages) == first
+    assert seen == [0, 1, 2, 1]
+
+
+async def test_an_upload_sent_again_while_memory_is_full_is_not_taken_for_another_one(here, monkeypatch):
+    plain, mail = upload(ADA, [PLAIN]), upload(ADA, [MAIL])
+
+    def full(self, size):
+        raise exhausted("UPLOADS_FULL", "full", retry_after=0.01)
+
+    async with here.as_(ADA) as ada:
+        first = await send(ada, plain)
+        await send(ada, mail)
+        monkeypatch.setattr(Room, "take", full)
+        assert await send(ada, plain) == first
+        assert (await refused(send(ada, mail))).reason == "UPLOADS_FULL"
+
+
 async def test_refused_means_refused(here):
     await change(here, personal_data=REFUSE)
     (outcome,) = (await give(here, ADA, MAIL)).outcomes
     assert (outcome.state, outcome.reason, outcome.record) == (REJECTED, "PERSONAL_DATA", "")
+    assert dict(outcome.suggested_fields) == {}
     assert rows(here, CONTENT) == []
 
 
@@ -168,6 +203,21 @@ async def test_a_record_that_waits_is_shown_to_nobody_but_its_contributor(here):
         assert (await refused(begin_snapshot(owner))).reason == "EMPTY_SNAPSHOT"
     async with here.as_(ADA) as ada:
         assert (await refused(withdraw(ada, name))).reason == "RECORD_WAITS"
+
+
+async def test_nobody_else_is_told_which_record_waits_or_kept_out_by_one_that_only_reads_alike(here):
+    name = await waiting(here)
+    (same,) = (await give(here, BOB, MAIL)).outcomes
+    assert (same.reason, same.first, name in same.message) == ("DUPLICATE", "", False)
+    for other in (OWNER, BOB):
+        async with here.as_(other) as client:
+            assert (await refused(withdraw(client, name))).reason == "RECORD_NOT_FOUND"
+            assert (await refused(erase(client, name))).reason == "RECORD_NOT_FOUND"
+    await change(here, duplicates=pb.DUPLICATE_POLICY_REFUSE)
+    assert (await give(here, BOB, MAIL.replace("sentence", "phrase"))).accepted == 1
+    assert (await confirm(here, word(name, MAIL))).state == ACCEPTED
+    (near,) = (await give(here, CLEO, MAIL.replace("sentence", "sequence"))).outcomes
+    assert (near.reason, near.first) == ("NEAR_DUPLICATE", name)
 
 
 async def test_its_contributor_has_it_taken_as_it_was_given(here):
@@ -220,8 +270,11 @@ async def test_a_word_that_is_not_the_contributors_about_this_text_takes_nothing
         (word(name, MAIL, by=BOB), "NOT_YOURS"),
         (word(f"{DATANET}/records/{'0' * 32}", MAIL), "RECORD_NOT_FOUND"),
     ):
-        assert (await refused(confirm(here, request))).reason in {reason, "ACCOUNT_MISMATCH"}, reason
+        assert (await refused(confirm(here, request))).reason == reason
     assert (await get(here, name)).state == WAITS
+    await confirm(here, word(name, MAIL))
+    other = await refused(confirm(here, word(name, MAIL, by=BOB), BOB))
+    assert (other.reason, "contributor's to confirm" in other.message) == ("NOT_YOURS", True)
 
 
 async def test_a_request_id_that_was_used_for_another_word_is_refused(here):
@@ -244,6 +297,92 @@ async def test_as_suggested_it_must_say_something_new_and_stand_by_the_rules_of_
     assert (await refused(confirm(here, word(name, MAIL)))).reason == "PERSONAL_DATA"
     assert (await get(here, name)).state == WAITS
     assert len(rows(here, CONTENT)) == 2
+
+
+async def test_nothing_is_kept_by_which_one_could_guess_what_was_refused(here):
+    await change(here, personal_data=MASK)
+    messages = upload(ADA, [MAIL])
+    async with here.as_(ADA) as ada:
+        first = await send(ada, messages)
+        assert await send(ada, messages) == first
+    assert first.rejected == 1
+    header, (row,) = messages[0].header, rows(here, DECLARATION)
+    assert (row.content_root, row.signature) == (b"", b"")
+    kept = [row.request_sha256 for row in rows(here, METADATA.tables["idempotency"])]
+    assert fingerprint(wire.unsigned(header)) not in kept
+    other = upload(ADA, [PLAIN], header.request_id)
+    assert (await give_badly(here, ADA, other)).reason == "REQUEST_ID_REUSED"
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    (
+        ({"personal_data": ASK, "min_chars": 1000}, "TEXT_TOO_SHORT"),
+        ({"personal_data": ASK, "max_chars": 10}, "TEXT_TOO_LONG"),
+        ({"personal_data": ASK, "languages": ["de"]}, "LANGUAGE_NOT_TAKEN"),
+        ({"languages": ["de"]}, "LANGUAGE_NOT_TAKEN"),
+        ({"personal_data": MASK}, "PERSONAL_DATA"),
+        ({"personal_data": REFUSE}, "PERSONAL_DATA"),
+    ),
+)
+async def test_as_given_it_must_stand_by_the_rules_of_now(here, policy, reason):
+    name = await waiting(here)
+    await change(here, **policy)
+    found = await refused(confirm(here, word(name, MAIL)))
+    assert (found.reason, "any more" in found.message) == (reason, True)
+    assert (await get(here, name)).state == WAITS
+
+
+async def test_as_given_it_is_taken_once_nobody_asks_for_personal_data(here):
+    name = await waiting(here)
+    await change(here)
+    assert (await confirm(here, word(name, MAIL))).state == ACCEPTED
+    assert [check.reason for check in (await get(here, name)).checks if not check.passed] == ["PERSONAL_DATA"]
+
+
+async def test_rules_that_are_changed_while_it_is_looked_at_are_not_those_it_comes_in_by(here, monkeypatch):
+    name, look = await waiting(here), Screeners.look
+
+    async def changing(self, *arguments):
+        found = await look(self, *arguments)
+        await change(here, personal_data=ASK, max_chars=10)
+        return found
+
+    monkeypatch.setattr(Screeners, "look", changing)
+    assert (await refused(confirm(here, word(name, MAIL)))).reason == "DATANET_CHANGED"
+    await change(here, personal_data=ASK)
+    assert (await refused(confirm(here, word(name, MASKED, masked=True)))).reason == "DATANET_CHANGED"
+    assert (await get(here, name)).state == WAITS
+
+
+@pytest.mark.parametrize("masked", (False, True))
+async def test_what_reads_like_an_earlier_one_is_not_confirmed_where_that_is_not_taken(here, masked):
+    async with here.as_(OWNER) as owner:
+        await open_datanet(owner, "plain")
+    near = MASKED.replace("sentence", "phrase") if masked else MAIL.replace("sentence", "phrase")
+    (earlier,) = (await give(here, BOB, near, datanet="datanets/plain")).outcomes
+    name = await waiting(here)
+    await change(here, personal_data=ASK, duplicates=pb.DUPLICATE_POLICY_REFUSE)
+    request = word(name, MASKED if masked else MAIL, masked=masked)
+    assert (await refused(confirm(here, request))).reason == "NEAR_DUPLICATE"
+    assert (await get(here, name)).state == WAITS
+    async with here.as_(BOB) as bob:
+        await erase(bob, earlier.record)
+    await give(here, BOB, near, datanet="datanets/plain")  # which comes later now
+    assert (await confirm(here, request)).state == ACCEPTED
+
+
+async def test_what_nobody_can_open_is_not_confirmed_and_can_be_let_go(here):
+    name = await waiting(here)
+
+    def harm(c):
+        wrapped = c.execute(select(KEY.c.wrapped)).scalar_one()
+        c.execute(update(KEY).values(wrapped=wrapped[:-1] + bytes([wrapped[-1] ^ 1])))
+
+    here.database.write_now(harm)
+    assert (await refused(confirm(here, word(name, MAIL)))).reason == "CONTENT_LOST"
+    let_go = pb.ConfirmRecordRequest(name=name, request_id=new_id())
+    assert (await confirm(here, let_go)).state == pb.RECORD_STATE_ERASED
 
 
 async def test_what_is_found_in_a_source_alone_is_not_helped_by_a_suggestion(here):

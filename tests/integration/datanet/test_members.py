@@ -228,9 +228,7 @@ async def test_a_duplicate_of_a_private_record_does_not_tell_where_it_is(closed)
         await open_datanet(bob, "open")
     (outcome,) = (await give(closed, BOB, "one", datanet="datanets/open")).outcomes
     assert outcome.reason == "DUPLICATE"
-    assert (
-        outcome.message == "a record of a private datanet said the same earlier, and its contributor stays the author"
-    )
+    assert outcome.message == "a record not shown to you said the same earlier, and its contributor stays the author"
     (again,) = (await give(closed, OWNER, "one", datanet="datanets/open")).outcomes
     assert again.message.startswith(f"{first} said the same earlier"), "who may know it is told"
 

@@ -67,7 +67,7 @@ async def test_of_a_record_in_a_private_datanet_only_that_it_exists_is_told(stri
     (first,) = (await give(strict, OWNER, TEXT, datanet="datanets/closed")).outcomes
     (told,) = (await give(strict, BOB, NEAR, datanet=STRICT)).outcomes
     assert (told.reason, told.first) == ("NEAR_DUPLICATE", "")
-    assert told.message == "it reads like a record of a private datanet, which came first, and this datanet takes none"
+    assert told.message == "it reads like a record not shown to you, which came first, and this datanet takes none"
     assert first.record not in str(told)
     assert OWNER.address not in str(told).lower()
 

@@ -116,7 +116,7 @@ async def test_bytes_that_are_no_text_are_refused_and_nothing_is_taken(here, led
 
 
 async def test_an_upload_is_bounded(ledger, ledger_at, tmp_path):
-    limits = {"max_upload_records": 3, "max_upload_bytes": 1024, "max_uploads_bytes": 1024}
+    limits = {"max_upload_records": 3, "max_upload_bytes": 1024, "max_uploads_bytes": 2**16}
     async with world(tmp_path, ledger, ledger_at, **limits) as here, here.as_(OWNER) as owner:
         await open_datanet(owner)
         assert (await refused(send(owner, upload(OWNER, list("abcd"))))).reason == "UPLOAD_TOO_LARGE"

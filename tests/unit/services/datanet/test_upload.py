@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from openledger import records, signing
 from openledger.client import Wallet
 from services.datanet import declare, sealing
+from services.datanet.config import _RECORD_MEMORY
 from services.datanet.declare import Declaration
 from services.datanet.model import Datanet, Definition, Field, PersonalData, Policy
 from services.datanet.screen import Finding
@@ -86,7 +89,7 @@ def test_another_licence_than_the_datanets_is_refused():
 
 
 def upload(*texts: str, declaration: Declaration | None = None, limits: Limits = LIMITS, room: Room | None = None):
-    made = Upload(DATANET, declaration or declared(*texts), limits, room or Room(10_000), VAULT)
+    made = Upload(DATANET, declaration or declared(*texts), limits, room or Room(100_000), VAULT)
     for text in texts:
         made.add({"text": text}, "")
     return made
@@ -115,7 +118,7 @@ SECRET = (Finding("secrets", False, "SECRET", "a key"),)
 
 
 def test_what_checks_find_decides_in_the_order_in_which_records_came():
-    with Upload(ASKS, declared("one", "two", "three"), LIMITS, Room(10_000), VAULT) as made:
+    with Upload(ASKS, declared("one", "two", "three"), LIMITS, Room(100_000), VAULT) as made:
         made.add({"text": "one"}, "")
         made.add({"text": "two"}, "s")
         assert [(d.index, d.fields, d.source) for d in made.unseen] == [
@@ -138,7 +141,7 @@ def test_what_checks_find_decides_in_the_order_in_which_records_came():
 def test_what_is_to_be_masked_is_refused_with_what_it_suggests():
     policy = Policy(personal_data=PersonalData.MASK)
     masks = replace(DATANET, definition=replace(DATANET.definition, policy=policy))
-    made = Upload(masks, declared("one"), LIMITS, Room(10_000), VAULT)
+    made = Upload(masks, declared("one"), LIMITS, Room(100_000), VAULT)
     made.add({"text": "one"}, "")
     made.judge([PERSONAL])
     assert made.refusals[0].suggestion == {"text": "[NAME 1]"}
@@ -146,10 +149,22 @@ def test_what_is_to_be_masked_is_refused_with_what_it_suggests():
 
 
 def test_a_record_that_nobody_looked_at_does_not_come_in():
-    made = Upload(ASKS, declared("one"), LIMITS, Room(10_000), VAULT)
+    made = Upload(ASKS, declared("one"), LIMITS, Room(100_000), VAULT)
     made.add({"text": "one"}, "")
     with pytest.raises(RuntimeError, match="looked"):
         made.close()
+
+
+def test_of_records_that_are_not_to_be_judged_the_root_alone_is_made_which_takes_no_memory():
+    made = Upload(ASKS, declared(*TEXTS), LIMITS, Room(0), VAULT, ())
+    for text in TEXTS:
+        made.add({"text": text}, "")
+    made.close()
+    assert (made.unseen, made.candidates, made.refusals) == ([], [], {})
+    some = Upload(ASKS, declared(*TEXTS), LIMITS, Room(100_000), VAULT, {1})
+    for text in TEXTS:
+        some.add({"text": text}, "")
+    assert [draft.index for draft in some.unseen] == [1]
 
 
 def test_batches_are_bounded_in_records_and_in_bytes():
@@ -198,9 +213,45 @@ def test_too_many_bytes_are_refused():
     assert fault(lambda: upload("x" * 200, "y" * 200)).reason == "UPLOAD_TOO_LARGE"
 
 
+class Counting(Room):
+    """Says how much of it is taken."""
+
+    @property
+    def taken(self) -> int:
+        return self._taken
+
+
+@pytest.mark.parametrize("words", (1, 20, 256, 2000))
+@pytest.mark.parametrize("policy", PersonalData, ids=str)
+def test_the_memory_that_an_upload_takes_is_what_is_counted(words, policy):
+    count, draw = 100, random.Random(words)
+    texts = [" ".join("".join(draw.choices("abcdefghijklmnop", k=4)) for _ in range(words)) for _ in range(count)]
+    found = FINE if policy is PersonalData.IGNORE else (*FINE, Finding("personal_data", False, "PERSONAL_DATA"))
+    asks = replace(DATANET, definition=replace(DATANET.definition, policy=Policy(personal_data=policy)))
+    wide, room = Limits(2**20, 2**24, 1000), Counting(2**24)
+    made = Upload(asks, declared(*texts), wide, room, VAULT)
+    made.add({"text": texts[0]}, "")
+    made.judge([FINE] * len(made.unseen))  # what is made once for all is not to be counted
+    tracemalloc.start()
+    before = room.taken
+    for text in texts[1:]:
+        made.add({"text": text}, "")
+        if made.unseen:
+            suggestion = {"text": "".join(draw.choices("abcdefghijklmnop", k=len(text)))}
+            made.judge([(*found[:-1], replace(found[-1], message="m" * 200, suggestion=suggestion))])
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert taken <= 1.1 * (room.taken - before)
+    assert room.taken - before <= 4 * made._size + (count - 1) * _RECORD_MEMORY
+    with made:
+        pass
+    assert room.taken == 0
+
+
 def test_uploads_share_one_room_and_give_it_back():
-    room = Room(400)
+    room = Room(2000)
     first = upload("x" * 100, room=room)
+    assert len(first.candidates) == 1
     full = fault(lambda: upload("y" * 100, room=room))
     assert (full.reason, full.retry_after) == ("UPLOADS_FULL", 2)
     with first:

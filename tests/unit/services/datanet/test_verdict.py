@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from services.datanet.model import PersonalData, Policy
@@ -8,7 +10,8 @@ from services.datanet.verdict import Verdict, verdict
 
 FINE = Finding("language", passed=True, value="en")
 NOTED = Finding("quality", passed=True, message="noted", value="symbols")
-PERSONAL = Finding("personal_data", passed=False, reason="PERSONAL_DATA")
+PERSONAL = Finding("personal_data", passed=False, reason="PERSONAL_DATA", suggestion={"text": "[NAME 1]"})
+BARE = replace(PERSONAL, suggestion=None)
 SECRET = Finding("secrets", passed=False, reason="SECRET")
 
 
@@ -19,8 +22,10 @@ SECRET = Finding("secrets", passed=False, reason="SECRET")
         (PersonalData.ASK, [FINE, NOTED], Verdict.TAKE, None),
         (PersonalData.ASK, [FINE, PERSONAL], Verdict.ASK, PERSONAL),
         (PersonalData.ASK, [PERSONAL, SECRET], Verdict.REFUSE, SECRET),
-        (PersonalData.MASK, [FINE, PERSONAL, SECRET], Verdict.REFUSE, PERSONAL),
-        (PersonalData.REFUSE, [PERSONAL], Verdict.REFUSE, PERSONAL),
+        (PersonalData.MASK, [FINE, PERSONAL, SECRET], Verdict.REFUSE, SECRET),
+        (PersonalData.MASK, [FINE, PERSONAL], Verdict.REFUSE, PERSONAL),
+        (PersonalData.REFUSE, [PERSONAL], Verdict.REFUSE, BARE),
+        (PersonalData.IGNORE, [PERSONAL, FINE], Verdict.TAKE, None),
         (PersonalData.IGNORE, [SECRET], Verdict.REFUSE, SECRET),
     ),
 )

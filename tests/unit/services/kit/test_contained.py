@@ -105,16 +105,73 @@ async def test_a_worker_that_was_killed_while_idle_costs_no_job():
         assert await call("reversed_", b"ab") == b"ba"
 
 
-async def test_a_job_that_is_given_up_takes_its_worker_with_it():
+async def given_up(job, seconds: float) -> None:
+    task = asyncio.create_task(job)
+    await asyncio.sleep(seconds)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_job_that_is_given_up_costs_no_worker_that_lives_on():
+    async with workers() as call:
+        first = await call("who")
+        for _ in range(3):
+            await given_up(call("nap"), 0.05)
+        assert await call("who") == first
+
+
+async def test_nor_does_one_that_is_given_up_before_its_worker_is_there():
+    async with workers() as call:
+        await given_up(call("who"), 0)
+        first = await call("who")
+        assert first == await call("who")
+
+
+async def test_a_job_that_is_given_up_while_it_waits_is_not_done():
+    async with workers() as call:
+        await call("who")
+        napping = asyncio.create_task(call("nap"))
+        await given_up(call("sleep"), 0.05)
+        assert await napping == b"slept"
+        assert await call("reversed_", b"ab", seconds=5) == b"ba"
+
+
+async def test_a_job_that_is_given_up_takes_as_long_as_it_may_and_no_longer():
     async with workers() as call:
         pid = int(await call("who"))
-        job = asyncio.create_task(call("sleep"))
-        await asyncio.sleep(0.2)
-        job.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await job
+        await given_up(call("sleep", seconds=0.5), 0.2)
+        os.kill(pid, 0)
+        assert await call("reversed_", b"ab") == b"ba"
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+async def test_a_job_that_is_given_up_takes_its_worker_with_it_where_that_does_no_other():
+    before = set(children())
+    async with workers(jobs=1) as call:
+        task = asyncio.create_task(call("sleep"))
+        while not (mine := set(children()) - before):
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert mine.isdisjoint(children())
+
+
+async def test_closing_ends_what_a_job_that_was_given_up_is_at():
+    async with workers() as call:
+        pid = int(await call("who"))
+        await given_up(call("sleep"), 0.1)
+        os.kill(pid, 0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def children() -> list[int]:
+    """Processes that this one has started, and not waited for."""
+    return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
 
 
 async def test_no_file_but_the_programs_own_is_read_and_none_is_written_or_removed(tmp_path: Path):
