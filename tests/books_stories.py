@@ -18,6 +18,7 @@ from sqlalchemy import Connection, select
 from openledger.corrections import Correction
 from openledger.receipt import Receipt
 from openledger.split import UNATTRIBUTED, Rule
+from services.kit.database import bound_pause
 from services.kit.errors import Fault
 from services.ledger import book, check, correct, journal, leaves, netting, replay, settle, spend
 from services.ledger.admit import Admitted, Rejected
@@ -65,6 +66,7 @@ class Stories(RuleBasedStateMachine):
     def write(self, act: Callable[[Connection], Any]) -> Any:
         with self.engine.begin() as connection:
             books.lock(connection)
+            bound_pause(connection, 60)  # a machine that is busy with other tests may let this one wait for seconds
             return act(connection)
 
     def read(self, query: Callable[[Connection], Any]) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from services.ledger.admit import Admitted
 from services.ledger.book import BOOKED, OWED, book_all
 from services.ledger.bundle import Bundles
 from services.ledger.calls import ClaimLeaf
-from services.ledger.chain import Call
+from services.ledger.chain import Call, ChainUnavailable
 from services.ledger.chain import Epoch as Root
 from services.ledger.chain_follower import ChainFollower
 from services.ledger.chain_node import Node
@@ -135,10 +136,12 @@ class Ledger:
             pass
 
     async def settle(self) -> None:
+        """As the service does, which tries again when the chain is known."""
         await self.checks.step()
-        for _ in range(4):
-            if not await self.settler.step():
-                return
+        with suppress(ChainUnavailable):
+            for _ in range(4):
+                if not await self.settler.step():
+                    return
 
     async def step(self) -> None:
         """As a moment of the running service."""
