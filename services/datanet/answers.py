@@ -35,15 +35,18 @@ class Answers:
             known = self.idempotency.recall(connection, caller, method, request_id, request, response)
             if known is not None:
                 return known
+            savepoint = connection.begin_nested()
             try:
-                with connection.begin_nested():  # what it wrote before it failed goes, whatever is answered
-                    answer = act(connection)
+                answer = act(connection)
             except Fault:
-                # The same request may have been served elsewhere while this one waited for a lock.
+                # The same request may have been served elsewhere while this one waited for a lock: what this one wrote
+                # before it failed goes then.  What else fails undoes the whole transaction, the savepoint with it.
+                savepoint.rollback()
                 known = self.idempotency.recall(connection, caller, method, request_id, request, response)
                 if known is None:
                     raise
                 return known
+            savepoint.commit()
             self.idempotency.remember(connection, caller, method, request_id, request, answer)
             return answer
 

@@ -70,7 +70,7 @@ def _judged(candidate: Candidate, first: str, hidden: Collection[str], policy: P
         said = HIDDEN if first in hidden else first
         message = f"{said} said the same earlier, and its contributor stays the author"
         outcome = _rejected(candidate.index, "DUPLICATE", message, checks)
-        outcome.first = "" if datanet_of(first) in hidden else first
+        outcome.first = "" if first in hidden else first
         return outcome
     if not candidate.waits:
         return pb.RecordOutcome(index=candidate.index, state=pb.RECORD_STATE_ACCEPTED, record=first, checks=checks)
