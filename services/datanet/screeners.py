@@ -51,7 +51,7 @@ class Screeners:
         try:
             return await self._asked(drafts, policy)
         except (WorkerDied, TooSlow, TaskRaised, ValueError) as error:
-            logger("datanet").warning("records_not_checked", records=len(drafts), error=type(error).__name__)
+            logger("datanet").warning("records were not checked", records=len(drafts), error=type(error).__name__)
         if len(drafts) == 1:
             return [(NOT_CHECKED,)]
         return [findings for draft in drafts for findings in await self._found([draft], policy)]
@@ -62,7 +62,7 @@ class Screeners:
             said = await self._workers.call(self._task, screening.ask(drafts, policy), self._seconds)
         except NotStarted as error:
             lacks = f"; this machine lacks {', '.join(lacking())}" if lacking() else ""
-            message = f"what this datanet's policy asks for cannot be looked for now: {error}{lacks}. Nothing was taken"
+            message = f"what this datanet's policy asks for cannot be looked for: {error}{lacks}. Nothing was taken"
             raise unavailable("CHECKS_UNAVAILABLE", message, retry_after=10) from None
         found = screening.answered(said)
         if len(found) != len(drafts):

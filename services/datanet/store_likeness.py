@@ -2,8 +2,7 @@
 
 One transaction after the other asks and adds (`hold`), so that of two alike that come in at once one is seen by the
 other; what takes long, to compare with all that came before, is done before that (`look`).  Of a feature that many
-records have, the first ones are kept: whoever adds many like an earlier one hides nothing, and a look-up reads no more
-than so many, whatever there is.
+records have, the first ones are kept, so that a look-up reads no more than so many, whatever there is.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, or_, select, text
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, text
 
 from services.datanet import sealing
 from services.datanet.likeness import Sketch, Text
-from services.datanet.model import Record, RecordState, record_name
-from services.datanet.tables import KEY, LIKENESS, POSTING, RECORD
+from services.datanet.model import Record, RecordState, Visibility, record_name
+from services.datanet.tables import DATANET, KEY, LIKENESS, POSTING, RECORD
 from services.datanet.vault import Unopened, Vault
 
 KEPT = 16
@@ -70,11 +69,18 @@ def look(connection: Connection, vault: Vault, texts: Sequence[Text], so_far: Lo
 
 
 def earlier(
-    connection: Connection, vault: Vault, contributor: str, texts: Sequence[Text], looked: Looked | None = None
+    connection: Connection,
+    vault: Vault,
+    contributor: str,
+    datanet: str,
+    texts: Sequence[Text],
+    looked: Looked | None = None,
 ) -> dict[str, Earlier]:
     """By record's id, the first that is like it, where that is somebody else's.  Likeness must be held.
 
-    What waits for its contributor's word is nothing to others: who never says it would keep theirs out for ever.
+    contributor, datanet: who gives the texts, and to which.  What waits for its contributor's word is nothing to
+    others: who never says it would keep theirs out for ever.  Nor is what lies in another private datanet: whoever
+    tried guesses, word by word, would read it there.
     looked: what these texts were found to be like before; they are compared with what came since alone.
     """
     # A number whose record was erased may be another's by now.
@@ -82,7 +88,7 @@ def earlier(
         looked = Looked(None, {})
     new = _like(connection, vault, texts, looked.last[0] if looked.last else 0)
     met = {other.record for like in (looked.like, new) for of_one in like.values() for other in of_one.values()}
-    there = _there(connection, met, contributor)
+    there = _there(connection, met, contributor, datanet)
     found: dict[str, Earlier] = {}
     for one in texts:
         both = {**looked.like.get(one.record, {}), **new[one.record]}
@@ -144,10 +150,18 @@ def _stands(connection: Connection, last: tuple[int, str]) -> bool:
     return bool(connection.execute(query).scalar() == last[1])
 
 
-def _there(connection: Connection, records: Collection[str], viewer: str) -> set[str]:
-    """Those of which something is kept, and which are something to an account of that address."""
-    counts = or_(RECORD.c.state != RecordState.SCREENED, RECORD.c.contributor == viewer)
-    query = select(LIKENESS.c.record).join(RECORD, RECORD.c.id == LIKENESS.c.record).where(counts)
+def _there(connection: Connection, records: Collection[str], viewer: str, datanet: str) -> set[str]:
+    """Those of which something is kept, and which are something to an account of that address in that datanet."""
+    told = and_(
+        RECORD.c.state != RecordState.SCREENED,
+        or_(DATANET.c.visibility != Visibility.PRIVATE, RECORD.c.datanet == datanet),
+    )
+    query = (
+        select(LIKENESS.c.record)
+        .join(RECORD, RECORD.c.id == LIKENESS.c.record)
+        .join(DATANET, DATANET.c.id == RECORD.c.datanet)
+        .where(or_(told, RECORD.c.contributor == viewer))
+    )
     found: set[str] = set()
     for chunk in _chunks(records):
         found.update(connection.execute(query.where(LIKENESS.c.record.in_(chunk))).scalars())

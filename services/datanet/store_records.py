@@ -90,7 +90,8 @@ def read_alike(
     for chunk in _chunks([c.fingerprint for c in candidates]):
         known.update(connection.execute(select(FIRST.c.fingerprint).where(FIRST.c.fingerprint.in_(chunk))).scalars())
     new = {c.id: c for c in candidates if c.fingerprint not in known}
-    found = store_likeness.earlier(connection, vault, declaration.contributor, [c.text for c in new.values()], looked)
+    texts, who = [c.text for c in new.values()], declaration.contributor
+    found = store_likeness.earlier(connection, vault, who, declaration.datanet, texts, looked)
     return {new[record].index: first for record, first in found.items()}
 
 
@@ -100,7 +101,8 @@ def reads_like(connection: Connection, vault: Vault, declaration: Declaration, t
     policy = store.get(connection, declaration.datanet).definition.policy
     if policy.duplicates is not Duplicates.REFUSE:
         return None
-    return store_likeness.earlier(connection, vault, declaration.contributor, [text]).get(text.record)
+    who, datanet = declaration.contributor, declaration.datanet
+    return store_likeness.earlier(connection, vault, who, datanet, [text]).get(text.record)
 
 
 def _claim(connection: Connection, candidates: Sequence[Candidate]) -> dict[bytes, str]:
