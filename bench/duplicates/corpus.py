@@ -56,7 +56,9 @@ class Corpus:
     def found(self, candidates: Sequence[Candidate]) -> int:
         """How many of them read like an earlier text."""
         texts = [candidate.text for candidate in candidates]
-        return len(self._database.read_now(lambda c: store_likeness.earlier(c, self._vault, "nobody", texts)))
+        return len(
+            self._database.read_now(lambda c: store_likeness.earlier(c, self._vault, "nobody", _DATANET.id, texts))
+        )
 
     def postings(self, candidates: Sequence[Candidate]) -> int:
         """Rows that are read to find what they may be like."""

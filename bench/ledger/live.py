@@ -68,7 +68,8 @@ async def _measure(database: Database, documents: list[bytes], terms: Terms) -> 
         database.write_now(_followed)
         splits = SplitBook(database, NOWHERE, terms.rule, lag=3600)
         receipts = Receipts(database, client, terms, metrics, pen, Debts(database, metrics), splits, room=0)
-        begun, cpu, steps = time.perf_counter(), time.process_time(), []
+        begun, cpu = time.perf_counter(), time.process_time()
+        steps: list[int] = []
         while sum(steps) < len(documents):
             steps.append(await receipts.step())
         seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
