@@ -29,8 +29,8 @@ from tests.ledger_world import PLATFORM, SIGNER, Attribution, attribution_served
 REVISION = "adapters/a/revisions/" + "c" * 64
 """Of `a_receipt`."""
 OWN = Rule()
-ROOM = 6 * 3600
-HOW: Any = {"room": 0, "block_time": lambda: 0}
+GRACE, ROOM = 600, 6 * 3600
+HOW: Any = {"room": 0, "grace": GRACE, "block_time": lambda: 0}
 
 
 class Clock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -52,7 +53,7 @@ from services.ledger.settler import Settler
 from services.ledger.signer import RemoteSigner, Signer, SignerRefused, SignerUnavailable
 from services.ledger.signin import Issuer, Site
 from services.ledger.split_book import SplitBook
-from services.ledger.store import epochs
+from services.ledger.store import epochs, receipts_read
 from services.ledger.store import terms as published_terms
 from services.ledger.store.epochs import Anchoring
 from services.ledger.store.registrations import Registration
@@ -253,10 +254,13 @@ def _receipts(
     config: LedgerConfig, database: Database, chain: Chain, metrics: Metrics, pen: Pen, debts: Debts, splits: SplitBook
 ) -> tuple[Client | None, Receipts | None]:
     if not config.attribution:
+        database.write_now(lambda c: receipts_read.end(c, consume.SOURCE))
         return None, None
+    database.write_now(lambda c: receipts_read.begin(c, consume.SOURCE, time.time()))
     client = peer_client(config, attribution=config.attribution)
     terms = admit.Terms(frozenset(config.attribution_signers), config.rule, config.platform)
-    how: Any = {"room": config.redeem_seconds, "block_time": lambda: chain.head().timestamp}
+    how: Any = {"room": config.redeem_seconds, "grace": config.lease_grace_seconds}
+    how["block_time"] = lambda: chain.head().timestamp
     return client, Receipts(database, client, terms, metrics, pen, debts, splits, **how)
 
 

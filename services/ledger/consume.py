@@ -2,7 +2,7 @@
 
 Whoever is behind reads several pages before it books them at once: a transaction costs the same for many as for few.
 A receipt that does not pass is kept with the reason and counted, and the stream goes on.  One that cannot be judged yet
-waits in Attribution's log, with those after it.
+waits in Attribution's log, with those after it; what leases reserve for them waits, too (`store.receipts_read`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from services.ledger.debts import Debts
 from services.ledger.pen import Pen
 from services.ledger.split_book import SplitBook
 from services.ledger.splits import Held
-from services.ledger.store import books
+from services.ledger.store import books, receipts_read
 from services.ledger.store import terms as published_terms
 from services.ledger.store.tables import METADATA
 
@@ -42,6 +42,8 @@ BATCH = 2_000
 AWAY_SECONDS = 1.0
 LOOK_SECONDS = 1.0
 """How often it is seen whether a receipt that waits still has to."""
+NOTED_SECONDS = 10.0
+"""How often it is noted that everything was read."""
 _AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
@@ -62,8 +64,8 @@ class Receipts:
 
     A receipt whose answer has not ended by this clock waits in Attribution's log; so does one that is paid by a
     revision's split, while the chain was not read lately: which splits hold is not known then.
-    `room`: seconds that a payer's authorisation must still hold, to be redeemed.
-    `block_time`: Unix seconds of the chain's newest block; raises `ChainError`.
+    `room`: seconds that a payer's authorisation must still hold, to be redeemed.  `grace`: seconds that a lease's
+    receipts have after its end.  `block_time`: Unix seconds of the chain's newest block; raises `ChainError`.
     """
 
     def __init__(
@@ -77,9 +79,10 @@ class Receipts:
         splits: SplitBook,
         *,
         room: int,
+        grace: int,
         block_time: Callable[[], int],
     ) -> None:
-        self._database, self._client, self._room = database, attribution, room
+        self._database, self._client, self._room, self._grace = database, attribution, room, grace
         self._pen, self._debts, self._splits, self._block_time = pen, debts, splits, block_time
         self._terms = replace(terms, lag=splits.lag)
         self._consumer: Consumer[Candidate] = Consumer(
@@ -87,6 +90,7 @@ class Receipts:
         )
         self._first: int | None = None
         """Up to where the log was read before this step."""
+        self._asked, self._noted = 0.0, float("-inf")
         self._outcomes: list[tuple[Admitted | Rejected, str]] = []
         """What became of the receipts of the last step."""
         self.booked = Changes()
@@ -120,6 +124,9 @@ class Receipts:
             self.booked.tell()
         if any(outcome == OWED for _, outcome in self._outcomes):
             await self._debts.tell()
+        due = not self._consumer.lag and time.monotonic() - self._noted >= NOTED_SECONDS
+        if due and await self._database.write(self._note):
+            self._noted = time.monotonic()
         return read
 
     async def _read_on(self) -> int:
@@ -141,6 +148,7 @@ class Receipts:
     async def _read(self, after: int) -> Page[Candidate]:
         """A page, up to the first receipt that waits.  Where that is the first one of a step: once it need not."""
         request = attribution_pb2.ReadReceiptsRequest(after_offset=after, max_entries=PAGE, wait_seconds=WAIT_SECONDS)
+        self._asked = time.time()
         reply = await self._client.call(self._client.attribution.ReadReceipts, request, DEADLINE)
         if self._first is None:
             self._first = after
@@ -196,3 +204,12 @@ class Receipts:
             raise _Changed
         outcomes = book_all(connection, judged.entries, time.time(), self._room)
         self._outcomes = list(zip(judged.entries, outcomes, strict=True))
+
+    def _note(self, connection: Connection) -> bool:
+        """That all receipts were read; not while splits are not known, for which receipts wait where they are made."""
+        books.lock(connection)
+        self._pen.check(connection)
+        known = self._splits.knows(connection)
+        if known:
+            receipts_read.note(connection, SOURCE, self._asked, self._grace)
+        return known
