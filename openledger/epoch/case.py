@@ -48,6 +48,7 @@ class Case:
     signers: frozenset[str]
     alone: bool
     bundle: Bundle | None = None
+    answers: set[bytes] | None = field(default=None, repr=False)
     corrected: dict[str, dict[str, str]] | None = None
     derived: Derived | None = None
     leaves: dict[str, Leaf] | None = field(default=None, repr=False)
@@ -61,6 +62,11 @@ class Case:
     def followed(self) -> Derived:
         """What follows from the receipts, once they are known to hold."""
         return need(self.derived, "receipts that hold")
+
+    @property
+    def answered(self) -> set[bytes]:
+        """The epoch's answers, as `receipts.answer` tells them apart, once each is known to have one receipt."""
+        return need(self.answers, "receipts that are signed, each of another answer")
 
     @property
     def taken_back(self) -> dict[str, dict[str, str]]:

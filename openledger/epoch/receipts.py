@@ -62,7 +62,7 @@ def _settlements_follow_each_other(epoch: int, found: list[Settlement]) -> None:
 
 def signatures(case: Case) -> str:
     """The receipts are signed, and no answer has two."""
-    count, private, names = 0, 0, set()
+    count, private, names = 0, 0, set[bytes]()
     for number, document, data in stream(case.given):
         try:
             canonical.loads(data)
@@ -70,12 +70,18 @@ def signatures(case: Case) -> str:
         except ValueError as error:
             raise Wrong(f"the receipt of journal {number}: {error}") from error
         private += not is_public(number, document)
-        names.add(hashlib.sha256(document["response"].encode()).digest()[:16])
+        names.add(answer(document))
         count += 1
     if len(names) != count:
         raise Wrong(f"{count - len(names)} answers have more than one receipt")
+    case.answers = names
     told = f"; of {private} of them only who paid has the trace" if private else ""
     return f"{count} receipts are in canonical form and signed, each of another answer{told}"
+
+
+def answer(document: Mapping[str, Any]) -> bytes:
+    """What tells the receipt's answer from all others: 16 bytes of its name's SHA-256."""
+    return hashlib.sha256(document["response"].encode()).digest()[:16]
 
 
 def is_public(number: int, document: Mapping[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from openledger.epoch.bundle import LEAVES, Bundle, Manifest, open_bundle, whole
 from openledger.epoch.case import Case, Leaf
 from openledger.epoch.corrections import corrections
 from openledger.epoch.journals import journals
+from openledger.epoch.once import once
 from openledger.epoch.report import Report, Wrong, run
 
 
@@ -143,6 +144,7 @@ _STEPS: tuple[tuple[str, Callable[[Case], str]], ...] = (
     ("journals", journals),
     ("leaves", _leaves),
     ("previous", _previous),
+    ("once", once),
     ("root", _root),
     ("log_root", _log_root),
 )

@@ -32,7 +32,7 @@ def test_the_manifests_file_is_enough(world):
     result = command("epoch", ledger.artifacts.path(digest), "--signer", SIGNER.address.upper().replace("X", "x"))
     assert result.exit_code == 0, result.output
     assert "The epoch holds." in result.output
-    assert result.output.count("✓") == 11
+    assert result.output.count("✓") == 12
 
 
 @pytest.mark.parametrize("prefix", ("", "sha256:"))

@@ -17,8 +17,8 @@ from tests.ledger_world import PLATFORM, SIGNER, a_receipt
 
 ENDED = "2026-01-02T03:04:06.000000Z"
 CHECKS = [
-    "files", "terms", "splits", "signatures", "corrections", "shares", "journals", "leaves", "previous", "root",
-    "log_root",
+    "files", "terms", "splits", "signatures", "corrections", "shares", "journals", "leaves", "previous", "once",
+    "root", "log_root",
 ]  # fmt: skip
 
 
@@ -58,6 +58,7 @@ def test_an_epoch_that_holds_says_what_was_checked(world):
     assert "2 of them settlements" in words["journals"]
     assert "settled together in 4 groups" in words["shares"]
     assert f"bundle of epoch 1 gives them ({first})" in words["previous"]
+    assert words["once"] == "none of 7 answers was settled before, in epoch 1"
     assert PLATFORM.address in words["terms"]
 
 
