@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
 
-from openledger import canonical
+from openledger.epoch import documents
 
 WITHOUT_SPLITS = "openledger.epoch.v4"
 _WHOLE = re.compile(r"(0|[1-9][0-9]{0,77})\Z")
@@ -170,7 +170,7 @@ def open_bundle(folder: Path, digest: str) -> Bundle:
     if file_sha256(place) != digest:
         raise BadBundle(f"{place} is not the manifest that its name says: it has another SHA-256")
     try:
-        found = Manifest.model_validate(canonical.loads(place.read_bytes()))
+        found = Manifest.model_validate(documents.loads(place.read_bytes()))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -6,8 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from openledger import canonical, signed_document
-from openledger.epoch import books
+from openledger.epoch import books, documents
 from openledger.epoch.books import Journal
 from openledger.epoch.bundle import RECEIPTS, Bundle, Settlement, whole
 from openledger.epoch.case import Case, Derived
@@ -27,10 +26,10 @@ def terms(case: Case) -> str:
     rules, platforms, signers, doubted = set(), set(), set(), 0
     for _, document, _ in stream(case.given):
         doubted += document["evidence"]["trust_bps"] != 10_000
-        rules.add(canonical.dumps(document["rule"]))
+        rules.add(documents.dumps(document["rule"]))
         platforms.add(document["platform"].lower())
         signers.add(document["signer"])
-    named = {canonical.dumps(rule) for rule in manifest.terms.rules}
+    named = {documents.dumps(rule) for rule in manifest.terms.rules}
     for what, there, said in (
         ("split by the rules", rules, named),
         ("of the platforms", platforms, set(manifest.terms.platforms)),
@@ -65,8 +64,8 @@ def signatures(case: Case) -> str:
     count, private, names = 0, 0, set[bytes]()
     for number, document, data in stream(case.given):
         try:
-            canonical.loads(data)
-            signed_document.check(document)
+            documents.loads(data)
+            documents.check_signature(document)
         except ValueError as error:
             raise Wrong(f"the receipt of journal {number}: {error}") from error
         private += not is_public(number, document)
@@ -113,7 +112,7 @@ def shares(case: Case) -> str:
             continue
         settlement = next(run.name for run in manifest.settlements if number <= run.through)
         evidence, rule = document["evidence"], document["rule"]
-        group = settlement, books.model(document), canonical.dumps(rule)
+        group = settlement, books.model(document), documents.dumps(rule)
         pooled = [key for key in shares if key not in ELSEWHERE and not key.startswith(RECORDS)]
         money = sum(shares[key] for key in pooled)
         nets.setdefault(group, Net(rule)).add(money, evidence)
@@ -170,7 +169,7 @@ def stream(bundle: Bundle) -> Iterator[tuple[int, dict[str, Any], bytes]]:
         if not before < number <= through:
             raise Wrong(f"the receipt of journal {number} is out of order, or not of this epoch's settlements")
         try:
-            document = canonical.parse_json(data)
+            document = documents.parse(data)
         except ValueError as error:
             raise Wrong(f"the receipt of journal {number} cannot be read: {error}") from error
         if not isinstance(document, dict):
