@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 from openledger.epoch.books import Journal
-from openledger.epoch.bundle import Bundle
+from openledger.epoch.bundle import Bundle, Folder
 from openledger.epoch.report import need
 
 
@@ -43,7 +42,7 @@ class Leaf(NamedTuple):
 class Case:
     """What is given, and what the checks have established so far."""
 
-    folder: Path
+    folder: Folder
     digest: str
     signers: frozenset[str]
     alone: bool

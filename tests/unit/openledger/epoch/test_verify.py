@@ -8,6 +8,7 @@ import pytest
 
 from openledger import canonical, signed_document, split
 from openledger.artifacts import ArtifactStore
+from openledger.epoch import bundle
 from openledger.epoch.verify import verify_epoch
 from openledger.receipt import Model
 from openledger.split import NAT, Rule
@@ -194,6 +195,14 @@ def test_a_table_with_other_columns_or_rows_is_refused(world):
 def test_what_is_no_manifest_is_said_to_be_none(world, data):
     ledger, *_ = world
     assert "is no manifest" in failed(ledger.check(ledger.artifacts.put(data)))["files"]
+
+
+def test_what_is_too_large_for_a_manifest_is_not_read_into_memory(world, monkeypatch):
+    ledger, _, second = world
+    monkeypatch.setattr(bundle, "MOST_BYTES", len(ledger.artifacts.get(second)))
+    assert ledger.check(second).ok
+    monkeypatch.setattr(bundle, "MOST_BYTES", len(ledger.artifacts.get(second)) - 1)
+    assert "is no manifest of an epoch: it has more than" in failed(ledger.check(second))["files"]
 
 
 def test_a_bundle_that_is_not_there_is_said_not_to_be(tmp_path):
