@@ -116,6 +116,17 @@ def receipt_twice(rows):
     return [*rows, rows[0] | {"journal": rows[-1]["journal"] + 1}]
 
 
+def receipt_of_an_epoch_before(ledger, digest):
+    """In the place of one of this epoch's."""
+    there = ledger.rows(ledger.manifest(digest)["previous"]["bundle"], RECEIPTS)[0]["document"]
+
+    @receipts_of
+    def again(rows):
+        return [*rows[:-1], rows[-1] | {"document": there}]
+
+    return again(ledger, digest)
+
+
 @receipts_of
 def receipts_out_of_order(rows):
     return [rows[1], rows[0], *rows[2:]]
@@ -263,6 +274,7 @@ TAMPERINGS = {
     receipt_split_otherwise: {"shares"},
     receipt_dropped: {"journals", "leaves", "terms"},
     receipt_twice: {"terms", "signatures", "shares"},
+    receipt_of_an_epoch_before: {"once"},
     receipts_out_of_order: {"terms", "signatures", "shares", "journals"},
     receipt_not_canonical: {"signatures"},
     receipt_of_anything: {"terms"},

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from openledger import names
+from openledger import mirror, names
 from openledger.money import MAX_AMOUNT, OPEN
 from openledger.split import Rule
 from services.kit.config import ServiceConfig
@@ -24,6 +24,10 @@ Address = Annotated[str, AfterValidator(names.address)]
 
 def _address_or_empty(text: str) -> str:
     return names.address(text) if text else ""
+
+
+def _url_or_empty(text: str) -> str:
+    return mirror.location(text).geturl() if text else ""
 
 
 RpcUrl = Annotated[str, Field(pattern="^https?://.+")]
@@ -46,6 +50,9 @@ class LedgerConfig(ServiceConfig):
     )
     chain_id: int = Field(31337, ge=1)
     public_rpc_url: str = Field("", description="told to clients; empty: rpc_url on a development chain, else nothing")
+    artifacts_url: Annotated[str, AfterValidator(_url_or_empty)] = Field(
+        "", description="told to anybody: where a web server shows the folder of artifacts; empty: nowhere"
+    )
     confirmations: int = Field(
         0,
         ge=0,

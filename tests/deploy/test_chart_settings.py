@@ -74,6 +74,11 @@ def rendered_with(*settings: str):
     return chart.objects(chart.render("default", *(part for each in settings for part in ("--set-string", each))))
 
 
+def test_where_artifacts_are_is_told_to_the_ledger(loaded):
+    url = "https://artifacts.example.org/openledger"
+    assert loaded(rendered_with(f"artifacts.url={url}"), "ledger").artifacts_url == url
+
+
 def test_threads_are_as_many_as_the_limit_of_cpu_and_not_the_nodes_cores(rendered, loaded):
     limits = {"limits.cpu"}
     for service in CONFIGS:

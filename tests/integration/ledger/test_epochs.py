@@ -36,8 +36,8 @@ from tests.ledger_world import (
 )
 
 CHECKS = {
-    "files", "terms", "splits", "signatures", "corrections", "shares", "journals", "leaves", "previous", "root",
-    "log_root", "chain",
+    "files", "terms", "splits", "signatures", "corrections", "shares", "journals", "leaves", "previous", "once",
+    "root", "log_root", "chain",
 }  # fmt: skip
 
 

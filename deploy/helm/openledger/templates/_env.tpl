@@ -70,6 +70,9 @@
 {{- else }}
   valueFrom: { secretKeyRef: { name: {{ .Values.chain.rpcUrlSecret }}, key: rpc-url } }
 {{- end }}
+{{- with .Values.artifacts.url }}
+- { name: OPENLEDGER_LEDGER_ARTIFACTS_URL, value: {{ . | quote }} }
+{{- end }}
 {{- if .Values.chain.contractsConfigMap }}
 - { name: OPENLEDGER_LEDGER_CONTRACTS_FILE, value: /etc/openledger/contracts/contracts.json }
 {{- end }}

@@ -67,6 +67,20 @@ def test_the_chains_address_is_told_where_it_is_harmless(tmp_path):
     assert told == "https://rpc.example"
 
 
+def test_where_artifacts_are_is_told_as_a_place_that_can_be_read_from(tmp_path):
+    assert load(tmp_path).artifacts_url == ""
+    for url in ("https://artifacts.example.org/openledger", "http://127.0.0.1:8000"):
+        assert load(tmp_path, artifacts_url=url).artifacts_url == url
+    for url in (
+        "http://artifacts.example.org",
+        "https://me:hunter2@example.org",
+        "https://example.org/?a",
+        "artifacts",
+    ):
+        with pytest.raises(ConfigError, match=r"(?i)artifacts_url"):
+            load(tmp_path, artifacts_url=url)
+
+
 def test_what_is_printed_at_the_start_has_no_password(tmp_path):
     config = load(tmp_path, signer_url="http://me:hunter2@kms:9000", signer_address=A)
     assert "hunter2" not in str(config.resolved())
