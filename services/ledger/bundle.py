@@ -42,6 +42,7 @@ from services.ledger.store.epochs import Epoch, State
 VERSION = "openledger.epoch.v5"
 _PIECE = 5000
 """Rows written at once: what is held in memory of a million."""
+NOT_READ = "the chain was not read lately: which splits hold is not known"
 
 
 def _schema(**fields: pa.DataType) -> pa.Schema:
@@ -86,6 +87,14 @@ class Bundles:
         buckets = (0.1, 1, 10, 60, 600, 3600)
         self._seconds = metrics.histogram("bundle_seconds", "How long writing an epoch's bundle took", buckets=buckets)
 
+    async def waits(self, epoch: Epoch) -> str:
+        """Why the epoch's bundle cannot be published now; empty where it can, or is."""
+        ready = self._published(epoch) or await self._database.read(self._knows)
+        return "" if ready else NOT_READ
+
+    def _published(self, epoch: Epoch) -> bool:
+        return bool(epoch.bundle) and self._artifacts.has(str(epoch.bundle))
+
     async def publish(self, epoch: Epoch, pen: Pen) -> str:
         """Hex SHA-256 of the epoch's manifest, which is among the artifacts with all its files.
 
@@ -93,12 +102,12 @@ class Bundles:
         midst of a reorganisation, and the bundle would say so for good.
         Noted with the epoch by whoever has the pen then: by now it may be sealed again.
         """
-        if epoch.bundle and self._artifacts.has(epoch.bundle):
-            return epoch.bundle
+        if self._published(epoch):
+            return str(epoch.bundle)
         begun = time.monotonic()
         digest = await self._database.read(lambda c: self.write(c, epoch) if self._knows(c) else "")
         if not digest or not await self._database.read(self._knows):
-            raise ChainUnavailable("the chain was not read lately: which splits hold is not known")
+            raise ChainUnavailable(NOT_READ)
         await self._database.write(pen.checked(lambda c: epochs.published(c, epoch.number, digest)))
         self._seconds.observe(time.monotonic() - begun)
         self._log.info("epoch's bundle published", epoch=epoch.key, bundle=digest)
