@@ -52,6 +52,10 @@ class LedgerConfig(ServiceConfig):
         le=1000,
         description="blocks on top before an event or transaction counts; 0 on development chains alone",
     )
+    quiet_chain: bool | None = Field(
+        None,
+        description="whether blocks come only when somebody sends something; None: so on development chains alone",
+    )
     poll_seconds: float = Field(0.5, gt=0, description="how often the chain is looked at")
     relay_wait_seconds: float = Field(30, gt=0, description="how long a relayed call waits to be mined and credited")
 
@@ -176,7 +180,7 @@ class LedgerConfig(ServiceConfig):
     @property
     def quiet(self) -> bool:
         """Whether the chain has new blocks only when somebody sends something."""
-        return self.chain_id in DEVELOPMENT_CHAINS
+        return self.chain_id in DEVELOPMENT_CHAINS if self.quiet_chain is None else self.quiet_chain
 
     @property
     def patience(self) -> Patience:

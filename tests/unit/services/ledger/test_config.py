@@ -60,6 +60,15 @@ def test_contracts_are_made_on_development_chains_alone(tmp_path):
     assert not load(tmp_path, deploy_contracts=False).may_deploy
 
 
+@pytest.mark.parametrize(("chain_id", "told"), ((31337, True), (1337, True), (1, False), (42161, False)))
+def test_whether_blocks_come_by_themselves_is_known_by_the_chains_number_unless_it_is_said(tmp_path, chain_id, told):
+    assert load(tmp_path, chain_id=chain_id, confirmations=12).quiet is told
+    for said in (True, False):
+        assert load(tmp_path, chain_id=chain_id, confirmations=12, quiet_chain=said).quiet is said
+    with pytest.raises(ConfigError, match="QUIET_CHAIN"):
+        load(tmp_path, quiet_chain="at night")
+
+
 def test_the_chains_address_is_told_where_it_is_harmless(tmp_path):
     assert load(tmp_path).told_rpc_url == "http://127.0.0.1:1"
     assert load(tmp_path, chain_id=1, confirmations=12).told_rpc_url == ""
