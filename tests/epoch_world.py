@@ -143,7 +143,7 @@ class Ledger:
 
     def bundle(self, epoch: Epoch) -> str:
         digest = self.database.read_now(lambda c: self.bundles.write(c, epoch))
-        self.write(lambda c: epochs.published(c, epoch.number, digest))
+        self.write(lambda c: epochs.published(c, epoch.number, digest, json.dumps(self.manifest(digest)["splits"])))
         return digest
 
     def close(self, *receipts: Receipt) -> str:

@@ -2,7 +2,8 @@
 
 Receipts as they were signed, the journals of answers, settlements and corrections, the leaves with those of the epoch
 before, the terms, and the SHA-256 of the bundle before: docs/epochs.md has them field by field.  The same journals
-give the same bytes.  The manifest's SHA-256 is what the chain names.
+give the same bytes; what was said of the chain is kept with the epoch for that, since the chain may say something else
+later.  The manifest's SHA-256 is what the chain names.
 
 A bundle is written from a sealed epoch, which does not change any more, into a folder of its own and from there into
 the artifacts, the manifest last: broken off, it is written again.  `openledger.epoch` checks bundles and shares no
@@ -108,7 +109,8 @@ class Bundles:
         digest = await self._database.read(lambda c: self.write(c, epoch) if self._knows(c) else "")
         if not digest or not await self._database.read(self._knows):
             raise ChainUnavailable(NOT_READ)
-        await self._database.write(pen.checked(lambda c: epochs.published(c, epoch.number, digest)))
+        said = canonical.dumps(json.loads(self._artifacts.get(digest))["splits"]).decode()
+        await self._database.write(pen.checked(lambda c: epochs.published(c, epoch.number, digest, said)))
         self._seconds.observe(time.monotonic() - begun)
         self._log.info("epoch's bundle published", epoch=epoch.key, bundle=digest)
         return digest
@@ -143,11 +145,7 @@ class Bundles:
             "chain_id": str(self._chain.chain_id),
             "distributor": self._chain.contracts.distributor.lower(),
             "terms": terms.document(),
-            "splits": {
-                "registry": self._chain.contracts.models.lower(),
-                "lag": str(self._lag),
-                "held": terms.held(int(epoch.create_time.timestamp())),
-            },
+            "splits": self._splits(connection, epoch, terms),
             "settlements": [{"name": run.name, "above": str(run.above), "through": str(run.through)} for run in runs],
             "corrections": [json.loads(signed) for signed in corrections.documents(connection, above, through)],
             "cap": str(self._most),
@@ -158,6 +156,13 @@ class Bundles:
             "total": str(epoch.total),
         }
         return self._artifacts.put(canonical.dumps(manifest))
+
+    def _splits(self, connection: Connection, epoch: Epoch, terms: _Terms) -> dict[str, Any]:
+        """As in the manifest.  Once published they stay: what holds by the chain may be known better by now."""
+        if (said := epochs.published_splits(connection, epoch)) is not None:
+            return dict(json.loads(said))
+        held = terms.held(int(epoch.create_time.timestamp()))
+        return {"registry": self._chain.contracts.models.lower(), "lag": str(self._lag), "held": held}
 
     def _file(self, work: Path, schema: pa.Schema, pieces: Iterable[Columns]) -> dict[str, Any]:
         """A table among the artifacts.  While a piece is written, the next one is asked for."""
@@ -203,11 +208,7 @@ class _Terms:
         self._splits.add((revision, split, by))
 
     def held(self, sealed: int) -> list[dict[str, Any]]:
-        """The splits, as in the manifest.
-
-        Of what ended them, that which was known for sure when the epoch was sealed: else it would come in, where the
-        bundle is written again.
-        """
+        """The splits, as in the manifest.  Of what ended them, that which was known for sure at the sealing."""
         lines = [
             {
                 "revision": revision,

@@ -126,6 +126,18 @@ async def test_while_a_reorganisation_is_read_no_bundle_is_published(ledger):
     assert ledger.check(await ledger.bundles.publish(epoch, pen)).ok
 
 
+async def test_a_bundle_that_is_written_again_says_of_splits_what_it_said(ledger):
+    now = int(time.time())
+    ledger.give(a_receipt(PAYER, "leases/1", 10**18, end_time=time_text(datetime.fromtimestamp(now - 20, UTC))))
+    ledger.seal()
+    pen = ledger.pen()
+    digest = await ledger.bundles.publish(ledger.database.read_now(epochs.newest), pen)
+    ledger.artifacts._place(digest).unlink()
+    ledger.hold(REVISION, Split(OWN.developer_bps, OWN.stakers_bps), now - 30)
+    assert await ledger.bundles.publish(ledger.database.read_now(epochs.newest), pen) == digest
+    assert ledger.manifest(digest)["splits"]["held"][0]["since"] is None
+
+
 async def test_a_bundle_in_whose_writing_the_chain_went_back_is_not_published(ledger, monkeypatch):
     ledger.give(a_receipt(PAYER, "leases/1", 10**18))
     epoch, pen, real = ledger.seal(), ledger.pen(), ledger.bundles.write

@@ -230,10 +230,14 @@ def test_an_epoch_takes_the_open_receipts_and_a_veto_gives_them_back(database):
 def test_an_epoch_keeps_the_name_of_its_bundle_until_it_is_sealed_again(database):
     write(database, lambda c: epochs.store(c, an_epoch(), {A: 1}))
     assert database.read_now(lambda c: epochs.get(c, 1)).bundle is None
-    database.write_now(lambda c: epochs.published(c, 1, "b" * 64))
-    assert database.read_now(lambda c: epochs.get(c, 1)).bundle == "b" * 64
+    for digit in "ab":
+        database.write_now(lambda c, d=digit: epochs.published(c, 1, d * 64, f'"{d}"'))
+        found = database.read_now(lambda c: epochs.get(c, 1))
+        assert found.bundle == digit * 64
+        assert database.read_now(lambda c, e=found: epochs.published_splits(c, e)) == f'"{digit}"'
     write(database, lambda c: epochs.store(c, an_epoch(attempt=2), {A: 1}))
-    assert database.read_now(lambda c: epochs.get(c, 1)).bundle is None
+    found = database.read_now(lambda c: epochs.get(c, 1))
+    assert (found.bundle, database.read_now(lambda c: epochs.published_splits(c, found))) == (None, None)
 
 
 def test_epochs_are_found_by_state_and_page(database):

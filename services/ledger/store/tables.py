@@ -177,6 +177,13 @@ EPOCH = Table(
     Column("held_up", Text, nullable=False, server_default=""),
     Column("waiting", Amount, nullable=False, server_default="0"),
 )
+# What the bundle of an epoch that has one says of splits, as JSON.
+BUNDLE_SPLITS = Table(
+    "bundle_splits",
+    METADATA,
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    Column("document", Text, nullable=False),
+)
 # An epoch's leaves, and beside them what waits for the next one, in pages in the order of accounts (`leaf_pages`).
 # `node`: the page's node in the epoch's tree; null of epochs that an earlier version sealed, and of what waits.
 LEAF_PAGE = Table(
