@@ -30,7 +30,7 @@ from openledger import canonical, trace
 from openledger.artifacts import ArtifactStore
 from services.kit import logs
 from services.kit.ahead import ahead
-from services.kit.database import Database
+from services.kit.database import Database, one_moment
 from services.kit.metrics import Metrics
 from services.ledger import split_book, splits
 from services.ledger.chain import Chain, ChainUnavailable
@@ -90,7 +90,7 @@ class Bundles:
 
     async def waits(self, epoch: Epoch) -> str:
         """Why the epoch's bundle cannot be published now; empty where it can, or is."""
-        ready = self._published(epoch) or await self._database.read(self._knows)
+        ready = self._published(epoch) or await self._database.read(self._knows) is not None
         return "" if ready else NOT_READ
 
     def _published(self, epoch: Epoch) -> bool:
@@ -106,17 +106,28 @@ class Bundles:
         if self._published(epoch):
             return str(epoch.bundle)
         begun = time.monotonic()
-        digest = await self._database.read(lambda c: self.write(c, epoch) if self._knows(c) else "")
-        if not digest or not await self._database.read(self._knows):
-            raise ChainUnavailable(NOT_READ)
+        known, digest = await self._database.read(lambda c: self._written(c, epoch))
         said = canonical.dumps(json.loads(self._artifacts.get(digest))["splits"]).decode()
-        await self._database.write(pen.checked(lambda c: epochs.published(c, epoch.number, digest, said)))
+
+        def note(connection: Connection) -> None:
+            if self._knows(connection) != known:
+                raise ChainUnavailable(NOT_READ)  # or went back since, so that it holds other splits by now
+            epochs.published(connection, epoch.number, digest, said)
+
+        await self._database.write(pen.checked(note))
         self._seconds.observe(time.monotonic() - begun)
         self._log.info("epoch's bundle published", epoch=epoch.key, bundle=digest)
         return digest
 
-    def _knows(self, connection: Connection) -> bool:
-        return split_book.read_lately(connection, self._chain.contracts.escrow, self._lag)
+    def _written(self, connection: Connection, epoch: Epoch) -> tuple[int, str]:
+        one_moment(connection)
+        known = self._knows(connection)
+        if known is None:
+            raise ChainUnavailable(NOT_READ)
+        return known, self.write(connection, epoch)
+
+    def _knows(self, connection: Connection) -> int | None:
+        return split_book.read_as_of(connection, self._chain.contracts.escrow, self._lag)
 
     def write(self, connection: Connection, epoch: Epoch) -> str:
         """Write the bundle; returns its manifest's digest."""

@@ -232,7 +232,7 @@ class ChainFollower:
             # What was missing may have come with the next look; if not, it is further back.
             if self._doubted.keys() & doubted.keys() and time.monotonic() - self._began > BEGINNING_SECONDS:
                 self._began = time.monotonic()
-                events.forget_place(connection, escrow)
+                store.forget_place(connection, escrow)
                 self._log.error("events are missing: the chain is read from the beginning", sums=sorted(doubted)[:10])
             self._doubted = doubted
         return read.last - read.first + 1
@@ -253,10 +253,10 @@ class ChainFollower:
             chain_events.redeem_again(connection, account)
         place = store.followed(connection, escrow)
         if left.stands is None:
-            events.forget_place(connection, escrow)
+            store.forget_place(connection, escrow)
         elif place is not None and place[0] >= left.stands[0]:  # else less than that is read again as yet
             store.follow(connection, escrow, *left.stands)
-        store.note_read_time(connection, escrow, None)
+        store.took_back(connection, escrow)
         self._doubted = {}
         self._left.inc()
         self._voided.inc(voided)

@@ -272,14 +272,16 @@ ATTEMPT = Table(
     Column("create_time", DateTime(timezone=True), nullable=False),
     Index("chain_attempt_by_nonce", "sender", "nonce"),
 )
+# Up to which block events were read: none has no hash.  `read_time`: Unix seconds at which everything that counted then
+# had been read; null while some of it has not.  `take_backs`: how often the chain took back what was read.
 FOLLOWED = Table(
     "followed",
     METADATA,
     Column("contract", Text, primary_key=True),
     Column("block", BigInteger, nullable=False),
     Column("block_hash", Text, nullable=False),
-    # Unix seconds at which everything that counted then had been read; null while some of it has not.
     Column("read_time", BigInteger),
+    Column("take_backs", BigInteger, nullable=False, server_default="0"),
 )
 # From which block on which split of a revision (SHA-256 of its manifest) holds; `time` is the block's.
 SPLIT_CHANGE = Table(

@@ -13,7 +13,7 @@ from services.ledger import journal
 from services.ledger.chain import Deposit, SplitHolds
 from services.ledger.registries import Split
 from services.ledger.store import chain as store
-from services.ledger.store import events, splits
+from services.ledger.store import splits
 from services.ledger.store.tables import EVENT, METADATA
 from tests.fake_chain import FakeChain
 from tests.follower_world import (
@@ -156,7 +156,7 @@ async def test_what_went_while_the_chain_is_read_again_from_the_beginning_is_tak
     escrow = chain.contracts.escrow
 
     def forget(connection):
-        events.forget_place(connection, escrow)
+        store.forget_place(connection, escrow)
         splits.forget_after(connection, again)
         connection.execute(delete(EVENT).where(EVENT.c.account == REVISION, EVENT.c.block > again))
         if again:

@@ -14,7 +14,8 @@ from services.ledger.chain import Block, Epoch, Strike, WrongChain
 from services.ledger.chain_follower import ChainFollower
 from services.ledger.pen import Pen
 from services.ledger.settler import Settler
-from services.ledger.store import epochs, events
+from services.ledger.store import chain as store
+from services.ledger.store import epochs
 from services.ledger.store.epochs import State
 from tests.epoch_world import AT, PAYER, Ledger, Somewhere
 from tests.follower_world import everything
@@ -202,7 +203,7 @@ async def test_what_was_published_goes_out_though_the_chain_was_not_read_lately(
 @pytest.mark.parametrize("quiet", (True, False))
 async def test_where_blocks_come_only_when_something_is_sent_none_is_waited_for_if_that_is_said(settling, quiet):
     """The root's own transaction may be all that the next block has."""
-    settling.database.write_now(lambda c: events.forget_place(c, AT))
+    settling.database.write_now(lambda c: store.forget_place(c, AT))
     how = {"confirmations": CONFIRMATIONS, "poll_seconds": 0.001, "quiet": quiet}
     follower = ChainFollower(settling.database, settling.chain, settling.writer._pen, Metrics("ledger"), **how)
     for _ in range(1 + CONFIRMATIONS):
