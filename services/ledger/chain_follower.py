@@ -36,7 +36,7 @@ from services.ledger.totals import Sum
 BLOCKS = 2_000  # at a time
 BACK = 128  # read again: as far as a node behind the others may be
 PLACES = 50  # looked at on one reading of the database
-BEGINNING_SECONDS = 3600.0  # at most that often everything is read again
+BEGINNING_SECONDS = 3600.0  # after everything was read again, until it may be once more
 
 NOTED_SECONDS = 10  # how often it is noted that there is nothing new
 
@@ -96,7 +96,8 @@ class ChainFollower:
         self._confirmations, self._poll, self._quiet = confirmations, poll_seconds, quiet
         self._wanted, self.journaled, self.debts = Changes(), Changes(), Debts(database, metrics)
         self._doubted: dict[Sum, int] = {}
-        self._began = self._noted = float("-inf")
+        self._noted = self._reread = float("-inf")
+        self._rereading = False
         self._known = int(time.time())
         self._log = logs.logger("ledger")
         self._behind = metrics.gauge("chain_behind_blocks", "Blocks with enough confirmations that were not read yet")
@@ -226,16 +227,21 @@ class ChainFollower:
         store.follow(connection, escrow, read.last, read.last_hash)
         if read.all:
             store.note_read_time(connection, escrow, read.time)
+            self._reread = time.monotonic() if self._rereading else self._reread
+            self._rereading = False
         if read.newest:
-            doubted = totals.misfits(connection, {**self._doubted, **read.newest})
-            self._unfit.set(len(doubted))
-            # What was missing may have come with the next look; if not, it is further back.
-            if self._doubted.keys() & doubted.keys() and time.monotonic() - self._began > BEGINNING_SECONDS:
-                self._began = time.monotonic()
-                store.forget_place(connection, escrow)
-                self._log.error("events are missing: the chain is read from the beginning", sums=sorted(doubted)[:10])
-            self._doubted = doubted
+            self._compare(connection, read.newest)
         return read.last - read.first + 1
+
+    def _compare(self, connection: Connection, newest: dict[Sum, int | None]) -> None:
+        doubted = totals.misfits(connection, {**self._doubted, **newest})
+        self._unfit.set(len(doubted))
+        # What was missing may have come with the next look; if not, it is further back.
+        if self._doubted.keys() & doubted.keys() and time.monotonic() - self._reread > BEGINNING_SECONDS:
+            self._rereading = True
+            store.forget_place(connection, self._chain.contracts.escrow)
+            self._log.error("events are missing: the chain is read from the beginning", sums=sorted(doubted)[:10])
+        self._doubted = doubted
 
     def _take_back(self, connection: Connection, left: Left) -> int:
         """Void what is gone, the newest first; returns 0: nothing was read."""

@@ -10,7 +10,7 @@ from sqlalchemy import delete
 
 from services.kit.database import Database
 from services.ledger import journal
-from services.ledger.chain import Deposit, SplitHolds
+from services.ledger.chain import Claimed, Deposit, SplitHolds
 from services.ledger.registries import Split
 from services.ledger.store import chain as store
 from services.ledger.store import splits
@@ -19,6 +19,7 @@ from tests.fake_chain import FakeChain
 from tests.follower_world import (
     REVISION,
     A,
+    B,
     balance,
     catch_up,
     everything,
@@ -143,6 +144,41 @@ async def test_what_takes_long_to_read_is_known_as_of_when_it_was_begun(database
     chain.mine()
     await follower.step()
     assert database.read_now(lambda c: store.read_time(c, chain.contracts.escrow)) == 1000
+
+
+@pytest.mark.parametrize("a_block", (1, 400))
+async def test_a_sum_that_never_fits_does_not_hide_what_the_chain_holds(database, chain, monkeypatch, a_block):
+    """Everything is read again for it, in seconds or in hours; then an hour passes before it is read once more."""
+    clock, real = [10_000.0], chain.deposits
+    monkeypatch.setattr(
+        "services.ledger.chain_follower.time", SimpleNamespace(time=lambda: clock[0], monotonic=lambda: clock[0])
+    )
+    monkeypatch.setattr("services.ledger.chain_follower.BLOCKS", 1)
+    follower, escrow = follower_on(database, chain), chain.contracts.escrow
+
+    async def next_block() -> tuple[bool, int | None]:
+        """Whether it is read from the beginning now, and as of when everything is known."""
+        chain.mine()
+        await follower.step()
+        return database.read_now(lambda c: (store.followed(c, escrow) is None, store.read_time(c, escrow)))
+
+    def slow(*blocks):
+        clock[0] += a_block
+        return real(*blocks)
+
+    happens(chain, Claimed, B, 1, 30, 40)
+    for _ in range(20):
+        chain.mine()
+    await everything(follower)
+    assert await next_block() == (True, 10_000)
+    monkeypatch.setattr(chain, "deposits", slow)
+    for _ in chain.blocks:
+        await follower.step()
+    assert await next_block() == (False, clock[0] - a_block)
+    clock[0] += 3500 - 2 * a_block
+    assert (await next_block())[0] is False
+    clock[0] += 101
+    assert await next_block() == (True, clock[0] - a_block)
 
 
 @pytest.mark.parametrize("again", (0, 2))
