@@ -78,7 +78,8 @@ class ChainFollower:
     """Follows one set of contracts, while this process has the pen.  Run `run` for ever; `journaled` tells of news.
 
     `quiet`: blocks come only when there is something to put into them.  Of any other chain no more is known than up to
-    the time of the newest block: a node that stands still says nothing of what came since.
+    the time of the newest block: a node that stands still says nothing of what came since.  Of none more than up to a
+    change of a split that does not count yet, however long that takes.
     """
 
     def __init__(
@@ -129,7 +130,7 @@ class ChainFollower:
         escrow = self._chain.contracts.escrow
         place, last = await self._database.read(lambda c: (store.followed(c, escrow), events.newest_place(c)))
         found = await self._look(place, max((known for known in (place, last) if known), default=None))
-        if found is None or (isinstance(found, Nothing) and time.monotonic() - self._noted < NOTED_SECONDS):
+        if found is None:
             return 0
 
         def write(connection: Connection) -> int:
@@ -162,6 +163,11 @@ class ChainFollower:
         known = asked if self._quiet else min(asked, head.timestamp)
         return await asyncio.to_thread(self._read, place, head.number, known)
 
+    def _known_up_to(self, newest: int, head: int, time: int) -> int:
+        """That time, or the one of the first change of a split in blocks that do not count yet."""
+        coming = self._chain.splits(newest + 1, head) if newest < head else ()
+        return min((time, *(told.time for told in coming)))
+
     def _stands(self, place: Place) -> bool | None:
         """Whether that block is part of the chain; None where the node shows none of its number."""
         seen = self._chain.block(place[0])
@@ -186,16 +192,21 @@ class ChainFollower:
         return Left(stands)
 
     def _read(self, place: Place | None, head: int, known_at: int) -> Read | Nothing | None:
-        """The next blocks and their events; None where the node is behind, or when it changed while it was read."""
+        """The next blocks and their events.
+
+        None where the node is behind, when it changed while it was read, or if it was just noted that nothing is new.
+        """
         first = place[0] + 1 if place else self._chain.contracts.block
         newest = head - self._confirmations
         self._behind.set(max(0, newest - first + 1))
         if newest < first:
-            return Nothing(known_at) if newest == first - 1 else None
+            due = newest == first - 1 and time.monotonic() - self._noted >= NOTED_SECONDS
+            return Nothing(self._known_up_to(newest, head, known_at)) if due else None
         end = self._chain.block(min(newest, first + BLOCKS - 1))
         if end is None:
             return None
         at_head = end.number == newest
+        known_at = self._known_up_to(newest, head, known_at) if at_head else known_at
         since = max(self._chain.contracts.block, first - BACK) if at_head else first
         chain = self._chain
         sources = (chain.deposits, chain.withdrawals, chain.redemptions, chain.claims, chain.splits)

@@ -129,6 +129,33 @@ async def test_of_a_node_that_stands_still_no_more_is_known_than_up_to_its_newes
     assert database.read_now(lambda c: store.read_time(c, chain.contracts.escrow)) == 5000
 
 
+@pytest.mark.parametrize("quiet", (True, False))
+async def test_while_a_change_does_not_count_yet_no_more_is_known_than_up_to_it(database, chain, monkeypatch, quiet):
+    """Its block may take long to count: where blocks are slow, many must be on it, or none come by themselves."""
+    clock = [1000.0]
+    monkeypatch.setattr(
+        "services.ledger.chain_follower.time", SimpleNamespace(time=lambda: clock[0], monotonic=lambda: clock[0])
+    )
+    follower = follower_on(database, chain, confirmations=2, quiet=quiet)
+
+    async def known(now: int) -> int | None:
+        clock[0] = float(now)
+        chain.mine()
+        chain.blocks[-1] = replace(chain.blocks[-1], timestamp=now)
+        await everything(follower)
+        return database.read_now(lambda c: store.read_time(c, chain.contracts.escrow))
+
+    assert [await known(now) for now in (900, 1000, 1100, 1200)] == [None, 1000, 1100, 1200]
+    happens(chain, SplitHolds, REVISION, Split(1, 1), 1300)
+    happens(chain, SplitHolds, REVISION, Split(2, 2), 1310)
+    assert await known(1400) == 1310  # one of the two counts, and the other does not
+    clock[0] = 1500.0
+    await everything(follower)
+    assert database.read_now(lambda c: store.read_time(c, chain.contracts.escrow)) == 1310
+    assert await known(1600) == 1600
+    assert splits_of(database) == [(1, 1300), (2, 1310)]
+
+
 async def test_what_takes_long_to_read_is_known_as_of_when_it_was_begun(database, chain, monkeypatch):
     clock = [1000.0]
     monkeypatch.setattr(
