@@ -81,7 +81,7 @@ class Ledger:
         how: Any = {"confirmations": confirmations, "poll_seconds": 0.01}
         patience = Patience(10**12, 60)
         self.writer = ChainWriter(self.database, self.chain, OPERATOR, self.pen, self.metrics, patience=patience, **how)
-        self.follower = ChainFollower(self.database, self.chain, self.pen, self.metrics, quiet=True, **how)
+        self.follower = ChainFollower(self.database, self.chain, self.pen, self.metrics, quiet=False, **how)
         operations, idempotency = Operations(self.database, METADATA, "ledger"), Idempotency(METADATA)
         artifacts = ArtifactStore(folder / "artifacts")
         most = self.chain.max_epoch_increase()

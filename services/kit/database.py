@@ -1,7 +1,8 @@
 """One way to a database: SQLite on one machine, PostgreSQL in a cluster, the same SQLAlchemy Core code on both.
 
 Transactions are plain functions `fn(connection)`, run in threads so that the event loop never waits for a disk:
-`await database.write(fn)` commits or raises, `await database.read(fn)` sees one consistent state.
+`await database.write(fn)` commits or raises, `await database.read(fn)` changes nothing, and sees one moment where `fn`
+begins with `one_moment`.
 """
 
 from __future__ import annotations
@@ -151,6 +152,15 @@ class Database:
         self._read_threads.shutdown()
         self._writer.dispose()
         self._reader.dispose()
+
+
+def one_moment(connection: Connection) -> None:
+    """All queries of this transaction, of which this is the first statement, see the same; it changes nothing.
+
+    On PostgreSQL each would see what was committed by then.  SQLite's readers always see one moment.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
 
 def bound_pause(connection: Connection, seconds: float) -> None:

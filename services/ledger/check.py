@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 
 from services.kit import logs
 from services.kit.config import load_or_exit
-from services.kit.database import Database, bound_pause
+from services.kit.database import Database, bound_pause, one_moment
 from services.kit.metrics import Metrics
 from services.ledger.config import LedgerConfig
 from services.ledger.store import books, examine
@@ -56,8 +56,7 @@ class Found:
 
 def check(connection: Connection) -> Found:
     """Adds every posting there is, in one consistent view of the database."""
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    one_moment(connection)
     return Found(examine.unbalanced(connection), examine.wrong(connection))
 
 

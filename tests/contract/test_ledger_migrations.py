@@ -100,7 +100,5 @@ def test_the_chain_is_read_again_for_splits_of_before(database):
     assert database.read_now(lambda c: chain.read_time(c, A)) is None
     # What was journaled is known by its block, and not journaled again.
     assert database.read_now(lambda c: events.known(c, 0, 100)) == {(7, 0, "0xb")}
-    database.write_now(lambda c: chain.note_read_time(c, A, 5))
-    assert database.read_now(lambda c: chain.read_time(c, A)) is None
     database.write_now(lambda c: (chain.follow(c, A, 8, "0xc"), chain.note_read_time(c, A, 5)))
     assert database.read_now(lambda c: (chain.followed(c, A), chain.read_time(c, A))) == ((8, "0xc"), 5)

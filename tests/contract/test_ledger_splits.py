@@ -126,6 +126,18 @@ async def test_while_a_reorganisation_is_read_no_bundle_is_published(ledger):
     assert ledger.check(await ledger.bundles.publish(epoch, pen)).ok
 
 
+async def test_a_bundle_that_is_written_again_says_of_splits_what_it_said(ledger):
+    now = int(time.time())
+    ledger.give(a_receipt(PAYER, "leases/1", 10**18, end_time=time_text(datetime.fromtimestamp(now - 20, UTC))))
+    ledger.seal()
+    pen = ledger.pen()
+    digest = await ledger.bundles.publish(ledger.database.read_now(epochs.newest), pen)
+    ledger.artifacts._place(digest).unlink()
+    ledger.hold(REVISION, Split(OWN.developer_bps, OWN.stakers_bps), now - 30)
+    assert await ledger.bundles.publish(ledger.database.read_now(epochs.newest), pen) == digest
+    assert ledger.manifest(digest)["splits"]["held"][0]["since"] is None
+
+
 async def test_a_bundle_in_whose_writing_the_chain_went_back_is_not_published(ledger, monkeypatch):
     ledger.give(a_receipt(PAYER, "leases/1", 10**18))
     epoch, pen, real = ledger.seal(), ledger.pen(), ledger.bundles.write
@@ -138,6 +150,41 @@ async def test_a_bundle_in_whose_writing_the_chain_went_back_is_not_published(le
     with pytest.raises(ChainUnavailable, match="was not read lately"):
         await ledger.bundles.publish(epoch, pen)
     assert ledger.database.read_now(lambda c: epochs.get(c, 1)).bundle is None
+
+
+async def test_a_bundle_in_whose_writing_the_chain_went_back_is_not_published_though_it_is_read_again(
+    ledger, monkeypatch
+):
+    ledger.hold(REVISION, Split(100, 0), 100)
+    ledger.give(a_receipt(PAYER, "leases/1", 10**18, end_time="2026-01-02T03:04:06.000000Z"))
+    epoch, pen, real = ledger.seal(), ledger.pen(), ledger.bundles.write
+
+    def write(connection, epoch):
+        found = real(connection, epoch)
+        ledger.go_back(0)
+        ledger.hold(REVISION, Split(OWN.developer_bps, OWN.stakers_bps), 100)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ledger.bundles, "write", write)
+        with pytest.raises(ChainUnavailable, match="was not read lately"):
+            await ledger.bundles.publish(epoch, pen)
+    assert ledger.database.read_now(lambda c: epochs.get(c, 1)).bundle is None
+    assert ledger.check(await ledger.bundles.publish(epoch, pen)).ok
+
+
+async def test_a_bundle_is_of_the_moment_in_which_it_was_begun(ledger, monkeypatch):
+    """On PostgreSQL each query would see what was committed by then."""
+    ledger.give(a_receipt(PAYER, "leases/1", 10**18, end_time="2026-01-02T03:04:06.000000Z"))
+    epoch, pen, real = ledger.seal(), ledger.pen(), ledger.bundles.write
+
+    def write(connection, epoch):
+        ledger.hold(REVISION, Split(OWN.developer_bps, OWN.stakers_bps), 100)
+        return real(connection, epoch)
+
+    monkeypatch.setattr(ledger.bundles, "write", write)
+    digest = await ledger.bundles.publish(epoch, pen)
+    assert [line["since"] for line in ledger.manifest(digest)["splits"]["held"]] == [None]
 
 
 async def test_receipts_wait_until_the_chain_was_read_and_are_judged_by_what_it_says_then(ledger, book, monkeypatch):

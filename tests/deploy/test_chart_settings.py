@@ -98,6 +98,13 @@ def test_threads_that_somebody_sets_are_theirs(loaded):
     assert loaded(rendered_with("services.factory.config.threads=3"), "factory").threads == 3
 
 
+@pytest.mark.parametrize(("said", "told"), (("null", False), ("true", True), ("false", False)))
+def test_a_chain_without_blocks_of_its_own_is_said_to_be_one(said, told, loaded):
+    rendered = chart.objects(chart.render("production", "--set", f"chain.quiet={said}"))
+    assert loaded(rendered, "ledger").quiet is told
+    assert ("OPENLEDGER_LEDGER_QUIET_CHAIN" in environment(rendered, "ledger")) is (said != "null")
+
+
 @pytest.mark.parametrize("by", ("config", "environment"))
 def test_a_ledger_whose_key_a_signing_service_has_is_told_of_no_file(by, loaded):
     url = {
