@@ -19,13 +19,14 @@ from sqlalchemy import Connection
 
 from services.kit import logs
 from services.kit.config import load_or_exit
-from services.kit.database import Database, bound_pause
+from services.kit.database import Database, SchemaError, bound_pause
 from services.kit.metrics import Metrics
 from services.ledger.config import LedgerConfig
 from services.ledger.store import books, examine
 from services.ledger.store.examine import Wrong
 
 _COMPUTES_SECONDS = 300  # between two statements
+UNREAD = "the books cannot be read: see the ledger's log and docs/operating.md"
 AGAIN_SECONDS = 60.0
 """How soon it looks again while something is wrong."""
 
@@ -82,8 +83,12 @@ class Checks:
             await asyncio.sleep(self._seconds if found.ok else min(self._seconds, AGAIN_SECONDS))
 
     async def step(self) -> Found:
-        """Check once."""
-        found = await self._database.read(check)
+        """Check once.  What cannot be read is trouble as well, and raises."""
+        try:
+            found = await self._database.read(check)
+        except Exception:
+            self.trouble = UNREAD
+            raise
         self._journals.set(len(found.journals))
         self._books.set(len(found.books))
         self.trouble = found.words
@@ -105,6 +110,9 @@ def main(arguments: list[str] | None = None) -> int:
         found = database.read_now(check)
         if options.rebuild and found.books:
             database.write_now(_rebuild)
+    except (SchemaError, ValueError) as error:  # what is no number raises ValueError where it is read
+        sys.stderr.write(f"the books cannot be read: {error}\n")
+        return 2
     finally:
         database.close()
     _say(found, rebuilt=options.rebuild)
