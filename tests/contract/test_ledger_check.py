@@ -12,7 +12,8 @@ import services.ledger
 from services.kit.database import Database
 from services.kit.metrics import Metrics
 from services.ledger import check, journal
-from services.ledger.store import books, examine
+from services.ledger.checks import UNREAD, Checks
+from services.ledger.store import books, control, examine
 from services.ledger.store.books import Sums
 from services.ledger.store.examine import Wrong
 from services.ledger.store.tables import BALANCE
@@ -62,6 +63,10 @@ def command(request, tmp_path, monkeypatch):
     return lambda *arguments: check.main(list(arguments))
 
 
+def looks(database, metrics: Metrics | None = None) -> Checks:
+    return Checks(database, metrics or Metrics("ledger"), seconds=1, whole_seconds=3600)
+
+
 def spoil(database) -> None:
     """One book holds a unit more, one is lost, and one has no postings."""
 
@@ -106,20 +111,20 @@ def test_an_unbalanced_journal_that_got_past_the_triggers_is_found(database):
 
 
 async def test_books_that_cannot_be_read_are_trouble_until_they_can(database, monkeypatch):
-    checks = check.Checks(database, Metrics("ledger"), seconds=1)
+    checks = looks(database)
     assert (await checks.step()).ok
     with monkeypatch.context() as broken:
-        broken.setattr(examine, "wrong", lambda _: int("--5"))
+        broken.setattr(control, "books", lambda _: int("--5"))
         with pytest.raises(ValueError, match="--5"):
             await checks.step()
-    assert checks.trouble == check.UNREAD
+    assert checks.trouble == UNREAD
     assert (await checks.step()).ok
     assert checks.trouble == ""
 
 
 @pytest.mark.parametrize("amount", ("", "--5", "0\0"))
 async def test_an_amount_that_is_no_number_is_found_where_the_triggers_did_not_stand(sqlite, amount, command, capsys):
-    checks = check.Checks(sqlite, Metrics("ledger"), seconds=1)
+    checks = looks(sqlite)
     assert (await checks.step()).ok
 
     def act(connection):
@@ -128,16 +133,17 @@ async def test_an_amount_that_is_no_number_is_found_where_the_triggers_did_not_s
         connection.exec_driver_sql("UPDATE posting SET amount = ? WHERE journal = 2 AND line = 0", (amount,))
 
     sqlite.write_now(act)
-    with pytest.raises(ValueError, match="invalid literal"):
-        await checks.step()
-    assert checks.trouble == check.UNREAD
+    for look in (checks.whole, checks.step, checks.whole):
+        with pytest.raises(ValueError, match="invalid literal"):
+            await look()
+        assert checks.trouble == UNREAD
     assert command() == 2
     assert "the books cannot be read" in capsys.readouterr().err
 
 
 async def test_the_service_counts_what_it_finds(database):
     metrics = Metrics("ledger")
-    checks = check.Checks(database, metrics, seconds=1)
+    checks = looks(database, metrics)
     assert (await checks.step()).ok
     spoil(database)
     await checks.step()

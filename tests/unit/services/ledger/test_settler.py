@@ -7,7 +7,7 @@ import pytest
 from services.kit.errors import Fault
 from services.kit.metrics import Metrics
 from services.ledger.chain import Block, Epoch, Strike, WrongChain
-from services.ledger.check import UNREAD
+from services.ledger.checks import UNREAD
 from services.ledger.pen import Pen
 from services.ledger.settler import Settler
 from services.ledger.store import epochs
