@@ -30,6 +30,7 @@ from services.ledger.store import books, epochs, leaf_pages, payers
 from services.ledger.store.epochs import Epoch, State
 from services.ledger.store.tables import BALANCE
 from tests import second_opinion
+from tests.books_stores import conserved
 from tests.books_world import DEVELOPER, EARNERS, MODELS, PLATFORM, data_of, receipt_of
 
 PAYERS = tuple("0x" + digit * 40 for digit in "12")
@@ -263,7 +264,7 @@ class Stories(RuleBasedStateMachine):
         if not hasattr(self, "engine"):
             return
         assert self.read(check.check).ok
-        sums = self.read(lambda c: journal.conservation(books.every_posting(c)))
+        sums = self.read(conserved)
         assert (sums.difference, sums.trial_balance) == (0, 0)
         assert sums.fees == sum(e.receipt.fee for e in self.booked.values()) - sum(r.fee for r in self.taken)
         for who in PAYERS:

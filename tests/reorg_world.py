@@ -40,7 +40,7 @@ from services.ledger.chain_follower import ChainFollower
 from services.ledger.chain_node import Node
 from services.ledger.chain_rpc import RpcChain
 from services.ledger.chain_writer import ChainWriter
-from services.ledger.check import Checks
+from services.ledger.checks import Checks
 from services.ledger.closing import Closing
 from services.ledger.deploy import deploy
 from services.ledger.lease import Lease, Times
@@ -86,7 +86,7 @@ class Ledger:
         artifacts = ArtifactStore(folder / "artifacts")
         most = self.chain.max_epoch_increase()
         bundles = Bundles(self.database, self.chain, artifacts, self.metrics, folder / "work", most=most, lag=3600)
-        self.checks = Checks(self.database, self.metrics, seconds=3600)
+        self.checks = Checks(self.database, self.metrics, seconds=3600, whole_seconds=86_400)
         self.settler = Settler(
             self.database,
             self.chain,

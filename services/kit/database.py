@@ -58,7 +58,7 @@ class Amount(TypeDecorator[int]):
 
 
 class SchemaError(RuntimeError):
-    """The database's schema is not one this code knows."""
+    """The database's schema is not one this code knows, or what it holds does not fit this code's schema."""
 
 
 class Database:
@@ -116,7 +116,10 @@ class Database:
             return query(connection)
 
     def migrate(self, migrations: Path) -> None:
-        """Bring the schema up to what this code needs.  Raises `SchemaError` when it is newer than that."""
+        """Bring the schema up to what this code needs.
+
+        Raises `SchemaError` when it is newer than that, or where what it holds does not fit.
+        """
         config = Config()
         config.set_main_option("script_location", str(migrations).replace("%", "%%"))
         known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
@@ -126,7 +129,10 @@ class Database:
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATING})")
             present = MigrationContext.configure(connection).get_current_revision()
             if present is not None and present not in known:
-                raise SchemaError(f"the database is at schema {present}, newer than this version of the code knows")
+                raise SchemaError(
+                    f"the database is at schema {present}, newer than this version of the code knows; run the version "
+                    "of the code that wrote it, or a newer one"
+                )
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 

@@ -161,7 +161,12 @@ class LedgerConfig(ServiceConfig):
         description="epochs whose receipts' documents stay in the database too, the newest that pays among them",
     )
 
-    check_seconds: float = Field(3600, gt=0, description="how often every book is compared with its postings")
+    check_seconds: float = Field(
+        3600,
+        gt=0,
+        description="how often every book is compared with what its postings sum to; only new ones are added",
+    )
+    check_whole_seconds: float = Field(86_400, gt=0, description="how often all postings there are are added anew")
 
     close_epochs_seconds: int = Field(
         86_400, ge=0, description="after which an epoch is closed where no operator did; 0: never"

@@ -24,7 +24,7 @@ from services.ledger.bundle import Bundles
 from services.ledger.chain import Chain, ChainError
 from services.ledger.chain_writer import ChainWriter
 from services.ledger.changes import Changes
-from services.ledger.check import Checks
+from services.ledger.checks import Checks
 from services.ledger.leaves import Leaves
 from services.ledger.pen import Pen
 from services.ledger.reconcile import Reconciliation

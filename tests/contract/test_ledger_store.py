@@ -30,6 +30,7 @@ from services.ledger.store.registrations import Registration
 from services.ledger.store.sender import LostPen
 from services.ledger.store.tables import METADATA
 from tests import postgres
+from tests.books_world import every_posting
 from tests.needs import needs
 
 A, B = "0x" + "a" * 40, "0x" + "b" * 40
@@ -90,7 +91,7 @@ def test_balances_beside_postings_are_exact_at_any_size(database):
     for number in range(3):
         write(database, lambda c, n=number: books.post(c, deposit(n)))
     assert database.read_now(lambda c: books.book(c, journal.payer(A))).balance == 3 * BIG
-    sums = database.read_now(lambda c: journal.conservation(books.every_posting(c)))
+    sums = database.read_now(lambda c: journal.conservation(every_posting(c)))
     assert sums.trial_balance == 0
     rows = database.read_now(lambda c: books.lines_of(c, [journal.payer(A)], None, 2))
     assert [(r.journal, r.amount) for r in rows] == [(3, BIG), (2, BIG)]

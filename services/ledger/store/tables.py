@@ -81,6 +81,15 @@ BALANCE = Table(
     Column("credits", Amount, nullable=False),
     Column("debits", Amount, nullable=False),
 )
+# What all postings up to a journal sum to (`control`): nobody adds them again.  Money is in it as text.
+CONTROL_TOTAL = Table(
+    "control_total",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("journals", BigInteger, nullable=False),
+    Column("totals", Text, nullable=False),
+    Column("whole_time", BigInteger, nullable=False),
+)
 PAYER = Table(
     "payer",
     METADATA,

@@ -12,6 +12,7 @@ from services.kit.metrics import Metrics
 from services.ledger.bundle import NOT_READ
 from services.ledger.chain import Block, Epoch, Strike, WrongChain
 from services.ledger.chain_follower import ChainFollower
+from services.ledger.checks import UNREAD
 from services.ledger.pen import Pen
 from services.ledger.settler import Settler
 from services.ledger.store import chain as store
@@ -75,6 +76,25 @@ def settling(tmp_path):
     found = Settling(tmp_path)
     yield found
     found.close_database()
+
+
+@pytest.mark.parametrize("trouble", (None, UNREAD))
+async def test_no_root_goes_out_before_the_books_were_read_or_while_they_cannot_be(settling, trouble):
+    await settling.answered()
+    settling.right.trouble = trouble
+    await settling.step(CONFIRMATIONS + 2)
+    assert (settling.states(), settling.chain.roots) == (["1.1 SEALED"], {})
+    assert settling.epoch(1).held_up == (trouble or "")
+    settling.right.trouble = ""
+    await settling.step(CONFIRMATIONS + 2)
+    assert settling.states() == ["1.1 PROPOSED"]
+
+
+async def test_no_epoch_is_closed_while_the_books_cannot_be_read(settling):
+    settling.right.trouble = UNREAD
+    with pytest.raises(Fault, match="cannot be read") as refused:
+        await settling.answered()
+    assert (refused.value.reason, settling.states()) == ("BOOKS_WRONG", [])
 
 
 async def test_a_root_pays_once_a_block_that_counts_says_so(settling):
