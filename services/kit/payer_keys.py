@@ -74,6 +74,17 @@ def service_key(file: Path, database: Database, metadata: MetaData) -> bytes:
     sealed = database.read_now(lambda c: c.execute(some).first())
     if sealed is not None and not file.exists():
         raise KeyFileError(f"{file} is gone: it opens the traces in the database. Put it back from a copy")
+    key = key_in(file)
+    if sealed is not None:
+        try:
+            sealing.unwrap(key, sealed.name, sealed.payer, sealed.wrapped)
+        except Unopened:
+            raise KeyFileError(f"{file} holds another key than the one that opens the traces in the database") from None
+    return key
+
+
+def key_in(file: Path) -> bytes:
+    """The key, 64 hex digits in a file; made at random if there is no file.  Raises `KeyFileError`, and `OSError`."""
     text = key_files.keep(file, lambda: sealing.new_secret().hex().encode())
     try:
         key = bytes.fromhex(text.decode().strip())
@@ -81,11 +92,6 @@ def service_key(file: Path, database: Database, metadata: MetaData) -> bytes:
         key = b""
     if len(key) != SECRET_BYTES:
         raise KeyFileError(f"{file} does not hold a key for traces: 64 hex digits")
-    if sealed is not None:
-        try:
-            sealing.unwrap(key, sealed.name, sealed.payer, sealed.wrapped)
-        except Unopened:
-            raise KeyFileError(f"{file} holds another key than the one that opens the traces in the database") from None
     return key
 
 

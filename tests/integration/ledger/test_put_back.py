@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import closing
 
 import pytest
@@ -10,8 +9,6 @@ from sqlalchemy import delete, select
 
 from openledger.client import ApiError, Wallet
 from services.kit.database import Database
-from services.kit.server import StartError
-from services.ledger.__main__ import assemble
 from services.ledger.store.tables import METADATA
 from tests.copies import Copies
 from tests.ledger_and_chain import Agreement
@@ -87,16 +84,3 @@ async def test_what_the_chain_and_attribution_have_comes_back_once(world, copies
 
 def read_of(database: Database) -> int:
     return database.read_now(lambda c: c.execute(select(CONSUMER.c.number)).scalar()) or 0
-
-
-async def test_a_copy_from_before_the_newest_root_is_not_started_on(world, copies, payer):
-    async with world.run() as where:
-        await pay_in(world, where, payer, 10 * OPEN)
-        held = await lease(where, payer, OPEN)
-        copies.make()
-        await answer(world, where, payer, held, 1)
-        await close_epoch(where)
-    await asyncio.to_thread(copies.put_back)
-    with pytest.raises(StartError, match="the chain holds epoch 1 and this database ends at 0: it is an old copy"):
-        await assemble(world.config())
-    assert world.chain().last_epoch() == 1
