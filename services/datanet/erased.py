@@ -8,14 +8,12 @@ however old a database: records are given new names each time, and an erasure is
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from openledger import names
-from openledger.artifacts import sync_folder
 from services.datanet.shares import PLACE_BYTES
-from services.kit import logs
+from services.kit import lines, logs
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class Erased:
 
     def line(self) -> str:
         """As it is in the file."""
-        return json.dumps({"record": self.record, "told": self.told, "share": self.share.hex()}) + "\n"
+        return json.dumps({"record": self.record, "told": self.told, "share": self.share.hex()})
 
     @classmethod
     def of(cls, line: str) -> Erased:
@@ -54,17 +52,13 @@ class ErasedList:
         """On disk when this returns; the same again changes nothing.  Raises `OSError`."""
         fresh = [each for each in erased if each not in self._added]
         if fresh:
-            self._write("".join(each.line() for each in fresh))
+            lines.add(self._path, (each.line() for each in fresh))
             self._added.update(fresh)
 
     def read(self) -> dict[str, Erased]:
         """By record; the one with a share where it is on the list with one and without.  Raises `OSError`."""
         found: dict[str, Erased] = {}
-        try:
-            lines = self._path.read_text(errors="replace").splitlines()
-        except FileNotFoundError:
-            return found
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(lines.read(self._path), 1):
             try:
                 erased = Erased.of(line)
             except ValueError as error:
@@ -74,16 +68,3 @@ class ErasedList:
             if erased.share or erased.record not in found:
                 found[erased.record] = erased
         return found
-
-    def _write(self, text: str) -> None:
-        new = not self._path.exists()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "r+b") as file:
-            end = file.seek(0, os.SEEK_END)
-            file.seek(max(0, end - 1))
-            torn = end > 0 and file.read(1) != b"\n"  # whoever wrote it was killed, and adds it again
-            file.write(("\n" * torn + text).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        if new:
-            sync_folder(self._path.parent)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 import pytest
+from sqlalchemy import select
 
+from services.attribution.store import METADATA
+from services.kit.database import Database
 from services.kit.testing import as_service
 from tests.attribution_world import attribution, read
 from tests.copies import Copies
+
+KEY = METADATA.tables["payer_key"]
 
 
 @asynccontextmanager
@@ -43,3 +48,15 @@ async def test_traces_are_read_again_from_where_the_copy_was_and_give_the_same_r
     ):
         entries = await read(ledger, 5)
     assert [entry.receipt.document for entry in entries] == before
+
+
+async def test_a_payers_key_that_was_taken_back_is_destroyed_before_it_serves_again(around, database_url):
+    around.peers.add(around.artifacts.salted(1, published=False))
+    async with running(around, database_url) as ledger:
+        await read(ledger, 1)
+    with closing(Database(database_url)) as database:
+        (name,) = database.read_now(lambda c: c.execute(select(KEY.c.name)).scalars().all())
+        around.config().forgotten.write_text(f"{name}\n")
+        async with running(around, database_url) as ledger:
+            assert database.read_now(lambda c: c.execute(select(KEY)).all()) == []
+            assert len(await read(ledger, 1)) == 1, "receipts stand"

@@ -26,20 +26,20 @@ def test_what_is_tried_again_and_again_is_added_once(tmp_path):
     for _ in range(3):
         listed.add(ONE, TWO)
     listed.add()
-    assert (tmp_path / "erased.jsonl").read_text() == ONE.line() + TWO.line()
+    assert (tmp_path / "erased.jsonl").read_text() == f"{ONE.line()}\n{TWO.line()}\n"
 
 
 def test_a_place_that_is_known_is_not_forgotten_for_a_line_without(tmp_path):
     bare = Erased(ONE.record, ONE.told)
     for order in ((ONE, bare), (bare, ONE)):
-        (tmp_path / "erased.jsonl").write_text("".join(each.line() for each in order))
+        (tmp_path / "erased.jsonl").write_text("".join(f"{each.line()}\n" for each in order))
         assert ErasedList(tmp_path / "erased.jsonl").read() == {ONE.record: ONE}
 
 
-@pytest.mark.parametrize("cut", range(1, len(ONE.line())))
+@pytest.mark.parametrize("cut", range(len(ONE.line())))
 def test_a_line_that_was_torn_by_a_crash_spoils_none_after_it(tmp_path, cut):
     path = tmp_path / "erased.jsonl"
-    path.write_text(TWO.line() + ONE.line()[:-cut])
+    path.write_text(f"{TWO.line()}\n{ONE.line()[:cut]}")
     ErasedList(path).add(ONE)
     assert ErasedList(path).read() == {ONE.record: ONE, TWO.record: TWO}
 
@@ -62,7 +62,7 @@ def test_a_line_that_was_torn_by_a_crash_spoils_none_after_it(tmp_path, cut):
 )
 def test_a_line_that_is_none_is_passed_over_and_said(tmp_path, line, capfd):
     path = tmp_path / "erased.jsonl"
-    path.write_bytes((line + "\n" + TWO.line()).encode("latin-1"))
+    path.write_bytes(f"{line}\n{TWO.line()}\n".encode("latin-1"))
     assert ErasedList(path).read() == {TWO.record: TWO}
     assert "a line of the list of erased records is passed over" in capfd.readouterr().err
 
