@@ -125,8 +125,9 @@ async def _traces(config: AttributionConfig, database: Database, artifacts: Arti
     except key_files.KeyFileError as error:
         raise StartError(str(error)) from error
     keys = PayerKeys(database, store.METADATA, key, forgotten=config.forgotten)
-    await keys.destroy_again()
-    return Traces(database, artifacts, keys, days=config.trace_days)
+    traces = Traces(database, artifacts, keys, days=config.trace_days)
+    await traces.forget_again()
+    return traces
 
 
 def _fetcher(

@@ -157,13 +157,16 @@ class PayerKeys:
         """Nobody opens again what these have sealed."""
         await whole(self._destroy(lambda _: names))
 
-    async def destroy_of(self, payer: str, also: Callable[[Connection], None]) -> None:
-        """Nobody opens again what the payer's keys of now have sealed; `also` in the same transaction."""
+    async def destroy_of(self, payer: str, also: Callable[[Connection], None], said: str = "") -> None:
+        """Nobody opens again what the payer's keys of now have sealed; `also` in the same transaction.
+
+        said: a line that is put on the list of forgotten keys behind them, where there are such.
+        """
 
         def those(connection: Connection) -> Collection[str]:
             also(connection)
             names = self._names(connection, self._table.c.payer == payer)
-            self._remember(names)
+            self._remember([*names, said] if names and said else names)
             return names
 
         await whole(self._destroy(those, payer))
@@ -216,8 +219,12 @@ class PayerKeys:
         if self._forgotten is not None:
             lines.add(self._forgotten, names)
 
+    def said(self) -> list[str]:
+        """The list of forgotten keys, with what was said beside them."""
+        return lines.read(self._forgotten) if self._forgotten is not None else []
+
     def _taken_back(self) -> Iterator[list[str]]:
-        names = lines.read(self._forgotten) if self._forgotten is not None else []
+        names = self.said()
         for start in range(0, len(names), _AT_ONCE):
             yield names[start : start + _AT_ONCE]
 
