@@ -14,6 +14,8 @@ from openledger.key_files import KeyFileError
 from services.datanet.anchoring import Anchoring
 from services.datanet.anchors import LedgerAnchors
 from services.datanet.config import DatanetConfig
+from services.datanet.erase_again import erase_again
+from services.datanet.erased import ErasedList
 from services.datanet.erasing import Eraser, Erasing
 from services.datanet.files import limits as files
 from services.datanet.files.parsed import TASK_MODULE
@@ -67,6 +69,7 @@ def opened(config: DatanetConfig) -> tuple[Database, Vault]:
         seal_clear(database, vault)
         wrap_again(database, vault)
         liken(database, vault)
+        erase_again(database, vault, Operations(database, METADATA, config.service), ErasedList(config.erased))
     except KeyFileError as error:
         database.close()
         raise server.StartError(str(error)) from error
@@ -89,7 +92,7 @@ def wire_up(config: DatanetConfig, database: Database, vault: Vault, peers: Clie
     publisher = Publisher(database, places)
     publishing = Publishing(publisher, anchoring.wake, config.anchor_poll_seconds)
     trainers = FactoryTrainers(peers) if config.factory else NoTrainers()
-    eraser = Eraser(database, vault, operations, trainers)
+    eraser = Eraser(database, vault, operations, trainers, ErasedList(config.erased))
     erasing = Erasing(
         eraser,
         metrics.gauge("erasures_undone", "Erased records whose keys could not be destroyed yet"),

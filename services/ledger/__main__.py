@@ -272,7 +272,8 @@ def _authenticator(config: LedgerConfig, issuer: Issuer) -> Authenticator:
     async def own_keys() -> str:
         return issuer.jwks
 
-    return Authenticator(config.service_secret.get_secret_value(), own_keys)
+    secret, *also = config.secrets
+    return Authenticator(secret, own_keys, *also)
 
 
 def _services(ledger: LedgerServicer, identity: IdentityServicer, operations: Operations) -> dict[str, Any]:
