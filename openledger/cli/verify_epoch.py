@@ -45,7 +45,7 @@ def verify_epoch(
     signer: Annotated[
         list[str] | None, typer.Option(help="Address that must have signed the receipts; may be repeated.")
     ] = None,
-    alone: Annotated[bool, typer.Option("--alone", help="Do not look at the bundle of the epoch before.")] = False,
+    alone: Annotated[bool, typer.Option("--alone", help="Do not look at the bundles of epochs before.")] = False,
     challenge: Annotated[
         bool, typer.Option("--challenge", help="If the root is wrong, stake the bond against it on chain; needs --rpc.")
     ] = False,
