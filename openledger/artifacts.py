@@ -10,7 +10,9 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable
+from copy import copy
 from pathlib import Path
+from typing import Self
 
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _CHUNK = 1 << 20
@@ -28,9 +30,25 @@ class ArtifactStore:
         self.root = Path(root)
         self._verified: dict[str, tuple[int, int]] = {}
 
+    def __str__(self) -> str:
+        return str(self.root)
+
+    def bring(self, digest: str) -> Path:
+        """Where a blob lies, unchecked, if it is there; a store of what is elsewhere brings it first.
+
+        Raises `ArtifactError` for what is no blob's name.
+        """
+        return self._place(digest)
+
+    def again(self) -> Self:
+        """The same artifacts, of which nothing has been checked yet."""
+        other = copy(self)
+        other._verified = {}
+        return other
+
     def has(self, digest: str) -> bool:
         """Whether a blob of that name is there."""
-        return self._place(digest).is_file()
+        return self.bring(digest).is_file()
 
     def is_whole(self, digest: str) -> bool:
         """Whether a blob of that name is there, and its bytes are what its name says."""
@@ -42,11 +60,11 @@ class ArtifactStore:
 
     def get(self, digest: str) -> bytes:
         """The blob's bytes, checked.  Raises `ArtifactError`."""
-        place = self._place(digest)
+        place = self.bring(digest)
         try:
             data = place.read_bytes()
         except OSError as error:
-            raise ArtifactError(f"artifact {digest} cannot be read from {self.root}: {error.strerror}") from error
+            raise ArtifactError(f"artifact {digest} cannot be read from {self}: {error.strerror}") from error
         if hashlib.sha256(data).hexdigest() != digest:
             raise ArtifactError(f"artifact {digest} is damaged: its bytes have another SHA-256")
         return data
@@ -56,11 +74,11 @@ class ArtifactStore:
 
         An unchanged file (size and modification time) is hashed once a process.  Raises `ArtifactError`.
         """
-        place = self._place(digest)
+        place = self.bring(digest)
         try:
             status = place.stat()
         except OSError as error:
-            raise ArtifactError(f"artifact {digest} is not in {self.root}") from error
+            raise ArtifactError(f"artifact {digest} is not in {self}") from error
         seen = (status.st_size, status.st_mtime_ns)
         if self._verified.get(digest) != seen:
             if file_sha256(place) != digest:
@@ -70,10 +88,11 @@ class ArtifactStore:
 
     def size(self, digest: str) -> int:
         """Bytes of a blob, which are not read.  Raises `ArtifactError`."""
+        place = self.bring(digest)
         try:
-            return self._place(digest).stat().st_size
+            return place.stat().st_size
         except OSError as error:
-            raise ArtifactError(f"artifact {digest} cannot be read from {self.root}: {error.strerror}") from error
+            raise ArtifactError(f"artifact {digest} cannot be read from {self}: {error.strerror}") from error
 
     def use(self, digest: str) -> bool:
         """Whether a blob of that name is there; if so, its file's time says from now on that it was used now."""

@@ -209,8 +209,11 @@ class Client:
         return session
 
     def _is_over(self, error: ApiError) -> bool:
-        """Whether the session is over, against what our clock says; the next call has a new one."""
-        over = error.reason == "TOKEN_EXPIRED" and self.wallet is not None and self._fixed_token is None
+        """Whether the session is over, against what our clock says, or its issuer's key was changed.
+
+        The next call has a new one.
+        """
+        over = error.reason in ("TOKEN_EXPIRED", "BAD_TOKEN") and self.wallet is not None and self._fixed_token is None
         if over:
             self._expires = 0.0
         return over

@@ -3,8 +3,7 @@
 The document names its signer in the field `signer`, and is one with its signature: its SHA-256 covers both.  Knows
 nothing of what documents mean, nor whose word counts.
 
-The ledger reads signatures by `openledger.recover`; what verifies its epochs reads them here, by eth-account.  That the
-two share no code is the point, and an import rule holds it.
+The ledger reads signatures by `openledger.recover`; what verifies its epochs, by `openledger.epoch.documents`.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def verify_receipt(
     installed.
     """
     with tempfile.TemporaryDirectory(prefix="openledger-verify-") as folder:
-        files = artifacts if isinstance(artifacts, Files) else Files(artifacts.root)
+        files = artifacts if isinstance(artifacts, Files) else Files(artifacts)
         case = Case(data, files, base, signer, tolerance or Tolerance(), Path(folder), trace)
         checks = [run(name, step, case) for name, step in _COMMON]
         adapter_checks = case.receipt is not None and bool(case.receipt.model.adapter)

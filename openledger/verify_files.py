@@ -16,10 +16,10 @@ from openledger.influence.index import root as index_root
 
 
 class Files:
-    """The artifacts in a folder, with a store of this object's own: another may have seen them before they changed."""
+    """The artifacts of a store, looked at anew: that one may have seen them before they changed."""
 
-    def __init__(self, root: Path) -> None:
-        self.store = ArtifactStore(root)
+    def __init__(self, artifacts: ArtifactStore) -> None:
+        self.store = artifacts.again()
         self.locate = cache(base_models.locate)
         self._sums: dict[Path, tuple[tuple[int, int], str]] = {}
         self._roots: dict[str, str] = {}

@@ -6,12 +6,17 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
 
 import services.ledger
 from services.kit.database import Database
+from services.ledger import control, journal
+from services.ledger.control import ControlTotals
+from services.ledger.journal import Conservation
+from services.ledger.store import control as store
 from services.ledger.store.tables import METADATA
+from tests.books_world import every_posting
 
 
 class Store:
@@ -50,3 +55,18 @@ class PostgresStore:
             connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
             connection.exec_driver_sql(f"TRUNCATE {names}")
         return self.engine
+
+
+def conserved(connection: Connection) -> Conservation:
+    """The sums of every posting.  Control totals are the same, and are what the books hold, and no unit more."""
+    last, totals = store.last(connection), ControlTotals.of_nothing()
+    for up_to in (last // 2, last):
+        totals, odd = control.add(totals, store.lines(connection, totals.journals, up_to), up_to)
+        assert odd == []
+    held = list(store.books(connection))
+    assert totals.agree(held)
+    sums = journal.conservation(every_posting(connection))
+    assert totals.money == sums
+    for number, (name, into, out) in enumerate(held):
+        assert not totals.agree([*held[:number], (name, into, out + 1), *held[number + 1 :]])
+    return sums

@@ -30,6 +30,7 @@ from services.ledger.store.epochs import Epoch, State
 from services.ledger.store.tables import BALANCE
 from tests import second_opinion
 from tests.books_reservations import TIMES, Reservations
+from tests.books_stores import conserved
 from tests.books_world import DEVELOPER, EARNERS, MODELS, PLATFORM, data_of, receipt_of
 
 PAYERS = tuple("0x" + digit * 40 for digit in "12")
@@ -57,8 +58,7 @@ class Stories(Reservations):
         self.engine = self.store().clear()
         self.scale, self.now, self.told, self.asked = scale, 1_000_000, [], 0
         self.booked: dict[str, Admitted] = {}
-        self.open: list[Receipt] = []
-        self.taken: list[Receipt] = []
+        self.open, self.taken = list[Receipt](), list[Receipt]()
         self.held = Counter[str]()
         self.begin_to_read(reads)
 
@@ -262,7 +262,7 @@ class Stories(Reservations):
         if not hasattr(self, "engine"):
             return
         assert self.read(check.check).ok
-        sums = self.read(lambda c: journal.conservation(books.every_posting(c)))
+        sums = self.read(conserved)
         assert (sums.difference, sums.trial_balance) == (0, 0)
         assert sums.fees == sum(e.receipt.fee for e in self.booked.values()) - sum(r.fee for r in self.taken)
         for who in PAYERS:

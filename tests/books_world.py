@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from sqlalchemy import Connection, select
+
 from openledger import split
 from openledger.receipt import Model, Receipt
 from openledger.split import NAT, Evidence, Rule
 from services.ledger.journal import Event
+from services.ledger.store.tables import JOURNAL, POSTING
 
 EARNERS = tuple("0x" + digit * 40 for digit in "abc")
 MODELS = tuple(f"adapters/{name}/revisions/" + name * 64 for name in "ab")
@@ -14,6 +19,12 @@ DEVELOPER, PLATFORM = "0x" + "d" * 40, "0x" + "f" * 40
 
 def event(number: int) -> Event:
     return Event(f"0x{number:064x}", f"0x{number:064x}", number)
+
+
+def every_posting(connection: Connection) -> Iterator[tuple[str, str, int]]:
+    """(kind, book, amount) of every posting."""
+    query = select(JOURNAL.c.kind, POSTING.c.book, POSTING.c.amount)
+    yield from map(tuple, connection.execute(query.join(POSTING, POSTING.c.journal == JOURNAL.c.number)))
 
 
 def receipt_of(payer: str, lease: str, fee: int, number: int, developer: str = DEVELOPER, adapter: str = "") -> Receipt:

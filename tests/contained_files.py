@@ -13,7 +13,10 @@ def parse(payload: bytes, file: int) -> bytes:
     match os.pread(file, 5, 0):
         case b"CRASH":
             ctypes.string_at(0)
-        case b"SLEEP":
+        case b"SPINS":
+            while True:
+                pass
+        case b"WAITS":
             time.sleep(60)
         case b"SWELL":
             return bytes(2**31)

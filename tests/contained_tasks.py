@@ -6,6 +6,7 @@ import ctypes
 import os
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -27,6 +28,21 @@ def crash(payload: bytes) -> bytes:
 
 
 def sleep(payload: bytes) -> bytes:
+    time.sleep(60)
+    return b""
+
+
+def spin(payload: bytes) -> bytes:
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        pass
+    return b""
+
+
+def hang_up(payload: bytes) -> bytes:
+    for handle in range(3, 64):  # the socket is one of them
+        with suppress(OSError):
+            os.close(handle)
     time.sleep(60)
     return b""
 

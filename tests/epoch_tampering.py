@@ -26,12 +26,17 @@ def answered(fee: int = FEE, flip: bool = False, **changes):
     return a_receipt(PAYER, "leases/1", fee, evidence=evidence, shares=shares, **changes)
 
 
+def with_its_root(ledger, digest, rows, **changes):
+    """The leaves, and a root and total that fit."""
+    tree = ClaimTree.build(CHAIN_ID, AT, {row["account"]: int(row["cumulative"]) for row in rows})
+    return ledger.rewrite(digest, LEAVES, rows, root=tree.root.hex(), total=str(tree.total), **changes)
+
+
 def leaf_raised(ledger, digest):
     """One unit more for one account, and a root and total that fit."""
     rows = ledger.rows(digest, LEAVES)
     rows[2]["cumulative"] = str(int(rows[2]["cumulative"]) + 1)
-    tree = ClaimTree.build(CHAIN_ID, AT, {row["account"]: int(row["cumulative"]) for row in rows})
-    return ledger.rewrite(digest, LEAVES, rows, root=tree.root.hex(), total=str(tree.total))
+    return with_its_root(ledger, digest, rows)
 
 
 def leaf_raised_and_had_before(ledger, digest):
@@ -39,16 +44,13 @@ def leaf_raised_and_had_before(ledger, digest):
     rows = ledger.rows(digest, LEAVES)
     for key in ("before", "cumulative"):
         rows[2][key] = str(int(rows[2][key]) + 1)
-    tree = ClaimTree.build(CHAIN_ID, AT, {row["account"]: int(row["cumulative"]) for row in rows})
     was = ClaimTree.build(CHAIN_ID, AT, {row["account"]: int(row["before"]) for row in rows if row["before"] != "0"})
     previous = ledger.manifest(digest)["previous"] | {"root": was.root.hex()}
-    return ledger.rewrite(digest, LEAVES, rows, root=tree.root.hex(), total=str(tree.total), previous=previous)
+    return with_its_root(ledger, digest, rows, previous=previous)
 
 
 def leaf_dropped(ledger, digest):
-    rows = ledger.rows(digest, LEAVES)[1:]
-    tree = ClaimTree.build(CHAIN_ID, AT, {row["account"]: int(row["cumulative"]) for row in rows})
-    return ledger.rewrite(digest, LEAVES, rows, root=tree.root.hex(), total=str(tree.total))
+    return with_its_root(ledger, digest, ledger.rows(digest, LEAVES)[1:])
 
 
 def leaf_twice(ledger, digest):
@@ -114,6 +116,12 @@ def receipt_dropped(rows):
 @receipts_of
 def receipt_twice(rows):
     return [*rows, rows[0] | {"journal": rows[-1]["journal"] + 1}]
+
+
+def receipt_of_an_epoch_before(ledger, digest):
+    """In the place of one of this epoch's."""
+    there = ledger.rows(ledger.manifest(digest)["previous"]["bundle"], RECEIPTS)[0]["document"]
+    return receipts_of(lambda rows: [rows[0] | {"document": there}, *rows[1:]])(ledger, digest)
 
 
 @receipts_of
@@ -230,20 +238,8 @@ def previous_hash(ledger, digest):
     return ledger.forge(digest, previous=ledger.manifest(digest)["previous"] | {"bundle": digest})
 
 
-def previous_missing(ledger, digest):
-    return ledger.forge(digest, previous=ledger.manifest(digest)["previous"] | {"bundle": "1" * 64})
-
-
-def previous_unnamed(ledger, digest):
-    return ledger.forge(digest, previous=ledger.manifest(digest)["previous"] | {"bundle": ""})
-
-
-def previous_forgotten(ledger, digest):
-    return ledger.forge(digest, previous=None)
-
-
-def previous_root(ledger, digest):
-    return ledger.forge(digest, previous=ledger.manifest(digest)["previous"] | {"root": "1" * 64})
+def previous_with(**changes):
+    return lambda ledger, digest: ledger.forge(digest, previous=ledger.manifest(digest)["previous"] | changes)
 
 
 def another(**changes):
@@ -263,6 +259,7 @@ TAMPERINGS = {
     receipt_split_otherwise: {"shares"},
     receipt_dropped: {"journals", "leaves", "terms"},
     receipt_twice: {"terms", "signatures", "shares"},
+    receipt_of_an_epoch_before: {"once"},
     receipts_out_of_order: {"terms", "signatures", "shares", "journals"},
     receipt_not_canonical: {"signatures"},
     receipt_of_anything: {"terms"},
@@ -280,10 +277,6 @@ TAMPERINGS = {
     settled_in_parts: {"journals"},
     settled_with_a_gap: {"previous"},
     previous_hash: {"previous"},
-    previous_missing: {"previous"},
-    previous_unnamed: {"previous"},
-    previous_forgotten: {"previous"},
-    previous_root: {"previous"},
 }
 PARAMETERS = {
     "rule": (terms_of(rules=[Rule().to_json()]), "terms"),
@@ -295,5 +288,9 @@ PARAMETERS = {
     "version": (another(version="openledger.epoch.v3"), "files"),
     "field": (another(more="1"), "files"),
     "number": (another(total=7), "files"),
+    "previous missing": (previous_with(bundle="1" * 64), "previous"),
+    "previous unnamed": (previous_with(bundle=""), "previous"),
+    "previous root": (previous_with(root="1" * 64), "previous"),
+    "no previous": (another(previous=None), "previous"),
     "no settlement": (another(settlements=[]), "terms"),
 }

@@ -80,6 +80,11 @@ class Ledger:
         """The chain was read to its end then; None: it was not."""
         self.write(lambda c: (chain.follow(c, AT, 1, "0x1"), chain.note_read_time(c, AT, when and int(when))))
 
+    def go_back(self, block: int) -> None:
+        """The chain took back what came after that block; what came instead is read by now."""
+        self.write(lambda c: (splits.forget_after(c, block), chain.took_back(c, AT)))
+        self.read_chain(time.time())
+
     def hold(self, revision: str, split: Split, begin: int) -> SplitHolds:
         """The chain told that a split of the revision holds from then on, one event a block."""
         digest = revision.rpartition("/")[2]
@@ -143,7 +148,7 @@ class Ledger:
 
     def bundle(self, epoch: Epoch) -> str:
         digest = self.database.read_now(lambda c: self.bundles.write(c, epoch))
-        self.write(lambda c: epochs.published(c, epoch.number, digest))
+        self.write(lambda c: epochs.published(c, epoch.number, digest, json.dumps(self.manifest(digest)["splits"])))
         return digest
 
     def close(self, *receipts: Receipt) -> str:

@@ -10,12 +10,14 @@ from services.datanet.screen import Finding
 
 
 def work(question: bytes) -> bytes:
-    """Finds the text of each record; a text "dies", "hangs", "naps", "raises", "lies" or "omits"."""
+    """Finds the text of each record; a text "dies", "hangs", "waits", "naps", "raises", "lies" or "omits"."""
     drafts, _ = screening.asked(question)
     texts = [draft.fields["text"] for draft in drafts]
     if "dies" in texts:
         os.abort()
-    if "hangs" in texts:
+    while "hangs" in texts:
+        pass
+    if "waits" in texts:
         time.sleep(60)
     if "naps" in texts:
         time.sleep(0.1)

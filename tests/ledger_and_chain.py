@@ -14,6 +14,7 @@ from services.ledger.chain_rpc import RpcChain
 from services.ledger.store import books, epochs, events, payers
 from services.ledger.store.epochs import State
 from services.ledger.store.tables import TRANSACTION
+from tests.books_world import every_posting
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Agreement:
         self._roots()
         self._transactions()
         assert self._read(check.check).ok
-        sums = self._read(lambda c: journal.conservation(books.every_posting(c)))
+        sums = self._read(lambda c: journal.conservation(every_posting(c)))
         assert (sums.difference, sums.trial_balance, sums.fees) == (0, 0, sum(self.fees.values()))
 
     def _read(self, query: Any) -> Any:

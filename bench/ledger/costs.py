@@ -21,9 +21,7 @@ GWEI = (("0.01", 10**7), ("1", 10**9), ("20", 20 * 10**9))
 """A price of gas as people say it, and in wei."""
 ETHER_IN_DOLLARS = 3_000
 
-# As published, or measured before (the project's own prototypes, OpenZeppelin tokens): gas for each.
-PUSH = 9_561
-"""An ERC-20 transfer in batches of 200, to accounts that have some already: measured on a prototype."""
+# As published: gas for each.
 MERKLE_DISTRIBUTOR = 77_075
 """A claim of 100,000 leaves, by who holds the token already, without the deployment: its tests, at prices of 2020."""
 SABLIER_CREATE, SABLIER_WITHDRAW = 110_000, 19_000
@@ -58,6 +56,7 @@ def ways() -> list[Way]:
     """An epoch of ours, collected by nobody, some and all, beside others."""
     found, one = gas(), figures()
     fixed = int(one["gas_root"] + PAYERS * one["gas_voucher"])
+    push = found["push_200"] // 200
     streams = ACCOUNTS * SABLIER_CREATE + COLLECTING * SABLIER_WITHDRAW
     return [
         Way("here: a root, a thousand payers redeemed, nobody collects", fixed),
@@ -65,8 +64,8 @@ def ways() -> list[Way]:
         Way("the same, their first claims ever", fixed + COLLECTING * found["claim_many_50_first_depth20"] // 50),
         Way("the same, each for itself", fixed + COLLECTING * int(one["gas_claim_1m"])),
         Way("all ten thousand collect, sponsored", fixed + ACCOUNTS * int(one["gas_claim_sponsored"])),
-        Way("beside it: a transfer an account, in batches of 200", ACCOUNTS * PUSH),
-        Way("a transfer a reward, in batches of 200", REWARDS * PUSH),
+        Way("beside it: a transfer an account, in batches of 200", ACCOUNTS * push),
+        Way("a transfer a reward, in batches of 200", REWARDS * push),
         Way("merkle-distributor, a thousand collect", COLLECTING * MERKLE_DISTRIBUTOR),
         Way("a Sablier stream an account, a thousand withdraw", streams),
     ]

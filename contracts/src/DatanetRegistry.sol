@@ -16,15 +16,21 @@ contract DatanetRegistry {
 
     mapping(bytes32 datanetId => mapping(uint64 version => Snapshot)) private _snapshots;
 
+    /// @notice A version of a datanet has its root, for good.
     event SnapshotCommitted(
         bytes32 indexed datanetId, uint64 indexed version, bytes32 root, uint64 records, string uri
     );
 
+    /// @notice The committer must be somebody.
     error ZeroAddress();
+    /// @notice Only the committer commits.
     error NotCommitter(address caller);
+    /// @notice A snapshot has a root, and records.
     error EmptySnapshot(bytes32 datanetId, uint64 version);
+    /// @notice That version has a root already, given here.
     error AlreadyCommitted(bytes32 datanetId, uint64 version, bytes32 root);
 
+    /// @param committer_ the only one who commits
     constructor(address committer_) {
         if (committer_ == address(0)) revert ZeroAddress();
         committer = committer_;

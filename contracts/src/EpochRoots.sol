@@ -29,6 +29,7 @@ abstract contract EpochRoots is IEpochRoots, ReentrancyGuardTransient {
     uint64 public constant ROOTS_KEPT = 8;
     uint64 public constant MAX_PENDING = 4;
 
+    /// @notice In which rewards are paid and bonds are put down.
     IERC20 public immutable token;
     /// @notice Proposes roots, and can do nothing else.
     address public immutable proposer;
@@ -62,6 +63,8 @@ abstract contract EpochRoots is IEpochRoots, ReentrancyGuardTransient {
 
     Epoch[ROOTS_KEPT] private _ring;
 
+    /// @param token_ in which rewards are paid
+    /// @param terms roles, windows, bond and cap, for good
     constructor(IERC20 token_, Terms memory terms) {
         if (address(token_) == address(0) || terms.proposer == address(0)) revert ZeroAddress();
         if (terms.guardian == address(0) || terms.arbiter == address(0)) revert ZeroAddress();

@@ -52,10 +52,13 @@ contract InferenceEscrow is EIP712 {
         bytes32 s;
     }
 
+    /// @notice EIP-712 type of what a payer signs.
     bytes32 public constant SPENDING_AUTHORISATION_TYPEHASH =
         keccak256("SpendingAuthorisation(address payer,uint256 cap,uint256 deadline)");
 
+    /// @notice In which is paid.
     IERC20 public immutable token;
+    /// @notice Where what was spent goes, and nowhere else.
     RewardsDistributor public immutable distributor;
     /// @notice Redeems, and can do nothing else.
     address public immutable operator;
@@ -63,29 +66,49 @@ contract InferenceEscrow is EIP712 {
     /// spent. Production deploys at least one epoch.
     uint64 public immutable withdrawDelay;
 
+    /// @notice Of each payer: all deposits less withdrawals, and all that was spent.
     mapping(address payer => Account) public accounts;
+    /// @notice What each payer asked back; `availableAt` 0: nothing.
     mapping(address payer => Withdrawal) public withdrawals;
 
     /// @param total the payer's `deposited` after it
     event Deposited(address indexed payer, uint128 amount, uint128 total);
+    /// @notice Of a payer's deposit so much went to the distributor; `cumulativeSpent`: in all.
     event Redeemed(address indexed payer, uint128 amount, uint128 cumulativeSpent);
+    /// @notice A payer asked for so much back, or, with 0, for nothing any more.
     event WithdrawInitiated(address indexed payer, uint128 amount, uint64 availableAt);
     /// @param total the payer's `deposited` after it
     event Withdrawn(address indexed payer, uint128 amount, uint128 total);
 
+    /// @notice The operator, or the payer, must be somebody.
     error ZeroAddress();
+    /// @notice Nothing is no deposit.
     error ZeroAmount();
+    /// @notice The distributor pays in another token.
     error TokenMismatch();
+    /// @notice Not all of the deposit arrived.
     error DepositIncomplete(uint256 received, uint128 amount);
+    /// @notice Only the operator redeems.
     error NotOperator(address caller);
+    /// @notice The payer's word was good until `deadline`.
     error AuthorisationExpired(address payer, uint256 deadline);
+    /// @notice That is not the payer's signature over this.
     error InvalidSignature(address payer);
+    /// @notice More would be taken than the payer signed for.
     error CapExceeded(address payer, uint128 cumulativeSpent, uint256 cap);
+    /// @notice More would be taken than was deposited.
     error DepositExceeded(address payer, uint128 cumulativeSpent, uint128 deposited);
+    /// @notice More is asked back than is there.
     error InsufficientBalance(address payer, uint128 amount, uint128 available);
+    /// @notice Nothing was asked back.
     error NothingToWithdraw(address payer);
+    /// @notice What was asked back can be had from `availableAt` on.
     error WithdrawalNotReady(address payer, uint64 availableAt);
 
+    /// @param token_ in which is paid
+    /// @param distributor_ where what was spent goes
+    /// @param operator_ the only one who redeems
+    /// @param withdrawDelay_ seconds between asking money back and having it
     constructor(IERC20 token_, RewardsDistributor distributor_, address operator_, uint64 withdrawDelay_)
         EIP712("OpenLedger InferenceEscrow", "1")
     {
@@ -178,6 +201,7 @@ contract InferenceEscrow is EIP712 {
         return _hashTypedDataV4(keccak256(abi.encode(SPENDING_AUTHORISATION_TYPEHASH, payer, cap, deadline)));
     }
 
+    /// @notice The EIP-712 domain of what payers sign.
     function domainSeparator() external view returns (bytes32) {
         return _domainSeparatorV4();
     }

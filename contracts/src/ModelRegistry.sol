@@ -50,11 +50,13 @@ contract ModelRegistry {
     DatanetRegistry public immutable datanets;
     /// @notice The only account that may register; it can change nothing afterwards.
     address public immutable committer;
+    /// @notice Seconds between proposing another split and its being in force.
     uint64 public immutable splitDelay;
 
     mapping(bytes32 revision => Revision) private _revisions;
     mapping(bytes32 revision => Change) private _changes;
 
+    /// @notice A model is registered: what it is, what it learned from, and who earns with it.
     event RevisionRegistered(
         bytes32 indexed revision,
         address indexed developer,
@@ -64,22 +66,39 @@ contract ModelRegistry {
         Split split,
         string uri
     );
+    /// @notice The developer proposed another split, in force from `activeAt` at the earliest.
     event SplitProposed(bytes32 indexed revision, Split split, uint64 activeAt);
+    /// @notice The proposed split is off.
     event SplitCancelled(bytes32 indexed revision);
+    /// @notice Another split is in force.
     event SplitChanged(bytes32 indexed revision, Split split);
 
+    /// @notice Committer, registry and developer must be somebody.
     error ZeroAddress();
+    /// @notice Shorter than the least.
     error DelayTooShort(uint64 delay, uint64 minimum);
+    /// @notice Only the committer registers.
     error NotCommitter(address caller);
+    /// @notice Only the model's developer changes its split.
     error NotDeveloper(bytes32 revision, address caller);
+    /// @notice An index, a base and a snapshot at least make a model.
     error Incomplete(bytes32 revision);
+    /// @notice A revision is registered once, for good.
     error AlreadyRegistered(bytes32 revision);
+    /// @notice The model names a snapshot that the registry does not have so.
     error SnapshotNotCommitted(bytes32 datanetId, uint64 version, bytes32 root);
+    /// @notice Contributors would have less than their least.
     error SplitOutOfBounds(uint16 developerBps, uint16 stakersBps);
+    /// @notice No change of split stands.
     error NothingProposed(bytes32 revision);
+    /// @notice The change can be made from `activeAt` on.
     error TooEarly(uint64 activeAt);
+    /// @notice The change could be made until then.
     error Lapsed(uint64 until);
 
+    /// @param committer_ the only one who registers
+    /// @param datanets_ where snapshots are committed
+    /// @param splitDelay_ seconds that a change of split is known before it is in force
     constructor(address committer_, DatanetRegistry datanets_, uint64 splitDelay_) {
         if (committer_ == address(0) || address(datanets_) == address(0)) revert ZeroAddress();
         if (splitDelay_ < MIN_DELAY) revert DelayTooShort(splitDelay_, MIN_DELAY);

@@ -37,24 +37,33 @@ contract RewardsDistributor is EpochRoots, EIP712 {
         bytes signature;
     }
 
+    /// @notice EIP-712 type of what an account signs to be paid elsewhere.
     bytes32 public constant CLAIM_TO_TYPEHASH =
         keccak256("ClaimTo(address account,address to,uint256 cumulative,uint256 maxFee,uint256 deadline)");
 
     /// @notice What each account has been paid so far.
     mapping(address account => uint128) public claimed;
 
+    /// @notice An account was paid what it had earned and not yet had.
     event Claimed(address indexed account, uint64 indexed epoch, uint128 amount, uint128 cumulative);
     /// @notice Follows `Claimed` where the account had its money sent elsewhere.
     event PaidTo(address indexed account, address indexed to, address indexed relayer, uint128 fee);
     /// @notice A leaf of a batch that was not paid: wrong proof, nothing left to claim, or a transfer that failed.
     event ClaimSkipped(address indexed account, uint64 indexed epoch, uint128 cumulative);
 
+    /// @notice The account has had what that root says, or more.
     error NothingToClaim(address account, uint128 claimed);
+    /// @notice More would be paid than the root says all earned.
     error ExceedsTotal(uint128 wouldBeClaimed, uint128 cumulativeTotal);
+    /// @notice The signature was good until `deadline`.
     error SignatureExpired(address account, uint64 deadline);
+    /// @notice That is not the account's signature over this.
     error InvalidSignature(address account);
+    /// @notice The caller asks for more than was signed, or is paid.
     error FeeTooHigh(uint128 fee, uint128 maximum);
 
+    /// @param token_ in which rewards are paid
+    /// @param terms roles, windows, bond and cap, for good
     constructor(IERC20 token_, Terms memory terms)
         EpochRoots(token_, terms)
         EIP712("OpenLedger RewardsDistributor", "1")
@@ -125,6 +134,7 @@ contract RewardsDistributor is EpochRoots, EIP712 {
         return _hashTypedDataV4(keccak256(abi.encode(CLAIM_TO_TYPEHASH, account, to, cumulative, maxFee, deadline)));
     }
 
+    /// @notice The EIP-712 domain of what accounts sign.
     function domainSeparator() external view returns (bytes32) {
         return _domainSeparatorV4();
     }

@@ -222,6 +222,99 @@ contract AttacksTest is Base {
         solvent();
     }
 
+    function test_aClaimPaysItsWholeAmountAndTheFeeIsTheReceivers() public {
+        distributor.fund(1000);
+        RewardsDistributor.Claim[] memory claims = active(2, 500);
+        odd.takeFee(100);
+        eq(distributor.claim(address(0x101), 500, 1, claims[0].proof), 500);
+        eq(odd.balanceOf(address(0x101)), 495);
+        eq(distributor.claimed(address(0x101)), 500);
+        solvent();
+    }
+
+    // --- every way in, and the way from the escrow to the distributor
+
+    function test_noWayInCreditsWhatDidNotArrive() public {
+        InferenceEscrow.TransferAuthorisation memory signed; // this token does not look at it
+        bytes[4] memory ways = [
+            abi.encodeCall(escrow.deposit, (1000)),
+            abi.encodeCall(escrow.depositFor, (CAROL, 1000)),
+            abi.encodeCall(escrow.depositWithPermit, (address(this), 1000, 0, 0, 0, 0)),
+            abi.encodeCall(escrow.depositWithAuthorization, (address(this), 1000, signed))
+        ];
+        for (uint256 i = 0; i < 4; ++i) {
+            odd.takeFee(100);
+            refused(ways[i], abi.encodeWithSelector(InferenceEscrow.DepositIncomplete.selector, 990, 1000));
+            odd.takeFee(0);
+            odd.failWith(abi.encodeWithSelector(OddToken.Paused.selector, 7));
+            refused(ways[i], abi.encodeWithSelector(OddToken.Paused.selector, 7));
+            odd.failWith("");
+            if (i < 3) {
+                odd.sayFalse(true);
+                refused(ways[i], abi.encodeWithSelector(SafeERC20.SafeERC20FailedOperation.selector, address(odd)));
+                odd.sayFalse(false);
+            }
+        }
+        eq(odd.balanceOf(address(escrow)), 0);
+        eq(escrow.balanceOf(address(this)) + escrow.balanceOf(CAROL), 0);
+        for (uint256 i = 0; i < 4; ++i) {
+            (bool done,) = address(escrow).call(ways[i]);
+            require(done, "refused a token that behaves");
+        }
+        eq(escrow.balanceOf(address(this)), 3000);
+        eq(escrow.balanceOf(CAROL), 1000);
+    }
+
+    function refused(bytes memory way, bytes memory reason) private {
+        (bool done, bytes memory answer) = address(escrow).call(way);
+        require(!done, "went through");
+        eq(keccak256(answer), keccak256(reason));
+    }
+
+    function test_aRedemptionThatCannotBePaidIsNone() public {
+        InferenceEscrow.Redemption[] memory list = spent(1000);
+        odd.sayFalse(true);
+        refuse(abi.encodeWithSelector(SafeERC20.SafeERC20FailedOperation.selector, address(odd)));
+        vm.prank(OPERATOR);
+        escrow.redeem(list);
+        odd.sayFalse(false);
+        odd.failWith(abi.encodeWithSelector(OddToken.Paused.selector, 7));
+        refuse(abi.encodeWithSelector(OddToken.Paused.selector, 7));
+        vm.prank(OPERATOR);
+        escrow.redeem(list);
+        odd.failWith("");
+        eq(escrow.balanceOf(vm.addr(KEY)), 1000);
+        eq(distributor.funded(), 0);
+        vm.prank(OPERATOR);
+        eq(escrow.redeem(list), 1000);
+        eq(distributor.funded(), 1000);
+        solvent();
+    }
+
+    /// A token that begins to take a fee when it is deposited already. The payer owes what it signed for; what the fee
+    /// took is promised to nobody.
+    function test_aFeeOnARedemptionIsPromisedToNobody() public {
+        InferenceEscrow.Redemption[] memory list = spent(1000);
+        odd.takeFee(100);
+        vm.prank(OPERATOR);
+        eq(escrow.redeem(list), 1000);
+        eq(escrow.balanceOf(vm.addr(KEY)), 0);
+        eq(distributor.funded(), 990);
+        refuse(abi.encodeWithSelector(IEpochRoots.Insolvent.selector, 1000, 990));
+        propose(1, keccak256("r"), 1000);
+        propose(1, keccak256("r"), 990);
+        solvent();
+    }
+
+    /// @dev A payer's deposit, and its word that all of it is spent.
+    function spent(uint128 amount) private returns (InferenceEscrow.Redemption[] memory list) {
+        address payer = vm.addr(KEY);
+        escrow.depositFor(payer, amount);
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(KEY, escrow.authorisationDigest(payer, amount, 2e9));
+        list = new InferenceEscrow.Redemption[](1);
+        list[0] = InferenceEscrow.Redemption(payer, amount, amount, 2e9, abi.encodePacked(r, s, v));
+    }
+
     // --- a token that calls back
 
     function test_nothingIsCountedTwiceByCallingBack() public {

@@ -1,11 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IEpochRoots} from "../src/IEpochRoots.sol";
 import {InferenceEscrow} from "../src/InferenceEscrow.sol";
 import {ModelRegistry} from "../src/ModelRegistry.sol";
 import {RewardsDistributor} from "../src/RewardsDistributor.sol";
 import {Base, Merkle} from "./Base.sol";
+
+/// @dev What nobody deploys here: pays everybody in a list.
+contract Push {
+    function pay(IERC20 token, address[] calldata accounts, uint256 amount) external {
+        for (uint256 i = 0; i < accounts.length; ++i) {
+            token.transfer(accounts[i], amount);
+        }
+    }
+}
 
 /// @dev What a whole transaction of each kind costs, intrinsic gas and calldata included, at steady state unless the
 /// name says "first". Writes `snapshots/transactions.json`; FORGE_SNAPSHOT_CHECK=true compares instead.
@@ -184,6 +194,20 @@ contract GasTest is Base {
 
     function digest(bytes32 content) internal view returns (bytes32) {
         return keccak256(abi.encodePacked("\x19\x01", token.DOMAIN_SEPARATOR(), content));
+    }
+
+    /// What paying everybody would cost: plain transfers, 200 in a transaction, to accounts that have some already.
+    function test_push() public {
+        Push push = new Push();
+        address[] memory accounts = new address[](200);
+        for (uint160 i = 0; i < 200; ++i) {
+            accounts[i] = address(uint160(uint256(keccak256(abi.encode(i)))));
+        }
+        for (uint256 round = 1; round <= 2; ++round) {
+            give(address(push), 1000 * OPEN);
+            push.pay(token, accounts, 3 * OPEN);
+            if (round == 2) record("push_200");
+        }
     }
 
     function test_snapshot() public {

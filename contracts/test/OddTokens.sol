@@ -50,6 +50,22 @@ contract OddToken is ERC20("Odd", "ODD") {
         return !saysFalse && super.transferFrom(from, to, value);
     }
 
+    /// Whose signature it is stays unasked, as what is tried here is what arrives.
+    function receiveWithAuthorization(
+        address from,
+        address to,
+        uint256 value,
+        uint256,
+        uint256,
+        bytes32,
+        uint8,
+        bytes32,
+        bytes32
+    ) external {
+        require(msg.sender == to, "for its receiver alone");
+        _transfer(from, to, value);
+    }
+
     function _update(address from, address to, uint256 value) internal override {
         if (_failure.length != 0) _revert(_failure);
         if (blacklisted[to]) revert Blacklisted(to);

@@ -64,6 +64,8 @@ contract VectorsTest is Base {
             eq(ECDSA.recover(digest, vm.parseJsonBytes(json, _at(".authorisations", i, ".signature"))), payer);
             _permit(json, i, coin, address(at));
             _claim(json, _at(".claims", i, ""), payout);
+            _transfer(json, _at(".deposits", i, ""), coin, true);
+            _transfer(json, _at(".transfers", i, ""), coin, false);
         }
     }
 
@@ -87,6 +89,28 @@ contract VectorsTest is Base {
         uint256 deadline = vm.parseJsonUint(json, _at(".permits", i, ".deadline"));
         coin.permit(owner, spender, value, deadline, uint8(signature[64]), _word(signature, 32), _word(signature, 64));
         eq(coin.allowance(owner, spender), value);
+    }
+
+    /// @dev A transfer (ERC-3009) that its receiver alone can send, or anybody.
+    function _transfer(string memory json, string memory at, OpenToken coin, bool received) private {
+        bytes memory signature = vm.parseJsonBytes(json, string.concat(at, ".signature"));
+        address from = vm.parseJsonAddress(json, string.concat(at, ".from"));
+        address to = vm.parseJsonAddress(json, string.concat(at, ".to"));
+        uint256 value = vm.parseJsonUint(json, string.concat(at, ".value"));
+        uint256 validAfter = vm.parseJsonUint(json, string.concat(at, ".valid_after"));
+        uint256 validBefore = vm.parseJsonUint(json, string.concat(at, ".valid_before"));
+        bytes32 nonce = vm.parseJsonBytes32(json, string.concat(at, ".nonce"));
+        uint8 v = uint8(signature[64]);
+        (bytes32 r, bytes32 s) = (_word(signature, 32), _word(signature, 64));
+        vm.store(address(coin), keccak256(abi.encode(from, 0)), bytes32(value)); // its balance
+        vm.store(address(coin), keccak256(abi.encode(to, 0)), 0);
+        if (received) {
+            vm.prank(to);
+            coin.receiveWithAuthorization(from, to, value, validAfter, validBefore, nonce, v, r, s);
+        } else {
+            coin.transferWithAuthorization(from, to, value, validAfter, validBefore, nonce, v, r, s);
+        }
+        eq(coin.balanceOf(to), value);
     }
 
     function _word(bytes memory data, uint256 offset) private pure returns (bytes32 word) {

@@ -9,6 +9,7 @@ so an error in either is found by the other. The keys are the numbers 1, 2, ...:
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,11 @@ def _tree(size: int) -> dict[str, Any]:
 
 
 def signatures() -> dict[str, Any]:
-    """Spending authorisations, permits and claims to be paid elsewhere, with their digests and signatures."""
+    """What payers and earners sign (spending, permits, transfers, claims elsewhere), digests and signatures."""
     payers = [(number, Account.from_key(number.to_bytes(32)).address.lower()) for number in (1, 2, 3)]
     amounts = (1, 25 * 10**18, 2**128 - 1)
     deadline = 2_000_000_000
-    authorisations, permits, claimed = [], [], []
+    authorisations, permits, claimed, deposits, transfers = [], [], [], [], []
     for (number, payer), amount in zip(payers, amounts, strict=True):
         message = spending.authorisation_message(
             CHAIN_ID, ESCROW, spending.SpendingAuthorisation(payer, amount, deadline)
@@ -61,6 +62,10 @@ def signatures() -> dict[str, Any]:
             CHAIN_ID, COIN, owner=payer, spender=ESCROW, value=amount, nonce=0, deadline=deadline
         )
         permits.append({"owner": payer, "value": str(amount), "deadline": str(deadline), **_signed(permit, number)})
+        for made, kind in ((deposits, spending.transfer_message), (transfers, spending.open_transfer_message)):
+            nonce = keccak(f"{kind.__name__} {number}".encode())
+            transfer = spending.Transfer(payer, ESCROW, amount, 1_600_000_000, deadline, nonce)
+            made.append(_transfer(number, transfer, kind))
         claimed.append(_claim(number, spending.SignedClaim(payer, ESCROW, amount, amount // 10, deadline)))
     return {
         "chain_id": CHAIN_ID,
@@ -70,6 +75,8 @@ def signatures() -> dict[str, Any]:
         "authorisations": authorisations,
         "permits": permits,
         "claims": claimed,
+        "deposits": deposits,
+        "transfers": transfers,
     }
 
 
@@ -82,6 +89,21 @@ def _claim(number: int, claim: spending.SignedClaim) -> dict[str, str]:
         "deadline": str(claim.deadline),
     }
     return fields | _signed(spending.claim_message(CHAIN_ID, DISTRIBUTOR, claim), number)
+
+
+def _transfer(
+    number: int, transfer: spending.Transfer, message: Callable[[int, str, spending.Transfer], dict[str, Any]]
+) -> dict[str, str]:
+    """One of ERC-3009: that its receiver alone can send, or anybody."""
+    fields = {
+        "from": transfer.payer,
+        "to": transfer.to,
+        "value": str(transfer.amount),
+        "valid_after": str(transfer.valid_after),
+        "valid_before": str(transfer.valid_before),
+        "nonce": _hex(transfer.nonce),
+    }
+    return fields | _signed(message(CHAIN_ID, COIN, transfer), number)
 
 
 def _signed(message: dict[str, Any], number: int) -> dict[str, str]:

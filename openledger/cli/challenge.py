@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from openledger.claims import ClaimTree
 from openledger.cli.epoch_on_chain import DISTRIBUTOR, proposals
 from openledger.cli.rpc import Rpc
 from openledger.client import Wallet
-from openledger.epoch.bundle import LEAVES, BadBundle, Bundle, open_bundle
+from openledger.epoch import roots
+from openledger.epoch.bundle import LEAVES, BadBundle, Bundle, open_bundle, whole
 from openledger.epoch.report import Report
 
 _EVIDENCE = 400
@@ -61,19 +61,24 @@ def fallen(rpc: Rpc, bundle: Bundle) -> Fall | None:
         return None
     at, trees = manifest.distributor, []
     for epoch, found in ((before.epoch, open_bundle(bundle.folder, before.bundle)), (manifest.epoch, bundle)):
-        leaves = {row["account"]: int(row["cumulative"]) for row in found.rows(LEAVES)}
-        standing = proposals(rpc, at, epoch).standing
-        tree = ClaimTree.build(manifest.chain_id, at, {who: amount for who, amount in leaves.items() if amount})
-        if standing is None or standing["root"] != tree.root:
+        leaves = {row["account"]: amount for row in found.rows(LEAVES) if (amount := whole(row["cumulative"]))}
+        standing, root = proposals(rpc, at, epoch).standing, roots.claims(manifest.chain_id, at, sorted(leaves.items()))
+        if standing is None or standing["root"] != root:
             return None
-        trees.append(tree)
+        trees.append(leaves)
     was, now = trees
-    account = next((who for who, amount in was.amounts.items() if 0 < now.amounts.get(who, 0) < amount), None)
+    account = next((who for who in sorted(was) if 0 < now.get(who, 0) < was[who]), None)
     if account is None:
         return None
-    earlier = before.epoch, was.amounts[account], was.proof(account)
-    later = manifest.epoch, now.amounts[account], now.proof(account)
-    return Fall(manifest.epoch, "0x" + now.root.hex(), at, account, earlier, later)
+    earlier, later = _proof(bundle, before.epoch, was, account), _proof(bundle, manifest.epoch, now, account)
+    return Fall(manifest.epoch, "0x" + root.hex(), at, account, earlier, later)
+
+
+def _proof(bundle: Bundle, epoch: int, amounts: dict[str, int], account: str) -> tuple[int, int, list[bytes]]:
+    leaves = sorted(amounts.items())
+    place = leaves.index((account, amounts[account]))
+    proof = roots.proof(bundle.manifest.chain_id, bundle.manifest.distributor, leaves, place)
+    return epoch, amounts[account], proof
 
 
 def prove(rpc: Rpc, fall: Fall, wallet: Wallet) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def claim(
         here = connection_of(data, first_port, key, at)
         answer(here, gas.asked, lambda found: gas.show(found, kinds), as_json=as_json, signed_in=False)
         return
-    most = units(max_fee)
+    most = units(max_fee, least=0)
     if to and (look or account):
         raise typer.BadParameter("pays what your own key has earned: without ACCOUNT and --look", param_hint="--to")
 
@@ -229,12 +229,15 @@ def _address(text: str) -> str:
     return names.address(text.removeprefix("accounts/"))
 
 
-def units(text: str) -> int:
-    """Atomic units of what people type."""
+def units(text: str, *, least: int = 1) -> int:
+    """Atomic units of what people type, so many at least."""
     try:
-        return parse_open(text)
+        found = parse_open(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    if found < least:
+        raise typer.BadParameter("0 OPEN is no amount")
+    return found
 
 
 def answer(

@@ -24,8 +24,12 @@ MARKS = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[yellow]-[/
 def verify(
     receipts: Annotated[list[Path], typer.Argument(metavar="RECEIPT...", help="Receipt files, as they were signed.")],
     artifacts: Annotated[
-        Path | None,
-        typer.Option(help="Folder of published artifacts.  Default: artifacts/ beside or above the receipt."),
+        str | None,
+        typer.Option(
+            metavar="FOLDER|URL",
+            help="Folder of published artifacts, or where they are on the web.  Default: artifacts/ beside or above "
+            "the receipt.",
+        ),
     ] = None,
     base: Annotated[
         str | None, typer.Option(help="Base model by name, or its folder.  Default: what the receipt names.")
@@ -46,13 +50,14 @@ def verify(
     if trace is not None and len(receipts) > 1:
         raise typer.BadParameter("a trace is of one receipt, and several are given", param_hint="--trace")
     documents = [(file, read_receipt(file), trace_of(file, trace)) for file in receipts]
-    stores = [open_store(artifacts if artifacts is not None else artifacts_of(file)) for file in receipts]
+    named = open_store(artifacts) if artifacts is not None else None
+    stores = [named or open_store(artifacts_of(file)) for file in receipts]
     folder = base_folder(base) if base is not None else None
     expected = address(signer) if signer is not None else None
     be_quiet()
     from openledger.verify import Files, Unchecked, verify_receipt
 
-    found, files = [], {store.root: Files(store.root) for store in stores}
+    found, files = [], {store.root: Files(store) for store in stores}
     for (file, data, given), store in zip(documents, stores, strict=True):
         try:
             report = verify_receipt(data, files[store.root], folder, expected, trace=given)
@@ -63,19 +68,26 @@ def verify(
         if not as_json:
             _show(report, file)
     if as_json:
-        shown = [_document(r, f, s.root) for r, f, s in zip(found, receipts, stores, strict=True)]
+        shown = [_document(r, f, s) for r, f, s in zip(found, receipts, stores, strict=True)]
         sys.stdout.write(json.dumps(shown[0] if len(shown) == 1 else shown, indent=2) + "\n")
     whole = all(report.ok for report in found)
     raise typer.Exit(0 if whole else 3 if all(report.ok or report.withheld for report in found) else 1)
 
 
-def open_store(folder: Path) -> ArtifactStore:
-    """The folder of published artifacts."""
+def open_store(artifacts: str) -> ArtifactStore:
+    """Published artifacts, as people name them: a folder, or a URL, from which they are brought into the cache."""
     from openledger.artifacts import ArtifactStore
+    from openledger.cache import cache_folder
+    from openledger.mirror import Mirror
 
-    if not folder.is_dir():
-        raise typer.BadParameter(f"{folder} is no folder", param_hint="--artifacts")
-    return ArtifactStore(folder)
+    if "://" in artifacts:
+        try:
+            return Mirror(artifacts, cache_folder("artifacts"))
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--artifacts") from None
+    if not Path(artifacts).is_dir():
+        raise typer.BadParameter(f"{artifacts} is no folder", param_hint="--artifacts")
+    return ArtifactStore(Path(artifacts))
 
 
 def read_receipt(file: Path) -> bytes:
@@ -97,11 +109,11 @@ def trace_of(file: Path, named: Path | None = None) -> bytes | None:
         raise typer.BadParameter(f"{named} cannot be read: {error.strerror}", param_hint="--trace") from None
 
 
-def artifacts_of(file: Path) -> Path:
+def artifacts_of(file: Path) -> str:
     """The folder of artifacts that a receipt's file lies beside."""
     for folder in file.resolve().parents:
         if (folder / "artifacts" / "sha256").is_dir():
-            return folder / "artifacts"
+            return str(folder / "artifacts")
     raise typer.BadParameter(
         f"there is no folder artifacts/ beside or above {file}: say where it is", param_hint="--artifacts"
     )
@@ -136,7 +148,7 @@ def be_quiet() -> None:
     logging.disable_progress_bar()
 
 
-def _document(report: Report, file: Path, artifacts: Path) -> dict[str, object]:
+def _document(report: Report, file: Path, artifacts: ArtifactStore) -> dict[str, object]:
     return {
         "receipt": str(file),
         "artifacts": str(artifacts),

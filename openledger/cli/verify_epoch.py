@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from openledger.cli.verify import MARKS, address
+from openledger.cli.verify import MARKS, address, open_store
 
 if TYPE_CHECKING:
+    from openledger.artifacts import ArtifactStore
     from openledger.cli.challenge import Fall, Stake
     from openledger.cli.rpc import Rpc
+    from openledger.epoch.bundle import Folder
     from openledger.epoch.report import Report
 
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})\Z")
@@ -31,7 +33,11 @@ def verify_epoch(
         str, typer.Argument(metavar="BUNDLE", help="The manifest: its file among the artifacts, or its SHA-256.")
     ],
     artifacts: Annotated[
-        Path | None, typer.Option(help="Folder of published artifacts.  Default: the one that BUNDLE is in.")
+        str | None,
+        typer.Option(
+            metavar="FOLDER|URL",
+            help="Folder of published artifacts, or where they are on the web.  Default: the one that BUNDLE is in.",
+        ),
     ] = None,
     rpc: Annotated[
         str | None, typer.Option(metavar="URL", help="JSON-RPC of the chain, to compare the root with.")
@@ -39,7 +45,7 @@ def verify_epoch(
     signer: Annotated[
         list[str] | None, typer.Option(help="Address that must have signed the receipts; may be repeated.")
     ] = None,
-    alone: Annotated[bool, typer.Option("--alone", help="Do not look at the bundle of the epoch before.")] = False,
+    alone: Annotated[bool, typer.Option("--alone", help="Do not look at the bundles of epochs before.")] = False,
     challenge: Annotated[
         bool, typer.Option("--challenge", help="If the root is wrong, stake the bond against it on chain; needs --rpc.")
     ] = False,
@@ -56,17 +62,17 @@ def verify_epoch(
 
     Example: openledger verify epoch sha256:... --artifacts build/demo/artifacts --rpc http://127.0.0.1:7400
     """
-    folder, digest = place(bundle, artifacts)
+    store, digest = place(bundle, artifacts)
     if challenge and (rpc is None or key is None):
         raise typer.BadParameter("needs --rpc, where the chain is, and --key, with the bond", param_hint="--challenge")
     signers = frozenset(address(text) for text in signer or ())
     node = node_at(rpc) if rpc is not None else None
-    report = checked(folder, digest, signers, node, alone=alone)
+    report = checked(store.bring, digest, signers, node, alone=alone)
     if not as_json:
         _show(report, digest)
-    document = _document(report, folder, digest)
+    document = _document(report, store, digest)
     if challenge and node is not None and key is not None and not report.ok:
-        document["challenge"] = told = _challenge(report, node, key, folder, digest, yes=yes)
+        document["challenge"] = told = _challenge(report, node, key, store.bring, digest, yes=yes)
         if not as_json:
             typer.echo(_words(told))
     if as_json:
@@ -74,8 +80,8 @@ def verify_epoch(
     raise typer.Exit(0 if report.ok else 3 if report.unsettled else 1)
 
 
-def place(bundle: str, artifacts: Path | None) -> tuple[Path, str]:
-    """The folder of artifacts, and the manifest's digest, of a bundle as people name it."""
+def place(bundle: str, artifacts: str | None) -> tuple[ArtifactStore, str]:
+    """The artifacts, and the manifest's digest, of a bundle as people name it."""
     named = _DIGEST.match(bundle) or _DIGEST.match(Path(bundle).name)
     if named is None:
         raise typer.BadParameter(
@@ -85,10 +91,8 @@ def place(bundle: str, artifacts: Path | None) -> tuple[Path, str]:
         here = Path(bundle).resolve()
         if _DIGEST.match(bundle) or here.parent.parent.name != "sha256":
             raise typer.BadParameter("say which folder the bundle is in", param_hint="--artifacts")
-        artifacts = here.parents[2]
-    if not artifacts.is_dir():
-        raise typer.BadParameter(f"{artifacts} is no folder", param_hint="--artifacts")
-    return artifacts, named[1]
+        artifacts = str(here.parents[2])
+    return open_store(artifacts), named[1]
 
 
 def node_at(url: str) -> Rpc:
@@ -101,7 +105,7 @@ def node_at(url: str) -> Rpc:
         raise typer.BadParameter(str(error), param_hint="--rpc") from None
 
 
-def checked(folder: Path, digest: str, signers: frozenset[str], node: Rpc | None, *, alone: bool) -> Report:
+def checked(folder: Folder, digest: str, signers: frozenset[str], node: Rpc | None, *, alone: bool) -> Report:
     """The bundle's report, with the chain's word where there is a node.  Ends the command where this machine cannot."""
     if find_spec("pyarrow") is None:
         raise typer.BadParameter("bundles are Parquet files: pip install 'openledger[epochs]'")
@@ -116,7 +120,7 @@ def checked(folder: Path, digest: str, signers: frozenset[str], node: Rpc | None
         raise typer.Exit(2) from None
 
 
-def _with_chain(report: Report, rpc: Rpc, folder: Path, digest: str) -> Report:
+def _with_chain(report: Report, rpc: Rpc, folder: Folder, digest: str) -> Report:
     from openledger.cli.epoch_on_chain import on_chain
     from openledger.epoch.bundle import open_bundle
     from openledger.epoch.report import Report, run
@@ -124,7 +128,7 @@ def _with_chain(report: Report, rpc: Rpc, folder: Path, digest: str) -> Report:
     return Report((*report.checks, run("chain", lambda at: on_chain(at, open_bundle(folder, digest)), rpc)))
 
 
-def _challenge(report: Report, rpc: Rpc, key: Path, folder: Path, digest: str, *, yes: bool) -> dict[str, Any]:
+def _challenge(report: Report, rpc: Rpc, key: Path, folder: Folder, digest: str, *, yes: bool) -> dict[str, Any]:
     """What became of the challenge: `sent`, and with it all of it, or `why` not."""
     from openledger.cli.challenge import fallen, prepare, prove, send
     from openledger.cli.wallets import open_wallet
@@ -175,10 +179,10 @@ def _words(told: dict[str, Any]) -> str:
     )
 
 
-def _document(report: Report, folder: Path, digest: str) -> dict[str, Any]:
+def _document(report: Report, artifacts: ArtifactStore, digest: str) -> dict[str, Any]:
     return {
         "bundle": f"sha256:{digest}",
-        "artifacts": str(folder),
+        "artifacts": str(artifacts),
         "ok": report.ok,
         "outcome": "holds" if report.ok else "could not be checked" if report.unsettled else "does not hold",
         "checks": [vars(check) for check in report.checks],

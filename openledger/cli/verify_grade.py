@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def verify_grade(
     grade: Annotated[str, typer.Argument(metavar="GRADE", help="Its SHA-256, as `openledger audit` says it.")],
-    artifacts: Annotated[Path, typer.Option(help="Folder of published artifacts.")],
+    artifacts: Annotated[str, typer.Option(metavar="FOLDER", help="Folder of published artifacts.")],
     signer: Annotated[str | None, typer.Option(help="Address that must have signed.")] = None,
     budget: Annotated[
         int, typer.Option(min=0, max=10_000, help="How many of its losses are measured again, drawn by chance.")
@@ -47,6 +47,12 @@ def verify_grade(
 
     Example: openledger verify grade 3f6c... --artifacts build/demo/artifacts --budget 60
     """
+    if "://" in artifacts:
+        raise typer.BadParameter(
+            "what a grade leaves out is looked for among all receipts, and a web server does not say which it has: "
+            "copy the folder",
+            param_hint="--artifacts",
+        )
     store, digest = open_store(artifacts), grade.removeprefix("sha256:")
     expected = address(signer) if signer is not None else None
     drawn_by = seed_of(seed) or secrets.token_bytes(32)

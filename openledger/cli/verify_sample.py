@@ -46,7 +46,12 @@ def verify_sample(
     ] = None,
     confidence: Annotated[int, typer.Option(min=50, max=99, help="Of what is said of all receipts, in per cent.")] = 95,
     artifacts: Annotated[
-        Path | None, typer.Option(help="Folder of published artifacts.  Default: the one beside BUNDLE or RECEIPT.")
+        str | None,
+        typer.Option(
+            metavar="FOLDER|URL",
+            help="Folder of published artifacts, or where they are on the web.  Default: the one beside BUNDLE or "
+            "RECEIPT.",
+        ),
     ] = None,
     base: Annotated[
         str | None, typer.Option(help="Base model by name, or its folder.  Default: what each receipt names.")
@@ -96,7 +101,7 @@ def seed_of(text: str | None) -> bytes | None:
 
 
 def _of_bundle(
-    bundle: str, artifacts: Path | None, rpc: str | None, signer: str | None
+    bundle: str, artifacts: str | None, rpc: str | None, signer: str | None
 ) -> tuple[ArtifactStore, Population, dict[str, Any] | None]:
     """Its receipts, once the epoch is known to hold; and the block that draws, where there is a chain."""
     from openledger.cli.epoch_on_chain import beacon
@@ -105,14 +110,14 @@ def _of_bundle(
     from openledger.epoch.receipts import is_public, stream
     from openledger.verify_sample import Population
 
-    folder, digest = verify_epoch.place(bundle, artifacts)
+    store, digest = verify_epoch.place(bundle, artifacts)
     node = verify_epoch.node_at(rpc) if rpc is not None else None
-    report = verify_epoch.checked(folder, digest, frozenset({signer} if signer else ()), node, alone=True)
+    report = verify_epoch.checked(store.bring, digest, frozenset({signer} if signer else ()), node, alone=True)
     if not report.ok:
         why = next(f"{check.name}: {check.words}" for check in report.checks if not check.ok)
         typer.echo(f"The epoch itself does not hold, so nothing was drawn: {why}", err=True)
         raise typer.Exit(1)
-    opened, block = open_bundle(folder, digest), None
+    opened, block = open_bundle(store.bring, digest), None
     if node is not None:
         try:
             number, found = beacon(node, opened)
@@ -124,10 +129,10 @@ def _of_bundle(
         for number, document, data in stream(opened):
             yield _item(data, int(document["fee"])), is_public(number, document)
 
-    return open_store(folder), Population.of_public(items), block
+    return store, Population.of_public(items), block
 
 
-def _of_files(files: list[Path], artifacts: Path | None) -> tuple[ArtifactStore, Population, dict[str, bytes]]:
+def _of_files(files: list[Path], artifacts: str | None) -> tuple[ArtifactStore, Population, dict[str, bytes]]:
     """Each receipt once, in the order of their digests; and the traces that lie beside them, by receipt's SHA-256."""
     from openledger.verify_sample import Population
 
@@ -180,7 +185,7 @@ def _checker(
     from openledger.canonical import sha256
     from openledger.verify import Files, verify_receipt
 
-    files = Files(store.root)
+    files = Files(store)
 
     def check(data: bytes) -> str:
         report = verify_receipt(data, files, base, signer, trace=given.get(sha256(data)))

@@ -64,13 +64,15 @@ def withdraw(
     """
     if sum((bool(amount), finish, cancel)) > 1:
         raise typer.BadParameter("AMOUNT, --finish and --cancel are three things: one at a time")
-    wanted = None if amount == "all" else units(amount or "0")
+    wanted = None if amount in {"", "all"} else units(amount)
 
     def act(chain: Rpc, escrow: str, wallet: Wallet, can: int) -> Withdrawal:
         if finish:
             return _finish(chain, escrow, wallet, can)
-        if amount or cancel:
-            return _ask(chain, escrow, wallet, can, can if wanted is None else wanted)
+        if cancel:
+            return _ask(chain, escrow, wallet, can, 0)
+        if amount:  # all of nothing is refused as too much: asking for 0 would take a request back
+            return _ask(chain, escrow, wallet, can, wanted or can or 1)
         return _status(chain, escrow, wallet, can)
 
     found = run(lambda: _work(connection_of(data, first_port, key, at), rpc, act))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
 
-from openledger import canonical
+from openledger.epoch import documents
 
 WITHOUT_SPLITS = "openledger.epoch.v4"
+MOST_BYTES = 1 << 28
+"""Of a manifest, which is read into memory: half a million corrections."""
 _WHOLE = re.compile(r"(0|[1-9][0-9]{0,77})\Z")
 RECEIPTS, JOURNALS, LEAVES = "receipts.parquet", "journals.parquet", "leaves.parquet"
 _COLUMNS = {
@@ -28,6 +30,10 @@ _COLUMNS = {
     JOURNALS: ("number", "kind", "key", "payload_sha256", "cause", "postings"),
     LEAVES: ("account", "before", "waited", "cumulative", "waiting"),
 }
+
+
+Folder = Path | Callable[[str], Path]
+"""Published artifacts: the folder that they are in, or what says of each where it lies, and brings it there first."""
 
 
 class BadBundle(ValueError):
@@ -135,11 +141,11 @@ class Manifest(_Part):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A manifest, its SHA-256, and the folder of artifacts in which its files lie by their names."""
+    """A manifest, its SHA-256, and the artifacts among which its files are by their names."""
 
     manifest: Manifest
     digest: str
-    folder: Path
+    folder: Folder
 
     def place(self, name: str) -> Path:
         """Where a table lies."""
@@ -159,18 +165,21 @@ class Bundle:
 
     def rows(self, name: str) -> Iterator[dict[str, Any]]:
         """A table's rows in order.  Raises `BadBundle` for what cannot be decoded."""
+        place = self.place(name)
         with _decoding(f"{name} cannot be decoded"):
-            for piece in pq.ParquetFile(self.place(name)).iter_batches(batch_size=1000):
+            for piece in pq.ParquetFile(place).iter_batches(batch_size=1000):
                 yield from piece.to_pylist()
 
 
-def open_bundle(folder: Path, digest: str) -> Bundle:
-    """The bundle whose manifest has that SHA-256, in a folder of artifacts.  Raises `BadBundle`, and `OSError`."""
+def open_bundle(folder: Folder, digest: str) -> Bundle:
+    """The bundle whose manifest has that SHA-256, among artifacts.  Raises `BadBundle`, and `OSError`."""
     place = artifact(folder, digest)
     if file_sha256(place) != digest:
         raise BadBundle(f"{place} is not the manifest that its name says: it has another SHA-256")
+    if place.stat().st_size > MOST_BYTES:
+        raise BadBundle(f"{place} is no manifest of an epoch: it has more than {MOST_BYTES} bytes")
     try:
-        found = Manifest.model_validate(canonical.loads(place.read_bytes()))
+        found = Manifest.model_validate(documents.loads(place.read_bytes()))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
@@ -184,9 +193,9 @@ def open_bundle(folder: Path, digest: str) -> Bundle:
     return Bundle(found, digest, folder)
 
 
-def artifact(folder: Path, digest: str) -> Path:
-    """Where an artifact lies."""
-    return folder / "sha256" / digest[:2] / digest
+def artifact(folder: Folder, digest: str) -> Path:
+    """Where an artifact lies, if it is there."""
+    return folder(digest) if callable(folder) else folder / "sha256" / digest[:2] / digest
 
 
 def file_sha256(place: Path) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 from openledger.epoch.books import Journal
-from openledger.epoch.bundle import Bundle
+from openledger.epoch.bundle import Bundle, Folder
 from openledger.epoch.report import need
 
 
@@ -43,11 +42,12 @@ class Leaf(NamedTuple):
 class Case:
     """What is given, and what the checks have established so far."""
 
-    folder: Path
+    folder: Folder
     digest: str
     signers: frozenset[str]
     alone: bool
     bundle: Bundle | None = None
+    answers: set[bytes] | None = field(default=None, repr=False)
     corrected: dict[str, dict[str, str]] | None = None
     derived: Derived | None = None
     leaves: dict[str, Leaf] | None = field(default=None, repr=False)
@@ -61,6 +61,11 @@ class Case:
     def followed(self) -> Derived:
         """What follows from the receipts, once they are known to hold."""
         return need(self.derived, "receipts that hold")
+
+    @property
+    def answered(self) -> set[bytes]:
+        """The epoch's answers, as `receipts.answer` tells them apart, once each is known to have one receipt."""
+        return need(self.answers, "receipts that are signed, each of another answer")
 
     @property
     def taken_back(self) -> dict[str, dict[str, str]]:

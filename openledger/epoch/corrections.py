@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from openledger import signed_document
+from openledger.epoch import documents
 from openledger.epoch.case import Case
 from openledger.epoch.report import Wrong
 
@@ -18,7 +18,7 @@ def corrections(case: Case) -> str:
             raise Wrong(f"a correction has the fields {', '.join(sorted(document))}, and is none")
         journal = document["journal"]
         try:
-            signed_document.check(document)
+            documents.check_signature(document)
         except ValueError as error:
             raise Wrong(f"the correction of {journal}: {error}") from error
         if (document["chain_id"], document["distributor"]) != (str(manifest.chain_id), manifest.distributor):

@@ -6,8 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from openledger import canonical, signed_document
-from openledger.epoch import books
+from openledger.epoch import books, documents
 from openledger.epoch.books import Journal
 from openledger.epoch.bundle import RECEIPTS, Bundle, Settlement, whole
 from openledger.epoch.case import Case, Derived
@@ -27,10 +26,10 @@ def terms(case: Case) -> str:
     rules, platforms, signers, doubted = set(), set(), set(), 0
     for _, document, _ in stream(case.given):
         doubted += document["evidence"]["trust_bps"] != 10_000
-        rules.add(canonical.dumps(document["rule"]))
+        rules.add(documents.dumps(document["rule"]))
         platforms.add(document["platform"].lower())
         signers.add(document["signer"])
-    named = {canonical.dumps(rule) for rule in manifest.terms.rules}
+    named = {documents.dumps(rule) for rule in manifest.terms.rules}
     for what, there, said in (
         ("split by the rules", rules, named),
         ("of the platforms", platforms, set(manifest.terms.platforms)),
@@ -62,20 +61,26 @@ def _settlements_follow_each_other(epoch: int, found: list[Settlement]) -> None:
 
 def signatures(case: Case) -> str:
     """The receipts are signed, and no answer has two."""
-    count, private, names = 0, 0, set()
+    count, private, names = 0, 0, set[bytes]()
     for number, document, data in stream(case.given):
         try:
-            canonical.loads(data)
-            signed_document.check(document)
+            documents.loads(data)
+            documents.check_signature(document)
         except ValueError as error:
             raise Wrong(f"the receipt of journal {number}: {error}") from error
         private += not is_public(number, document)
-        names.add(hashlib.sha256(document["response"].encode()).digest()[:16])
+        names.add(answer(document))
         count += 1
     if len(names) != count:
         raise Wrong(f"{count - len(names)} answers have more than one receipt")
+    case.answers = names
     told = f"; of {private} of them only who paid has the trace" if private else ""
     return f"{count} receipts are in canonical form and signed, each of another answer{told}"
+
+
+def answer(document: Mapping[str, Any]) -> bytes:
+    """What tells the receipt's answer from all others: 16 bytes of its name's SHA-256."""
+    return hashlib.sha256(document["response"].encode()).digest()[:16]
 
 
 def is_public(number: int, document: Mapping[str, Any]) -> bool:
@@ -107,7 +112,7 @@ def shares(case: Case) -> str:
             continue
         settlement = next(run.name for run in manifest.settlements if number <= run.through)
         evidence, rule = document["evidence"], document["rule"]
-        group = settlement, books.model(document), canonical.dumps(rule)
+        group = settlement, books.model(document), documents.dumps(rule)
         pooled = [key for key in shares if key not in ELSEWHERE and not key.startswith(RECORDS)]
         money = sum(shares[key] for key in pooled)
         nets.setdefault(group, Net(rule)).add(money, evidence)
@@ -164,7 +169,7 @@ def stream(bundle: Bundle) -> Iterator[tuple[int, dict[str, Any], bytes]]:
         if not before < number <= through:
             raise Wrong(f"the receipt of journal {number} is out of order, or not of this epoch's settlements")
         try:
-            document = canonical.parse_json(data)
+            document = documents.parse(data)
         except ValueError as error:
             raise Wrong(f"the receipt of journal {number} cannot be read: {error}") from error
         if not isinstance(document, dict):

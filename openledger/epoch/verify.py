@@ -7,18 +7,18 @@ was answered has the answer's name, and can look whether its receipt is in the l
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from openledger.epoch import receipts, roots, splits
-from openledger.epoch.bundle import LEAVES, Bundle, Manifest, open_bundle, whole
+from openledger.epoch.bundle import LEAVES, Bundle, Folder, Manifest, open_bundle, whole
 from openledger.epoch.case import Case, Leaf
 from openledger.epoch.corrections import corrections
 from openledger.epoch.journals import journals
+from openledger.epoch.once import once
 from openledger.epoch.report import Report, Wrong, run
 
 
-def verify_epoch(folder: Path, digest: str, signers: frozenset[str] = frozenset(), *, alone: bool = False) -> Report:
+def verify_epoch(folder: Folder, digest: str, signers: frozenset[str] = frozenset(), *, alone: bool = False) -> Report:
     """Check the bundle whose manifest has that SHA-256, among the artifacts in `folder`.
 
     `signers`: lower-case addresses that must have signed the receipts; anybody's if empty.  `alone`: the bundle before
@@ -143,6 +143,7 @@ _STEPS: tuple[tuple[str, Callable[[Case], str]], ...] = (
     ("journals", journals),
     ("leaves", _leaves),
     ("previous", _previous),
+    ("once", once),
     ("root", _root),
     ("log_root", _log_root),
 )

@@ -124,7 +124,10 @@ async def _traces(config: AttributionConfig, database: Database, artifacts: Arti
         key = await asyncio.to_thread(service_key, config.trace_key, database, store.METADATA)
     except key_files.KeyFileError as error:
         raise StartError(str(error)) from error
-    return Traces(database, artifacts, PayerKeys(database, store.METADATA, key), days=config.trace_days)
+    keys = PayerKeys(database, store.METADATA, key, forgotten=config.forgotten)
+    traces = Traces(database, artifacts, keys, days=config.trace_days)
+    await traces.forget_again()
+    return traces
 
 
 def _fetcher(

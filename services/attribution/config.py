@@ -32,6 +32,10 @@ class AttributionConfig(ServiceConfig):
     signing_key_file: Path | None = Field(None, description="receipts are signed with it; None: made in data_dir")
     operators: tuple[Address, ...] = Field((), description="may read dead letters, and what was asked and answered")
     trace_key_file: Path | None = Field(None, description="opens the sealed traces; traces.key in data_dir by default")
+    forgotten_file: Path | None = Field(
+        None,
+        description="list of keys that payers took back, kept apart from backups; forgotten in data_dir by default",
+    )
     trace_days: float = Field(90, gt=0, description="how long a trace is kept after its answer")
 
     threads: int = Field(1, ge=1, le=1024, description="of a gradient; one is the cheapest in CPU time")
@@ -67,6 +71,11 @@ class AttributionConfig(ServiceConfig):
     def trace_key(self) -> Path:
         """Where the key is that opens the sealed traces."""
         return self.trace_key_file or self.data_dir / "traces.key"
+
+    @property
+    def forgotten(self) -> Path:
+        """Where the names of payers' keys are that they took back, which stays while the database is put back."""
+        return self.forgotten_file or self.data_dir / "forgotten"
 
     @property
     def private_root(self) -> Path:

@@ -65,6 +65,16 @@ def forgotten(connection: Connection, payer: str) -> str:
 def forget(connection: Connection, payer: str, before: str) -> None:
     """Keep nothing of what there is of the payer's, nor of what it was answered up to then and comes yet."""
     connection.execute(delete(SEALED).where(SEALED.c.payer == payer))
+    _remember(connection, payer, before)
+
+
+def forget_up_to(connection: Connection, payer: str, before: str) -> None:
+    """As `forget` did then: what came since stays."""
+    connection.execute(delete(SEALED).where(SEALED.c.payer == payer, SEALED.c.end_time <= before))
+    _remember(connection, payer, before)
+
+
+def _remember(connection: Connection, payer: str, before: str) -> None:
     was = forgotten(connection, payer)
     if not was:
         connection.execute(insert(FORGOTTEN).values(payer=payer, before=before))

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from openledger import canonical
 from openledger import trace as traces
@@ -85,7 +86,15 @@ class Traces:
     async def forget(self, payer: str, before: datetime) -> None:
         """Make unreadable for ever what is kept of the payer's, and keep nothing that it was answered up to then."""
         moment = time_text(before)
-        await self._keys.destroy_of(payer, lambda c: store_traces.forget(c, payer, moment))
+        await self._keys.destroy_of(payer, lambda c: store_traces.forget(c, payer, moment), f"{payer} {moment}")
+
+    async def forget_again(self) -> None:
+        """Before it serves: what payers had forgotten, and a copy of the database knows not.  Raises `OSError`."""
+        await self._keys.destroy_again()
+        for line in await asyncio.to_thread(self._keys.said):
+            payer, _, moment = line.partition(" ")
+            if _is_time(moment):
+                await self._database.write(partial(store_traces.forget_up_to, payer=payer, before=moment))
 
     async def let_go(self) -> int:
         """Remove what is old, and the keys that open nothing any more; returns how many traces that were."""
@@ -102,3 +111,10 @@ class Traces:
 
 def _about(response: str, payer: str, end_time: str, key: str) -> bytes:
     return sealing.bound({"payer": payer, "end_time": end_time, "data_key": key}, response)
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return time_text(datetime.fromisoformat(text)) == text
+    except ValueError:
+        return False

@@ -14,6 +14,8 @@ from openledger.key_files import KeyFileError
 from services.datanet.anchoring import Anchoring
 from services.datanet.anchors import LedgerAnchors
 from services.datanet.config import DatanetConfig
+from services.datanet.erase_again import erase_again
+from services.datanet.erased import ErasedList
 from services.datanet.erasing import Eraser, Erasing
 from services.datanet.files import limits as files
 from services.datanet.files.parsed import TASK_MODULE
@@ -22,6 +24,7 @@ from services.datanet.parse import Parsing
 from services.datanet.publish import Places
 from services.datanet.publishing import Publisher, Publishing
 from services.datanet.screeners import Screeners
+from services.datanet.screening import LONGEST_ANSWER
 from services.datanet.screening import TASK_MODULE as SCREENING
 from services.datanet.seal_clear import seal_clear
 from services.datanet.servicer import ACCESS, DatanetServicer, Quotas
@@ -66,6 +69,7 @@ def opened(config: DatanetConfig) -> tuple[Database, Vault]:
         seal_clear(database, vault)
         wrap_again(database, vault)
         liken(database, vault)
+        erase_again(database, vault, Operations(database, METADATA, config.service), ErasedList(config.erased))
     except KeyFileError as error:
         database.close()
         raise server.StartError(str(error)) from error
@@ -88,7 +92,7 @@ def wire_up(config: DatanetConfig, database: Database, vault: Vault, peers: Clie
     publisher = Publisher(database, places)
     publishing = Publishing(publisher, anchoring.wake, config.anchor_poll_seconds)
     trainers = FactoryTrainers(peers) if config.factory else NoTrainers()
-    eraser = Eraser(database, vault, operations, trainers)
+    eraser = Eraser(database, vault, operations, trainers, ErasedList(config.erased))
     erasing = Erasing(
         eraser,
         metrics.gauge("erasures_undone", "Erased records whose keys could not be destroyed yet"),
@@ -98,7 +102,7 @@ def wire_up(config: DatanetConfig, database: Database, vault: Vault, peers: Clie
     # A process a file: what one person's file may have done to its reader, another person's never meets.
     parsers = Workers(TASK_MODULE, at_once=config.parse_workers, memory=config.parse_memory_bytes, jobs=1)
     # These live on from text to text: they take seconds to load their models.
-    checkers = Workers(SCREENING, at_once=config.check_workers, memory=config.check_memory_bytes)
+    checkers = Workers(SCREENING, at_once=config.check_workers, memory=config.check_memory_bytes, answer=LONGEST_ANSWER)
     # What nobody has built of the API is open to nobody (ACCESS).
     servicer = DatanetServicer(  # type: ignore[abstract]
         database,
@@ -116,7 +120,9 @@ def wire_up(config: DatanetConfig, database: Database, vault: Vault, peers: Clie
         Limits(config.max_record_bytes, config.max_upload_bytes, config.max_upload_records),
         Room(config.max_uploads_bytes),
         Screeners(checkers, config.check_seconds),
-        metrics.counter("records_total", "Records sent, by what became of them", "outcome"),
+        metrics.counter(
+            "records_total", "Records sent, by what became of them: ACCEPTED, WAITING, or the reason why not", "outcome"
+        ),
         Parsing(parsers, config.parse_seconds, files.Limits(config.max_record_bytes, records=config.max_file_records)),
         Room(config.max_files_bytes),
         config.max_file_bytes,

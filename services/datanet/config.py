@@ -34,6 +34,9 @@ class DatanetConfig(ServiceConfig):
     shares_dir: Path | None = Field(
         None, description="folder of the shares of records' keys, which are overwritten; shares in data_dir by default"
     )
+    erased_file: Path | None = Field(
+        None, description="list of erased records, to be kept apart from backups; erased.jsonl in data_dir by default"
+    )
     snapshots_dir: Path | None = Field(
         None, description="folder of the files of private datanets' snapshots; snapshots in data_dir by default"
     )
@@ -76,6 +79,11 @@ class DatanetConfig(ServiceConfig):
     def shares(self) -> Path:
         """Where the parts of records' keys are that no database holds."""
         return self.shares_dir or self.data_dir / "shares"
+
+    @property
+    def erased(self) -> Path:
+        """Where the list of erased records is, which stays while database and shares are put back from copies."""
+        return self.erased_file or self.data_dir / "erased.jsonl"
 
     @property
     def snapshots(self) -> Path:

@@ -1,6 +1,7 @@
 """Background work: what follows when a record is erased, however often we die meanwhile.
 
-1. Its key's share is overwritten, so that no copy of the database opens it.
+1. It is put on the list of erased records, which outlives the database, and its key's share is overwritten, so that no
+   copy of the database opens it.
 2. The database's log is emptied of what was deleted.
 3. Those who train models are told, and say which of theirs were made from it.
 
@@ -18,6 +19,7 @@ from sqlalchemy import Connection
 
 from openledger.datanet.v1 import datanet_pb2
 from services.datanet import erase, store_erasures
+from services.datanet.erased import Erased, ErasedList
 from services.datanet.store_erasures import Erasure
 from services.datanet.trainers import NotTold, Trainers
 from services.datanet.vault import Vault
@@ -37,6 +39,7 @@ class Eraser:
     vault: Vault
     operations: Operations
     trainers: Trainers
+    listed: ErasedList
 
     async def destroy(self, erasure: Erasure) -> None:
         """Steps 1 and 2.  Raises `OSError`."""
@@ -54,6 +57,7 @@ class Eraser:
         await self.database.write(lambda c: self._report(c, erasure, phase))
 
     def _destroy(self, erasure: Erasure) -> None:
+        self.listed.add(Erased(erasure.name, erasure.told, erasure.share))
         self.vault.destroy(erasure.share)
         if not self.database.empty_log():
             raise BlockingIOError("readers keep the database's log from being emptied")

@@ -16,8 +16,8 @@ from services.datanet.files.found import Problem
 from services.datanet.files.limits import Limits
 from services.datanet.files.parsed import TASK, About, Answer, Job, Parsed
 from services.datanet.upload import Room
-from services.kit.contained import TaskRaised, TooSlow, WorkerDied, Workers
-from services.kit.errors import invalid
+from services.kit.contained import NoWorker, TaskRaised, TooSlow, WorkerDied, Workers
+from services.kit.errors import invalid, unavailable
 from services.kit.logs import logger
 
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
@@ -75,12 +75,18 @@ class Parsing:
         self._workers, self._seconds, self._limits, self._task = workers, seconds, limits, task
 
     async def parse(self, handle: int, name: str, fields: Sequence[str], mapping: Mapping[str, str]) -> Answer:
-        """What is in the file `handle`.  name: as it is shown.  A file that brings its reader down is told as such."""
+        """What is in the file `handle`.  name: as it is shown.  A file that brings its reader down is told as such.
+
+        Raises `Fault` where no file can be read.
+        """
         job = Job(name, tuple(fields), dict(mapping), self._limits)
         try:
             return Answer(await self._workers.call(self._task, job.dumps(), self._seconds, handle))
         except ValueError:
             problem = _unreadable("answer of another form")
+        except NoWorker as error:
+            message = f"no file can be read now: {error}. Nothing is wrong with yours"
+            raise unavailable("READER_UNAVAILABLE", message, retry_after=10) from None
         except TooSlow:
             problem = Problem(
                 "", "FILE_TOO_SLOW", f"it was not read within {self._seconds:g} s: split it, or save it anew"

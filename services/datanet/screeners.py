@@ -16,7 +16,7 @@ from services.datanet.draft import Draft
 from services.datanet.model import Policy
 from services.datanet.screen import Finding
 from services.datanet.turns import Turns
-from services.kit.contained import NotStarted, TaskRaised, TooSlow, WorkerDied, Workers
+from services.kit.contained import NoWorker, TaskRaised, TooSlow, WorkerDied, Workers
 from services.kit.errors import unavailable
 from services.kit.logs import logger
 
@@ -60,11 +60,8 @@ class Screeners:
         """Raises `ValueError` for what is no answer."""
         try:
             said = await self._workers.call(self._task, screening.ask(drafts, policy), self._seconds)
-        except NotStarted as error:
+        except NoWorker as error:
             lacks = f"; this machine lacks {', '.join(lacking())}" if lacking() else ""
-            message = f"what this datanet's policy asks for cannot be looked for: {error}{lacks}. Nothing was taken"
+            message = f"what this datanet's policy asks for cannot be looked for now: {error}{lacks}. Nothing was taken"
             raise unavailable("CHECKS_UNAVAILABLE", message, retry_after=10) from None
-        found = screening.answered(said)
-        if len(found) != len(drafts):
-            raise ValueError(f"{len(found)} answers about {len(drafts)} records")
-        return found
+        return screening.answered(said, drafts)

@@ -7,12 +7,20 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from openledger import canonical
 from services.datanet.draft import Draft
 from services.datanet.model import PersonalData, Policy
 from services.datanet.screen import Finding
 
 TASK_MODULE = "services.datanet.screening_task"
 TASK = f"{TASK_MODULE}:work"
+
+LONGEST_ANSWER = 8 * 2**20
+"""Bytes about one batch, or one record of a MiB, with what is suggested for it."""
+_FINDINGS = 16
+_LONGEST = {"check": 40, "reason": 40, "value": 1000, "message": 8000}
+_MASKS = 12
+"""A mask may be so many times as long as what it masks."""
 
 
 def ask(drafts: Sequence[Draft], policy: Policy) -> bytes:
@@ -38,19 +46,37 @@ def answer(findings: Sequence[Sequence[Finding]]) -> bytes:
     return json.dumps([[asdict(finding) for finding in of_one] for of_one in findings]).encode()
 
 
-def answered(said: bytes) -> list[tuple[Finding, ...]]:
-    """Of `answer`.  Raises `ValueError` for what is none: a worker may have been taken over by what it looked at."""
-    found: list[list[dict[str, Any]]] = json.loads(said)
+def answered(said: bytes, drafts: Sequence[Draft]) -> list[tuple[Finding, ...]]:
+    """Of `answer` about these drafts.
+
+    Raises `ValueError` for what is none: a worker may have been taken over by what it looked at, and what it says is
+    kept and told.
+    """
     try:
-        return [tuple(_finding(finding) for finding in of_one) for of_one in found]
+        found: list[list[dict[str, Any]]] = canonical.parse_json(said)
+        if len(found) != len(drafts) or any(len(of_one) > _FINDINGS for of_one in found):
+            raise ValueError(f"{len(found)} answers about {len(drafts)} records, or too many about one")
+        return [tuple(_finding(f, draft) for f in of_one) for of_one, draft in zip(found, drafts, strict=True)]
     except (TypeError, AttributeError) as error:
         raise ValueError(f"no findings: {error}") from None
 
 
-def _finding(said: dict[str, Any]) -> Finding:
-    suggestion = said.get("suggestion")
-    texts = [text for name, text in said.items() if name not in {"passed", "suggestion"}]
-    texts += [] if suggestion is None else suggestion.values()
-    if not isinstance(said.get("passed"), bool) or not all(isinstance(text, str) for text in texts):
+def _finding(said: dict[str, Any], draft: Draft) -> Finding:
+    """Raises what `answered` takes for no answer."""
+    finding = Finding(**said)
+    if not isinstance(finding.passed, bool):
         raise TypeError("of another form")
-    return Finding(**said)
+    for name, most in _LONGEST.items():
+        _check_text(getattr(finding, name), most)
+    if finding.suggestion is not None:
+        if not finding.suggestion.keys() <= draft.fields.keys():
+            raise ValueError("it suggests fields that the record has not")
+        for name, text in finding.suggestion.items():
+            _check_text(text, _MASKS * (len(draft.fields[name]) + 1))
+    return finding
+
+
+def _check_text(text: object, most: int) -> None:
+    if not isinstance(text, str) or len(text) > most:
+        raise TypeError("no text, or too long")
+    text.encode()  # there are strings of JSON that are no text

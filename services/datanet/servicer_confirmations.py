@@ -159,8 +159,9 @@ class ConfirmationMethods:
             said = first if shown else outcomes.HIDDEN
             message = f"{said} says the same as is suggested for {record.name}: take this one back"
             raise exists("DUPLICATE", message)
-        store_use.add(connection, declaration.contributor, Use(1, taken.size), self._most_given)
+        # In the place, and in the room, of one that is counted already.
         self._erased(connection, record)
+        store_use.add(connection, declaration.contributor, Use(0, taken.size), self._most_given)
         return _told(store_records.get(connection, datanet, taken.id), taken.findings)
 
     def _let_go(self, connection: Connection, datanet: str, record_id: str, caller: Principal) -> pb.Record:

@@ -109,7 +109,8 @@ class RecordMethods:
                 outcomes.suggest(response, upload)
         if known is None:
             for outcome in response.outcomes:
-                self._outcomes.labels(outcome.reason or "ACCEPTED").inc()
+                waits = outcome.state == pb.RECORD_STATE_SCREENED
+                self._outcomes.labels("WAITING" if waits else outcome.reason or "ACCEPTED").inc()
         return response  # type: ignore[no-any-return]
 
     async def GetRecord(self, request: pb.GetRecordRequest, context: grpc.aio.ServicerContext) -> pb.Record:

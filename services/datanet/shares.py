@@ -65,6 +65,14 @@ class Shares:
             raise ShareGone(f"share {place.hex()} is gone")
         return share
 
+    def has(self, place: bytes) -> bool:
+        """Whether `get` gives one.  Raises `OSError`."""
+        try:
+            self.get(place)
+        except ShareGone:
+            return False
+        return True
+
     def destroy(self, place: bytes) -> None:
         """Overwrite a share, for good when this returns.  Again does no harm.
 

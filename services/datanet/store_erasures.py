@@ -73,10 +73,19 @@ def begin(
 
 def pending(connection: Connection) -> list[Erasure]:
     """Erasures that are not at their end, oldest first."""
+    return _erasures(connection, ERASURE.c.revisions.is_(None))
+
+
+def everything(connection: Connection) -> list[Erasure]:
+    """All erasures, oldest first."""
+    return _erasures(connection)
+
+
+def _erasures(connection: Connection, *which: ColumnElement[bool]) -> list[Erasure]:
     query = (
         select(ERASURE, RECORD.c.datanet)
         .join(RECORD, RECORD.c.id == ERASURE.c.record)
-        .where(ERASURE.c.revisions.is_(None))
+        .where(*which)
         .order_by(ERASURE.c.create_time, ERASURE.c.record)
     )
     return [
@@ -90,6 +99,11 @@ def pending(connection: Connection) -> list[Erasure]:
         )
         for row in connection.execute(query)
     ]
+
+
+def anew(connection: Connection, record: str, share: bytes) -> None:
+    """Its key's share was found again: it is to be overwritten, and who trained on the record to be told, once more."""
+    connection.execute(update(ERASURE).where(ERASURE.c.record == record).values(share=share, revisions=None))
 
 
 def destroyed(connection: Connection, record: str) -> None:

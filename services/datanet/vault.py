@@ -87,6 +87,10 @@ class Vault:
         if at:
             self._shares.destroy(at)
 
+    def has_share(self, at: bytes) -> bool:
+        """Whether the share there (see `place`) is still, or again, to be read.  Raises `OSError`."""
+        return bool(at) and self._shares.has(at)
+
     def token(self, kind: str, data: bytes) -> bytes:
         """A hash of 32 bytes by which equal data of one kind is found again, and which nobody else can compute."""
         return hmac.digest(self._token_key, kind.encode() + b"\x00" + data, hashlib.sha256)

@@ -10,6 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,12 +84,16 @@ def service_token(secret: str, service: str) -> str:
 
 
 class Authenticator:
-    """Turns a token into a principal.  `fetch_keys` gives the issuer's JSON Web Key Set; keys are cached."""
+    """Turns a token into a principal.  `fetch_keys` gives the issuer's JSON Web Key Set; keys are cached.
 
-    def __init__(self, secret: str, fetch_keys: Callable[[], Awaitable[str]]) -> None:
-        if len(secret) < 32:
+    Services are known by any of the secrets: more than one is for the time in which the secret is changed.
+    """
+
+    def __init__(self, secret: str, fetch_keys: Callable[[], Awaitable[str]], *also: str) -> None:
+        self._secrets = (secret, *also)
+        if any(len(each) < 32 for each in self._secrets):
             raise ValueError("the service secret must have at least 32 characters")
-        self._secret, self._fetch = secret, fetch_keys
+        self._fetch = fetch_keys
         self._keys: dict[str, jwt.PyJWK] = {}
         self._fetched = self._tried = float("-inf")
         self._unreachable = ""
@@ -104,8 +109,7 @@ class Authenticator:
         try:
             header = jwt.get_unverified_header(token)
             if header.get("alg") == "HS256":
-                claims = jwt.decode(token, self._secret, algorithms=["HS256"], audience=SERVICE_AUDIENCE, **_CLAIMS)
-                return Principal(service=str(claims["sub"]))
+                return Principal(service=str(self._of_a_service(token)["sub"]))
             key = await self._key(str(header.get("kid", "")))
             claims = jwt.decode(token, key, algorithms=["EdDSA"], audience=ACCOUNT_AUDIENCE, **_CLAIMS)
             return Principal(address=str(claims["sub"]))
@@ -113,6 +117,12 @@ class Authenticator:
             raise unauthenticated("TOKEN_EXPIRED", "the session is over: sign in again") from None
         except (jwt.InvalidTokenError, KeyError) as error:
             raise unauthenticated("BAD_TOKEN", f"the token is not valid: {error}") from None
+
+    def _of_a_service(self, token: str) -> Any:
+        for secret in self._secrets[1:]:
+            with suppress(jwt.InvalidSignatureError):
+                return jwt.decode(token, secret, algorithms=["HS256"], audience=SERVICE_AUDIENCE, **_CLAIMS)
+        return jwt.decode(token, self._secrets[0], algorithms=["HS256"], audience=SERVICE_AUDIENCE, **_CLAIMS)
 
     async def _key(self, kid: str) -> jwt.PyJWK:
         if self._fetching is None and self._fetch_due(kid):

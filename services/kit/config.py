@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
@@ -46,6 +46,9 @@ class ServiceConfig(BaseSettings):
     database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite in data_dir")
     artifacts_dir: Path = Field(description="folder of published artifacts, shared by the services")
     service_secret: SecretStr = Field(description="shared by the services of one installation, 32 characters or more")
+    service_secret_also: SecretStr = Field(
+        SecretStr(""), description="another secret that is taken from callers, while the secret is changed; empty: none"
+    )
     ledger: str = Field("", description="host:port of the ledger, which also issues the sessions")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
     max_message_bytes: int = Field(4 * 2**20, ge=2**16, le=2**28)
@@ -76,10 +79,11 @@ class ServiceConfig(BaseSettings):
             raise ValueError("must be sqlite:///<file> or postgresql://<user>:<password>@<host>/<database>")
         return value
 
-    @field_validator("service_secret")
+    @field_validator("service_secret", "service_secret_also")
     @classmethod
-    def _long_enough(cls, value: SecretStr) -> SecretStr:
-        if len(value.get_secret_value()) < 32:
+    def _long_enough(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        none = info.field_name == "service_secret_also" and not value.get_secret_value()
+        if len(value.get_secret_value()) < 32 and not none:
             raise ValueError("must have at least 32 characters")
         return value
 
@@ -136,6 +140,12 @@ class ServiceConfig(BaseSettings):
             raise ConfigError(f"{cls.service} cannot start with this configuration:\n" + "\n".join(lines)) from None
         except (ValueError, OSError) as error:
             raise ConfigError(f"{cls.service} cannot read its configuration: {error}") from None
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The secrets of which one must have signed a service's token; ours is the first."""
+        also = self.service_secret_also.get_secret_value()
+        return (self.service_secret.get_secret_value(), *([also] if also else []))
 
     def resolved(self) -> dict[str, str]:
         """Every setting as text, secrets masked; printed at start."""

@@ -15,9 +15,12 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
+
+import psutil
 
 from openledger import canonical
 from services.kit import confine
@@ -26,6 +29,12 @@ from services.kit.logs import logger
 from services.kit.wait import stop
 
 _START_SECONDS = 60.0
+BUSY = 0.5
+"""Of its time, what a job must have had of a processor before it is the job that takes too long."""
+_END_SECONDS = 1.0
+"""In which a process that has let go of its socket has ended, or does not mean to."""
+_LOOK = os.WEXITED | os.WNOHANG | os.WNOWAIT
+"""How a process has ended, if it has, without letting go of its number."""
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "LC_ALL": "C.UTF-8", "PATH": os.defpath}
 """A worker finds nothing of the service's own environment, in which secrets are."""
 
@@ -34,12 +43,12 @@ class WorkerDied(Exception):
     """The process ended in the midst of the job: it crashed, or was out of memory in a library that cannot say so."""
 
 
-class NotStarted(Exception):
-    """No worker could be started; no job is at fault."""
+class NoWorker(Exception):
+    """None could be started, or this machine left it no time, or killed it: no job is at fault."""
 
 
 class TooSlow(Exception):
-    """The job took longer than it may."""
+    """The job took longer than it may, and worked for most of that time."""
 
 
 class TaskRaised(Exception):
@@ -67,7 +76,7 @@ class Workers:
         """What the task `module:function` returns, called with the payload and, where given, an open file.
 
         seconds: of the clock, from the moment at which a worker has it.  file: the task gets a descriptor of its own.
-        Raises `WorkerDied`, `TooSlow`, `TaskRaised`, `NotStarted`.
+        Raises `WorkerDied`, `TooSlow`, `TaskRaised`, `NoWorker`.
         """
         module, _, function = task.partition(":")
         if module != self._module:
@@ -85,12 +94,18 @@ class Workers:
 
     async def _done(self, function: str, payload: bytes, seconds: float, file: int | None) -> bytes:
         worker = await self._taken()
+        before = worker.worked()
         try:
             async with asyncio.timeout(seconds):
                 return await worker.ask(function, payload, file, self._answer)
         except TimeoutError:
+            worked = worker.worked() - before
+            if worked < BUSY * seconds:
+                raise NoWorker(f"of {seconds:g} s, this machine left {worked:.1f} s to it: it is busy") from None
             raise TooSlow(f"it took longer than {seconds:g} s") from None
         except EOFError:
+            if await asyncio.to_thread(worker.is_killed):
+                raise NoWorker("this machine killed it, as one does that is out of memory") from None
             raise WorkerDied(f"the process that looked at it {await worker.end()}") from None
         finally:
             await self._left(worker)
@@ -116,7 +131,7 @@ class Workers:
             async with asyncio.timeout(_START_SECONDS):
                 self._tell(await worker.ready())
         except (EOFError, TimeoutError):
-            raise NotStarted(f"a worker for {self._module} did not start: {await worker.end()}") from None
+            raise NoWorker(f"a worker for {self._module} did not start: {await worker.end()}") from None
         except BaseException:
             await worker.end()
             raise
@@ -178,6 +193,20 @@ class _Worker:
             raise EOFError from None
         self.answered = True
         return answer
+
+    def worked(self) -> float:
+        """Seconds of a processor that its process has had."""
+        with suppress(psutil.Error):
+            used = psutil.Process(self._process.pid).cpu_times()
+            return float(used.user + used.system)
+        return 0.0
+
+    def is_killed(self) -> bool:
+        """Whether somebody else killed it: out of memory of its own, or crashed, it ends by another signal."""
+        until = time.monotonic() + _END_SECONDS
+        while (ended := os.waitid(os.P_PID, self._process.pid, _LOOK)) is None and time.monotonic() < until:
+            time.sleep(0.01)
+        return ended is not None and ended.si_code == os.CLD_KILLED and ended.si_status == signal.SIGKILL
 
     async def end(self) -> str:
         """Kill it and all that it has started; how it ended."""

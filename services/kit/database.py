@@ -1,7 +1,8 @@
 """One way to a database: SQLite on one machine, PostgreSQL in a cluster, the same SQLAlchemy Core code on both.
 
 Transactions are plain functions `fn(connection)`, run in threads so that the event loop never waits for a disk:
-`await database.write(fn)` commits or raises, `await database.read(fn)` sees one consistent state.
+`await database.write(fn)` commits or raises, `await database.read(fn)` changes nothing, and sees one moment where `fn`
+begins with `one_moment`.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Amount(TypeDecorator[int]):
 
 
 class SchemaError(RuntimeError):
-    """The database's schema is not one this code knows."""
+    """The database's schema is not one this code knows, or what it holds does not fit this code's schema."""
 
 
 class Database:
@@ -115,7 +116,10 @@ class Database:
             return query(connection)
 
     def migrate(self, migrations: Path) -> None:
-        """Bring the schema up to what this code needs.  Raises `SchemaError` when it is newer than that."""
+        """Bring the schema up to what this code needs.
+
+        Raises `SchemaError` when it is newer than that, or where what it holds does not fit.
+        """
         config = Config()
         config.set_main_option("script_location", str(migrations).replace("%", "%%"))
         known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
@@ -125,7 +129,10 @@ class Database:
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATING})")
             present = MigrationContext.configure(connection).get_current_revision()
             if present is not None and present not in known:
-                raise SchemaError(f"the database is at schema {present}, newer than this version of the code knows")
+                raise SchemaError(
+                    f"the database is at schema {present}, newer than this version of the code knows; run the version "
+                    "of the code that wrote it, or a newer one"
+                )
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
@@ -151,6 +158,15 @@ class Database:
         self._read_threads.shutdown()
         self._writer.dispose()
         self._reader.dispose()
+
+
+def one_moment(connection: Connection) -> None:
+    """All queries of this transaction, of which this is the first statement, see the same; it changes nothing.
+
+    On PostgreSQL each would see what was committed by then.  SQLite's readers always see one moment.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
 
 def bound_pause(connection: Connection, seconds: float) -> None:

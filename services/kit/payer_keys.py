@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,7 +37,7 @@ from sqlalchemy import (
 
 from openledger import key_files
 from openledger.key_files import KeyFileError
-from services.kit import sealing
+from services.kit import lines, sealing
 from services.kit.database import Database
 from services.kit.sealing import SECRET_BYTES, DataKey, Unopened
 from services.kit.wait import whole
@@ -49,6 +49,7 @@ IN_USE = timedelta(days=30)
 MARGIN = timedelta(days=1)
 """After which nothing is in hand any more that it has sealed."""
 _KEPT = 10_000
+_AT_ONCE = 1_000
 _LOOK_AGAIN_SECONDS = 3600.0
 
 
@@ -74,13 +75,7 @@ def service_key(file: Path, database: Database, metadata: MetaData) -> bytes:
     sealed = database.read_now(lambda c: c.execute(some).first())
     if sealed is not None and not file.exists():
         raise KeyFileError(f"{file} is gone: it opens the traces in the database. Put it back from a copy")
-    text = key_files.keep(file, lambda: sealing.new_secret().hex().encode())
-    try:
-        key = bytes.fromhex(text.decode().strip())
-    except ValueError:
-        key = b""
-    if len(key) != SECRET_BYTES:
-        raise KeyFileError(f"{file} does not hold a key for traces: 64 hex digits")
+    key = key_in(file)
     if sealed is not None:
         try:
             sealing.unwrap(key, sealed.name, sealed.payer, sealed.wrapped)
@@ -89,10 +84,25 @@ def service_key(file: Path, database: Database, metadata: MetaData) -> bytes:
     return key
 
 
+def key_in(file: Path) -> bytes:
+    """The key, 64 hex digits in a file; made at random if there is no file.  Raises `KeyFileError`, and `OSError`."""
+    text = key_files.keep(file, lambda: sealing.new_secret().hex().encode())
+    try:
+        key = bytes.fromhex(text.decode().strip())
+    except ValueError:
+        key = b""
+    if len(key) != SECRET_BYTES:
+        raise KeyFileError(f"{file} does not hold a key for traces: 64 hex digits")
+    return key
+
+
 class PayerKeys:
     """The payers' keys of one service, which is the only one to use its database.
 
     A key that `of` gives may seal until the caller next awaits something else: whoever retires it counts on that.
+
+    `forgotten`: a file to which the names of keys that their payers took back are added first, so that a database that
+    is put back from a copy hears of it (`retire_again`, `destroy_again`).  None: nothing is to be put back.
     """
 
     def __init__(
@@ -102,7 +112,9 @@ class PayerKeys:
         service_key: bytes,
         *,
         clock: Callable[[], float] = time.time,
+        forgotten: Path | None = None,
     ) -> None:
+        self._forgotten = forgotten
         self._database, self._table, self._service_key = database, metadata.tables["payer_key"], service_key
         self._clock = clock
         self._in_use: dict[str, tuple[DataKey, float]] = {}
@@ -145,14 +157,31 @@ class PayerKeys:
         """Nobody opens again what these have sealed."""
         await whole(self._destroy(lambda _: names))
 
-    async def destroy_of(self, payer: str, also: Callable[[Connection], None]) -> None:
-        """Nobody opens again what the payer's keys of now have sealed; `also` in the same transaction."""
+    async def destroy_of(self, payer: str, also: Callable[[Connection], None], said: str = "") -> None:
+        """Nobody opens again what the payer's keys of now have sealed; `also` in the same transaction.
+
+        said: a line that is put on the list of forgotten keys behind them, where there are such.
+        """
 
         def those(connection: Connection) -> Collection[str]:
             also(connection)
-            return self._names(connection, self._table.c.payer == payer)
+            names = self._names(connection, self._table.c.payer == payer)
+            self._remember([*names, said] if names and said else names)
+            return names
 
         await whole(self._destroy(those, payer))
+
+    async def destroy_again(self) -> None:
+        """Before it serves: what payers had destroyed, and a copy of the database brought back.  Raises `OSError`."""
+        for names in self._taken_back():
+            await self.destroy(names)
+
+    async def retire_again(self) -> None:
+        """Before it serves: as `destroy_again`, of keys that still have to open for one reader."""
+        t = self._table
+        for names in self._taken_back():
+            again = update(t).where(t.c.name.in_(names)).values(retired=True)
+            await self._database.write(lambda c, a=again: c.execute(a))  # type: ignore[misc]
 
     async def destroy_unused(self, oldest: datetime | None) -> None:
         """Destroy the keys that sealed nothing which is still kept.  oldest: when the oldest text of all was made.
@@ -164,9 +193,14 @@ class PayerKeys:
 
     async def _retire(self, payer: str) -> None:
         t = self._table
+
+        def retire(connection: Connection) -> None:
+            self._remember(self._names(connection, (t.c.payer == payer) & ~t.c.retired))
+            connection.execute(update(t).where(t.c.payer == payer).values(retired=True))
+
         async with self._looking:
             self._forget(payer)
-            await self._database.write(lambda c: c.execute(update(t).where(t.c.payer == payer).values(retired=True)))
+            await self._database.write(retire)
 
     async def _destroy(self, find: Callable[[Connection], Collection[str]], payer: str = "") -> None:
         """payer: whose keys alone they are."""
@@ -180,6 +214,19 @@ class PayerKeys:
         # SQLite's log has them, wrapped as they were, until it is emptied.  Also when nothing was destroyed now: the
         # last time a reader may have been in the way, or the process have ended.
         await asyncio.to_thread(self._database.empty_log)
+
+    def _remember(self, names: Collection[str]) -> None:
+        if self._forgotten is not None:
+            lines.add(self._forgotten, names)
+
+    def said(self) -> list[str]:
+        """The list of forgotten keys, with what was said beside them."""
+        return lines.read(self._forgotten) if self._forgotten is not None else []
+
+    def _taken_back(self) -> Iterator[list[str]]:
+        names = self.said()
+        for start in range(0, len(names), _AT_ONCE):
+            yield names[start : start + _AT_ONCE]
 
     def _forget(self, payer: str) -> None:
         """Before keys are changed: who wants one meanwhile waits, and sees what has become of it."""

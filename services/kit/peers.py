@@ -39,4 +39,5 @@ def authenticator(config: ServiceConfig, ledger: Client) -> Authenticator:
         return str(reply.jwks)
 
     fetch: Callable[[], Awaitable[str]] = fetch_keys
-    return Authenticator(config.service_secret.get_secret_value(), fetch)
+    secret, *also = config.secrets
+    return Authenticator(secret, fetch, *also)

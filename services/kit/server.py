@@ -131,7 +131,7 @@ async def _serve(config: C, assemble: Callable[[C], Awaitable[Assembly]]) -> boo
     except OSError as error:
         raise StartError(f"{error.strerror or error}: {error.filename or config.data_dir}") from error
     except SchemaError as error:
-        raise StartError(f"{error}; run the version of the code that wrote it, or a newer one") from error
+        raise StartError(str(error)) from error
     except DBAPIError as error:
         raise StartError(
             f"its database {hidden(config.database)} cannot be used: {error.orig}. Is it there, and is it what "

@@ -32,7 +32,7 @@ from services.ledger.chain_follower import ChainFollower
 from services.ledger.chain_quorum import Quorum
 from services.ledger.chain_rpc import open_chain
 from services.ledger.chain_writer import ChainWriter
-from services.ledger.check import Checks
+from services.ledger.checks import Checks
 from services.ledger.claims_book import ClaimsBook
 from services.ledger.closing import Closing
 from services.ledger.config import LedgerConfig
@@ -94,7 +94,7 @@ async def assemble(config: LedgerConfig) -> Assembly:
     splits = SplitBook(database, chain.contracts.escrow, config.rule, lag=config.split_lag_seconds)
     work, artifacts = config.data_dir / "bundle", ArtifactStore(config.artifacts_dir)
     bundles = Bundles(database, chain, artifacts, metrics, work, most=most, lag=config.split_lag_seconds)
-    checks = Checks(database, metrics, seconds=config.check_seconds)
+    checks = Checks(database, metrics, seconds=config.check_seconds, whole_seconds=config.check_whole_seconds)
     reconciliation = Reconciliation(database, chain, metrics)
     settler = Settler(
         database,
@@ -127,7 +127,7 @@ async def assemble(config: LedgerConfig) -> Assembly:
         most=most,
         checks=checks,
     )
-    parts = _parts(config, database, chain, writer, follower, closing, errands, receipts, splits)
+    parts = _parts(config, database, chain, writer, follower, closing, errands, receipts, splits, checks)
     background: dict[str, Callable[[], Awaitable[None]]] = {
         "pen": pen.run,
         "chain-writer": pen.only(writer.run),
@@ -135,6 +135,7 @@ async def assemble(config: LedgerConfig) -> Assembly:
         "settler": pen.only(settler.run),
         "schedule": pen.only(Schedule(database, closing, seconds=config.close_epochs_seconds).run),
         "checks": checks.run,
+        "whole-checks": checks.run_whole,
         "reconciliation": reconciliation.run,
         "retention": pen.only(Retention(database, artifacts, pen, keep=config.keep_documents_epochs).run),
         "anchorings": pen.only(parts.anchorings.run),
@@ -168,6 +169,7 @@ def _parts(
     errands: tuple[Errands[Anchoring], Errands[Registration]],
     receipts: Receipts | None,
     splits: SplitBook,
+    checks: Checks,
 ) -> Parts:
     idempotency, claims = Idempotency(METADATA), ClaimsBook(database, chain)
     return Parts(
@@ -194,7 +196,7 @@ def _parts(
         closing=closing,
         reports=Reports(database, outlive=config.times.outlive),
         gas=GasPrices(chain, config.ether, most=config.patience.max_fee, seconds=max(1.0, config.poll_seconds)),
-        conservation=Sums(database, seconds=config.conservation_seconds),
+        conservation=Sums(database, checks, seconds=config.conservation_seconds),
     )
 
 
@@ -275,7 +277,8 @@ def _authenticator(config: LedgerConfig, issuer: Issuer) -> Authenticator:
     async def own_keys() -> str:
         return issuer.jwks
 
-    return Authenticator(config.service_secret.get_secret_value(), own_keys)
+    secret, *also = config.secrets
+    return Authenticator(secret, own_keys, *also)
 
 
 def _services(ledger: LedgerServicer, identity: IdentityServicer, operations: Operations) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 Receipts as they were signed, the journals of answers, settlements and corrections, the leaves with those of the epoch
 before, the terms, and the SHA-256 of the bundle before: docs/epochs.md has them field by field.  The same journals
-give the same bytes.  The manifest's SHA-256 is what the chain names.
+give the same bytes; what was said of the chain is kept with the epoch for that, since the chain may say something else
+later.  The manifest's SHA-256 is what the chain names.
 
 A bundle is written from a sealed epoch, which does not change any more, into a folder of its own and from there into
 the artifacts, the manifest last: broken off, it is written again.  `openledger.epoch` checks bundles and shares no
@@ -29,7 +30,7 @@ from openledger import canonical, trace
 from openledger.artifacts import ArtifactStore
 from services.kit import logs
 from services.kit.ahead import ahead
-from services.kit.database import Database
+from services.kit.database import Database, one_moment
 from services.kit.metrics import Metrics
 from services.ledger import split_book, splits
 from services.ledger.chain import Chain, ChainUnavailable
@@ -42,6 +43,7 @@ from services.ledger.store.epochs import Epoch, State
 VERSION = "openledger.epoch.v5"
 _PIECE = 5000
 """Rows written at once: what is held in memory of a million."""
+NOT_READ = "the chain was not read lately: which splits hold is not known"
 
 
 def _schema(**fields: pa.DataType) -> pa.Schema:
@@ -86,6 +88,14 @@ class Bundles:
         buckets = (0.1, 1, 10, 60, 600, 3600)
         self._seconds = metrics.histogram("bundle_seconds", "How long writing an epoch's bundle took", buckets=buckets)
 
+    async def waits(self, epoch: Epoch) -> str:
+        """Why the epoch's bundle cannot be published now; empty where it can, or is."""
+        ready = self._published(epoch) or await self._database.read(self._knows) is not None
+        return "" if ready else NOT_READ
+
+    def _published(self, epoch: Epoch) -> bool:
+        return bool(epoch.bundle) and self._artifacts.has(str(epoch.bundle))
+
     async def publish(self, epoch: Epoch, pen: Pen) -> str:
         """Hex SHA-256 of the epoch's manifest, which is among the artifacts with all its files.
 
@@ -93,19 +103,31 @@ class Bundles:
         midst of a reorganisation, and the bundle would say so for good.
         Noted with the epoch by whoever has the pen then: by now it may be sealed again.
         """
-        if epoch.bundle and self._artifacts.has(epoch.bundle):
-            return epoch.bundle
+        if self._published(epoch):
+            return str(epoch.bundle)
         begun = time.monotonic()
-        digest = await self._database.read(lambda c: self.write(c, epoch) if self._knows(c) else "")
-        if not digest or not await self._database.read(self._knows):
-            raise ChainUnavailable("the chain was not read lately: which splits hold is not known")
-        await self._database.write(pen.checked(lambda c: epochs.published(c, epoch.number, digest)))
+        known, digest = await self._database.read(lambda c: self._written(c, epoch))
+        said = canonical.dumps(json.loads(self._artifacts.get(digest))["splits"]).decode()
+
+        def note(connection: Connection) -> None:
+            if self._knows(connection) != known:
+                raise ChainUnavailable(NOT_READ)  # or went back since, so that it holds other splits by now
+            epochs.published(connection, epoch.number, digest, said)
+
+        await self._database.write(pen.checked(note))
         self._seconds.observe(time.monotonic() - begun)
         self._log.info("epoch's bundle published", epoch=epoch.key, bundle=digest)
         return digest
 
-    def _knows(self, connection: Connection) -> bool:
-        return split_book.read_lately(connection, self._chain.contracts.escrow, self._lag)
+    def _written(self, connection: Connection, epoch: Epoch) -> tuple[int, str]:
+        one_moment(connection)
+        known = self._knows(connection)
+        if known is None:
+            raise ChainUnavailable(NOT_READ)
+        return known, self.write(connection, epoch)
+
+    def _knows(self, connection: Connection) -> int | None:
+        return split_book.read_as_of(connection, self._chain.contracts.escrow, self._lag)
 
     def write(self, connection: Connection, epoch: Epoch) -> str:
         """Write the bundle; returns its manifest's digest."""
@@ -134,11 +156,7 @@ class Bundles:
             "chain_id": str(self._chain.chain_id),
             "distributor": self._chain.contracts.distributor.lower(),
             "terms": terms.document(),
-            "splits": {
-                "registry": self._chain.contracts.models.lower(),
-                "lag": str(self._lag),
-                "held": terms.held(int(epoch.create_time.timestamp())),
-            },
+            "splits": self._splits(connection, epoch, terms),
             "settlements": [{"name": run.name, "above": str(run.above), "through": str(run.through)} for run in runs],
             "corrections": [json.loads(signed) for signed in corrections.documents(connection, above, through)],
             "cap": str(self._most),
@@ -149,6 +167,13 @@ class Bundles:
             "total": str(epoch.total),
         }
         return self._artifacts.put(canonical.dumps(manifest))
+
+    def _splits(self, connection: Connection, epoch: Epoch, terms: _Terms) -> dict[str, Any]:
+        """As in the manifest.  Once published they stay: what holds by the chain may be known better by now."""
+        if (said := epochs.published_splits(connection, epoch)) is not None:
+            return dict(json.loads(said))
+        held = terms.held(int(epoch.create_time.timestamp()))
+        return {"registry": self._chain.contracts.models.lower(), "lag": str(self._lag), "held": held}
 
     def _file(self, work: Path, schema: pa.Schema, pieces: Iterable[Columns]) -> dict[str, Any]:
         """A table among the artifacts.  While a piece is written, the next one is asked for."""
@@ -194,11 +219,7 @@ class _Terms:
         self._splits.add((revision, split, by))
 
     def held(self, sealed: int) -> list[dict[str, Any]]:
-        """The splits, as in the manifest.
-
-        Of what ended them, that which was known for sure when the epoch was sealed: else it would come in, where the
-        bundle is written again.
-        """
+        """The splits, as in the manifest.  Of what ended them, that which was known for sure at the sealing."""
         lines = [
             {
                 "revision": revision,

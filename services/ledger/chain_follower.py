@@ -36,7 +36,7 @@ from services.ledger.totals import Sum
 BLOCKS = 2_000  # at a time
 BACK = 128  # read again: as far as a node behind the others may be
 PLACES = 50  # looked at on one reading of the database
-BEGINNING_SECONDS = 3600.0  # at most that often everything is read again
+BEGINNING_SECONDS = 3600.0  # after everything was read again, until it may be once more
 
 NOTED_SECONDS = 10  # how often it is noted that there is nothing new
 
@@ -78,7 +78,8 @@ class ChainFollower:
     """Follows one set of contracts, while this process has the pen.  Run `run` for ever; `journaled` tells of news.
 
     `quiet`: blocks come only when there is something to put into them.  Of any other chain no more is known than up to
-    the time of the newest block: a node that stands still says nothing of what came since.
+    the time of the newest block: a node that stands still says nothing of what came since.  Of none more than up to a
+    change of a split that does not count yet, however long that takes.
     """
 
     def __init__(
@@ -96,7 +97,8 @@ class ChainFollower:
         self._confirmations, self._poll, self._quiet = confirmations, poll_seconds, quiet
         self._wanted, self.journaled, self.debts = Changes(), Changes(), Debts(database, metrics)
         self._doubted: dict[Sum, int] = {}
-        self._began = self._noted = float("-inf")
+        self._noted = self._reread = float("-inf")
+        self._rereading = False
         self._known = int(time.time())
         self._log = logs.logger("ledger")
         self._behind = metrics.gauge("chain_behind_blocks", "Blocks with enough confirmations that were not read yet")
@@ -128,7 +130,7 @@ class ChainFollower:
         escrow = self._chain.contracts.escrow
         place, last = await self._database.read(lambda c: (store.followed(c, escrow), events.newest_place(c)))
         found = await self._look(place, max((known for known in (place, last) if known), default=None))
-        if found is None or (isinstance(found, Nothing) and time.monotonic() - self._noted < NOTED_SECONDS):
+        if found is None:
             return 0
 
         def write(connection: Connection) -> int:
@@ -161,6 +163,11 @@ class ChainFollower:
         known = asked if self._quiet else min(asked, head.timestamp)
         return await asyncio.to_thread(self._read, place, head.number, known)
 
+    def _known_up_to(self, newest: int, head: int, time: int) -> int:
+        """That time, or the one of the first change of a split in blocks that do not count yet."""
+        coming = self._chain.splits(newest + 1, head) if newest < head else ()
+        return min((time, *(told.time for told in coming)))
+
     def _stands(self, place: Place) -> bool | None:
         """Whether that block is part of the chain; None where the node shows none of its number."""
         seen = self._chain.block(place[0])
@@ -185,16 +192,21 @@ class ChainFollower:
         return Left(stands)
 
     def _read(self, place: Place | None, head: int, known_at: int) -> Read | Nothing | None:
-        """The next blocks and their events; None where the node is behind, or when it changed while it was read."""
+        """The next blocks and their events.
+
+        None where the node is behind, when it changed while it was read, or if it was just noted that nothing is new.
+        """
         first = place[0] + 1 if place else self._chain.contracts.block
         newest = head - self._confirmations
         self._behind.set(max(0, newest - first + 1))
         if newest < first:
-            return Nothing(known_at) if newest == first - 1 else None
+            due = newest == first - 1 and time.monotonic() - self._noted >= NOTED_SECONDS
+            return Nothing(self._known_up_to(newest, head, known_at)) if due else None
         end = self._chain.block(min(newest, first + BLOCKS - 1))
         if end is None:
             return None
         at_head = end.number == newest
+        known_at = self._known_up_to(newest, head, known_at) if at_head else known_at
         since = max(self._chain.contracts.block, first - BACK) if at_head else first
         chain = self._chain
         sources = (chain.deposits, chain.withdrawals, chain.redemptions, chain.claims, chain.splits)
@@ -226,16 +238,21 @@ class ChainFollower:
         store.follow(connection, escrow, read.last, read.last_hash)
         if read.all:
             store.note_read_time(connection, escrow, read.time)
+            self._reread = time.monotonic() if self._rereading else self._reread
+            self._rereading = False
         if read.newest:
-            doubted = totals.misfits(connection, {**self._doubted, **read.newest})
-            self._unfit.set(len(doubted))
-            # What was missing may have come with the next look; if not, it is further back.
-            if self._doubted.keys() & doubted.keys() and time.monotonic() - self._began > BEGINNING_SECONDS:
-                self._began = time.monotonic()
-                events.forget_place(connection, escrow)
-                self._log.error("events are missing: the chain is read from the beginning", sums=sorted(doubted)[:10])
-            self._doubted = doubted
+            self._compare(connection, read.newest)
         return read.last - read.first + 1
+
+    def _compare(self, connection: Connection, newest: dict[Sum, int | None]) -> None:
+        doubted = totals.misfits(connection, {**self._doubted, **newest})
+        self._unfit.set(len(doubted))
+        # What was missing may have come with the next look; if not, it is further back.
+        if self._doubted.keys() & doubted.keys() and time.monotonic() - self._reread > BEGINNING_SECONDS:
+            self._rereading = True
+            store.forget_place(connection, self._chain.contracts.escrow)
+            self._log.error("events are missing: the chain is read from the beginning", sums=sorted(doubted)[:10])
+        self._doubted = doubted
 
     def _take_back(self, connection: Connection, left: Left) -> int:
         """Void what is gone, the newest first; returns 0: nothing was read."""
@@ -253,10 +270,10 @@ class ChainFollower:
             chain_events.redeem_again(connection, account)
         place = store.followed(connection, escrow)
         if left.stands is None:
-            events.forget_place(connection, escrow)
+            store.forget_place(connection, escrow)
         elif place is not None and place[0] >= left.stands[0]:  # else less than that is read again as yet
             store.follow(connection, escrow, *left.stands)
-        store.note_read_time(connection, escrow, None)
+        store.took_back(connection, escrow)
         self._doubted = {}
         self._left.inc()
         self._voided.inc(voided)

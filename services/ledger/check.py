@@ -1,4 +1,4 @@
-"""That the books hold what the journals say: looked at all the time by the service, and on demand by an operator.
+"""That the books hold what the journals say, posting by posting: on demand, and where `checks` finds a fault.
 
     python -m services.ledger.check             says what does not agree; exit status 1 if something does not
     python -m services.ledger.check --rebuild   and makes the books what their postings say
@@ -10,24 +10,19 @@ the service is.  What it does not know: why they differ.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Connection
 
-from services.kit import logs
 from services.kit.config import load_or_exit
-from services.kit.database import Database, bound_pause
-from services.kit.metrics import Metrics
+from services.kit.database import Database, SchemaError, bound_pause, one_moment
 from services.ledger.config import LedgerConfig
 from services.ledger.store import books, examine
 from services.ledger.store.examine import Wrong
 
 _COMPUTES_SECONDS = 300  # between two statements
-AGAIN_SECONDS = 60.0
-"""How soon it looks again while something is wrong."""
 
 
 @dataclass(frozen=True)
@@ -56,42 +51,8 @@ class Found:
 
 def check(connection: Connection) -> Found:
     """Adds every posting there is, in one consistent view of the database."""
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    one_moment(connection)
     return Found(examine.unbalanced(connection), examine.wrong(connection))
-
-
-class Checks:
-    """Checks every `seconds`, for ever; what is found is counted and logged, and stays for an operator to look at.
-
-    While anything is wrong, no epoch is closed and no root proposed, and it looks again more often.
-    """
-
-    def __init__(self, database: Database, metrics: Metrics, *, seconds: float) -> None:
-        self._database, self._seconds = database, seconds
-        self._log = logs.logger("ledger")
-        self._journals = metrics.gauge("journals_unbalanced", "Journals whose postings do not sum to zero")
-        self.trouble: str | None = None
-        """Why no root is proposed; empty if nothing is wrong, None before the first look."""
-        self._books = metrics.gauge("books_wrong", "Books that do not hold what their postings say")
-
-    async def run(self) -> None:
-        """Check, for ever."""
-        while True:
-            found = await self.step()
-            await asyncio.sleep(self._seconds if found.ok else min(self._seconds, AGAIN_SECONDS))
-
-    async def step(self) -> Found:
-        """Check once."""
-        found = await self._database.read(check)
-        self._journals.set(len(found.journals))
-        self._books.set(len(found.books))
-        self.trouble = found.words
-        if not found.ok:
-            self._log.critical(
-                "the books are wrong", journals=found.journals[:10], books=[one.book for one in found.books[:10]]
-            )
-        return found
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -105,6 +66,9 @@ def main(arguments: list[str] | None = None) -> int:
         found = database.read_now(check)
         if options.rebuild and found.books:
             database.write_now(_rebuild)
+    except (SchemaError, ValueError) as error:  # what is no number raises ValueError where it is read
+        sys.stderr.write(f"the books cannot be read: {error}\n")
+        return 2
     finally:
         database.close()
     _say(found, rebuilt=options.rebuild)

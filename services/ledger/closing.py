@@ -17,7 +17,7 @@ from services.kit.metrics import Metrics
 from services.kit.operations import Operations, operation_name
 from services.ledger import journal, leaves, netting, settle, wire
 from services.ledger.chain import Chain
-from services.ledger.check import Checks
+from services.ledger.checks import Checks
 from services.ledger.relay import Asked
 from services.ledger.settle import NothingToSettle, Sealed
 from services.ledger.settler import Settler

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from openledger import names
+from openledger import mirror, names
 from openledger.money import MAX_AMOUNT, OPEN
 from openledger.split import Rule
 from services.kit.config import ServiceConfig
+from services.ledger.chain_follower import NOTED_SECONDS
 from services.ledger.ether import Ether
 from services.ledger.lease import Times
 from services.ledger.registries import BASIS_POINTS, MIN_CONTRIBUTORS_BPS
@@ -18,12 +20,18 @@ from services.ledger.relay_limits import Limits
 from services.ledger.signing import Patience
 
 DEVELOPMENT_CHAINS = frozenset({1337, 31337})
+SLOT_SECONDS = 12
+"""From one block to the next, where that takes longest: on Ethereum.  Now and then one is missing."""
 
 Address = Annotated[str, AfterValidator(names.address)]
 
 
 def _address_or_empty(text: str) -> str:
     return names.address(text) if text else ""
+
+
+def _url_or_empty(text: str) -> str:
+    return mirror.location(text).geturl() if text else ""
 
 
 RpcUrl = Annotated[str, Field(pattern="^https?://.+")]
@@ -46,11 +54,18 @@ class LedgerConfig(ServiceConfig):
     )
     chain_id: int = Field(31337, ge=1)
     public_rpc_url: str = Field("", description="told to clients; empty: rpc_url on a development chain, else nothing")
+    artifacts_url: Annotated[str, AfterValidator(_url_or_empty)] = Field(
+        "", description="told to anybody: where a web server shows the folder of artifacts; empty: nowhere"
+    )
     confirmations: int = Field(
         0,
         ge=0,
         le=1000,
         description="blocks on top before an event or transaction counts; 0 on development chains alone",
+    )
+    quiet_chain: bool | None = Field(
+        None,
+        description="whether blocks come only when somebody sends something; None: so on development chains alone",
     )
     poll_seconds: float = Field(0.5, gt=0, description="how often the chain is looked at")
     relay_wait_seconds: float = Field(30, gt=0, description="how long a relayed call waits to be mined and credited")
@@ -146,7 +161,12 @@ class LedgerConfig(ServiceConfig):
         description="epochs whose receipts' documents stay in the database too, the newest that pays among them",
     )
 
-    check_seconds: float = Field(3600, gt=0, description="how often every book is compared with its postings")
+    check_seconds: float = Field(
+        3600,
+        gt=0,
+        description="how often every book is compared with what its postings sum to; only new ones are added",
+    )
+    check_whole_seconds: float = Field(86_400, gt=0, description="how often all postings there are are added anew")
 
     close_epochs_seconds: int = Field(
         86_400, ge=0, description="after which an epoch is closed where no operator did; 0: never"
@@ -176,7 +196,7 @@ class LedgerConfig(ServiceConfig):
     @property
     def quiet(self) -> bool:
         """Whether the chain has new blocks only when somebody sends something."""
-        return self.chain_id in DEVELOPMENT_CHAINS
+        return self.chain_id in DEVELOPMENT_CHAINS if self.quiet_chain is None else self.quiet_chain
 
     @property
     def patience(self) -> Patience:
@@ -230,10 +250,21 @@ class LedgerConfig(ServiceConfig):
             raise ValueError("the sender's key is with signer_url or in operator_key_file, not in both")
         if self.operator_password_file and self.operator_password:
             raise ValueError("operator_password_file and operator_password are two: which one is it?")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_chain(self) -> Self:
         if not self.confirmations and self.chain_id not in DEVELOPMENT_CHAINS:
             raise ValueError(
                 f"confirmations: the newest blocks of chain {self.chain_id} may be taken back: say how many must be on "
                 "top of one before what is in it counts, at least 1 (12 on Ethereum)"
+            )
+        least = math.ceil(2 * (self.poll_seconds + NOTED_SECONDS + (0 if self.quiet else 2 * SLOT_SECONDS)))
+        if self.split_lag_seconds < least:
+            raise ValueError(
+                f"split_lag_seconds: half of {self.split_lag_seconds} s is less than passes from one look at the chain "
+                f"to the next, so that again and again no split would be known: make it at least {least}, or "
+                "poll_seconds less"
             )
         leased = self.lease_seconds + self.lease_grace_seconds
         if self.withdraw_delay_seconds < leased and self.chain_id not in DEVELOPMENT_CHAINS:

@@ -208,6 +208,16 @@ class Conservation:
         """What is not accounted for."""
         return self.fees - self.paid - self.held
 
+    def __add__(self, other: Conservation) -> Conservation:
+        """The sums over the postings of both."""
+        return Conservation(
+            self.fees + other.fees,
+            self.paid + other.paid,
+            self.held + other.held,
+            self.pooled + other.pooled,
+            self.trial_balance + other.trial_balance,
+        )
+
 
 def conservation(postings: Iterable[tuple[str, str, int]]) -> Conservation:
     """The sums over (kind, book, amount) of every posting there is."""

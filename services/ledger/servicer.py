@@ -88,6 +88,7 @@ class LedgerServicer(RelayMethods, ledger_pb2_grpc.LedgerServiceServicer):
             platform=names.account(config.platform),
             rpc_url=config.told_rpc_url,
             claim_fee=str(config.claim_fee),
+            artifacts_url=config.artifacts_url,
         )
 
     async def GetBalance(self, request: Any, context: grpc.aio.ServicerContext) -> ledger_pb2.Balance:

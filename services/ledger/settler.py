@@ -24,7 +24,7 @@ from services.ledger.bundle import Bundles
 from services.ledger.chain import Chain, ChainError
 from services.ledger.chain_writer import ChainWriter
 from services.ledger.changes import Changes
-from services.ledger.check import Checks
+from services.ledger.checks import Checks
 from services.ledger.leaves import Leaves
 from services.ledger.pen import Pen
 from services.ledger.reconcile import Reconciliation
@@ -156,10 +156,11 @@ class Settler:
         return False
 
     async def _is_clear(self, epoch: Epoch) -> bool:
-        """Whether the books agree with their postings and with the chain, and no other root is in the epoch's place."""
+        """Whether nothing is in the epoch's way: books that are wrong, another root, or a chain that is not known."""
         trouble = self._checks.trouble
         if trouble == "":
-            trouble = await self._reconciliation.step() or await self._struck.back(epoch)
+            trouble = await self._struck.back(epoch) or await self._bundles.waits(epoch)
+            trouble = trouble or await self._reconciliation.step()
             trouble = trouble or await self._database.read(lambda c: struck.below(c, epoch))
         if trouble:
             await self._trouble(epoch, trouble)
@@ -207,9 +208,8 @@ class Settler:
 
     async def _proposal(self, epoch: Epoch) -> Any:
         """The root with its bundle published before it is named on chain."""
-        digest = await self._bundles.publish(epoch, self._pen)
         root, log_root = bytes.fromhex(epoch.root), bytes.fromhex(epoch.log_root)
-        at, uri = self._chain.contracts, f"sha256:{digest}"
+        at, uri = self._chain.contracts, f"sha256:{await self._bundles.publish(epoch, self._pen)}"
         return calls.propose_root(at, epoch.number, root, log_root, epoch.total, epoch.leaf_count, uri)
 
     async def _activate(self, epoch: Epoch) -> bool:

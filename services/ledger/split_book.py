@@ -62,6 +62,14 @@ class SplitBook:
         return found
 
 
+def read_as_of(connection: Connection, contract: str, lag: int) -> int | None:
+    """After how many times that the chain took blocks back that is so; None where it is not.
+
+    What was found by what was read then is so for as long as this stays the same.
+    """
+    return followed.take_backs(connection, contract) if read_lately(connection, contract, lag) else None
+
+
 def read_lately(connection: Connection, contract: str, lag: int) -> bool:
     """Whether everything that counts was read within half of the lag; not, where a clock that was ahead says so."""
     read = followed.read_time(connection, contract)

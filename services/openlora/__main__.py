@@ -165,7 +165,8 @@ async def _traces(config: OpenLoRAConfig, database: Database, log: DurableLog) -
     except KeyFileError as error:
         raise StartError(str(error)) from error
     most, replica = config.max_trace_lag, config.replica
-    keys = PayerKeys(database, store.METADATA, key)
+    keys = PayerKeys(database, store.METADATA, key, forgotten=config.forgotten)
+    await keys.retire_again()
     traces = TraceLog(database, log, keys, most_behind=most, replica=replica)
     try:
         await traces.open()

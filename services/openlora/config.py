@@ -95,6 +95,10 @@ class OpenLoRAConfig(ServiceConfig):
     )
     operators: tuple[Address, ...] = Field((), description="may pin adapters, and have any answer generated again")
     trace_key_file: Path | None = Field(None, description="opens the sealed traces; traces.key in data_dir by default")
+    forgotten_file: Path | None = Field(
+        None,
+        description="list of keys that payers took back, kept apart from backups; forgotten in data_dir by default",
+    )
     trace_days: float = Field(90, gt=0, description="how long a trace stays after its answer, once Attribution has it")
     max_trace_lag: int = Field(100_000, ge=1, description="traces that may wait for Attribution; then none is begun")
 
@@ -102,6 +106,11 @@ class OpenLoRAConfig(ServiceConfig):
     def trace_key(self) -> Path:
         """Where the key is that opens the sealed traces."""
         return self.trace_key_file or self.data_dir / "traces.key"
+
+    @property
+    def forgotten(self) -> Path:
+        """Where the names of payers' keys are that they took back, which stays while the database is put back."""
+        return self.forgotten_file or self.data_dir / "forgotten"
 
     @property
     def price_list(self) -> Prices:

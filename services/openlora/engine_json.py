@@ -8,7 +8,6 @@ go on making. What it does not know: engines.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from functools import cache
@@ -16,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from openledger import canonical
 from services.openlora.engine import RequestRejected
 
 if TYPE_CHECKING:
@@ -43,11 +43,11 @@ class Schemas:
             raise RequestRejected(f"the JSON schema has more than {MAX_BYTES} bytes")
         begun = time.thread_time()
         try:
-            if not isinstance(json.loads(schema), dict):
+            if not isinstance(canonical.parse_json(schema.encode()), dict):
                 raise RequestRejected("the JSON schema is not a JSON object")
             progress = self.progress(schema)
             progress.allowed(())
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise RequestRejected(f"the JSON schema cannot be followed: {str(error)[:300]}") from error
         if progress.error:
             raise RequestRejected(f"the JSON schema cannot be followed: {progress.error[:300]}")

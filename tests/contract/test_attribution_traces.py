@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from sqlalchemy import select
 
 import services.attribution.__main__ as attribution
 from openledger.artifacts import ArtifactStore
@@ -128,6 +129,42 @@ async def test_a_box_that_was_sealed_before_and_kept_after_opens_for_nobody(data
     await traces.forget(TRACE.payer, NOW)
     database.write_now(lambda c: store_traces.keep(c, [in_hand]))
     await gone(traces, young)
+
+
+async def test_what_was_forgotten_stays_so_where_a_copy_is_put_back_and_what_came_since_stays(
+    database, artifacts, tmp_path
+):
+    def life() -> Traces:
+        listed = tmp_path / "forgotten"
+        keys = PayerKeys(database, store_traces.METADATA, bytes(32), clock=NOW.timestamp, forgotten=listed)
+        return Traces(database, artifacts, keys, days=90, clock=NOW.timestamp)
+
+    def tables() -> dict:
+        names = ("payer_key", store_traces.SEALED.name, "forgotten")
+        found = [store_traces.METADATA.tables[name] for name in names]
+        return {table: database.read_now(lambda c, t=table: c.execute(select(t)).all()) for table in found}
+
+    old, late, new = (a_trace(n, end=NOW + timedelta(minutes=m)) for n, m in ((1, -60), (2, -30), (3, 30)))
+    traces = life()
+    await keep(database, traces, old)
+    copy = tables()
+    await traces.forget(TRACE.payer, NOW)
+
+    def put_back(connection) -> None:
+        for table, rows in copy.items():
+            connection.execute(table.delete())
+            if rows:
+                connection.execute(table.insert(), [row._asdict() for row in rows])
+
+    database.write_now(put_back)
+    for _ in range(2):
+        traces = life()
+        await traces.forget_again()
+        await keep(database, traces, late, new)
+        for gone in (old, late):
+            with pytest.raises(TraceGone):
+                await traces.of(receipt_of(gone))
+        assert await traces.of(receipt_of(new)) == new
 
 
 async def test_forgetting_again_never_takes_less(database, traces):

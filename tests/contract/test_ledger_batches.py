@@ -20,7 +20,7 @@ from services.ledger.book import book, book_all
 from services.ledger.lease import Lease
 from services.ledger.store import books, payers
 from services.ledger.store.tables import METADATA
-from tests.books_world import event, receipt_of
+from tests.books_world import event, every_posting, receipt_of
 
 A, B, STRANGER = ("0x" + digit * 40 for digit in "123")
 NOW = 1_000_000.0
@@ -158,7 +158,7 @@ def test_the_smallest_and_the_largest_fee_are_booked_to_the_unit(database, fee):
         spend.authorise(connection, STRANGER, fee, 2_000_000, b"s", NOW)
         payers.new_lease(connection, Lease("leases/all", STRANGER, fee, fee, 0, 1_000_100, 1_000_100))
         found = book_all(connection, [admitted(1, STRANGER, "leases/all", fee, 1)], NOW)
-        return found, journal.conservation(books.every_posting(connection)), payers.get(connection, STRANGER)
+        return found, journal.conservation(every_posting(connection)), payers.get(connection, STRANGER)
 
     (found, sums, payer), _ = rolled_back(database, act)
     assert found == ["BOOKED"]

@@ -16,7 +16,7 @@ from services.ledger.debts import Debts
 from services.ledger.journal import Kind, Unbalanced
 from services.ledger.lease import Lease, Times
 from services.ledger.store import books, events, payers
-from tests.books_world import event, receipt_of
+from tests.books_world import event, every_posting, receipt_of
 
 A = "0x" + "1" * 40
 NOW, TIMES = 1_000_000.0, Times(lease=100, grace=20, redeem=50)
@@ -69,7 +69,7 @@ async def test_a_receipt_under_a_good_lease_is_booked_into_a_debt_that_the_next_
     assert write(database, lambda c: replay.tell(c, journal.deposit(event(1), A, 100)))
     await debts.tell()
     assert (debts.told, database.read_now(lambda c: payers.get(c, A)).balance) == (0, 10)
-    sums = database.read_now(lambda c: journal.conservation(books.every_posting(c)))
+    sums = database.read_now(lambda c: journal.conservation(every_posting(c)))
     assert (sums.fees, sums.difference, sums.trial_balance) == (90, 0, 0)
 
 

@@ -10,7 +10,7 @@ from alembic.config import Config
 from sqlalchemy import text
 
 import services.ledger
-from services.kit.database import Database
+from services.kit.database import Database, SchemaError
 from services.ledger.store import books, chain, events, leaf_pages, sender
 from services.ledger.store.sender import LostPen
 from services.ledger.store.tables import METADATA
@@ -100,7 +100,53 @@ def test_the_chain_is_read_again_for_splits_of_before(database):
     assert database.read_now(lambda c: chain.read_time(c, A)) is None
     # What was journaled is known by its block, and not journaled again.
     assert database.read_now(lambda c: events.known(c, 0, 100)) == {(7, 0, "0xb")}
-    database.write_now(lambda c: chain.note_read_time(c, A, 5))
-    assert database.read_now(lambda c: chain.read_time(c, A)) is None
     database.write_now(lambda c: (chain.follow(c, A, 8, "0xc"), chain.note_read_time(c, A, 5)))
     assert database.read_now(lambda c: (chain.followed(c, A), chain.read_time(c, A))) == ((8, "0xc"), 5)
+
+
+def written_before(database: Database, *amounts: str) -> None:
+    """Journals of those amounts, which version 0010 let pass."""
+
+    def act(connection):
+        connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+        for number, amount in enumerate(amounts, 1):
+            connection.exec_driver_sql(f"INSERT INTO posting VALUES ({number}, 0, 'payable:x', {amount})")
+            row = f"({number}, 'claim', 'k{number}', 'p', 'c', NULL, '2026-01-02 03:04:05')"
+            connection.exec_driver_sql(f"INSERT INTO journal VALUES {row}")
+
+    database.write_now(act)
+
+
+@pytest.mark.parametrize("amount", ("''", "'-'", "'00'", "'-0'", "'1' || printf('%084d', 0)", "'0' || x'00'"))
+def test_an_amount_that_no_ledger_wrote_is_named_and_nothing_is_changed(tmp_path, amount):
+    database = Database(f"sqlite:///{tmp_path}/ledger.db")
+    upgrade(database, "0010")
+    written_before(database, "'0'", amount)
+    with pytest.raises(SchemaError, match=r"line 0 of journals/2 has the amount .*Restore the database"):
+        upgrade(database, "head")
+    kept = "SELECT version_num, (SELECT count(*) FROM posting) FROM alembic_version"
+    assert database.read_now(lambda c: c.exec_driver_sql(kept).one()) == ("0010", 2)
+    database.close()
+
+
+def test_amounts_that_the_ledger_wrote_stay(tmp_path):
+    database = Database(f"sqlite:///{tmp_path}/ledger.db")
+    upgrade(database, "0010")
+    row = "(1, 'claim', 'k', 'p', 'c', NULL, '2026-01-02 03:04:05')"
+
+    def act(connection):
+        connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+        for line, amount in enumerate((10**78 - 1, -(10**78) + 1, 7, -10, 3)):
+            connection.exec_driver_sql(f"INSERT INTO posting VALUES (1, {line}, 'payable:x', '{amount}')")
+        connection.exec_driver_sql(f"INSERT INTO journal VALUES {row}")
+
+    database.write_now(act)
+    upgrade(database, "head")
+    assert database.read_now(lambda c: [line.amount for line in books.lines_of(c, ["payable:x"], None, 9)]) == [
+        3,
+        -10,
+        7,
+        -(10**78) + 1,
+        10**78 - 1,
+    ]
+    database.close()

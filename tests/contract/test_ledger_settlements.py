@@ -18,7 +18,7 @@ from services.ledger.journal import Event
 from services.ledger.store import books, epochs, settlements, settling
 from services.ledger.store.books import Payout
 from services.ledger.store.settlements import Settlement
-from tests.books_world import data_of
+from tests.books_world import data_of, every_posting
 from tests.ledger_world import a_receipt
 
 PAYER = Wallet("0x" + "07" * 32)
@@ -99,7 +99,7 @@ def test_each_group_is_settled_by_itself_and_a_model_has_one_journal(database):
         **{journal.held(who) if who in split.NAMED else journal.payable(who): a for who, a in wanted.items()},
     }
     assert given[pool] + more[journal.pool(MODELS[1])] == -netted.data
-    sums = database.read_now(lambda c: journal.conservation(books.every_posting(c)))
+    sums = database.read_now(lambda c: journal.conservation(every_posting(c)))
     assert (sums.fees, sums.pooled, sums.difference, sums.trial_balance) == (5 * FEE, 0, 0, 0)
 
 

@@ -14,6 +14,7 @@ from services.ledger.registries import Split
 from services.ledger.split_book import SplitBook
 from services.ledger.store import epochs, splits
 from tests.epoch_world import AT, PAYER, Ledger
+from tests.intake_world import at
 from tests.ledger_world import a_receipt
 
 REVISION = "adapters/a/revisions/" + "c" * 64
@@ -114,6 +115,18 @@ async def test_while_a_reorganisation_is_read_no_bundle_is_published(ledger):
     assert ledger.check(await ledger.bundles.publish(epoch, pen)).ok
 
 
+async def test_a_bundle_that_is_written_again_says_of_splits_what_it_said(ledger):
+    now = int(time.time())
+    ledger.give(a_receipt(PAYER, "leases/1", 10**18, end_time=at(now - 20)))
+    ledger.seal()
+    pen = ledger.pen()
+    digest = await ledger.bundles.publish(ledger.database.read_now(epochs.newest), pen)
+    ledger.artifacts._place(digest).unlink()
+    ledger.hold(REVISION, Split(OWN.developer_bps, OWN.stakers_bps), now - 30)
+    assert await ledger.bundles.publish(ledger.database.read_now(epochs.newest), pen) == digest
+    assert ledger.manifest(digest)["splits"]["held"][0]["since"] is None
+
+
 async def test_a_bundle_in_whose_writing_the_chain_went_back_is_not_published(ledger, monkeypatch):
     ledger.give(a_receipt(PAYER, "leases/1", 10**18))
     epoch, pen, real = ledger.seal(), ledger.pen(), ledger.bundles.write
@@ -126,3 +139,38 @@ async def test_a_bundle_in_whose_writing_the_chain_went_back_is_not_published(le
     with pytest.raises(ChainUnavailable, match="was not read lately"):
         await ledger.bundles.publish(epoch, pen)
     assert ledger.database.read_now(lambda c: epochs.get(c, 1)).bundle is None
+
+
+async def test_a_bundle_in_whose_writing_the_chain_went_back_is_not_published_though_it_is_read_again(
+    ledger, monkeypatch
+):
+    ledger.hold(REVISION, Split(100, 0), 100)
+    ledger.give(a_receipt(PAYER, "leases/1", 10**18, end_time="2026-01-02T03:04:06.000000Z"))
+    epoch, pen, real = ledger.seal(), ledger.pen(), ledger.bundles.write
+
+    def write(connection, epoch):
+        found = real(connection, epoch)
+        ledger.go_back(0)
+        ledger.hold(REVISION, Split(OWN.developer_bps, OWN.stakers_bps), 100)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ledger.bundles, "write", write)
+        with pytest.raises(ChainUnavailable, match="was not read lately"):
+            await ledger.bundles.publish(epoch, pen)
+    assert ledger.database.read_now(lambda c: epochs.get(c, 1)).bundle is None
+    assert ledger.check(await ledger.bundles.publish(epoch, pen)).ok
+
+
+async def test_a_bundle_is_of_the_moment_in_which_it_was_begun(ledger, monkeypatch):
+    """On PostgreSQL each query would see what was committed by then."""
+    ledger.give(a_receipt(PAYER, "leases/1", 10**18, end_time="2026-01-02T03:04:06.000000Z"))
+    epoch, pen, real = ledger.seal(), ledger.pen(), ledger.bundles.write
+
+    def write(connection, epoch):
+        ledger.hold(REVISION, Split(OWN.developer_bps, OWN.stakers_bps), 100)
+        return real(connection, epoch)
+
+    monkeypatch.setattr(ledger.bundles, "write", write)
+    digest = await ledger.bundles.publish(epoch, pen)
+    assert [line["since"] for line in ledger.manifest(digest)["splits"]["held"]] == [None]

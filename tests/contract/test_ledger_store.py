@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy.exc import IntegrityError
 
 import services.ledger
-from services.kit.database import Database
+from services.kit.database import Database, one_moment
 from services.ledger import journal, spend
 from services.ledger.chain import Call
 from services.ledger.journal import Event, Journal, Kind, Unbalanced
@@ -30,6 +30,7 @@ from services.ledger.store.registrations import Registration
 from services.ledger.store.sender import LostPen
 from services.ledger.store.tables import METADATA
 from tests import postgres
+from tests.books_world import every_posting
 from tests.needs import needs
 
 A, B = "0x" + "a" * 40, "0x" + "b" * 40
@@ -90,7 +91,7 @@ def test_balances_beside_postings_are_exact_at_any_size(database):
     for number in range(3):
         write(database, lambda c, n=number: books.post(c, deposit(n)))
     assert database.read_now(lambda c: books.book(c, journal.payer(A))).balance == 3 * BIG
-    sums = database.read_now(lambda c: journal.conservation(books.every_posting(c)))
+    sums = database.read_now(lambda c: journal.conservation(every_posting(c)))
     assert sums.trial_balance == 0
     rows = database.read_now(lambda c: books.lines_of(c, [journal.payer(A)], None, 2))
     assert [(r.journal, r.amount) for r in rows] == [(3, BIG), (2, BIG)]
@@ -230,10 +231,14 @@ def test_an_epoch_takes_the_open_receipts_and_a_veto_gives_them_back(database):
 def test_an_epoch_keeps_the_name_of_its_bundle_until_it_is_sealed_again(database):
     write(database, lambda c: epochs.store(c, an_epoch(), {A: 1}))
     assert database.read_now(lambda c: epochs.get(c, 1)).bundle is None
-    database.write_now(lambda c: epochs.published(c, 1, "b" * 64))
-    assert database.read_now(lambda c: epochs.get(c, 1)).bundle == "b" * 64
+    for digit in "ab":
+        database.write_now(lambda c, d=digit: epochs.published(c, 1, d * 64, f'"{d}"'))
+        found = database.read_now(lambda c: epochs.get(c, 1))
+        assert found.bundle == digit * 64
+        assert database.read_now(lambda c, e=found: epochs.published_splits(c, e)) == f'"{digit}"'
     write(database, lambda c: epochs.store(c, an_epoch(attempt=2), {A: 1}))
-    assert database.read_now(lambda c: epochs.get(c, 1)).bundle is None
+    found = database.read_now(lambda c: epochs.get(c, 1))
+    assert (found.bundle, database.read_now(lambda c: epochs.published_splits(c, found))) == (None, None)
 
 
 def test_epochs_are_found_by_state_and_page(database):
@@ -401,9 +406,42 @@ def test_challenges_that_no_replica_takes_any_more_are_forgotten(database):
 
 
 def test_the_place_on_the_chain_moves(database):
-    for block in (1, 2):
-        database.write_now(lambda c, b=block: transactions.follow(c, A, b, f"0x{b}"))
-        assert database.read_now(lambda c: transactions.followed(c, A)) == (block, f"0x{block}")
+    def state():
+        return database.read_now(
+            lambda c: (transactions.followed(c, A), transactions.read_time(c, A), transactions.take_backs(c, A))
+        )
+
+    assert state() == (None, None, 0)
+    steps = (
+        (lambda c: transactions.note_read_time(c, A, 3), (None, 3, 0)),  # nothing counts yet, and that is all there is
+        (lambda c: transactions.follow(c, A, 7, "0x7"), ((7, "0x7"), 3, 0)),
+        (lambda c: transactions.note_read_time(c, A, 5), ((7, "0x7"), 5, 0)),
+        (lambda c: transactions.follow(c, A, 9, "0x9"), ((9, "0x9"), 5, 0)),
+        (lambda c: transactions.took_back(c, A), ((9, "0x9"), None, 1)),
+        (lambda c: transactions.note_read_time(c, A, 8), ((9, "0x9"), 8, 1)),
+        (lambda c: transactions.forget_place(c, A), (None, 8, 1)),
+        (lambda c: transactions.follow(c, A, 2, "0x2"), ((2, "0x2"), 8, 1)),
+        (lambda c: transactions.took_back(c, A), ((2, "0x2"), None, 2)),
+    )
+    for number, (act, then) in enumerate(steps):
+        database.write_now(act)
+        assert state() == then, number
+    database.write_now(lambda c: transactions.took_back(c, B))
+    assert database.read_now(lambda c: transactions.take_backs(c, B)) == 1
+    assert state() == ((2, "0x2"), None, 2)
+
+
+async def test_a_read_that_begins_so_sees_one_moment(database):
+    database.write_now(lambda c: transactions.follow(c, A, 7, "0x7"))
+
+    def read(connection):
+        one_moment(connection)
+        before = transactions.read_time(connection, A)
+        database.write_now(lambda c: transactions.note_read_time(c, A, 5))
+        return before, transactions.read_time(connection, A)
+
+    assert await database.read(read) == (None, None)
+    assert database.read_now(lambda c: transactions.read_time(c, A)) == 5
 
 
 def test_a_refused_receipt_is_found_by_digest_and_by_answer(database):

@@ -284,3 +284,68 @@ async def test_a_key_that_is_gone_or_another_one_is_not_replaced(database, tmp_p
             service_key(file, database, METADATA)
     file.write_text(text)
     assert service_key(file, database, METADATA) == secret
+
+
+@pytest.fixture
+def lives(database, clock, tmp_path):
+    """The service's keys, in one life after another, with a list of what payers took back."""
+    return lambda: PayerKeys(database, METADATA, SECRET, clock=clock, forgotten=tmp_path / "forgotten")
+
+
+async def test_what_a_payer_had_destroyed_is_destroyed_again_where_a_copy_brought_it_back(database, lives):
+    keys = lives()
+    mine, theirs = await keys.of(PAYER), await keys.of(OTHER)
+    copy = rows(database)
+    await keys.destroy_of(PAYER, lambda c: None)
+    _put_back(database, copy)
+    again = lives()
+    assert set(await again.named({mine.name, theirs.name})) == {mine.name, theirs.name}, "the copy has both"
+    await again.destroy_again()
+    assert await again.named({mine.name, theirs.name}) == {theirs.name: theirs}
+    assert (await again.of(PAYER)).name != mine.name
+
+
+async def test_what_a_payer_took_back_is_retired_again_where_a_copy_brought_it_back(database, lives):
+    keys = lives()
+    mine, _ = await keys.of(PAYER), await keys.of(OTHER)
+    copy = rows(database)
+    await keys.retire(PAYER)
+    await keys.retire(PAYER)
+    fresh = await keys.of(PAYER)
+    await keys.destroy([mine.name])
+    _put_back(database, copy)
+    again = lives()
+    await again.retire_again()
+    assert await again.retired() == [mine.name]
+    assert (await again.named({mine.name}))[mine.name].retired
+    assert (await again.of(PAYER)).name not in (mine.name, fresh.name)
+
+
+async def test_the_list_has_names_alone_each_once_and_is_no_harm_where_they_are_gone(database, lives, tmp_path):
+    keys = lives()
+    await keys.destroy_again()
+    mine = await keys.of(PAYER)
+    for _ in range(3):
+        await keys.retire(PAYER)
+    assert (tmp_path / "forgotten").read_text() == f"{mine.name}\n"
+    assert (tmp_path / "forgotten").stat().st_mode & 0o777 == 0o600
+    await keys.destroy([mine.name])
+    await lives().retire_again()
+    assert rows(database) == []
+
+
+async def test_a_list_that_cannot_be_written_keeps_the_key_and_says_so(database, lives, tmp_path):
+    keys = lives()
+    mine = await keys.of(PAYER)
+    (tmp_path / "forgotten").mkdir()
+    with pytest.raises(OSError, match="forgotten"):
+        await keys.destroy_of(PAYER, lambda c: None)
+    assert await keys.named({mine.name}) == {mine.name: mine}
+
+
+def _put_back(database, copy) -> None:
+    def act(connection) -> None:
+        connection.execute(TABLE.delete())
+        connection.execute(TABLE.insert(), [row._asdict() for row in copy])
+
+    database.write_now(act)

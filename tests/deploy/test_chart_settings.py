@@ -74,6 +74,11 @@ def rendered_with(*settings: str):
     return chart.objects(chart.render("default", *(part for each in settings for part in ("--set-string", each))))
 
 
+def test_where_artifacts_are_is_told_to_the_ledger(loaded):
+    url = "https://artifacts.example.org/openledger"
+    assert loaded(rendered_with(f"artifacts.url={url}"), "ledger").artifacts_url == url
+
+
 def test_threads_are_as_many_as_the_limit_of_cpu_and_not_the_nodes_cores(rendered, loaded):
     limits = {"limits.cpu"}
     for service in CONFIGS:
@@ -91,6 +96,13 @@ def test_threads_are_as_many_as_the_limit_of_cpu_and_not_the_nodes_cores(rendere
 
 def test_threads_that_somebody_sets_are_theirs(loaded):
     assert loaded(rendered_with("services.factory.config.threads=3"), "factory").threads == 3
+
+
+@pytest.mark.parametrize(("said", "told"), (("null", False), ("true", True), ("false", False)))
+def test_a_chain_without_blocks_of_its_own_is_said_to_be_one(said, told, loaded):
+    rendered = chart.objects(chart.render("production", "--set", f"chain.quiet={said}"))
+    assert loaded(rendered, "ledger").quiet is told
+    assert ("OPENLEDGER_LEDGER_QUIET_CHAIN" in environment(rendered, "ledger")) is (said != "null")
 
 
 @pytest.mark.parametrize("by", ("config", "environment"))

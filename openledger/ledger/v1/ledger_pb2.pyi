@@ -98,6 +98,7 @@ class SettlementInfo(_message.Message):
     PLATFORM_FIELD_NUMBER: _builtins.int
     RPC_URL_FIELD_NUMBER: _builtins.int
     CLAIM_FEE_FIELD_NUMBER: _builtins.int
+    ARTIFACTS_URL_FIELD_NUMBER: _builtins.int
     chain_id: _builtins.int
     challenge_window_seconds: _builtins.int
     """How long a proposed root can be vetoed before it pays."""
@@ -107,6 +108,10 @@ class SettlementInfo(_message.Message):
     """JSON-RPC where the chain can be asked, when it is public."""
     claim_fee: _builtins.str
     """What the relayer keeps of a claim that is paid elsewhere by signature; atomic units."""
+    artifacts_url: _builtins.str
+    """Where what is published can be read by anybody: `{artifacts_url}/sha256/{its first two hex digits}/{its SHA-256}`.
+    Empty where the operator names no such place.
+    """
     @_builtins.property
     def contracts(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Contract addresses by name: OpenToken, InferenceEscrow, RewardsDistributor, DatanetRegistry,
@@ -127,10 +132,11 @@ class SettlementInfo(_message.Message):
         platform: _builtins.str = ...,
         rpc_url: _builtins.str = ...,
         claim_fee: _builtins.str = ...,
+        artifacts_url: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_id", b"chain_id", "challenge_window_seconds", b"challenge_window_seconds", "claim_fee", b"claim_fee", "contracts", b"contracts", "platform", b"platform", "rpc_url", b"rpc_url", "rule", b"rule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts_url", b"artifacts_url", "chain_id", b"chain_id", "challenge_window_seconds", b"challenge_window_seconds", "claim_fee", b"claim_fee", "contracts", b"contracts", "platform", b"platform", "rpc_url", b"rpc_url", "rule", b"rule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -199,15 +199,6 @@ def earned(connection: Connection, prefix: str) -> dict[str, int]:
     query = select(BALANCE.c.book, BALANCE.c.credits).where(BALANCE.c.book.startswith(prefix))
     begin = len(prefix)
     return {name[begin:]: into for name, into in bulk.amounts(connection, query) if into}
-
-
-def every_posting(connection: Connection) -> Iterator[tuple[str, str, int]]:
-    """(kind, book, amount) of every posting, read in pieces."""
-    query = select(JOURNAL.c.kind, POSTING.c.book, POSTING.c.amount).join(
-        POSTING, POSTING.c.journal == JOURNAL.c.number
-    )
-    for row in connection.execution_options(yield_per=5000).execute(query):
-        yield row.kind, row.book, row.amount
 
 
 def lines_of(

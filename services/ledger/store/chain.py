@@ -30,6 +30,7 @@ class State(StrEnum):
 
 
 _UNFINISHED = tuple(map(str, (State.PLANNED, State.SIGNED, State.MINED)))
+_NOWHERE: dict[str, Any] = {"block": -1, "block_hash": ""}
 _ENDED = tuple(map(str, (State.FINAL, State.FAILED)))
 
 
@@ -168,17 +169,19 @@ def unsigned(connection: Connection, was: Transaction) -> None:
 
 
 def followed(connection: Connection, contract: str) -> tuple[int, str] | None:
-    """The newest block whose events are journaled, and its hash."""
+    """The newest block whose events are journaled, and its hash; None where it is read from its beginning."""
     row = connection.execute(select(FOLLOWED).where(FOLLOWED.c.contract == contract).with_for_update()).first()
-    return None if row is None else (row.block, row.block_hash)
+    return (row.block, row.block_hash) if row is not None and row.block_hash else None
 
 
 def follow(connection: Connection, contract: str, block: int, block_hash: str) -> None:
     """Everything up to that block is journaled."""
-    if not insert_new(connection, FOLLOWED, contract=contract, block=block, block_hash=block_hash):
-        connection.execute(
-            update(FOLLOWED).where(FOLLOWED.c.contract == contract).values(block=block, block_hash=block_hash)
-        )
+    _follow(connection, contract, block=block, block_hash=block_hash)
+
+
+def forget_place(connection: Connection, contract: str) -> None:
+    """It is followed from its beginning: what was read and is known by its blocks stays known meanwhile."""
+    _follow(connection, contract, **_NOWHERE)
 
 
 def read_time(connection: Connection, contract: str) -> int | None:
@@ -187,8 +190,23 @@ def read_time(connection: Connection, contract: str) -> int | None:
 
 
 def note_read_time(connection: Connection, contract: str, when: int | None) -> None:
-    """Note that everything has been read, or that it has not (None).  Nothing where nothing is followed yet."""
-    connection.execute(update(FOLLOWED).where(FOLLOWED.c.contract == contract).values(read_time=when))
+    """Note that everything has been read, or that it has not (None)."""
+    _follow(connection, contract, read_time=when)
+
+
+def took_back(connection: Connection, contract: str) -> None:
+    """The chain took back what was read of it: what it holds instead is not read yet."""
+    _follow(connection, contract, read_time=None, take_backs=FOLLOWED.c.take_backs + 1)
+
+
+def take_backs(connection: Connection, contract: str) -> int:
+    """How often it did: while that is the same, whatever was read still holds."""
+    return connection.execute(select(FOLLOWED.c.take_backs).where(FOLLOWED.c.contract == contract)).scalar() or 0
+
+
+def _follow(connection: Connection, contract: str, **values: Any) -> None:
+    insert_new(connection, FOLLOWED, contract=contract, **_NOWHERE)
+    connection.execute(update(FOLLOWED).where(FOLLOWED.c.contract == contract).values(**values))
 
 
 def _update(connection: Connection, was: Transaction, *, state: State, **values: Any) -> bool:

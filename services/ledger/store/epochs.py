@@ -12,7 +12,16 @@ from sqlalchemy import Connection, Row, Select, delete, func, insert, select, up
 
 from services.ledger.store import leaf_pages
 from services.ledger.store.payers import Unredeemed
-from services.ledger.store.tables import ANCHORING, DOCUMENT, EPOCH, JOURNAL, RECEIPT, REDEMPTION, insert_new
+from services.ledger.store.tables import (
+    ANCHORING,
+    BUNDLE_SPLITS,
+    DOCUMENT,
+    EPOCH,
+    JOURNAL,
+    RECEIPT,
+    REDEMPTION,
+    insert_new,
+)
 
 
 class State(StrEnum):
@@ -152,9 +161,19 @@ def advance(connection: Connection, epoch: Epoch, state: State, **values: Any) -
     return found
 
 
-def published(connection: Connection, number: int, bundle: str) -> None:
-    """Its bundle is among the artifacts."""
+def published(connection: Connection, number: int, bundle: str, splits: str) -> None:
+    """Its bundle is among the artifacts; `splits`: what it says of these, as JSON."""
     connection.execute(update(EPOCH).where(EPOCH.c.number == number).values(bundle=bundle))
+    connection.execute(delete(BUNDLE_SPLITS).where(BUNDLE_SPLITS.c.epoch == number))
+    connection.execute(insert(BUNDLE_SPLITS).values(epoch=number, document=splits))
+
+
+def published_splits(connection: Connection, epoch: Epoch) -> str | None:
+    """What the epoch's bundle says of splits; None where it has none, or one of before this was kept."""
+    if epoch.bundle is None:
+        return None  # what is there is of a sealing that was struck out
+    query = select(BUNDLE_SPLITS.c.document).where(BUNDLE_SPLITS.c.epoch == epoch.number)
+    return connection.execute(query).scalar()
 
 
 def reopen(connection: Connection, number: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, delete, select
 
 from services.ledger.journal import PAYER
-from services.ledger.store.tables import BALANCE, EVENT, FOLLOWED, insert_new
+from services.ledger.store.tables import BALANCE, EVENT, insert_new
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,6 @@ def withdrawing(connection: Connection, account: str) -> int:
 def redeemed(connection: Connection, account: str) -> int:
     """What was taken of the account's deposits in all."""
     return _newest(connection, account, EVENT.c.redeemed)
-
-
-def forget_place(connection: Connection, contract: str) -> None:
-    """Nothing that was followed is left: it is followed from its beginning."""
-    connection.execute(delete(FOLLOWED).where(FOLLOWED.c.contract == contract))
 
 
 def debts(connection: Connection) -> dict[str, int]:

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, exists, select
 
 from services.ledger.journal import UNDOING
-from services.ledger.store import books, bulk
+from services.ledger.store import books, bulk, control
 from services.ledger.store.books import Sums
 from services.ledger.store.tables import BALANCE, JOURNAL, POSTING
 
@@ -28,7 +28,8 @@ class Wrong:
 
 
 def unbalanced(connection: Connection) -> list[int]:
-    """Numbers of the journals whose postings do not sum to zero, or that are missing where postings name them."""
+    """Numbers of journals whose postings do not sum to zero, that are missing, or that are beyond the last written."""
+    last = control.last(connection)
     query = select(POSTING.c.journal, POSTING.c.amount, JOURNAL.c.number)
     query = query.outerjoin(JOURNAL, JOURNAL.c.number == POSTING.c.journal).order_by(POSTING.c.journal)
     found = []
@@ -36,7 +37,7 @@ def unbalanced(connection: Connection) -> list[int]:
         total, missing = 0, False
         for row in rows:
             total, missing = total + row.amount, missing or row.number is None
-        if total or missing:
+        if total or missing or number > last:
             found.append(number)
     return found
 

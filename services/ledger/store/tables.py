@@ -81,6 +81,15 @@ BALANCE = Table(
     Column("credits", Amount, nullable=False),
     Column("debits", Amount, nullable=False),
 )
+# What all postings up to a journal sum to (`control`): nobody adds them again.  Money is in it as text.
+CONTROL_TOTAL = Table(
+    "control_total",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("journals", BigInteger, nullable=False),
+    Column("totals", Text, nullable=False),
+    Column("whole_time", BigInteger, nullable=False),
+)
 PAYER = Table(
     "payer",
     METADATA,
@@ -177,6 +186,13 @@ EPOCH = Table(
     Column("held_up", Text, nullable=False, server_default=""),
     Column("waiting", Amount, nullable=False, server_default="0"),
 )
+# What the bundle of an epoch that has one says of splits, as JSON.
+BUNDLE_SPLITS = Table(
+    "bundle_splits",
+    METADATA,
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    Column("document", Text, nullable=False),
+)
 # An epoch's leaves, and beside them what waits for the next one, in pages in the order of accounts (`leaf_pages`).
 # `node`: the page's node in the epoch's tree; null of epochs that an earlier version sealed, and of what waits.
 LEAF_PAGE = Table(
@@ -265,14 +281,16 @@ ATTEMPT = Table(
     Column("create_time", DateTime(timezone=True), nullable=False),
     Index("chain_attempt_by_nonce", "sender", "nonce"),
 )
+# Up to which block events were read: none has no hash.  `read_time`: Unix seconds at which everything that counted then
+# had been read; null while some of it has not.  `take_backs`: how often the chain took back what was read.
 FOLLOWED = Table(
     "followed",
     METADATA,
     Column("contract", Text, primary_key=True),
     Column("block", BigInteger, nullable=False),
     Column("block_hash", Text, nullable=False),
-    # Unix seconds at which everything that counted then had been read; null while some of it has not.
     Column("read_time", BigInteger),
+    Column("take_backs", BigInteger, nullable=False, server_default="0"),
 )
 # Up to when (Unix seconds) all receipts of a log were read; no row: none are.
 RECEIPTS_READ = Table(

@@ -12,6 +12,7 @@ from services.datanet.screeners import Screeners
 from services.datanet.store import METADATA
 from services.datanet.tables import CONTENT, DECLARATION, FIRST, KEY, SCREENING
 from services.datanet.upload import Room
+from services.kit import contained
 from services.kit.errors import exhausted
 from services.kit.idempotency import fingerprint
 from tests.datanet_world import (
@@ -250,6 +251,19 @@ async def test_or_as_suggested_and_then_nothing_is_left_of_what_was_given(here):
     assert rows(here, CONTENT) == rows(here, SCREENING) == rows(here, FIRST) == []
 
 
+async def test_an_account_that_is_full_has_room_for_a_record_in_place_of_another(ledger, ledger_at, tmp_path):
+    long = "The rest of it says nothing of anybody, and is there to be long. " * 9
+    most = {"max_account_records": 1, "max_account_bytes": 1024}
+    async with world(tmp_path, ledger, ledger_at, **most) as running:
+        async with running.as_(OWNER) as owner:
+            await open_datanet(owner, policy=pb.Policy(personal_data=ASK))
+        (outcome,) = (await give(running, ADA, MAIL + long)).outcomes
+        answer = await confirm(running, word(outcome.record, MASKED + long, masked=True))
+        assert answer.state == ACCEPTED
+        full = await give_badly(running, ADA, upload(ADA, [PLAIN]))
+        assert full.reason == "ACCOUNT_FULL"
+
+
 async def test_or_not_at_all(here):
     name = await waiting(here)
     request = pb.ConfirmRecordRequest(name=name, request_id=new_id())
@@ -402,7 +416,8 @@ async def test_what_is_found_in_a_source_alone_is_not_helped_by_a_suggestion(her
     assert (await refused(confirm(here, request))).reason == "PERSONAL_DATA"
 
 
-async def test_a_datanet_that_asks_for_nothing_starts_no_worker_and_says_so_of_its_records(here):
+async def test_a_datanet_that_asks_for_nothing_starts_no_worker_and_says_so_of_its_records(here, monkeypatch):
+    monkeypatch.setattr(contained, "_process", None)  # by which all workers are started
     async with here.as_(OWNER) as owner:
         await open_datanet(owner, "plain")
     answer = await give(here, ADA, SPAM, MAIL, datanet="datanets/plain")

@@ -11,6 +11,7 @@ import pytest
 from eth_account import Account
 from typer.testing import CliRunner
 
+from openledger.artifacts import ArtifactStore
 from openledger.cli import wallets
 from openledger.cli.main import app
 from openledger.client import ApiError, Wallet, request_id
@@ -34,10 +35,11 @@ from tests.ledger_world import (
     lease,
     pay_in,
 )
+from tests.web_folder import folder_of
 
 CHECKS = {
-    "files", "terms", "splits", "signatures", "corrections", "shares", "journals", "leaves", "previous", "root",
-    "log_root", "chain",
+    "files", "terms", "splits", "signatures", "corrections", "shares", "journals", "leaves", "previous", "once",
+    "root", "log_root", "chain",
 }  # fmt: skip
 
 
@@ -243,7 +245,9 @@ async def test_a_root_that_takes_earnings_away_is_struck_by_two_proofs_without_a
         second = await operator.call(operator.ledger.GetEpoch, ledger_pb2.GetEpochRequest(name="epochs/2"))
         world.give_ether(stranger)
         assert "said no" in (await challenged(world, second.bundle, key, given="n\n"))["why"]
-        told = await challenged(world, second.bundle, key, "--yes")
+        monkeypatch.setenv("OPENLEDGER_CACHE", str(tmp_path))
+        with folder_of(ArtifactStore(world.folder / "artifacts")) as (url, _):  # with nothing here but that
+            told = await challenged(world, second.bundle, key, "--yes", "--artifacts", url)
         assert (told["sent"], told["account"], told["root"]) == (True, robbed, second.root)
         assert world.chain().last_epoch() == 1
         with pytest.raises(ApiError, match="EPOCH_VETOED"):

@@ -86,6 +86,18 @@ async def test_what_is_no_amount_is_refused_wherever_one_is_asked_for(where, pay
         assert (await refused(openlora, openlora.ledger.AcquireLease, empty)).reason == "INSUFFICIENT_BALANCE"
 
 
+async def test_nothing_is_an_amount_only_where_that_says_something(world, where, payer, client):
+    mine = {"account": payer.account, "request_id": request_id()}
+    zero = signed_claim("cumulative", cumulative="0", **mine)
+    assert (await refused(client, client.ledger.RelaySignedClaim, zero)).reason == "NO_CLAIM"
+    # A wallet's word that nothing may be spent is one; a lease over nothing is what answers take that cost nothing.
+    await pay_in(world, where, payer, OPEN, cap=0)
+    with pytest.raises(ApiError, match=r"INSUFFICIENT_BALANCE: .* a cap of 1 or more"):
+        await lease(where, payer, 1)
+    assert (await lease(where, payer, 0)).amount == "0"
+    assert (await balance(where, payer)).spendable == "0"
+
+
 async def test_a_permit_that_does_not_hold(world, where, payer, client):
     request = await permit(world, where, payer, OPEN)
     request.amount = str(2 * OPEN)

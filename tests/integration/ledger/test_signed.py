@@ -64,10 +64,10 @@ def asked(signed: SignedClaim, signature: bytes, **changes) -> ledger_pb2.RelayS
 
 async def test_a_claim_is_paid_where_its_owner_signed_for_once(world, payer):
     fee, to = OPEN // 1000, Wallet.create()
-    world.more["claim_fee"] = fee
+    world.more |= {"claim_fee": fee, "artifacts_url": "https://artifacts.example.org"}
     async with world.run() as where, as_wallet(Wallet.create(), ledger=where) as client:
         at = await info(client)
-        assert at.claim_fee == str(fee)
+        assert (at.claim_fee, at.artifacts_url) == (str(fee), "https://artifacts.example.org")
         await pay_in(world, where, payer, 4 * OPEN)
         await earned(world, where, payer)
         earner = EARNERS[-1]

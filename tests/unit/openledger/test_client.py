@@ -25,12 +25,16 @@ class Ledger(
     openlora_pb2_grpc.OpenLoRAServiceServicer,
     datanet_pb2_grpc.DatanetServiceServicer,
 ):
-    """Gives sessions of `seconds`, takes those that are in `good`, and refuses the next sign-ins for `reasons`."""
+    """Gives sessions of `seconds`, takes those that are in `good`, and says `over` of others.
+
+    Refuses the next sign-ins for `reasons`.
+    """
 
     def __init__(self) -> None:
         self.seconds, self.challenges, self.sessions = 3600, 0, 0
         self.good: set[str] = set()
         self.reasons: list[str] = []
+        self.over = "TOKEN_EXPIRED"
 
     async def CreateChallenge(self, request, context):
         self.challenges += 1
@@ -63,7 +67,7 @@ class Ledger(
 
     async def _check(self, context):
         if dict(context.invocation_metadata())["authorization"].removeprefix("Bearer ") not in self.good:
-            await self._refuse(context, "TOKEN_EXPIRED")
+            await self._refuse(context, self.over)
 
     async def _refuse(self, context, reason):
         await context.abort_with_status(rpc_status.to_status(unauthenticated(reason, "no").to_status("ledger")))
@@ -120,7 +124,11 @@ async def test_a_session_is_used_until_shortly_before_its_end_in_every_time_zone
     assert ledger.sessions == 5
 
 
-async def test_a_session_that_ended_by_the_services_clock_is_followed_by_another(ledger, client):
+@pytest.mark.parametrize("over", ("TOKEN_EXPIRED", "BAD_TOKEN"))
+async def test_a_session_that_ended_by_the_services_clock_or_with_its_issuers_key_is_followed_by_another(
+    ledger, client, over
+):
+    ledger.over = over
     await balance(client)
     ledger.good.clear()
     assert (await balance(client)).account == WALLET.account

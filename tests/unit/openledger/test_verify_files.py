@@ -44,7 +44,7 @@ def three(world):
 def test_what_receipts_have_in_common_is_hashed_once(world, hashed):
     receipts = three(world)
     hashed.clear()
-    files = Files(world.artifacts)
+    files = Files(world.store)
     assert all(verify_receipt(data, files, world.base).ok for data in receipts)
     index = world.lineage.files[INDEX]
     assert (hashed["model.safetensors"], hashed[index], hashed["index_root"]) == (1, 1, 1)
@@ -56,7 +56,7 @@ def test_what_receipts_have_in_common_is_hashed_once(world, hashed):
 
 def test_what_was_changed_between_two_receipts_is_found(world, tmp_path):
     base = shutil.copytree(world.base, tmp_path / "base")
-    receipts, files = three(world), Files(world.artifacts)
+    receipts, files = three(world), Files(world.store)
     assert verify_receipt(receipts[0], files, base).ok
     weights = base / "model.safetensors"
     weights.chmod(0o644)
@@ -71,7 +71,7 @@ def test_what_was_changed_between_two_receipts_is_found(world, tmp_path):
 
 def test_an_index_that_another_receipt_names_has_its_own_root(world):
     """A root is known by the SHA-256 of its index alone."""
-    files, (first, *_) = Files(world.artifacts), three(world)
+    files, (first, *_) = Files(world.store), three(world)
     assert verify_receipt(first, files, world.base).ok
     receipt = world.receipt(world.trace())
     forged = sign(replace(receipt, model=replace(receipt.model, index_root="6" * 64)), KEY)

@@ -62,6 +62,9 @@
 {{- define "openledger.env.ledger" }}
 - { name: OPENLEDGER_LEDGER_CHAIN_ID, value: {{ .Values.chain.id | int | quote }} }
 - { name: OPENLEDGER_LEDGER_CONFIRMATIONS, value: {{ .Values.chain.confirmations | int | quote }} }
+{{- if not (kindIs "invalid" .Values.chain.quiet) }}
+- { name: OPENLEDGER_LEDGER_QUIET_CHAIN, value: {{ .Values.chain.quiet | quote }} }
+{{- end }}
 - name: OPENLEDGER_LEDGER_RPC_URL
 {{- if .Values.chain.dev.enabled }}
   value: http://{{ include "openledger.fullname" . }}-chain:8545
@@ -69,6 +72,9 @@
   value: {{ .Values.chain.rpcUrl | quote }}
 {{- else }}
   valueFrom: { secretKeyRef: { name: {{ .Values.chain.rpcUrlSecret }}, key: rpc-url } }
+{{- end }}
+{{- with .Values.artifacts.url }}
+- { name: OPENLEDGER_LEDGER_ARTIFACTS_URL, value: {{ . | quote }} }
 {{- end }}
 {{- if .Values.chain.contractsConfigMap }}
 - { name: OPENLEDGER_LEDGER_CONTRACTS_FILE, value: /etc/openledger/contracts/contracts.json }

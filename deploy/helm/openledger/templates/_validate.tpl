@@ -55,7 +55,7 @@
 {{- if and (or $v.expose.ingress.enabled $v.expose.gateway.enabled) $v.networkPolicy.enabled (not $v.networkPolicy.clients) -}}
 {{- fail "networkPolicy.clients is missing: who brings callers from outside, such as the gateway's namespace; nobody else is let in" -}}
 {{- end -}}
-{{- $ours := list "listen" "metrics_listen" "health_listen" "data_dir" "artifacts_dir" "database_url" "service_secret" "ledger" "datanet" "factory" "openlora" "attribution" "shares_dir" "log_level" "replica" "rpc_url" "chain_id" "confirmations" "contracts_file" "platform" "operators" "attribution_signers" "treasury" "tls_callers" "openlora_tls_name" -}}
+{{- $ours := list "listen" "metrics_listen" "health_listen" "data_dir" "artifacts_dir" "artifacts_url" "database_url" "service_secret" "service_secret_also" "ledger" "datanet" "factory" "openlora" "attribution" "shares_dir" "snapshots_dir" "log_level" "replica" "rpc_url" "chain_id" "confirmations" "quiet_chain" "contracts_file" "platform" "operators" "attribution_signers" "treasury" "tls_callers" "openlora_tls_name" -}}
 {{- range $name, $spec := $v.services -}}
 {{- range $key, $_ := $spec.config -}}
 {{- if or (has $key $ours) (hasSuffix "_file" $key) -}}

@@ -14,6 +14,7 @@ from openledger.cli import verify as verify_command
 from openledger.cli.verify import verify
 from openledger.receipt import sign
 from tests.receipt_world import CHECKS, KEY
+from tests.web_folder import answering, folder_of
 
 
 @pytest.fixture
@@ -49,6 +50,20 @@ def test_the_command_says_what_does_not_hold(command, world, receipt_file):
     assert result.exit_code == 1
     assert "does not hold: signed by" in result.output.replace("\n", " ")
     assert "✗" in result.output
+
+
+def test_the_artifacts_may_be_on_a_web_server(command, world, receipt_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENLEDGER_CACHE", str(tmp_path / "cache"))
+    with folder_of(world.store) as (url, asked):
+        result = command(receipt_file, "--base", world.base, "--artifacts", url, "--json")
+        document = json.loads(result.stdout)
+        assert (result.exit_code, document["ok"], document["artifacts"]) == (0, True, url)
+        assert len(asked) == len(set(asked)) > 1
+    with answering(lambda handler: handler.send_error(503)) as url:
+        monkeypatch.setenv("OPENLEDGER_CACHE", str(tmp_path / "other"))
+        result = command(receipt_file, "--base", world.base, "--artifacts", url)
+    assert result.exit_code == 2
+    assert "the answer is 503. This says nothing about the receipt" in " ".join(result.stderr.split())
 
 
 def test_a_trace_that_is_withheld_is_the_receipts_fault(command, world, receipt_file, signed):

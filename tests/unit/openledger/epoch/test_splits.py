@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,36 +12,12 @@ from hypothesis import strategies as st
 from openledger import canonical
 from openledger.epoch.bundle import open_bundle
 from openledger.epoch.splits import MOST_LAG, used
-from openledger.receipt import Model
-from openledger.split import NAT, Evidence, Rule, split_fee
-from openledger.trace_proto import time_text
 from services.ledger import splits
 from services.ledger.registries import Split
-from tests.epoch_world import LAG, PAYER, Ledger, failed
-from tests.ledger_world import EARNERS, a_receipt
+from tests.epoch_world import LAG, Ledger, failed
+from tests.splits_world import FIRST, OWN, SECOND, A, B, answered
 
-A, B = ("adapters/x/revisions/" + letter * 64 for letter in "ab")
 BEGIN = 1_700_000_000
-FIRST, SECOND = Split(1500, 500), Split(4000, 1000)
-WHO = EARNERS[0].address
-EVIDENCE = Evidence(3 * NAT, NAT, {WHO: NAT}, (), {WHO: 0})
-
-
-def answered(revision: str, split: Split, ended: int | None, fee: int = 10**18):
-    rule = Rule(developer_bps=split.developer_bps, stakers_bps=split.stakers_bps)
-    return a_receipt(
-        PAYER,
-        "leases/1",
-        fee,
-        rule=rule,
-        model=Model("base", "b" * 64, revision, "d" * 64),
-        evidence=EVIDENCE,
-        shares=split_fee(fee, fee // 10, EVIDENCE, rule),
-        end_time="" if ended is None else time_text(datetime.fromtimestamp(ended, UTC)),
-    )
-
-
-OWN = Split(Rule.developer_bps, Rule.stakers_bps)
 
 
 @pytest.fixture(scope="module")
@@ -181,19 +155,6 @@ def test_a_receipt_that_does_not_say_its_time_is_by_no_registered_split(tmp_path
     digest = ledger.close(answered(A, FIRST, None), answered(A, FIRST, BEGIN))
     lines = [line | {"since": since(BEGIN)} for line in ledger.manifest(digest)["splits"]["held"]]
     assert failed(ledger.check(held(ledger, digest, held=lines[:1]))).keys() == {"splits"}
-    ledger.database.close()
-
-
-def test_a_change_of_before_the_sealing_that_is_known_only_later_leaves_the_bundle_as_it_was(tmp_path):
-    """Its block did not count yet.  Written again, the bundle must be the one that the chain names."""
-    ledger, now = Ledger(tmp_path), int(time.time())
-    ledger.hold(A, FIRST, now - 5_000)
-    ledger.give(answered(A, FIRST, now - 20))
-    epoch = ledger.seal()
-    digest = ledger.bundle(epoch)
-    ledger.hold(A, SECOND, now - 10)
-    assert ledger.bundle(epoch) == digest
-    assert ledger.check(digest).ok
     ledger.database.close()
 
 

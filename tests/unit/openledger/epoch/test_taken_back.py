@@ -11,7 +11,7 @@ from openledger.claims import ClaimTree
 from openledger.client import Wallet
 from services.ledger import correct, journal
 from services.ledger.store import books
-from tests.books_world import data_of
+from tests.books_world import data_of, every_posting
 from tests.epoch_tampering import FEE, JOURNALS, LEAVES, answered
 from tests.epoch_world import AT, CHAIN_ID, Ledger, failed
 
@@ -51,7 +51,7 @@ def test_an_answer_that_was_taken_back_pays_nobody_and_is_shown(corrected):
     leaves = {row["account"]: int(row["cumulative"]) for row in ledger.rows(digest, LEAVES)}
     for who in settled.keys() - {split.UNATTRIBUTED}:
         assert leaves[who] == settled[who]
-    sums = ledger.database.read_now(lambda c: journal.conservation(books.every_posting(c)))
+    sums = ledger.database.read_now(lambda c: journal.conservation(every_posting(c)))
     assert (sums.fees, sums.difference, sums.pooled, sums.trial_balance) == (first.fee + third.fee, 0, 0, 0)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from openledger import canonical, signed_document, split
 from openledger.artifacts import ArtifactStore
+from openledger.epoch import bundle
 from openledger.epoch.verify import verify_epoch
 from openledger.receipt import Model
 from openledger.split import NAT, Rule
@@ -17,8 +18,8 @@ from tests.ledger_world import PLATFORM, SIGNER, a_receipt
 
 ENDED = "2026-01-02T03:04:06.000000Z"
 CHECKS = [
-    "files", "terms", "splits", "signatures", "corrections", "shares", "journals", "leaves", "previous", "root",
-    "log_root",
+    "files", "terms", "splits", "signatures", "corrections", "shares", "journals", "leaves", "previous", "once",
+    "root", "log_root",
 ]  # fmt: skip
 
 
@@ -58,6 +59,7 @@ def test_an_epoch_that_holds_says_what_was_checked(world):
     assert "2 of them settlements" in words["journals"]
     assert "settled together in 4 groups" in words["shares"]
     assert f"bundle of epoch 1 gives them ({first})" in words["previous"]
+    assert words["once"] == "none of 7 answers was settled before, in epoch 1"
     assert PLATFORM.address in words["terms"]
 
 
@@ -193,6 +195,14 @@ def test_a_table_with_other_columns_or_rows_is_refused(world):
 def test_what_is_no_manifest_is_said_to_be_none(world, data):
     ledger, *_ = world
     assert "is no manifest" in failed(ledger.check(ledger.artifacts.put(data)))["files"]
+
+
+def test_what_is_too_large_for_a_manifest_is_not_read_into_memory(world, monkeypatch):
+    ledger, _, second = world
+    monkeypatch.setattr(bundle, "MOST_BYTES", len(ledger.artifacts.get(second)))
+    assert ledger.check(second).ok
+    monkeypatch.setattr(bundle, "MOST_BYTES", len(ledger.artifacts.get(second)) - 1)
+    assert "is no manifest of an epoch: it has more than" in failed(ledger.check(second))["files"]
 
 
 def test_a_bundle_that_is_not_there_is_said_not_to_be(tmp_path):

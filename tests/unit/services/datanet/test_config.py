@@ -45,7 +45,10 @@ def test_what_cannot_work_is_refused_by_name(environment, key, value, says):
 def test_what_is_kept_beside_the_database_lies_in_the_data_folder_or_where_it_is_said(environment, tmp_path):
     config = DatanetConfig.load()
     assert (config.shares, config.snapshots) == (tmp_path / "shares", tmp_path / "snapshots")
+    assert config.erased == tmp_path / "erased.jsonl"
     environment.setenv("OPENLEDGER_DATANET_SHARES_DIR", "/mnt/shares")
     environment.setenv("OPENLEDGER_DATANET_SNAPSHOTS_DIR", "/mnt/snapshots")
+    environment.setenv("OPENLEDGER_DATANET_ERASED_FILE", "/mnt/erased/list")
     config = DatanetConfig.load()
     assert (config.shares, config.snapshots) == (Path("/mnt/shares"), Path("/mnt/snapshots"))
+    assert config.erased == Path("/mnt/erased/list")

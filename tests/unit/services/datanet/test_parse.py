@@ -15,6 +15,7 @@ from services.datanet.files.limits import Limits
 from services.datanet.files.mapping import Entry
 from services.datanet.parse import Arriving, Parsing
 from services.datanet.upload import Room
+from services.kit import contained
 from services.kit.contained import Workers
 from services.kit.errors import Fault
 
@@ -102,10 +103,19 @@ async def test_a_file_that_brings_its_reader_down_is_told_and_the_next_one_is_re
         assert await read(b"good") == [Entry("line 1", {"text": "good"})]
 
 
-async def test_a_file_that_is_read_without_end_is_given_up():
+async def test_a_file_that_is_read_without_end_is_given_up(monkeypatch):
+    monkeypatch.setattr(contained, "BUSY", 0.01)  # this machine may be
     async with reader(seconds=0.5) as read:
-        (problem,) = await read(b"SLEEP")
+        (problem,) = await read(b"SPINS")
         assert problem.reason == "FILE_TOO_SLOW"
+        assert await read(b"good") == [Entry("line 1", {"text": "good"})]
+
+
+async def test_where_the_machine_leaves_no_time_no_file_is_blamed():
+    async with reader(seconds=0.5) as read:
+        with pytest.raises(Fault, match="Nothing is wrong with yours") as caught:
+            await read(b"WAITS")
+        assert (caught.value.reason, caught.value.retry_after) == ("READER_UNAVAILABLE", 10)
         assert await read(b"good") == [Entry("line 1", {"text": "good"})]
 
 

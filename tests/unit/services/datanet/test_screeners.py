@@ -10,6 +10,7 @@ import pytest
 from services.datanet.draft import Draft
 from services.datanet.model import Policy
 from services.datanet.screeners import NOT_CHECKED, Screeners
+from services.kit import contained
 from services.kit.contained import Workers
 from services.kit.errors import Fault
 
@@ -39,11 +40,19 @@ async def test_each_record_has_its_own_findings_in_order():
 
 
 @pytest.mark.parametrize("how", ("dies", "hangs", "raises", "lies", "omits"))
-async def test_a_record_that_brings_a_worker_down_is_refused_alone(how):
+async def test_a_record_that_brings_a_worker_down_is_refused_alone(how, monkeypatch):
+    monkeypatch.setattr(contained, "BUSY", 0.01)  # this machine may be
     async with screeners(seconds=2.0 if how == "hangs" else 20.0) as looking:
         one, bad, two = await looking.look(drafts("one", how, "two"), LOOKS, ADA)
     assert bad == (NOT_CHECKED,)
     assert [one[0].value, two[0].value] == ["one", "two"]
+
+
+async def test_a_machine_that_has_no_time_refuses_no_record_and_takes_none():
+    async with screeners(seconds=1.0) as looking:
+        with pytest.raises(Fault, match=r"this machine left 0\.0 s to it") as caught:
+            await looking.look(drafts("one", "waits"), LOOKS, ADA)
+    assert (caught.value.reason, caught.value.retry_after) == ("CHECKS_UNAVAILABLE", 10)
 
 
 async def test_a_datanet_that_asks_for_nothing_pays_nothing():

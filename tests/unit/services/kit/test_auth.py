@@ -60,6 +60,28 @@ async def test_a_service_is_known_without_asking_anyone(keys):
     assert keys.fetched == 0
 
 
+async def test_while_the_secret_is_changed_services_with_either_are_known_and_none_with_a_third(keys):
+    old, new = "o" * 32, "n" * 32
+    for mine, also in ((old, new), (new, old)):
+        authenticator = Authenticator(mine, keys, also)
+        for theirs in (old, new):
+            principal = await authenticator.authenticate(f"Bearer {service_token(theirs, 'factory')}")
+            assert principal == Principal(service="factory")
+        assert await reason(authenticator, f"Bearer {service_token('t' * 32, 'factory')}") == "BAD_TOKEN"
+    assert await reason(Authenticator(new, keys), f"Bearer {service_token(old, 'factory')}") == "BAD_TOKEN"
+    with pytest.raises(ValueError, match="32 characters"):
+        Authenticator(new, keys, "short")
+
+
+async def test_a_token_that_is_over_is_over_under_either_secret(keys, monkeypatch):
+    old, new = "o" * 32, "n" * 32
+    with monkeypatch.context() as then:
+        then.setattr(time, "time", lambda: 1_000_000_000)
+        tokens = [service_token(secret, "factory") for secret in (old, new)]
+    for token in tokens:
+        assert await reason(Authenticator(new, keys, old), f"Bearer {token}") == "TOKEN_EXPIRED"
+
+
 async def test_nobody_is_anyone(keys):
     assert await Authenticator(SECRET, keys).authenticate("") == ANYONE
 

@@ -92,3 +92,16 @@ def test_what_is_missing_is_named(environment):
     environment.delenv("OPENLEDGER_TOY_DATA_DIR")
     with pytest.raises(ConfigError, match="OPENLEDGER_TOY_DATA_DIR: Field required"):
         ToyConfig.load()
+
+
+def test_another_secret_is_taken_while_the_secret_is_changed_and_ours_is_the_first(environment):
+    assert ToyConfig.load().secrets == ("x" * 32,)
+    environment.setenv("OPENLEDGER_TOY_SERVICE_SECRET_ALSO", "")
+    assert ToyConfig.load().secrets == ("x" * 32,)
+    environment.setenv("OPENLEDGER_TOY_SERVICE_SECRET_ALSO", "y" * 32)
+    config = ToyConfig.load()
+    assert config.secrets == ("x" * 32, "y" * 32)
+    assert "y" * 32 not in str(config.resolved())
+    environment.setenv("OPENLEDGER_TOY_SERVICE_SECRET_ALSO", "y" * 31)
+    with pytest.raises(ConfigError, match=r"OPENLEDGER_TOY_SERVICE_SECRET_ALSO: .*32 characters"):
+        ToyConfig.load()

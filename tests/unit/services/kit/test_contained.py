@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from services.kit import contained_worker
-from services.kit.contained import NotStarted, TaskRaised, TooSlow, WorkerDied, Workers
+from services.kit import contained, contained_worker
+from services.kit.contained import NoWorker, TaskRaised, TooSlow, WorkerDied, Workers
 
 TASKS = "tests.contained_tasks"
 
@@ -59,14 +59,42 @@ async def test_of_a_crash_that_job_alone_hears():
     assert all(isinstance(told[i], WorkerDied) and "SIGSEGV" in str(told[i]) for i in (1, 3))
 
 
-async def test_what_takes_too_long_is_ended_and_the_next_job_is_done():
+async def test_what_takes_too_long_is_ended_and_the_next_job_is_done(monkeypatch):
+    monkeypatch.setattr(contained, "BUSY", 0.01)  # this machine may be
     async with workers() as call:
         before = await call("who")
         with pytest.raises(TooSlow, match=r"longer than 0\.2 s"):
-            await call("sleep", seconds=0.2)
+            await call("spin", seconds=0.2)
         assert await call("who") != before
         with pytest.raises(ProcessLookupError):
             os.kill(int(before), 0)
+
+
+async def test_where_the_machine_leaves_it_no_time_no_job_is_at_fault():
+    async with workers() as call:
+        before = await call("who")
+        with pytest.raises(NoWorker, match=r"of 0\.2 s, this machine left 0\.\d s to it"):
+            await call("sleep", seconds=0.2)
+        assert await call("who") != before
+
+
+async def test_where_the_machine_kills_it_no_job_is_at_fault():
+    async with workers() as call:
+        victim = int(await call("who"))
+        job = asyncio.create_task(call("sleep"))
+        await asyncio.sleep(0.1)
+        os.kill(victim, signal.SIGKILL)
+        with pytest.raises(NoWorker, match="this machine killed it"):
+            await job
+        assert await call("reversed_", b"ab") == b"ba"
+
+
+async def test_a_worker_that_hangs_up_and_lives_on_is_ended_and_has_failed_its_job():
+    async with workers() as call:
+        pid = int(await call("who"))
+        with pytest.raises(WorkerDied):
+            await call("hang_up")
+        assert state(pid) in {"gone", "Z"}
 
 
 async def test_what_a_task_raises_is_told_and_its_process_is_not_used_again():
@@ -223,7 +251,7 @@ async def test_nothing_of_the_services_environment_is_in_a_worker(monkeypatch):
 
 async def test_a_module_that_cannot_be_imported_is_told():
     pool = Workers("tests.no_such_tasks")
-    with pytest.raises(NotStarted, match="did not start"):
+    with pytest.raises(NoWorker, match="did not start"):
         await pool.call("tests.no_such_tasks:work", b"", 1)
     with pytest.raises(ValueError, match="not os:system"):
         await pool.call("os:system", b"", 1)

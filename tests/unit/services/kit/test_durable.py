@@ -180,6 +180,23 @@ async def test_an_older_copy_of_a_log_stops_the_consumer(database, log):
         await consumer.step()
 
 
+async def test_an_older_copy_that_grew_past_the_old_place_is_noticed_by_the_new_epoch_it_was_given(database, log):
+    for key in "abc":
+        await log.append(key, b"x")
+    consumer = _consumer(database, log, [])
+    while await consumer.step():
+        pass
+    entries, heads = METADATA.tables["log_entry"], METADATA.tables["log_head"]
+    database.write_now(lambda c: c.execute(entries.delete().where(entries.c.number > 1)))
+    database.write_now(lambda c: c.execute(heads.update().values(number=1)))
+    # What docs/recovery.md has an operator do.
+    database.write_now(lambda c: c.exec_driver_sql("UPDATE log_head SET epoch = 'put back on 27 November'"))
+    for key in "defg":
+        await log.append(key, b"y")
+    with pytest.raises(EpochChanged, match="has log epoch put back on 27 November"):
+        await consumer.step()
+
+
 def test_a_request_id_belongs_to_one_request(database):
     store = Idempotency(METADATA)
     first, other = ledger_pb2.CloseEpochRequest(request_id="1"), ledger_pb2.CloseEpochRequest(request_id="2")

@@ -10,6 +10,7 @@ import pytest
 from services.kit.database import Database
 from services.ledger import journal
 from services.ledger.chain import Claimed, Deposit, Withdrawal
+from services.ledger.store import chain as store
 from services.ledger.store import events, payers
 from services.ledger.store.sender import LostPen
 from services.ledger.store.tables import METADATA
@@ -73,7 +74,7 @@ async def test_a_database_of_before_is_read_again_and_nothing_is_journaled_twice
 
     def forget(connection):
         events.forget_after(connection, -1)
-        events.forget_place(connection, chain.contracts.escrow)
+        store.forget_place(connection, chain.contracts.escrow)
 
     database.write_now(forget)
     await everything(follower)

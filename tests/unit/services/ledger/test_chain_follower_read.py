@@ -10,15 +10,16 @@ from sqlalchemy import delete
 
 from services.kit.database import Database
 from services.ledger import journal
-from services.ledger.chain import Deposit, SplitHolds
+from services.ledger.chain import Claimed, Deposit, SplitHolds
 from services.ledger.registries import Split
 from services.ledger.store import chain as store
-from services.ledger.store import events, splits
+from services.ledger.store import splits
 from services.ledger.store.tables import EVENT, METADATA
 from tests.fake_chain import FakeChain
 from tests.follower_world import (
     REVISION,
     A,
+    B,
     balance,
     catch_up,
     everything,
@@ -128,6 +129,33 @@ async def test_of_a_node_that_stands_still_no_more_is_known_than_up_to_its_newes
     assert database.read_now(lambda c: store.read_time(c, chain.contracts.escrow)) == 5000
 
 
+@pytest.mark.parametrize("quiet", (True, False))
+async def test_while_a_change_does_not_count_yet_no_more_is_known_than_up_to_it(database, chain, monkeypatch, quiet):
+    """Its block may take long to count: where blocks are slow, many must be on it, or none come by themselves."""
+    clock = [1000.0]
+    monkeypatch.setattr(
+        "services.ledger.chain_follower.time", SimpleNamespace(time=lambda: clock[0], monotonic=lambda: clock[0])
+    )
+    follower = follower_on(database, chain, confirmations=2, quiet=quiet)
+
+    async def known(now: int) -> int | None:
+        clock[0] = float(now)
+        chain.mine()
+        chain.blocks[-1] = replace(chain.blocks[-1], timestamp=now)
+        await everything(follower)
+        return database.read_now(lambda c: store.read_time(c, chain.contracts.escrow))
+
+    assert [await known(now) for now in (900, 1000, 1100, 1200)] == [None, 1000, 1100, 1200]
+    happens(chain, SplitHolds, REVISION, Split(1, 1), 1300)
+    happens(chain, SplitHolds, REVISION, Split(2, 2), 1310)
+    assert await known(1400) == 1310  # one of the two counts, and the other does not
+    clock[0] = 1500.0
+    await everything(follower)
+    assert database.read_now(lambda c: store.read_time(c, chain.contracts.escrow)) == 1310
+    assert await known(1600) == 1600
+    assert splits_of(database) == [(1, 1300), (2, 1310)]
+
+
 async def test_what_takes_long_to_read_is_known_as_of_when_it_was_begun(database, chain, monkeypatch):
     clock = [1000.0]
     monkeypatch.setattr(
@@ -145,6 +173,41 @@ async def test_what_takes_long_to_read_is_known_as_of_when_it_was_begun(database
     assert database.read_now(lambda c: store.read_time(c, chain.contracts.escrow)) == 1000
 
 
+@pytest.mark.parametrize("a_block", (1, 400))
+async def test_a_sum_that_never_fits_does_not_hide_what_the_chain_holds(database, chain, monkeypatch, a_block):
+    """Everything is read again for it, in seconds or in hours; then an hour passes before it is read once more."""
+    clock, real = [10_000.0], chain.deposits
+    monkeypatch.setattr(
+        "services.ledger.chain_follower.time", SimpleNamespace(time=lambda: clock[0], monotonic=lambda: clock[0])
+    )
+    monkeypatch.setattr("services.ledger.chain_follower.BLOCKS", 1)
+    follower, escrow = follower_on(database, chain), chain.contracts.escrow
+
+    async def next_block() -> tuple[bool, int | None]:
+        """Whether it is read from the beginning now, and as of when everything is known."""
+        chain.mine()
+        await follower.step()
+        return database.read_now(lambda c: (store.followed(c, escrow) is None, store.read_time(c, escrow)))
+
+    def slow(*blocks):
+        clock[0] += a_block
+        return real(*blocks)
+
+    happens(chain, Claimed, B, 1, 30, 40)
+    for _ in range(20):
+        chain.mine()
+    await everything(follower)
+    assert await next_block() == (True, 10_000)
+    monkeypatch.setattr(chain, "deposits", slow)
+    for _ in chain.blocks:
+        await follower.step()
+    assert await next_block() == (False, clock[0] - a_block)
+    clock[0] += 3500 - 2 * a_block
+    assert (await next_block())[0] is False
+    clock[0] += 101
+    assert await next_block() == (True, clock[0] - a_block)
+
+
 @pytest.mark.parametrize("again", (0, 2))
 async def test_what_went_while_the_chain_is_read_again_from_the_beginning_is_taken_back(database, chain, again):
     """As after a change of version that forgets the place: up to an early block all is read again by then, or none."""
@@ -156,7 +219,7 @@ async def test_what_went_while_the_chain_is_read_again_from_the_beginning_is_tak
     escrow = chain.contracts.escrow
 
     def forget(connection):
-        events.forget_place(connection, escrow)
+        store.forget_place(connection, escrow)
         splits.forget_after(connection, again)
         connection.execute(delete(EVENT).where(EVENT.c.account == REVISION, EVENT.c.block > again))
         if again:

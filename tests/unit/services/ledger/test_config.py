@@ -33,6 +33,9 @@ def test_settings_come_from_the_environment(tmp_path, monkeypatch):
         ({"developer_bps": 9000, "stakers_bps": 2000}, "more than everything"),
         ({"developer_bps": 4000, "stakers_bps": 1001}, "less than the 5000 basis points"),
         ({"split_delay_seconds": 0}, "SPLIT_DELAY_SECONDS"),
+        ({"poll_seconds": 1791}, "split_lag_seconds: half of 3600 s"),
+        ({"poll_seconds": 21, "split_lag_seconds": 60}, "split_lag_seconds: half of 60 s"),
+        ({"chain_id": 1, "confirmations": 9, "split_lag_seconds": 68}, "make it at least 69"),
         ({"attribution": "127.0.0.1:7"}, "attribution_signers"),
         ({"operators": ["0x12"]}, "OPERATORS"),
         ({"confirmations": -1}, "CONFIRMATIONS"),
@@ -60,11 +63,47 @@ def test_contracts_are_made_on_development_chains_alone(tmp_path):
     assert not load(tmp_path, deploy_contracts=False).may_deploy
 
 
+@pytest.mark.parametrize(
+    "more",
+    (
+        {"split_lag_seconds": 60},
+        {"poll_seconds": 20, "split_lag_seconds": 60},
+        {"chain_id": 1, "confirmations": 9, "split_lag_seconds": 69},
+        {"chain_id": 1, "confirmations": 9, "split_lag_seconds": 60, "quiet_chain": True},
+    ),
+)
+def test_the_chain_is_looked_at_more_than_once_in_half_of_the_lag(tmp_path, more):
+    assert load(tmp_path, **more).split_lag_seconds == more["split_lag_seconds"]
+
+
+@pytest.mark.parametrize(("chain_id", "told"), ((31337, True), (1337, True), (1, False), (42161, False)))
+def test_whether_blocks_come_by_themselves_is_known_by_the_chains_number_unless_it_is_said(tmp_path, chain_id, told):
+    assert load(tmp_path, chain_id=chain_id, confirmations=12).quiet is told
+    for said in (True, False):
+        assert load(tmp_path, chain_id=chain_id, confirmations=12, quiet_chain=said).quiet is said
+    with pytest.raises(ConfigError, match="QUIET_CHAIN"):
+        load(tmp_path, quiet_chain="at night")
+
+
 def test_the_chains_address_is_told_where_it_is_harmless(tmp_path):
     assert load(tmp_path).told_rpc_url == "http://127.0.0.1:1"
     assert load(tmp_path, chain_id=1, confirmations=12).told_rpc_url == ""
     told = load(tmp_path, chain_id=1, confirmations=12, public_rpc_url="https://rpc.example").told_rpc_url
     assert told == "https://rpc.example"
+
+
+def test_where_artifacts_are_is_told_as_a_place_that_can_be_read_from(tmp_path):
+    assert load(tmp_path).artifacts_url == ""
+    for url in ("https://artifacts.example.org/openledger", "http://127.0.0.1:8000"):
+        assert load(tmp_path, artifacts_url=url).artifacts_url == url
+    for url in (
+        "http://artifacts.example.org",
+        "https://me:hunter2@example.org",
+        "https://example.org/?a",
+        "artifacts",
+    ):
+        with pytest.raises(ConfigError, match=r"(?i)artifacts_url"):
+            load(tmp_path, artifacts_url=url)
 
 
 def test_what_is_printed_at_the_start_has_no_password(tmp_path):

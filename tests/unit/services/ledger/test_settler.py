@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import pytest
 
 from services.kit.errors import Fault
 from services.kit.metrics import Metrics
+from services.ledger.bundle import NOT_READ
 from services.ledger.chain import Block, Epoch, Strike, WrongChain
+from services.ledger.chain_follower import ChainFollower
+from services.ledger.checks import UNREAD
 from services.ledger.pen import Pen
 from services.ledger.settler import Settler
+from services.ledger.store import chain as store
 from services.ledger.store import epochs
 from services.ledger.store.epochs import State
-from tests.epoch_world import PAYER, Ledger, Somewhere
+from tests.epoch_world import AT, PAYER, Ledger, Somewhere
+from tests.follower_world import everything
 from tests.ledger_world import a_receipt
 from tests.settling_world import CONFIRMATIONS, WINDOW, Settling
 
@@ -68,6 +76,25 @@ def settling(tmp_path):
     found = Settling(tmp_path)
     yield found
     found.close_database()
+
+
+@pytest.mark.parametrize("trouble", (None, UNREAD))
+async def test_no_root_goes_out_before_the_books_were_read_or_while_they_cannot_be(settling, trouble):
+    await settling.answered()
+    settling.right.trouble = trouble
+    await settling.step(CONFIRMATIONS + 2)
+    assert (settling.states(), settling.chain.roots) == (["1.1 SEALED"], {})
+    assert settling.epoch(1).held_up == (trouble or "")
+    settling.right.trouble = ""
+    await settling.step(CONFIRMATIONS + 2)
+    assert settling.states() == ["1.1 PROPOSED"]
+
+
+async def test_no_epoch_is_closed_while_the_books_cannot_be_read(settling):
+    settling.right.trouble = UNREAD
+    with pytest.raises(Fault, match="cannot be read") as refused:
+        await settling.answered()
+    assert (refused.value.reason, settling.states()) == ("BOOKS_WRONG", [])
 
 
 async def test_a_root_pays_once_a_block_that_counts_says_so(settling):
@@ -159,6 +186,63 @@ async def test_two_roots_that_paid_and_were_struck_out_are_sealed_again_in_their
     await settling.step(10)
     assert settling.states() == ["1.2 ACTIVE", "2.2 ACTIVE"]
     assert settling.verified() == [True] * 2
+
+
+async def test_an_epoch_says_that_it_waits_until_the_chain_is_read(settling):
+    settling.ledger.read_chain(None)
+    await settling.answered()
+    await settling.step(2)
+    assert (settling.states(), settling.settler._held_up._value.get()) == (["1.1 SEALED"], 1)
+    assert settling.epoch(1).held_up == NOT_READ
+    settling.ledger.read_chain(time.time())
+    await settling.step(10)
+    assert (settling.states(), settling.settler._held_up._value.get()) == (["1.1 ACTIVE"], 0)
+    assert settling.epoch(1).held_up == ""
+
+
+async def test_a_root_that_is_back_is_said_though_the_chain_was_not_read_lately(settling):
+    settling.ledger.read_chain(None)
+    await settling.answered()
+    settling.chain.roots[1] = b"x" * 32, 0
+    settling.chain.guardian = lambda: PAYER.address
+    await settling.step()
+    assert "the guardian must veto it" in settling.epoch(1).held_up
+
+
+async def test_what_was_published_goes_out_though_the_chain_was_not_read_lately(settling):
+    await settling.answered()
+    settling.chain.reverting = True
+    await settling.step()
+    assert settling.epoch(1).bundle
+    settling.ledger.read_chain(None)
+    settling.chain.reverting = False
+    await settling.step(10)
+    assert settling.states() == ["1.1 ACTIVE"]
+
+
+@pytest.mark.parametrize("quiet", (True, False))
+async def test_where_blocks_come_only_when_something_is_sent_none_is_waited_for_if_that_is_said(settling, quiet):
+    """The root's own transaction may be all that the next block has."""
+    settling.database.write_now(lambda c: store.forget_place(c, AT))
+    how = {"confirmations": CONFIRMATIONS, "poll_seconds": 0.001, "quiet": quiet}
+    follower = ChainFollower(settling.database, settling.chain, settling.writer._pen, Metrics("ledger"), **how)
+    for _ in range(1 + CONFIRMATIONS):
+        settling.chain.mine()
+    await settling.answered()
+
+    async def stands_still() -> bool:
+        """Whether there is no root on chain after a while in which nobody else sends anything."""
+        for _ in range(3):
+            await everything(follower)
+            await settling.step(mine=False)
+        return not settling.chain.roots
+
+    assert await stands_still() is not quiet
+    assert settling.epoch(1).held_up == ("" if quiet else NOT_READ)
+    for _ in range(1 + CONFIRMATIONS):
+        settling.chain.mine()
+        settling.chain.blocks[-1] = replace(settling.chain.blocks[-1], timestamp=int(time.time()))
+    assert not await stands_still()
 
 
 async def test_a_node_that_lacks_a_root_that_pays_undoes_nothing(settling):

@@ -7,7 +7,9 @@ import asyncio
 import pytest
 
 from services.kit.database import Database
+from services.kit.metrics import Metrics
 from services.ledger import journal, sums
+from services.ledger.checks import Checks
 from services.ledger.store import books, payers
 from services.ledger.store.tables import METADATA
 from services.ledger.sums import Sums
@@ -32,22 +34,29 @@ def added(monkeypatch):
     return times
 
 
+async def sums_of(database, seconds: float = 0) -> Sums:
+    """The sums of books that were looked at."""
+    checks = Checks(database, Metrics("ledger"), seconds=1, whole_seconds=3600)
+    assert (await checks.step()).ok
+    return Sums(database, checks, seconds=seconds)
+
+
 async def test_who_asks_meanwhile_and_soon_after_gets_the_same_answer(database, added):
-    one = Sums(database, seconds=60)
+    one = await sums_of(database, seconds=60)
     assert len({found.trial_balance for found in await asyncio.gather(*(one.now() for _ in range(5)))}) == 1
     await one.now()
     assert len(added) == 1
 
 
 async def test_an_answer_grows_old(database, added):
-    one = Sums(database, seconds=0)
+    one = await sums_of(database)
     await one.now()
     await one.now()
     assert len(added) == 2
 
 
 async def test_what_went_wrong_is_not_kept(database, monkeypatch):
-    found = Sums(database, seconds=60)
+    found = await sums_of(database, seconds=60)
     with monkeypatch.context() as patched:
         patched.setattr(sums, "_sums", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
@@ -67,5 +76,5 @@ async def test_what_the_escrow_owes_and_what_was_lost_are_said(database):
         books.post(c, journal.withdrawal(event(9), B, 50, 43))
 
     database.write_now(act)
-    found = await Sums(database, seconds=0).now()
+    found = await (await sums_of(database)).now()
     assert (found.unredeemed, found.lapsed, found.shortfall, found.trial_balance) == ("37", "7", "7", "0")
