@@ -99,12 +99,9 @@ class ChainFollower:
         self._doubted: dict[Sum, int] = {}
         self._noted = self._reread = float("-inf")
         self._rereading = False
-        self._known = int(time.time())
         self._log = logs.logger("ledger")
         self._behind = metrics.gauge("chain_behind_blocks", "Blocks with enough confirmations that were not read yet")
         self._node_behind = metrics.gauge("node_behind_blocks", "Blocks that were read and that the node lacks now")
-        self._ago = metrics.gauge("chain_read_ago_seconds", "How long it is not known what the chain holds")
-        self._ago.set_function(lambda: max(0.0, time.time() - self._known))
         self._ahead = metrics.gauge("chain_ahead_seconds", "By how much the newest block's time is after this clock's")
         self._left = metrics.counter("reorganisations_total", "Times that the chain left what was journaled")
         self._voided = metrics.counter("voided_total", "Journals of the chain's that it took back")
@@ -142,8 +139,6 @@ class ChainFollower:
 
         read = await self._database.write(write)
         self._noted = float("-inf") if isinstance(found, Left) else time.monotonic()
-        if isinstance(found, Nothing) or (isinstance(found, Read) and found.all):
-            self._known = found.time
         if isinstance(found, Nothing):
             return 0
         if isinstance(found, Left) or self.debts.told:
