@@ -116,7 +116,7 @@ async def assemble(config: LedgerConfig) -> Assembly:
         Errands(database, writer, pen, operations, Anchors(chain), poll_seconds=poll),
         Errands(database, writer, pen, operations, Registrations(chain), poll_seconds=poll),
     )
-    client, receipts = _receipts(config, database, metrics, pen, follower.debts, splits)
+    client, receipts = _receipts(config, database, chain, metrics, pen, follower.debts, splits)
     closing = Closing(
         database,
         chain,
@@ -253,13 +253,14 @@ def _check_place(database: Database, there: int) -> None:
 
 
 def _receipts(
-    config: LedgerConfig, database: Database, metrics: Metrics, pen: Pen, debts: Debts, splits: SplitBook
+    config: LedgerConfig, database: Database, chain: Chain, metrics: Metrics, pen: Pen, debts: Debts, splits: SplitBook
 ) -> tuple[Client | None, Receipts | None]:
     if not config.attribution:
         return None, None
     client = peer_client(config, attribution=config.attribution)
     terms = admit.Terms(frozenset(config.attribution_signers), config.rule, config.platform)
-    return client, Receipts(database, client, terms, metrics, pen, debts, splits, room=config.redeem_seconds)
+    how: Any = {"room": config.redeem_seconds, "block_time": lambda: chain.head().timestamp}
+    return client, Receipts(database, client, terms, metrics, pen, debts, splits, **how)
 
 
 def _identity(config: LedgerConfig, database: Database, chain: Chain, issuer: Issuer) -> IdentityServicer:
