@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 from sqlalchemy import Connection, select
 
 from openledger.corrections import Correction
@@ -24,18 +24,17 @@ from services.ledger import book, check, correct, journal, leaves, netting, repl
 from services.ledger.admit import Admitted, Rejected
 from services.ledger.book import BOOKED, CONFLICT, REPEATED, book_all
 from services.ledger.journal import Event, Journal
-from services.ledger.lease import Times
 from services.ledger.settle import NothingToSettle
 from services.ledger.store import books, epochs, leaf_pages, payers
 from services.ledger.store.epochs import Epoch, State
 from services.ledger.store.tables import BALANCE
 from tests import second_opinion
+from tests.books_reservations import TIMES, Reservations
 from tests.books_stores import conserved
 from tests.books_world import DEVELOPER, EARNERS, MODELS, PLATFORM, data_of, receipt_of
 
 PAYERS = tuple("0x" + digit * 40 for digit in "12")
 OWED = (*EARNERS, DEVELOPER, PLATFORM)
-TIMES = Times(lease=100, grace=20, redeem=50)
 SCALES = (1, 7, 10**20)  # small, so that amounts meet; large, so that they do not fit 64 bits
 SOME = st.integers(0, 1000)
 """Which of what there is."""
@@ -49,20 +48,19 @@ class Told:
     standing: bool = True
 
 
-class Stories(RuleBasedStateMachine):
+class Stories(Reservations):
     """Deposits, authorisations, leases, pages of receipts, corrections, claims, withdrawals, epochs, vetoes, reorgs."""
 
     store: Callable[[], Any]
 
-    @initialize(scale=st.sampled_from(SCALES))
-    def begin(self, scale: int) -> None:
+    @initialize(scale=st.sampled_from(SCALES), reads=st.sampled_from((True, True, False)))
+    def begin(self, scale: int, reads: bool) -> None:
         self.engine = self.store().clear()
         self.scale, self.now, self.told, self.asked = scale, 1_000_000, [], 0
         self.booked: dict[str, Admitted] = {}
-        self.open: list[Receipt] = []
-        self.taken: list[Receipt] = []
-        self.held: Counter[str] = Counter()
-        self.leases: list[str] = []
+        self.open, self.taken = list[Receipt](), list[Receipt]()
+        self.held = Counter[str]()
+        self.begin_to_read(reads)
 
     def write(self, act: Callable[[Connection], Any]) -> Any:
         with self.engine.begin() as connection:
@@ -148,7 +146,7 @@ class Stories(RuleBasedStateMachine):
         assert isinstance(entry, Admitted)
         found, who = entry.receipt, entry.receipt.payer.removeprefix("accounts/")
         lease, payer = self.read(lambda c: (payers.lease(c, found.lease), payers.get(c, who)))
-        return bool(found.fee <= lease.reserved(self.now) and (payer.deadline >= self.now or not found.fee))
+        return bool(found.fee <= lease.reserved(self.until()) and (payer.deadline >= self.now or not found.fee))
 
     @precondition(lambda self: self.leases)
     @rule(which=SOME, part=st.sampled_from((0, 30, 100)))
@@ -275,9 +273,10 @@ class Stories(RuleBasedStateMachine):
         payer = self.read(lambda c: payers.get(c, who))
         fees = sum(e.receipt.fee for e in self.booked.values() if e.receipt.payer == f"accounts/{who}")
         assert payer.spent == fees - sum(r.fee for r in self.taken if r.payer == f"accounts/{who}")
-        assert payer.balance >= 0 or any(self.takes(told, who) for told in self.told)
-        leases = self.read(lambda c: payers.open_leases(c, who, self.now))
-        assert payer.spent + sum(lease.reserved(self.now) for lease in leases) <= payer.cap
+        leases, until = self.read(lambda c: payers.open_leases(c, who, self.until())), self.until()
+        reserved = sum(lease.reserved(until) for lease in leases)
+        assert payer.balance >= reserved or any(self.takes(told, who) for told in self.told)
+        assert payer.spent + reserved <= payer.cap
         assert all(lease.charged <= lease.amount for lease in leases)
 
     def takes(self, told: Told, who: str) -> bool:

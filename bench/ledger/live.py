@@ -67,7 +67,8 @@ async def _measure(database: Database, documents: list[bytes], terms: Terms) -> 
         pen.take()
         database.write_now(_followed)
         splits = SplitBook(database, NOWHERE, terms.rule, lag=3600)
-        receipts = Receipts(database, client, terms, metrics, pen, Debts(database, metrics), splits, room=0)
+        how: Any = {"room": 0, "grace": 0, "block_time": lambda: int(time.time())}
+        receipts = Receipts(database, client, terms, metrics, pen, Debts(database, metrics), splits, **how)
         begun, cpu = time.perf_counter(), time.process_time()
         steps: list[int] = []
         while sum(steps) < len(documents):

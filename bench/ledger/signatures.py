@@ -33,7 +33,7 @@ def measure(count: int) -> dict[str, float]:
     documents, terms = signed([booking.receipt(number, leases) for number in range(DIFFERENT)])
 
     def take(number: int) -> None:
-        found = admit.admit(documents[number % DIFFERENT], terms)
+        found = admit.admit(admit.read(documents[number % DIFFERENT]), terms)
         if isinstance(found, admit.Rejected):
             raise RuntimeError(  # noqa: TRY004 - not a matter of types
                 f"a good receipt was not admitted: {found.message}"

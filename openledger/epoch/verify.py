@@ -89,11 +89,19 @@ def _previous(case: Case) -> str:
         return f"what accounts had before makes the root named for epoch {place.epoch}; its bundle was not looked at"
     if not place.bundle:
         raise Wrong(f"epoch {place.epoch} has no bundle of this kind to check against: compare its root on chain")
-    _follows(manifest, open_bundle(case.folder, place.bundle), leaves)
+    older = open_bundle(case.folder, place.bundle)
+    _follows(manifest, older, leaves)
     return (
         f"what accounts had before is what the bundle of epoch {place.epoch} gives them ({place.bundle}), and no leaf "
-        "is lower"
+        f"is lower{_another_lag(manifest, older.manifest)}"
     )
+
+
+def _another_lag(now: Manifest, before: Manifest) -> str:
+    """Whoever signs receipts gains by a longer one; that is not wrong in itself."""
+    if now.splits is None or before.splits is None or now.splits.lag == before.splits.lag:
+        return ""
+    return f"; the lag is {now.splits.lag} s, and was {before.splits.lag} s there"
 
 
 def _follows(manifest: Manifest, older: Bundle, leaves: dict[str, Leaf]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from services.ledger import admit, consume, keys
 from services.ledger.anchor import Anchors
 from services.ledger.bundle import Bundles
 from services.ledger.chain import Chain, ChainError, ChainUnavailable
+from services.ledger.chain_age import ChainAge
 from services.ledger.chain_follower import ChainFollower
 from services.ledger.chain_quorum import Quorum
 from services.ledger.chain_rpc import open_chain
@@ -52,7 +54,7 @@ from services.ledger.settler import Settler
 from services.ledger.signer import RemoteSigner, Signer, SignerRefused, SignerUnavailable
 from services.ledger.signin import Issuer, Site
 from services.ledger.split_book import SplitBook
-from services.ledger.store import epochs
+from services.ledger.store import epochs, receipts_read
 from services.ledger.store import terms as published_terms
 from services.ledger.store.epochs import Anchoring
 from services.ledger.store.registrations import Registration
@@ -91,6 +93,7 @@ async def assemble(config: LedgerConfig) -> Assembly:
     follower = ChainFollower(database, chain, pen, metrics, quiet=config.quiet, **how)
     operations = Operations(database, METADATA, config.service)
     splits = SplitBook(database, chain.contracts.escrow, config.rule, lag=config.split_lag_seconds)
+    age = ChainAge(database, chain.contracts.escrow, metrics, lag=config.split_lag_seconds)
     work, artifacts = config.data_dir / "bundle", ArtifactStore(config.artifacts_dir)
     bundles = Bundles(database, chain, artifacts, metrics, work, most=most, lag=config.split_lag_seconds)
     checks = Checks(database, metrics, seconds=config.check_seconds, whole_seconds=config.check_whole_seconds)
@@ -114,7 +117,7 @@ async def assemble(config: LedgerConfig) -> Assembly:
         Errands(database, writer, pen, operations, Anchors(chain), poll_seconds=poll),
         Errands(database, writer, pen, operations, Registrations(chain), poll_seconds=poll),
     )
-    client, receipts = _receipts(config, database, metrics, pen, follower.debts, splits)
+    client, receipts = _receipts(config, database, chain, metrics, pen, follower.debts, splits)
     closing = Closing(
         database,
         chain,
@@ -129,6 +132,7 @@ async def assemble(config: LedgerConfig) -> Assembly:
     parts = _parts(config, database, chain, writer, follower, closing, errands, receipts, splits, checks)
     background: dict[str, Callable[[], Awaitable[None]]] = {
         "pen": pen.run,
+        "chain-age": age.run,
         "chain-writer": pen.only(writer.run),
         "chain-follower": pen.only(follower.run),
         "settler": pen.only(settler.run),
@@ -252,13 +256,17 @@ def _check_place(database: Database, there: int) -> None:
 
 
 def _receipts(
-    config: LedgerConfig, database: Database, metrics: Metrics, pen: Pen, debts: Debts, splits: SplitBook
+    config: LedgerConfig, database: Database, chain: Chain, metrics: Metrics, pen: Pen, debts: Debts, splits: SplitBook
 ) -> tuple[Client | None, Receipts | None]:
     if not config.attribution:
+        database.write_now(lambda c: receipts_read.end(c, consume.SOURCE))
         return None, None
+    database.write_now(lambda c: receipts_read.begin(c, consume.SOURCE, time.time()))
     client = peer_client(config, attribution=config.attribution)
     terms = admit.Terms(frozenset(config.attribution_signers), config.rule, config.platform)
-    return client, Receipts(database, client, terms, metrics, pen, debts, splits, room=config.redeem_seconds)
+    how: Any = {"room": config.redeem_seconds, "grace": config.lease_grace_seconds}
+    how["block_time"] = lambda: chain.head().timestamp
+    return client, Receipts(database, client, terms, metrics, pen, debts, splits, **how)
 
 
 def _identity(config: LedgerConfig, database: Database, chain: Chain, issuer: Issuer) -> IdentityServicer:

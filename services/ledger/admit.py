@@ -10,7 +10,7 @@ right; those anyone recomputes from the published artifacts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -23,6 +23,15 @@ from services.ledger.registries import Split
 from services.ledger.splits import UNREGISTERED, Held
 
 _Rest = tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A receipt as it came: its bytes, and what they say; None where that cannot be read, and why."""
+
+    document: bytes
+    receipt: Receipt | None
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,14 @@ class Terms:
     lag: int = 0
     """Seconds around a change of a split in which either may be the one."""
     now: float = float("inf")
-    """Unix seconds; an answer that ends later than `lag` after it has not ended by any clock that is nearly right."""
+    """Unix seconds by this machine's clock."""
+    newest: float = 0
+    """Unix seconds of the chain's newest block: the other clock, which says when this one is behind."""
+
+    @property
+    def far(self) -> float:
+        """An answer that ends later than this has not ended by any clock that is nearly right; Unix seconds."""
+        return max(self.now, self.newest) + self.lag
 
     @cached_property
     def whole(self) -> dict[split.Rule, set[str]]:
@@ -80,8 +96,8 @@ class Terms:
 
     def allowed(self, found: Receipt) -> list[Held]:
         """The splits by which the answer may be paid."""
-        revision = found.model.adapter
-        return splits.allowed(self.held(revision) if revision else UNREGISTERED, found.ended, self.lag)
+        held = self.held(found.model.adapter) if by_history(found) else UNREGISTERED
+        return splits.allowed(held, found.ended, self.lag)
 
     def platforms(self, found: Receipt) -> set[str]:
         """Who the platform may be of a receipt; nobody, where it is by none of the splits that are allowed."""
@@ -94,13 +110,46 @@ class Terms:
         return who
 
 
-def admit(document: bytes, terms: Terms) -> Admitted | Rejected:
-    """Check a receipt's bytes.  Never raises for what is in them."""
-    digest = sha256(document)
+def read(document: bytes) -> Candidate:
+    """What a receipt's bytes say.  Never raises for what is in them."""
     try:
-        found = receipt.parse(document)
+        return Candidate(document, receipt.parse(document))
     except (ValueError, RecursionError) as error:
-        return Rejected(digest, "", "", "UNREADABLE", _text(str(error)), document)
+        return Candidate(document, None, str(error))
+
+
+def by_history(found: Receipt) -> bool:
+    """Whether a receipt is by what held of its revision's splits.
+
+    Not of the base model's answers, nor of before version 6, when receipts did not say when their answers ended.
+    """
+    return bool(found.model.adapter) and found.ended is not None
+
+
+def far(candidate: Candidate, terms: Terms) -> bool:
+    """Whether its answer ends so late that one of two clocks is wrong."""
+    found = candidate.receipt
+    return found is not None and found.ended is not None and found.ended > terms.far
+
+
+def waits(candidate: Candidate, terms: Terms, *, known: bool) -> bool:
+    """Whether it is too early to judge a receipt.
+
+    Its answer ends later than now, or it is by what held of its revision's splits and that is not `known`.  One that
+    could only be refused, whatever becomes known, does not wait.
+    """
+    found = candidate.receipt
+    if found is None or found.ended is None or far(candidate, terms) or _problem(_named_signer, found, terms):
+        return False
+    return found.ended > terms.now or (by_history(found) and not known)
+
+
+def admit(candidate: Candidate, terms: Terms) -> Admitted | Rejected:
+    """Check a receipt.  Never raises for what is in it."""
+    document, found = candidate.document, candidate.receipt
+    digest = sha256(document)
+    if found is None:
+        return Rejected(digest, "", "", "UNREADABLE", _text(candidate.error), document)
     for reason, check in _CHECKS:
         problem = _problem(check, found, terms)
         if problem:
@@ -117,11 +166,6 @@ def _problem(check: Callable[[Receipt, Terms], None], found: Receipt, terms: Ter
     return ""
 
 
-def admit_all(documents: Iterable[bytes], terms: Terms) -> list[Admitted | Rejected]:
-    """`admit` for each."""
-    return [admit(document, terms) for document in documents]
-
-
 def _names(found: Receipt, _: Terms) -> None:
     names.account_address(found.payer)
     names.address(found.platform)
@@ -132,14 +176,18 @@ def _names(found: Receipt, _: Terms) -> None:
         names.match("adapters/*/revisions/*", found.model.adapter)
 
 
-def _signer(found: Receipt, terms: Terms) -> None:
+def _named_signer(found: Receipt, terms: Terms) -> None:
     if found.signer not in terms.signers:
         raise ValueError(f"{found.signer} is not one of the signers whose receipts count here")
+
+
+def _signer(found: Receipt, terms: Terms) -> None:
+    _named_signer(found, terms)
     receipt.check_signature(found)
 
 
 def _ended(found: Receipt, terms: Terms) -> None:
-    if found.ended is not None and found.ended > terms.now + terms.lag:
+    if found.ended is not None and found.ended > terms.far:
         raise ValueError(f"the answer is to end in the future, {found.end_time}: a clock is wrong")
 
 

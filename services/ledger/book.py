@@ -11,6 +11,7 @@ from openledger.split import payee
 from services.ledger import journal
 from services.ledger import lease as leases
 from services.ledger.admit import Admitted, Rejected
+from services.ledger.store import receipts_read
 from services.ledger.store.batch import Batch
 from services.ledger.store.books import Payout, Refused
 
@@ -30,13 +31,14 @@ def book_all(connection: Connection, entries: Sequence[Admitted | Rejected], now
     parted into calls.  Call `books.lock` first, in the same transaction.
     """
     found = [entry.receipt for entry in entries if isinstance(entry, Admitted)]
+    read = receipts_read.until(connection, now)
     batch = Batch(
         connection,
         keys={journal.inference_key(receipt.response) for receipt in found},
         addresses={names.account_address(receipt.payer) for receipt in found},
         leases={receipt.lease for receipt in found},
         digests={entry.sha256 for entry in entries},
-        now=now,
+        read=read,
     )
     with batch.deciding():
         return [_decide(batch, entry, now, room) for entry in entries]
@@ -62,7 +64,7 @@ def _book(batch: Batch, entry: Admitted, now: float, room: float) -> str:
     lease = batch.lease(found.lease)
     if lease is None:
         raise leases.Refusal("UNKNOWN_LEASE", f"there is no {found.lease}")
-    charged = leases.charge(payer, lease, batch.other_leases(lease, payer.address), found.fee, now, room)
+    charged = leases.charge(payer, lease, batch.other_leases(lease, payer.address), found.fee, now, batch.read, room)
     contributors = map(payee, found.shares)
     payees = {names.address(who) for who in (found.platform, found.developer, *contributors) if who}
     batch.charge(

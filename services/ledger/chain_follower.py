@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
 
@@ -62,9 +62,13 @@ class Read:
 
 @dataclass(frozen=True)
 class Left:
-    """The chain left what was journaled: the newest place that stands, None where nothing does."""
+    """The chain left what was journaled: the newest place with events that stands, None where nothing does.
+
+    `lost`: the place up to which blocks were read does not.
+    """
 
     stands: Place | None
+    lost: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,12 +103,9 @@ class ChainFollower:
         self._doubted: dict[Sum, int] = {}
         self._noted = self._reread = float("-inf")
         self._rereading = False
-        self._known = int(time.time())
         self._log = logs.logger("ledger")
         self._behind = metrics.gauge("chain_behind_blocks", "Blocks with enough confirmations that were not read yet")
         self._node_behind = metrics.gauge("node_behind_blocks", "Blocks that were read and that the node lacks now")
-        self._ago = metrics.gauge("chain_read_ago_seconds", "How long it is not known what the chain holds")
-        self._ago.set_function(lambda: max(0.0, time.time() - self._known))
         self._ahead = metrics.gauge("chain_ahead_seconds", "By how much the newest block's time is after this clock's")
         self._left = metrics.counter("reorganisations_total", "Times that the chain left what was journaled")
         self._voided = metrics.counter("voided_total", "Journals of the chain's that it took back")
@@ -129,7 +130,7 @@ class ChainFollower:
         """Read and journal some blocks, or take back what is gone; returns how many were read."""
         escrow = self._chain.contracts.escrow
         place, last = await self._database.read(lambda c: (store.followed(c, escrow), events.newest_place(c)))
-        found = await self._look(place, max((known for known in (place, last) if known), default=None))
+        found = await self._look(place, last)
         if found is None:
             return 0
 
@@ -142,8 +143,6 @@ class ChainFollower:
 
         read = await self._database.write(write)
         self._noted = float("-inf") if isinstance(found, Left) else time.monotonic()
-        if isinstance(found, Nothing) or (isinstance(found, Read) and found.all):
-            self._known = found.time
         if isinstance(found, Nothing):
             return 0
         if isinstance(found, Left) or self.debts.told:
@@ -152,13 +151,18 @@ class ChainFollower:
         return read
 
     async def _look(self, place: Place | None, last: Place | None) -> Read | Left | Nothing | None:
-        """What there is to write, if anything.  `last`: up to where anything is journaled, while it is read again."""
+        """What there is to write, if anything.  `last`: the newest place with events."""
         asked = int(time.time())
         head = await asyncio.to_thread(self._chain.head)
         self._ahead.set(max(0, head.timestamp - asked))
-        if last is not None and not await asyncio.to_thread(self._stands, last):
-            self._node_behind.set(max(0, last[0] - head.number))
-            return await self._fork(last, head.number)
+        if last is not None and place is not None and last[0] < place[0]:
+            last = None  # it stands where a later one does
+        there = {one: await asyncio.to_thread(self._stands, one) for one in (last, place) if one is not None}
+        gone = next((one for one, stands in there.items() if not stands), None)
+        if gone is not None:
+            self._node_behind.set(max(0, gone[0] - head.number))
+            fork = await self._fork(gone, head.number)
+            return fork and replace(fork, lost=place is not None and there[place] is False)
         self._node_behind.set(0)
         known = asked if self._quiet else min(asked, head.timestamp)
         return await asyncio.to_thread(self._read, place, head.number, known)
@@ -269,10 +273,10 @@ class ChainFollower:
             payers.lock(connection, account)
             chain_events.redeem_again(connection, account)
         place = store.followed(connection, escrow)
-        if left.stands is None:
-            store.forget_place(connection, escrow)
-        elif place is not None and place[0] >= left.stands[0]:  # else less than that is read again as yet
+        if left.stands is not None and place is not None and place[0] >= left.stands[0]:
             store.follow(connection, escrow, *left.stands)
+        elif left.stands is None or left.lost:  # else less than that is read again as yet
+            store.forget_place(connection, escrow)
         store.took_back(connection, escrow)
         self._doubted = {}
         self._left.inc()

@@ -1,16 +1,17 @@
 """Takes Attribution's receipts, in the order of its log, each exactly once, into the books.
 
 Whoever is behind reads several pages before it books them at once: a transaction costs the same for many as for few.
-A receipt that does not pass is kept with the reason and counted, and the stream goes on.
+A receipt that does not pass is kept with the reason and counted, and the stream goes on.  One that cannot be judged yet
+waits in Attribution's log, with those after it; what leases reserve for them waits, too (`store.receipts_read`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import replace
-from functools import cache, partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import grpc
 from sqlalchemy import Connection
@@ -22,13 +23,15 @@ from services.kit.consumer import Consumer, Page
 from services.kit.database import Database
 from services.kit.metrics import Metrics
 from services.ledger import admit, split_book
-from services.ledger.admit import Admitted, Rejected, Terms
+from services.ledger.admit import Admitted, Candidate, Rejected, Terms
 from services.ledger.book import BOOKED, CONFLICT, OWED, REPEATED, book_all
+from services.ledger.chain import ChainError
 from services.ledger.changes import Changes
 from services.ledger.debts import Debts
 from services.ledger.pen import Pen
 from services.ledger.split_book import SplitBook
-from services.ledger.store import books
+from services.ledger.splits import Held
+from services.ledger.store import books, receipts_read
 from services.ledger.store import terms as published_terms
 from services.ledger.store.tables import METADATA
 
@@ -37,15 +40,32 @@ PAGE, WAIT_SECONDS, DEADLINE = 200, 20.0, 40.0
 BATCH = 2_000
 """Receipts that are booked at once, if so many wait: some tenths of a second in which the books are held."""
 AWAY_SECONDS = 1.0
+LOOK_SECONDS = 1.0
+"""How often it is seen whether a receipt that waits still has to."""
+NOTED_SECONDS = 10.0
+"""How often it is noted that everything was read."""
 _AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What is to become of receipts, and what held of the splits by which that was decided, by revision."""
+
+    entries: Sequence[Admitted | Rejected]
+    held: Mapping[str, Sequence[Held]]
+
+
+class _Changed(Exception):
+    """The chain told of another history of splits since receipts were judged by one, or is not known any more."""
 
 
 class Receipts:
     """The consumer of the receipts, while this process has the pen.  Run `run` for ever; `booked` tells of news.
 
-    While the chain was not read lately, receipts wait in Attribution's log: which splits hold is not known then.  So
-    does one whose answer has not ended by this clock, with those after it.
-    `room`: seconds that a payer's authorisation must still hold, to be redeemed.
+    A receipt whose answer has not ended by this clock waits in Attribution's log; so does one that is paid by a
+    revision's split, while the chain was not read lately: which splits hold is not known then.
+    `room`: seconds that a payer's authorisation must still hold, to be redeemed.  `grace`: seconds that a lease's
+    receipts have after its end.  `block_time`: Unix seconds of the chain's newest block; raises `ChainError`.
     """
 
     def __init__(
@@ -59,12 +79,18 @@ class Receipts:
         splits: SplitBook,
         *,
         room: int,
+        grace: int,
+        block_time: Callable[[], int],
     ) -> None:
-        self._database, self._client, self._terms, self._room = database, attribution, terms, room
-        self._pen, self._debts, self._splits = pen, debts, splits
-        self._consumer: Consumer[bytes] = Consumer(
+        self._database, self._client, self._room, self._grace = database, attribution, room, grace
+        self._pen, self._debts, self._splits, self._block_time = pen, debts, splits, block_time
+        self._terms = replace(terms, lag=splits.lag)
+        self._consumer: Consumer[Candidate] = Consumer(
             database, METADATA, SOURCE, self._read, self._prepare, self._apply, gather=BATCH
         )
+        self._first: int | None = None
+        """Up to where the log was read before this step."""
+        self._asked, self._noted = 0.0, float("-inf")
         self._outcomes: list[tuple[Admitted | Rejected, str]] = []
         """What became of the receipts of the last step."""
         self.booked = Changes()
@@ -89,8 +115,7 @@ class Receipts:
 
     async def step(self) -> int:
         """Read what there is, waiting for something, and book it at once; returns how many receipts that were."""
-        self._outcomes = []
-        read = await self._consumer.step()
+        read = await self._read_on()
         for entry, outcome in self._outcomes:
             self._counted.labels(outcome).inc()
             self._say(entry, outcome)
@@ -99,7 +124,18 @@ class Receipts:
             self.booked.tell()
         if any(outcome == OWED for _, outcome in self._outcomes):
             await self._debts.tell()
+        due = not self._consumer.lag and time.monotonic() - self._noted >= NOTED_SECONDS
+        if due and await self._database.write(self._note):
+            self._noted = time.monotonic()
         return read
+
+    async def _read_on(self) -> int:
+        while True:
+            self._outcomes, self._first = [], None
+            try:
+                return await self._consumer.step()
+            except _Changed:
+                self._log.warning("splits changed while receipts were judged by them: they are judged again")
 
     def _say(self, entry: Admitted | Rejected, outcome: str) -> None:
         if isinstance(entry, Admitted) and outcome in (BOOKED, OWED):
@@ -109,33 +145,71 @@ class Receipts:
         elif outcome != REPEATED:
             self._log.error("receipt rejected", reason=outcome, receipt=entry.sha256)
 
-    async def _read(self, after: int) -> Page[bytes]:
+    async def _read(self, after: int) -> Page[Candidate]:
+        """A page, up to the first receipt that waits.  Where that is the first one of a step: once it need not."""
         request = attribution_pb2.ReadReceiptsRequest(after_offset=after, max_entries=PAGE, wait_seconds=WAIT_SECONDS)
+        self._asked = time.time()
         reply = await self._client.call(self._client.attribution.ReadReceipts, request, DEADLINE)
-        self._lag.set(max(0, reply.high_watermark - after))  # also while they wait for what they need
-        entries = [(entry.offset, entry.receipt.document) for entry in reply.entries]
-        return Page(entries, reply.high_watermark, reply.log_epoch)
-
-    async def _prepare(self, documents: Sequence[bytes]) -> list[Admitted | Rejected]:
+        if self._first is None:
+            self._first = after
+            self._lag.set(max(0, reply.high_watermark - after))  # also while they wait
+        candidates = await asyncio.to_thread(lambda: [admit.read(entry.receipt.document) for entry in reply.entries])
+        entries = [(entry.offset, found) for entry, found in zip(reply.entries, candidates, strict=True)]
         while True:
-            await self._splits.known()
-            entries = await self._database.read(partial(self._admit, documents))
-            ends = [entry.receipt.ended for entry in entries if isinstance(entry, Admitted)]
-            ahead = max((end for end in ends if end is not None), default=0) - time.time()
-            if ahead <= 0:
-                return entries
-            await asyncio.sleep(ahead)  # which split holds then is not known yet
+            if after == self._first:  # all pages of a step are judged by one time
+                self._terms = replace(self._terms, now=time.time(), newest=0)
+            ready = await self._ready(candidates)
+            if ready or not entries or after != self._first:
+                return Page(entries[:ready], reply.high_watermark, reply.log_epoch)
+            await asyncio.sleep(LOOK_SECONDS)
 
-    def _admit(self, documents: Sequence[bytes], connection: Connection) -> list[Admitted | Rejected]:
+    async def _ready(self, candidates: Sequence[Candidate]) -> int:
+        """How many of them, from the first on, can be judged now."""
+        if not self._terms.newest and any(admit.far(candidate, self._terms) for candidate in candidates):
+            # One of two clocks is wrong.  While the other one cannot be seen, nobody is refused for it.
+            self._terms = replace(self._terms, newest=await self._newest())
+        known = await self._database.read(self._splits.knows)
+        waiting = (at for at, one in enumerate(candidates) if admit.waits(one, self._terms, known=known))
+        return next(waiting, len(candidates))
+
+    async def _newest(self) -> float:
+        try:
+            return await asyncio.to_thread(self._block_time)
+        except ChainError as error:
+            self._log.warning("the chain cannot be asked for its time", error=str(error))
+            return float("inf")
+
+    async def _prepare(self, candidates: Sequence[Candidate]) -> _Judged:
+        return await self._database.read(partial(self._judge, candidates))
+
+    def _judge(self, candidates: Sequence[Candidate], connection: Connection) -> _Judged:
+        held: dict[str, Sequence[Held]] = {}
+
+        def look(revision: str) -> Sequence[Held]:
+            if revision not in held:
+                held[revision] = split_book.history(connection, revision)
+            return held[revision]
+
         # Read again each time: another ledger on this database may be the first of a newer configuration.
-        published = published_terms.published(connection)
-        held, lag = cache(partial(split_book.history, connection)), self._splits.lag
-        terms = replace(self._terms, published=published, held=held, lag=lag, now=time.time())
-        return admit.admit_all(documents, terms)
+        terms = replace(self._terms, published=published_terms.published(connection), held=look)
+        return _Judged([admit.admit(candidate, terms) for candidate in candidates], held)
 
-    def _apply(self, connection: Connection, entries: Sequence[Admitted | Rejected]) -> None:
+    def _apply(self, connection: Connection, judged: _Judged) -> None:
         books.lock(connection)
         self._pen.check(connection)
-        if not self._splits.knows(connection):
-            raise split_book.not_read()  # the chain went back, or this process was paused, since they were judged
-        self._outcomes = list(zip(entries, book_all(connection, entries, time.time(), self._room), strict=True))
+        # The chain went back since they were judged, or this process was paused; or a change came that counts.
+        if judged.held and not self._splits.knows(connection):
+            raise _Changed
+        if any(split_book.history(connection, revision) != held for revision, held in judged.held.items()):
+            raise _Changed
+        outcomes = book_all(connection, judged.entries, time.time(), self._room)
+        self._outcomes = list(zip(judged.entries, outcomes, strict=True))
+
+    def _note(self, connection: Connection) -> bool:
+        """That all receipts were read; not while splits are not known, for which receipts wait where they are made."""
+        books.lock(connection)
+        self._pen.check(connection)
+        known = self._splits.knows(connection)
+        if known:
+            receipts_read.note(connection, SOURCE, self._asked, self._grace)
+        return known

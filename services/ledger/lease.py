@@ -2,6 +2,7 @@
 
 A lease promises that answers up to its amount will be paid.  What its receipts have not charged yet stays reserved:
 until it is released, then only what the answers used, and after its end and a grace for receipts on their way, nothing.
+That end is not one by the clock: `read` is up to when receipts were read, and while they wait a reservation holds.
 Amounts are atomic units, times Unix seconds.
 """
 
@@ -9,6 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+
+COLLECT_SECONDS = 3600
+"""What an authorisation must still hold for what a lease reserves, however late its receipt comes: to be redeemed."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,9 @@ class Lease:
     reserved_until: int
     released: bool = False
 
-    def reserved(self, now: float) -> int:
+    def reserved(self, read: float) -> int:
         """What of the payer's balance is set aside for receipts to come."""
-        return max(0, self.held - self.charged) if now < self.reserved_until else 0
+        return max(0, self.held - self.charged) if read < self.reserved_until else 0
 
     @property
     def settled(self) -> bool:
@@ -72,19 +76,19 @@ class Refusal(Exception):
         self.reason = reason
 
 
-def spendable(payer: Payer, leases: Iterable[Lease], now: float, outlive: float) -> int:
+def spendable(payer: Payer, leases: Iterable[Lease], now: float, read: float, outlive: float) -> int:
     """What can be leased now.
 
     The authorisation must hold for `outlive` seconds more: what is spent under it has to be redeemed before it ends.
     """
     under_cap = payer.cap - payer.spent if payer.deadline >= now + outlive else 0
-    free = min(payer.balance - payer.withdrawing, under_cap) - sum(lease.reserved(now) for lease in leases)
+    free = min(payer.balance - payer.withdrawing, under_cap) - leased(leases, read)
     return max(0, free)
 
 
-def leased(leases: Iterable[Lease], now: float) -> int:
+def leased(leases: Iterable[Lease], read: float) -> int:
     """What open leases reserve."""
-    return sum(lease.reserved(now) for lease in leases)
+    return sum(lease.reserved(read) for lease in leases)
 
 
 def release(lease: Lease, used: int) -> Lease:
@@ -97,25 +101,29 @@ def release(lease: Lease, used: int) -> Lease:
     return replace(lease, held=max(lease.charged, min(used, lease.held)), released=True)
 
 
-def charge(payer: Payer, lease: Lease, others: Iterable[Lease], fee: int, now: float, room: float = 0) -> Lease:
+def charge(
+    payer: Payer, lease: Lease, others: Iterable[Lease], fee: int, now: float, read: float, room: float = 0
+) -> Lease:
     """The lease after a receipt of `fee`.  Raises `Refusal` when it, or the payer, has not so much.
 
     What the lease reserves is paid whatever became of the payer's balance meanwhile: the answer was given on that
     word, and what the chain took back since is its payer's debt.  A receipt that comes after its lease was released or
     ran out is paid from what is free, if there is enough: whoever earned it did so.  Then what other leases reserve is
     not touched, nor what the payer asked back.  No cap is ever passed.  Nothing is charged that the escrow would not
-    give: the authorisation must hold for `room` seconds more, in which it is redeemed.
+    give: the authorisation must hold for `room` seconds more, in which it is redeemed, and for what the lease reserves,
+    whose receipt had to wait to come so late, for `COLLECT_SECONDS` of them.
     """
     if payer.address != lease.payer:
         raise Refusal("WRONG_LEASE", f"{lease.name} is not a lease of {payer.address}")
     if lease.charged + fee > lease.amount:
         raise Refusal("LEASE_EXCEEDED", f"{lease.name} has {lease.amount - lease.charged} left, the fee is {fee}")
-    if fee and payer.deadline < now + room:
+    own = lease.reserved(read)
+    if fee and payer.deadline < now + (min(room, COLLECT_SECONDS) if fee <= own else room):
         raise Refusal(
             "AUTHORISATION_ENDED",
             f"what {payer.address} spends could not be redeemed: its authorisation holds until {payer.deadline}",
         )
-    reserved, own = leased(others, now), lease.reserved(now)
+    reserved = leased(others, read)
     unasked = own + max(0, payer.balance - payer.withdrawing - reserved - own)
     free = min(max(own, min(payer.balance - reserved, unasked)), payer.cap - payer.spent - reserved)
     if fee > free:

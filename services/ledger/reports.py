@@ -13,7 +13,7 @@ from services.kit.database import Database
 from services.kit.errors import Fault, invalid, not_found, precondition
 from services.ledger import journal, wire
 from services.ledger import lease as leases
-from services.ledger.store import books, epochs, leaf_pages, payers, payouts
+from services.ledger.store import books, epochs, leaf_pages, payers, payouts, receipts_read
 from services.ledger.store.books import Payout
 from services.ledger.store.epochs import State
 from services.ledger.store.payouts import Given
@@ -99,8 +99,8 @@ class Reports:
 
     def _balance(self, connection: Connection, address: str) -> ledger_pb2.Balance:
         now = time.time()
-        payer = payers.get(connection, address)
-        held = payers.open_leases(connection, address, now)
+        payer, read = payers.get(connection, address), receipts_read.until(connection, now)
+        held = payers.open_leases(connection, address, read)
         earned = books.book(connection, journal.payable(address))
         paying = epochs.newest(connection, State.ACTIVE)
         settled = leaf_pages.around(connection, paying.number, address).get(address, 0) if paying else 0
@@ -109,8 +109,8 @@ class Reports:
             deposited=str(payer.balance),
             authorised=str(payer.cap),
             spent=str(payer.spent),
-            leased=str(leases.leased(held, now)),
-            spendable=str(leases.spendable(payer, held, now, self._outlive)),
+            leased=str(leases.leased(held, read)),
+            spendable=str(leases.spendable(payer, held, now, read, self._outlive)),
             earned=str(earned.credits),
             settled=str(settled),
             claimed=str(earned.debits),

@@ -10,7 +10,7 @@ from openledger.money import format_open
 from services.kit.errors import Fault, invalid, not_found, precondition
 from services.ledger import lease as leases
 from services.ledger.lease import Lease, Payer, Refusal, Times
-from services.ledger.store import payers
+from services.ledger.store import payers, receipts_read
 
 MAX_DEADLINE = 2**53
 
@@ -29,26 +29,26 @@ def check_deadline(deadline: int, times: Times, now: float) -> None:
 
 def authorise(connection: Connection, address: str, cap: int, deadline: int, signature: bytes, now: float) -> None:
     """Keep a checked authorisation.  Raises `Fault` when it takes back what was spent or leased under another."""
-    payer = payers.lock(connection, address)
-    bound = payer.spent + leases.leased(payers.open_leases(connection, address, now), now)
+    payer, read = payers.lock(connection, address), receipts_read.until(connection, now)
+    bound = payer.spent + leases.leased(payers.open_leases(connection, address, read), read)
     if cap < bound:
         raise precondition(
             "CAP_TOO_LOW",
             f"the cap is over the account's whole life, and {bound} is spent or set aside already: sign that or more",
             at_least=str(bound),
         )
-    payers.end_leases(connection, [address], now)
+    payers.end_leases(connection, [address], read)
     payers.authorise(connection, address, cap, deadline, signature)
 
 
 def acquire(connection: Connection, address: str, amount: int, times: Times, now: float) -> Lease:
     """Set `amount` aside.  Raises `Fault` INSUFFICIENT_BALANCE that says what the payer can do."""
-    payer = payers.lock(connection, address)
-    others = payers.open_leases(connection, address, now)
-    free = leases.spendable(payer, others, now, times.outlive)
+    payer, read = payers.lock(connection, address), receipts_read.until(connection, now)
+    others = payers.open_leases(connection, address, read)
+    free = leases.spendable(payer, others, now, read, times.outlive)
     if amount > free:
-        raise _insufficient(payer, leases.leased(others, now), amount, free, now + times.outlive)
-    payers.end_leases(connection, [address], now)
+        raise _insufficient(payer, leases.leased(others, read), amount, free, now + times.outlive)
+    payers.end_leases(connection, [address], read)
     end = int(now) + times.lease
     name = f"leases/{uuid.uuid4().hex}"
     lease = Lease(name, address, amount, amount, 0, end, end + times.grace)

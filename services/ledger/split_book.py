@@ -6,7 +6,6 @@ it, and an answer so paid could be refused later.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 
@@ -23,8 +22,6 @@ from services.ledger.splits import Held
 from services.ledger.store import chain as followed
 from services.ledger.store import splits as store
 
-LOOK_SECONDS = 1.0
-
 
 class SplitBook:
     """Reads, and nothing else.
@@ -40,13 +37,6 @@ class SplitBook:
     def knows(self, connection: Connection) -> bool:
         """Whether everything that counts was read lately."""
         return read_lately(connection, self._contract, self.lag)
-
-    async def known(self) -> None:
-        """Wait until everything that counts was read lately."""
-        while True:
-            if await self._database.read(self.knows):
-                return
-            await asyncio.sleep(LOOK_SECONDS)
 
     async def at(self, revision: str, when: int) -> ledger_pb2.SplitVersion:
         """The split of answers that ended then.  Raises `Fault`."""

@@ -20,6 +20,7 @@ from services.ledger.store.sender import LostPen
 from services.ledger.store.tables import JOURNAL, METADATA, REJECTED
 from tests.epoch_tampering import answered
 from tests.epoch_world import AT, PAYER, Ledger
+from tests.intake_world import HOW
 from tests.ledger_world import PLATFORM, SIGNER, Attribution, a_receipt, attribution_served
 
 
@@ -42,13 +43,13 @@ async def test_receipts_are_taken_in_by_who_has_the_pen(ledger):
         rest = ledger.database, client, terms, metrics
         ledger.write(lambda c: (chain.follow(c, AT, 1, "0x1"), chain.note_read_time(c, AT, int(time.time()))))
         splits = SplitBook(ledger.database, AT, found.rule, lag=3600)
-        one = Receipts(*rest, ledger.pen("one"), Debts(ledger.database, metrics), splits, room=0)
+        one = Receipts(*rest, ledger.pen("one"), Debts(ledger.database, metrics), splits, **HOW)
         other = ledger.pen("other")
         with pytest.raises(LostPen):
             await one.step()
         read = METADATA.tables["consumer"]
         assert (rows(ledger, read), rows(ledger, REJECTED), rows(ledger, JOURNAL)) == (0, 0, 0)
-        two = Receipts(*rest[:3], Metrics("other"), other, one._debts, splits, room=0)
+        two = Receipts(*rest[:3], Metrics("other"), other, one._debts, splits, **HOW)
         assert await two.step() == 1
         assert (rows(ledger, read), rows(ledger, REJECTED)) == (1, 1)  # there is no such lease
 

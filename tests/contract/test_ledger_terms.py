@@ -22,6 +22,7 @@ from services.ledger.split_book import SplitBook
 from services.ledger.store import chain, terms
 from services.ledger.store.tables import PUBLISHED_TERMS, REJECTED
 from tests.epoch_world import AT
+from tests.intake_world import HOW
 from tests.ledger_world import PLATFORM, SIGNER, Attribution, a_receipt, attribution_served
 
 OLD, NEW, NEVER = Rule(cap_bps=100), Rule(), Rule(cap_bps=101)
@@ -69,7 +70,7 @@ async def test_receipts_that_were_on_their_way_when_the_rule_changed_are_not_rej
         assert pen.take()
         database.write_now(lambda c: (chain.follow(c, AT, 1, "0x1"), chain.note_read_time(c, AT, int(time.time()))))
         splits = SplitBook(database, AT, NEW, lag=3600)
-        receipts = Receipts(database, client, in_force, metrics, pen, Debts(database, metrics), splits, room=0)
+        receipts = Receipts(database, client, in_force, metrics, pen, Debts(database, metrics), splits, **HOW)
         assert await receipts.step() == 3
     found = database.read_now(lambda c: c.execute(select(REJECTED.c.sha256, REJECTED.c.reason)).all())
     # There is no such lease here: that is what is found wrong with the first two, and nothing else.

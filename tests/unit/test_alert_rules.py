@@ -56,6 +56,8 @@ SOON = ATTRIBUTION + 'receipt_delay_seconds_bucket{le="60.0"}'
 RECEIPTS = ATTRIBUTION + "receipt_delay_seconds_count"
 SILENT = gauge("ReplicaSilent", ATTRIBUTION + "replica_silent_seconds", 1, value=61, fine=60, replica="a")
 QUEUED = gauge("QueueStands", OPENLORA + "queued", 5, value=3)
+UNREAD = gauge("ChainNotRead", LEDGER + "chain_read_ago_seconds", 5, value=601, fine=600, job="j")
+WITHIN = LEDGER + 'chain_read_within_seconds{job="j"}'
 CASES = (
     gauge("ServiceDown", "up", 15, value=0, fine=1, job="trial/openledger", instance="a:1"),
     counter(
@@ -77,7 +79,14 @@ CASES = (
     gauge("PayerDebt", LEDGER + "payer_debt_open", 10),
     gauge("NobodySends", LEDGER + "sending", 2, value=0, fine=1, job="j"),
     gauge("ChainBehind", LEDGER + "chain_behind_blocks", 10, value=101, fine=100),
-    gauge("ChainNotRead", LEDGER + "chain_read_ago_seconds", 5, value=601, fine=600, job="j"),
+    UNREAD._replace(beside={WITHIN: "1800x60"}),
+    # Another replica, which says otherwise, hides nothing.
+    UNREAD._replace(beside={WITHIN: "1800x60", LEDGER + 'chain_read_ago_seconds{job="j",instance="b"}': "0x60"}),
+    # With a small lag nothing is booked long before.
+    gauge("ChainNotRead", LEDGER + "chain_read_ago_seconds", 5, value=31, fine=30, job="j")._replace(
+        beside={WITHIN: "30x60"}
+    ),
+    UNREAD._replace(values="0x4" + " Inf" * 15 + " 0x20", beside={WITHIN: "1800x60"}),
     gauge("NodeBehind", LEDGER + "node_behind_blocks", 10),
     gauge("SumsDoubted", LEDGER + "sums_doubted", 60),
     gauge("ClockOff", LEDGER + "chain_ahead_seconds", 5, value=61, fine=60),

@@ -31,15 +31,18 @@ class Batch:
         addresses: Collection[str],
         leases: Collection[str],
         digests: Collection[str],
-        now: float,
+        read: float,
     ) -> None:
-        """Reads the journals of `keys`, payers with their open leases, leases, and which of `digests` were refused."""
+        """Reads the journals of `keys`, payers with their open leases, leases, and which of `digests` were refused.
+
+        `read`: up to when receipts were read; by it leases reserve.
+        """
         self._connection = connection
         self._first = books.next_number(connection)
         self._payloads = books.payloads(connection, keys)
         self._rejected = books.rejected(connection, digests)
         self._payers = payers.lock_all(connection, addresses)
-        self._leases = {found.name: found for found in payers.leases(connection, leases, addresses, now)}
+        self._leases = {found.name: found for found in payers.leases(connection, leases, addresses, read)}
         self._of: dict[str, set[str]] = {}
         for found in self._leases.values():
             self._of.setdefault(found.payer, set()).add(found.name)
@@ -48,7 +51,7 @@ class Batch:
         self._keep: Callable[[int, bytes], None]
         self._refused: list[Refused] = []
         self._charged: set[str] = set()
-        self._now, self._late = now, set[str]()
+        self.read, self._late = read, set[str]()
 
     def payload_of(self, key: str) -> str | None:
         """The payload digest of the journal with that key."""
@@ -79,7 +82,7 @@ class Batch:
     def charge(self, charged: Lease, entry: Journal, payout: Payout, document: bytes) -> None:
         """Book an answer: its lease as charged, its journal, and the receipt, with its document, that both are of."""
         payer = self._payers[payout.payer]
-        if payout.fee > self._leases[charged.name].reserved(self._now):
+        if payout.fee > self._leases[charged.name].reserved(self.read):
             self._late.add(payout.payer)
         moved = entry.postings.get(journal.payer(payout.payer), 0)
         self._payers[payout.payer] = replace(payer, balance=payer.balance + moved, spent=payer.spent + payout.fee)
@@ -105,7 +108,7 @@ class Batch:
         payers.save_leases(self._connection, [self._leases[name] for name in sorted(self._charged)])
         payers.set_all_spent(self._connection, self._spent())
         if self._late:  # paid from what leases that have run out had reserved
-            payers.end_leases(self._connection, self._late, self._now)
+            payers.end_leases(self._connection, self._late, self.read)
 
     def _debts(self) -> Mapping[str, int]:
         """With how much less than nothing the decisions leave payers, by their books."""

@@ -171,30 +171,41 @@ def lease(connection: Connection, name: str) -> Lease | None:
     return None if row is None else _lease(row)
 
 
-def leases(connection: Connection, names: Collection[str], of: Collection[str], now: float) -> list[Lease]:
+def leases(connection: Connection, names: Collection[str], of: Collection[str], read: float) -> list[Lease]:
     """Leases of those names, and all of those payers that reserve something.  Lock the payers first."""
-    reserving = and_(bulk.among(LEASE.c.payer, of), *_reserving(now))
+    reserving = and_(bulk.among(LEASE.c.payer, of), *_reserving(read))
     query = select(LEASE).where(or_(bulk.among(LEASE.c.name, names), reserving))
     return [_lease(row) for row in connection.execute(query)]
 
 
-def end_leases(connection: Connection, addresses: Collection[str], now: float) -> None:
+def end_leases(connection: Connection, addresses: Collection[str], read: float) -> None:
     """What those payers' leases reserved that have run out is free for good, also by a clock that is put back.
 
     For whoever gives it to others.  Lock the payers first.
     """
-    over = bulk.among(LEASE.c.payer, addresses), LEASE.c.settled.is_(False), LEASE.c.reserved_until <= int(now)
+    over = bulk.among(LEASE.c.payer, addresses), LEASE.c.settled.is_(False), LEASE.c.reserved_until <= int(read)
     connection.execute(update(LEASE).where(*over).values(held=LEASE.c.charged, settled=True))
 
 
-def open_leases(connection: Connection, payer: str, now: float) -> Sequence[Lease]:
+def open_leases(connection: Connection, payer: str, read: float) -> Sequence[Lease]:
     """The payer's leases that reserve something."""
-    query = select(LEASE).where(LEASE.c.payer == payer, *_reserving(now))
+    query = select(LEASE).where(LEASE.c.payer == payer, *_reserving(read))
     return [_lease(row) for row in connection.execute(query)]
 
 
-def _reserving(now: float) -> tuple[ColumnElement[bool], ...]:
-    return LEASE.c.settled.is_(False), LEASE.c.reserved_until > int(now)
+def hold_leases(connection: Connection, read: float, until: int) -> None:
+    """What leases reserve by then is reserved until that time at least: their receipts had to wait.
+
+    Lock the books first.
+    """
+    reserving = _reserving(read)
+    lock_all(connection, connection.execute(select(LEASE.c.payer).where(*reserving).distinct()).scalars().all())
+    short = LEASE.c.reserved_until < until
+    connection.execute(update(LEASE).where(*reserving, short).values(reserved_until=until))
+
+
+def _reserving(read: float) -> tuple[ColumnElement[bool], ...]:
+    return LEASE.c.settled.is_(False), LEASE.c.reserved_until > int(read)
 
 
 # Amounts have one spelling each, so that "differs" means the same in text and in numbers.

@@ -147,6 +147,18 @@ def test_what_follows_a_bundle_has_splits_by_the_same_registry(tmp_path, change)
     ledger.database.close()
 
 
+@pytest.mark.parametrize(("lag", "told"), ((LAG, ""), (7 * 86_400, f"; the lag is 604800 s, and was {LAG} s there")))
+def test_another_lag_than_in_the_epoch_before_is_told(tmp_path, lag, told):
+    """It may be right, and it may be there for the sake of one receipt: people judge."""
+    ledger = Ledger(tmp_path)
+    ledger.close(answered("", OWN, BEGIN))
+    ledger.bundles._lag = lag
+    report = ledger.check(ledger.close(answered("", OWN, BEGIN)))
+    [words] = [check.words for check in report.checks if check.name == "previous"]
+    assert (report.ok, words.endswith("and no leaf is lower" + told)) == (True, True), words
+    ledger.database.close()
+
+
 def test_a_receipt_that_does_not_say_its_time_is_by_no_registered_split(tmp_path):
     ledger = Ledger(tmp_path)
     ledger.hold(A, FIRST, BEGIN)

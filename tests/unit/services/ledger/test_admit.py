@@ -9,13 +9,18 @@ import pytest
 from openledger import canonical, receipt, split
 from openledger.client import Wallet
 from openledger.split import NAT, Rule
-from services.ledger.admit import Admitted, Rejected, Terms, admit
+from services.ledger import admit as admission
+from services.ledger.admit import Admitted, Rejected, Terms
 from services.ledger.registries import Split
 from services.ledger.splits import Change, history
 from tests.ledger_world import EARNERS, PLATFORM, SIGNER, a_receipt
 
 TERMS = Terms(frozenset({SIGNER.address}), Rule(), PLATFORM.address)
 PAYER = Wallet("0x" + "77" * 32)
+
+
+def admit(document, terms):
+    return admission.admit(admission.read(document), terms)
 
 
 def good():

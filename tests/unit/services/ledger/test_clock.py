@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 
-from services.ledger.lease import Lease, Payer, Refusal, charge
+from services.ledger.lease import COLLECT_SECONDS, Lease, Payer, Refusal, charge
 from tests.books_stores import Store
 from tests.books_stories import Stories
 
@@ -36,14 +36,17 @@ def test_a_clock_that_jumps_loses_nothing_and_doubles_nothing() -> None:
     run_state_machine_as_test(Skewed, settings=rules)
 
 
-@pytest.mark.parametrize("fast", (-3600, 0, 3600))
-def test_a_clock_that_is_wrong_by_less_than_the_room_gives_nothing_away(fast: int) -> None:
-    """Whatever this machine thinks what time it is: what is booked can be redeemed for hours by the chain's clock."""
-    room, deadline, payer_has = 6 * 3600, 1_000_000, 100
+@pytest.mark.parametrize("fast", (-1800, 0, 1800))
+@pytest.mark.parametrize(("reserved_until", "room"), ((0, 6 * 3600), (1_000_000, COLLECT_SECONDS)))
+def test_a_clock_that_is_wrong_by_less_than_the_room_gives_nothing_away(
+    reserved_until: int, room: int, fast: int
+) -> None:
+    """Whatever this machine thinks what time it is: what is booked can still be redeemed by the chain's clock."""
+    deadline, payer_has = 1_000_000, 100
     payer = Payer("0xa", balance=payer_has, cap=payer_has, deadline=deadline)
-    lease = Lease("leases/1", "0xa", 100, 100, 0, deadline, deadline)
+    lease = Lease("leases/1", "0xa", 100, 100, 0, reserved_until, reserved_until)
     last = deadline - room - fast  # by the chain's clock, when this machine's says that the room begins
-    assert charge(payer, lease, [], 1, last + fast, room).charged == 1
+    assert charge(payer, lease, [], 1, last + fast, last + fast, 6 * 3600).charged == 1
     with pytest.raises(Refusal):
-        charge(payer, lease, [], 1, last + 1 + fast, room)
-    assert deadline - last >= room - 3600
+        charge(payer, lease, [], 1, last + 1 + fast, last + 1 + fast, 6 * 3600)
+    assert deadline - last >= room - 1800 > 0

@@ -30,13 +30,13 @@ def a_lease(**changes) -> Lease:
     ),
 )
 def test_what_can_be_leased(payer, leases, expected):
-    assert spendable(payer, leases, NOW, outlive=50) == expected
+    assert spendable(payer, leases, NOW, NOW, outlive=50) == expected
 
 
 def test_a_charge_uses_what_the_lease_holds():
-    after = charge(PAYER, a_lease(), [], 15, NOW)
+    after = charge(PAYER, a_lease(), [], 15, NOW, NOW)
     assert (after.charged, after.reserved(NOW), after.settled) == (15, 25, False)
-    whole = charge(PAYER, after, [], 25, NOW)
+    whole = charge(PAYER, after, [], 25, NOW, NOW)
     assert (whole.charged, whole.reserved(NOW), whole.settled) == (40, 0, True)
 
 
@@ -59,7 +59,7 @@ def test_a_charge_uses_what_the_lease_holds():
 )
 def test_a_charge_that_is_refused(payer, lease, others, fee, reason):
     with pytest.raises(Refusal) as caught:
-        charge(payer, lease, others, fee, NOW)
+        charge(payer, lease, others, fee, NOW, NOW)
     assert caught.value.reason == reason
 
 
@@ -67,29 +67,29 @@ def test_a_charge_that_is_refused(payer, lease, others, fee, reason):
 @pytest.mark.parametrize("others", ([], [a_lease(amount=70, held=70)]))
 def test_what_a_lease_reserves_is_paid_whatever_became_of_the_balance(balance, others):
     payer = replace(PAYER, balance=balance)
-    assert charge(payer, a_lease(), others, 40, NOW).charged == 40
+    assert charge(payer, a_lease(), others, 40, NOW, NOW).charged == 40
     part = a_lease(charged=10, held=30)
-    assert charge(payer, part, others, 20, NOW).charged == 30
+    assert charge(payer, part, others, 20, NOW, NOW).charged == 30
     with pytest.raises(Refusal) as caught:
-        charge(payer, part, others, 30, NOW)  # more than is reserved needs money that is there
+        charge(payer, part, others, 30, NOW, NOW)  # more than is reserved needs money that is there
     assert caught.value.reason == "INSUFFICIENT_BALANCE"
 
 
 def test_a_charge_after_the_end_is_paid_from_what_is_free():
     late = a_lease(reserved_until=900)
-    assert charge(PAYER, late, [], 40, NOW).charged == 40
+    assert charge(PAYER, late, [], 40, NOW, NOW).charged == 40
 
 
 @pytest.mark.parametrize(("deadline", "taken"), ((999, False), (1049, False), (1050, True), (1051, True)))
 def test_nothing_is_charged_that_could_not_be_redeemed_any_more(deadline, taken):
     payer = replace(PAYER, deadline=deadline)
     if taken:
-        assert charge(payer, a_lease(), [], 15, NOW, room=50).charged == 15
+        assert charge(payer, a_lease(), [], 15, NOW, NOW, room=50).charged == 15
         return
     with pytest.raises(Refusal, match=f"holds until {deadline}") as caught:
-        charge(payer, a_lease(), [], 15, NOW, room=50)
+        charge(payer, a_lease(), [], 15, NOW, NOW, room=50)
     assert caught.value.reason == "AUTHORISATION_ENDED"
-    assert charge(payer, a_lease(), [], 0, NOW, room=50).charged == 0  # what costs nothing needs no signature
+    assert charge(payer, a_lease(), [], 0, NOW, NOW, room=50).charged == 0  # what costs nothing needs no signature
 
 
 @pytest.mark.parametrize(
@@ -104,15 +104,15 @@ def test_nothing_is_charged_that_could_not_be_redeemed_any_more(deadline, taken)
 )
 def test_what_was_asked_back_pays_for_what_was_promised_before_and_for_nothing_else(lease, withdrawing, most):
     payer = replace(PAYER, withdrawing=withdrawing)
-    assert charge(payer, lease, [], most, NOW).charged == most
+    assert charge(payer, lease, [], most, NOW, NOW).charged == most
     with pytest.raises(Refusal):
-        charge(payer, lease, [], most + 1, NOW)
+        charge(payer, lease, [], most + 1, NOW, NOW)
 
 
 def test_a_release_keeps_what_was_used_until_its_receipts_arrive():
     released = release(a_lease(charged=10), 25)
     assert (released.held, released.reserved(NOW)) == (25, 15)
-    assert charge(PAYER, released, [], 15, NOW).settled
+    assert charge(PAYER, released, [], 15, NOW, NOW).settled
 
 
 def test_a_release_keeps_what_was_charged():

@@ -1,0 +1,196 @@
+"""What leases reserve while receipts wait, for whatever: it is there when they come; on both databases."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import select
+
+from services.kit.errors import Fault
+from services.ledger import check, journal, spend
+from services.ledger.lease import COLLECT_SECONDS, Times
+from services.ledger.reports import Reports
+from services.ledger.store import books, payers, receipts_read
+from services.ledger.store.receipts_read import BREAK_SECONDS
+from services.ledger.store.tables import LEASE
+from tests.books_world import event
+from tests.epoch_world import PAYER, Ledger
+from tests.intake_world import GRACE, ROOM, Clock, at, reading, reasons
+from tests.ledger_world import OPEN, a_receipt
+
+LASTS = 100
+TIMES = Times(LASTS, GRACE, ROOM)
+DAY = 86_400
+
+
+class Payer:
+    """One with a deposit of one OPEN, and the ledger that keeps it."""
+
+    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+        self.ledger, self.clock = ledger, clock
+        ledger.read_chain(clock.now)
+        ledger.write(lambda c: books.post(c, journal.deposit(event(1), PAYER.address, OPEN)))
+
+    def lease(self, *, authorised: float = 30 * DAY) -> str:
+        """Over all of it, under an authorisation of so many seconds."""
+        now, deadline = self.clock.now, int(self.clock.now + authorised)
+
+        def act(c):
+            spend.authorise(c, PAYER.address, 10 * OPEN, deadline, b"s", now)
+            return spend.acquire(c, PAYER.address, OPEN, TIMES, now).name
+
+        return self.ledger.write(act)
+
+    def refused(self, amount: int) -> str:
+        """Why there is no other lease of so much; empty where there is."""
+        try:
+            self.ledger.write(lambda c: spend.acquire(c, PAYER.address, amount, TIMES, self.clock.now))
+        except Fault as fault:
+            return fault.reason
+        return ""
+
+    @property
+    def reserved(self) -> int:
+        def act(c):
+            read = receipts_read.until(c, self.clock.now)
+            return sum(one.reserved(read) for one in payers.open_leases(c, PAYER.address, read))
+
+        return self.ledger.database.read_now(act)
+
+    @property
+    def reserved_until(self) -> float:
+        """In seconds from now."""
+        return self.ledger.database.read_now(lambda c: c.execute(select(LEASE.c.reserved_until)).scalar()) - int(
+            self.clock.now
+        )
+
+    @property
+    def balance(self) -> int:
+        return self.ledger.database.read_now(lambda c: payers.get(c, PAYER.address)).balance
+
+    async def pass_time(self, world, seconds: int) -> None:
+        """Nothing is awry meanwhile."""
+        for passed in (BREAK_SECONDS,) * (seconds // BREAK_SECONDS) + (seconds % BREAK_SECONDS,):
+            self.clock.now += passed
+            self.ledger.read_chain(self.clock.now)
+            await world.step()
+
+    def receipt(self, lease: str, fee: int = OPEN):
+        return a_receipt(PAYER, lease, fee, end_time=at(self.clock.now))
+
+
+@pytest.fixture
+def payer(database_url, tmp_path, monkeypatch):
+    ledger = Ledger(tmp_path, database_url)
+    yield Payer(ledger, Clock(monkeypatch))
+    ledger.database.close()
+
+
+async def test_what_receipts_that_wait_are_paid_from_is_lent_to_nobody(payer, monkeypatch):
+    ledger, clock = payer.ledger, payer.clock
+    async with reading(ledger, monkeypatch) as world:
+        await world.step()
+        world.give(payer.receipt(payer.lease()))
+        ledger.read_chain(None)
+        clock.now += DAY  # no node answers
+        assert payer.refused(1) == "INSUFFICIENT_BALANCE"
+        shown = await Reports(ledger.database, outlive=0).balance(PAYER.address)
+        assert (shown.leased, shown.spendable) == (str(OPEN), "0")
+        ledger.write(lambda c: payers.set_withdrawing(c, PAYER.address, OPEN))
+        ledger.read_chain(clock.now)
+        assert await world.step() == 1
+    assert (reasons(ledger), payer.balance, payer.reserved) == ({}, 0, 0)
+    assert ledger.database.read_now(check.check).ok
+
+
+async def test_after_a_break_receipts_have_as_long_again_and_then_nothing_is_reserved(payer, monkeypatch):
+    """Attribution cannot make receipts before splits are told again: they come when the log was read to its end."""
+    ledger, lasted = payer.ledger, 1000
+    async with reading(ledger, monkeypatch) as world:
+        await world.step()
+        lease = payer.lease()
+        first, second = (payer.receipt(lease, OPEN // 4) for _ in range(2))
+        ledger.read_chain(None)
+        payer.clock.now += lasted
+        assert (await world.step(), payer.reserved) == (0, OPEN)  # the log was read to its end, and the chain was not
+        world.give(first)
+        ledger.read_chain(payer.clock.now)
+        assert (await world.step(), payer.reserved, payer.reserved_until) == (1, 3 * OPEN // 4, lasted + GRACE)
+        await payer.pass_time(world, lasted + GRACE - 1)
+        ledger.write(lambda c: payers.set_withdrawing(c, PAYER.address, OPEN))
+        world.give(second)
+        await world.step()
+        assert (reasons(ledger), payer.reserved) == ({}, OPEN // 2)
+        await payer.pass_time(world, 10)
+        assert payer.reserved == 0
+        world.give(late := payer.receipt(lease, OPEN // 4))
+        await world.step()
+    assert reasons(ledger) == {late.digest(): "INSUFFICIENT_BALANCE"}
+
+
+@pytest.mark.parametrize("away", (BREAK_SECONDS + 1, DAY))
+async def test_a_ledger_that_was_away_finds_reserved_what_was(payer, monkeypatch, away):
+    async with reading(payer.ledger, monkeypatch) as world:
+        await world.step()
+    lease, left = payer.lease(), LASTS + GRACE
+    found = payer.receipt(lease, OPEN // 2)
+    payer.clock.now += away
+    payer.ledger.write(lambda c: receipts_read.begin(c, "attribution/receipts", payer.clock.now))
+    payer.ledger.read_chain(payer.clock.now)
+    assert payer.reserved == OPEN
+    async with reading(payer.ledger, monkeypatch, found) as world:
+        assert await world.step() == 1
+    assert (reasons(payer.ledger), payer.reserved) == ({}, OPEN // 2)
+    assert payer.reserved_until == max(left - away, away + GRACE)
+
+
+async def test_what_takes_no_longer_than_usual_is_no_break(payer, monkeypatch):
+    async with reading(payer.ledger, monkeypatch) as world:
+        await world.step()
+        payer.lease()
+        until = payer.reserved_until
+        await payer.pass_time(world, BREAK_SECONDS)
+        assert payer.reserved_until == until - BREAK_SECONDS
+        await payer.pass_time(world, int(payer.reserved_until))
+        assert payer.reserved == 0
+        payer.clock.now += DAY
+        payer.ledger.read_chain(payer.clock.now)
+        await world.step()
+        assert payer.reserved == 0  # what had ended before a break stays so
+    assert payer.refused(OPEN) == ""
+
+
+@pytest.mark.parametrize(
+    ("left", "reason"), ((COLLECT_SECONDS + 1, None), (COLLECT_SECONDS - 1, "AUTHORISATION_ENDED"))
+)
+async def test_what_a_lease_reserves_is_booked_while_it_can_be_redeemed(payer, monkeypatch, left, reason):
+    async with reading(payer.ledger, monkeypatch) as world:
+        await world.step()
+        found = payer.receipt(payer.lease(authorised=DAY))
+        payer.clock.now += DAY - left
+        payer.ledger.read_chain(payer.clock.now)
+        world.give(found)
+        await world.step()
+    assert reasons(payer.ledger).get(found.digest()) == reason
+    [line] = (
+        payer.ledger.database.read_now(lambda c: payers.leaving(c, payer.clock.now, ROOM)) if not reason else [None]
+    )
+    assert line is None or line.spent == OPEN  # and is redeemed at once, whatever epochs do
+
+
+def test_where_no_receipts_are_read_leases_end_by_the_clock(payer):
+    payer.lease()
+    payer.clock.now += LASTS + GRACE - 1
+    assert payer.reserved == OPEN
+    payer.ledger.write(lambda c: receipts_read.begin(c, "log", payer.clock.now))
+    payer.clock.now += 1
+    assert payer.reserved == OPEN
+    payer.ledger.write(lambda c: receipts_read.end(c, "log"))
+    assert payer.reserved == 0
+
+
+def test_a_clock_that_is_put_back_reads_no_later_than_it_shows(payer):
+    now = payer.clock.now
+    for when in (now, now - 500, now - 400):
+        payer.ledger.write(lambda c, w=when: receipts_read.note(c, "log", w, GRACE))
+        found = [payer.ledger.database.read_now(lambda c, t=t: receipts_read.until(c, t)) for t in (now - 1000, now)]
+        assert found == [now - 1000, int(when)]
