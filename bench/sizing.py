@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.ledger import costs
+from bench.ledger.booking import POSTINGS
 from bench.result import FOLDER
 
 DOLLARS_A_CORE_HOUR = 0.04
@@ -51,6 +52,8 @@ class Measured:
     booked_a_second: float
     seal_seconds: dict[int, float]
     """Of so many accounts, all of which earned."""
+    check: float
+    """A posting, in a look at everything."""
 
     @classmethod
     def load(cls) -> Measured:
@@ -60,6 +63,7 @@ class Measured:
         by = {row["contributors"]: row for row in attribute if row["kind"] == "contributors"}
         on_postgresql = [row for row in ledger if row.get("database") == "postgresql"]
         live = next(row for row in on_postgresql if "live" in row)
+        look = next(row for row in _rows("ledger-looks") if row["database"] == "postgresql")
         return cls(
             generation=eight["generation_cpu_s"] / eight["answers"],
             attribution={number: row["cpu_ms"] / 1e3 for number, row in by.items()},
@@ -69,6 +73,7 @@ class Measured:
             seal_seconds={
                 row["accounts"]: row["seal_s"] for row in on_postgresql if row.get("accounts") == row.get("earning", 0)
             },
+            check=look["check_cpu_s"] / look["postings"],
         )
 
 
@@ -82,6 +87,10 @@ def lines(found: Measured) -> Iterator[tuple[str, Callable[[Size], str]]]:
     yield (
         "receipts a day, as signed",
         lambda s: f"{_daily(s, found) / 1e9:,.1f} GB",
+    )
+    yield (
+        "a whole look at the books, for each day of answers",
+        lambda s: f"{s.answers * DAY * POSTINGS * found.check:,.1f} core seconds",
     )
     yield "accounts that earn", lambda s: f"{s.accounts:,}"
     yield "the books are held to seal an epoch", lambda s: f"{found.seal_seconds[s.accounts]:,.1f} s"

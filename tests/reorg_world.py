@@ -65,15 +65,15 @@ WINDOW, TICK = 12, 3
 
 
 class Ledger:
-    """The parts that meet the chain, on a database and contracts of their own."""
+    """The parts that meet the chain, on a database (SQLite, if no other is named) and contracts of their own."""
 
-    def __init__(self, folder: Path, url: str, *, confirmations: int) -> None:
+    def __init__(self, folder: Path, url: str, *, confirmations: int, database: str = "") -> None:
         self.url, self.confirmations = url, confirmations
         terms = replace(TERMS, treasury=STRANGER.address, withdraw_delay=0, challenge_window=WINDOW)
         node = Node.connect(url, CHAIN_ID)
         self.chain = RpcChain(node, deploy(node, OPERATOR, terms, folder / "contracts.json"))
         self.at = self.chain.contracts
-        self.database = Database(f"sqlite:///{folder}/ledger.db")
+        self.database = Database(database or f"sqlite:///{folder}/ledger.db")
         self.database.migrate(Path(services.ledger.__file__).parent / "migrations")
         self.metrics = Metrics("ledger")
         self.pen = Pen(self.database, OPERATOR.address.lower(), "one", self.metrics, seconds=600)

@@ -2,6 +2,7 @@
 
     python -m bench ledger             five rounds of 20,000 receipts a batch size, a million accounts
     python -m bench ledger --quick     under a minute, the same code
+    python -m bench.ledger.looks       only what looks at the books cost, into a file of its own
     python -m bench.ledger.costs       only what settling costs on chain, from the gas that forge measured
 
 A receipt here has 6 postings (payer, the model's pool, developer, platform, stakers, and the base model).  In batches

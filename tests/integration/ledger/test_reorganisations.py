@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+from contextlib import nullcontext
 
 import pytest
 
@@ -16,13 +17,14 @@ from services.kit import logs
 from services.ledger.store import chain as sent
 from services.ledger.store import epochs
 from services.ledger.store.epochs import State
-from tests import chains
+from tests import chains, postgres
 from tests.chains import OPERATOR, STRANGER
 from tests.needs import needs
 from tests.reorg_world import Ledger, World
 
 SEED = int(os.environ.get("OPENLEDGER_SEED", "1"))
 FEW, MANY = 8, int(os.environ.get("OPENLEDGER_SCHEDULES", "500"))
+ON_POSTGRESQL = MANY // 5
 ON_ONE = 25
 """Schedules on one database: the chain is compared as a whole each time."""
 
@@ -64,21 +66,26 @@ async def schedule(world: World) -> None:
     world.agree()
 
 
-async def schedules(anvil, folder, count: int) -> None:
-    for number in range(count):
-        if number % ON_ONE == 0:
-            draw = random.Random(SEED * 1000 + number // ON_ONE)
-            (place := folder / str(number)).mkdir()
-            ledger = Ledger(place, anvil, confirmations=1)
-            world = World(ledger, draw)
-            await world.deposit(world.payers[0])
+async def schedules(anvil, folder, count: int, cluster: str = "") -> None:
+    """On SQLite, or in databases of that PostgreSQL."""
+    for first in range(0, count, ON_ONE):
+        with postgres.fresh_database(cluster) if cluster else nullcontext("") as database:
+            await schedules_on_one(anvil, folder, range(first, min(first + ON_ONE, count)), database)
+
+
+async def schedules_on_one(anvil, folder, numbers: range, database: str) -> None:
+    draw = random.Random(SEED * 1000 + numbers[0] // ON_ONE)
+    (place := folder / str(numbers[0])).mkdir()
+    ledger = Ledger(place, anvil, confirmations=1, database=database)
+    world = World(ledger, draw)
+    await world.deposit(world.payers[0])
+    for number in numbers:
         try:
             await schedule(world)
         except BaseException as error:
             error.add_note(f"schedule {number} of OPENLEDGER_SEED={SEED}")
             raise
-        if number % ON_ONE == ON_ONE - 1 or number == count - 1:
-            ledger.close()
+    ledger.close()
 
 
 @pytest.fixture
@@ -149,3 +156,12 @@ async def test_after_any_reorganisation_the_ledger_equals_the_chain(anvil, tmp_p
 @pytest.mark.timeout(1800)
 async def test_after_five_hundred_reorganisations_the_ledger_equals_the_chain(anvil, tmp_path):
     await schedules(anvil, tmp_path, MANY)
+
+
+@needs("postgresql")
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+async def test_after_a_hundred_reorganisations_the_ledger_on_postgresql_equals_the_chain(
+    anvil, tmp_path, postgres_cluster
+):
+    await schedules(anvil, tmp_path, ON_POSTGRESQL, postgres_cluster)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bench import ledger
-from bench.ledger import booking, epochs, live
+from bench.ledger import booking, epochs, live, looks
+from services.ledger.store import control as store
 from services.ledger.store import leaf_pages
 
 
@@ -22,6 +23,14 @@ def test_the_live_path_books_what_it_reads() -> None:
         row = live.measure(database, 250)
     assert (row["receipts"], row["at_once"]) == (250, 250), "two pages, booked at once"
     assert set(ledger.figures([row])) == {"receipts_per_s_sqlite_live", "postings_per_s_sqlite_live"}
+
+
+def test_looks_at_the_books_are_measured_on_books_that_are_right() -> None:
+    with ledger.fresh("sqlite") as database:
+        row = looks.measure(database, 40, 20)
+        last = database.read_now(store.last)
+    assert (row["postings"], row["new"], last) == (240, 120, 60 + booking.PAYERS)
+    assert min(row[name] for name in ("check_s", "check_new_s", "conservation_s")) > 0
 
 
 @pytest.mark.long

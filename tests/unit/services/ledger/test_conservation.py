@@ -41,7 +41,7 @@ def test_no_unit_drifts_in_ten_thousand_stories() -> None:
 @pytest.mark.long
 @pytest.mark.needs("postgresql")
 @pytest.mark.timeout(3600)
-def test_no_unit_drifts_on_postgresql(postgres_cluster: str) -> None:
+def test_no_unit_drifts_in_a_thousand_stories_on_postgresql(postgres_cluster: str) -> None:
     with postgres.fresh_database(postgres_cluster) as url:
         store = PostgresStore(url)
 
@@ -49,5 +49,5 @@ def test_no_unit_drifts_on_postgresql(postgres_cluster: str) -> None:
             pass
 
         OnPostgresql.store = staticmethod(lambda: store)
-        tell(OnPostgresql, 200, STEPS_OF_MANY)
+        tell(OnPostgresql, 1_000, STEPS_OF_MANY)
         store.engine.dispose()
