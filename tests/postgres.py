@@ -14,7 +14,8 @@ from pathlib import Path
 
 import psycopg
 
-_SETTINGS = ("listen_addresses=", "max_connections=200", "shared_buffers=64MB")
+_SETTINGS = ("listen_addresses=", "max_connections=200")
+_BUFFERS = "64MB"
 
 
 def binaries() -> Path | None:
@@ -27,7 +28,7 @@ def binaries() -> Path | None:
 
 
 @contextmanager
-def cluster() -> Iterator[str]:
+def cluster(*, shared_buffers: str = _BUFFERS) -> Iterator[str]:
     """A running server, reached by a socket in its own folder; gives the SQLAlchemy URL of its `postgres` database."""
     folder = Path(tempfile.mkdtemp(prefix="olpg-"))  # short: a socket's path must fit 107 bytes
     user = _user()
@@ -38,7 +39,18 @@ def cluster() -> Iterator[str]:
     data = folder / "data"
     try:
         _run(user, bin_ / "initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync")
-        _run(user, bin_ / "pg_ctl", "-D", data, "-w", "-o", _options(folder), "-l", folder / "log", "start")
+        _run(
+            user,
+            bin_ / "pg_ctl",
+            "-D",
+            data,
+            "-w",
+            "-o",
+            _options(folder, shared_buffers),
+            "-l",
+            folder / "log",
+            "start",
+        )
         yield f"postgresql://postgres@/postgres?host={folder}"
     finally:
         if (data / "postmaster.pid").exists():
@@ -77,8 +89,9 @@ def _user() -> str:
     return "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
 
 
-def _options(folder: Path) -> str:
-    return " ".join(f"-c {setting}" for setting in (*_SETTINGS, f"unix_socket_directories={folder}"))
+def _options(folder: Path, shared_buffers: str = _BUFFERS) -> str:
+    mine = (f"shared_buffers={shared_buffers}", f"unix_socket_directories={folder}")
+    return " ".join(f"-c {setting}" for setting in (*_SETTINGS, *mine))
 
 
 def _run(user: str, *command: object) -> None:
