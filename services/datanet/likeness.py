@@ -36,6 +36,7 @@ SIZE = 256
 
 _VERSION = b"\x01"
 _NUMBER = np.dtype("<u4")
+_ALL = 2**32
 
 
 @dataclass(frozen=True)
@@ -113,10 +114,12 @@ def _least(texts: Iterable[str]) -> frozenset[int]:
 def _percent(one: frozenset[int], other: frozenset[int]) -> float:
     """What is in both, of what is in either: as far up as both are known."""
     limit = min(_known(one), _known(other))
-    both, either = (sum(number <= limit for number in numbers) for numbers in (one & other, one | other))
-    return 100 * both / either if both else 0.0
+    if limit < _ALL:
+        one, other = (frozenset(number for number in numbers if number <= limit) for numbers in (one, other))
+    both = len(one & other)
+    return 100 * both / (len(one) + len(other) - both) if both else 0.0
 
 
 def _known(numbers: Collection[int]) -> int:
     """Up to where these are all that there are."""
-    return max(numbers) if len(numbers) == SIZE else 2**32
+    return max(numbers) if len(numbers) == SIZE else _ALL

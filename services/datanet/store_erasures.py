@@ -50,9 +50,10 @@ def begin(
     found, and what its upload, and its contributor's later word on it, left that follows from its text: the
     declaration's root and signature, and the answer that was kept for the same request.
     """
-    store_likeness.forget(connection, vault, record)
+    # Who adds its likeness in this moment reads its key for that, and ends first: then there is something to forget.
+    wrapped = connection.execute(select(KEY.c.wrapped).where(KEY.c.record == record.id).with_for_update()).scalar()
+    store_likeness.forget(connection, record.id)
     connection.execute(delete(FIRST).where(*_first(connection, vault, record)))
-    wrapped = connection.execute(select(KEY.c.wrapped).where(KEY.c.record == record.id)).scalar()
     row = {
         "record": record.id,
         "operation": operation,
