@@ -1,8 +1,9 @@
 """Background work: what records of before likeness was looked for are like is found as well, while the service serves.
 
 In transactions of so many, each whole: broken off, it goes on where it was.  Each gets its place by when it came in, so
-that it is first over what came since; until all have theirs, datanets that ask for that take nothing.  Looked for
-again from time to time, for a service of an earlier version may have been beside this one.
+that it is first over what came since; until all have theirs, datanets that ask for that take nothing.  What says the
+same is known again by the form in which texts are compared now, as well.  Looked for again from time to time, for a
+service of an earlier version may have been beside this one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import asyncio
 from prometheus_client import Gauge
 from sqlalchemy import Connection
 
-from services.datanet import sealing, store_likeness, store_records
+from openledger import records
+from services.datanet import sealing, store_firsts, store_likeness, store_records
+from services.datanet.model import record_name
 from services.datanet.vault import Vault
 from services.kit import logs
 from services.kit.database import Database
@@ -78,4 +81,9 @@ def _some(connection: Connection, vault: Vault, after: str) -> tuple[int, str]:
         if record in said
     ]
     store_likeness.add(connection, texts)
+    tokens = {
+        record_name(datanet, record): sealing.fingerprint_token(vault, records.fingerprint(said[record].fields))
+        for record, datanet in store_records.datanets_of(connection, said).items()
+    }
+    store_firsts.claim_again(connection, tokens)
     return len(texts), some[-1][0] if some else ""

@@ -224,6 +224,13 @@ def get(connection: Connection, datanet: str, record: str, viewer: str | None = 
     return of_row(row)
 
 
+def datanets_of(connection: Connection, records: Collection[str]) -> dict[str, str]:
+    """Of records, by id, the datanets' ids, in the order in which they came."""
+    query = select(RECORD.c.id, RECORD.c.datanet).order_by(RECORD.c.create_time, RECORD.c.number)
+    rows = (row for chunk in _chunks(list(records)) for row in connection.execute(query.where(RECORD.c.id.in_(chunk))))
+    return {row.id: row.datanet for row in rows}
+
+
 def others_that_wait(connection: Connection, names_: Collection[str], viewer: str) -> set[str]:
     """Of records by name, those that wait for another's word than that of the account of this address."""
     ids = {name.rpartition("/")[2]: name for name in names_}

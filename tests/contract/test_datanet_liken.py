@@ -12,9 +12,10 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 from sqlalchemy import delete, insert, select, update
 
+from openledger import records
 from services.datanet import sealing, store_likeness
 from services.datanet.liken import Likening
-from services.datanet.tables import ERASURE, KEY, LIKENESS, POSTING
+from services.datanet.tables import ERASURE, FIRST, KEY, LIKENESS, POSTING
 from services.datanet.vault import place
 from services.kit.errors import Fault
 from tests.alike import ADA, BOB, CLEO, NEAR, NEAREST, TEXT, Store, edited, opened, sentences
@@ -221,3 +222,49 @@ def test_what_does_not_open_any_more_is_erased_with_all_its_features(here, lost)
     assert (here.count(POSTING), kept(here)) == (0, {})
     assert here.count(LIKENESS, LIKENESS.c.features != b"") == 0
     assert here.give(BOB, NEAR).alike == {}
+
+
+def known_as_before(here: Store, name: str, text: str) -> None:
+    """By a token of another form of its text, as by a version of before."""
+    token = sealing.fingerprint_token(here.vault, records.comparable(text, 1).encode())
+    here.run(delete(FIRST).where(FIRST.c.record == name), insert(FIRST).values(fingerprint=token, record=name))
+
+
+def firsts(here: Store) -> list[str]:
+    return list(here.database.read_now(lambda c: c.execute(select(FIRST.c.record).order_by(FIRST.c.record)).scalars()))
+
+
+def test_what_was_known_by_an_earlier_form_is_known_again_and_its_author_stays_first(here, likening):
+    hidden, other = TEXT.replace("femur", "fe\u034fmur"), sentences(2, 8)
+    author, plain = here.give(ADA, TEXT, other[0]).first.values()
+    copy, own = here.give(BOB, NEAR, "a rare\u3164disease of the bones", datanet="open").first.values()
+    known_as_before(here, copy, hidden)
+    known_as_before(here, own, "a rare\u3164disease of the bones")
+    wipe(here)
+    found(likening)
+    assert firsts(here) == sorted([author, plain, copy, own])
+    assert here.give(CLEO, "a rare disease\u2800of the bones").first == {0: own}
+    for name in (author, copy, own):
+        here.erase(name)
+    assert firsts(here) == [plain]
+
+
+def test_what_is_erased_before_it_is_known_again_leaves_no_token(here):
+    (name,) = here.give(ADA, TEXT).first.values()
+    known_as_before(here, name, TEXT)
+    here.erase(name)
+    assert firsts(here) == []
+
+
+def test_a_copy_that_hid_behind_what_shows_nothing_is_first_of_nothing(here, likening, monkeypatch):
+    author = here.give(ADA, TEXT).first[0]
+    hidden = TEXT.replace("femur", "fe\u034fmur")
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "fingerprint", lambda fields: b"of an earlier form" + fields["text"].encode())
+        copy = here.give(BOB, hidden, datanet="open").first[0]
+    assert firsts(here) == sorted([author, copy])
+    wipe(here)
+    found(likening)
+    assert firsts(here) == [author]
+    here.erase(copy)
+    assert firsts(here) == [author]
