@@ -111,12 +111,7 @@ class RecordMethods:
                 except Fault as fault:
                     other = known is not None and fault.reason == declare.MISMATCH
                     raise (_other_body(header.request_id) if other else fault) from None
-                response = known
-                if response is None:
-                    looked = await self._compare(upload)
-                    act = partial(self._take, declaration=declaration, upload=upload, caller=caller, looked=looked)
-                    async with self._taking:
-                        response = await self._answers.once(_CONTRIBUTE, header.request_id, same, answer, act)
+                response = known or await self._in_turn(same, declaration, upload, caller)
                 outcomes.suggest(response, upload)
         if known is None:
             for outcome in response.outcomes:
@@ -171,6 +166,15 @@ class RecordMethods:
             records=[wire.record(*pair) for pair in found],
             next_page_token=pages.token(question, [last]) if last else "",
         )
+
+    async def _in_turn(
+        self, same: pb.ContributionHeader, declaration: Declaration, upload: Upload, caller: Principal
+    ) -> pb.ContributeRecordsResponse:
+        """What becomes of a whole upload: compared beside others, and taken in its turn."""
+        looked, answer = await self._compare(upload), pb.ContributeRecordsResponse
+        act = partial(self._take, declaration=declaration, upload=upload, caller=caller, looked=looked)
+        async with self._taking:
+            return await self._answers.once(_CONTRIBUTE, declaration.request_id, same, answer, act)
 
     async def _compare(self, upload: Upload) -> Looked | None:
         """With what came before, where the policy asks for that: before others have to wait for it."""
