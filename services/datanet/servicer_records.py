@@ -116,7 +116,7 @@ class RecordMethods:
         if known is None:
             for outcome in response.outcomes:
                 self._outcomes.labels(outcome.reason or "ACCEPTED").inc()
-        return response  # type: ignore[no-any-return]
+        return response
 
     async def GetRecord(self, request: pb.GetRecordRequest, context: grpc.aio.ServicerContext) -> pb.Record:
         (datanet, record), viewer = names.match("datanets/*/records/*", request.name), call.principal()
