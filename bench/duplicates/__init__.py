@@ -66,7 +66,7 @@ def main(*, quick: bool) -> None:
         rows += unrelated(here, of_projects | {"trivia": short_answers(), "hpo": of_hpo})
         figures["dup_fpr"] = _share(sum(row["refused"] for row in rows), sum(row["texts"] for row in rows))
         sources = {"hpo": of_hpo, "docstrings": list(itertools.chain.from_iterable(of_projects.values()))}
-        found = [row for name, texts in sources.items() for row in recall(here, name, texts, 150 if quick else 1_000)]
+        found = [row for name, texts in sources.items() for row in recall(here, name, texts, 150 if quick else 500)]
     edits = {
         name: [r["recall"] for r in found if r["source"] == name and r["variant"] in _AT_MOST_30] for name in sources
     }
