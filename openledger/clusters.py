@@ -9,8 +9,9 @@ like both: clusters of plain likeness would let a late bridge carry off a text's
 
 Candidates are found by MinHash in bands (Broder 1997; Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, ch. 3);
 decided on are the sets themselves.  Integers only, and no library's random numbers: whoever has the texts finds the
-same.  Case, punctuation, white space, compatibility forms and invisible characters make no difference.  Letters of
-other scripts that look alike, translations and real paraphrases do: those are not found.  Knows no contributors.
+same.  Case, punctuation, underscores, white space, compatibility forms and what shows nothing make no difference.
+Letters of other scripts that look alike, translations and real paraphrases do: those are not found.  Knows no
+contributors.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from openledger.visible import VERSION, visible
+
 WORDS, PAIRS = 45, 20
 """Of all that are in either text, the percentage that is in both where they are alike."""
 FEWEST_WORDS = 8
@@ -34,14 +37,18 @@ BANDS, ROWS = 96, 2
 """Texts that share 20 % of their pairs meet in a band with a probability of 0.98, those that share a third: 0.99999."""
 
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # written without blanks: each is a word
-_WORD = re.compile(f"[{_IDEOGRAPHS}]|(?:(?![{_IDEOGRAPHS}])\\w)+")
+_WORD = re.compile(f"[{_IDEOGRAPHS}]|(?:(?![{_IDEOGRAPHS}])[^\\W_])+")
+_WORD_1 = re.compile(f"[{_IDEOGRAPHS}]|(?:(?![{_IDEOGRAPHS}])\\w)+")
 
 Hashes = npt.NDArray[np.uint64]
 
 
-def first(texts: Iterable[str]) -> list[int]:
-    """For each text the place of the text that it came from in the end; its own where it is like no earlier one."""
-    seen = _Seen()
+def first(texts: Iterable[str], version: int = VERSION) -> list[int]:
+    """For each text the place of the text that it came from in the end; its own where it is like no earlier one.
+
+    version: of `words`.
+    """
+    seen = _Seen(version)
     found: list[int] = []
     for place, text in enumerate(texts):
         like = seen.first_like(text)
@@ -49,10 +56,11 @@ def first(texts: Iterable[str]) -> list[int]:
     return found
 
 
-def words(text: str) -> list[str]:
-    """The words that are compared, in order."""
-    plain = unicodedata.normalize("NFKC", text).casefold()
-    return _WORD.findall("".join(c for c in plain if unicodedata.category(c) != "Cf"))
+def words(text: str, version: int = VERSION) -> list[str]:
+    """The words that are compared, in order.  version: of `visible`; by the first an underscore joins words."""
+    if version == 1:
+        return _WORD_1.findall(visible(unicodedata.normalize("NFKC", text).casefold(), 1))
+    return _WORD.findall(unicodedata.normalize("NFKC", visible(text, version)).casefold())
 
 
 class _Text(NamedTuple):
@@ -85,13 +93,14 @@ def _share(one: frozenset[int], other: frozenset[int], percent: int) -> bool:
 class _Seen:
     """Texts in their order, and where those like another may be."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: int) -> None:
+        self._version = version
         self._texts: list[_Text] = []
         self._bands: defaultdict[int, list[int]] = defaultdict(list)
 
     def first_like(self, text: str) -> int | None:
         """The place of the first earlier text that is like this one, which is added."""
-        new = _Text.of(words(text))
+        new = _Text.of(words(text, self._version))
         keys = bands(new.pairs) if new.pairs else []
         met = sorted({other for key in keys for other in self._bands.get(key, ())})
         for key in keys:

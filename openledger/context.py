@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from openledger import clusters, merkle, names, records
+from openledger.visible import VERSION
 
 TEMPLATE = "openledger.context.v1"
 OPENING = "These records may help:\n\n"
@@ -98,6 +99,8 @@ class Context:
     start: int
     opening: int
     records: tuple[Placed, ...]
+    compared: int = VERSION
+    """The version of the form in which texts are compared, by which it is told whose they are: see `visible`."""
 
     @classmethod
     def lay(
@@ -156,11 +159,11 @@ class Context:
         found = [placed.record for placed in self.records]
         datanets = list(dict.fromkeys(record.datanet for record in found))
         order = sorted(range(len(found)), key=lambda n: (datanets.index(found[n].datanet), found[n].leaf))
-        firsts = clusters.first(found[n].text for n in order)
+        firsts = clusters.first((found[n].text for n in order), self.compared)
         by_text: dict[str, int] = {}  # of texts too short to be like another: those that are the same
         credited = [""] * len(found)
         for n, first in zip(order, firsts, strict=True):
-            first_said = by_text.setdefault(records.comparable(found[order[first]].text), order[first])
+            first_said = by_text.setdefault(records.comparable(found[order[first]].text, self.compared), order[first])
             credited[n] = found[first_said].contributor
         return tuple(credited)
 
@@ -182,6 +185,7 @@ class Context:
             "start": self.start,
             "opening": self.opening,
             "records": [_to_json(placed) for placed in self.records],
+            **({"compared": self.compared} if self.compared > 1 else {}),  # traces of before that do not say it
         }
 
 
@@ -200,8 +204,16 @@ def from_json(document: Mapping[str, Any]) -> Context:
     """Raises `ValueError`, `KeyError` or `TypeError` for what is no context; `Context.check` looks at the rest."""
     if document["template"] != TEMPLATE:
         raise ContextError(f"records are rendered by {str(document['template'])[:60]!r}, known here is {TEMPLATE}")
+    compared = known_version(_whole(document.get("compared", 1)))
     placed = tuple(_from_json(each) for each in document["records"])
-    return Context(_whole(document["start"]), _whole(document["opening"]), placed)
+    return Context(_whole(document["start"]), _whole(document["opening"]), placed, compared)
+
+
+def known_version(compared: int) -> int:
+    """The version of the form in which texts are compared.  Raises `ContextError` for one that is not known here."""
+    if not 1 <= compared <= VERSION:
+        raise ContextError(f"texts are compared by version {compared}, known here are 1 to {VERSION}")
+    return compared
 
 
 def _to_json(placed: Placed) -> dict[str, Any]:

@@ -14,6 +14,8 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 
 from openledger import canonical, merkle, names
+from openledger.visible import VERSION as COMPARED
+from openledger.visible import visible
 
 VERSION = "openledger.record.v1"
 SALT_BYTES = 32
@@ -61,8 +63,9 @@ def fingerprint(fields: Mapping[str, str]) -> bytes:
     return hashlib.sha256(canonical.dumps(texts)).digest()
 
 
-def comparable(text: str) -> str:
-    """A text as duplicates are compared: NFC, no invisible characters, white space as single blanks, case kept."""
-    if not text.isascii():
-        text = unicodedata.normalize("NFC", "".join(c for c in text if unicodedata.category(c) != "Cf"))
-    return " ".join(text.split())
+def comparable(text: str, version: int = COMPARED) -> str:
+    """A text as duplicates are compared: as it is seen, NFC, white space as single blanks, case kept.
+
+    version: of `visible`.
+    """
+    return " ".join(unicodedata.normalize("NFC", visible(text, version)).split())

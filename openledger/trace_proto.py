@@ -19,7 +19,7 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from openledger import canonical, names
-from openledger.context import TEMPLATE, Context, ContextRecord, Placed
+from openledger.context import TEMPLATE, Context, ContextRecord, Placed, known_version
 from openledger.money import Price, parse_atomic
 from openledger.openlora.v1 import openlora_pb2
 from openledger.trace import Trace, parse
@@ -166,14 +166,16 @@ def _context_to_proto(context: Context) -> openlora_pb2.Context:
         openlora_pb2.PlacedRecord(record=record_to_proto(each.record), root=each.root, tokens=each.tokens)
         for each in context.records
     ]
-    return openlora_pb2.Context(template=TEMPLATE, start=context.start, opening=context.opening, records=placed)
+    return openlora_pb2.Context(
+        template=TEMPLATE, start=context.start, opening=context.opening, records=placed, compared=context.compared
+    )
 
 
 def _context_from_proto(message: openlora_pb2.Context) -> Context:
     if message.template != TEMPLATE:
         raise ValueError(f"the records are rendered by {message.template[:60]!r}, known here is {TEMPLATE}")
     placed = (Placed(record_from_proto(each.record), each.root, each.tokens) for each in message.records)
-    return Context(message.start, message.opening, tuple(placed))
+    return Context(message.start, message.opening, tuple(placed), known_version(message.compared or 1))
 
 
 def _price_from_proto(message: openlora_pb2.Trace) -> Price:

@@ -39,18 +39,8 @@ def cluster(*, shared_buffers: str = _BUFFERS) -> Iterator[str]:
     data = folder / "data"
     try:
         _run(user, bin_ / "initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync")
-        _run(
-            user,
-            bin_ / "pg_ctl",
-            "-D",
-            data,
-            "-w",
-            "-o",
-            _options(folder, shared_buffers),
-            "-l",
-            folder / "log",
-            "start",
-        )
+        options = _options(folder, shared_buffers)
+        _run(user, bin_ / "pg_ctl", "-D", data, "-w", "-o", options, "-l", folder / "log", "start")
         yield f"postgresql://postgres@/postgres?host={folder}"
     finally:
         if (data / "postmaster.pid").exists():

@@ -57,6 +57,18 @@ def padded(text: str, rng: random.Random, words: Sequence[str]) -> str:
     return " ".join((text, *rng.choices(words, k=len(text.split()) // 2)))
 
 
+def joined(text: str, rng: random.Random, words: Sequence[str]) -> str:
+    """With twice as many other words behind it, as where three texts are given as one."""
+    return " ".join((text, *rng.choices(words, k=2 * len(text.split()))))
+
+
+def third(text: str, rng: random.Random, *_: object) -> str:
+    """One of its three parts, as where each is given as a text of its own."""
+    parts = text.split()
+    start = rng.randrange(3) * (len(parts) // 3)
+    return " ".join(parts[start : start + max(1, len(parts) // 3)])
+
+
 def exchanged(share: float) -> Variant:
     """So many words for others; at least one."""
 
@@ -90,6 +102,8 @@ VARIANTS: Mapping[str, Variant] = {
     **{f"edited_{percent}": edited(percent / 100) for percent in (10, 20, 30)},
     **{f"exchanged_{percent}": exchanged(percent / 100) for percent in (10, 20, 30, 40, 50)},
     "padded": padded,
+    "joined": joined,
+    "third": third,
     "reworded": reworded,
 }
 

@@ -19,7 +19,7 @@ from services.datanet.erased import ErasedList
 from services.datanet.erasing import Eraser, Erasing
 from services.datanet.files import limits as files
 from services.datanet.files.parsed import TASK_MODULE
-from services.datanet.liken import liken
+from services.datanet.liken import Likening
 from services.datanet.parse import Parsing
 from services.datanet.publish import Places
 from services.datanet.publishing import Publisher, Publishing
@@ -68,7 +68,6 @@ def opened(config: DatanetConfig) -> tuple[Database, Vault]:
         vault = open_vault(config.vault_key, database, config.shares)
         seal_clear(database, vault)
         wrap_again(database, vault)
-        liken(database, vault)
         erase_again(database, vault, Operations(database, METADATA, config.service), ErasedList(config.erased))
     except KeyFileError as error:
         database.close()
@@ -99,6 +98,9 @@ def wire_up(config: DatanetConfig, database: Database, vault: Vault, peers: Clie
         config.anchor_poll_seconds,
         config.anchor_backoff_seconds,
     )
+    likening = Likening(
+        database, vault, metrics.gauge("likeness_missing", "Records that no others are compared with yet")
+    )
     # A process a file: what one person's file may have done to its reader, another person's never meets.
     parsers = Workers(TASK_MODULE, at_once=config.parse_workers, memory=config.parse_memory_bytes, jobs=1)
     # These live on from text to text: they take seconds to load their models.
@@ -110,6 +112,7 @@ def wire_up(config: DatanetConfig, database: Database, vault: Vault, peers: Clie
         operations,
         publishing,
         erasing,
+        likening,
         places,
         Quotas(
             config.max_datanets_per_owner,
@@ -140,7 +143,12 @@ def wire_up(config: DatanetConfig, database: Database, vault: Vault, peers: Clie
         access=ACCESS,
         authenticator=authenticator(config, peers),
         metrics=metrics,
-        background={"anchoring": anchoring.run, "publishing": publishing.run, "erasing": erasing.run},
+        background={
+            "anchoring": anchoring.run,
+            "publishing": publishing.run,
+            "erasing": erasing.run,
+            "likening": likening.run,
+        },
         close=(peers.__aexit__, parsers.close, checkers.close, database.close),
     )
 

@@ -7,7 +7,7 @@ Fields do not count, nor their order: a record is its texts, and no pair of word
 
 A sketch is the smallest numbers of a text's words and of its pairs (Broder, On the resemblance and containment of
 documents, 1997): all of them up to so many, and of a longer text a sample that any two texts share.  Its features are
-MinHash bands of the words; two sketches meet in one if they are alike, nearly always.
+MinHash bands of the words; two sketches meet in one if they are alike, nearly always (`BANDS`).
 
 Knows no key: features are hashed again before they are kept (`sealing.py`).
 """
@@ -29,13 +29,15 @@ FEWEST_WORDS = 3
 PHRASE_WORDS = 6
 """Below these a text is like nothing but the same words: not like a longer one in which it stands."""
 BANDS, ROWS = 40, 3
-"""Texts that share 54 % of their words, as they do with three of ten exchanged, meet with a probability of 0.999; texts
-that share 10 %, of 0.04."""
+"""Texts that share 54 % of their words, as they do with three of ten exchanged, meet with a probability of 0.999; at
+the threshold of 45 % of 0.978; texts that share 10 %, of 0.04.  So it is of texts of up to `SIZE` different words:
+longer ones meet by their samples, which share less where one text is much longer than the other."""
 SIZE = 256
 """Numbers of a sketch, of words and of pairs."""
 
 _VERSION = b"\x01"
 _NUMBER = np.dtype("<u4")
+_ALL = 2**32
 
 
 @dataclass(frozen=True)
@@ -113,10 +115,12 @@ def _least(texts: Iterable[str]) -> frozenset[int]:
 def _percent(one: frozenset[int], other: frozenset[int]) -> float:
     """What is in both, of what is in either: as far up as both are known."""
     limit = min(_known(one), _known(other))
-    both, either = (sum(number <= limit for number in numbers) for numbers in (one & other, one | other))
-    return 100 * both / either if both else 0.0
+    if limit < _ALL:
+        one, other = (frozenset(number for number in numbers if number <= limit) for numbers in (one, other))
+    both = len(one & other)
+    return 100 * both / (len(one) + len(other) - both) if both else 0.0
 
 
 def _known(numbers: Collection[int]) -> int:
     """Up to where these are all that there are."""
-    return max(numbers) if len(numbers) == SIZE else 2**32
+    return max(numbers) if len(numbers) == SIZE else _ALL

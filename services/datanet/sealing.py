@@ -56,14 +56,18 @@ def liken(vault: Vault, record: str, wrapped: bytes, fields: Mapping[str, str]) 
 
     Raises `Unopened`.
     """
-    found = text(vault, record, fields)
-    return replace(found, box=vault.seal_beside(wrapped, found.sketch, _about(record)))
+    return boxed(vault, text(vault, record, fields), wrapped)
 
 
 def text(vault: Vault, record: str, fields: Mapping[str, str]) -> Text:
-    """What a record's texts are like, to find others: not to be kept."""
+    """What a record's texts are like, to find others: not to be kept before it is `boxed`."""
     found = sketch(fields)
     return Text(record, feature_tokens(vault, found), found.to_bytes(), b"")
+
+
+def boxed(vault: Vault, text: Text, wrapped: bytes) -> Text:
+    """With its sketch sealed under the record's key.  Raises `Unopened`."""
+    return replace(text, box=vault.seal_beside(wrapped, text.sketch, _about(text.record)))
 
 
 def open_sketch(vault: Vault, record: str, wrapped: bytes, box: bytes) -> Sketch:

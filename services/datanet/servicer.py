@@ -19,6 +19,7 @@ from services.datanet import (
 )
 from services.datanet.answers import Answers
 from services.datanet.erasing import Erasing
+from services.datanet.liken import Likening
 from services.datanet.parse import Parsing
 from services.datanet.publish import Places
 from services.datanet.publishing import Publishing
@@ -82,6 +83,7 @@ class DatanetServicer(
         operations: Operations,
         background: Publishing,
         erasing: Erasing,
+        likening: Likening,
         places: Places,
         quotas: Quotas,
         limits: Limits,
@@ -93,11 +95,11 @@ class DatanetServicer(
         max_file: int,
     ) -> None:
         answers = Answers(database)
-        ConfirmationMethods.__init__(self, answers, vault, quotas.given, screeners, operations, erasing)
+        ConfirmationMethods.__init__(self, answers, vault, quotas.given, screeners, operations, erasing, likening)
         DatanetMethods.__init__(self, answers, quotas.datanets)
         ErasureMethods.__init__(self, answers, vault, operations, erasing)
         MemberMethods.__init__(self, answers, quotas.members)
         SnapshotMethods.__init__(self, answers, vault, operations, background, quotas.snapshots_a_day)
         ProofMethods.__init__(self, answers, places)
-        RecordMethods.__init__(self, answers, vault, quotas.given, limits, room, screeners, outcomes)
+        RecordMethods.__init__(self, answers, vault, quotas.given, limits, room, screeners, outcomes, likening)
         FileMethods.__init__(self, answers, parsing, files, max_file)

@@ -27,9 +27,10 @@ from services.datanet import (
 from services.datanet.answers import Answers, now
 from services.datanet.declare import Declaration
 from services.datanet.erasing import Erasing
+from services.datanet.liken import Likening
 from services.datanet.likeness import Text
 from services.datanet.members import Standing
-from services.datanet.model import Content, Datanet, Record
+from services.datanet.model import Content, Datanet, Duplicates, Record
 from services.datanet.screeners import Findings, Screeners
 from services.datanet.store_likeness import Earlier
 from services.datanet.store_use import Use
@@ -68,9 +69,10 @@ class ConfirmationMethods:
         screeners: Screeners,
         operations: Operations,
         erasing: Erasing,
+        likening: Likening,
     ) -> None:
         self._answers, self._vault, self._most_given = answers, vault, most
-        self._screeners, self._operations, self._erasing = screeners, operations, erasing
+        self._screeners, self._operations, self._erasing, self._likening = screeners, operations, erasing, likening
 
     async def ConfirmRecord(self, request: pb.ConfirmRecordRequest, context: grpc.aio.ServicerContext) -> pb.Record:
         (datanet, record_id), caller = names.match("datanets/*/records/*", request.name), call.principal()
@@ -114,6 +116,8 @@ class ConfirmationMethods:
             raise precondition(wire.CONTENT_LOST, message)
         declaration, draft = wire.confirmation(request, datanet.id), confirm.draft(content, request.masked)
         call.must_be(declaration.contributor)
+        if datanet.definition.policy.duplicates is Duplicates.REFUSE:
+            await self._likening.check()
         canonical = await asyncio.to_thread(confirm.check_declared, declaration, datanet, draft)
         (findings,) = await self._screeners.look([draft], datanet.definition.policy, declaration.contributor)
 
@@ -140,7 +144,7 @@ class ConfirmationMethods:
         declare.check_licence(word.declaration, at.datanet)
         store_records.declared(connection, word.declaration, now())
         found = store_screenings.confirmed(connection, record.id, word.declaration.request_id, word.findings)
-        return _told(store_records.accept(connection, record, now()), found)
+        return _told(store_records.accept(connection, self._vault, record, word.text, now()), found)
 
     def _as_suggested(
         self, connection: Connection, word: _Word, taken: Candidate, record_id: str, caller: Principal

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Collection
 from functools import partial
 from typing import Any
@@ -28,6 +29,7 @@ from services.datanet import (
 )
 from services.datanet.answers import Answers, now
 from services.datanet.declare import Declaration
+from services.datanet.liken import Likening
 from services.datanet.members import Standing
 from services.datanet.model import Content, Datanet, Duplicates, Record, RecordState
 from services.datanet.screeners import Screeners
@@ -50,8 +52,11 @@ ACCESS = {
 _CONTRIBUTE = "ContributeRecords"
 _AT_ONCE = 4
 """Uploads of an account that are received; more of its own wait before their first record, and take no memory."""
-_COMPARED = 100
-"""Records that are compared in one transaction: others' questions come in between."""
+_COMPARED, _COMPARING = 10, 2
+"""Records that are compared in one transaction, and uploads of which some are: others' questions come in between.  To
+compare one takes some milliseconds, and at worst, with 640 others, some forty."""
+_NUMBER = 8
+"""Bytes of memory of a record that one is like."""
 _LONG = 2**14
 """Characters of a record from which on others do not wait until it is read: some ten milliseconds."""
 
@@ -68,10 +73,13 @@ class RecordMethods:
         room: Room,
         screeners: Screeners,
         outcomes: Counter,
+        likening: Likening,
     ) -> None:
         self._answers, self._vault, self._most_given = answers, vault, most
         self._limits, self._room, self._screeners, self._outcomes = limits, room, screeners, outcomes
-        self._turns = Turns(_AT_ONCE)
+        self._turns, self._likening, self._comparing = Turns(_AT_ONCE), likening, asyncio.Semaphore(_COMPARING)
+        # Uploads are taken one after the other, and those that wait for that need no thread of the database's.
+        self._taking = asyncio.Lock()
 
     async def ContributeRecords(
         self, requests: AsyncIterator[pb.ContributeRecordsRequest], context: grpc.aio.ServicerContext
@@ -103,15 +111,13 @@ class RecordMethods:
                 except Fault as fault:
                     other = known is not None and fault.reason == declare.MISMATCH
                     raise (_other_body(header.request_id) if other else fault) from None
-                looked = await self._compare(upload) if known is None else None
-                act = partial(self._take, declaration=declaration, upload=upload, caller=caller, looked=looked)
-                response = known or await self._answers.once(_CONTRIBUTE, header.request_id, same, answer, act)
+                response = known or await self._in_turn(same, declaration, upload, caller)
                 outcomes.suggest(response, upload)
         if known is None:
             for outcome in response.outcomes:
                 waits = outcome.state == pb.RECORD_STATE_SCREENED
                 self._outcomes.labels("WAITING" if waits else outcome.reason or "ACCEPTED").inc()
-        return response  # type: ignore[no-any-return]
+        return response
 
     async def GetRecord(self, request: pb.GetRecordRequest, context: grpc.aio.ServicerContext) -> pb.Record:
         (datanet, record), viewer = names.match("datanets/*/records/*", request.name), call.principal()
@@ -162,16 +168,28 @@ class RecordMethods:
             next_page_token=pages.token(question, [last]) if last else "",
         )
 
+    async def _in_turn(
+        self, same: pb.ContributionHeader, declaration: Declaration, upload: Upload, caller: Principal
+    ) -> pb.ContributeRecordsResponse:
+        """What becomes of a whole upload: compared beside others, and taken in its turn."""
+        looked, answer = await self._compare(upload), pb.ContributeRecordsResponse
+        act = partial(self._take, declaration=declaration, upload=upload, caller=caller, looked=looked)
+        async with self._taking:
+            return await self._answers.once(_CONTRIBUTE, declaration.request_id, same, answer, act)
+
     async def _compare(self, upload: Upload) -> Looked | None:
         """With what came before, where the policy asks for that: before others have to wait for it."""
-        looked: Looked | None = None
-        if upload.policy.duplicates is Duplicates.REFUSE:
-            texts = [candidate.text for candidate in upload.candidates]
-            for start in range(0, len(texts), _COMPARED):
-                some = texts[start : start + _COMPARED]
-                looked = await self._answers.database.read(
-                    lambda c, some=some, so_far=looked: store_likeness.look(c, self._vault, some, so_far)  # type: ignore[misc]
-                )
+        if upload.policy.duplicates is not Duplicates.REFUSE:
+            return None
+        await self._likening.check()
+        database, texts = self._answers.database, [candidate.text for candidate in upload.candidates]
+        looked = Looked(await database.read(store_likeness.last), {})
+        for start in range(0, len(texts), _COMPARED):
+            some = texts[start : start + _COMPARED]
+            async with self._comparing:
+                like = await database.read(lambda c, some=some: store_likeness.like(c, self._vault, some))  # type: ignore[misc]
+            upload.hold(_NUMBER * sum(map(len, like.values())))
+            looked.like.update(like)
         return looked
 
     def _take(

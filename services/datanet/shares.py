@@ -56,11 +56,13 @@ class Shares:
     def get(self, place: bytes) -> bytes:
         """Raises `ShareGone`, `OSError`."""
         try:
-            with self._file(place).open("rb") as file:
-                file.seek(self._offset(place))
-                share = file.read(SHARE_BYTES)
+            file = os.open(self._file(place), os.O_RDONLY)
         except FileNotFoundError:
             raise ShareGone(f"there is no segment {place[:_ID].hex()}") from None
+        try:
+            share = os.pread(file, SHARE_BYTES, self._offset(place))
+        finally:
+            os.close(file)
         if len(share) != SHARE_BYTES or share == _GONE:
             raise ShareGone(f"share {place.hex()} is gone")
         return share

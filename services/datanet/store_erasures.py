@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from openledger import names, records
-from services.datanet import sealing, store_likeness, store_records, store_screenings, store_use
+from services.datanet import sealing, store_firsts, store_likeness, store_records, store_screenings, store_use
 from services.datanet.model import Record, RecordState, record_name
-from services.datanet.tables import CONTENT, DECLARATION, ERASURE, FIRST, KEY, METADATA, RECORD
+from services.datanet.tables import CONTENT, DECLARATION, ERASURE, KEY, METADATA, RECORD
 from services.datanet.vault import Vault, place
 
 _IDEMPOTENCY = METADATA.tables["idempotency"]
@@ -50,9 +50,10 @@ def begin(
     found, and what its upload, and its contributor's later word on it, left that follows from its text: the
     declaration's root and signature, and the answer that was kept for the same request.
     """
-    store_likeness.forget(connection, vault, record)
-    connection.execute(delete(FIRST).where(*_first(connection, vault, record)))
-    wrapped = connection.execute(select(KEY.c.wrapped).where(KEY.c.record == record.id)).scalar()
+    # Who adds its likeness in this moment reads its key for that, and ends first: then there is something to forget.
+    wrapped = connection.execute(select(KEY.c.wrapped).where(KEY.c.record == record.id).with_for_update()).scalar()
+    store_likeness.forget(connection, record.id)
+    store_firsts.forget(connection, record.name, _token(connection, vault, record))
     row = {
         "record": record.id,
         "operation": operation,
@@ -122,14 +123,10 @@ def revisions(connection: Connection, records_: Collection[str]) -> dict[str, li
     return {row.record: json.loads(row.revisions or "[]") for row in connection.execute(query)}
 
 
-def _first(connection: Connection, vault: Vault, record: Record) -> list[ColumnElement[bool]]:
-    """The row by which its text is found again."""
-    mine = [FIRST.c.record == record.name]
+def _token(connection: Connection, vault: Vault, record: Record) -> bytes | None:
+    """By which its text is found again; `None` where nobody can open it."""
     content = store_records.contents(connection, vault, [record.id]).get(record.id)
-    if content is None:  # nobody can open it: without its token, the whole table is looked through
-        return mine
-    token = sealing.fingerprint_token(vault, records.fingerprint(content.fields))
-    return [FIRST.c.fingerprint == token, *mine]
+    return sealing.fingerprint_token(vault, records.fingerprint(content.fields)) if content else None
 
 
 def _forget_upload(connection: Connection, record: Record) -> None:

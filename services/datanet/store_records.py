@@ -152,13 +152,19 @@ def _add(
     connection.execute(insert(RECORD), rows)
     connection.execute(insert(CONTENT), [{"record": c.id, "ciphertext": c.sealed.ciphertext} for c in accepted])
     connection.execute(insert(KEY), [{"record": c.id, "wrapped": c.sealed.wrapped} for c in accepted])
-    store_likeness.add(connection, [c.text for c in accepted])
+    # What waits has not come in yet: else who parks a text for ever would be first over whoever says it meanwhile.
+    store_likeness.add(connection, [(now, c.text) for c in accepted if not c.waits])
     store_screenings.keep(connection, accepted, confirmation)
     _count(connection, datanet.id, count, newcomer)
 
 
-def accept(connection: Connection, record: Record, now: int) -> Record:
-    """A record that waited, accepted: numbered on from the datanet's last, and counted.  Its datanet must be locked."""
+def accept(connection: Connection, vault: Vault, record: Record, text: Text, now: int) -> Record:
+    """A record that waited, accepted: numbered on from the datanet's last, and counted; now it has come in.
+
+    text: what it is like.  Likeness must be held, and its datanet locked.
+    """
+    wrapped = connection.execute(select(KEY.c.wrapped).where(KEY.c.record == record.id)).scalar_one()
+    store_likeness.add(connection, [(now, sealing.boxed(vault, text, wrapped))])
     newcomer = not has_accepted(connection, record.datanet, record.contributor)
     number = given(connection, record.datanet) + 1
     values = {"state": RecordState.ACCEPTED, "state_time": now, "number": number}
@@ -216,6 +222,13 @@ def get(connection: Connection, datanet: str, record: str, viewer: str | None = 
     if row is None or (waits and viewer is not None and viewer != row.contributor):
         raise not_found("RECORD_NOT_FOUND", f"there is no {record_name(datanet, record)}")
     return of_row(row)
+
+
+def datanets_of(connection: Connection, records: Collection[str]) -> dict[str, str]:
+    """Of records, by id, the datanets' ids, in the order in which they came."""
+    query = select(RECORD.c.id, RECORD.c.datanet).order_by(RECORD.c.create_time, RECORD.c.number)
+    rows = (row for chunk in _chunks(list(records)) for row in connection.execute(query.where(RECORD.c.id.in_(chunk))))
+    return {row.id: row.datanet for row in rows}
 
 
 def others_that_wait(connection: Connection, names_: Collection[str], viewer: str) -> set[str]:

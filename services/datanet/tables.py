@@ -166,21 +166,26 @@ FIRST = Table(
     Column("record", Text, nullable=False),
 )
 
-# What is kept of what a record's text is like, sealed under the record's key.  Numbers are in the order in which they
-# came in, in all datanets together.
+# What is kept of what a record's text is like, sealed under the record's key, and by what it is found, 8 bytes a
+# feature.  Numbers are in the order in which rows came, and none is used twice: a record that is erased leaves its row
+# empty.
 LIKENESS = Table(
     "likeness",
     METADATA,
     Column("number", BigInteger, primary_key=True, autoincrement=False),
     Column("record", Text, ForeignKey("record.id"), nullable=False, unique=True),
+    # When the record came in: it may be of before likeness was looked for.
+    Column("came", BigInteger, nullable=False),
+    Column("features", LargeBinary, nullable=False),
     Column("box", LargeBinary, nullable=False),
 )
 
-# Which records have a feature, by a keyed hash of it: the first so many alone.
+# Which records have a feature, by a keyed hash of it, those that came first in front.
 POSTING = Table(
     "likeness_posting",
     METADATA,
     Column("feature", BigInteger, primary_key=True, autoincrement=False),
+    Column("came", BigInteger, primary_key=True, autoincrement=False),
     Column("number", BigInteger, primary_key=True, autoincrement=False),
     sqlite_with_rowid=False,
 )

@@ -180,12 +180,12 @@ class Upload:
         for (draft, canonical), found in zip(waiting, findings, strict=True):
             what, why = verdict(found, self.policy)
             if what is Verdict.REFUSE and why is not None:
-                self._hold(_judged(found, why.suggestion))
+                self.hold(_judged(found, why.suggestion))
                 self.refusals[draft.index] = Refusal(why.reason, why.message, found, why.suggestion)
                 continue
             suggestion = why.suggestion if why is not None else None
             made = candidate(self._vault, self._datanet.id, draft, canonical, found, suggestion)
-            self._hold(made.beside)
+            self.hold(made.beside)
             self.candidates.append(made)
 
     def close(self) -> None:
@@ -198,6 +198,11 @@ class Upload:
         """Raises `Fault` when records are admitted by other rules now than those by which these were judged."""
         admit.check_current(self._datanet, datanet)
 
+    def hold(self, size: int) -> None:
+        """Bytes of memory that it takes until it is left.  Raises `Fault` when there is no more."""
+        self._room.take(size)
+        self._held += size
+
     def _count(self, size: int) -> None:
         """Canonical bytes, of which an upload has so many."""
         if self._size + size > self._limits.upload_bytes:
@@ -207,12 +212,7 @@ class Upload:
                 "its own declaration. Nothing was taken",
             )
         self._size += size
-        self._hold(size)
-
-    def _hold(self, size: int) -> None:
-        """Bytes of memory."""
-        self._room.take(size)
-        self._held += size
+        self.hold(size)
 
 
 def candidate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Iterator
@@ -12,11 +13,13 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from prometheus_client import CollectorRegistry, Gauge
 from sqlalchemy import inspect, text
 
 from openledger import records
-from services.datanet import seal_clear, sealing, store, store_records
+from services.datanet import seal_clear, sealing, store, store_likeness, store_records
 from services.datanet.__main__ import MIGRATIONS
+from services.datanet.liken import Likening
 from services.datanet.model import Visibility
 from services.datanet.store import Wanted
 from services.kit.auth import ANYONE
@@ -137,6 +140,28 @@ def test_datanets_of_before_are_found_and_are_open(before):
     asked = Wanted(words=("heissen", "rare"), tags=("n",))
     (found,) = before.read_now(lambda c: store.page(c, None, 9, ANYONE, asked))
     assert (found.id, found.definition.visibility, found.definition.tags) == ("terms", Visibility.PUBLIC, ("m", "n"))
+
+
+def test_what_they_are_like_is_found_in_them_too_and_made_anew_where_it_was_kept_otherwise(before):
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+
+    def to_0005(connection):
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0005")
+        connection.execute(text("INSERT INTO likeness VALUES (1, :record, :box)"), {"record": f"{7:032x}", "box": b"b"})
+        connection.execute(text("INSERT INTO likeness_posting VALUES (5, 1)"))
+
+    before.write_now(to_0005)
+    before.migrate(MIGRATIONS)
+    seal_clear.seal_clear(before, VAULT)
+    likening = Likening(before, VAULT, Gauge("missing", "Left", registry=CollectorRegistry()))
+    assert asyncio.run(likening.all()) == COUNT
+    near = sealing.text(VAULT, "new", {"text": marked(7).replace("nobody", "somebody")})
+    found = before.read_now(lambda c: store_likeness.earlier(c, VAULT, "0x" + "b" * 40, "terms", [near]))
+    assert found["new"].contributor == ADA
+    assert before.read_now(store_likeness.count_missing) == 0
+    check_whole(before)
 
 
 @pytest.mark.parametrize("database_url", ("sqlite",), indirect=True)

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from openledger import signing
-from services.datanet import store, store_erasures, store_records, store_screenings, store_snapshots
+from services.datanet import sealing, store, store_erasures, store_records, store_screenings, store_snapshots
 from services.datanet.__main__ import MIGRATIONS
 from services.datanet.declare import Declaration
 from services.datanet.model import Datanet, Definition, Field, PersonalData, Policy, Record, RecordState
@@ -98,7 +98,8 @@ def test_who_said_it_first_stays_first_while_it_waits(database, vault):
 
 def test_a_record_that_waited_is_accepted_after_those_that_came_meanwhile(database, vault):
     (waits,), (taken,) = give(database, vault, {"one": FOUND}), give(database, vault, {"two": FINE}, by=BOB)
-    accepted = database.write_now(lambda c: store_records.accept(c, waits, 9000))
+    text = sealing.text(vault, waits.id, {"text": "one"})
+    accepted = database.write_now(lambda c: store_records.accept(c, vault, waits, text, 9000))
     assert (accepted.state, accepted.state_time) == (RecordState.ACCEPTED, 9000)
     assert database.read_now(lambda c: store_records.get(c, "terms", waits.id)) == accepted
     assert seen(database) == [taken.id, waits.id]

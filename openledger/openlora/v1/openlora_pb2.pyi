@@ -1053,11 +1053,16 @@ class Context(_message.Message):
     START_FIELD_NUMBER: _builtins.int
     OPENING_FIELD_NUMBER: _builtins.int
     RECORDS_FIELD_NUMBER: _builtins.int
+    COMPARED_FIELD_NUMBER: _builtins.int
     template: _builtins.str
     """How they are rendered: openledger/context.py."""
     start: _builtins.int
     """The first token of the opening, and how many it has; the records' follow."""
     opening: _builtins.int
+    compared: _builtins.int
+    """The version of the form in which texts are compared, by which it is told whose they are: openledger/visible.py.
+    0 is 1, of before it was said.
+    """
     @_builtins.property
     def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlacedRecord]: ...
     def __init__(
@@ -1067,10 +1072,11 @@ class Context(_message.Message):
         start: _builtins.int = ...,
         opening: _builtins.int = ...,
         records: _abc.Iterable[Global___PlacedRecord] | None = ...,
+        compared: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["opening", b"opening", "records", b"records", "start", b"start", "template", b"template"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compared", b"compared", "opening", b"opening", "records", b"records", "start", b"start", "template", b"template"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -69,14 +69,16 @@ async def test_nothing_of_an_erased_record_is_in_any_file_write_ahead_log_includ
         }  # fmt: skip
         kept = {"ciphertext", "wrapped key", "share", "token", "root", "sketch"}
         assert {what for what, _ in found(hidden, tmp_path)} >= kept
-        numbers = {row.number for row in table(here, LIKENESS)}
+        (number,) = (row.number for row in table(here, LIKENESS) if row.record == key)
+        assert {row.number for row in table(here, POSTING)} >= {number}
         await withdraw(ada, name, WHY)
         assert {what for what, _ in found({"why": WHY.encode()}, tmp_path)} == {"why"}
         await erase(ada, name)
         hidden["why it was withdrawn"] = WHY.encode()
         assert found(hidden, tmp_path) == []
-        (gone,) = numbers - {row.number for row in table(here, LIKENESS)}
-        assert gone not in {row.number for row in table(here, POSTING)}
+        (left,) = (row for row in table(here, LIKENESS) if row.number == number)
+        assert (left.features, left.box) == (b"", b"")
+        assert number not in {row.number for row in table(here, POSTING)}
         assert len(await listed(here, ADA, page_size=1000)) == 301
     assert found(hidden, tmp_path) == []
 
@@ -101,6 +103,7 @@ async def test_what_postgresql_keeps_of_an_erased_record_opens_for_nobody(
             share, about = await asyncio.to_thread(_share, tmp_path, box.wrapped), f"record {key}".encode()
             vault = _vault(tmp_path, here)
             salt = vault.open(box, about)[1:33]
+            (like,) = (row for row in table(here, LIKENESS) if row.record == key)
             await erase(ada, name)
             with psycopg.connect(url, autocommit=True) as connection:
                 connection.execute("CHECKPOINT")
@@ -108,6 +111,11 @@ async def test_what_postgresql_keeps_of_an_erased_record_opens_for_nobody(
             assert found({"text": MARKED.encode(), "salt": salt, "share": share}, data, tmp_path) == []
             with pytest.raises(Unopened, match="nobody opens this any more"):
                 vault.open(box, about)
+            with pytest.raises(Unopened, match="nobody opens this any more"):
+                vault.open_beside(box.wrapped, like.box, about)
+            (left,) = (row for row in table(here, LIKENESS) if row.record == key)
+            assert (left.features, left.box) == (b"", b"")
+            assert like.number not in {row.number for row in table(here, POSTING)}
             assert (await get(ada, other)).fields["text"] == "another"
 
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import grpc
 import pytest
+from sqlalchemy import delete
 
 from openledger import names
 from openledger.datanet.v1 import datanet_pb2 as pb
+from services.datanet import store_likeness
+from services.datanet.liken import Likening
+from services.datanet.tables import LIKENESS, POSTING
 from tests.datanet_world import (
     ADA,
     BOB,
@@ -79,6 +86,34 @@ async def test_within_a_private_datanet_its_records_count(strict):
     (first,) = (await give(strict, OWNER, TEXT, datanet=closed)).outcomes
     (told,) = (await give(strict, BOB, NEAR, datanet=closed)).outcomes
     assert (told.reason, told.first) == ("NEAR_DUPLICATE", first.record)
+
+
+async def test_until_earlier_records_are_looked_through_nothing_is_taken_where_it_would_have_to_be_compared(
+    ledger, ledger_at, tmp_path, monkeypatch
+):
+    go, run = asyncio.Event(), Likening.run
+
+    async def later(self):
+        await go.wait()
+        await run(self)
+
+    monkeypatch.setattr(Likening, "run", later)
+    async with world(tmp_path, ledger, ledger_at) as here, here.as_(OWNER) as owner, here.as_(BOB) as bob:
+        await open_datanet(owner)
+        (first,) = (await give(here, ADA, TEXT)).outcomes
+        here.database.write_now(lambda c: c.execute(delete(POSTING)))
+        here.database.write_now(lambda c: c.execute(delete(LIKENESS)))
+        await open_datanet(owner, "strict", policy=REFUSE)
+        error = await refused(send(bob, upload(BOB, [NEAR], new_id(), datanet=STRICT)))
+        assert (error.code, error.reason) == (grpc.StatusCode.UNAVAILABLE, "NOT_COMPARED_YET")
+        assert here.database.read_now(store_likeness.count_missing) == 1, "nothing of it came in"
+        assert (await give(here, BOB, "what is compared with nothing is taken as ever")).accepted == 1
+        go.set()
+        async with asyncio.timeout(20):
+            while here.database.read_now(store_likeness.count_missing):
+                await asyncio.sleep(0.05)
+        (near,) = (await give(here, BOB, NEAR, datanet=STRICT)).outcomes
+        assert (near.reason, near.first) == ("NEAR_DUPLICATE", first.record)
 
 
 async def test_what_was_erased_is_free_again(strict):

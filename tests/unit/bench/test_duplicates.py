@@ -33,6 +33,9 @@ def test_variants_by_hand():
     assert sorted(vary("shuffled").split()) == sorted(TEXT.split())
     assert vary("padded", "a b c d").split()[:4] == ["a", "b", "c", "d"]
     assert len(vary("padded", "a b c d").split()) == 6
+    assert vary("joined", "a b c d").split()[:4] == ["a", "b", "c", "d"]
+    assert len(vary("joined", "a b c d").split()) == 12
+    assert vary("third", "a b c d e f g") in ("a b", "c d", "e f")
     assert vary("reworded", "Often caused by stones.") == "frequently due to stones"
 
 
@@ -69,7 +72,7 @@ def test_what_is_counted():
         assert here.postings(candidates) >= 40
     grown = duplicates.growth((20, 60), 5)
     assert [(row["records"], row["recall"], row["new_refused"]) for row in grown] == [(20, 1.0, 0), (60, 1.0, 0)]
-    assert all(row["ms"] > 0 for row in grown)
+    assert all(row["ms"] > 0 and row["taken_a_second"] > 0 for row in grown)
 
 
 def test_growth_is_told_by_the_tenfold():

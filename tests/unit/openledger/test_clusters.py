@@ -50,7 +50,7 @@ def alike(one: str, other: str) -> bool:
 
 @cache
 def compared(text: str) -> tuple[set[str], set[tuple[str, str]]]:
-    words = re.findall(r"\w+", unicodedata.normalize("NFKC", text).lower())
+    words = re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", text).lower())
     return (set(words), set(pairwise(words))) if len(words) >= 8 else (set(), set())
 
 
@@ -120,13 +120,39 @@ def test_a_copy_of_a_copy_is_the_first_ones() -> None:
         SENTENCE.upper(),
         SENTENCE.replace(" ", " \n\t"),
         SENTENCE.replace("a", "a\u200b"),
+        SENTENCE.replace("a", "a\u034f").replace("e", "e\ufe0f"),
+        SENTENCE.replace(" ", "\u3164"),
+        SENTENCE.replace(" ", "\uffa0\u115f"),
+        SENTENCE.replace(" ", "\u2800"),
+        SENTENCE.replace(" ", "_"),
         SENTENCE.replace(",", ";").replace(".", "!"),
         "".join(chr(ord(c) + 0xFEE0) if c.isalpha() else c for c in SENTENCE),
     ),
-    ids=("case", "blanks", "invisible", "punctuation", "full width"),
+    ids=(
+        "case",
+        "blanks",
+        "invisible",
+        "joiners",
+        "filler",
+        "fillers",
+        "braille",
+        "underscores",
+        "punctuation",
+        "wide",
+    ),
 )
 def test_a_disguise_makes_nothing_new(disguised: str) -> None:
     assert clusters.first([SENTENCE, disguised]) == [0, 0]
+
+
+def test_by_the_first_version_texts_are_compared_as_they_were() -> None:
+    """Answers of before name whose their records were by it."""
+    assert clusters.words("Old_name of\u034fit, al\u200bike\u3164too", 1) == ["old_name", "of", "it", "alike\u1160too"]
+    assert clusters.words("Old_name of\u034fit, al\u200bike\u3164too") == ["old", "name", "ofit", "alike", "too"]
+    glued = SENTENCE.replace(" ", "_")
+    assert (clusters.first([SENTENCE, glued]), clusters.first([SENTENCE, glued], 1)) == ([0, 0], [0, 1])
+    with pytest.raises(ValueError, match="version 3"):
+        clusters.words(SENTENCE, 3)
 
 
 def test_texts_without_blanks_between_words_are_compared() -> None:

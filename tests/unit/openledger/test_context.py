@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from openledger.context import MAX_CHARACTERS, OPENING, Context, ContextError, Placed, check_records, from_json
+from openledger.visible import VERSION
 from tests.context_world import ANN, BOB, CID, TEXTS, Snapshot, bytewise, placed
 
 HERBS = Snapshot.of()
@@ -176,3 +177,20 @@ def test_it_comes_back_from_its_document():
 def test_what_is_no_context_is_refused(change, words):
     with pytest.raises(ContextError, match=words):
         from_json(context(0)[0].to_json() | change)
+
+
+def test_whose_texts_are_is_told_by_the_version_of_its_time():
+    found, _ = context(0, 1)
+    assert found.to_json()["compared"] == found.compared == VERSION
+    before = replace(found, compared=1)
+    assert "compared" not in before.to_json()
+    assert from_json(before.to_json()) == before
+    glued = Snapshot.of(((ANN, LONG), (BOB, LONG.replace(" ", "_"))))
+    now, _ = context(0, 1, snapshot=glued)
+    assert (now.authors(), replace(now, compared=1).authors()) == ((ANN, ANN), (ANN, BOB))
+
+
+@pytest.mark.parametrize("compared", (0, VERSION + 1, True, "2"))
+def test_a_version_that_is_not_known_is_not_guessed_at(compared):
+    with pytest.raises(ContextError):
+        from_json(context(0)[0].to_json() | {"compared": compared})

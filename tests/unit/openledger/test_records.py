@@ -81,11 +81,24 @@ def test_the_content_root_knows_the_order():
         ({"text": "a fever"}, {"text": "  a\t\r\n fever "}),
         ({"text": "caf\u00e9"}, {"text": "cafe\u0301"}),
         ({"text": "fe\u200bver"}, {"text": "fever"}),
+        ({"text": "fe\u034fver\ufe0f"}, {"text": "fever"}),
+        ({"text": "\u3164a\u3164\uffa0fever\u2800"}, {"text": "a fever"}),
+        ({"text": "cafe\u034f\u0301"}, {"text": "caf\u00e9"}),
         ({"text": "a\u00a0fever"}, {"text": "a fever"}),
         ({"term": "fever", "definition": "heat"}, {"name": "fever", "meaning": "heat"}),
         ({"term": "fever", "note": ""}, {"term": "fever"}),
     ),
-    ids=("spaces", "composition", "invisible", "no-break", "other-fields", "empty-field"),
+    ids=(
+        "spaces",
+        "composition",
+        "invisible",
+        "ignorable",
+        "fillers",
+        "between",
+        "no-break",
+        "other-fields",
+        "empty-field",
+    ),
 )
 def test_what_reads_the_same_has_the_same_fingerprint(one, two):
     assert records.fingerprint(one) == records.fingerprint(two)
@@ -96,10 +109,11 @@ def test_what_reads_the_same_has_the_same_fingerprint(one, two):
     (
         ({"text": "a fever"}, {"text": "A fever"}),
         ({"text": "a fever"}, {"text": "afever"}),
+        ({"text": "a_fever"}, {"text": "a fever"}),
         ({"term": "a", "definition": "b"}, {"term": "a b"}),
         ({"term": "a", "definition": "a"}, {"term": "a"}),
     ),
-    ids=("case", "word-break", "joined", "twice"),
+    ids=("case", "word-break", "underscore", "joined", "twice"),
 )
 def test_what_reads_differently_has_another_fingerprint(one, two):
     assert records.fingerprint(one) != records.fingerprint(two)

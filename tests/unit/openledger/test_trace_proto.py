@@ -13,6 +13,7 @@ from openledger.money import Price
 from openledger.openlora.v1 import openlora_pb2
 from openledger.trace import Trace, parse
 from openledger.trace_proto import from_proto, time_text, to_proto
+from openledger.visible import VERSION
 from tests.context_world import Snapshot, bytewise, placed
 
 TRACE = Trace(
@@ -181,6 +182,12 @@ def test_records_come_back_with_the_trace():
 def test_records_of_another_template_are_refused():
     records, prompt = placed([(Snapshot.of(), 0)], bytewise, (1,), (2,))
     message = to_proto(replace(TRACE, prompt_token_ids=prompt, context=records))
+    assert message.context.compared == VERSION
+    message.context.ClearField("compared")
+    assert from_proto(message).context.compared == 1
+    message.context.compared = VERSION + 1
+    with pytest.raises(ValueError, match="texts are compared by version"):
+        from_proto(message)
     message.context.template = "openledger.context.v9"
     with pytest.raises(ValueError, match=r"known here is openledger\.context\.v1"):
         from_proto(message)

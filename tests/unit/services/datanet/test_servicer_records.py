@@ -31,7 +31,7 @@ class Held(Upload):
 
 def methods(room: Room, screeners=None) -> RecordMethods:
     limits = Limits(ROOM, ROOM, 10)
-    return RecordMethods(SimpleNamespace(), VAULT, SimpleNamespace(), limits, room, screeners, SimpleNamespace())
+    return RecordMethods(SimpleNamespace(), VAULT, SimpleNamespace(), limits, room, screeners, SimpleNamespace(), None)
 
 
 async def sent(*texts: str):
