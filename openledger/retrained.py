@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.floating]
 WEIGHTS = 0.05
 """As far off may the weights' way through a training be, of its length, where the machine is another one."""
 ROW = 0.05
-"""The same of a row of an index: of what following somebody gives, or leaving somebody out."""
+"""The same of a row of an index, beyond what eight bits make: of following somebody, or leaving somebody out."""
 LOSS = 1e-3
 """And of a mean held-out loss, in nats a token."""
 
@@ -59,7 +59,7 @@ def vector(what: str, published: Quantised, made: Floats, *, exact: bool) -> Fou
             "the adapter's very bytes: it is not what training gave, or not made on the adapter's kind of machine"
         )
         return Found(what, same=False, wrong=wrong, distance=far[0], cosine=far[1])
-    wrong = f"it is not what training gives{_far(*far)}" if like.distance > ROW else ""
+    wrong = f"it is not what training gives{_far(*far)}" if like.distance > ROW + like.rounding else ""
     return Found(what, like.same, wrong, *far)
 
 
@@ -93,6 +93,8 @@ class Likeness:
     """Euclidean, of the length of the one made again; infinite where that has none and the published one has."""
     cosine: float
     """Of the angle between them; 1 where neither has a length."""
+    rounding: float
+    """The distance that eight bits alone make, of the one made again."""
 
     @property
     def same(self) -> bool:
@@ -105,7 +107,8 @@ def likeness(published: Quantised, made: Floats) -> Likeness:
     rounded = quantise(made, published.sizes)
     differing = int((rounded.mantissas != published.mantissas).sum() + (rounded.exponents != published.exponents).sum())
     distance, cosine = apart(published.to_float(), made)
-    return Likeness(len(rounded.mantissas) + len(rounded.exponents), differing, distance, cosine)
+    entries = len(rounded.mantissas) + len(rounded.exponents)
+    return Likeness(entries, differing, distance, cosine, apart(rounded.to_float(), made)[0])
 
 
 def apart(published: Floats, made: Floats) -> tuple[float, float]:
