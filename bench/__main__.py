@@ -18,6 +18,7 @@ SCRIPTS = (
     "peers",
     "personal_data",
     "records",
+    "retraining",
     "retrieval",
     "serve",
     "spans",

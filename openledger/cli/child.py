@@ -10,10 +10,12 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from openledger.cli import bound
 from openledger.cli.installation import Process
@@ -106,3 +108,29 @@ def _says_ready(line: bytes) -> bool:
     except ValueError:
         return False
     return isinstance(message, dict) and message.get("serving") is True
+
+
+def converse(command: Sequence[str], order: object, log: Path) -> Iterator[dict[str, Any]]:
+    """Run a program, give it one line of JSON, and hear the lines of JSON that it says until it ends.
+
+    Whoever stops listening ends it.  Its stderr goes into the log.  Raises `OSError`, `ValueError` for what is no JSON.
+    """
+    with log.open("ab") as file:
+        running = subprocess.Popen(  # noqa: S603 - our own
+            [*_BOUND_TO_US, str(os.getpid()), *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            start_new_session=True,
+        )
+    assert running.stdin is not None
+    assert running.stdout is not None
+    try:
+        with contextlib.suppress(BrokenPipeError), running.stdin as told:  # it may have ended at once
+            told.write(json.dumps(order).encode() + b"\n")
+        for line in running.stdout:
+            yield json.loads(line)
+    finally:
+        running.terminate()
+        running.stdout.close()
+        running.wait()

@@ -36,6 +36,7 @@ from openledger.cli.verify_epoch import verify_epoch
 from openledger.cli.verify_grade import verify_grade
 from openledger.cli.verify_sample import verify_sample
 from openledger.cli.verify_snapshots import verify_consistency, verify_record, verify_snapshot
+from openledger.cli.verify_training import verify_training
 from openledger.cli.withdraw import withdraw
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ app = typer.Typer(
 checks = typer.Typer(
     cls=DefaultGroup,
     no_args_is_help=True,
-    help="Check what the services say: a receipt, a sample of many, an epoch, a model's grade, a datanet's snapshot.",
+    help="Check what the services say: a receipt, a sample of many, an epoch, a model's grade or training, a snapshot.",
 )
 checks.command("receipt")(verify)
 checks.command("epoch")(verify_epoch)
@@ -61,6 +62,7 @@ checks.command("record")(verify_record)
 checks.command("snapshot")(verify_snapshot)
 checks.command("consistency")(verify_consistency)
 checks.command("sample")(verify_sample)
+checks.command("training")(verify_training)
 app.add_typer(checks, name="verify")
 app.command("audit")(audit)
 app.command("explain")(explain)

@@ -53,14 +53,19 @@ def find(path: Path) -> Path:
 
 def read(place: Path) -> Iterator[Given]:
     """The records of a file, in order.  Raises `ValueError` that says which is none, and why; `OSError`."""
-    reader = _READERS.get(place.suffix)
-    if reader is None:
-        raise ValueError(f"{place.name} is none of {', '.join(_READERS)}")
-    for number, item in enumerate(reader(place), 1):
+    for number, item in enumerate(items(place), 1):
         try:
             yield _given(item)
         except ValueError as error:
             raise ValueError(f"{place.name}, record {number}: {error}") from None
+
+
+def items(place: Path) -> Iterable[Any]:
+    """The same as they stand there.  Raises `ValueError` for a file that is none, `OSError`."""
+    reader = _READERS.get(place.suffix)
+    if reader is None:
+        raise ValueError(f"{place.name} is none of {', '.join(_READERS)}")
+    return reader(place)
 
 
 def _given(item: Any) -> Given:

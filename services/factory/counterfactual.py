@@ -7,7 +7,7 @@ these trainings. This module does not know what the models are compared for.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -40,14 +40,20 @@ class Retraining:
             losses, _ = run.evaluate(queries)
         return run.theta, losses
 
-    def trained(self, without: Collection[str], steps: int | None = None) -> TrainingRun:
-        """The run without those contributors, which follows nobody, after so many steps.  Raises Diverged."""
+    def trained(
+        self, without: Collection[str], steps: int | None = None, on_step: Callable[[int, int], None] = lambda *_: None
+    ) -> TrainingRun:
+        """The run without those contributors, which follows nobody, after so many steps.  Raises Diverged.
+
+        on_step: is told how many are done, and of how many, after each.
+        """
         kept = [i for i, example in enumerate(self.training) if example.contributor not in without]
         examples, plan = [self.training[i] for i in kept], self.plan.left(kept)
         run = TrainingRun(self.spec, self.trunk.decoder, examples, None, plan, self.trunk)
         with run.attached():
             for _ in plan.batches[:steps]:
                 run.step()
+                on_step(run.done, len(plan.batches[:steps]))
         return run
 
 

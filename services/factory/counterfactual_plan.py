@@ -8,9 +8,10 @@ asks for more of them later finds these.  This module neither trains nor runs an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +57,12 @@ def check(spec: FineTuneSpec, contributors: int) -> None:
 
 def training_without(run: Shard, without: Sequence[str], steps: int) -> Shard:
     """One training again.  run and steps: as `plan` takes them."""
-    return Shard(f"{TASKS}:retrain", {**run.arguments, "steps": steps, "without": list(without)})
+    return training_again({**run.arguments, "steps": steps}, without)
+
+
+def training_again(arguments: Mapping[str, Any], without: Sequence[str]) -> Shard:
+    """The same.  arguments: a fine-tune's own, with steps."""
+    return Shard(f"{TASKS}:retrain", {**arguments, "without": list(without)})
 
 
 def plan(

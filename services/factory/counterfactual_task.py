@@ -9,7 +9,8 @@ arguments give the same files.  They keep nothing between attempts: a worker tha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from services.factory.audit import FITTED, FITTED_INDEX, HALVES_INDEX, LEFT_OUT,
 from services.factory.counterfactual import Retraining
 from services.factory.data import Example
 from services.factory.passes import Trunk, evaluate
-from services.factory.progress import Diverged
+from services.factory.progress import Diverged, Progress
 from services.factory.training_run import initial, load_base
 from services.factory.write import INDEX, TRAINING
 from services.kit.executor import TaskContext
@@ -57,7 +58,7 @@ def retrain(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
         whom = f"{len(without)} contributors" if len(without) > 1 else "".join(without) or "leaving anybody out"
         raise Diverged(f"trained again without {whom}: {error}; or ask for no trainings again") from error
     if given.spec.quantise != "none":
-        losses = _served(given, theta, held_out)
+        losses = served(given, theta, held_out)
     with inputs.room_in(context.output):
         save_file({"theta": theta, "losses": losses}, context.output / RETRAINED)
     return {"records": sum(example.contributor not in without for example in training), "adapter_sha256": adapter}
@@ -115,13 +116,17 @@ def _trained(given: inputs.Inputs, arguments: Mapping[str, Any], context: TaskCo
     else:
         below = trunk_task.prepared(given.spec, decoder, training, held_out)
     again = Retraining(given.spec, below, training, given.plan(training))
-    run = again.trained(arguments["without"], arguments["steps"])
+    run = again.trained(arguments["without"], arguments["steps"], partial(_tell, context))
     with run.attached():
         losses, _ = run.evaluate(held_out)
     return run.theta, losses, canonical.sha256(write.adapter(run.adapter))
 
 
-def _served(given: inputs.Inputs, theta: Tensor, held_out: Sequence[Example]) -> Tensor:
+def _tell(context: TaskContext, step: int, steps: int) -> None:
+    context.report(asdict(Progress("training", step, steps)))
+
+
+def served(given: inputs.Inputs, theta: Tensor, held_out: Sequence[Example]) -> Tensor:
     """Their losses on the base as it is, where it was trained on in fewer bits: what is scored and served."""
     decoder = Decoder.load(given.base)
     adapter, weights = initial(given.spec, decoder)

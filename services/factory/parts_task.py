@@ -10,6 +10,7 @@ run's own weights, bit by bit.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from openledger.artifacts import file_sha256
 from openledger.influence.index import ContributionIndex
 from openledger.influence.lora import Adapter
 from services.factory import effects, inputs, parts, tell, trunk_task, write
+from services.factory.data import Example
 from services.factory.lineage import PRIVATE_EVALUATION
+from services.factory.progress import Progress
 from services.factory.task import PUBLISHED
 from services.factory.train import Scratch, advance
 from services.factory.training_run import TrainingRun, load_base
@@ -40,20 +43,33 @@ def follow(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
     Raises WeightsDiffer, and what `services.factory.task.fine_tune` raises.
     """
     with inputs.room_in(context.output.parent):
-        given = inputs.load(arguments)
-        training, held_out = given.split()
-        base, plan = load_base(given.spec, given.base), given.plan(training)
-        run = TrainingRun(given.spec, base, training, arguments["part"], plan)
-        below = trunk_task.found(arguments, context)
-        advance(run, arguments["steps"], Scratch(context.scratch), below)
+        run, held_out = followed(inputs.load(arguments), arguments, context)
         _check(run, context.outputs(arguments["run"]), arguments["part"])
         write.index_file(context.output, run)
-        if below is None:
-            run.trunk.prepare(held_out, "float32", lambda _: None)
-        else:
-            run.trunk.load(below, held_out)
         effects.write(context.output, run, held_out)
     return {"contributors": len(run.row)}
+
+
+def followed(
+    given: inputs.Inputs,
+    arguments: dict[str, Any],
+    context: TaskContext,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> tuple[TrainingRun, list[Example]]:
+    """A run at its end that followed one part, and the held-out records, whose activations are prepared.
+
+    arguments: the fine-tune's own, with steps, and part.  Goes on where a killed attempt stood.
+    """
+    training, held_out = given.split()
+    base, plan = load_base(given.spec, given.base), given.plan(training)
+    run = TrainingRun(given.spec, base, training, arguments["part"], plan)
+    below = trunk_task.found(arguments, context)
+    advance(run, arguments["steps"], Scratch(context.scratch), below, on_progress)
+    if below is None:
+        run.trunk.prepare(held_out, "float32", lambda _: None)
+    else:
+        run.trunk.load(below, held_out)
+    return run, held_out
 
 
 def join(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:

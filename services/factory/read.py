@@ -19,7 +19,7 @@ from openledger.artifacts import ArtifactStore
 from services.factory.lines import line
 from services.factory.model import JobFailed
 from services.factory.run import SnapshotPin
-from services.factory.source import SnapshotSource, SourceRecord, SourceUnavailable
+from services.factory.source import RecordSource, SourceRecord, SourceUnavailable
 from services.kit.errors import Fault
 from services.kit.wait import to_its_end
 
@@ -57,7 +57,7 @@ class _Received:
 
 
 async def read_snapshot(
-    source: SnapshotSource,
+    source: RecordSource,
     pin: SnapshotPin,
     kept: ArtifactStore,
     patience: float,
@@ -85,9 +85,7 @@ async def read_snapshot(
         return ReadSnapshot(digest, tuple(received.names))
 
 
-async def _receive(
-    source: SnapshotSource, name: str, file: IO[bytes], deadline: float, received: _Received
-) -> _Received:
+async def _receive(source: RecordSource, name: str, file: IO[bytes], deadline: float, received: _Received) -> _Received:
     pause = _PAUSE_FIRST
     while True:
         before = len(received.commitments)

@@ -67,14 +67,18 @@ class SourceRecord:
     """Its leaf in the snapshot's tree, as the Datanet says: all that is left of a record that is erased."""
 
 
-class SnapshotSource(Protocol):
+class RecordSource(Protocol):
+    """Records of snapshots, by the snapshot's name."""
+
+    def records(self, name: str, start: int) -> AsyncIterator[SourceRecord]:
+        """Its records from leaf `start`, in order.  Raises `Fault`, `SourceUnavailable`; `ValueError` for nonsense."""
+
+
+class SnapshotSource(RecordSource, Protocol):
     """Snapshots by name."""
 
     async def describe(self, name: str) -> SnapshotInfo:
         """Raises `Fault` when there is none or it is refused, `SourceUnavailable`."""
-
-    def records(self, name: str, start: int) -> AsyncIterator[SourceRecord]:
-        """Its records from leaf `start`, in order.  Raises `Fault`, `SourceUnavailable`; `ValueError` for nonsense."""
 
 
 class DatanetSource:

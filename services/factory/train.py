@@ -105,13 +105,19 @@ def train(
     return TrainResult(out_dir, files, run.adapter.parameters, run.records, root, metrics, tuple(run.history.losses))
 
 
-def advance(run: TrainingRun, steps: int, scratch: Scratch, below: Path | None) -> None:
+def advance(
+    run: TrainingRun,
+    steps: int,
+    scratch: Scratch,
+    below: Path | None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> None:
     """Take a run to the step after which it is known to end, measuring nothing.  Raises Diverged, OSError.
 
     below: as `train` takes it.
     """
     work = Work(run.spec, run.decoder)
-    reporter = Reporter(work.of_run(run.training, (), 0), steps, lambda _: None, lambda: False)
+    reporter = Reporter(work.of_run(run.training, (), 0), steps, on_progress, lambda: False)
     _Trainer(run, (), work, reporter, scratch, below).go(steps)
 
 

@@ -120,7 +120,7 @@ def _move_where_they_lie(connection: Connection, moved: Moved) -> None:
     rowid: Column[int] = Column("rowid")
     # As texts: what turns amounts into numbers row by row takes as long as all of the rest.
     texts = (type_coerce(BALANCE.c[name], Text) for name in _COLUMNS)
-    query: Select[Any] = select(rowid, *texts).select_from(BALANCE).order_by(rowid)
+    query: Select[*tuple[Any, ...]] = select(rowid, *texts).select_from(BALANCE).order_by(rowid)
     while found := connection.execute(query.where(rowid > place).limit(_TOGETHER)).all():
         changed = [
             (str(int(into) + max(amount, 0)), str(int(out) + max(-amount, 0)), row)

@@ -1,0 +1,123 @@
+"""What taking a revision's trainings again has shown: what differs, and how many of those that were not drawn may."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from openledger import spot_check
+from openledger.manifest import LineageManifest
+from openledger.retrained import Found
+from services.factory import provenance
+
+RUN = "the run itself"
+_MOST_NAMED = 5
+
+
+@dataclass
+class Verdict:
+    """Filled as trainings are taken again.  seed: that draws; confidence: per cent."""
+
+    lineage: LineageManifest
+    seed: bytes
+    confidence: int
+    documents: list[str] = field(default_factory=list)
+    """What documents say that cannot be."""
+    absent: list[str] = field(default_factory=list)
+    """Contributors of whom records are not there."""
+    run: list[Found] | None = None
+    """Of the run itself; None where it was not taken again."""
+    exact: bool = False
+    """Whether this machine came to the adapter's own bytes."""
+    drawn: dict[str, list[Found]] = field(default_factory=dict)
+    """By training."""
+    of: int = 0
+    """Trainings that were drawn from."""
+    beyond: int = 0
+    """Those that cannot be taken again here."""
+
+    def trained(self, name: str, found: Iterable[Found]) -> None:
+        """One training is taken again, or cannot be by no fault of this machine's."""
+        if name == RUN:
+            self.run = list(found)
+        else:
+            self.drawn[name] = list(found)
+
+    @property
+    def wrong(self) -> list[str]:
+        """What differs, in words."""
+        found = [*(self.run or []), *(one for some in self.drawn.values() for one in some)]
+        return [*self.documents, *(one.words() for one in found if one.wrong)]
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything could be asked for."""
+        return not self.absent and not self.beyond
+
+    def at_most(self) -> int:
+        """So many of those that were drawn from are wrong, with this confidence."""
+        wrong = sum(any(one.wrong for one in some) for some in self.drawn.values())
+        return spot_check.most_wrong(self.of, len(self.drawn), wrong, Fraction(100 - self.confidence, 100))
+
+    def to_json(self) -> dict[str, Any]:
+        """For whoever asked."""
+        return {
+            "ok": not self.wrong,
+            "whole": self.whole,
+            "checked": self.run is not None or bool(self.drawn),
+            "revision": self.lineage.revision,
+            "same_bytes": self.exact,
+            "run": [asdict(one) for one in self.run or []],
+            "drawn": {name: [asdict(one) for one in some] for name, some in self.drawn.items()},
+            "of": self.of,
+            "at_most": self.at_most(),
+            "confidence": self.confidence,
+            "beyond": self.beyond,
+            "absent": self.absent,
+            "seed": self.seed.hex(),
+            "wrong": self.wrong,
+            "words": list(self.words()),
+        }
+
+    def words(self) -> Iterator[str]:
+        """For people, a sentence each."""
+        if self.run is not None:
+            yield self._of_run(self.run)
+        if self.absent:
+            named = ", ".join(self.absent[:_MOST_NAMED]) + (" and others" if len(self.absent) > _MOST_NAMED else "")
+            yield (
+                f"Records of {named} are not here, as where they are erased: so the run itself, its adapter and what "
+                "is paid by cannot be checked, only trainings without them; that says nothing against the revision."
+            )
+        if self.drawn:
+            wrong = sum(any(one.wrong for one in some) for some in self.drawn.values())
+            yield (
+                f"Of {self.of} other trainings {len(self.drawn)} were taken again (drawn by {self.seed.hex()}): "
+                f"{wrong} gave something else than is published; with a confidence of {self.confidence} % at most "
+                f"{self.at_most()} of all do."
+            )
+        elif not self.documents and not self.of:
+            yield "No other training of it is published that could be taken again here."
+        if self.beyond:
+            yield f"{self.beyond} more cannot be taken again here: nothing is said of them."
+
+    def _of_run(self, run: list[Found]) -> str:
+        wrong = sum(bool(one.wrong) for one in run)
+        rows = f"{len(run)} of its figures and rows were compared: {wrong} differ"
+        if self.exact:
+            return (
+                "The run itself, taken again, comes to the adapter's very bytes: this machine computes as the one that "
+                f"made it, so all else must be the same byte for byte. {rows}."
+            )
+        code = "" if _code(self.lineage.code) == _code(provenance.code()) else " and other code"
+        return (
+            f"The run itself, taken again, does not come to the adapter's bytes: on another kind of machine{code}, "
+            f"rows are compared by their distance. {rows} by more than machines do."
+        )
+
+
+def _code(said: str) -> str:
+    """Versions and sources, without the commit."""
+    return said.partition(", commit ")[0]
