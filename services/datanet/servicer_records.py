@@ -54,7 +54,7 @@ _AT_ONCE = 4
 """Uploads of an account that are received; more of its own wait before their first record, and take no memory."""
 _COMPARED, _COMPARING = 10, 2
 """Records that are compared in one transaction, and uploads of which some are: others' questions come in between.  To
-compare one takes some milliseconds, and at worst, with 640 others, some forty."""
+compare one takes some milliseconds, and at worst, with 640 others, some fifty."""
 _NUMBER = 8
 """Bytes of memory of a record that one is like."""
 _LONG = 2**14
