@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
-from sqlalchemy import Column, Connection, MetaData, Select, Table, Text, select, text, type_coerce
+from sqlalchemy import Column, Connection, MetaData, Table, Text, select, text, type_coerce
 
 from services.kit.ahead import ahead
 from services.kit.database import Amount
@@ -118,9 +117,9 @@ def _move_where_they_lie(connection: Connection, moved: Moved) -> None:
     """On SQLite, which cannot add amounts: all balances are looked through, and changed by their places."""
     fresh, place = dict(moved), 0
     rowid: Column[int] = Column("rowid")
-    # As texts: what turns amounts into numbers row by row takes as long as all of the rest.
-    texts = (type_coerce(BALANCE.c[name], Text) for name in _COLUMNS)
-    query: Select[*tuple[Any, ...]] = select(rowid, *texts).select_from(BALANCE).order_by(rowid)
+    # As texts: they become numbers only where they change.
+    credited, debited = type_coerce(BALANCE.c.credits, Text), type_coerce(BALANCE.c.debits, Text)
+    query = select(rowid, BALANCE.c.book, credited, debited).select_from(BALANCE).order_by(rowid)
     while found := connection.execute(query.where(rowid > place).limit(_TOGETHER)).all():
         changed = [
             (str(int(into) + max(amount, 0)), str(int(out) + max(-amount, 0)), row)
