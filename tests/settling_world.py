@@ -79,8 +79,8 @@ class Roots(FakeChain):
 class Settling:
     """A ledger's epochs, a settler and a writer, moved on by one."""
 
-    def __init__(self, folder: Path) -> None:
-        self.ledger, self.chain = Ledger(folder), Roots()
+    def __init__(self, folder: Path, url: str | None = None) -> None:
+        self.ledger, self.chain = Ledger(folder, url), Roots()
         database = self.database = self.ledger.database
         pen = Pen(database, ACCOUNT.address.lower(), "one", Metrics("pen"), seconds=600)
         assert pen.take()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_NO_MORE: Any = object()
 
 
 @contextmanager
@@ -26,3 +30,21 @@ def ahead() -> Iterator[Callable[..., None]]:
         yield soon
         if last is not None:
             last.result()
+
+
+@contextmanager
+def read_ahead(items: Iterable[T]) -> Iterator[Iterator[T]]:
+    """Gives the items; while one is used, a thread asks for the next one.
+
+    At the end nothing is asked for any more, however many were taken.  It raises what `items` raises.
+    """
+    left = iter(items)
+    with ThreadPoolExecutor(1, "ahead") as thread:
+
+        def each() -> Iterator[T]:
+            following = thread.submit(next, left, _NO_MORE)
+            while (item := following.result()) is not _NO_MORE:
+                following = thread.submit(next, left, _NO_MORE)
+                yield item
+
+        yield each()

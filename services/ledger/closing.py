@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from google.longrunning import operations_pb2
@@ -21,8 +21,9 @@ from services.ledger.check import Checks
 from services.ledger.relay import Asked
 from services.ledger.settle import NothingToSettle, Sealed
 from services.ledger.settler import Settler
-from services.ledger.store import books, epochs, leaf_pages, payers, settlements
+from services.ledger.store import books, epochs, leaf_pages, payers, settlements, settling
 from services.ledger.store.epochs import Epoch, State
+from services.ledger.store.settling import Moved
 
 METHOD = "CloseEpoch"
 # Between two statements; a million accounts' tree takes ten on a small machine.
@@ -95,15 +96,21 @@ class Closing:
 
     def _new(self, connection: Connection, number: int, attempt: int, operation: str) -> tuple[Epoch, dict[str, Any]]:
         """Everything that is open is settled and sealed; and what is to be told of that."""
-        netted = netting.net(connection, number, attempt)
-        sealed, receipts, waiting = self._seal(connection)
+        active = epochs.newest(connection, State.ACTIVE)
+        before = leaf_pages.leaves(connection, active.number) if active else {}
+        receipts, earned = epochs.open_receipts(connection), books.earned(connection, journal.PAYABLE)
+        netted = netting.write(connection, number, attempt)
+        with settling.beside(connection) as soon:
+            soon(settling.move, connection, _as_they_lie(netted.moved, earned))
+            # Meanwhile, from the same numbers; what was earned may change only once the order of moves is known.
+            sealed, waiting = self._seal(_with(earned, netted.moved), before, receipts)
         epoch = Epoch(
             number=number,
             attempt=attempt,
             state=State.SEALED,
             root=sealed.root,
             log_root=sealed.log_root,
-            receipt_count=receipts,
+            receipt_count=len(receipts),
             leaf_count=len(sealed.leaves),
             total=sealed.total,
             operation=operation,
@@ -112,18 +119,17 @@ class Closing:
         told = {"models": netted.models, "data": netted.data, "unattributed": netted.unattributed}
         return epochs.store(connection, epoch, sealed.leaves, waiting, sealed.nodes), told
 
-    def _seal(self, connection: Connection) -> tuple[Sealed, int, Mapping[str, int]]:
-        """What is sealed, of how many receipts, and what of everybody's earnings waits for the next epoch."""
-        active = epochs.newest(connection, State.ACTIVE)
-        before = leaf_pages.leaves(connection, active.number) if active else {}
-        receipts = epochs.open_receipts(connection)
-        found = leaves.capped(books.earned(connection, journal.PAYABLE), before, self._most)
+    def _seal(
+        self, earned: Mapping[str, int], before: Mapping[str, int], receipts: Sequence[str]
+    ) -> tuple[Sealed, Mapping[str, int]]:
+        """What is sealed, and what of everybody's earnings waits for the next epoch."""
+        found = leaves.capped(earned, before, self._most)
         try:
             at = self._chain.contracts.distributor
             sealed = settle.seal(self._chain.chain_id, at, found.promised, before, receipts)
         except NothingToSettle as nothing:
             raise precondition("EMPTY_EPOCH", f"there is no epoch to close: {nothing}") from None
-        return sealed, len(receipts), found.waiting
+        return sealed, found.waiting
 
     def _plan_redemptions(self, connection: Connection, epoch: Epoch) -> None:
         """What payers spent has to be with the distributor before a root can promise it."""
@@ -131,6 +137,21 @@ class Closing:
         for start in range(0, len(lines), self._batch):
             batch = f"epoch/{epoch.key}/{start // self._batch:06d}"
             epochs.plan_redemption(connection, batch, lines[start : start + self._batch])
+
+
+def _as_they_lie(moved: Moved, earned: Mapping[str, int]) -> Moved:
+    """What is moved in the order in which earnings were read, and last what had earned nothing."""
+    known = (name for name in map(journal.payable, earned) if name in moved)
+    return {**{name: moved[name] for name in known}, **moved}
+
+
+def _with(earned: dict[str, int], moved: Moved) -> dict[str, int]:
+    """What everybody has earned once the books are moved."""
+    for name, amount in moved.items():
+        if name.startswith(journal.PAYABLE):
+            who = name.removeprefix(journal.PAYABLE)
+            earned[who] = earned.get(who, 0) + amount
+    return earned
 
 
 def _next(newest: Epoch | None, struck: Epoch | None, open_: Epoch | None) -> tuple[int, int]:

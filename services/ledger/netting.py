@@ -12,17 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 
 from sqlalchemy import Connection
 
 from openledger import receipt as receipts
 from openledger import split
 from openledger.split import Answer, Net, Rule
+from services.kit.ahead import read_ahead
 from services.ledger import journal
 from services.ledger.journal import Journal
 from services.ledger.store import settlements, settling
 from services.ledger.store.settlements import Settlement
+from services.ledger.store.settling import Moved
 
 Group = tuple[str, Rule]
 """What is settled together: receipts of one model, by one rule."""
@@ -30,29 +32,42 @@ Group = tuple[str, Rule]
 
 @dataclass(frozen=True)
 class Netted:
-    """What was settled: models, the data's money, and what of it went to nobody, in atomic units."""
+    """What was settled: models, the data's money, and what of it went to nobody, in atomic units.
+
+    `moved`: by how much that moves each book.
+    """
 
     settlement: Settlement
     models: int
     data: int
     unattributed: int
+    moved: Moved
 
 
 def net(connection: Connection, epoch: int, attempt: int) -> Netted:
-    """Settle what is open.  Call `books.lock` first, in the same transaction."""
+    """Settle what is open, and move the books.  Call `books.lock` first, in the same transaction."""
+    netted = write(connection, epoch, attempt)
+    settling.move(connection, netted.moved)
+    return netted
+
+
+def write(connection: Connection, epoch: int, attempt: int) -> Netted:
+    """`net`, whose books the caller has yet to move in the same transaction (`settling.move`)."""
     above = settlements.last(connection)
     name, models, data, unattributed = f"{epoch}.{attempt}", 0, 0, 0
+    with read_ahead(settlements.documents(connection, above)) as pieces:
+        nets = _nets(chain.from_iterable(pieces))
 
     def journals() -> Iterator[Journal]:
         nonlocal models, data, unattributed
-        for model, amounts in _settled(_nets(settlements.documents(connection, above))):
+        for model, amounts in _settled(nets):
             models += 1
             data += sum(amounts.values())
             unattributed += amounts.get(split.UNATTRIBUTED, 0)
             yield journal.settlement(name, model, amounts)
 
-    settling.post(connection, journals())
-    return Netted(settlements.settled(connection, epoch, attempt, above), models, data, unattributed)
+    moved = settling.write(connection, journals())
+    return Netted(settlements.settled(connection, epoch, attempt, above), models, data, unattributed, moved)
 
 
 def _nets(documents: Iterable[bytes]) -> dict[Group, Net]:

@@ -74,7 +74,8 @@ def entries(database):
 def test_documents_are_read_in_the_order_of_their_journals(database):
     asked = [answered(), answered(MODELS[1]), answered(rule=RULES[1]), answered(placebos=3), answered()]
     give(database, *asked)
-    assert database.read_now(lambda c: list(settlements.documents(c, 6))) == [r.dumps() for r in asked[3:]]
+    found = database.read_now(lambda c: [d for piece in settlements.documents(c, 6) for d in piece])
+    assert found == [receipt.dumps() for receipt in asked[3:]]
     assert database.read_now(lambda c: list(settlements.receipts(c, 2, 8))) == [
         (2 * place, asked[place - 1].dumps()) for place in (2, 3, 4)
     ]
@@ -156,7 +157,7 @@ def test_many_settlements_move_books_as_one_by_one(database, monkeypatch):
     before = journal.settlement("0.1", MODELS[0], dict.fromkeys(people[:6], 5))  # known books beside new ones
     write(database, lambda c: books.post(c, before))
     given = [journal.settlement("1.1", f"m{n}", dict.fromkeys(people[n:], n + 1)) for n in range(9)]
-    write(database, lambda c: settling.post(c, iter(given)))
+    write(database, lambda c: settling.move(c, settling.write(c, iter(given))))
     expected: dict[str, list[int]] = {}
     for entry in (before, *given):
         for book, amount in entry.postings.items():
@@ -165,5 +166,27 @@ def test_many_settlements_move_books_as_one_by_one(database, monkeypatch):
     assert {name: list(sums) for name, sums in found.items()} == expected
     assert [database.read_now(lambda c, e=e: books.entry(c, e.key)) for e in given] == given
     assert write(database, books.next_number) == len(given) + 2
-    write(database, lambda c: settling.post(c, iter(())))
+    write(database, lambda c: settling.move(c, settling.write(c, iter(()))))
     assert write(database, books.next_number) == len(given) + 2
+
+
+def test_what_settlements_move_is_exact_beyond_64_bits_and_in_any_order(database):
+    people, big = [f"0x{number:040x}" for number in range(9)], 2**120 + 1
+    write(database, lambda c: books.post(c, journal.settlement("0.1", MODELS[0], dict.fromkeys(people[:5], big))))
+    given = journal.settlement("1.1", MODELS[0], {who: big + number for number, who in enumerate(people)})
+    moved = write(database, lambda c: settling.write(c, [given]))
+    assert moved == given.postings
+    assert database.read_now(lambda c: books.book(c, journal.payable(people[0]))).credits == big, "nothing moved yet"
+    write(database, lambda c: settling.move(c, dict(reversed(moved.items()))))
+    found = database.read_now(lambda c: books.earned(c, journal.PAYABLE))
+    assert found == {who: big + number + (big if number < 5 else 0) for number, who in enumerate(people)}
+    assert database.read_now(lambda c: books.book(c, journal.pool(MODELS[0]))).debits == 14 * big + 36
+
+
+def test_memory_for_many_pages_is_given_back(database):
+    if not database.is_sqlite:
+        return
+    before = write(database, lambda c: c.exec_driver_sql("PRAGMA cache_size").scalar_one())
+    given = journal.settlement("1.1", MODELS[0], {"0x" + "1" * 40: 1})
+    write(database, lambda c: settling.move(c, settling.write(c, [given])))
+    assert write(database, lambda c: c.exec_driver_sql("PRAGMA cache_size").scalar_one()) == before

@@ -16,6 +16,8 @@ from services.ledger.store.tables import DOCUMENT, HEAD, JOURNAL, POSTING, SETTL
 
 _PIECES = {"yield_per": 1000}
 """Of a statement, not of the connection: what is written in the same transaction is no cursor."""
+_DOCUMENTS = 100
+"""Read at once: some have a hundred kilobytes, of thousands of contributors."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,11 @@ def last(connection: Connection) -> int:
     return int(connection.execute(select(func.max(SETTLEMENT.c.through))).scalar_one() or 0)
 
 
-def documents(connection: Connection, above: int) -> Iterator[bytes]:
-    """The receipts above that journal, in order, without those that were taken back."""
+def documents(connection: Connection, above: int) -> Iterator[Sequence[bytes]]:
+    """The receipts above that journal, in order and in pieces, without those that were taken back."""
     standing = ~corrections.taken_back(DOCUMENT.c.journal)
     query = select(DOCUMENT.c.document).where(DOCUMENT.c.journal > above, standing).order_by(DOCUMENT.c.journal)
-    return iter(connection.execute(query.execution_options(**_PIECES)).scalars())
+    return connection.execute(query.execution_options(yield_per=_DOCUMENTS)).scalars().partitions()
 
 
 def settled(connection: Connection, epoch: int, attempt: int, above: int) -> Settlement:
