@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psycopg
 
-_SETTINGS = ("listen_addresses=", "max_connections=200", "shared_buffers=64MB")
+_SETTINGS = ("listen_addresses=", "max_connections=200")
 
 
 def binaries() -> Path | None:
@@ -27,7 +27,7 @@ def binaries() -> Path | None:
 
 
 @contextmanager
-def cluster() -> Iterator[str]:
+def cluster(*, shared_buffers: str = "64MB") -> Iterator[str]:
     """A running server, reached by a socket in its own folder; gives the SQLAlchemy URL of its `postgres` database."""
     folder = Path(tempfile.mkdtemp(prefix="olpg-"))  # short: a socket's path must fit 107 bytes
     user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
@@ -36,7 +36,10 @@ def cluster() -> Iterator[str]:
     bin_ = binaries()
     assert bin_ is not None
     data = folder / "data"
-    options = " ".join(f"-c {setting}" for setting in (*_SETTINGS, f"unix_socket_directories={folder}"))
+    options = " ".join(
+        f"-c {setting}"
+        for setting in (*_SETTINGS, f"shared_buffers={shared_buffers}", f"unix_socket_directories={folder}")
+    )
     try:
         _run(user, bin_ / "initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync")
         _run(user, bin_ / "pg_ctl", "-D", data, "-w", "-o", options, "-l", folder / "log", "start")

@@ -46,6 +46,8 @@ class Size:
     signatures: int
 
 
+_BUFFERS = "128MB"
+"""PostgreSQL's default."""
 MILLION = 1_000_000
 EPOCHS = ((10_000, 10_000), (100_000, 100_000), (MILLION, 100_000), (MILLION, MILLION))
 FULL = Size(5, 20_000, (1, 100, 200, 2_000), EPOCHS, 20_000)
@@ -113,7 +115,11 @@ def figures(rows: list[dict[str, Any]]) -> dict[str, float]:
 def fresh(kind: str) -> Iterator[Database]:
     """An empty, migrated ledger database."""
     if kind == "postgresql":
-        with postgres.cluster() as cluster, postgres.fresh_database(cluster) as url, _open(url) as database:
+        with (
+            postgres.cluster(shared_buffers=_BUFFERS) as cluster,
+            postgres.fresh_database(cluster) as url,
+            _open(url) as database,
+        ):
             yield database
     else:
         with tempfile.TemporaryDirectory() as folder, _open(f"sqlite:///{folder}/ledger.db") as database:
