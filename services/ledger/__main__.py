@@ -264,8 +264,7 @@ def _receipts(
     database.write_now(lambda c: receipts_read.begin(c, consume.SOURCE, time.time()))
     client = peer_client(config, attribution=config.attribution)
     terms = admit.Terms(frozenset(config.attribution_signers), config.rule, config.platform)
-    how: Any = {"room": config.redeem_seconds, "grace": config.lease_grace_seconds}
-    how["block_time"] = lambda: chain.head().timestamp
+    how: Any = {"room": config.redeem_seconds, "block_time": lambda: chain.head().timestamp}
     return client, Receipts(database, client, terms, metrics, pen, debts, splits, **how)
 
 

@@ -64,8 +64,8 @@ class Receipts:
 
     A receipt whose answer has not ended by this clock waits in Attribution's log; so does one that is paid by a
     revision's split, while the chain was not read lately: which splits hold is not known then.
-    `room`: seconds that a payer's authorisation must still hold, to be redeemed.  `grace`: seconds that a lease's
-    receipts have after its end.  `block_time`: Unix seconds of the chain's newest block; raises `ChainError`.
+    `room`: seconds that a payer's authorisation must still hold, to be redeemed.  `block_time`: Unix seconds of the
+    chain's newest block; raises `ChainError`.
     """
 
     def __init__(
@@ -79,10 +79,9 @@ class Receipts:
         splits: SplitBook,
         *,
         room: int,
-        grace: int,
         block_time: Callable[[], int],
     ) -> None:
-        self._database, self._client, self._room, self._grace = database, attribution, room, grace
+        self._database, self._client, self._room = database, attribution, room
         self._pen, self._debts, self._splits, self._block_time = pen, debts, splits, block_time
         self._terms = replace(terms, lag=splits.lag)
         self._consumer: Consumer[Candidate] = Consumer(
@@ -211,5 +210,5 @@ class Receipts:
         self._pen.check(connection)
         known = self._splits.knows(connection)
         if known:
-            receipts_read.note(connection, SOURCE, self._asked, self._grace)
+            receipts_read.note(connection, SOURCE, self._asked)
         return known

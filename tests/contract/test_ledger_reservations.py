@@ -8,9 +8,9 @@ from sqlalchemy import select
 from services.kit.errors import Fault
 from services.ledger import check, journal, spend
 from services.ledger.lease import COLLECT_SECONDS, Times
+from services.ledger.reading import BREAK_SECONDS, PACE
 from services.ledger.reports import Reports
 from services.ledger.store import books, payers, receipts_read
-from services.ledger.store.receipts_read import BREAK_SECONDS
 from services.ledger.store.tables import LEASE
 from tests.books_world import event
 from tests.epoch_world import PAYER, Ledger
@@ -57,11 +57,13 @@ class Payer:
         return self.ledger.database.read_now(act)
 
     @property
-    def reserved_until(self) -> float:
-        """In seconds from now."""
-        return self.ledger.database.read_now(lambda c: c.execute(select(LEASE.c.reserved_until)).scalar()) - int(
-            self.clock.now
-        )
+    def left(self) -> float:
+        """For how many seconds, by which it ends, something is reserved."""
+
+        def act(c):
+            return c.execute(select(LEASE.c.reserved_until)).scalar() - receipts_read.until(c, self.clock.now)
+
+        return self.ledger.database.read_now(act)
 
     @property
     def balance(self) -> int:
@@ -107,15 +109,17 @@ async def test_after_a_break_receipts_have_as_long_again_and_then_nothing_is_res
     ledger, lasted = payer.ledger, 1000
     async with reading(ledger, monkeypatch) as world:
         await world.step()
-        lease = payer.lease()
+        lease, before = payer.lease(), payer.left
         first, second = (payer.receipt(lease, OPEN // 4) for _ in range(2))
         ledger.read_chain(None)
         payer.clock.now += lasted
         assert (await world.step(), payer.reserved) == (0, OPEN)  # the log was read to its end, and the chain was not
         world.give(first)
         ledger.read_chain(payer.clock.now)
-        assert (await world.step(), payer.reserved, payer.reserved_until) == (1, 3 * OPEN // 4, lasted + GRACE)
-        await payer.pass_time(world, lasted + GRACE - 1)
+        assert (await world.step(), payer.reserved, payer.left) == (1, 3 * OPEN // 4, before)
+        await payer.pass_time(world, lasted)
+        assert payer.left == before
+        await payer.pass_time(world, int(before / PACE) - 1)
         ledger.write(lambda c: payers.set_withdrawing(c, PAYER.address, OPEN))
         world.give(second)
         await world.step()
@@ -127,11 +131,57 @@ async def test_after_a_break_receipts_have_as_long_again_and_then_nothing_is_res
     assert reasons(ledger) == {late.digest(): "INSUFFICIENT_BALANCE"}
 
 
+async def test_a_lease_of_after_a_break_is_held_too_for_its_receipts_come_behind_those_of_the_break(payer, monkeypatch):
+    """Attribution makes them a fifth faster than answers come: the last answer of the lease has its one much later."""
+    ledger, lasted = payer.ledger, 2 * 3600
+    async with reading(ledger, monkeypatch) as world:
+        await world.step()
+        ledger.read_chain(None)
+        payer.clock.now += lasted
+        ledger.read_chain(payer.clock.now)
+        await world.step()
+        lease = payer.lease()
+        await payer.pass_time(world, LASTS)
+        found = payer.receipt(lease)
+        await payer.pass_time(world, int((lasted + LASTS) / 1.2) - LASTS)
+        assert payer.refused(1) == "INSUFFICIENT_BALANCE"
+        ledger.write(lambda c: payers.set_withdrawing(c, PAYER.address, OPEN))
+        world.give(found)
+        await world.step()
+    assert (reasons(ledger), payer.balance) == ({}, 0)
+
+
+async def test_a_lease_of_long_after_a_break_ends_as_ever(payer, monkeypatch):
+    ledger, lasted = payer.ledger, 2 * BREAK_SECONDS
+    async with reading(ledger, monkeypatch) as world:
+        await world.step()
+        payer.clock.now += lasted
+        ledger.read_chain(payer.clock.now)
+        await world.step()
+        await payer.pass_time(world, 5 * lasted)
+        payer.lease()
+        await payer.pass_time(world, LASTS + GRACE)
+        assert payer.reserved == 0
+
+
+async def test_breaks_that_come_again_and_again_hold_nothing_for_ever(payer, monkeypatch):
+    """Whoever reads or makes receipts falls and rises: what no receipt comes for is free one day."""
+    async with reading(payer.ledger, monkeypatch) as world:
+        await world.step()
+        payer.lease()
+        for _ in range(8):
+            await payer.pass_time(world, 4 * BREAK_SECONDS)
+            payer.clock.now += BREAK_SECONDS + 10
+            payer.ledger.read_chain(payer.clock.now)
+            await world.step()
+    assert payer.reserved == 0
+
+
 @pytest.mark.parametrize("away", (BREAK_SECONDS + 1, DAY))
 async def test_a_ledger_that_was_away_finds_reserved_what_was(payer, monkeypatch, away):
     async with reading(payer.ledger, monkeypatch) as world:
         await world.step()
-    lease, left = payer.lease(), LASTS + GRACE
+    lease, left = payer.lease(), payer.left
     found = payer.receipt(lease, OPEN // 2)
     payer.clock.now += away
     payer.ledger.write(lambda c: receipts_read.begin(c, "attribution/receipts", payer.clock.now))
@@ -140,17 +190,17 @@ async def test_a_ledger_that_was_away_finds_reserved_what_was(payer, monkeypatch
     async with reading(payer.ledger, monkeypatch, found) as world:
         assert await world.step() == 1
     assert (reasons(payer.ledger), payer.reserved) == ({}, OPEN // 2)
-    assert payer.reserved_until == max(left - away, away + GRACE)
+    assert payer.left == left
 
 
 async def test_what_takes_no_longer_than_usual_is_no_break(payer, monkeypatch):
     async with reading(payer.ledger, monkeypatch) as world:
         await world.step()
         payer.lease()
-        until = payer.reserved_until
+        left = payer.left
         await payer.pass_time(world, BREAK_SECONDS)
-        assert payer.reserved_until == until - BREAK_SECONDS
-        await payer.pass_time(world, int(payer.reserved_until))
+        assert payer.left == left - BREAK_SECONDS
+        await payer.pass_time(world, int(payer.left))
         assert payer.reserved == 0
         payer.clock.now += DAY
         payer.ledger.read_chain(payer.clock.now)
@@ -191,6 +241,6 @@ def test_where_no_receipts_are_read_leases_end_by_the_clock(payer):
 def test_a_clock_that_is_put_back_reads_no_later_than_it_shows(payer):
     now = payer.clock.now
     for when in (now, now - 500, now - 400):
-        payer.ledger.write(lambda c, w=when: receipts_read.note(c, "log", w, GRACE))
+        payer.ledger.write(lambda c, w=when: receipts_read.note(c, "log", w))
         found = [payer.ledger.database.read_now(lambda c, t=t: receipts_read.until(c, t)) for t in (now - 1000, now)]
         assert found == [now - 1000, int(when)]

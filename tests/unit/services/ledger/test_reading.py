@@ -1,0 +1,76 @@
+"""The time by which reservations end: beside one who makes receipts late, after breaks of any number and length."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.ledger.reading import BREAK_SECONDS, Reading
+
+DAY = 86_400
+SECONDS = st.integers(BREAK_SECONDS + 1, DAY)
+BREAKS = st.lists(st.tuples(SECONDS, st.integers(0, DAY)), min_size=1, max_size=6)
+"""How long each lasts, and what comes before the next one."""
+SPEED = 1.2
+
+
+def pieces(seconds: int) -> list[int]:
+    """Times from one note to the next, none of which is a break."""
+    return [BREAK_SECONDS] * (seconds // BREAK_SECONDS) + [seconds % BREAK_SECONDS]
+
+
+@given(BREAKS, st.floats(SPEED, 5))
+def test_nothing_ends_before_its_receipt_comes_where_they_are_made_in_their_order(breaks, speed):
+    """A fifth faster than answers come, or more: whatever answer's turn it is, what pays for it is still reserved."""
+    read, now, made = Reading(1_000_000), 1_000_000, 1_000_000.0
+    for lasted, then in breaks:
+        now += lasted
+        read = read.noted(now)
+        assert read.until(now) <= made + 1
+        for piece in pieces(then):
+            now += piece
+            read, made = read.noted(now), min(now, made + speed * piece)
+            assert read.until(now) <= made + len(breaks)  # a part of a second each
+
+
+@given(SECONDS, st.integers(0, BREAK_SECONDS))
+def test_for_as_long_again_nothing_ends_in_whatever_order_they_are_made(lasted, more):
+    read = Reading(1_000_000).noted(1_000_000 + lasted)
+    for piece in pieces(lasted):
+        read = read.noted(read.time + piece)
+    assert read.until(read.time) == 1_000_000
+    assert read.noted(read.time + more).until(read.time + more) == 1_000_000 + 1.5 * more
+
+
+@given(BREAKS)
+def test_nothing_is_held_for_more_than_twice_as_long_as_breaks_last_and_at_last_not_at_all(breaks):
+    read, all_of_them, before = Reading(1_000_000), 0, 1_000_000.0
+    for lasted, then in breaks:
+        read, all_of_them = read.noted(read.time + lasted), all_of_them + lasted
+        for piece in pieces(then):
+            read = read.noted(read.time + piece)
+            assert before <= read.until(read.time) + 1
+            before = read.until(read.time)
+            assert read.time - 2 * all_of_them - len(breaks) <= before <= read.time
+    for piece in pieces(5 * all_of_them + 10):
+        read = read.noted(read.time + piece)
+    assert read.until(read.time) == read.time
+
+
+@given(BREAKS, st.integers(BREAK_SECONDS + 1, 1000 * DAY), st.integers(0, DAY))
+def test_what_a_clock_made_that_was_ahead_is_undone_when_it_is_put_right(breaks, ahead, runs):
+    read = Reading(10**9)
+    for lasted, then in breaks:
+        read = read.noted(read.time + lasted)
+        for piece in pieces(then):
+            read = read.noted(read.time + piece)
+    wrong = read.noted(read.time + ahead)
+    for piece in pieces(runs):
+        read, wrong = read.noted(read.time + piece), wrong.noted(wrong.time + piece)
+    right = wrong.noted(read.time)
+    assert 0 <= read.until(read.time) - right.until(read.time) <= 1
+
+
+def test_a_clock_that_is_put_back_by_a_little_changes_nothing_else():
+    read = Reading(1_000_000).noted(1_001_000)
+    assert read.noted(1_000_900) == Reading(1_000_900, 1_000_000, read.goes)
