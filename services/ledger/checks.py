@@ -12,7 +12,7 @@ import asyncio
 import time
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from services.kit import logs
 from services.kit.database import Database, one_moment
@@ -87,11 +87,10 @@ class Checks:
                 return found
             try:
                 return await self._everything()
-            except OperationalError:  # the database is away: `step` says so, as long as it is
-                raise
-            except Exception:
-                self.trouble = UNREAD
-                await self._database.write(lambda c: store.forget(c, RUNNING))
+            except Exception as error:
+                if _is_damage(error):  # else it passes, and what was right until now is: `step` says how it stands
+                    self.trouble = UNREAD
+                    await self._database.write(lambda c: store.forget(c, RUNNING))
                 raise
 
     async def _is_due(self) -> bool:
@@ -150,6 +149,17 @@ class Checks:
             self._log.critical(
                 "the books are wrong", journals=found.journals[:10], books=[one.book for one in found.books[:10]]
             )
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether something stored cannot be read: an amount that is no number, or what the database itself cannot read.
+
+    Not that the database is away, has no connection left, or ended a transaction that took too long.
+    """
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, (ValueError, ArithmeticError))
+    state = getattr(error.orig, "sqlstate", None)
+    return state.startswith("XX") if state else type(error) is DatabaseError  # by PostgreSQL; by SQLite
 
 
 def _piece(connection: Connection, totals: ControlTotals) -> tuple[ControlTotals, list[int], bool]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from psycopg import errors
+from sqlalchemy import exc, update
 
 import services.ledger
 from services.kit.database import Database
@@ -14,7 +16,7 @@ from services.kit.errors import Fault
 from services.kit.metrics import Metrics
 from services.ledger import checks as looks
 from services.ledger import control, journal
-from services.ledger.checks import Checks
+from services.ledger.checks import UNREAD, Checks
 from services.ledger.control import ControlTotals
 from services.ledger.store import books
 from services.ledger.store import control as store
@@ -244,6 +246,47 @@ async def test_a_look_at_everything_that_was_broken_off_goes_on_where_it_was(dat
     assert (await checks.step()).ok
     assert set(read) == {4, 5, 6}
     assert (kept(database).totals, kept(database, WHOLE)) == (of_everything(database, checks.totals.key), None)
+
+
+def of_database(kind, error):
+    return kind("SELECT", {}, error)
+
+
+PASSING = (
+    of_database(exc.OperationalError, errors.AdminShutdown()),
+    of_database(exc.InternalError, errors.IdleInTransactionSessionTimeout()),  # the process was paused for a minute
+    exc.TimeoutError(),  # others had all connections
+    OSError("no more files"),
+)
+DAMAGE = (
+    of_database(exc.InternalError, errors.DataCorrupted()),
+    of_database(exc.InternalError, errors.IndexCorrupted()),
+    of_database(exc.DatabaseError, sqlite3.DatabaseError("database disk image is malformed")),
+    ValueError("--5"),
+    OverflowError("Infinity"),
+)
+
+
+@pytest.mark.parametrize(("error", "passes"), (*((e, True) for e in PASSING), *((e, False) for e in DAMAGE)), ids=repr)
+async def test_a_look_at_everything_that_is_broken_off_finds_books_wrong_only_where_they_are_damaged(
+    database, monkeypatch, read, error, passes
+):
+    """Else what was found right until now is, and nobody waits for hours until everything is added once more."""
+    checks = checks_of(database)
+    await checks.step()
+    deposit(database, 7)
+    with monkeypatch.context() as broken:
+
+        def books(_):
+            raise error
+
+        broken.setattr(store, "books", books)
+        with pytest.raises(type(error)):
+            await checks.whole()
+    assert (checks.trouble, kept(database) is None) == (("", False) if passes else (UNREAD, True))
+    read.clear()
+    assert (await checks.step()).ok
+    assert (checks.trouble, set(read)) == ("", {7} if passes else set(range(1, 8)))
 
 
 async def test_another_process_that_forgot_is_not_contradicted(database):
