@@ -28,7 +28,6 @@ from services.ledger import admit, consume, keys
 from services.ledger.anchor import Anchors
 from services.ledger.bundle import Bundles
 from services.ledger.chain import Chain, ChainError, ChainUnavailable
-from services.ledger.chain_age import ChainAge
 from services.ledger.chain_follower import ChainFollower
 from services.ledger.chain_quorum import Quorum
 from services.ledger.chain_rpc import open_chain
@@ -43,6 +42,7 @@ from services.ledger.errands import Errands
 from services.ledger.gas_price import GasPrices
 from services.ledger.identity_servicer import IdentityServicer
 from services.ledger.pen import Pen, holder
+from services.ledger.read_ago import ReadAgo
 from services.ledger.reconcile import Reconciliation
 from services.ledger.register import Registrations
 from services.ledger.relay import Relay
@@ -93,7 +93,7 @@ async def assemble(config: LedgerConfig) -> Assembly:
     follower = ChainFollower(database, chain, pen, metrics, quiet=config.quiet, **how)
     operations = Operations(database, METADATA, config.service)
     splits = SplitBook(database, chain.contracts.escrow, config.rule, lag=config.split_lag_seconds)
-    age = ChainAge(database, chain.contracts.escrow, metrics, lag=config.split_lag_seconds)
+    ago = ReadAgo(database, chain.contracts.escrow, metrics, lag=config.split_lag_seconds)
     work, artifacts = config.data_dir / "bundle", ArtifactStore(config.artifacts_dir)
     bundles = Bundles(database, chain, artifacts, metrics, work, most=most, lag=config.split_lag_seconds)
     checks = Checks(database, metrics, seconds=config.check_seconds, whole_seconds=config.check_whole_seconds)
@@ -132,7 +132,7 @@ async def assemble(config: LedgerConfig) -> Assembly:
     parts = _parts(config, database, chain, writer, follower, closing, errands, receipts, splits, checks)
     background: dict[str, Callable[[], Awaitable[None]]] = {
         "pen": pen.run,
-        "chain-age": age.run,
+        "read-ago": ago.run,
         "chain-writer": pen.only(writer.run),
         "chain-follower": pen.only(follower.run),
         "settler": pen.only(settler.run),

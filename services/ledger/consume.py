@@ -29,6 +29,7 @@ from services.ledger.chain import ChainError
 from services.ledger.changes import Changes
 from services.ledger.debts import Debts
 from services.ledger.pen import Pen
+from services.ledger.reading import Marks
 from services.ledger.split_book import SplitBook
 from services.ledger.splits import Held
 from services.ledger.store import books, receipts_read
@@ -43,7 +44,7 @@ AWAY_SECONDS = 1.0
 LOOK_SECONDS = 1.0
 """How often it is seen whether a receipt that waits still has to."""
 NOTED_SECONDS = 10.0
-"""How often it is noted that everything was read."""
+"""How often it is noted up to when everything was read."""
 _AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
@@ -89,7 +90,9 @@ class Receipts:
         )
         self._first: int | None = None
         """Up to where the log was read before this step."""
-        self._asked, self._noted = 0.0, float("-inf")
+        self._marks, self._noted = Marks(), float("-inf")
+        self._all: float | None = None
+        """When all were in the log that are read now; None where that is noted."""
         self._outcomes: list[tuple[Admitted | Rejected, str]] = []
         """What became of the receipts of the last step."""
         self.booked = Changes()
@@ -99,7 +102,7 @@ class Receipts:
 
     async def run(self) -> None:
         """Consume, for ever."""
-        away = False
+        away, self._marks, self._all = False, Marks(), None  # another may have noted more since
         while True:
             try:
                 await self.step()
@@ -123,10 +126,15 @@ class Receipts:
             self.booked.tell()
         if any(outcome == OWED for _, outcome in self._outcomes):
             await self._debts.tell()
-        due = not self._consumer.lag and time.monotonic() - self._noted >= NOTED_SECONDS
-        if due and await self._database.write(self._note):
-            self._noted = time.monotonic()
+        await self._note_read((self._first or 0) + read)
         return read
+
+    async def _note_read(self, place: int) -> None:
+        reached = self._marks.reached(place)
+        when = self._all = self._all if reached is None else reached
+        if when is not None and time.monotonic() - self._noted >= NOTED_SECONDS:
+            await self._database.write(lambda c: self._note(c, when))
+            self._all, self._noted = None, time.monotonic()
 
     async def _read_on(self) -> int:
         while True:
@@ -147,8 +155,9 @@ class Receipts:
     async def _read(self, after: int) -> Page[Candidate]:
         """A page, up to the first receipt that waits.  Where that is the first one of a step: once it need not."""
         request = attribution_pb2.ReadReceiptsRequest(after_offset=after, max_entries=PAGE, wait_seconds=WAIT_SECONDS)
-        self._asked = time.time()
+        asked = time.time()
         reply = await self._client.call(self._client.attribution.ReadReceipts, request, DEADLINE)
+        self._marks.add(asked, reply.high_watermark)
         if self._first is None:
             self._first = after
             self._lag.set(max(0, reply.high_watermark - after))  # also while they wait
@@ -204,11 +213,9 @@ class Receipts:
         outcomes = book_all(connection, judged.entries, time.time(), self._room)
         self._outcomes = list(zip(judged.entries, outcomes, strict=True))
 
-    def _note(self, connection: Connection) -> bool:
-        """That all receipts were read; not while splits are not known, for which receipts wait where they are made."""
+    def _note(self, connection: Connection, when: float) -> None:
+        """That all receipts of then were read; not while splits are not known: they wait where they are made."""
         books.lock(connection)
         self._pen.check(connection)
-        known = self._splits.knows(connection)
-        if known:
-            receipts_read.note(connection, SOURCE, self._asked)
-        return known
+        if self._splits.knows(connection):
+            receipts_read.note(connection, SOURCE, when)

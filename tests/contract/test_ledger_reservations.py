@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import select
 
+from openledger import receipt
 from services.kit.errors import Fault
 from services.ledger import check, journal, spend
+from services.ledger.consume import NOTED_SECONDS, Receipts
 from services.ledger.lease import COLLECT_SECONDS, Times
 from services.ledger.reading import BREAK_SECONDS, PACE
 from services.ledger.reports import Reports
 from services.ledger.store import books, payers, receipts_read
-from services.ledger.store.tables import LEASE
+from services.ledger.store.tables import LEASE, RECEIPTS_READ
 from tests.books_world import event
 from tests.epoch_world import PAYER, Ledger
 from tests.intake_world import GRACE, ROOM, Clock, at, reading, reasons
-from tests.ledger_world import OPEN, a_receipt
+from tests.ledger_world import OPEN, SIGNER, a_receipt
 
 LASTS = 100
 TIMES = Times(LASTS, GRACE, ROOM)
@@ -112,8 +117,9 @@ async def test_after_a_break_receipts_have_as_long_again_and_then_nothing_is_res
         lease, before = payer.lease(), payer.left
         first, second = (payer.receipt(lease, OPEN // 4) for _ in range(2))
         ledger.read_chain(None)
-        payer.clock.now += lasted
+        payer.clock.now += lasted - NOTED_SECONDS
         assert (await world.step(), payer.reserved) == (0, OPEN)  # the log was read to its end, and the chain was not
+        payer.clock.now += NOTED_SECONDS
         world.give(first)
         ledger.read_chain(payer.clock.now)
         assert (await world.step(), payer.reserved, payer.left) == (1, 3 * OPEN // 4, before)
@@ -207,6 +213,58 @@ async def test_what_takes_no_longer_than_usual_is_no_break(payer, monkeypatch):
         await world.step()
         assert payer.reserved == 0  # what had ended before a break stays so
     assert payer.refused(OPEN) == ""
+
+
+@pytest.mark.parametrize("ahead", (3, 200))
+async def test_that_receipts_were_read_is_noted_where_there_is_always_one_that_has_not_ended(payer, monkeypatch, ahead):
+    """OpenLoRA's clock is ahead: the log is never read to its end, and yet what is in it is read, so much later."""
+    ledger, clock, every, rounds = payer.ledger, payer.clock, 12, 60
+    noted = []
+    async with reading(ledger, monkeypatch) as world:
+        await world.step()
+        for number in range(rounds):
+            clock.now += every
+            ledger.read_chain(clock.now)
+            world.give(a_receipt(PAYER, "leases/1", 1, end_time=at(clock.now + ahead)))
+            if number * every > ahead:
+                assert await world.step()
+                assert world.behind
+                noted.append(ledger.database.read_now(lambda c: c.execute(select(RECEIPTS_READ)).one()))
+    assert clock.now - ahead - 3 * every < noted[-1].time < clock.now - ahead
+    assert noted[-1].goes == noted[rounds // 3].goes  # that they come late all the time is no break
+
+
+async def test_while_splits_are_not_known_it_is_not_tried_with_each_step(payer, monkeypatch):
+    """It would take the books' lock each time."""
+    tried, real = [], Receipts._note
+    monkeypatch.setattr(Receipts, "_note", lambda *given: (tried.append(payer.clock.now), real(*given)))
+    found = a_receipt(PAYER, "leases/1", 1)
+    of_base = replace(found, model=replace(found.model, adapter=""), end_time=at(payer.clock.now))
+    async with reading(payer.ledger, monkeypatch) as world:
+        payer.ledger.read_chain(None)
+        for _ in range(4):
+            world.give(receipt.sign(of_base, SIGNER.private_key))
+            await world.step()
+            payer.clock.now += NOTED_SECONDS / 2
+    assert len(tried) == 2
+    assert payer.ledger.database.read_now(lambda c: c.execute(select(RECEIPTS_READ)).first()) is None
+
+
+async def test_what_was_asked_before_it_was_anothers_turn_is_not_noted_after_it(payer, monkeypatch):
+    ledger, clock = payer.ledger, payer.clock
+    async with reading(ledger, monkeypatch) as world:
+        world.give(*(a_receipt(PAYER, "leases/1", 1, end_time=at(clock.now + more)) for more in (0, 60)))
+        assert (await world.step(), world.behind) == (1, 1)
+        clock.now += 500
+        ledger.read_chain(clock.now)
+        ledger.write(lambda c: receipts_read.note(c, "attribution/receipts", clock.now))  # by the other one
+        world.give(a_receipt(PAYER, "leases/1", 1, end_time=at(clock.now + 300)))
+        run = asyncio.create_task(world.receipts.run())
+        async with asyncio.timeout(30):
+            while len(reasons(ledger)) < 2 or world.looks < 5:
+                await asyncio.sleep(0.01)
+        run.cancel()
+    assert ledger.database.read_now(lambda c: c.execute(select(RECEIPTS_READ.c.time)).scalar()) == int(clock.now)
 
 
 @pytest.mark.parametrize(

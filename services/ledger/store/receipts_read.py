@@ -25,6 +25,11 @@ def until(connection: Connection, now: float) -> float:
     return min((_reading(row).until(now) for row in connection.execute(select(RECEIPTS_READ))), default=now)
 
 
+def time(connection: Connection, now: float) -> float:
+    """Up to when they were read, in Unix seconds; `now` where none are read."""
+    return min((row.time for row in connection.execute(select(RECEIPTS_READ))), default=now)
+
+
 def begin(connection: Connection, source: str, now: float) -> None:
     """Receipts of that log are read from now on, if they were not before."""
     insert_new(connection, RECEIPTS_READ, source=source, **vars(Reading(int(now))))

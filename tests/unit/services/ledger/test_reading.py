@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ledger.reading import BREAK_SECONDS, Reading
+from services.ledger.reading import BREAK_SECONDS, MARK_SECONDS, Marks, Reading
 
 DAY = 86_400
 SECONDS = st.integers(BREAK_SECONDS + 1, DAY)
@@ -74,3 +74,27 @@ def test_what_a_clock_made_that_was_ahead_is_undone_when_it_is_put_right(breaks,
 def test_a_clock_that_is_put_back_by_a_little_changes_nothing_else():
     read = Reading(1_000_000).noted(1_001_000)
     assert read.noted(1_000_900) == Reading(1_000_900, 1_000_000, read.goes)
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 9), st.integers(0, 12)), max_size=60), st.integers(0, 50))
+def test_a_log_is_read_up_to_when_it_ended_where_it_is_read_to_now(steps, behind):
+    """Beside all marks: what is said was read, is the later the more is read, and misses the newest by some seconds."""
+    marks, every, said = Marks(), list[tuple[int, int]](), float("-inf")
+    now = end = place = 0
+    for passed, come, go in steps:
+        now, end = now + passed, end + come
+        marks.add(now, end)
+        every.append((now, end))
+        place = min(end, place + go)
+        true = max((when for when, mark in every if mark <= place), default=None)
+        found = marks.reached(place)
+        said = said if found is None else found
+        assert true is None or true - MARK_SECONDS - 30 <= said <= true
+        assert found is None or found == said
+
+
+def test_a_clock_that_is_put_back_has_its_marks():
+    marks = Marks()
+    for when, end in ((1000, 1), (1005, 2), (500, 3), (505, 4)):
+        marks.add(when, end)
+    assert [marks.reached(place) for place in (0, 1, 2, 3, 4)] == [None, 1000, None, 500, None]
