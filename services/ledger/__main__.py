@@ -143,9 +143,8 @@ async def assemble(config: LedgerConfig) -> Assembly:
         "retention": pen.only(Retention(database, artifacts, pen, keep=config.keep_documents_epochs).run),
         "anchorings": pen.only(parts.anchorings.run),
         "registrations": pen.only(parts.registrations.run),
+        "receipts": pen.only(receipts.run if receipts else partial(consume.read_none, database, pen)),
     }
-    if receipts is not None:
-        background["receipts"] = pen.only(receipts.run)
     return Assembly(
         config=config,
         services=_services(LedgerServicer(parts), _identity(config, database, chain, issuer), operations),
@@ -259,7 +258,6 @@ def _receipts(
     config: LedgerConfig, database: Database, chain: Chain, metrics: Metrics, pen: Pen, debts: Debts, splits: SplitBook
 ) -> tuple[Client | None, Receipts | None]:
     if not config.attribution:
-        database.write_now(lambda c: receipts_read.end(c, consume.SOURCE))
         return None, None
     database.write_now(lambda c: receipts_read.begin(c, consume.SOURCE, time.time()))
     client = peer_client(config, attribution=config.attribution)
