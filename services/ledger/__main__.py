@@ -138,7 +138,7 @@ async def assemble(config: LedgerConfig) -> Assembly:
         "settler": pen.only(settler.run),
         "schedule": pen.only(Schedule(database, closing, seconds=config.close_epochs_seconds).run),
         "checks": checks.run,
-        "whole-checks": checks.run_whole,
+        "whole-checks": pen.only(checks.run_whole),
         "reconciliation": reconciliation.run,
         "retention": pen.only(Retention(database, artifacts, pen, keep=config.keep_documents_epochs).run),
         "anchorings": pen.only(parts.anchorings.run),

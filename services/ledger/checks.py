@@ -21,7 +21,7 @@ from services.ledger import control
 from services.ledger.check import Found, check
 from services.ledger.control import ControlTotals
 from services.ledger.store import control as store
-from services.ledger.store.control import RUNNING, WHOLE
+from services.ledger.store.control import RUNNING, WHOLE, Kept
 
 UNREAD = "the books cannot be read: see the ledger's log and docs/operating.md"
 AGAIN_SECONDS = 60.0
@@ -95,7 +95,10 @@ class Checks:
 
     async def _is_due(self) -> bool:
         kept = await self._database.read(lambda c: store.kept(c, RUNNING))
-        return kept is None or not 0 <= time.time() - kept.whole_time < self._whole_seconds
+        return kept is None or self._is_old(kept)
+
+    def _is_old(self, kept: Kept) -> bool:
+        return not 0 <= time.time() - kept.whole_time < self._whole_seconds
 
     async def _new(self) -> Found | None:
         """What a look at what is new finds; None where it cannot be said what that is."""
@@ -108,7 +111,9 @@ class Checks:
 
     async def _everything(self) -> Found:
         begun = await self._database.read(lambda c: store.kept(c, WHOLE))
-        totals, odd = await self._reached(begun.totals if begun else ControlTotals.of_nothing(), whole=True)
+        # What was added long ago may have been changed since.
+        totals = ControlTotals.of_nothing() if begun is None or self._is_old(begun) else begun.totals
+        totals, odd = await self._reached(totals, whole=True)
         async with self._ending:
             return await self._end(totals, odd, whole=True)
 
@@ -134,7 +139,7 @@ class Checks:
             totals, odd, more = await self._database.read(lambda c, at=totals: _piece(c, at))  # type: ignore[misc]
             took = time.monotonic() - begun
             if whole and more and not odd and time.monotonic() - kept_at > _KEEP_SECONDS:
-                await self._database.write(lambda c, at=totals: store.begin(c, WHOLE, at, 0))  # type: ignore[misc]
+                await self._database.write(lambda c, at=totals: store.begin(c, WHOLE, at, int(time.time())))  # type: ignore[misc]
                 kept_at = time.monotonic()
             if more and not odd:
                 await asyncio.sleep(took / SHARE - took)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -287,6 +288,34 @@ async def test_a_look_at_everything_that_is_broken_off_finds_books_wrong_only_wh
     read.clear()
     assert (await checks.step()).ok
     assert (checks.trouble, set(read)) == ("", {7} if passes else set(range(1, 8)))
+
+
+async def test_a_look_at_everything_that_was_broken_off_long_ago_begins_anew(database, read):
+    """What it had added may have been changed since: else that would be found two days later."""
+    checks = checks_of(database)
+    await checks.step()
+    first = database.read_now(lambda c: control.add(ControlTotals.of_nothing(), store.lines(c, 0, 3), 3))[0]
+    for ago, expected in ((3500, {4, 5, 6}), (3700, {1, 2, 3, 4, 5, 6})):
+        database.write_now(lambda c, a=ago: store.begin(c, WHOLE, first, int(time.time()) - a))
+        read.clear()
+        assert (await checks.whole()).ok
+        assert set(read) == expected
+
+
+async def test_while_an_old_journal_does_not_balance_nobody_has_everything_added(database, monkeypatch, read):
+    monkeypatch.setattr(looks, "PIECE", 1)
+    monkeypatch.setattr(looks, "SHARE", 1)
+    checks = checks_of(database)
+    await checks.step()
+    sums = Sums(database, checks, seconds=0)
+    await sums.now()
+    spoil(database, *UNBALANCED)
+    for number in (7, 8):
+        assert not (await checks.whole()).ok
+        deposit(database, number)
+        read.clear()
+        await sums.now()
+        assert set(read) == {number}
 
 
 async def test_another_process_that_forgot_is_not_contradicted(database):
