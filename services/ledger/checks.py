@@ -24,6 +24,7 @@ from services.ledger.store import control as store
 from services.ledger.store.control import RUNNING, WHOLE, Kept
 
 UNREAD = "the books cannot be read: see the ledger's log and docs/operating.md"
+ADDING = "the books are being added up from the first journal on: no root goes out before that has ended"
 AGAIN_SECONDS = 60.0
 """How soon it looks again while something is wrong."""
 PIECE = 2000
@@ -49,9 +50,15 @@ class Checks:
         self.totals = ControlTotals.of_nothing()
         """Of the last look, whatever it found."""
         self.trouble: str | None = None
-        """Why no root is proposed; empty if nothing is wrong, None before the first look."""
+        """What is wrong; empty if nothing is, None before the first look."""
+        self._adding = False
         self._journals = metrics.gauge("journals_unbalanced", "Journals whose postings do not sum to zero")
         self._books = metrics.gauge("books_wrong", "Books that do not hold what their postings say")
+
+    @property
+    def in_the_way(self) -> str | None:
+        """Why no root is proposed; empty if nothing is wrong, None for the moment that a first look takes."""
+        return ADDING if self._adding and self.trouble is None else self.trouble
 
     async def run(self) -> None:
         """Look at what is new, for ever."""
@@ -74,7 +81,9 @@ class Checks:
         What cannot be read is trouble as well, and raises.
         """
         try:
-            return await self._new() or await self.whole()
+            found = await self._new()
+            self._adding = found is None
+            return found or await self.whole()
         except Exception:
             self.trouble = UNREAD
             raise

@@ -17,7 +17,7 @@ from services.kit.errors import Fault
 from services.kit.metrics import Metrics
 from services.ledger import checks as looks
 from services.ledger import control, journal
-from services.ledger.checks import UNREAD, Checks
+from services.ledger.checks import ADDING, UNREAD, Checks
 from services.ledger.control import ControlTotals
 from services.ledger.store import books
 from services.ledger.store import control as store
@@ -162,6 +162,22 @@ async def test_an_old_posting_that_was_changed_is_found_by_a_look_at_everything_
     again = checks_of(database)  # a restart forgets nothing
     assert not (await again.step()).ok
     assert words in again.trouble
+
+
+async def test_while_everything_is_added_for_the_first_time_that_is_why_no_root_goes_out(database, monkeypatch):
+    checks, said, real = checks_of(database), [], looks._rest
+    monkeypatch.setattr(
+        looks, "_rest", lambda *given: (said.append((checks.trouble, checks.in_the_way)), real(*given))[1]
+    )
+    assert checks.in_the_way is None
+    for _ in range(2):
+        await checks.step()
+        assert (checks.trouble, checks.in_the_way) == ("", "")
+    assert said == [(None, ADDING), ("", "")]
+    again = checks_of(database)
+    monkeypatch.setattr(looks, "_rest", lambda *given: (said.append(again.in_the_way), real(*given))[1])
+    await again.step()
+    assert said[-1] is None  # it takes a moment
 
 
 async def test_the_look_at_everything_comes_by_itself(database, monkeypatch):
