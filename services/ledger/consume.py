@@ -29,7 +29,7 @@ from services.ledger.chain import ChainError
 from services.ledger.changes import Changes
 from services.ledger.debts import Debts
 from services.ledger.pen import Pen
-from services.ledger.reading import Marks
+from services.ledger.reading import Marks, Read
 from services.ledger.split_book import SplitBook
 from services.ledger.splits import Held
 from services.ledger.store import books, receipts_read
@@ -93,8 +93,8 @@ class Receipts:
         self._first: int | None = None
         """Up to where the log was read before this step."""
         self._marks, self._noted = Marks(), float("-inf")
-        self._all: float | None = None
-        """When all were in the log that are read now; None where that is noted."""
+        self._known = False
+        """Whether splits were, when it was seen last which receipts wait."""
         self._outcomes: list[tuple[Admitted | Rejected, str]] = []
         """What became of the receipts of the last step."""
         self.booked = Changes()
@@ -104,7 +104,7 @@ class Receipts:
 
     async def run(self) -> None:
         """Consume, for ever."""
-        away, self._marks, self._all = False, Marks(), None  # another may have noted more since
+        away, self._marks = False, Marks()  # another may have noted more since
         while True:
             try:
                 await self.step()
@@ -132,11 +132,11 @@ class Receipts:
         return read
 
     async def _note_read(self, place: int) -> None:
-        reached = self._marks.reached(place)
-        when = self._all = self._all if reached is None else reached
-        if when is not None and time.monotonic() - self._noted >= NOTED_SECONDS:
-            await self._database.write(lambda c: self._note(c, when))
-            self._all, self._noted = None, time.monotonic()
+        read = self._marks.read(place)
+        if read is not None and time.monotonic() - self._noted >= NOTED_SECONDS:
+            await self._database.write(lambda c: self._note(c, read))
+            self._marks.noted()
+            self._noted = time.monotonic()
 
     async def _read_on(self) -> int:
         while True:
@@ -166,19 +166,22 @@ class Receipts:
         candidates = await asyncio.to_thread(lambda: [admit.read(entry.receipt.document) for entry in reply.entries])
         entries = [(entry.offset, found) for entry, found in zip(reply.entries, candidates, strict=True)]
         while True:
+            begun = time.monotonic()
             if after == self._first:  # all pages of a step are judged by one time
                 self._terms = replace(self._terms, now=time.time(), newest=0)
             ready = await self._ready(candidates)
             if ready or not entries or after != self._first:
                 return Page(entries[:ready], reply.high_watermark, reply.log_epoch)
             await asyncio.sleep(LOOK_SECONDS)
+            if self._known:
+                self._marks.wait(time.monotonic() - begun)
 
     async def _ready(self, candidates: Sequence[Candidate]) -> int:
         """How many of them, from the first on, can be judged now."""
         if not self._terms.newest and any(admit.far(candidate, self._terms) for candidate in candidates):
             # One of two clocks is wrong.  While the other one cannot be seen, nobody is refused for it.
             self._terms = replace(self._terms, newest=await self._newest())
-        known = await self._database.read(self._splits.knows)
+        known = self._known = await self._database.read(self._splits.knows)
         waiting = (at for at, one in enumerate(candidates) if admit.waits(one, self._terms, known=known))
         return next(waiting, len(candidates))
 
@@ -216,12 +219,12 @@ class Receipts:
         outcomes = book_all(connection, judged.entries, time.time(), self._room)
         self._outcomes = list(zip(judged.entries, outcomes, strict=True))
 
-    def _note(self, connection: Connection, when: float) -> None:
+    def _note(self, connection: Connection, read: Read) -> None:
         """That all receipts of then were read; not while splits are not known: they wait where they are made."""
         books.lock(connection)
         self._pen.check(connection)
         if self._splits.knows(connection):
-            receipts_read.note(connection, SOURCE, when)
+            receipts_read.note(connection, SOURCE, *read)
 
 
 async def read_none(database: Database, pen: Pen) -> None:

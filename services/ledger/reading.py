@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 BREAK_SECONDS = 120
 """More than passes between two notes while nothing waits: a call's long wait, and as long a rest again."""
@@ -17,6 +18,17 @@ PACE = 1.5
 MARK_SECONDS = 10.0
 
 
+class Read(NamedTuple):
+    """All receipts that were there at `when` are read.
+
+    `waited`: seconds before it, since the last that was noted, in which one waited for its answer's end alone: in these
+    nobody was behind who makes them.
+    """
+
+    when: float
+    waited: float
+
+
 class Marks:
     """How far a log reached when it was asked, until it is read up to there: then it was read up to that time.
 
@@ -24,19 +36,29 @@ class Marks:
     """
 
     def __init__(self) -> None:
-        self._marks = deque[tuple[float, int]]()
+        self._marks, self._waited = deque[tuple[float, int, float]](), 0.0
+        self._read: Read | None = None
 
     def add(self, asked: float, end: int) -> None:
         """It ended at that offset at some time after `asked`.  Most are left out of those within some seconds."""
         if not self._marks or not 0 <= asked - self._marks[-1][0] < MARK_SECONDS:
-            self._marks.append((asked, end))
+            self._marks.append((asked, end, self._waited))
+            self._waited = 0.0
 
-    def reached(self, place: int) -> float | None:
-        """Up to when it is read by who has read to that offset; None where that is no later than was said before."""
-        when = None
+    def wait(self, seconds: float) -> None:
+        """So long a receipt waited for its answer's end alone."""
+        self._waited += seconds
+
+    def read(self, place: int) -> Read | None:
+        """What may be noted by who has read to that offset; None where that has been."""
         while self._marks and self._marks[0][1] <= place:
-            when = self._marks.popleft()[0]
-        return when
+            when, _, waited = self._marks.popleft()
+            self._read = Read(when, waited + (self._read.waited if self._read else 0.0))
+        return self._read
+
+    def noted(self) -> None:
+        """That was noted."""
+        self._read = None
 
 
 @dataclass(frozen=True)
@@ -56,15 +78,16 @@ class Reading:
         read = min(now, self.time)
         return min(read, self.stands + PACE * max(0, read - self.goes))
 
-    def noted(self, when: int) -> Reading:
-        """All were read that were there then.
+    def noted(self, when: int, waited: float = 0) -> Reading:
+        """All were read that were there then, and so long nobody was behind (`Read`).
 
         A break holds for as long again as it lasted.  A clock that is put back by more than what is a break was wrong
         before: what it made of that is undone.
         """
         passed = when - self.time
-        if passed > BREAK_SECONDS:
-            return Reading(when, int(self.until(self.time)), max(self.goes, self.time) + 2 * passed)
+        broke = passed - int(waited)
+        if broke > BREAK_SECONDS:
+            return Reading(when, int(self.until(self.time)), max(self.goes, self.time) + passed + broke)
         if passed < -BREAK_SECONDS:
             return replace(self, time=when, goes=max(0, self.goes + 2 * passed))
         return replace(self, time=when)

@@ -234,6 +234,30 @@ async def test_that_receipts_were_read_is_noted_where_there_is_always_one_that_h
     assert noted[-1].goes == noted[rounds // 3].goes  # that they come late all the time is no break
 
 
+async def test_that_a_receipt_waits_for_its_answers_end_is_no_break(payer, monkeypatch):
+    """One comes now and then, by an OpenLoRA whose clock is ahead; Attribution makes them, and is not behind."""
+    ledger, clock = payer.ledger, payer.clock
+    async with reading(ledger, monkeypatch) as world:
+        await world.step()
+        for _ in range(3):
+            world.give(a_receipt(PAYER, "leases/1", 1, end_time=at(clock.now + 300)))
+            async with world.waiting():
+                for _ in range(3):
+                    clock.now += 100
+                    ledger.read_chain(clock.now)
+                    await asyncio.sleep(0.1)
+            await payer.pass_time(world, 300)
+            assert ledger.database.read_now(lambda c: receipts_read.until(c, clock.now)) > clock.now - BREAK_SECONDS
+        ledger.read_chain(None)
+        world.give(a_receipt(PAYER, "leases/1", 1, end_time=at(clock.now)))
+        async with world.waiting():
+            clock.now += 300  # that it waits for splits is one
+            ledger.read_chain(clock.now)
+        clock.now += NOTED_SECONDS
+        await world.step()
+        assert 300 <= clock.now - ledger.database.read_now(lambda c: receipts_read.until(c, clock.now)) < 350
+
+
 async def test_while_splits_are_not_known_it_is_not_tried_with_each_step(payer, monkeypatch):
     """It would take the books' lock each time."""
     tried, real = [], Receipts._note

@@ -40,12 +40,12 @@ def end(connection: Connection, source: str) -> None:
     connection.execute(delete(RECEIPTS_READ).where(RECEIPTS_READ.c.source == source))
 
 
-def note(connection: Connection, source: str, when: float) -> None:
-    """All that were there at that time (Unix seconds) were read.  Lock the books first."""
+def note(connection: Connection, source: str, when: float, waited: float = 0) -> None:
+    """All that were there at that time (Unix seconds) were read (`reading.Read`).  Lock the books first."""
     begin(connection, source, when)
     of = RECEIPTS_READ.c.source == source
     before = _reading(connection.execute(select(RECEIPTS_READ).where(of)).one())
-    connection.execute(update(RECEIPTS_READ).where(of).values(**vars(before.noted(int(when)))))
+    connection.execute(update(RECEIPTS_READ).where(of).values(**vars(before.noted(int(when), waited))))
 
 
 def _reading(row: Row[Any]) -> Reading:

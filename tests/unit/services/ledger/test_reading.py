@@ -76,25 +76,52 @@ def test_a_clock_that_is_put_back_by_a_little_changes_nothing_else():
     assert read.noted(1_000_900) == Reading(1_000_900, 1_000_000, read.goes)
 
 
-@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 9), st.integers(0, 12)), max_size=60), st.integers(0, 50))
-def test_a_log_is_read_up_to_when_it_ended_where_it_is_read_to_now(steps, behind):
+STEPS = st.lists(
+    st.tuples(st.integers(0, 30), st.integers(0, 9), st.integers(0, 12), st.booleans(), st.booleans()), max_size=60
+)
+"""Seconds that pass, receipts that come, that are read; whether one waited meanwhile, and whether it is noted then."""
+
+
+@given(STEPS)
+def test_a_log_is_read_up_to_when_it_ended_where_it_is_read_to_now(steps):
     """Beside all marks: what is said was read, is the later the more is read, and misses the newest by some seconds."""
-    marks, every, said = Marks(), list[tuple[int, int]](), float("-inf")
-    now = end = place = 0
-    for passed, come, go in steps:
+    marks, every, said, noted = Marks(), list[tuple[int, int]](), float("-inf"), 0.0
+    now = end = place = waited = waited_by_notes = 0
+    for passed, come, go, waits, notes in steps:
         now, end = now + passed, end + come
+        if waits:
+            waited += passed
+            marks.wait(passed)
         marks.add(now, end)
         every.append((now, end))
         place = min(end, place + go)
         true = max((when for when, mark in every if mark <= place), default=None)
-        found = marks.reached(place)
-        said = said if found is None else found
+        found = marks.read(place)
+        said = said if found is None else found.when
         assert true is None or true - MARK_SECONDS - 30 <= said <= true
-        assert found is None or found == said
+        assert marks.read(place) == found
+        assert waited_by_notes + (found.waited if found else 0) <= waited
+        if notes and found:
+            assert found.waited <= found.when - noted
+            noted, waited_by_notes = found.when, waited_by_notes + int(found.waited)
+            marks.noted()
+            assert marks.read(place) is None
 
 
 def test_a_clock_that_is_put_back_has_its_marks():
-    marks = Marks()
+    marks, found = Marks(), []
     for when, end in ((1000, 1), (1005, 2), (500, 3), (505, 4)):
         marks.add(when, end)
-    assert [marks.reached(place) for place in (0, 1, 2, 3, 4)] == [None, 1000, None, 500, None]
+    for place in range(5):
+        found.append(marks.read(place))
+        marks.noted()
+    assert found == [None, (1000, 0), None, (500, 0), None]
+
+
+@given(st.integers(0, DAY), SECONDS, st.integers(0, BREAK_SECONDS))
+def test_what_a_receipt_waited_for_its_answers_end_is_no_break_beside_one(waited, broke, less):
+    read, now = Reading(1_000_000), 1_000_000 + waited
+    assert read.noted(now + less, waited) == Reading(now + less)
+    after = read.noted(now + broke, waited)
+    assert after.until(after.time) == 1_000_000
+    assert (after.stands, after.goes) == (1_000_000, now + 2 * broke)
