@@ -42,27 +42,33 @@ class Size:
     receipts: int
     """Booked in each batch size and round; a fiftieth of it one by one."""
     batches: tuple[int, ...]
-    accounts: tuple[tuple[int, int], ...]
-    """Accounts, and how many of them earn in the epoch."""
+    accounts: tuple[tuple[int, int, int], ...]
+    """Accounts, how many of them earn in the epoch, and by how many answers; 0: by as few as there can be."""
     signatures: int
 
 
 _BUFFERS = "128MB"
 """PostgreSQL's default."""
 MILLION = 1_000_000
-EPOCHS = ((10_000, 10_000), (100_000, 100_000), (MILLION, 100_000), (MILLION, MILLION))
+EPOCHS = (
+    (10_000, 10_000, 0),
+    (10_000, 1_600, 50_000),
+    (100_000, 100_000, 0),
+    (MILLION, 100_000, 0),
+    (MILLION, MILLION, 0),
+)
 FULL = Size(5, 20_000, (1, 100, 200, 2_000), EPOCHS, 20_000)
-QUICK = Size(2, 2_000, (1, 100, 2_000), ((2_000, 2_000),), 1_000)
+QUICK = Size(2, 2_000, (1, 100, 2_000), ((2_000, 2_000, 0), (2_000, 160, 1_000)), 1_000)
 
 
 def main(*, quick: bool) -> None:
     """Measure; writes bench/results/ledger.json, or ledger-quick.json."""
     size, load = (QUICK if quick else FULL), os.getloadavg()[0]
     rows = booked(size)
-    for accounts, earning in size.accounts:
+    for accounts, earning, answers in size.accounts:
         for kind in KINDS:
             with fresh(kind) as database:
-                rows.append(_told(epochs.measure(database, accounts, earning)))
+                rows.append(_told(epochs.measure(database, accounts, earning, answers)))
     found = figures(rows) | signatures.measure(size.signatures) | costs.figures()
     rows += costs.rows()
     settings = {"quick": quick, "load_at_start": load, "load_at_end": os.getloadavg()[0], **vars(size)}
@@ -98,7 +104,9 @@ def figures(rows: list[dict[str, Any]]) -> dict[str, float]:
         if "accounts" in row:
             keys, part = ("ready_s", "seal_s", "sound_s", "bundle_s", "first_proof_s", "proof_p99_ms"), row["accounts"]
             name = f"{kind}_{part}" if row["earning"] == part else f"{kind}_{part}_{row['earning']}_earning"
-            found |= {f"{key}_{name}": row[key] for key in keys}
+            if "verify_s" in row:
+                name += f"_{row['answers']}_answers"
+            found |= {f"{key}_{name}": row[key] for key in (*keys, "verify_s") if key in row}
             if (kind, part, row["earning"]) == ("postgresql", MILLION, MILLION):
                 # What the design calls seal and prove; the second look and the bundle are in `ready_s`.
                 found["seal_1m_s"] = round(row["seal_s"] + row["first_proof_s"], 2)
