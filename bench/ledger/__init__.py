@@ -2,6 +2,7 @@
 
     python -m bench ledger             five rounds of 20,000 receipts a batch size, a million accounts
     python -m bench ledger --quick     under a minute, the same code
+    python -m bench.ledger.answers     only an epoch of many answers, and deriving it again, into a file of its own
     python -m bench.ledger.looks       only what looks at the books cost, into a file of its own
     python -m bench.ledger.costs       only what settling costs on chain, from the gas that forge measured
 
@@ -42,33 +43,27 @@ class Size:
     receipts: int
     """Booked in each batch size and round; a fiftieth of it one by one."""
     batches: tuple[int, ...]
-    accounts: tuple[tuple[int, int, int], ...]
-    """Accounts, how many of them earn in the epoch, and by how many answers; 0: by as few as there can be."""
+    accounts: tuple[tuple[int, int], ...]
+    """Accounts, and how many of them earn in the epoch, by as few answers as there can be (see `answers`)."""
     signatures: int
 
 
 _BUFFERS = "128MB"
 """PostgreSQL's default."""
 MILLION = 1_000_000
-EPOCHS = (
-    (10_000, 10_000, 0),
-    (10_000, 1_600, 50_000),
-    (100_000, 100_000, 0),
-    (MILLION, 100_000, 0),
-    (MILLION, MILLION, 0),
-)
+EPOCHS = ((10_000, 10_000), (100_000, 100_000), (MILLION, 100_000), (MILLION, MILLION))
 FULL = Size(5, 20_000, (1, 100, 200, 2_000), EPOCHS, 20_000)
-QUICK = Size(2, 2_000, (1, 100, 2_000), ((2_000, 2_000, 0), (2_000, 160, 1_000)), 1_000)
+QUICK = Size(2, 2_000, (1, 100, 2_000), ((2_000, 2_000),), 1_000)
 
 
 def main(*, quick: bool) -> None:
     """Measure; writes bench/results/ledger.json, or ledger-quick.json."""
     size, load = (QUICK if quick else FULL), os.getloadavg()[0]
     rows = booked(size)
-    for accounts, earning, answers in size.accounts:
+    for accounts, earning in size.accounts:
         for kind in KINDS:
             with fresh(kind) as database:
-                rows.append(_told(epochs.measure(database, accounts, earning, answers)))
+                rows.append(_told(epochs.measure(database, accounts, earning)))
     found = figures(rows) | signatures.measure(size.signatures) | costs.figures()
     rows += costs.rows()
     settings = {"quick": quick, "load_at_start": load, "load_at_end": os.getloadavg()[0], **vars(size)}
@@ -104,9 +99,7 @@ def figures(rows: list[dict[str, Any]]) -> dict[str, float]:
         if "accounts" in row:
             keys, part = ("ready_s", "seal_s", "sound_s", "bundle_s", "first_proof_s", "proof_p99_ms"), row["accounts"]
             name = f"{kind}_{part}" if row["earning"] == part else f"{kind}_{part}_{row['earning']}_earning"
-            if "verify_s" in row:
-                name += f"_{row['answers']}_answers"
-            found |= {f"{key}_{name}": row[key] for key in (*keys, "verify_s") if key in row}
+            found |= {f"{key}_{name}": row[key] for key in keys}
             if (kind, part, row["earning"]) == ("postgresql", MILLION, MILLION):
                 # What the design calls seal and prove; the second look and the bundle are in `ready_s`.
                 found["seal_1m_s"] = round(row["seal_s"] + row["first_proof_s"], 2)

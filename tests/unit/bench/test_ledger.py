@@ -53,7 +53,6 @@ def test_an_epoch_of_many_answers_is_derived_again() -> None:
         accounts = database.read_now(lambda c: leaf_pages.leaves(c, 2))
     assert all((accounts[epochs.address(n)] > epochs.BEFORE) is (n <= 48) for n in range(1, 201))
     assert (row["answers"], row["verify_s"] > 0) == (90, True)
-    assert "verify_s_sqlite_200_48_earning_90_answers" in ledger.figures([row])
 
 
 def test_what_is_told_is_the_median_of_the_rounds() -> None:
