@@ -2,6 +2,7 @@
 
     python -m bench ledger             five rounds of 20,000 receipts a batch size, a million accounts
     python -m bench ledger --quick     under a minute, the same code
+    python -m bench.ledger.answers     only an epoch of many answers, and deriving it again, into a file of its own
     python -m bench.ledger.looks       only what looks at the books cost, into a file of its own
     python -m bench.ledger.costs       only what settling costs on chain, from the gas that forge measured
 
@@ -43,7 +44,7 @@ class Size:
     """Booked in each batch size and round; a fiftieth of it one by one."""
     batches: tuple[int, ...]
     accounts: tuple[tuple[int, int], ...]
-    """Accounts, and how many of them earn in the epoch."""
+    """Accounts, and how many of them earn in the epoch, by as few answers as there can be (see `answers`)."""
     signatures: int
 
 

@@ -7,6 +7,8 @@ books (`seal_s`); `Settler` derives the leaves again from the journals (`sound_s
 (`bundle_s`), after which the root can be sent; `ClaimsBook` gives a first proof (`first_proof_s`).  `ready_s` is all of
 them: from the order to close until the root can be sent and a proof can be given.  The chain is left out, and what
 waits for it.
+
+Of epochs with many answers the receipts are signed, so that whoever checks one derives it from its bundle: `verify_s`.
 """
 
 from __future__ import annotations
@@ -24,9 +26,10 @@ from typing import Any, TypeVar
 import grpc
 from sqlalchemy import Connection
 
-from bench.ledger import booking
+from bench.ledger import booking, signatures
 from openledger.artifacts import ArtifactStore
 from openledger.client import request_id
+from openledger.epoch.verify import verify_epoch
 from openledger.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from services.kit.database import Database
 from services.kit.idempotency import Idempotency
@@ -48,28 +51,36 @@ from services.ledger.store.tables import BALANCE, METADATA
 CHAIN_ID, DISTRIBUTOR, REGISTRY = 31337, "0x" + "9" * 40, "0x" + "8" * 40
 CONTRIBUTORS = 1_000
 """Of a model; each model gave one answer."""
+FEW = 16
+"""Contributors of a model, where there are many answers."""
 BEFORE = 10**18
 MOST = 10**30
+TOGETHER = 1_000
 QUESTIONS = 2_000
 RECEIPTS = ["e" * 64]
 
 T = TypeVar("T")
 
 
-def measure(database: Database, accounts: int, earning: int) -> dict[str, Any]:
-    """Close a second epoch, in which the first `earning` of the accounts earn, and ask for proofs over gRPC."""
+def measure(database: Database, accounts: int, earning: int, answers: int = 0) -> dict[str, Any]:
+    """Close a second epoch, in which the first `earning` of the accounts earn, and ask for proofs over gRPC.
+
+    answers: so many in all, by models of few contributors; 0: one by each of as few models as there can be.
+    """
     database.write_now(lambda c: _before(c, accounts))
-    _answers(database, earning)
+    models = _models(earning, FEW if answers else CONTRIBUTORS)
+    _answer(database, models, answers)
     _forget_peak()
     contracts = SimpleNamespace(distributor=DISTRIBUTOR, models=REGISTRY, escrow=REGISTRY)
     chain: Any = SimpleNamespace(chain_id=CHAIN_ID, contracts=contracts)
     with tempfile.TemporaryDirectory() as folder:
-        closed = asyncio.run(_close(database, chain, Path(folder)))
+        closed = asyncio.run(_close(database, chain, Path(folder), check=bool(answers)))
     proved = asyncio.run(_prove(database, chain, accounts))
     kind = "sqlite" if database.is_sqlite else "postgresql"
     found = closed | proved | {"peak_memory_mb": _peak()}
     ready = round(sum(found[part] for part in ("seal_s", "sound_s", "bundle_s", "first_proof_s")), 2)
-    return {"database": kind, "accounts": accounts, "earning": earning, "ready_s": ready} | found
+    of = {"accounts": accounts, "earning": earning, "answers": answers or len(models)}
+    return {"database": kind, **of, "ready_s": ready} | found
 
 
 def address(number: int) -> str:
@@ -88,11 +99,22 @@ def _before(connection: Connection, accounts: int) -> None:
     epochs.store(connection, Epoch(number=1, attempt=1, state=state, operation="", **roots, **counts), sealed.leaves)
 
 
-def _answers(database: Database, earning: int) -> None:
-    """An answer by each model."""
-    leases, names = database.write_now(booking.begin), [address(number) for number in range(1, earning + 1)]
-    for number, at in enumerate(range(0, earning, CONTRIBUTORS)):
-        page = [booking.receipt(number, leases, names[at : at + CONTRIBUTORS], model=f"{number:064x}")]
+def _models(earning: int, contributors: int) -> list[list[str]]:
+    names = [address(number) for number in range(1, earning + 1)]
+    return [names[at : at + contributors] for at in range(0, earning, contributors)]
+
+
+def _answer(database: Database, models: list[list[str]], answers: int) -> None:
+    """That many, by one model after the other, signed; or one by each, which is not looked at again."""
+    leases, together = database.write_now(booking.begin), TOGETHER if answers else 1
+    numbers = range(answers or len(models))
+    for at in range(0, len(numbers), together):
+        page = [
+            booking.receipt(number, leases, models[number % len(models)], model=f"{number % len(models):064x}")
+            for number in numbers[at : at + together]
+        ]
+        if answers:
+            page = signatures.admitted(page)
         database.write_now(lambda c, page=page: booking.book(c, page))  # type: ignore[misc]
 
 
@@ -102,7 +124,7 @@ def _read_chain(connection: Connection, contract: str) -> None:
     followed.note_read_time(connection, contract, int(time.time()))
 
 
-async def _close(database: Database, chain: Any, folder: Path) -> dict[str, float]:
+async def _close(database: Database, chain: Any, folder: Path, *, check: bool) -> dict[str, float]:
     """How long each step takes, in seconds; `cpu` is this process's."""
     metrics, operations = Metrics("bench"), Operations(database, METADATA, "ledger")
     pen = Pen(database, DISTRIBUTOR, "bench", metrics, seconds=3600)
@@ -127,16 +149,26 @@ async def _close(database: Database, chain: Any, folder: Path) -> dict[str, floa
     if again is not epoch:
         raise RuntimeError("the journals give other leaves than the books")
     await database.write(partial(_read_chain, contract=chain.contracts.escrow))
-    _, bundled = await _timed(bundles.publish(epoch, pen))
+    digest, bundled = await _timed(bundles.publish(epoch, pen))
     await database.write(lambda c: epochs.advance(c, epoch, State.ACTIVE))
     size = sum(file.stat().st_size for file in (folder / "artifacts").rglob("*") if file.is_file())
-    return {
+    checked = {"verify_s": _verified(artifacts.root, digest)} if check else {}
+    return checked | {
         "seal_s": closed,
         "seal_cpu_s": round(cpu, 2),
         "sound_s": sound,
         "bundle_s": bundled,
         "bundle_mb": round(size / 2**20, 1),
     }
+
+
+def _verified(artifacts: Path, digest: str) -> float:
+    """CPU seconds of deriving the epoch again from its bundle; the epoch before has none."""
+    begun = time.process_time()
+    report = verify_epoch(artifacts, digest, alone=True)
+    if not report.ok:
+        raise RuntimeError(f"the epoch does not hold: {report}")
+    return round(time.process_time() - begun, 2)
 
 
 async def _timed(work: Awaitable[T]) -> tuple[T, float]:

@@ -8,6 +8,7 @@ begins with `one_moment`.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -18,7 +19,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, Numeric, Text, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, Numeric, Text, create_engine, event, make_url, text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.types import TypeDecorator
@@ -27,6 +28,10 @@ T = TypeVar("T")
 
 _POOL = 8
 _PAUSE_SECONDS = 60
+_NAMED = re.compile(r"may pause (\d+) ms")
+_BOUND = text(
+    "SELECT set_config('idle_in_transaction_session_timeout', :most, true), set_config('application_name', :name, true)"
+)
 _MIGRATING = 7_401_001  # the advisory lock that a migration holds; a number of ours alone in a service's own database
 
 
@@ -174,9 +179,17 @@ def bound_pause(connection: Connection, seconds: float) -> None:
 
     What it has in hand is undone then.  Locks are let go one after another, since a session that waited for one has it
     next: what many wait for wants a short time, and whoever computes for long in the midst of a transaction a long one.
+    In the midst of a COPY the server waits without end; the session's name tells others how long it may (stalled.py).
     """
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {round(1000 * seconds)}")
+        milliseconds = round(1000 * seconds)
+        connection.execute(_BOUND, {"most": f"{milliseconds}", "name": f"may pause {milliseconds} ms"})
+
+
+def pause_of(session: str) -> float:
+    """Seconds that a session of that name may say nothing in the midst of its transaction."""
+    found = _NAMED.fullmatch(session)
+    return int(found[1]) / 1000 if found else _PAUSE_SECONDS
 
 
 def _bound_pauses(connection: Any, _: Any) -> None:

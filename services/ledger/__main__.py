@@ -24,6 +24,7 @@ from services.kit.metrics import Metrics
 from services.kit.operations import Operations
 from services.kit.peers import peer_client
 from services.kit.server import Assembly, StartError, main
+from services.kit.stalled import Stalled
 from services.ledger import admit, consume, keys
 from services.ledger.anchor import Anchors
 from services.ledger.bundle import Bundles
@@ -132,6 +133,7 @@ async def assemble(config: LedgerConfig) -> Assembly:
     parts = _parts(config, database, chain, writer, follower, closing, errands, receipts, splits, checks)
     background: dict[str, Callable[[], Awaitable[None]]] = {
         "pen": pen.run,
+        "stalled": Stalled(database).run,
         "read-ago": ago.run,
         "chain-writer": pen.only(writer.run),
         "chain-follower": pen.only(follower.run),

@@ -46,6 +46,15 @@ def test_an_epoch_is_closed_and_proved() -> None:
     assert set(ledger.figures([row])) == {f"{name}_sqlite_1200_1001_earning" for name in named}
 
 
+@pytest.mark.long
+def test_an_epoch_of_many_answers_is_derived_again() -> None:
+    with ledger.fresh("sqlite") as database:
+        row = epochs.measure(database, 200, 48, answers=90)
+        accounts = database.read_now(lambda c: leaf_pages.leaves(c, 2))
+    assert all((accounts[epochs.address(n)] > epochs.BEFORE) is (n <= 48) for n in range(1, 201))
+    assert (row["answers"], row["verify_s"] > 0) == (90, True)
+
+
 def test_what_is_told_is_the_median_of_the_rounds() -> None:
     rows = [{"database": "postgresql", "batch": 9, "receipts_per_s": n, "postings_per_s": 6 * n} for n in (5, 90, 7)]
     found = ledger.medians(rows)
