@@ -218,7 +218,7 @@ async def test_what_takes_no_longer_than_usual_is_no_break(payer, monkeypatch):
 @pytest.mark.parametrize("ahead", (3, 200))
 async def test_that_receipts_were_read_is_noted_where_there_is_always_one_that_has_not_ended(payer, monkeypatch, ahead):
     """OpenLoRA's clock is ahead: the log is never read to its end, and yet what is in it is read, so much later."""
-    ledger, clock, every, rounds = payer.ledger, payer.clock, 12, 60
+    ledger, clock, every, rounds = payer.ledger, payer.clock, 20, 40
     noted = []
     async with reading(ledger, monkeypatch) as world:
         await world.step()
