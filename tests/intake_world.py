@@ -30,7 +30,7 @@ REVISION = "adapters/a/revisions/" + "c" * 64
 """Of `a_receipt`."""
 OWN = Rule()
 GRACE, ROOM = 600, 6 * 3600
-HOW: Any = {"room": 0, "grace": GRACE, "block_time": lambda: 0}
+HOW: Any = {"room": 0, "block_time": lambda: 0}
 
 
 class Clock:

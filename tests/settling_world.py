@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from types import SimpleNamespace
 
 from eth_account import Account
 from eth_account.typed_transactions import TypedTransaction
@@ -76,6 +75,20 @@ class Roots(FakeChain):
         return 2**128
 
 
+class Right:
+    """All that is looked at, and what is found there."""
+
+    trouble: str | None = ""
+
+    @property
+    def in_the_way(self) -> str | None:
+        return self.trouble
+
+    async def step(self) -> str:
+        await asyncio.sleep(0)
+        return ""
+
+
 class Settling:
     """A ledger's epochs, a settler and a writer, moved on by one."""
 
@@ -88,7 +101,7 @@ class Settling:
         how = {"confirmations": CONFIRMATIONS, "poll_seconds": 0.001}
         self.writer = ChainWriter(database, self.chain, ACCOUNT, pen, metrics, patience=patience, **how)
         operations = Operations(database, METADATA, "ledger")
-        self.right = right = SimpleNamespace(trouble="", step=_nothing)
+        self.right = right = Right()
         parts = database, self.chain, self.writer, pen, operations, self.ledger.bundles, metrics, right, right
         self.settler = Settler(*parts, most=2**128, room=0, credit=0, **how)
         parts = database, self.chain, self.settler, operations, Idempotency(METADATA), metrics
@@ -133,8 +146,3 @@ class Settling:
         """Whether strangers find nothing wrong with the epochs' bundles."""
         found = self.database.read_now(lambda c: epochs.page(c, None, 100))
         return [not self.ledger.check(epoch.bundle).failed for epoch in reversed(found) if epoch.bundle]
-
-
-async def _nothing() -> str:
-    await asyncio.sleep(0)
-    return ""

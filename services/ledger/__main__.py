@@ -29,7 +29,6 @@ from services.ledger import admit, consume, keys
 from services.ledger.anchor import Anchors
 from services.ledger.bundle import Bundles
 from services.ledger.chain import Chain, ChainError, ChainUnavailable
-from services.ledger.chain_age import ChainAge
 from services.ledger.chain_follower import ChainFollower
 from services.ledger.chain_quorum import Quorum
 from services.ledger.chain_rpc import open_chain
@@ -44,6 +43,7 @@ from services.ledger.errands import Errands
 from services.ledger.gas_price import GasPrices
 from services.ledger.identity_servicer import IdentityServicer
 from services.ledger.pen import Pen, holder
+from services.ledger.read_ago import ReadAgo
 from services.ledger.reconcile import Reconciliation
 from services.ledger.register import Registrations
 from services.ledger.relay import Relay
@@ -94,7 +94,7 @@ async def assemble(config: LedgerConfig) -> Assembly:
     follower = ChainFollower(database, chain, pen, metrics, quiet=config.quiet, **how)
     operations = Operations(database, METADATA, config.service)
     splits = SplitBook(database, chain.contracts.escrow, config.rule, lag=config.split_lag_seconds)
-    age = ChainAge(database, chain.contracts.escrow, metrics, lag=config.split_lag_seconds)
+    ago = ReadAgo(database, chain.contracts.escrow, metrics, lag=config.split_lag_seconds)
     work, artifacts = config.data_dir / "bundle", ArtifactStore(config.artifacts_dir)
     bundles = Bundles(database, chain, artifacts, metrics, work, most=most, lag=config.split_lag_seconds)
     checks = Checks(database, metrics, seconds=config.check_seconds, whole_seconds=config.check_whole_seconds)
@@ -134,20 +134,19 @@ async def assemble(config: LedgerConfig) -> Assembly:
     background: dict[str, Callable[[], Awaitable[None]]] = {
         "pen": pen.run,
         "stalled": Stalled(database).run,
-        "chain-age": age.run,
+        "read-ago": ago.run,
         "chain-writer": pen.only(writer.run),
         "chain-follower": pen.only(follower.run),
         "settler": pen.only(settler.run),
         "schedule": pen.only(Schedule(database, closing, seconds=config.close_epochs_seconds).run),
         "checks": checks.run,
-        "whole-checks": checks.run_whole,
+        "whole-checks": pen.only(checks.run_whole),
         "reconciliation": reconciliation.run,
         "retention": pen.only(Retention(database, artifacts, pen, keep=config.keep_documents_epochs).run),
         "anchorings": pen.only(parts.anchorings.run),
         "registrations": pen.only(parts.registrations.run),
+        "receipts": pen.only(receipts.run if receipts else partial(consume.read_none, database, pen)),
     }
-    if receipts is not None:
-        background["receipts"] = pen.only(receipts.run)
     return Assembly(
         config=config,
         services=_services(LedgerServicer(parts), _identity(config, database, chain, issuer), operations),
@@ -261,13 +260,11 @@ def _receipts(
     config: LedgerConfig, database: Database, chain: Chain, metrics: Metrics, pen: Pen, debts: Debts, splits: SplitBook
 ) -> tuple[Client | None, Receipts | None]:
     if not config.attribution:
-        database.write_now(lambda c: receipts_read.end(c, consume.SOURCE))
         return None, None
     database.write_now(lambda c: receipts_read.begin(c, consume.SOURCE, time.time()))
     client = peer_client(config, attribution=config.attribution)
     terms = admit.Terms(frozenset(config.attribution_signers), config.rule, config.platform)
-    how: Any = {"room": config.redeem_seconds, "grace": config.lease_grace_seconds}
-    how["block_time"] = lambda: chain.head().timestamp
+    how: Any = {"room": config.redeem_seconds, "block_time": lambda: chain.head().timestamp}
     return client, Receipts(database, client, terms, metrics, pen, debts, splits, **how)
 
 

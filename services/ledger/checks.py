@@ -12,7 +12,7 @@ import asyncio
 import time
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from services.kit import logs
 from services.kit.database import Database, one_moment
@@ -21,9 +21,10 @@ from services.ledger import control
 from services.ledger.check import Found, check
 from services.ledger.control import ControlTotals
 from services.ledger.store import control as store
-from services.ledger.store.control import RUNNING, WHOLE
+from services.ledger.store.control import RUNNING, WHOLE, Kept
 
 UNREAD = "the books cannot be read: see the ledger's log and docs/operating.md"
+ADDING = "the books are being added up from the first journal on: no root goes out before that has ended"
 AGAIN_SECONDS = 60.0
 """How soon it looks again while something is wrong."""
 PIECE = 2000
@@ -49,9 +50,15 @@ class Checks:
         self.totals = ControlTotals.of_nothing()
         """Of the last look, whatever it found."""
         self.trouble: str | None = None
-        """Why no root is proposed; empty if nothing is wrong, None before the first look."""
+        """What is wrong; empty if nothing is, None before the first look."""
+        self._adding = False
         self._journals = metrics.gauge("journals_unbalanced", "Journals whose postings do not sum to zero")
         self._books = metrics.gauge("books_wrong", "Books that do not hold what their postings say")
+
+    @property
+    def in_the_way(self) -> str | None:
+        """Why no root is proposed; empty if nothing is wrong, None for the moment that a first look takes."""
+        return ADDING if self._adding and self.trouble is None else self.trouble
 
     async def run(self) -> None:
         """Look at what is new, for ever."""
@@ -74,7 +81,9 @@ class Checks:
         What cannot be read is trouble as well, and raises.
         """
         try:
-            return await self._new() or await self.whole()
+            found = await self._new()
+            self._adding = found is None
+            return found or await self.whole()
         except Exception:
             self.trouble = UNREAD
             raise
@@ -87,16 +96,18 @@ class Checks:
                 return found
             try:
                 return await self._everything()
-            except OperationalError:  # the database is away: `step` says so, as long as it is
-                raise
-            except Exception:
-                self.trouble = UNREAD
-                await self._database.write(lambda c: store.forget(c, RUNNING))
+            except Exception as error:
+                if _is_damage(error):  # else it passes, and what was right until now is: `step` says how it stands
+                    self.trouble = UNREAD
+                    await self._database.write(lambda c: store.forget(c, RUNNING))
                 raise
 
     async def _is_due(self) -> bool:
         kept = await self._database.read(lambda c: store.kept(c, RUNNING))
-        return kept is None or not 0 <= time.time() - kept.whole_time < self._whole_seconds
+        return kept is None or self._is_old(kept)
+
+    def _is_old(self, kept: Kept) -> bool:
+        return not 0 <= time.time() - kept.whole_time < self._whole_seconds
 
     async def _new(self) -> Found | None:
         """What a look at what is new finds; None where it cannot be said what that is."""
@@ -109,7 +120,9 @@ class Checks:
 
     async def _everything(self) -> Found:
         begun = await self._database.read(lambda c: store.kept(c, WHOLE))
-        totals, odd = await self._reached(begun.totals if begun else ControlTotals.of_nothing(), whole=True)
+        # What was added long ago may have been changed since.
+        totals = ControlTotals.of_nothing() if begun is None or self._is_old(begun) else begun.totals
+        totals, odd = await self._reached(totals, whole=True)
         async with self._ending:
             return await self._end(totals, odd, whole=True)
 
@@ -135,7 +148,7 @@ class Checks:
             totals, odd, more = await self._database.read(lambda c, at=totals: _piece(c, at))  # type: ignore[misc]
             took = time.monotonic() - begun
             if whole and more and not odd and time.monotonic() - kept_at > _KEEP_SECONDS:
-                await self._database.write(lambda c, at=totals: store.begin(c, WHOLE, at, 0))  # type: ignore[misc]
+                await self._database.write(lambda c, at=totals: store.begin(c, WHOLE, at, int(time.time())))  # type: ignore[misc]
                 kept_at = time.monotonic()
             if more and not odd:
                 await asyncio.sleep(took / SHARE - took)
@@ -150,6 +163,17 @@ class Checks:
             self._log.critical(
                 "the books are wrong", journals=found.journals[:10], books=[one.book for one in found.books[:10]]
             )
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether something stored cannot be read: an amount that is no number, or what the database itself cannot read.
+
+    Not that the database is away, has no connection left, or ended a transaction that took too long.
+    """
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, (ValueError, ArithmeticError))
+    state = getattr(error.orig, "sqlstate", None)
+    return state.startswith("XX") if state else type(error) is DatabaseError  # by PostgreSQL; by SQLite
 
 
 def _piece(connection: Connection, totals: ControlTotals) -> tuple[ControlTotals, list[int], bool]:

@@ -29,6 +29,7 @@ from services.ledger.chain import ChainError
 from services.ledger.changes import Changes
 from services.ledger.debts import Debts
 from services.ledger.pen import Pen
+from services.ledger.reading import Marks, Read
 from services.ledger.split_book import SplitBook
 from services.ledger.splits import Held
 from services.ledger.store import books, receipts_read
@@ -43,7 +44,9 @@ AWAY_SECONDS = 1.0
 LOOK_SECONDS = 1.0
 """How often it is seen whether a receipt that waits still has to."""
 NOTED_SECONDS = 10.0
-"""How often it is noted that everything was read."""
+"""How often it is noted up to when everything was read."""
+QUIET_SECONDS = 300.0
+"""A chain whose newest block is older than that is no clock: nothing is sent there, or its node stands still."""
 _AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
@@ -64,8 +67,8 @@ class Receipts:
 
     A receipt whose answer has not ended by this clock waits in Attribution's log; so does one that is paid by a
     revision's split, while the chain was not read lately: which splits hold is not known then.
-    `room`: seconds that a payer's authorisation must still hold, to be redeemed.  `grace`: seconds that a lease's
-    receipts have after its end.  `block_time`: Unix seconds of the chain's newest block; raises `ChainError`.
+    `room`: seconds that a payer's authorisation must still hold, to be redeemed.  `block_time`: Unix seconds of the
+    chain's newest block; raises `ChainError`.
     """
 
     def __init__(
@@ -79,10 +82,9 @@ class Receipts:
         splits: SplitBook,
         *,
         room: int,
-        grace: int,
         block_time: Callable[[], int],
     ) -> None:
-        self._database, self._client, self._room, self._grace = database, attribution, room, grace
+        self._database, self._client, self._room = database, attribution, room
         self._pen, self._debts, self._splits, self._block_time = pen, debts, splits, block_time
         self._terms = replace(terms, lag=splits.lag)
         self._consumer: Consumer[Candidate] = Consumer(
@@ -90,7 +92,9 @@ class Receipts:
         )
         self._first: int | None = None
         """Up to where the log was read before this step."""
-        self._asked, self._noted = 0.0, float("-inf")
+        self._marks, self._noted = Marks(), float("-inf")
+        self._known = False
+        """Whether splits were, when it was seen last which receipts wait."""
         self._outcomes: list[tuple[Admitted | Rejected, str]] = []
         """What became of the receipts of the last step."""
         self.booked = Changes()
@@ -100,7 +104,7 @@ class Receipts:
 
     async def run(self) -> None:
         """Consume, for ever."""
-        away = False
+        away, self._marks = False, Marks()  # another may have noted more since
         while True:
             try:
                 await self.step()
@@ -124,10 +128,15 @@ class Receipts:
             self.booked.tell()
         if any(outcome == OWED for _, outcome in self._outcomes):
             await self._debts.tell()
-        due = not self._consumer.lag and time.monotonic() - self._noted >= NOTED_SECONDS
-        if due and await self._database.write(self._note):
-            self._noted = time.monotonic()
+        await self._note_read((self._first or 0) + read)
         return read
+
+    async def _note_read(self, place: int) -> None:
+        read = self._marks.read(place)
+        if read is not None and time.monotonic() - self._noted >= NOTED_SECONDS:
+            await self._database.write(lambda c: self._note(c, read))
+            self._marks.noted()
+            self._noted = time.monotonic()
 
     async def _read_on(self) -> int:
         while True:
@@ -148,36 +157,41 @@ class Receipts:
     async def _read(self, after: int) -> Page[Candidate]:
         """A page, up to the first receipt that waits.  Where that is the first one of a step: once it need not."""
         request = attribution_pb2.ReadReceiptsRequest(after_offset=after, max_entries=PAGE, wait_seconds=WAIT_SECONDS)
-        self._asked = time.time()
+        asked = time.time()
         reply = await self._client.call(self._client.attribution.ReadReceipts, request, DEADLINE)
+        self._marks.add(asked, reply.high_watermark)
         if self._first is None:
             self._first = after
             self._lag.set(max(0, reply.high_watermark - after))  # also while they wait
         candidates = await asyncio.to_thread(lambda: [admit.read(entry.receipt.document) for entry in reply.entries])
         entries = [(entry.offset, found) for entry, found in zip(reply.entries, candidates, strict=True)]
         while True:
+            begun = time.monotonic()
             if after == self._first:  # all pages of a step are judged by one time
                 self._terms = replace(self._terms, now=time.time(), newest=0)
             ready = await self._ready(candidates)
             if ready or not entries or after != self._first:
                 return Page(entries[:ready], reply.high_watermark, reply.log_epoch)
             await asyncio.sleep(LOOK_SECONDS)
+            if self._known:
+                self._marks.wait(time.monotonic() - begun)
 
     async def _ready(self, candidates: Sequence[Candidate]) -> int:
         """How many of them, from the first on, can be judged now."""
         if not self._terms.newest and any(admit.far(candidate, self._terms) for candidate in candidates):
             # One of two clocks is wrong.  While the other one cannot be seen, nobody is refused for it.
             self._terms = replace(self._terms, newest=await self._newest())
-        known = await self._database.read(self._splits.knows)
+        known = self._known = await self._database.read(self._splits.knows)
         waiting = (at for at, one in enumerate(candidates) if admit.waits(one, self._terms, known=known))
         return next(waiting, len(candidates))
 
     async def _newest(self) -> float:
         try:
-            return await asyncio.to_thread(self._block_time)
+            newest = await asyncio.to_thread(self._block_time)
         except ChainError as error:
             self._log.warning("the chain cannot be asked for its time", error=str(error))
             return float("inf")
+        return newest if newest > self._terms.now - QUIET_SECONDS else float("inf")
 
     async def _prepare(self, candidates: Sequence[Candidate]) -> _Judged:
         return await self._database.read(partial(self._judge, candidates))
@@ -205,11 +219,15 @@ class Receipts:
         outcomes = book_all(connection, judged.entries, time.time(), self._room)
         self._outcomes = list(zip(judged.entries, outcomes, strict=True))
 
-    def _note(self, connection: Connection) -> bool:
-        """That all receipts were read; not while splits are not known, for which receipts wait where they are made."""
+    def _note(self, connection: Connection, read: Read) -> None:
+        """That all receipts of then were read; not while splits are not known: they wait where they are made."""
         books.lock(connection)
         self._pen.check(connection)
-        known = self._splits.knows(connection)
-        if known:
-            receipts_read.note(connection, SOURCE, self._asked, self._grace)
-        return known
+        if self._splits.knows(connection):
+            receipts_read.note(connection, SOURCE, *read)
+
+
+async def read_none(database: Database, pen: Pen) -> None:
+    """What is to be done for ever in place of `Receipts.run` where nobody makes receipts: leases end by the clock."""
+    await database.write(pen.checked(lambda c: receipts_read.end(c, SOURCE)))
+    await asyncio.Event().wait()

@@ -157,7 +157,7 @@ class Settler:
 
     async def _is_clear(self, epoch: Epoch) -> bool:
         """Whether nothing is in the epoch's way: books that are wrong, another root, or a chain that is not known."""
-        trouble = self._checks.trouble
+        trouble = self._checks.in_the_way
         if trouble == "":
             trouble = await self._struck.back(epoch) or await self._bundles.waits(epoch)
             trouble = trouble or await self._reconciliation.step()

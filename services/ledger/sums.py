@@ -45,8 +45,9 @@ class Sums:
             await asyncio.wait_for(self._checks.looked.wait(), self._wait)
         except TimeoutError:
             raise unavailable("BOOKS_UNREAD", "the books are still being added up: ask again later", 60) from None
-        if self._checks.totals is not self._based:  # a look at everything may have found other sums
-            self._based = self._totals = self._checks.totals
+        totals = self._checks.totals
+        if totals is not self._based and totals.journals >= self._totals.journals:
+            self._based = self._totals = totals  # a look at everything may have found other sums
         self._totals, found = await self._database.read(lambda c: _sums(c, self._totals, time.time()))
         return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
@@ -10,14 +11,14 @@ from sqlalchemy import select
 from services.kit.metrics import Metrics
 from services.kit.testing import as_service
 from services.ledger.admit import Terms
-from services.ledger.consume import Receipts
+from services.ledger.consume import SOURCE, Receipts, read_none
 from services.ledger.debts import Debts
 from services.ledger.retention import Retention
 from services.ledger.settler import Settler
 from services.ledger.split_book import SplitBook
-from services.ledger.store import chain, epochs, settlements
+from services.ledger.store import chain, epochs, receipts_read, settlements
 from services.ledger.store.sender import LostPen
-from services.ledger.store.tables import JOURNAL, METADATA, REJECTED
+from services.ledger.store.tables import JOURNAL, METADATA, RECEIPTS_READ, REJECTED
 from tests.epoch_tampering import answered
 from tests.epoch_world import AT, PAYER, Ledger
 from tests.intake_world import HOW
@@ -52,6 +53,21 @@ async def test_receipts_are_taken_in_by_who_has_the_pen(ledger):
         two = Receipts(*rest[:3], Metrics("other"), other, one._debts, splits, **HOW)
         assert await two.step() == 1
         assert (rows(ledger, read), rows(ledger, REJECTED)) == (1, 1)  # there is no such lease
+
+
+async def test_that_no_receipts_are_read_any_more_is_said_by_who_has_the_pen(ledger):
+    """Else one that is configured without Attribution ends a break, whoever reads."""
+    ledger.write(lambda c: receipts_read.begin(c, SOURCE, 1_000))
+    pen, other = ledger.pen("one"), ledger.pen("other")
+    with pytest.raises(LostPen):
+        await read_none(ledger.database, pen)
+    assert rows(ledger, RECEIPTS_READ) == 1
+    work = asyncio.create_task(read_none(ledger.database, other))
+    async with asyncio.timeout(30):
+        while rows(ledger, RECEIPTS_READ):
+            await asyncio.sleep(0.01)
+    assert not work.done()
+    work.cancel()
 
 
 async def test_what_holds_an_epoch_up_is_said_by_who_has_the_pen(ledger):

@@ -131,6 +131,24 @@ async def test_a_clock_that_is_hours_behind_has_receipts_wait_and_refuses_none(l
     assert reasons(ledger) == {found.digest(): NO_LEASE, never.digest(): "NOT_ENDED"}
 
 
+async def test_a_chain_that_has_been_quiet_for_long_is_no_second_clock(ledger, clock, monkeypatch):
+    """Nothing was sent for an hour: its newest block says nothing of a clock that is behind by two."""
+    right = clock.now
+    clock.now = right - 2 * 3600
+    ledger.read_chain(clock.now)
+    blocks, found, never = [clock.now - 3600], answered(at(right)), answered(at(right + 2 * LAG))
+    async with reading(ledger, monkeypatch, found, never) as world:
+        world.block_time = lambda: int(blocks[-1])
+        async with world.waiting() as step:
+            assert reasons(ledger) == {}
+            clock.now = right
+            ledger.read_chain(right)
+            assert await step == 1  # nor of the other one, whoever made it
+        async with world.waiting():
+            blocks.append(right)
+    assert reasons(ledger) == {found.digest(): NO_LEASE, never.digest(): "NOT_ENDED"}
+
+
 async def test_a_chain_that_cannot_be_asked_once_is_asked_again(ledger, clock, monkeypatch):
     ledger.read_chain(clock.now)
     times = iter((ChainUnavailable("away"),) * 3)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import time
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from psycopg import errors
+from sqlalchemy import exc, update
 
 import services.ledger
 from services.kit.database import Database
@@ -14,7 +17,7 @@ from services.kit.errors import Fault
 from services.kit.metrics import Metrics
 from services.ledger import checks as looks
 from services.ledger import control, journal
-from services.ledger.checks import Checks
+from services.ledger.checks import ADDING, UNREAD, Checks
 from services.ledger.control import ControlTotals
 from services.ledger.store import books
 from services.ledger.store import control as store
@@ -161,6 +164,22 @@ async def test_an_old_posting_that_was_changed_is_found_by_a_look_at_everything_
     assert words in again.trouble
 
 
+async def test_while_everything_is_added_for_the_first_time_that_is_why_no_root_goes_out(database, monkeypatch):
+    checks, said, real = checks_of(database), [], looks._rest
+    monkeypatch.setattr(
+        looks, "_rest", lambda *given: (said.append((checks.trouble, checks.in_the_way)), real(*given))[1]
+    )
+    assert checks.in_the_way is None
+    for _ in range(2):
+        await checks.step()
+        assert (checks.trouble, checks.in_the_way) == ("", "")
+    assert said == [(None, ADDING), ("", "")]
+    again = checks_of(database)
+    monkeypatch.setattr(looks, "_rest", lambda *given: (said.append(again.in_the_way), real(*given))[1])
+    await again.step()
+    assert said[-1] is None  # it takes a moment
+
+
 async def test_the_look_at_everything_comes_by_itself(database, monkeypatch):
     monkeypatch.setattr(looks, "AGAIN_SECONDS", 0.01)
     checks = checks_of(database, whole_seconds=3600)
@@ -244,6 +263,75 @@ async def test_a_look_at_everything_that_was_broken_off_goes_on_where_it_was(dat
     assert (await checks.step()).ok
     assert set(read) == {4, 5, 6}
     assert (kept(database).totals, kept(database, WHOLE)) == (of_everything(database, checks.totals.key), None)
+
+
+def of_database(kind, error):
+    return kind("SELECT", {}, error)
+
+
+PASSING = (
+    of_database(exc.OperationalError, errors.AdminShutdown()),
+    of_database(exc.InternalError, errors.IdleInTransactionSessionTimeout()),  # the process was paused for a minute
+    exc.TimeoutError(),  # others had all connections
+    OSError("no more files"),
+)
+DAMAGE = (
+    of_database(exc.InternalError, errors.DataCorrupted()),
+    of_database(exc.InternalError, errors.IndexCorrupted()),
+    of_database(exc.DatabaseError, sqlite3.DatabaseError("database disk image is malformed")),
+    ValueError("--5"),
+    OverflowError("Infinity"),
+)
+
+
+@pytest.mark.parametrize(("error", "passes"), (*((e, True) for e in PASSING), *((e, False) for e in DAMAGE)), ids=repr)
+async def test_a_look_at_everything_that_is_broken_off_finds_books_wrong_only_where_they_are_damaged(
+    database, monkeypatch, read, error, passes
+):
+    """Else what was found right until now is, and nobody waits for hours until everything is added once more."""
+    checks = checks_of(database)
+    await checks.step()
+    deposit(database, 7)
+    with monkeypatch.context() as broken:
+
+        def books(_):
+            raise error
+
+        broken.setattr(store, "books", books)
+        with pytest.raises(type(error)):
+            await checks.whole()
+    assert (checks.trouble, kept(database) is None) == (("", False) if passes else (UNREAD, True))
+    read.clear()
+    assert (await checks.step()).ok
+    assert (checks.trouble, set(read)) == ("", {7} if passes else set(range(1, 8)))
+
+
+async def test_a_look_at_everything_that_was_broken_off_long_ago_begins_anew(database, read):
+    """What it had added may have been changed since: else that would be found two days later."""
+    checks = checks_of(database)
+    await checks.step()
+    first = database.read_now(lambda c: control.add(ControlTotals.of_nothing(), store.lines(c, 0, 3), 3))[0]
+    for ago, expected in ((3500, {4, 5, 6}), (3700, {1, 2, 3, 4, 5, 6})):
+        database.write_now(lambda c, a=ago: store.begin(c, WHOLE, first, int(time.time()) - a))
+        read.clear()
+        assert (await checks.whole()).ok
+        assert set(read) == expected
+
+
+async def test_while_an_old_journal_does_not_balance_nobody_has_everything_added(database, monkeypatch, read):
+    monkeypatch.setattr(looks, "PIECE", 1)
+    monkeypatch.setattr(looks, "SHARE", 1)
+    checks = checks_of(database)
+    await checks.step()
+    sums = Sums(database, checks, seconds=0)
+    await sums.now()
+    spoil(database, *UNBALANCED)
+    for number in (7, 8):
+        assert not (await checks.whole()).ok
+        deposit(database, number)
+        read.clear()
+        await sums.now()
+        assert set(read) == {number}
 
 
 async def test_another_process_that_forgot_is_not_contradicted(database):

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 import services.ledger
 from services.kit.database import Database, SchemaError
-from services.ledger.store import books, chain, events, leaf_pages, sender
+from services.ledger.store import books, chain, events, leaf_pages, receipts_read, sender
 from services.ledger.store.sender import LostPen
 from services.ledger.store.tables import METADATA
 
@@ -150,3 +150,10 @@ def test_amounts_that_the_ledger_wrote_stay(tmp_path):
         10**78 - 1,
     ]
     database.close()
+
+
+def test_up_to_when_receipts_were_read_stays_noted(database):
+    upgrade(database, "0015")
+    database.write_now(lambda c: c.execute(text("INSERT INTO receipts_read (source, time) VALUES ('log', 1000)")))
+    upgrade(database, "head")
+    assert [database.read_now(lambda c, t=t: receipts_read.until(c, t)) for t in (900, 2000)] == [900, 1000]

@@ -93,6 +93,7 @@ CASES = (
     gauge("TransactionsPricedOut", LEDGER + "transactions_priced_out", 15),
     gauge("NoncesMissing", LEDGER + "nonces_missing", 5),
     gauge("ReceiptsBehind", LEDGER + "receipts_behind", 10, value=1001, fine=1000),
+    gauge("ReceiptsUnread", LEDGER + "receipts_read_ago_seconds", 5, value=601, fine=600, job="j"),
     SILENT._replace(beside={ATTRIBUTION + 'trace_lag{replica="a"}': "1x60"}),
     SILENT._replace(beside={'up{job="openledger",instance="a:1",pod="a"}': "1x60"}),
     # The first of a reason begins a series at 1, of which no increase is seen; a later one rises.

@@ -16,7 +16,7 @@ _PIECES = {"yield_per": 5000}
 
 
 class Kept(NamedTuple):
-    """`whole_time`: when the look at everything ended on which these rest, Unix seconds."""
+    """`whole_time`: when the look at everything ended on which these rest, or was here, Unix seconds."""
 
     totals: ControlTotals
     whole_time: int

@@ -193,17 +193,6 @@ def open_leases(connection: Connection, payer: str, read: float) -> Sequence[Lea
     return [_lease(row) for row in connection.execute(query)]
 
 
-def hold_leases(connection: Connection, read: float, until: int) -> None:
-    """What leases reserve by then is reserved until that time at least: their receipts had to wait.
-
-    Lock the books first.
-    """
-    reserving = _reserving(read)
-    lock_all(connection, connection.execute(select(LEASE.c.payer).where(*reserving).distinct()).scalars().all())
-    short = LEASE.c.reserved_until < until
-    connection.execute(update(LEASE).where(*reserving, short).values(reserved_until=until))
-
-
 def _reserving(read: float) -> tuple[ColumnElement[bool], ...]:
     return LEASE.c.settled.is_(False), LEASE.c.reserved_until > int(read)
 

@@ -1,20 +1,20 @@
 """Up to when all receipts were read: the time by which leases end what they reserve.
 
 While receipts wait (for a chain that is not read, for a service that is away, for this one) it stands still, so that
-what they are paid from is not lent to others, nor given back.  Runs inside the caller's transaction.
+what they are paid from is not lent to others, nor given back; and after that for as long as they may still come late
+(`services.ledger.reading`).  Runs inside the caller's transaction.
 
 What it does not know: whether all receipts were made that were to be made by then.  A lease's grace is for those.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, func, select, update
+from typing import Any
 
-from services.ledger.store import payers
+from sqlalchemy import Connection, Row, delete, select, update
+
+from services.ledger.reading import Reading
 from services.ledger.store.tables import RECEIPTS_READ, insert_new
-
-BREAK_SECONDS = 120
-"""More than passes between two notes while nothing waits: a call's long wait, and as long a rest again."""
 
 
 def until(connection: Connection, now: float) -> float:
@@ -22,13 +22,17 @@ def until(connection: Connection, now: float) -> float:
 
     Ask once the payers are locked: it goes on in between, and nobody may free by an earlier one what a later one holds.
     """
-    read = connection.execute(select(func.min(RECEIPTS_READ.c.time))).scalar()
-    return now if read is None else min(now, read)
+    return min((_reading(row).until(now) for row in connection.execute(select(RECEIPTS_READ))), default=now)
+
+
+def time(connection: Connection, now: float) -> float:
+    """Up to when they were read, in Unix seconds; `now` where none are read."""
+    return min((row.time for row in connection.execute(select(RECEIPTS_READ))), default=now)
 
 
 def begin(connection: Connection, source: str, now: float) -> None:
     """Receipts of that log are read from now on, if they were not before."""
-    insert_new(connection, RECEIPTS_READ, source=source, time=int(now))
+    insert_new(connection, RECEIPTS_READ, source=source, **vars(Reading(int(now))))
 
 
 def end(connection: Connection, source: str) -> None:
@@ -36,15 +40,13 @@ def end(connection: Connection, source: str) -> None:
     connection.execute(delete(RECEIPTS_READ).where(RECEIPTS_READ.c.source == source))
 
 
-def note(connection: Connection, source: str, when: float, grace: int) -> None:
-    """All that were there at that time (Unix seconds) were read.  Lock the books first.
-
-    After a break, whatever leases still reserve has as long again as the break lasted, and `grace`: so long may those
-    take who make the receipts that could not be made meanwhile.
-    """
+def note(connection: Connection, source: str, when: float, waited: float = 0) -> None:
+    """All that were there at that time (Unix seconds) were read (`reading.Read`).  Lock the books first."""
     begin(connection, source, when)
-    before = connection.execute(select(RECEIPTS_READ.c.time).where(RECEIPTS_READ.c.source == source)).scalar_one()
-    broke = int(when) - before
-    if broke > BREAK_SECONDS:
-        payers.hold_leases(connection, before, int(when) + broke + grace)
-    connection.execute(update(RECEIPTS_READ).where(RECEIPTS_READ.c.source == source).values(time=int(when)))
+    of = RECEIPTS_READ.c.source == source
+    before = _reading(connection.execute(select(RECEIPTS_READ).where(of)).one())
+    connection.execute(update(RECEIPTS_READ).where(of).values(**vars(before.noted(int(when), waited))))
+
+
+def _reading(row: Row[Any]) -> Reading:
+    return Reading(row.time, row.stands, row.goes)

@@ -292,12 +292,14 @@ FOLLOWED = Table(
     Column("read_time", BigInteger),
     Column("take_backs", BigInteger, nullable=False, server_default="0"),
 )
-# Up to when (Unix seconds) all receipts of a log were read; no row: none are.
+# Up to when (Unix seconds) all receipts of a log were read, and how a break holds (`reading`); no row: none are.
 RECEIPTS_READ = Table(
     "receipts_read",
     METADATA,
     Column("source", Text, primary_key=True),
     Column("time", BigInteger, nullable=False),
+    Column("stands", BigInteger, nullable=False, server_default="0"),
+    Column("goes", BigInteger, nullable=False, server_default="0"),
 )
 # From which block on which split of a revision (SHA-256 of its manifest) holds; `time` is the block's.
 SPLIT_CHANGE = Table(

@@ -24,6 +24,7 @@ class Skewed(Stories):
     """
 
     store = staticmethod(cache(Store))
+    steady = False
 
     @rule(seconds=st.sampled_from((-7200, -300, -60, 60, 300, 7200)))
     def clock(self, seconds: int) -> None:
