@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from sqlalchemy import inspect, text
 
 from openledger import records
-from services.datanet import seal_clear, sealing, store, store_likeness, store_records
+from services.datanet import seal_clear, sealing, store, store_alike, store_likeness, store_records
 from services.datanet.__main__ import MIGRATIONS
 from services.datanet.liken import Likening
 from services.datanet.model import Visibility
@@ -158,7 +158,8 @@ def test_what_they_are_like_is_found_in_them_too_and_made_anew_where_it_was_kept
     likening = Likening(before, VAULT, Gauge("missing", "Left", registry=CollectorRegistry()))
     assert asyncio.run(likening.all()) == COUNT
     near = sealing.text(VAULT, "new", {"text": marked(7).replace("nobody", "somebody")})
-    found = before.read_now(lambda c: store_likeness.earlier(c, VAULT, "0x" + "b" * 40, "terms", [near]))
+    looked = before.read_now(lambda c: store_alike.look(c, VAULT, [near]))
+    found = before.read_now(lambda c: store_alike.earlier(c, VAULT, "0x" + "b" * 40, "terms", [near], looked))
     assert found["new"].contributor == ADA
     assert before.read_now(store_likeness.count_missing) == 0
     check_whole(before)
