@@ -68,6 +68,11 @@ class Store:
         for datanet in DATANETS.values():
             self.database.write_now(lambda c, d=datanet: store.add(c, d))
 
+    def close(self, datanet: str, visibility: Visibility = Visibility.PRIVATE) -> None:
+        """Its owner makes it private."""
+        said = replace(DATANETS[datanet].definition, visibility=visibility)
+        self.database.write_now(lambda c: store.redefine(c, datanet, said, next(self.clock)))
+
     def upload(self, contributor: str, *texts: str, datanet: str = "strict") -> tuple[Declaration, Upload]:
         """One that is not taken yet."""
         request = str(uuid.uuid4())

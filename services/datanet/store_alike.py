@@ -164,8 +164,8 @@ def earlier(
 ) -> dict[str, Earlier]:
     """By record's id, the first that is like it, where that is somebody else's.  Likeness must be held.
 
-    contributor, datanet: who gives the texts, and to which.  What lies in another private datanet is nothing to others:
-    whoever tried guesses, word by word, would read it there.
+    contributor, datanet: who gives the texts, and to which.  What was given to another private datanet, as to that, is
+    nothing to others: whoever tried guesses, word by word, would read it there.
     looked: what these texts were found to be like before; they are compared with what came since alone.
 
     Raises `MuchCame` where that is too much.
@@ -239,6 +239,7 @@ def _there(
         .where(
             or_(
                 DATANET.c.visibility != Visibility.PRIVATE,
+                RECORD.c.number <= DATANET.c.open_until,
                 RECORD.c.datanet == datanet,
                 RECORD.c.contributor == viewer,
             )

@@ -38,6 +38,8 @@ DATANET = Table(
     Column("kind", Text, nullable=False, server_default="text"),
     Column("visibility", Text, nullable=False, server_default="public"),
     Column("words", Text, nullable=False, server_default=""),
+    # The number of the last record that it had when it was made private; what came in openly stays that.
+    Column("open_until", BigInteger, nullable=False, server_default="0"),
     Index("datanet_by_time", "create_time", "id"),
     Index("datanet_by_owner", "owner"),
 )
