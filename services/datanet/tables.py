@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     ForeignKeyConstraint,
@@ -14,6 +15,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 from services.kit.idempotency import idempotency_table
@@ -146,8 +148,8 @@ SCREENING = Table(
 )
 
 # Erasures: `reason`, which was said of it, is kept and told to nobody; `told` is what those hear who trained on it.
-# How far each is: `share` until its key's share is overwritten, `revisions` once the Factory has said which were
-# trained on it (names, JSON).
+# How far each is: `destroyed` once its key's share is overwritten, whose place is kept; `revisions` once the Factory
+# has said which were trained on it (names, JSON).
 ERASURE = Table(
     "erasure",
     METADATA,
@@ -156,6 +158,7 @@ ERASURE = Table(
     Column("reason", Text, nullable=False),
     Column("told", Text, nullable=False),
     Column("share", LargeBinary),
+    Column("destroyed", Boolean, nullable=False, server_default=false()),
     Column("revisions", Text),
     Column("create_time", BigInteger, nullable=False),
 )
