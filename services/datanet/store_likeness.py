@@ -6,7 +6,8 @@ other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from sqlalchemy import Connection, and_, delete, func, insert, select, text, update
@@ -19,7 +20,21 @@ FEATURE = np.dtype("<i8")
 """As features lie in a row."""
 _ONE_AT_A_TIME = 0x5EA2
 _AT_ONCE = 100
+_CAME = func.coalesce(DECLARATION.c.create_time, RECORD.c.create_time)
+_CONFIRMED = and_(
+    DECLARATION.c.contributor == RECORD.c.contributor, DECLARATION.c.request_id == SCREENING.c.confirmation
+)
 _MISSING = (LIKENESS.c.record.is_(None), RECORD.c.state != RecordState.SCREENED)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A record of which nothing is kept: its id, its wrapped key, when it came in, and its canonical bytes' number."""
+
+    record: str
+    wrapped: bytes
+    came: int
+    size: int
 
 
 def hold(connection: Connection) -> None:
@@ -75,26 +90,35 @@ def count_missing(connection: Connection) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def missing(connection: Connection, after: str, limit: int) -> list[tuple[str, bytes, int]]:
-    """Records of which nothing is kept yet, by id, with ids after that one: id, wrapped key, and when each came in.
+def missing(connection: Connection, after: str, limit: int) -> list[Missing]:
+    """Records of which nothing is kept yet, by id, with ids after that one.
 
-    Those that wait for their contributor's word have not come in.  Until the transaction ends none of them is erased.
+    Those that wait for their contributor's word have not come in.
     """
-    confirmed = and_(
-        DECLARATION.c.contributor == RECORD.c.contributor, DECLARATION.c.request_id == SCREENING.c.confirmation
-    )
     query = (
-        select(RECORD.c.id, KEY.c.wrapped, func.coalesce(DECLARATION.c.create_time, RECORD.c.create_time).label("came"))
+        select(RECORD.c.id, KEY.c.wrapped, RECORD.c.size, _CAME.label("came"))
         .join(KEY, KEY.c.record == RECORD.c.id)
         .outerjoin(LIKENESS, LIKENESS.c.record == RECORD.c.id)
         .outerjoin(SCREENING, SCREENING.c.record == RECORD.c.id)
-        .outerjoin(DECLARATION, confirmed)
+        .outerjoin(DECLARATION, _CONFIRMED)
         .where(*_MISSING, RECORD.c.id > after)
         .order_by(RECORD.c.id)
         .limit(limit)
+    )
+    return [Missing(row.id, row.wrapped, row.came, row.size) for row in connection.execute(query)]
+
+
+def still_missing(connection: Connection, records: Collection[str]) -> dict[str, bytes]:
+    """The keys, wrapped, of those of these records that are; until the transaction ends none of them is erased."""
+    query = (
+        select(KEY.c.record, KEY.c.wrapped)
+        .join(RECORD, RECORD.c.id == KEY.c.record)
+        .outerjoin(LIKENESS, LIKENESS.c.record == KEY.c.record)
+        .where(*_MISSING, KEY.c.record.in_(records))
+        .order_by(KEY.c.record)
         .with_for_update(of=KEY)
     )
-    return [(row.id, row.wrapped, row.came) for row in connection.execute(query)]
+    return {row.record: row.wrapped for row in connection.execute(query)}
 
 
 def left_behind(connection: Connection) -> list[str]:
