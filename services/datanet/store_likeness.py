@@ -108,6 +108,17 @@ def missing(connection: Connection, after: str, limit: int) -> list[Missing]:
     return [Missing(row.id, row.wrapped, row.came, row.size) for row in connection.execute(query)]
 
 
+def came(connection: Connection, records: Collection[str]) -> dict[str, tuple[int, int]]:
+    """By id, when records came in, those that wait when they were given, and their number in their datanet."""
+    query = (
+        select(RECORD.c.id, _CAME.label("came"), RECORD.c.number)
+        .outerjoin(SCREENING, SCREENING.c.record == RECORD.c.id)
+        .outerjoin(DECLARATION, _CONFIRMED)
+        .where(RECORD.c.id.in_(records))
+    )
+    return {row.id: (row.came, row.number) for row in connection.execute(query)}
+
+
 def still_missing(connection: Connection, records: Collection[str]) -> dict[str, bytes]:
     """The keys, wrapped, of those of these records that are; until the transaction ends none of them is erased."""
     query = (
