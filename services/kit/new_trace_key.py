@@ -1,10 +1,11 @@
 """Changes the key that opens payers' keys: `python -m services.kit.new_trace_key DATABASE_URL OLD_FILE NEW_FILE`.
 
-For OpenLoRA's and Attribution's databases, while the service is stopped.  NEW_FILE is made if it is not there.  Every
-payer's key is opened with the old one and wrapped under the new one, all in one transaction: killed anywhere, either
-all are as they were or all are changed, and again does no harm.  Texts are not touched, for payers' keys stay the same;
-but they seal nothing more, and what comes is sealed under fresh ones.  Copies of the database from before open with the
-old key: destroy them, or keep the key with them.
+For OpenLoRA's and Attribution's databases, while the service is stopped.  A DATABASE_URL of `-` is read from standard
+input: everybody on the machine sees a command's arguments, and a password in them.  NEW_FILE is made if it is not
+there.  Every payer's key is opened with the old one and wrapped under the new one, all in one transaction: killed
+anywhere, either all are as they were or all are changed, and again does no harm.  Texts are not touched, for payers'
+keys stay the same; but they seal nothing more, and what comes is sealed under fresh ones.  Copies of the database from
+before open with the old key: destroy them, or keep the key with them.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) != 3:
         return _say(2, "python -m services.kit.new_trace_key DATABASE_URL OLD_FILE NEW_FILE")
     url, old_file, new_file = arguments[0], Path(arguments[1]), Path(arguments[2])
+    url = sys.stdin.readline().strip() if url == "-" else url
     if not old_file.exists():
         return _say(2, f"{old_file} is not there")
     try:

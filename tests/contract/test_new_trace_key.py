@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -121,3 +123,14 @@ def test_what_is_not_there_is_said(database_url, tmp_path, old, capsys):
     assert not (tmp_path / "new.key").exists()
     assert new_trace_key.main([database_url, str(old), str(tmp_path / "new.key")]) == 3, "no such table"
     assert new_trace_key.main(["no url", str(old), str(tmp_path / "new.key")]) == 2
+
+
+async def test_the_databases_url_is_read_from_where_no_one_else_sees_it(
+    database, database_url, old, tmp_path, monkeypatch, capsys
+):
+    mine, new = await keys(database, old).of(PAYER), tmp_path / "new.key"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{database_url}\n"))
+    assert new_trace_key.main(["-", str(old), str(new)]) == 0
+    assert await keys(database, new).named({mine.name}) == {mine.name: mine}
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    assert new_trace_key.main(["-", str(old), str(new)]) == 2
