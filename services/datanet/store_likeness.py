@@ -48,6 +48,12 @@ def last(connection: Connection) -> int:
     return int(connection.execute(select(func.max(LIKENESS.c.number))).scalar() or 0)
 
 
+def moment(connection: Connection, now: int) -> int:
+    """When what comes in now came: not before what was added last, whatever clocks say.  Likeness must be held."""
+    newest = select(LIKENESS.c.came).order_by(LIKENESS.c.number.desc()).limit(1)
+    return max(now, connection.execute(newest).scalar() or 0)
+
+
 def add(connection: Connection, texts: Sequence[tuple[int, Text]]) -> None:
     """They came in, each at its time in microseconds.  Likeness must be held."""
     numbered = list(enumerate(texts, last(connection) + 1))

@@ -154,7 +154,8 @@ def _add(
     connection.execute(insert(CONTENT), [{"record": c.id, "ciphertext": c.sealed.ciphertext} for c in accepted])
     connection.execute(insert(KEY), [{"record": c.id, "wrapped": c.sealed.wrapped} for c in accepted])
     # What waits has not come in yet: else who parks a text for ever would be first over whoever says it meanwhile.
-    store_likeness.add(connection, [(now, c.text) for c in accepted if not c.waits])
+    came = store_likeness.moment(connection, now)
+    store_likeness.add(connection, [(came, c.text) for c in accepted if not c.waits])
     store_screenings.keep(connection, accepted, confirmation)
     _count(connection, datanet.id, count, newcomer)
 
@@ -165,7 +166,7 @@ def accept(connection: Connection, vault: Vault, record: Record, text: Text, now
     text: what it is like.  Likeness must be held, and its datanet locked.
     """
     wrapped = connection.execute(select(KEY.c.wrapped).where(KEY.c.record == record.id)).scalar_one()
-    store_likeness.add(connection, [(now, sealing.boxed(vault, text, wrapped))])
+    store_likeness.add(connection, [(store_likeness.moment(connection, now), sealing.boxed(vault, text, wrapped))])
     newcomer = not has_accepted(connection, record.datanet, record.contributor)
     number = given(connection, record.datanet) + 1
     values = {"state": RecordState.ACCEPTED, "state_time": now, "number": number}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 
@@ -115,3 +116,13 @@ def test_what_a_datanet_was_given_as_a_private_one_stays_nothing_to_others(here)
         here.give(ADA, TEXT, datanet=datanet)
         here.close(datanet)
     assert list(here.give(CLEO, NEAR).first) == [0]
+
+
+def test_who_comes_later_is_later_whatever_the_clocks_say(here):
+    """Of several processes, or one that was set back."""
+    author = here.give(ADA, TEXT, datanet="open").first[0]
+    waits = here.wait(BOB, NEAREST.replace("FALL", "PUSH"), datanet="open")
+    here.clock = itertools.count(1)
+    here.give(BOB, NEAR, datanet="open")
+    here.confirm(waits, NEAREST.replace("FALL", "PUSH"))
+    assert here.give(CLEO, TEXT.replace("calcium", "lime")).alike == {0: author}
