@@ -16,6 +16,7 @@ from services.datanet.liken import Likening
 from services.datanet.likeness import Text
 from services.datanet.model import Duplicates, Policy
 from services.datanet.store_alike import Looked, Meeting, MuchCame
+from services.datanet.turns import Turns
 from services.datanet.vault import Vault
 from services.kit.database import Database
 from services.kit.errors import aborted
@@ -37,12 +38,13 @@ class Comparing:
 
     def __init__(self, database: Database, vault: Vault, likening: Likening) -> None:
         self._database, self._vault, self._likening = database, vault, likening
-        self._at_once = asyncio.Semaphore(_COMPARING)
+        self._at_once, self._turns = asyncio.Semaphore(_COMPARING), Turns(1)
         # Those that wait for their turn need no thread of the database's.
         self._turn = asyncio.Lock()
 
     async def in_turn(
         self,
+        who: str,
         policy: Policy,
         texts: Sequence[Text],
         hold: Callable[[int], None],
@@ -50,27 +52,31 @@ class Comparing:
     ) -> T:
         """What `act` answers, which takes the texts in: told what they are like, or None where the policy asks not.
 
-        It is not broken off, and nobody's else runs.  hold: is told of bytes of memory.  Raises `Fault` where nothing
-        can be compared yet, and where so much comes in that it would have to be compared while everybody waits.
+        It is not broken off, and nobody's else runs.  who: of whom one thing is compared at a time.  hold: is told of
+        bytes of memory.  Raises `Fault` where nothing can be compared yet, and where so much comes in that it would
+        have to be compared while everybody waits.
         """
-        looked = await self._look(policy, texts, hold)
-        for _ in range(_TURNS):
+        looked = None
+        if policy.duplicates is Duplicates.REFUSE:
+            async with self._turns.of(who):
+                looked = await self._look(texts, hold)
+        for left in reversed(range(_TURNS)):
             try:
                 async with self._turn:
                     return await whole(act(looked))
             except MuchCame:
                 if looked is None:
                     raise
-                await self._look_again(looked, texts, hold)
+                if left:
+                    async with self._turns.of(who):
+                        await self._look_again(looked, texts, hold)
         raise aborted(
             "MUCH_CAME_MEANWHILE",
             "while this was compared with what is there, more came in, again and again, than it can be compared with "
             "while others wait. Nothing was taken: send it again, a part at a time if it is large",
         )
 
-    async def _look(self, policy: Policy, texts: Sequence[Text], hold: Callable[[int], None]) -> Looked | None:
-        if policy.duplicates is not Duplicates.REFUSE:
-            return None
+    async def _look(self, texts: Sequence[Text], hold: Callable[[int], None]) -> Looked:
         await self._likening.check()
         looked = Looked(await self._database.read(store_likeness.last), {})
         for some in store_alike.pieces(texts, _COMPARED):

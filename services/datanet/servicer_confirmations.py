@@ -107,9 +107,9 @@ class ConfirmationMethods:
             async def taken(looked: Looked | None) -> pb.Record:
                 return await once(partial(take, looked=looked))
 
-            # What a single text is like is little to remember.
-            policy, little = at_first.definition.policy, lambda _: None
-            answer = await self._comparing.in_turn(policy, [word.text], little, taken)
+            # Not behind its own uploads; and what a single text is like is little to remember.
+            who, policy, little = f"{caller.name} confirms", at_first.definition.policy, lambda _: None
+            answer = await self._comparing.in_turn(who, policy, [word.text], little, taken)
         else:
             answer = await once(lambda c: self._let_go(c, datanet, record_id, caller))
         self._erasing.wake()

@@ -171,7 +171,7 @@ class RecordMethods:
             )
 
         texts = [candidate.text for candidate in upload.candidates]
-        return await self._comparing.in_turn(upload.policy, texts, upload.hold, take)
+        return await self._comparing.in_turn(caller.name, upload.policy, texts, upload.hold, take)
 
     def _take(
         self,

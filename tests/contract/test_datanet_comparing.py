@@ -48,7 +48,7 @@ def in_turn(comparing: Comparing, mine: list, act, policy: Policy = REFUSE, held
     async def answer(looked):
         return act(looked)
 
-    return asyncio.run(comparing.in_turn(policy, mine, ([] if held is None else held).append, answer))
+    return asyncio.run(comparing.in_turn(BOB, policy, mine, ([] if held is None else held).append, answer))
 
 
 def earlier(here: Store, mine: list, looked: Looked) -> list[str]:
@@ -197,9 +197,9 @@ async def test_who_hangs_up_keeps_its_turn_until_what_was_begun_is_done(here, co
     async def next_one(_):
         order.append("next")
 
-    first = asyncio.create_task(comparing.in_turn(REFUSE, [], print, slow))
+    first = asyncio.create_task(comparing.in_turn(BOB, REFUSE, [], print, slow))
     await begun.wait()
-    second = asyncio.create_task(comparing.in_turn(REFUSE, [], print, next_one))
+    second = asyncio.create_task(comparing.in_turn(BOB, REFUSE, [], print, next_one))
     first.cancel()
     await asyncio.sleep(0.05)
     assert order == []
@@ -207,3 +207,32 @@ async def test_who_hangs_up_keeps_its_turn_until_what_was_begun_is_done(here, co
     await second
     assert order == ["first", "next"]
     assert first.cancelled()
+
+
+async def test_of_each_account_one_thing_is_compared_at_a_time_and_others_in_between(here, comparing, monkeypatch):
+    order, like = [], store_alike.like
+
+    def told(connection, vault, some):
+        order.append(some[0].record)
+        return like(connection, vault, some)
+
+    monkeypatch.setattr(store_alike, "like", told)
+    whose = {}
+
+    def compared(who: str, *said: str):
+        mine = texts(here, *said)
+        whose.update((one.record, (who, said[0])) for one in mine)
+
+        async def nothing(_):
+            return None
+
+        return asyncio.create_task(comparing.in_turn(who, REFUSE, mine, [].append, nothing))
+
+    many = [sentences(60, seed) for seed in range(4)]
+    mine = [compared(BOB, *said) for said in many]
+    others = compared(CLEO, *sentences(60, 9))
+    await asyncio.gather(*mine, others)
+    pieces = [whose[record] for record in order]
+    bobs = [first for who, first in pieces if who == BOB]
+    assert bobs == [said[0] for said in many for _ in range(6)], "one after the other"
+    assert [who for who, _ in pieces[:12]].count(CLEO) >= 4, "as fast as one of them"
