@@ -13,13 +13,14 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from openledger import signing
-from services.datanet import store, store_erasures, store_likeness, store_records, store_screenings
+from services.datanet import store, store_alike, store_erasures, store_records, store_screenings
 from services.datanet.__main__ import MIGRATIONS
 from services.datanet.declare import Declaration
+from services.datanet.likeness import Text
 from services.datanet.model import Datanet, Definition, Duplicates, Field, Policy, Record, Visibility
 from services.datanet.screen import Finding
 from services.datanet.shares import Shares
-from services.datanet.store_likeness import Looked
+from services.datanet.store_alike import Looked
 from services.datanet.upload import Limits, Room, Upload
 from services.datanet.vault import Vault
 from services.kit.database import Database
@@ -67,6 +68,11 @@ class Store:
         for datanet in DATANETS.values():
             self.database.write_now(lambda c, d=datanet: store.add(c, d))
 
+    def close(self, datanet: str, visibility: Visibility = Visibility.PRIVATE) -> None:
+        """Its owner makes it private."""
+        said = replace(DATANETS[datanet].definition, visibility=visibility)
+        self.database.write_now(lambda c: store.redefine(c, datanet, said, next(self.clock)))
+
     def upload(self, contributor: str, *texts: str, datanet: str = "strict") -> tuple[Declaration, Upload]:
         """One that is not taken yet."""
         request = str(uuid.uuid4())
@@ -76,12 +82,12 @@ class Store:
             upload.add({"text": text}, "")
         return word, upload
 
-    def looked(self, upload: Upload) -> Looked:
-        """What it is like, of all that is there by now."""
-        found = Looked(self.database.read_now(store_likeness.last), {})
-        for one in upload.candidates:
-            found.like.update(self.database.read_now(lambda c, t=one.text: store_likeness.like(c, self.vault, [t])))
-        return found
+    def looked(self, upload: Upload, *instead: Text) -> Looked | None:
+        """What it is like, of all that is there by now, where its datanet's owner asks for that."""
+        if upload.policy.duplicates is not Duplicates.REFUSE:
+            return None
+        texts = instead or [one.text for one in upload.candidates]
+        return self.database.read_now(lambda c: store_alike.look(c, self.vault, texts))
 
     def alike(self, word: Declaration, upload: Upload, looked: Looked | None) -> dict[int, str]:
         found = self.database.write_now(
@@ -115,7 +121,8 @@ class Store:
         said = replace(upload.candidates[0].text, record=record.id, box=b"")
 
         def act(connection):
-            found, now = store_records.reads_like(connection, self.vault, word, said), next(self.clock)
+            looked, now = self.looked(upload, said), next(self.clock)
+            found = store_records.reads_like(connection, self.vault, word, said, looked)
             if found is None:
                 store_records.declared(connection, word, now)
                 store_screenings.confirmed(connection, record.id, word.request_id, ())

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from sqlalchemy import Connection, func, select
 
 from openledger import signing
-from services.datanet import store, store_likeness, store_records
+from services.datanet import store, store_alike, store_records
 from services.datanet.__main__ import MIGRATIONS
 from services.datanet.declare import Declaration
 from services.datanet.model import Datanet, Definition, Duplicates, Field, Policy
@@ -63,9 +63,12 @@ class Corpus:
     def found(self, candidates: Sequence[Candidate]) -> int:
         """How many of them read like an earlier text."""
         texts = [candidate.text for candidate in candidates]
-        return len(
-            self._database.read_now(lambda c: store_likeness.earlier(c, self._vault, "nobody", _DATANET.id, texts))
-        )
+
+        def ask(connection: Connection) -> int:
+            looked = store_alike.look(connection, self._vault, texts)
+            return len(store_alike.earlier(connection, self._vault, "nobody", _DATANET.id, texts, looked))
+
+        return self._database.read_now(ask)
 
     def postings(self, candidates: Sequence[Candidate]) -> int:
         """Rows that are read to find what they may be like: of each feature, no more than are looked at."""
@@ -75,7 +78,7 @@ class Corpus:
                 select(func.count()).where(POSTING.c.feature.in_(candidate.text.features)).group_by(POSTING.c.feature)
             )
             counts = self._database.read_now(lambda c, q=having: c.execute(q).scalars().all())  # type: ignore[misc]
-            read += sum(min(count, store_likeness.KEPT) for count in counts)
+            read += sum(min(count, store_alike.KEPT) for count in counts)
         return read
 
     def close(self) -> None:
@@ -93,7 +96,8 @@ class Corpus:
     def _take(
         self, connection: Connection, word: Declaration, candidates: Sequence[Candidate], strict: bool
     ) -> list[int]:
-        alike = store_records.read_alike(connection, self._vault, word, candidates) if strict else {}
+        looked = store_alike.look(connection, self._vault, [c.text for c in candidates]) if strict else None
+        alike = store_records.read_alike(connection, self._vault, word, candidates, looked)
         store_records.take(connection, word, [c for c in candidates if c.index not in alike], 1)
         return sorted(alike)
 

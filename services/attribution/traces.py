@@ -13,6 +13,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+from sqlalchemy import Connection
+
 from openledger import canonical
 from openledger import trace as traces
 from openledger.artifacts import ArtifactStore
@@ -85,16 +87,27 @@ class Traces:
 
     async def forget(self, payer: str, before: datetime) -> None:
         """Make unreadable for ever what is kept of the payer's, and keep nothing that it was answered up to then."""
-        moment = time_text(before)
-        await self._keys.destroy_of(payer, lambda c: store_traces.forget(c, payer, moment), f"{payer} {moment}")
+
+        def forget(connection: Connection) -> list[str]:
+            was = store_traces.forgotten(connection, payer)
+            store_traces.forget(connection, payer, time_text(before))
+            # Listed are whole minutes, or whoever asks without a pause fills the disk.
+            minute = time_text(_minute(before))
+            listed = was and minute <= time_text(_minute(datetime.fromisoformat(was)))
+            return [] if listed else [f"{payer} {minute}"]
+
+        await self._keys.destroy_of(payer, forget)
 
     async def forget_again(self) -> None:
         """Before it serves: what payers had forgotten, and a copy of the database knows not.  Raises `OSError`."""
         await self._keys.destroy_again()
+        newest: dict[str, str] = {}
         for line in await asyncio.to_thread(self._keys.said):
             payer, _, moment = line.partition(" ")
             if _is_time(moment):
-                await self._database.write(partial(store_traces.forget_up_to, payer=payer, before=moment))
+                newest[payer] = max(moment, newest.get(payer, ""))
+        for payer, moment in newest.items():
+            await self._database.write(partial(store_traces.forget_up_to, payer=payer, before=moment))
 
     async def let_go(self) -> int:
         """Remove what is old, and the keys that open nothing any more; returns how many traces that were."""
@@ -111,6 +124,12 @@ class Traces:
 
 def _about(response: str, payer: str, end_time: str, key: str) -> bytes:
     return sealing.bound({"payer": payer, "end_time": end_time, "data_key": key}, response)
+
+
+def _minute(moment: datetime) -> datetime:
+    """At whose end it lies."""
+    whole = moment.replace(second=0, microsecond=0)
+    return moment if moment == whole else whole + timedelta(minutes=1)
 
 
 def _is_time(text: str) -> bool:

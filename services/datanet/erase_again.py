@@ -29,8 +29,13 @@ def erase_again(database: Database, vault: Vault, operations: Operations, listed
     """Returns how many records that were.  Again does no harm.  Raises `OSError` where the list cannot be used."""
     known = listed.read()
     erasures = {each.name: each for each in database.read_now(store_erasures.everything)}
-    unlisted = [each for each in erasures.values() if each.name not in known]
-    listed.add(*(Erased(each.name, each.told, each.share) for each in unlisted))
+    lacking = {
+        each.name: Erased(each.name, each.told, each.share)
+        for each in erasures.values()
+        if each.name not in known or (each.share and not known[each.name].share)
+    }
+    listed.add(*lacking.values())
+    known |= lacking
     back = [each for each in known.values() if each.record not in erasures]
     begun = sum(database.write_now(lambda c, e=each: _begin(c, vault, operations, e)) for each in back)  # type: ignore[misc]
     done = {name for name, each in erasures.items() if each.destroyed}

@@ -59,6 +59,11 @@ class Sketch:
         both = words >= clusters.WORDS and _percent(self.pairs, other.pairs) >= clusters.PAIRS
         return both or words >= WORDS_ALONE
 
+    @property
+    def size(self) -> int:
+        """How many numbers it has: to compare it takes as long as it and the other have."""
+        return len(self.words) + len(self.pairs)
+
     def features(self) -> tuple[bytes, ...]:
         """By which it is found, 10 bytes each."""
         if not self.words:
@@ -94,6 +99,11 @@ class Text:
     features: tuple[int, ...]
     sketch: bytes
     box: bytes
+
+    @property
+    def size(self) -> int:
+        """How many numbers its sketch has, and one more."""
+        return len(self.sketch) // _NUMBER.itemsize
 
 
 def sketch(fields: Mapping[str, str]) -> Sketch:

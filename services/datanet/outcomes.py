@@ -12,7 +12,7 @@ from openledger.datanet.v1 import datanet_pb2 as pb
 from services.datanet import wire
 from services.datanet.admit import Refusal
 from services.datanet.model import Policy
-from services.datanet.store_likeness import Earlier
+from services.datanet.store_alike import Earlier
 from services.datanet.upload import Candidate, Upload
 from services.datanet.verdict import verdict
 

@@ -18,6 +18,7 @@ from services.datanet import (
     servicer_snapshots,
 )
 from services.datanet.answers import Answers
+from services.datanet.comparing import Comparing
 from services.datanet.erasing import Erasing
 from services.datanet.liken import Likening
 from services.datanet.parse import Parsing
@@ -94,12 +95,12 @@ class DatanetServicer(
         files: Room,
         max_file: int,
     ) -> None:
-        answers = Answers(database)
-        ConfirmationMethods.__init__(self, answers, vault, quotas.given, screeners, operations, erasing, likening)
+        answers, comparing = Answers(database), Comparing(database, vault, likening)
+        ConfirmationMethods.__init__(self, answers, vault, quotas.given, screeners, operations, erasing, comparing)
         DatanetMethods.__init__(self, answers, quotas.datanets)
         ErasureMethods.__init__(self, answers, vault, operations, erasing)
         MemberMethods.__init__(self, answers, quotas.members)
         SnapshotMethods.__init__(self, answers, vault, operations, background, quotas.snapshots_a_day)
         ProofMethods.__init__(self, answers, places)
-        RecordMethods.__init__(self, answers, vault, quotas.given, limits, room, screeners, outcomes, likening)
+        RecordMethods.__init__(self, answers, vault, quotas.given, limits, room, screeners, outcomes, comparing)
         FileMethods.__init__(self, answers, parsing, files, max_file)

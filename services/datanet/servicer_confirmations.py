@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import grpc
 from sqlalchemy import Connection
@@ -25,14 +27,14 @@ from services.datanet import (
     wire,
 )
 from services.datanet.answers import Answers, now
+from services.datanet.comparing import Comparing
 from services.datanet.declare import Declaration
 from services.datanet.erasing import Erasing
-from services.datanet.liken import Likening
 from services.datanet.likeness import Text
 from services.datanet.members import Standing
-from services.datanet.model import Content, Datanet, Duplicates, Record
+from services.datanet.model import Content, Datanet, Record
 from services.datanet.screeners import Findings, Screeners
-from services.datanet.store_likeness import Earlier
+from services.datanet.store_alike import Earlier, Looked
 from services.datanet.store_use import Use
 from services.datanet.upload import Candidate, candidate
 from services.datanet.vault import Vault
@@ -69,10 +71,10 @@ class ConfirmationMethods:
         screeners: Screeners,
         operations: Operations,
         erasing: Erasing,
-        likening: Likening,
+        comparing: Comparing,
     ) -> None:
         self._answers, self._vault, self._most_given = answers, vault, most
-        self._screeners, self._operations, self._erasing, self._likening = screeners, operations, erasing, likening
+        self._screeners, self._operations, self._erasing, self._comparing = screeners, operations, erasing, comparing
 
     async def ConfirmRecord(self, request: pb.ConfirmRecordRequest, context: grpc.aio.ServicerContext) -> pb.Record:
         (datanet, record_id), caller = names.match("datanets/*/records/*", request.name), call.principal()
@@ -94,14 +96,22 @@ class ConfirmationMethods:
         known, at_first, content = await self._answers.database.read(look)
         if known is not None:
             return known
-        word = await self._word(request, record_id, at_first, content) if request.confirmed else None
 
-        def act(c: Connection) -> pb.Record:
-            if word is None:
-                return self._let_go(c, datanet, record_id, caller)
-            return self._taken(c, word, record_id, caller)
+        async def once(act: Callable[[Connection], pb.Record]) -> pb.Record:
+            return await self._answers.once(store_screenings.CONFIRM, request.request_id, same, pb.Record, act)
 
-        answer = await self._answers.once(store_screenings.CONFIRM, request.request_id, same, pb.Record, act)
+        if request.confirmed:
+            word = await self._word(request, record_id, at_first, content)
+            take = partial(self._taken, word=word, record_id=record_id, caller=caller)
+
+            async def taken(looked: Looked | None) -> pb.Record:
+                return await once(partial(take, looked=looked))
+
+            # Not behind its own uploads; and what a single text is like is little to remember.
+            who, policy, little = f"{caller.name} confirms", at_first.definition.policy, lambda _: None
+            answer = await self._comparing.in_turn(who, policy, [word.text], little, taken)
+        else:
+            answer = await once(lambda c: self._let_go(c, datanet, record_id, caller))
         self._erasing.wake()
         return answer
 
@@ -116,8 +126,6 @@ class ConfirmationMethods:
             raise precondition(wire.CONTENT_LOST, message)
         declaration, draft = wire.confirmation(request, datanet.id), confirm.draft(content, request.masked)
         call.must_be(declaration.contributor)
-        if datanet.definition.policy.duplicates is Duplicates.REFUSE:
-            await self._likening.check()
         canonical = await asyncio.to_thread(confirm.check_declared, declaration, datanet, draft)
         (findings,) = await self._screeners.look([draft], datanet.definition.policy, declaration.contributor)
 
@@ -132,11 +140,13 @@ class ConfirmationMethods:
 
         return await asyncio.to_thread(word)
 
-    def _taken(self, connection: Connection, word: _Word, record_id: str, caller: Principal) -> pb.Record:
+    def _taken(
+        self, connection: Connection, word: _Word, record_id: str, caller: Principal, looked: Looked | None
+    ) -> pb.Record:
         # Locks are taken as by an upload: likeness, the fingerprint, the datanet.
         if word.candidate is not None:
-            return self._as_suggested(connection, word, word.candidate, record_id, caller)
-        _not_near(store_records.reads_like(connection, self._vault, word.declaration, word.text), word.datanet)
+            return self._as_suggested(connection, word, word.candidate, record_id, caller, looked)
+        _not_near(store_records.reads_like(connection, self._vault, word.declaration, word.text, looked), word.datanet)
         at = store_members.standing(connection, word.datanet.id, caller, lock=True)
         at.must_give()
         record = _waiting(connection, at, record_id)
@@ -147,10 +157,16 @@ class ConfirmationMethods:
         return _told(store_records.accept(connection, self._vault, record, word.text, now()), found)
 
     def _as_suggested(
-        self, connection: Connection, word: _Word, taken: Candidate, record_id: str, caller: Principal
+        self,
+        connection: Connection,
+        word: _Word,
+        taken: Candidate,
+        record_id: str,
+        caller: Principal,
+        looked: Looked | None,
     ) -> pb.Record:
         declaration, datanet = word.declaration, word.datanet.id
-        for earlier in store_records.read_alike(connection, self._vault, declaration, [taken]).values():
+        for earlier in store_records.read_alike(connection, self._vault, declaration, [taken], looked).values():
             _not_near(earlier, word.datanet)
         first = store_records.take(connection, declaration, [taken], now(), declaration.request_id)[taken.index]
         at = store_members.standing(connection, datanet, caller, lock=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Collection
 from functools import partial
 from typing import Any
@@ -20,7 +19,6 @@ from services.datanet import (
     search,
     store,
     store_erasures,
-    store_likeness,
     store_members,
     store_records,
     store_screenings,
@@ -28,12 +26,12 @@ from services.datanet import (
     wire,
 )
 from services.datanet.answers import Answers, now
+from services.datanet.comparing import Comparing
 from services.datanet.declare import Declaration
-from services.datanet.liken import Likening
 from services.datanet.members import Standing
-from services.datanet.model import Content, Datanet, Duplicates, Record, RecordState
+from services.datanet.model import Content, Datanet, Record, RecordState
 from services.datanet.screeners import Screeners
-from services.datanet.store_likeness import Looked
+from services.datanet.store_alike import Looked
 from services.datanet.store_use import Use
 from services.datanet.turns import Turns
 from services.datanet.upload import Limits, Room, Upload
@@ -52,11 +50,6 @@ ACCESS = {
 _CONTRIBUTE = "ContributeRecords"
 _AT_ONCE = 4
 """Uploads of an account that are received; more of its own wait before their first record, and take no memory."""
-_COMPARED, _COMPARING = 10, 2
-"""Records that are compared in one transaction, and uploads of which some are: others' questions come in between.  To
-compare one takes some milliseconds, and at worst, with 640 others, some fifty."""
-_NUMBER = 8
-"""Bytes of memory of a record that one is like."""
 _LONG = 2**14
 """Characters of a record from which on others do not wait until it is read: some ten milliseconds."""
 
@@ -73,13 +66,11 @@ class RecordMethods:
         room: Room,
         screeners: Screeners,
         outcomes: Counter,
-        likening: Likening,
+        comparing: Comparing,
     ) -> None:
         self._answers, self._vault, self._most_given = answers, vault, most
         self._limits, self._room, self._screeners, self._outcomes = limits, room, screeners, outcomes
-        self._turns, self._likening, self._comparing = Turns(_AT_ONCE), likening, asyncio.Semaphore(_COMPARING)
-        # Uploads are taken one after the other, and those that wait for that need no thread of the database's.
-        self._taking = asyncio.Lock()
+        self._turns, self._comparing = Turns(_AT_ONCE), comparing
 
     async def ContributeRecords(
         self, requests: AsyncIterator[pb.ContributeRecordsRequest], context: grpc.aio.ServicerContext
@@ -172,25 +163,15 @@ class RecordMethods:
         self, same: pb.ContributionHeader, declaration: Declaration, upload: Upload, caller: Principal
     ) -> pb.ContributeRecordsResponse:
         """What becomes of a whole upload: compared beside others, and taken in its turn."""
-        looked, answer = await self._compare(upload), pb.ContributeRecordsResponse
-        act = partial(self._take, declaration=declaration, upload=upload, caller=caller, looked=looked)
-        async with self._taking:
-            return await self._answers.once(_CONTRIBUTE, declaration.request_id, same, answer, act)
 
-    async def _compare(self, upload: Upload) -> Looked | None:
-        """With what came before, where the policy asks for that: before others have to wait for it."""
-        if upload.policy.duplicates is not Duplicates.REFUSE:
-            return None
-        await self._likening.check()
-        database, texts = self._answers.database, [candidate.text for candidate in upload.candidates]
-        looked = Looked(await database.read(store_likeness.last), {})
-        for start in range(0, len(texts), _COMPARED):
-            some = texts[start : start + _COMPARED]
-            async with self._comparing:
-                like = await database.read(lambda c, some=some: store_likeness.like(c, self._vault, some))  # type: ignore[misc]
-            upload.hold(_NUMBER * sum(map(len, like.values())))
-            looked.like.update(like)
-        return looked
+        async def take(looked: Looked | None) -> pb.ContributeRecordsResponse:
+            act = partial(self._take, declaration=declaration, upload=upload, caller=caller, looked=looked)
+            return await self._answers.once(
+                _CONTRIBUTE, declaration.request_id, same, pb.ContributeRecordsResponse, act
+            )
+
+        texts = [candidate.text for candidate in upload.candidates]
+        return await self._comparing.in_turn(caller.name, upload.policy, texts, upload.hold, take)
 
     def _take(
         self,
@@ -201,7 +182,9 @@ class RecordMethods:
         looked: Looked | None,
     ) -> pb.ContributeRecordsResponse:
         # Who was a member when the upload began may have been sent away meanwhile.
-        store_members.standing(connection, declaration.datanet, caller).must_give()
+        at = store_members.standing(connection, declaration.datanet, caller)
+        at.must_give()
+        upload.check_current(at.datanet)  # before anybody waits, and for good once the datanet is locked
         alike = store_records.read_alike(connection, self._vault, declaration, upload.candidates, looked)
         others = [candidate for candidate in upload.candidates if candidate.index not in alike]
         first = store_records.take(connection, declaration, others, now())

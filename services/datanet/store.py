@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, Select, Table, case, delete, func, insert, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from services.datanet import search
@@ -26,7 +26,7 @@ from services.datanet.model import (
     Visibility,
     datanet_name,
 )
-from services.datanet.tables import DATANET, MEMBER, METADATA, TAG
+from services.datanet.tables import DATANET, MEMBER, METADATA, RECORD, TAG
 from services.kit.auth import Principal
 from services.kit.errors import exhausted, not_found
 
@@ -110,12 +110,13 @@ def page(
 
 
 def redefine(connection: Connection, datanet: str, definition: Definition, now: int) -> None:
-    """Replace its definition."""
-    connection.execute(
-        update(DATANET)
-        .where(DATANET.c.id == datanet)
-        .values(**_columns(datanet, definition), revision=DATANET.c.revision + 1, update_time=now)
-    )
+    """Replace its definition.  It must be locked."""
+    columns = _columns(datanet, definition) | {"revision": DATANET.c.revision + 1, "update_time": now}
+    if definition.visibility is Visibility.PRIVATE:
+        last = select(func.coalesce(func.max(RECORD.c.number), 0)).where(RECORD.c.datanet == datanet)
+        was_private = DATANET.c.visibility == Visibility.PRIVATE
+        columns["open_until"] = case((was_private, DATANET.c.open_until), else_=last.scalar_subquery())
+    connection.execute(update(DATANET).where(DATANET.c.id == datanet).values(columns))
     connection.execute(delete(TAG).where(TAG.c.datanet == datanet))
     _tag(connection, datanet, definition)
 
@@ -138,7 +139,7 @@ def _one(connection: Connection, datanet: str, query: Select[Any]) -> Datanet:
     return _datanet(row)
 
 
-def _columns(datanet: str, definition: Definition) -> dict[str, str]:
+def _columns(datanet: str, definition: Definition) -> dict[str, Any]:
     return {
         "definition": dump(definition),
         "kind": definition.kind,

@@ -22,7 +22,8 @@ _UPLOADS = "ContributeRecords"
 class Erasure:
     """How far an erasure is.
 
-    `told`: why, for those who trained on it.  `share`: where that of the record's key is, empty where it has none.
+    `told`: why, for those who trained on it.  `share`: where that of the record's key is, or was; empty where it has
+    none, and where a version of before overwrote it.
     `destroyed`: whether the share is overwritten, and all that goes with it is done.
     """
 
@@ -96,7 +97,7 @@ def _erasures(connection: Connection, *which: ColumnElement[bool]) -> list[Erasu
             operation=row.operation,
             told=row.told,
             share=row.share or b"",
-            destroyed=row.share is None,
+            destroyed=row.destroyed or row.share is None,  # as a version of before says it
         )
         for row in connection.execute(query)
     ]
@@ -104,12 +105,14 @@ def _erasures(connection: Connection, *which: ColumnElement[bool]) -> list[Erasu
 
 def anew(connection: Connection, record: str, share: bytes) -> None:
     """Its key's share was found again: it is to be overwritten, and who trained on the record to be told, once more."""
-    connection.execute(update(ERASURE).where(ERASURE.c.record == record).values(share=share, revisions=None))
+    connection.execute(
+        update(ERASURE).where(ERASURE.c.record == record).values(share=share, destroyed=False, revisions=None)
+    )
 
 
 def destroyed(connection: Connection, record: str) -> None:
     """Its key's share is overwritten, and nothing of it is in the database's log."""
-    connection.execute(update(ERASURE).where(ERASURE.c.record == record).values(share=None))
+    connection.execute(update(ERASURE).where(ERASURE.c.record == record).values(destroyed=True))
 
 
 def told(connection: Connection, record: str, revisions: Sequence[str]) -> None:

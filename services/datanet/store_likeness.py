@@ -1,59 +1,40 @@
-"""Which records read alike, in the database: whose came first is told of what is about to come in.
+"""What is kept of records' texts to know those that read alike, in the database; `store_alike` asks it.
 
 One transaction after the other asks and adds (`hold`), so that of two alike that come in at once one is seen by the
-other; what takes long, to compare with all that came before, is done before that (`look`).  Of a feature that many
-records have, those that came first are looked at, so that a look-up reads no more than so many, whatever there is.
+other.
 """
 
 from __future__ import annotations
 
-from array import array
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Select, and_, bindparam, delete, func, insert, or_, select, text, union_all, update
+from sqlalchemy import Connection, and_, delete, func, insert, select, text, update
 
-from services.datanet import sealing
-from services.datanet.likeness import Sketch, Text
-from services.datanet.model import RecordState, Visibility, record_name
-from services.datanet.tables import DATANET, DECLARATION, ERASURE, KEY, LIKENESS, POSTING, RECORD, SCREENING
-from services.datanet.vault import Unopened, Vault
+from services.datanet.likeness import Text
+from services.datanet.model import RecordState
+from services.datanet.tables import DECLARATION, ERASURE, KEY, LIKENESS, POSTING, RECORD, SCREENING
 
-KEPT = 16
-"""Records of a feature that are compared: those that came first."""
+FEATURE = np.dtype("<i8")
+"""As features lie in a row."""
 _ONE_AT_A_TIME = 0x5EA2
-_AT_ONCE, _CHUNK = 100, 400
-_FEATURE = np.dtype("<i8")
+_AT_ONCE = 100
+_CAME = func.coalesce(DECLARATION.c.create_time, RECORD.c.create_time)
+_CONFIRMED = and_(
+    DECLARATION.c.contributor == RECORD.c.contributor, DECLARATION.c.request_id == SCREENING.c.confirmation
+)
 _MISSING = (LIKENESS.c.record.is_(None), RECORD.c.state != RecordState.SCREENED)
 
 
 @dataclass(frozen=True)
-class Earlier:
-    """A record that came earlier, and is like one that is to come in."""
+class Missing:
+    """A record of which nothing is kept: its id, its wrapped key, when it came in, and its canonical bytes' number."""
 
-    datanet: str
     record: str
-    contributor: str
-
-    @property
-    def name(self) -> str:
-        """`datanets/{datanet}/records/{record}`."""
-        return record_name(self.datanet, self.record)
-
-
-@dataclass(frozen=True)
-class Looked:
-    """What texts were found to be like, by record's id, while others might come in: numbers of records.
-
-    last: the number of the last that was there when this was begun.
-    """
-
-    last: int
-    like: dict[str, array[int]]
+    wrapped: bytes
+    came: int
+    size: int
 
 
 def hold(connection: Connection) -> None:
@@ -67,44 +48,10 @@ def last(connection: Connection) -> int:
     return int(connection.execute(select(func.max(LIKENESS.c.number))).scalar() or 0)
 
 
-def like(connection: Connection, vault: Vault, texts: Iterable[Text]) -> dict[str, array[int]]:
-    """Of texts that are like any that is there, those, by record's id: nothing needs to be held for that.
-
-    Compared is all that is met in a feature, up to `KEPT` in each, one sketch at a time: some 40 kB in memory.
-    """
-    found = {}
-    for one in texts:
-        own = Sketch.from_bytes(one.sketch)
-        rows = connection.execute(_met(len(one.features)), _named(one.features)) if one.features else ()
-        if numbers := array("q", (number for number, other in _opened(vault, rows) if other.is_like(own))):
-            found[one.record] = numbers
-    return found
-
-
-def earlier(
-    connection: Connection,
-    vault: Vault,
-    contributor: str,
-    datanet: str,
-    texts: Sequence[Text],
-    looked: Looked | None = None,
-) -> dict[str, Earlier]:
-    """By record's id, the first that is like it, where that is somebody else's.  Likeness must be held.
-
-    contributor, datanet: who gives the texts, and to which.  What lies in another private datanet is nothing to others:
-    whoever tried guesses, word by word, would read it there.
-    looked: what these texts were found to be like before; they are compared with what came since alone.
-    """
-    looked = looked or Looked(last(connection), like(connection, vault, texts))
-    since = _since(connection, vault, texts, looked.last)
-    of_each = {one.record: {*looked.like.get(one.record, ()), *since[one.record]} for one in texts}
-    there = _there(connection, {number for numbers in of_each.values() for number in numbers}, contributor, datanet)
-    found: dict[str, Earlier] = {}
-    for record, numbers in of_each.items():
-        first = min((there[number] for number in numbers if number in there), default=None)
-        if first is not None and first[-1].contributor != contributor:
-            found[record] = first[-1]
-    return found
+def moment(connection: Connection, now: int) -> int:
+    """When what comes in now came: not before what was added last, whatever clocks say.  Likeness must be held."""
+    newest = select(LIKENESS.c.came).order_by(LIKENESS.c.number.desc()).limit(1)
+    return max(now, connection.execute(newest).scalar() or 0)
 
 
 def add(connection: Connection, texts: Sequence[tuple[int, Text]]) -> None:
@@ -117,7 +64,7 @@ def add(connection: Connection, texts: Sequence[tuple[int, Text]]) -> None:
                 "number": number,
                 "record": one.record,
                 "came": came,
-                "features": np.array(one.features, _FEATURE).tobytes(),
+                "features": np.array(one.features, FEATURE).tobytes(),
                 "box": one.box,
             }
             for number, (came, one) in some
@@ -149,26 +96,46 @@ def count_missing(connection: Connection) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def missing(connection: Connection, after: str, limit: int) -> list[tuple[str, bytes, int]]:
-    """Records of which nothing is kept yet, by id, with ids after that one: id, wrapped key, and when each came in.
+def missing(connection: Connection, after: str, limit: int) -> list[Missing]:
+    """Records of which nothing is kept yet, by id, with ids after that one.
 
-    Those that wait for their contributor's word have not come in.  Until the transaction ends none of them is erased.
+    Those that wait for their contributor's word have not come in.
     """
-    confirmed = and_(
-        DECLARATION.c.contributor == RECORD.c.contributor, DECLARATION.c.request_id == SCREENING.c.confirmation
-    )
     query = (
-        select(RECORD.c.id, KEY.c.wrapped, func.coalesce(DECLARATION.c.create_time, RECORD.c.create_time).label("came"))
+        select(RECORD.c.id, KEY.c.wrapped, RECORD.c.size, _CAME.label("came"))
         .join(KEY, KEY.c.record == RECORD.c.id)
         .outerjoin(LIKENESS, LIKENESS.c.record == RECORD.c.id)
         .outerjoin(SCREENING, SCREENING.c.record == RECORD.c.id)
-        .outerjoin(DECLARATION, confirmed)
+        .outerjoin(DECLARATION, _CONFIRMED)
         .where(*_MISSING, RECORD.c.id > after)
         .order_by(RECORD.c.id)
         .limit(limit)
+    )
+    return [Missing(row.id, row.wrapped, row.came, row.size) for row in connection.execute(query)]
+
+
+def came(connection: Connection, records: Collection[str]) -> dict[str, tuple[int, int]]:
+    """By id, when records came in, those that wait when they were given, and their number in their datanet."""
+    query = (
+        select(RECORD.c.id, _CAME.label("came"), RECORD.c.number)
+        .outerjoin(SCREENING, SCREENING.c.record == RECORD.c.id)
+        .outerjoin(DECLARATION, _CONFIRMED)
+        .where(RECORD.c.id.in_(records))
+    )
+    return {row.id: (row.came, row.number) for row in connection.execute(query)}
+
+
+def still_missing(connection: Connection, records: Collection[str]) -> dict[str, bytes]:
+    """The keys, wrapped, of those of these records that are; until the transaction ends none of them is erased."""
+    query = (
+        select(KEY.c.record, KEY.c.wrapped)
+        .join(RECORD, RECORD.c.id == KEY.c.record)
+        .outerjoin(LIKENESS, LIKENESS.c.record == KEY.c.record)
+        .where(*_MISSING, KEY.c.record.in_(records))
+        .order_by(KEY.c.record)
         .with_for_update(of=KEY)
     )
-    return [(row.id, row.wrapped, row.came) for row in connection.execute(query)]
+    return {row.record: row.wrapped for row in connection.execute(query)}
 
 
 def left_behind(connection: Connection) -> list[str]:
@@ -177,98 +144,6 @@ def left_behind(connection: Connection) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
-@cache
-def _met(features: int) -> Select[Any]:
-    """The sketches of the first that have a feature, of so many features `f0`, `f1`, ..."""
-    first = (
-        select(POSTING.c.number)
-        .where(POSTING.c.feature == bindparam(f"f{n}"))
-        .order_by(POSTING.c.came, POSTING.c.number)
-        .limit(KEPT)
-        .subquery()
-        for n in range(features)
-    )
-    met = union_all(*(select(some.c.number) for some in first))
-    return (
-        select(LIKENESS.c.number, LIKENESS.c.record, LIKENESS.c.box, KEY.c.wrapped)
-        .join(KEY, KEY.c.record == LIKENESS.c.record)
-        .where(LIKENESS.c.number.in_(met))
-    )
-
-
-def _named(features: Sequence[int]) -> dict[str, int]:
-    return {f"f{n}": feature for n, feature in enumerate(features)}
-
-
-def _opened(vault: Vault, rows: Iterable[Any]) -> Iterator[tuple[int, Sketch]]:
-    """Number and sketch of those that still open: one may be being erased."""
-    for row in rows:
-        try:
-            yield row.number, sealing.open_sketch(vault, row.record, row.wrapped, row.box)
-        except Unopened:
-            continue
-
-
-def _since(connection: Connection, vault: Vault, texts: Sequence[Text], after: int) -> dict[str, list[int]]:
-    """Of each text, those that it is like of what came after that number, which is little: it is looked through."""
-    found: dict[str, list[int]] = {one.record: [] for one in texts}
-    if last(connection) == after:
-        return found
-    having: defaultdict[int, list[Text]] = defaultdict(list)
-    for one in texts:
-        for feature in one.features:
-            having[feature].append(one)
-    query = (
-        select(LIKENESS.c.number, LIKENESS.c.record, LIKENESS.c.features, LIKENESS.c.box, KEY.c.wrapped)
-        .join(KEY, KEY.c.record == LIKENESS.c.record)
-        .where(LIKENESS.c.number > after)
-        .order_by(LIKENESS.c.came, LIKENESS.c.number)
-    )
-    seen: Counter[int] = Counter()
-    for row in connection.execute(query):
-        features = [f for f in _features(row.features) if f in having and seen[f] < KEPT]
-        seen.update(features)
-        met = {one.record: one for feature in features for one in having[feature]}
-        for number, other in _opened(vault, [row] if met else []):
-            for record, one in met.items():
-                if other.is_like(Sketch.from_bytes(one.sketch)):
-                    found[record].append(number)
-    return found
-
-
-def _there(
-    connection: Connection, numbers: Collection[int], viewer: str, datanet: str
-) -> dict[int, tuple[int, int, Earlier]]:
-    """Those of which something is kept, and which are something to an account of that address in that datanet.
-
-    With when they came, and number: in that order.
-    """
-    query = (
-        select(LIKENESS.c.number, LIKENESS.c.came, RECORD.c.id, RECORD.c.datanet, RECORD.c.contributor)
-        .join(RECORD, RECORD.c.id == LIKENESS.c.record)
-        .join(DATANET, DATANET.c.id == RECORD.c.datanet)
-        .where(LIKENESS.c.box != b"")
-        .where(
-            or_(
-                DATANET.c.visibility != Visibility.PRIVATE,
-                RECORD.c.datanet == datanet,
-                RECORD.c.contributor == viewer,
-            )
-        )
-    )
-    return {
-        row.number: (row.came, row.number, Earlier(row.datanet, row.id, row.contributor))
-        for chunk in _chunks(numbers)
-        for row in connection.execute(query.where(LIKENESS.c.number.in_(chunk)))
-    }
-
-
 def _features(data: bytes) -> list[int]:
-    found: list[int] = np.frombuffer(data, _FEATURE).tolist()
+    found: list[int] = np.frombuffer(data, FEATURE).tolist()
     return found
-
-
-def _chunks(items: Iterable[int]) -> list[Sequence[int]]:
-    """In order, in pieces that fit into one statement's parameters."""
-    ordered = sorted(items)
-    return [ordered[start : start + _CHUNK] for start in range(0, len(ordered), _CHUNK)]

@@ -8,11 +8,11 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, or_, select, update
 
-from services.datanet import declare, sealing, store, store_likeness, store_screenings
+from services.datanet import declare, sealing, store, store_alike, store_likeness, store_screenings
 from services.datanet.declare import Declaration
 from services.datanet.likeness import Text
-from services.datanet.model import Content, Datanet, Duplicates, Record, RecordState, record_name
-from services.datanet.store_likeness import Earlier, Looked
+from services.datanet.model import Content, Datanet, Record, RecordState, record_name
+from services.datanet.store_alike import Earlier, Looked
 from services.datanet.tables import CONTENT, DATANET, DECLARATION, FIRST, KEY, RECORD
 from services.datanet.upload import Candidate
 from services.datanet.vault import Sealed, Unopened, Vault
@@ -73,36 +73,37 @@ def read_alike(
     vault: Vault,
     declaration: Declaration,
     candidates: Sequence[Candidate],
-    looked: Looked | None = None,
+    looked: Looked | None,
 ) -> dict[int, Earlier]:
     """Of candidates that are not taken, by index, the record of somebody else's that they read like.
 
-    looked: what they were found to be like before, if anybody looked.
+    looked: what they were found to be like before; None where the datanet's owner did not ask for that, and then none
+    are: to compare them with all that is there would take long, and everybody waits.
 
-    None where the datanet's owner does not ask for that.  What reads the same as an earlier record is `take`'s to say,
-    in the same transaction.
+    What reads the same as an earlier record is `take`'s to say, in the same transaction, which is taken back where the
+    owner asks for something else by now (`admit.check_current`).  Raises `MuchCame`.
     """
     store_likeness.hold(connection)
-    policy = store.get(connection, declaration.datanet).definition.policy
-    if policy.duplicates is not Duplicates.REFUSE:
+    if looked is None:
         return {}
     known: set[bytes] = set()
     for chunk in _chunks([c.fingerprint for c in candidates]):
         known.update(connection.execute(select(FIRST.c.fingerprint).where(FIRST.c.fingerprint.in_(chunk))).scalars())
     new = {c.id: c for c in candidates if c.fingerprint not in known}
     texts, who = [c.text for c in new.values()], declaration.contributor
-    found = store_likeness.earlier(connection, vault, who, declaration.datanet, texts, looked)
+    found = store_alike.earlier(connection, vault, who, declaration.datanet, texts, looked)
     return {new[record].index: first for record, first in found.items()}
 
 
-def reads_like(connection: Connection, vault: Vault, declaration: Declaration, text: Text) -> Earlier | None:
-    """The record of somebody else's that one reads like which waited, where its datanet's owner asks for that."""
+def reads_like(
+    connection: Connection, vault: Vault, declaration: Declaration, text: Text, looked: Looked | None
+) -> Earlier | None:
+    """The record of somebody else's that one reads like which waited; as `read_alike`."""
     store_likeness.hold(connection)
-    policy = store.get(connection, declaration.datanet).definition.policy
-    if policy.duplicates is not Duplicates.REFUSE:
+    if looked is None:
         return None
     who, datanet = declaration.contributor, declaration.datanet
-    return store_likeness.earlier(connection, vault, who, datanet, [text]).get(text.record)
+    return store_alike.earlier(connection, vault, who, datanet, [text], looked).get(text.record)
 
 
 def _claim(connection: Connection, candidates: Sequence[Candidate]) -> dict[bytes, str]:
@@ -153,7 +154,8 @@ def _add(
     connection.execute(insert(CONTENT), [{"record": c.id, "ciphertext": c.sealed.ciphertext} for c in accepted])
     connection.execute(insert(KEY), [{"record": c.id, "wrapped": c.sealed.wrapped} for c in accepted])
     # What waits has not come in yet: else who parks a text for ever would be first over whoever says it meanwhile.
-    store_likeness.add(connection, [(now, c.text) for c in accepted if not c.waits])
+    came = store_likeness.moment(connection, now)
+    store_likeness.add(connection, [(came, c.text) for c in accepted if not c.waits])
     store_screenings.keep(connection, accepted, confirmation)
     _count(connection, datanet.id, count, newcomer)
 
@@ -164,7 +166,7 @@ def accept(connection: Connection, vault: Vault, record: Record, text: Text, now
     text: what it is like.  Likeness must be held, and its datanet locked.
     """
     wrapped = connection.execute(select(KEY.c.wrapped).where(KEY.c.record == record.id)).scalar_one()
-    store_likeness.add(connection, [(now, sealing.boxed(vault, text, wrapped))])
+    store_likeness.add(connection, [(store_likeness.moment(connection, now), sealing.boxed(vault, text, wrapped))])
     newcomer = not has_accepted(connection, record.datanet, record.contributor)
     number = given(connection, record.datanet) + 1
     values = {"state": RecordState.ACCEPTED, "state_time": now, "number": number}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     ForeignKeyConstraint,
@@ -14,6 +15,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 from services.kit.idempotency import idempotency_table
@@ -38,6 +40,8 @@ DATANET = Table(
     Column("kind", Text, nullable=False, server_default="text"),
     Column("visibility", Text, nullable=False, server_default="public"),
     Column("words", Text, nullable=False, server_default=""),
+    # The number of the last record that it had when it was made private; what came in openly stays that.
+    Column("open_until", BigInteger, nullable=False, server_default="0"),
     Index("datanet_by_time", "create_time", "id"),
     Index("datanet_by_owner", "owner"),
 )
@@ -144,8 +148,8 @@ SCREENING = Table(
 )
 
 # Erasures: `reason`, which was said of it, is kept and told to nobody; `told` is what those hear who trained on it.
-# How far each is: `share` until its key's share is overwritten, `revisions` once the Factory has said which were
-# trained on it (names, JSON).
+# How far each is: `destroyed` once its key's share is overwritten, whose place is kept; `revisions` once the Factory
+# has said which were trained on it (names, JSON).
 ERASURE = Table(
     "erasure",
     METADATA,
@@ -154,6 +158,7 @@ ERASURE = Table(
     Column("reason", Text, nullable=False),
     Column("told", Text, nullable=False),
     Column("share", LargeBinary),
+    Column("destroyed", Boolean, nullable=False, server_default=false()),
     Column("revisions", Text),
     Column("create_time", BigInteger, nullable=False),
 )

@@ -1,15 +1,18 @@
 """Changes the key that opens payers' keys: `python -m services.kit.new_trace_key DATABASE_URL OLD_FILE NEW_FILE`.
 
-For OpenLoRA's and Attribution's databases, while the service is stopped.  NEW_FILE is made if it is not there.  Every
-payer's key is opened with the old one and wrapped under the new one, all in one transaction: killed anywhere, either
-all are as they were or all are changed, and again does no harm.  Texts are not touched, for payers' keys stay the same.
-Copies of the database from before open with the old key: destroy them, or keep the key with them.
+For OpenLoRA's and Attribution's databases, while the service is stopped.  A DATABASE_URL of `-` is read from standard
+input: everybody on the machine sees a command's arguments, and a password in them.  NEW_FILE is made if it is not
+there.  Every payer's key is opened with the old one and wrapped under the new one, all in one transaction: killed
+anywhere, either all are as they were or all are changed, and again does no harm.  Texts are not touched, for payers'
+keys stay the same; but they seal nothing more, and what comes is sealed under fresh ones.  Copies of the database from
+before open with the old key: destroy them, or keep the key with them.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import Connection, MetaData, select, update
@@ -19,7 +22,7 @@ from openledger.key_files import KeyFileError
 from services.kit import sealing
 from services.kit.config import hidden
 from services.kit.database import Database
-from services.kit.payer_keys import key_in, payer_key_table
+from services.kit.payer_keys import IN_USE, key_in, payer_key_table
 from services.kit.sealing import Unopened
 
 _KEYS = payer_key_table(MetaData())
@@ -27,7 +30,7 @@ _KEYS = payer_key_table(MetaData())
 
 def wrap_again(connection: Connection, old: bytes, new: bytes) -> int:
     """Returns how many keys were under the old one.  Raises `Unopened` for one that is under neither."""
-    changed = 0
+    changed, ended = 0, datetime.now(UTC) - IN_USE
     for row in connection.execute(select(_KEYS).with_for_update()).all():
         try:
             key = sealing.unwrap(old, row.name, row.payer, row.wrapped)
@@ -35,7 +38,10 @@ def wrap_again(connection: Connection, old: bytes, new: bytes) -> int:
             sealing.unwrap(new, row.name, row.payer, row.wrapped)
             continue
         wrapped = sealing.wrap(new, key, row.payer)
-        connection.execute(update(_KEYS).where(_KEYS.c.name == row.name).values(wrapped=wrapped))
+        this = _KEYS.c.name == row.name
+        connection.execute(update(_KEYS).where(this).values(wrapped=wrapped))
+        # As if its month were over: who has it by the old key reads nothing that is sealed from now on.
+        connection.execute(update(_KEYS).where(this, _KEYS.c.create_time > ended).values(create_time=ended))
         changed += 1
     return changed
 
@@ -45,6 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) != 3:
         return _say(2, "python -m services.kit.new_trace_key DATABASE_URL OLD_FILE NEW_FILE")
     url, old_file, new_file = arguments[0], Path(arguments[1]), Path(arguments[2])
+    url = sys.stdin.readline().strip() if url == "-" else url
     if not old_file.exists():
         return _say(2, f"{old_file} is not there")
     try:

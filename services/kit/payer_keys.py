@@ -157,16 +157,16 @@ class PayerKeys:
         """Nobody opens again what these have sealed."""
         await whole(self._destroy(lambda _: names))
 
-    async def destroy_of(self, payer: str, also: Callable[[Connection], None], said: str = "") -> None:
-        """Nobody opens again what the payer's keys of now have sealed; `also` in the same transaction.
+    async def destroy_of(self, payer: str, also: Callable[[Connection], Collection[str]]) -> None:
+        """Nobody opens again what the payer's keys of now have sealed.
 
-        said: a line that is put on the list of forgotten keys behind them, where there are such.
+        also: in the same transaction; gives lines that are put on the list of forgotten keys, behind them.
         """
 
         def those(connection: Connection) -> Collection[str]:
-            also(connection)
+            said = also(connection)
             names = self._names(connection, self._table.c.payer == payer)
-            self._remember([*names, said] if names and said else names)
+            self._remember([*names, *said])
             return names
 
         await whole(self._destroy(those, payer))

@@ -126,6 +126,9 @@ async def _serve(config: C, assemble: Callable[[C], Awaitable[Assembly]]) -> boo
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     logs.told(config.service, "starting", config=config.resolved())
+    if len(config.secrets) > 1:
+        setting = f"OPENLEDGER_{config.service.upper()}_SERVICE_SECRET_ALSO"
+        log.warning("a second secret of services is taken as well", setting=setting)
     try:
         assembly = await assemble(config)
     except OSError as error:

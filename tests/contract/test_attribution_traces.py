@@ -131,34 +131,67 @@ async def test_a_box_that_was_sealed_before_and_kept_after_opens_for_nobody(data
     await gone(traces, young)
 
 
-async def test_what_was_forgotten_stays_so_where_a_copy_is_put_back_and_what_came_since_stays(
-    database, artifacts, tmp_path
-):
-    def life() -> Traces:
-        listed = tmp_path / "forgotten"
-        keys = PayerKeys(database, store_traces.METADATA, bytes(32), clock=NOW.timestamp, forgotten=listed)
-        return Traces(database, artifacts, keys, days=90, clock=NOW.timestamp)
+def with_a_list(database, artifacts, folder: Path) -> Traces:
+    keys = PayerKeys(database, store_traces.METADATA, bytes(32), clock=NOW.timestamp, forgotten=folder / "forgotten")
+    return Traces(database, artifacts, keys, days=90, clock=NOW.timestamp)
 
-    def tables() -> dict:
-        names = ("payer_key", store_traces.SEALED.name, "forgotten")
-        found = [store_traces.METADATA.tables[name] for name in names]
-        return {table: database.read_now(lambda c, t=table: c.execute(select(t)).all()) for table in found}
 
-    old, late, new = (a_trace(n, end=NOW + timedelta(minutes=m)) for n, m in ((1, -60), (2, -30), (3, 30)))
-    traces = life()
-    await keep(database, traces, old)
-    copy = tables()
-    await traces.forget(TRACE.payer, NOW)
+def tables(database) -> dict:
+    names = ("payer_key", store_traces.SEALED.name, "forgotten")
+    found = [store_traces.METADATA.tables[name] for name in names]
+    return {table: database.read_now(lambda c, t=table: c.execute(select(t)).all()) for table in found}
 
-    def put_back(connection) -> None:
+
+def put_back(database, copy: dict) -> None:
+    def act(connection) -> None:
         for table, rows in copy.items():
             connection.execute(table.delete())
             if rows:
                 connection.execute(table.insert(), [row._asdict() for row in rows])
 
-    database.write_now(put_back)
+    database.write_now(act)
+
+
+@pytest.mark.parametrize("asked", (1, 2), ids=("before anything was read", "again"))
+async def test_what_was_not_read_yet_when_it_was_forgotten_is_not_kept_where_a_copy_is_put_back(
+    database, artifacts, tmp_path, asked
+):
+    """There is no key to destroy then, only the moment."""
+    traces = with_a_list(database, artifacts, tmp_path)
+    if asked == 2:
+        await keep(database, traces, a_trace(1))
+        await traces.forget(TRACE.payer, NOW - timedelta(minutes=50))
+    copy = tables(database)
+    await traces.forget(TRACE.payer, NOW)
+    put_back(database, copy)
+    traces = with_a_list(database, artifacts, tmp_path)
+    await traces.forget_again()
+    late, new = a_trace(2, end=NOW - timedelta(minutes=20)), a_trace(3, end=NOW + timedelta(minutes=1))
+    await keep(database, traces, late, new)
+    await gone(traces, late)
+    assert await traces.of(receipt_of(new)) == new
+
+
+async def test_who_forgets_without_a_pause_fills_no_disk(database, artifacts, tmp_path):
+    traces, listed = with_a_list(database, artifacts, tmp_path), tmp_path / "forgotten"
+    for second in range(40):
+        await traces.forget(TRACE.payer, NOW + timedelta(seconds=second))
+        await traces.forget(TRACE.payer, NOW - timedelta(days=second))
+    first, second = (time_text(NOW + timedelta(minutes=n)) for n in (0, 1))
+    assert listed.read_text().splitlines() == [f"{TRACE.payer} {first}", f"{TRACE.payer} {second}"]
+
+
+async def test_what_was_forgotten_stays_so_where_a_copy_is_put_back_and_what_came_since_stays(
+    database, artifacts, tmp_path
+):
+    old, late, new = (a_trace(n, end=NOW + timedelta(minutes=m)) for n, m in ((1, -60), (2, -30), (3, 30)))
+    traces = with_a_list(database, artifacts, tmp_path)
+    await keep(database, traces, old)
+    copy = tables(database)
+    await traces.forget(TRACE.payer, NOW)
+    put_back(database, copy)
     for _ in range(2):
-        traces = life()
+        traces = with_a_list(database, artifacts, tmp_path)
         await traces.forget_again()
         await keep(database, traces, late, new)
         for gone in (old, late):

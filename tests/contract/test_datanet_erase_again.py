@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from services.datanet import erase, store_erasures, store_records
 from services.datanet.erase_again import REASON, erase_again
@@ -68,12 +70,48 @@ def test_what_the_database_knows_is_put_on_the_list(database, vault, listed, aga
         database.write_now(
             lambda c, r=record: store_erasures.begin(c, vault, r, erase.operation(r), 1, reason="", told=erase.BY_OWNER)
         )
+    (at,) = (each.share for each in database.read_now(store_erasures.everything) if each.record == two.id)
+    vault.destroy(at)
     database.write_now(lambda c: store_erasures.destroyed(c, two.id))
     assert again() == 0
     found = listed.read()
     assert set(found) == {one.name, two.name}
     assert vault.has_share(found[one.name].share)
-    assert found[two.name].share == b""
+    assert found[two.name].share == at
+
+
+@pytest.mark.parametrize("listed_without", (False, True), ids=("gone", "without a place"))
+def test_a_list_that_is_made_anew_knows_where_the_shares_were(database, vault, listed, again, tmp_path, listed_without):
+    """A copy of the shares that is put back later is overwritten by it."""
+    (one,) = give(database, vault, "one")
+    (at,) = (place(row.wrapped) for row in rows(database, KEY))
+    shutil.copytree(tmp_path / "shares", tmp_path / "copy")
+    database.write_now(
+        lambda c: store_erasures.begin(c, vault, one, erase.operation(one), 1, reason="", told=erase.BY_OWNER)
+    )
+    vault.destroy(at)
+    database.write_now(lambda c: store_erasures.destroyed(c, one.id))
+    database.write_now(lambda c: store_erasures.told(c, one.id, []))
+    if listed_without:  # as a version of before made it
+        listed.add(Erased(one.name, erase.BY_OWNER))
+    assert again() == 0
+    assert listed.read()[one.name].share == at
+    shutil.rmtree(tmp_path / "shares")
+    shutil.copytree(tmp_path / "copy", tmp_path / "shares")
+    assert again() == 1
+    (pending,) = database.read_now(store_erasures.pending)
+    assert (pending.share, pending.destroyed) == (at, False)
+
+
+def test_what_a_version_of_before_overwrote_is_destroyed_and_its_place_unknown(database, vault, listed, again):
+    (one,) = give(database, vault, "one")
+    database.write_now(
+        lambda c: store_erasures.begin(c, vault, one, erase.operation(one), 1, reason="", told=erase.BY_OWNER)
+    )
+    database.write_now(lambda c: c.execute(update(ERASURE).values(share=None)))
+    (known,) = database.read_now(store_erasures.everything)
+    assert (known.share, known.destroyed) == (b"", True)
+    assert again() == 0
 
 
 @pytest.mark.parametrize("name", ("datanets/terms/records/none", "datanets/none/records/none"))

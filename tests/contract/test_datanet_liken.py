@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -13,7 +14,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from sqlalchemy import delete, insert, select, update
 
 from openledger import records
-from services.datanet import sealing, store_likeness
+from services.datanet import liken, sealing, store_likeness
 from services.datanet.liken import Likening
 from services.datanet.tables import ERASURE, FIRST, KEY, LIKENESS, POSTING
 from services.datanet.vault import place
@@ -268,3 +269,32 @@ def test_a_copy_that_hid_behind_what_shows_nothing_is_first_of_nothing(here, lik
     assert firsts(here) == [author]
     here.erase(copy)
     assert firsts(here) == [author]
+
+
+HEART, PLAIN = "a text with a heart \u2764\ufe0f in its midst", "a text with a heart \u2764 in its midst"
+"""The same by the form of now, and not by the one of before."""
+
+
+@pytest.mark.parametrize("ids", ((1, 2), (2, 1)), ids=("author first", "copy first"))
+@pytest.mark.parametrize("texts", ((HEART, PLAIN), (PLAIN, HEART), (HEART, HEART)), ids=("copy", "author", "both"))
+def test_of_those_that_are_the_same_by_the_form_of_now_alone_the_earlier_is_first(
+    here, likening, monkeypatch, ids, texts
+):
+    """Whatever their ids, by which they are gone through; and the author's may be found last."""
+    names = []
+    for who, number, text in zip((ADA, BOB), ids, texts, strict=True):
+        with monkeypatch.context() as patch:
+            patch.setattr(uuid, "uuid4", lambda n=number: uuid.UUID(int=n))
+            names.append(here.give(who, text, datanet="open").first[0])
+        here.run(delete(FIRST))
+    for name, text in zip(names, texts, strict=True):
+        if texts[0] != texts[1] or name == names[0]:
+            known_as_before(here, name, text)
+    if texts[0] == texts[1]:  # given between the update and this, as nobody's
+        token = sealing.fingerprint_token(here.vault, records.fingerprint({"text": HEART}))
+        here.run(insert(FIRST).values(fingerprint=token, record=names[1]))
+    wipe(here)
+    monkeypatch.setattr(liken, "_AT_ONCE", 1)
+    found(likening)
+    assert firsts(here) == names[:1]
+    assert here.give(CLEO, PLAIN, datanet="open").first == {0: names[0]}

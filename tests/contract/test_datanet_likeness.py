@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 from sqlalchemy import select
 
-from services.datanet import sealing, store, store_likeness, store_records
+from services.datanet import sealing, store, store_alike, store_records
 from services.datanet.likeness import BANDS, Sketch
 from services.datanet.model import RecordState
 from services.datanet.shares import Shares
@@ -38,6 +38,15 @@ def test_what_was_compared_before_is_not_compared_again_while_others_wait(here, 
     monkeypatch.setattr(sealing, "open_sketch", lambda *given: opened.append(1) or open_sketch(*given))
     assert here.alike(*waiting) == {0: first}
     assert opened == []
+
+
+def test_an_upload_that_was_not_compared_before_is_compared_with_nothing_while_others_wait(here, monkeypatch):
+    """Its datanet's owner asks for it only since: then it is sent again (`Upload.check_current`)."""
+    here.give(ADA, TEXT)
+    word, upload = here.upload(BOB, NEAR)
+    opened, open_sketch = [], sealing.open_sketch
+    monkeypatch.setattr(sealing, "open_sketch", lambda *given: opened.append(1) or open_sketch(*given))
+    assert (here.alike(word, upload, None), opened) == ({}, [])
 
 
 def test_what_came_after_it_was_compared_is_seen(here):
@@ -115,8 +124,8 @@ def test_who_adds_many_like_an_earlier_record_hides_nothing_and_little_is_compar
     monkeypatch.setattr(sealing, "open_sketch", lambda *given: opened.append(1) or open_sketch(*given))
     for _ in range(5):
         assert here.give(BOB, edited(TEXT, 2, rng)).alike == {0: first}
-    assert len(opened) <= 5 * store_likeness.KEPT * BANDS
-    assert len(opened) >= 5 * store_likeness.KEPT
+    assert len(opened) <= 5 * store_alike.KEPT * BANDS
+    assert len(opened) >= 5 * store_alike.KEPT
 
 
 def test_an_erased_record_is_like_nothing_any_more_and_a_withdrawn_one_keeps_its_author(here):

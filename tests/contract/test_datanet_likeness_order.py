@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 
 import pytest
 
 from services.datanet import store_likeness
+from services.datanet.model import Visibility
 from services.datanet.tables import LIKENESS, POSTING
 from tests.alike import ADA, BOB, CLEO, NEAR, NEAREST, TEXT, Store, edited, opened, sentences, shuffled
 
@@ -89,3 +91,38 @@ def test_what_lies_in_anothers_private_datanet_is_nothing_and_ones_own_there_cam
     here.give(ADA, TEXT, datanet="closed")
     assert list(here.give(CLEO, NEAR).first) == [0]
     assert list(here.give(ADA, NEAREST.replace("FALL", "PUSH")).first) == [0]
+
+
+def test_whoever_closes_an_open_datanet_hides_nothing_that_came_in_before(here):
+    author = here.give(ADA, TEXT, datanet="open").first[0]
+    waits = here.wait(ADA, sentences(1, 1)[0], datanet="open")
+    for _ in range(2):
+        here.close("open")
+        assert here.give(BOB, NEAR).alike == {0: author}
+        here.give(ADA, sentences(1, 2)[0], datanet="open")
+    assert here.confirm(waits, sentences(1, 1)[0]) == ""
+    rng = random.Random(1)
+    since = [edited(sentences(1, seed)[0], 2, rng) for seed in (1, 2)]
+    assert here.give(BOB, *since).alike == {}, "what came in since is for its members"
+    here.erase(author)
+    assert here.give(BOB, NEAR).alike == {}
+
+
+def test_what_a_datanet_was_given_as_a_private_one_stays_nothing_to_others(here):
+    here.close("open")
+    here.close("open", Visibility.PUBLIC)  # as long as it is empty
+    here.close("open")
+    for datanet in ("open", "closed"):
+        here.give(ADA, TEXT, datanet=datanet)
+        here.close(datanet)
+    assert list(here.give(CLEO, NEAR).first) == [0]
+
+
+def test_who_comes_later_is_later_whatever_the_clocks_say(here):
+    """Of several processes, or one that was set back."""
+    author = here.give(ADA, TEXT, datanet="open").first[0]
+    waits = here.wait(BOB, NEAREST.replace("FALL", "PUSH"), datanet="open")
+    here.clock = itertools.count(1)
+    here.give(BOB, NEAR, datanet="open")
+    here.confirm(waits, NEAREST.replace("FALL", "PUSH"))
+    assert here.give(CLEO, TEXT.replace("calcium", "lime")).alike == {0: author}

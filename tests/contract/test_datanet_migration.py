@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from sqlalchemy import inspect, text
 
 from openledger import records
-from services.datanet import seal_clear, sealing, store, store_likeness, store_records
+from services.datanet import seal_clear, sealing, store, store_alike, store_erasures, store_likeness, store_records
 from services.datanet.__main__ import MIGRATIONS
 from services.datanet.liken import Likening
 from services.datanet.model import Visibility
@@ -158,10 +158,29 @@ def test_what_they_are_like_is_found_in_them_too_and_made_anew_where_it_was_kept
     likening = Likening(before, VAULT, Gauge("missing", "Left", registry=CollectorRegistry()))
     assert asyncio.run(likening.all()) == COUNT
     near = sealing.text(VAULT, "new", {"text": marked(7).replace("nobody", "somebody")})
-    found = before.read_now(lambda c: store_likeness.earlier(c, VAULT, "0x" + "b" * 40, "terms", [near]))
+    looked = before.read_now(lambda c: store_alike.look(c, VAULT, [near]))
+    found = before.read_now(lambda c: store_alike.earlier(c, VAULT, "0x" + "b" * 40, "terms", [near], looked))
     assert found["new"].contributor == ADA
     assert before.read_now(store_likeness.count_missing) == 0
     check_whole(before)
+
+
+def test_erasures_that_were_done_stay_so_and_datanets_were_open_until_nothing(before):
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+
+    def to_0006(connection):
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0006")
+        row = "INSERT INTO erasure VALUES (:record, 'o', '', '', :share, NULL, :time)"
+        rows = [{"record": f"{n:032x}", "share": share, "time": n} for n, share in ((7, None), (8, b""), (9, b"at"))]
+        connection.execute(text(row), rows)
+
+    before.write_now(to_0006)
+    before.migrate(MIGRATIONS)
+    found = before.read_now(store_erasures.everything)
+    assert [(each.share, each.destroyed) for each in found] == [(b"", True), (b"", False), (b"at", False)]
+    assert before.read_now(lambda c: c.execute(text("SELECT open_until FROM datanet")).scalar_one()) == 0
 
 
 @pytest.mark.parametrize("database_url", ("sqlite",), indirect=True)

@@ -96,7 +96,7 @@ async def test_a_destroyed_key_is_gone_from_memory_too(database, keys):
     await keys.destroy([mine.name])
     assert await keys.named({mine.name, theirs.name}) == {theirs.name: theirs}
     assert (await keys.of(PAYER)).name != mine.name
-    await keys.destroy_of(OTHER, lambda _: None)
+    await keys.destroy_of(OTHER, lambda _: ())
     assert await keys.named({theirs.name}) == {}
 
 
@@ -170,7 +170,7 @@ async def test_a_key_that_is_destroyed_is_gone_for_good_also_when_its_payer_hang
         clock.now = START + IN_USE + timedelta(days=2)
     destroying = {
         "by name": lambda: keys.destroy([first.name]),
-        "by payer": lambda: keys.destroy_of(PAYER, lambda _: None),
+        "by payer": lambda: keys.destroy_of(PAYER, lambda _: ()),
         "by age": lambda: keys.destroy_unused(None),
     }
     await held.breaks_off(destroying[way](), keys.named({first.name}))
@@ -183,7 +183,7 @@ async def test_a_key_that_is_destroyed_is_gone_for_good_also_when_its_payer_hang
 async def test_nobody_has_a_key_while_it_is_being_destroyed(keys, held):
     first = await keys.of(PAYER)
     held.hold()
-    destroying = asyncio.create_task(keys.destroy_of(PAYER, lambda _: None))
+    destroying = asyncio.create_task(keys.destroy_of(PAYER, lambda _: ()))
     await asyncio.to_thread(held.begun.wait, 20)
     asked = asyncio.create_task(keys.of(PAYER))
     await asyncio.sleep(0.01)
@@ -198,7 +198,7 @@ async def test_who_forgets_holds_nobody_up_who_seals(keys, held, way):
     theirs = await keys.of(OTHER)
     await keys.of(PAYER)
     held.hold()
-    forgetting = asyncio.create_task(keys.retire(PAYER) if way == "retired" else keys.destroy_of(PAYER, lambda _: None))
+    forgetting = asyncio.create_task(keys.retire(PAYER) if way == "retired" else keys.destroy_of(PAYER, lambda _: ()))
     await asyncio.to_thread(held.begun.wait, 20)
     async with asyncio.timeout(10):
         assert await keys.of(OTHER) == theirs
@@ -296,7 +296,7 @@ async def test_what_a_payer_had_destroyed_is_destroyed_again_where_a_copy_brough
     keys = lives()
     mine, theirs = await keys.of(PAYER), await keys.of(OTHER)
     copy = rows(database)
-    await keys.destroy_of(PAYER, lambda c: None)
+    await keys.destroy_of(PAYER, lambda _: ())
     _put_back(database, copy)
     again = lives()
     assert set(await again.named({mine.name, theirs.name})) == {mine.name, theirs.name}, "the copy has both"
@@ -339,7 +339,7 @@ async def test_a_list_that_cannot_be_written_keeps_the_key_and_says_so(database,
     mine = await keys.of(PAYER)
     (tmp_path / "forgotten").mkdir()
     with pytest.raises(OSError, match="forgotten"):
-        await keys.destroy_of(PAYER, lambda c: None)
+        await keys.destroy_of(PAYER, lambda _: ())
     assert await keys.named({mine.name}) == {mine.name: mine}
 
 

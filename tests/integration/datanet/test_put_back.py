@@ -98,7 +98,7 @@ async def test_an_old_copy_of_database_and_shares_brings_no_erased_record_back(r
         assert (await refused(get(ada, later))).reason == "RECORD_NOT_FOUND"
     factory.told.clear()
     async with running() as here:
-        assert all(row.share is None for row in table(here, ERASURE))
+        assert all(row.destroyed for row in table(here, ERASURE))
         assert factory.told == [], "what is at its end is not begun anew"
         # As docs/recovery.md says, for a Factory that was put back.
         here.database.write_now(lambda c: c.exec_driver_sql("UPDATE erasure SET revisions = NULL"))
@@ -122,7 +122,7 @@ async def test_shares_alone_from_an_old_copy_are_overwritten_again(running, copi
     async with running() as here, here.as_(ADA) as ada:
         assert (await erased(ada, mine)).record == mine
         vault = open_vault(tmp_path / "datanet" / "keys" / "vault.key", here.database, shares)
-        await eventually(lambda: all(row.share is None for row in table(here, ERASURE)))
+        await eventually(lambda: all(row.destroyed for row in table(here, ERASURE)))
         with pytest.raises(Unopened, match="nobody opens this any more"):
             vault.open(box, about)
     (tmp_path / "datanet" / "erased.jsonl").unlink()

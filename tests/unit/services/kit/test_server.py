@@ -188,6 +188,22 @@ def test_the_configuration_is_told_at_start_whatever_the_level(tmp_path, capsys,
     assert SECRET not in str(line)
 
 
+@pytest.mark.parametrize("also", ("", "o" * 32))
+def test_that_a_second_secret_is_taken_is_said_at_each_start(tmp_path, capsys, also):
+    async def assemble(config: ToyConfig) -> Assembly:
+        raise StartError("enough was seen")
+
+    before = structlog.get_config()
+    try:
+        assert main(ToyConfig(**settings("toy", tmp_path, service_secret_also=also)), assemble) == 3
+    finally:
+        structlog.configure(**before)
+    said = capsys.readouterr().err
+    assert ("a second secret of services is taken" in said) == bool(also)
+    assert ("OPENLEDGER_TOY_SERVICE_SECRET_ALSO" in said) == bool(also)
+    assert "o" * 32 not in said
+
+
 async def test_background_work_that_fails_is_counted_and_started_again(tmp_path):
     tries = []
 
