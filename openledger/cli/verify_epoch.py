@@ -113,19 +113,22 @@ def checked(folder: Folder, digest: str, signers: frozenset[str], node: Rpc | No
 
     try:
         report = verify.verify_epoch(folder, digest, signers, alone=alone)
-        return report if node is None else _with_chain(report, node, folder, digest)
+        return report if node is None else _with_chain(report, node, folder, digest, alone)
     except (OSError, MemoryError) as error:
         told = str(error) or "memory is exhausted"
         typer.echo(f"it could not be checked on this machine: {told}. This says nothing about the epoch.", err=True)
         raise typer.Exit(2) from None
 
 
-def _with_chain(report: Report, rpc: Rpc, folder: Folder, digest: str) -> Report:
+def _with_chain(report: Report, rpc: Rpc, folder: Folder, digest: str, alone: bool) -> Report:
     from openledger.cli.epoch_on_chain import on_chain
     from openledger.epoch.bundle import open_bundle
     from openledger.epoch.report import Report, run
 
-    return Report((*report.checks, run("chain", lambda at: on_chain(at, open_bundle(folder, digest)), rpc)))
+    def chain(at: Rpc) -> str:
+        return on_chain(at, open_bundle(folder, digest), alone=alone)
+
+    return Report((*report.checks, run("chain", chain, rpc)))
 
 
 def _challenge(report: Report, rpc: Rpc, key: Path, folder: Folder, digest: str, *, yes: bool) -> dict[str, Any]:
