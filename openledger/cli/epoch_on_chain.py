@@ -11,7 +11,7 @@ from eth_abi.exceptions import DecodingError
 from openledger.cli import splits_on_chain
 from openledger.cli.chain_logs import logs
 from openledger.cli.rpc import Rpc, RpcError
-from openledger.epoch.bundle import Bundle
+from openledger.epoch.bundle import BadBundle, Bundle, open_bundle
 from openledger.epoch.report import NotReached, Wrong
 
 DISTRIBUTOR = "RewardsDistributor"
@@ -33,8 +33,12 @@ class Proposals:
 
 def proposals(rpc: Rpc, at: str, epoch: int) -> Proposals:
     """An epoch's roots.  One is struck out with every earlier one, whoever strikes it.  Raises `RpcError`."""
-    strikes = [log for log in _events(rpc, at, "RootsStruck") if log["first"] <= epoch <= log["last"]]
-    return Proposals(_events(rpc, at, "RootProposed", f"0x{epoch:064x}"), len(strikes))
+    return _of(epoch, _events(rpc, at, "RootProposed", f"0x{epoch:064x}"), _events(rpc, at, "RootsStruck"))
+
+
+def _of(epoch: int, proposed: list[dict[str, Any]], strikes: list[dict[str, Any]]) -> Proposals:
+    struck = sum(log["first"] <= epoch <= log["last"] for log in strikes)
+    return Proposals([log for log in proposed if log["epoch"] == epoch], struck)
 
 
 def beacon(rpc: Rpc, bundle: Bundle) -> tuple[int, bytes]:
@@ -52,15 +56,18 @@ def beacon(rpc: Rpc, bundle: Bundle) -> tuple[int, bytes]:
     return int(number, 16), bytes.fromhex(digest[2:])
 
 
-def on_chain(rpc: Rpc, bundle: Bundle) -> str:
-    """What was found, in words.  Raises `Wrong`, or `NotReached` where the chain does not answer."""
+def on_chain(rpc: Rpc, bundle: Bundle, *, alone: bool = False) -> str:
+    """What was found, in words.  Raises `Wrong`, or `NotReached` where the chain does not answer.
+
+    `alone`: of the epochs before only what this bundle names is compared, and no bundle of them is opened.
+    """
     try:
-        return _compare(rpc, bundle)
+        return _compare(rpc, bundle, alone)
     except (RpcError, DecodingError) as error:
         raise NotReached(f"the chain's answer: {error}") from error
 
 
-def _compare(rpc: Rpc, bundle: Bundle) -> str:
+def _compare(rpc: Rpc, bundle: Bundle, alone: bool) -> str:
     manifest = bundle.manifest
     chain_id = rpc.number("eth_chainId")
     if chain_id != manifest.chain_id:
@@ -83,18 +90,36 @@ def _compare(rpc: Rpc, bundle: Bundle) -> str:
     cap = rpc.read(DISTRIBUTOR, at, "maxEpochIncrease")[0]
     if manifest.cap != cap:
         raise Wrong(f"the bundle says that a root may add {manifest.cap}, the distributor {cap}")
-    rest = _before(rpc, bundle) + splits_on_chain.compare(rpc, bundle)
+    rest = _before(rpc, bundle, alone) + splits_on_chain.compare(rpc, bundle)
     return f"the distributor {at} on chain {chain_id} holds both roots, the total and the name of this bundle{rest}"
 
 
-def _before(rpc: Rpc, bundle: Bundle) -> str:
-    before = bundle.manifest.previous
+def _before(rpc: Rpc, bundle: Bundle, alone: bool) -> str:
+    """The roots and bundles of the epochs before, by `previous`, as far as bundles are here.
+
+    By their names alone nothing would keep an epoch from naming another bundle than the one that stood, without an
+    answer that is to be paid again.
+    """
+    at, before = bundle.manifest.distributor, bundle.manifest.previous
     if before is None:
         return ""
-    older = proposals(rpc, bundle.manifest.distributor, before.epoch).standing
-    if older is None or older["root"].hex() != before.root:
-        raise Wrong(f"the root of epoch {before.epoch} on chain is not {before.root}, which is named here")
-    return f", and the root of epoch {before.epoch} that is named here"
+    proposed, strikes, first = _events(rpc, at, "RootProposed"), _events(rpc, at, "RootsStruck"), before.epoch
+    while before is not None:
+        older, last = _of(before.epoch, proposed, strikes).standing, before.epoch
+        if older is None or older["root"].hex() != before.root:
+            raise Wrong(f"the root of epoch {last} on chain is not {before.root}, which is named here")
+        if before.bundle and older["uri"] != f"sha256:{before.bundle}":
+            raise Wrong(f"the bundle of epoch {last} on chain is {older['uri']}, named here is sha256:{before.bundle}")
+        if alone or not before.bundle:
+            break
+        try:
+            before = open_bundle(bundle.folder, before.bundle).manifest.previous
+        except BadBundle:
+            break  # `once` says how far bundles are here
+    back = f"the root of epoch {first} and its bundle"
+    if last != first:
+        back = f"roots and bundles of epochs {first} back to {last}"
+    return f", and {back} that are named here"
 
 
 def _events(rpc: Rpc, at: str, event: str, *indexed: str) -> list[dict[str, Any]]:

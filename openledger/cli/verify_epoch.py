@@ -1,8 +1,8 @@
 """`openledger verify epoch`: derives an epoch again from its bundle, on this machine, and says what was checked.
 
 With `--challenge`, a root that does not follow is challenged on chain.  Exit status 0 when the epoch holds, 1 when it
-does not (challenged or not), 2 when there is nothing to check or this machine cannot, 3 when nothing was found wrong
-and the chain could not be asked.
+does not (challenged or not), 2 when there is nothing to check or this machine cannot, 3 when nothing was found wrong,
+and the chain could not be asked or a bundle of before is not there.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def verify_epoch(
     node = node_at(rpc) if rpc is not None else None
     report = checked(store.bring, digest, signers, node, alone=alone)
     if not as_json:
-        _show(report, digest)
+        _show(report, digest, store)
     document = _document(report, store, digest)
     if challenge and node is not None and key is not None and not report.ok:
         document["challenge"] = told = _challenge(report, node, key, store.bring, digest, yes=yes)
@@ -113,19 +113,22 @@ def checked(folder: Folder, digest: str, signers: frozenset[str], node: Rpc | No
 
     try:
         report = verify.verify_epoch(folder, digest, signers, alone=alone)
-        return report if node is None else _with_chain(report, node, folder, digest)
+        return report if node is None else _with_chain(report, node, folder, digest, alone)
     except (OSError, MemoryError) as error:
         told = str(error) or "memory is exhausted"
         typer.echo(f"it could not be checked on this machine: {told}. This says nothing about the epoch.", err=True)
         raise typer.Exit(2) from None
 
 
-def _with_chain(report: Report, rpc: Rpc, folder: Folder, digest: str) -> Report:
+def _with_chain(report: Report, rpc: Rpc, folder: Folder, digest: str, alone: bool) -> Report:
     from openledger.cli.epoch_on_chain import on_chain
     from openledger.epoch.bundle import open_bundle
     from openledger.epoch.report import Report, run
 
-    return Report((*report.checks, run("chain", lambda at: on_chain(at, open_bundle(folder, digest)), rpc)))
+    def chain(at: Rpc) -> str:
+        return on_chain(at, open_bundle(folder, digest), alone=alone)
+
+    return Report((*report.checks, run("chain", chain, rpc)))
 
 
 def _challenge(report: Report, rpc: Rpc, key: Path, folder: Folder, digest: str, *, yes: bool) -> dict[str, Any]:
@@ -189,7 +192,7 @@ def _document(report: Report, artifacts: ArtifactStore, digest: str) -> dict[str
     }
 
 
-def _show(report: Report, digest: str) -> None:
+def _show(report: Report, digest: str, artifacts: ArtifactStore) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -200,6 +203,8 @@ def _show(report: Report, digest: str) -> None:
     for check in report.checks:
         table.add_row(MARKS[check.ok], check.name, escape(check.words))
     console.print(table)
+    if not report.ok and "://" in str(artifacts):
+        console.print(f"\nWhat is missing is not at {artifacts}, which may lack what is published.", soft_wrap=True)
     if report.ok:
         console.print("\n[green]The epoch holds.[/green]  Its root follows from its receipts.")
         return

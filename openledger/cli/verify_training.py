@@ -1,7 +1,7 @@
 """`openledger verify training`: trains a published model again on this machine, and says what differs.
 
 Exit status 0 when nothing does, 1 when something does, 2 when there is nothing to check or this machine cannot, 3 when
-nothing differs and records are not here that some of it would take.
+nothing differs and not all could be told, as where records are not here that some of it would take.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from openledger.cli.verify import open_store
+from openledger.cli.verify import base_folder, open_store
 from openledger.cli.verify_sample import seed_of
 
 if TYPE_CHECKING:
@@ -48,10 +48,16 @@ def verify_training(
     ] = None,
     rpc: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="JSON-RPC of the chain: draws by the hash of the block that has the model."),
+        typer.Option(
+            metavar="URL",
+            help="JSON-RPC of the chain: draws by the block that has the model.  Chance is better.",
+        ),
     ] = None,
     registry: Annotated[
         str | None, typer.Option(help="Address of the chain's ModelRegistry, as you know it; with --rpc.")
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Base model by name, or its folder.  Default: the known one that it names.")
     ] = None,
     confidence: Annotated[int, typer.Option(min=50, max=99, help="Of what is said of all, in per cent.")] = 95,
     work: Annotated[
@@ -71,6 +77,8 @@ def verify_training(
         raise typer.BadParameter("a model is adapters/<adapter>/revisions/<digest>", param_hint="MODEL")
     if (rpc is None) != (registry is None):
         raise typer.BadParameter("--rpc and --registry belong together: whose word counts, you say")
+    if seed is not None and rpc is not None:
+        raise typer.BadParameter("both --seed and --rpc would draw: say which")
     store, digest = open_store(str(artifacts)), found[1]
     if missing := [name for name in ("torch", "services", "pyarrow") if find_spec(name) is None]:
         raise typer.BadParameter(f"it needs {' and '.join(missing)}: pip install 'openledger[factory,parquet]'")
@@ -82,6 +90,7 @@ def verify_training(
         "draw": draw,
         "seed": (seed_of(seed) or _beacon(digest, rpc, registry)).hex(),
         "confidence": confidence,
+        "base": "" if base is None else _found(base),
     }
     verdict = verdict_of(order, _teller())
     if as_json:
@@ -91,6 +100,12 @@ def verify_training(
             typer.echo(sentence)
     checked = verdict["checked"] or not verdict["ok"]
     raise typer.Exit(2 if not checked else 1 if not verdict["ok"] else 0 if verdict["whole"] else 3)
+
+
+def _found(base: str) -> str:
+    """A base model's name, or its folder's as a process in any folder finds it."""
+    folder = base_folder(base)
+    return str(folder.absolute()) if Path(base).is_dir() else base
 
 
 def _work(folder: Path | None, digest: str) -> Path:

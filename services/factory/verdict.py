@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -11,6 +12,7 @@ from openledger import spot_check
 from openledger.manifest import LineageManifest
 from openledger.retrained import Found
 from services.factory import provenance
+from services.factory.claims import NotTrained
 
 RUN = "the run itself"
 _MOST_NAMED = 5
@@ -25,18 +27,37 @@ class Verdict:
     confidence: int
     documents: list[str] = field(default_factory=list)
     """What documents say that cannot be."""
+    unknown: list[str] = field(default_factory=list)
+    """What could not be told, and why."""
     absent: list[str] = field(default_factory=list)
     """Contributors of whom records are not there."""
     run: list[Found] | None = None
     """Of the run itself; None where it was not taken again."""
     exact: bool = False
-    """Whether this machine came to the adapter's own bytes."""
+    """Whether this machine came to the adapter's own weights."""
     drawn: dict[str, list[Found]] = field(default_factory=dict)
     """By training."""
     of: int = 0
     """Trainings that were drawn from."""
+    unfollowed: int = 0
+    """Contributors whose row of the contribution index, by which they are paid, no training followed."""
     beyond: int = 0
     """Those that cannot be taken again here."""
+
+    @contextmanager
+    def reading(self, what: str) -> Iterator[None]:
+        """While that is read, every byte of which its publisher chose: whatever comes of it counts as wrong.
+
+        To withhold a file, or to publish what is none, would else be the way not to be checked.  Raises this machine's
+        faults, and `NotTrained`.
+        """
+        try:
+            yield
+        except (NotTrained, OSError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - libraries that parse raise anything
+            told = str(error) if isinstance(error, ValueError) else repr(error)
+            self.documents.append(f"{what} cannot be read: {told}")
 
     def trained(self, name: str, found: Iterable[Found]) -> None:
         """One training is taken again, or cannot be by no fault of this machine's."""
@@ -48,13 +69,21 @@ class Verdict:
     @property
     def wrong(self) -> list[str]:
         """What differs, in words."""
-        found = [*(self.run or []), *(one for some in self.drawn.values() for one in some)]
-        return [*self.documents, *(one.words() for one in found if one.wrong)]
+        return [*self.documents, *(one.words() for one in self._found if one.wrong)]
+
+    @property
+    def odd(self) -> list[str]:
+        """What is not wrong by that, and stands out, in words."""
+        return [one.words() for one in self._found if one.odd and not one.wrong]
+
+    @property
+    def _found(self) -> list[Found]:
+        return [*(self.run or []), *(one for some in self.drawn.values() for one in some)]
 
     @property
     def whole(self) -> bool:
-        """Whether everything could be asked for."""
-        return not self.absent and not self.beyond
+        """Whether everything could be asked for, and nothing stands out."""
+        return not (self.absent or self.beyond or self.unknown or self.odd)
 
     def at_most(self) -> int:
         """So many of those that were drawn from are wrong, with this confidence."""
@@ -75,7 +104,10 @@ class Verdict:
             "at_most": self.at_most(),
             "confidence": self.confidence,
             "beyond": self.beyond,
+            "unfollowed": self.unfollowed,
             "absent": self.absent,
+            "unknown": self.unknown,
+            "odd": self.odd,
             "seed": self.seed.hex(),
             "wrong": self.wrong,
             "words": list(self.words()),
@@ -98,26 +130,35 @@ class Verdict:
                 f"{wrong} gave something else than is published; with a confidence of {self.confidence} % at most "
                 f"{self.at_most()} of all do."
             )
-        elif not self.documents and not self.of:
+        elif self.of:
+            yield f"None of {self.of} other trainings was taken again: nothing is said of them."
+        elif not self.documents:
             yield "No other training of it is published that could be taken again here."
+        if self.unfollowed:
+            people = len(self.lineage.contributors)
+            yield (
+                f"By what {self.unfollowed} of {people} contributors are paid was not looked at: their rows of the "
+                "contribution index are of trainings that were not taken again."
+            )
         if self.beyond:
             yield f"{self.beyond} more cannot be taken again here: nothing is said of them."
+        yield from self.unknown
+        if self.odd:
+            yield (
+                f"{len(self.odd)} stand out, and should be looked at on the provider's kind of machine before anybody "
+                f"is accused: {'; '.join(self.odd[:_MOST_NAMED])}."
+            )
 
     def _of_run(self, run: list[Found]) -> str:
         wrong = sum(bool(one.wrong) for one in run)
         rows = f"{len(run)} of its figures and rows were compared: {wrong} differ"
         if self.exact:
             return (
-                "The run itself, taken again, comes to the adapter's very bytes: this machine computes as the one that "
-                f"made it, so all else must be the same byte for byte. {rows}."
+                "The run itself, taken again, comes to the adapter's very weights: this machine computes as the one "
+                f"that made it, so all else must be the same byte for byte. {rows}."
             )
-        code = "" if _code(self.lineage.code) == _code(provenance.code()) else " and other code"
+        code = "" if provenance.is_this(self.lineage.code) else " and other code"
         return (
-            f"The run itself, taken again, does not come to the adapter's bytes: on another kind of machine{code}, "
+            f"The run itself, taken again, does not come to the adapter's weights: on another kind of machine{code}, "
             f"rows are compared by their distance. {rows} by more than machines do."
         )
-
-
-def _code(said: str) -> str:
-    """Versions and sources, without the commit."""
-    return said.partition(", commit ")[0]

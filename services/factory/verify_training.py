@@ -19,9 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from openledger import base_models
 from openledger.adapters import read_manifest
-from openledger.artifacts import ArtifactError, ArtifactStore
+from openledger.artifacts import ArtifactStore
 from services.factory.claims import Claims
+from services.factory.contradictions import contradictions
 from services.factory.exported import ExportSource
 from services.factory.lines import FOLDER
 from services.factory.model import JobFailed
@@ -32,6 +34,8 @@ from services.kit.executor import TaskFailed
 from services.kit.executor_local import LocalExecutor
 
 Tell = Callable[[dict[str, Any]], None]
+CANNOT = (ValueError, KeyError, JobFailed, Fault, TaskFailed, Refused, OSError)
+"""What is raised where this machine, or its folders, cannot do what is asked."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Order:
     """revision: SHA-256 of its manifest.  artifacts, snapshots, work: folders, the last one of this order's own.
 
     draw: how many trainings besides the run itself.  seed: hex; drawn by chance, and kept, where there is none.
+    base: the base model, as it is called here; where nothing is said, as the specification has it.
     """
 
     revision: str
@@ -48,6 +53,7 @@ class Order:
     draw: int
     seed: str = ""
     confidence: int = 95
+    base: str = ""
 
 
 def main() -> None:
@@ -61,7 +67,7 @@ def main() -> None:
     try:
         verdict = asyncio.run(verify(order, lambda progress: tell({"progress": progress})))
         shutil.rmtree(order.work)  # texts are in there
-    except (ValueError, KeyError, JobFailed, Fault, TaskFailed, Refused, OSError) as error:
+    except CANNOT as error:
         tell({"refused": str(error)})
     else:
         tell({"result": verdict})
@@ -77,14 +83,29 @@ async def verify(order: Order, tell: Tell) -> dict[str, Any]:
     kept = ArtifactStore(work / "records")
     executor = LocalExecutor(work / "shards", environment={FOLDER: str(kept.root.absolute())})
     verdict = Verdict(lineage, seed, order.confidence)
-    try:
+    with verdict.reading("what its manifest names"):
         claims = Claims.of(store, lineage)
-        verdict.documents += claims.contradictions()
-    except (ArtifactError, KeyError) as error:  # counts as wrong, or withholding would be the way to cheat
-        verdict.documents.append(f"a file is not there that its documents speak of: {error}")
-    else:
-        await Retrainings(claims, source, kept, executor, tell).make(verdict, order.draw)
+        verdict.documents += contradictions(claims)
+    if not verdict.wrong:
+        try:
+            base = _base(order.base, claims.spec.base)
+            await Retrainings(claims, source, kept, executor, tell, base).make(verdict, order.draw)
+        except CANNOT as error:
+            if not verdict.wrong:
+                raise
+            verdict.unknown.append(f"Not everything was looked at: {error}.")
     return verdict.to_json()
+
+
+def _base(here: str, there: str) -> str:
+    """What the base model is called here.
+
+    A name that stands in no registry is a folder of the provider's; one of that name here could be of its making, with
+    the right weights and another tokenizer.
+    """
+    if not here and there not in base_models.registry():
+        raise Refused(f"the base model is called {there!r} there, which is no known one: say which it is here (--base)")
+    return here or there
 
 
 def _chance(work: Path) -> bytes:
