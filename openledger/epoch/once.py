@@ -27,10 +27,10 @@ def once(case: Case) -> str:
             older = _before(bundle, named)
             _compare(newest, answers, older)
             bundle = older
+        why = "none is named"
     except BadBundle as error:
-        last, why = named.epoch, str(error)
-    else:
-        last, why = bundle.manifest.epoch - 1, "none is named"
+        why = str(error)
+    last = bundle.manifest.epoch - 1
     found = _back_to(newest, bundle.manifest.epoch, len(answers))
     if last:
         raise NotReached(
