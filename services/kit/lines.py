@@ -33,6 +33,7 @@ def add(path: Path, lines: Iterable[str]) -> None:
 def read(path: Path) -> list[str]:
     """All of them, torn ones too; none where there is no file.  Raises `OSError`."""
     try:
-        return path.read_text(errors="replace").splitlines()
+        # An empty one is none: what is being added by another looks torn for a moment, and gets an end too many.
+        return [line for line in path.read_text(errors="replace").splitlines() if line]
     except FileNotFoundError:
         return []
