@@ -67,8 +67,10 @@ async def _measure(database: Database, documents: list[bytes], terms: Terms) -> 
         pen.take()
         database.write_now(_followed)
         splits = SplitBook(database, NOWHERE, terms.rule, lag=3600)
-        how: Any = {"room": 0, "grace": 0, "block_time": lambda: int(time.time())}
-        receipts = Receipts(database, client, terms, metrics, pen, Debts(database, metrics), splits, **how)
+        debts = Debts(database, metrics)
+        receipts = Receipts(
+            database, client, terms, metrics, pen, debts, splits, room=0, block_time=lambda: int(time.time())
+        )
         begun, cpu = time.perf_counter(), time.process_time()
         steps: list[int] = []
         while sum(steps) < len(documents):

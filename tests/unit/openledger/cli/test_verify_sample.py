@@ -181,7 +181,7 @@ def test_a_model_that_is_withheld_makes_its_receipts_wrong(world, ledger):
 
 def test_the_block_that_holds_the_root_draws(world, ledger, monkeypatch):
     digest = ledger.close(*answers(world))
-    monkeypatch.setattr(epoch_on_chain, "on_chain", lambda *_: "as it is here")
+    monkeypatch.setattr(epoch_on_chain, "on_chain", lambda *_, **__: "as it is here")
     held = epoch_on_chain.Proposals([{"block": "0x2a", "block_hash": "0x" + "ab" * 32}], 0)
     monkeypatch.setattr(epoch_on_chain, "proposals", lambda *_: held)
     some = ("--artifacts", world.artifacts, "--base", world.base, "--budget", 2, "--json")
@@ -195,7 +195,7 @@ def test_the_block_that_holds_the_root_draws(world, ledger, monkeypatch):
 @pytest.mark.parametrize("block_hash", (None, "0x12", "0x" + "g" * 64))
 def test_a_node_that_does_not_say_which_block_draws_nothing(world, ledger, monkeypatch, block_hash):
     digest = ledger.close(*answers(world, 1))
-    monkeypatch.setattr(epoch_on_chain, "on_chain", lambda *_: "as it is here")
+    monkeypatch.setattr(epoch_on_chain, "on_chain", lambda *_, **__: "as it is here")
     held = epoch_on_chain.Proposals([{"block": "0x2a", "block_hash": block_hash}], 0)
     monkeypatch.setattr(epoch_on_chain, "proposals", lambda *_: held)
     result = command(digest, "--artifacts", world.artifacts, "--rpc", "http://127.0.0.1:1")

@@ -47,7 +47,6 @@ def test_a_line_that_was_torn_by_a_crash_spoils_none_after_it(tmp_path, cut):
 @pytest.mark.parametrize(
     "line",
     (
-        "",
         "x",
         "[]",
         "null",
