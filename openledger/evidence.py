@@ -35,7 +35,7 @@ class Tolerance:
     """How far a measurement may lie from one of another machine.  The figures behind it: docs/receipts.md."""
 
     score_millionths: int = 1_000
-    """Of the answer's largest |score|, placebos included."""
+    """Of the answer's largest |score| or standard error of a contributor; of a placebo's score, of all of them."""
     nll: int = NAT // 10_000
     """Of a loss, and of how much records are missed, in 2**-64 nat per token."""
 
@@ -93,16 +93,22 @@ def differences(ours: Evidence, theirs: Evidence, tolerance: Tolerance) -> list[
     ]
     if theirs.scores.keys() != ours.scores.keys() or len(theirs.placebos) != len(ours.placebos):
         return [*found, "the receipt scores other contributors, or another number of placebos"]
-    pairs = [(who, theirs.scores[who], ours.scores[who]) for who in sorted(ours.scores)]
-    pairs += [(f"placebo {k}", theirs.placebos[k], ours.placebos[k]) for k in range(len(ours.placebos))]
-    pairs += [
+    found += _differences_of_scores(ours, theirs, tolerance.score_millionths)
+    return [*found, *_differences_of_records(ours.retrieval, theirs.retrieval, tolerance.nll)]
+
+
+def _differences_of_scores(ours: Evidence, theirs: Evidence, millionths: int) -> Iterable[str]:
+    """Nobody is paid by a placebo, so a long one widens what contributors' scores may be by nothing."""
+    people = [(who, theirs.scores[who], ours.scores[who]) for who in sorted(ours.scores)]
+    people += [
         (f"{who}, its standard error,", theirs.errors.get(who, -1), ours.errors[who]) for who in sorted(ours.errors)
     ]
-    largest = max((abs(measured) for _, _, measured in pairs), default=0)
-    for who, claimed, measured in pairs:
-        if abs(claimed - measured) * 1_000_000 > tolerance.score_millionths * largest:
-            found.append(f"the score of {who} is {_nats(claimed)} nat, computed again it is {_nats(measured)}")
-    return [*found, *_differences_of_records(ours.retrieval, theirs.retrieval, tolerance.nll)]
+    placebos = [(f"placebo {k}", theirs.placebos[k], ours.placebos[k]) for k in range(len(ours.placebos))]
+    for pairs, beside in ((people, people), (placebos, [*people, *placebos])):
+        largest = max((abs(measured) for _, _, measured in beside), default=0)
+        for who, claimed, measured in pairs:
+            if abs(claimed - measured) * 1_000_000 > millionths * largest:
+                yield f"the score of {who} is {_nats(claimed)} nat, computed again it is {_nats(measured)}"
 
 
 def _differences_of_records(ours: Retrieval | None, theirs: Retrieval | None, tolerance: int) -> Iterable[str]:

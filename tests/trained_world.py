@@ -11,7 +11,7 @@ from typing import Any
 
 from openledger import base_models, manifest, records
 from openledger.artifacts import ArtifactStore
-from openledger.influence.index import ContributionIndex
+from openledger.influence.index import ContributionIndex, root
 from openledger.manifest import LineageManifest
 from openledger.snapshots import EXPORTED, files, folder
 from openledger.snapshots.documents import Manifest
@@ -42,13 +42,20 @@ class Trained:
         return manifest.parse(ArtifactStore(self.artifacts).get(self.revision))
 
     def lying(self, to: Path, **lies: Callable[[bytes], bytes]) -> Trained:
-        """A copy that publishes other files: `lies` by the file's name, its dots as underscores."""
+        """A copy that publishes other files: `lies` by the file's name, its dots as underscores.
+
+        Its manifest has the root of the contribution index that it publishes.
+        """
         shutil.copytree(self.artifacts, to)
         store, lineage = ArtifactStore(to), self.lineage
         told = {n: lies[n.replace(".", "_")] for n in lineage.files if n.replace(".", "_") in lies}
         assert len(told) == len(lies)
         named = {name: store.put(lie(store.get(lineage.files[name]))) for name, lie in told.items()}
-        return replace(self, artifacts=to, revision=put(store, replace(lineage, files={**lineage.files, **named})))
+        files = {**lineage.files, **named}
+        index = ContributionIndex.open(store.path(files["contribution_index.safetensors"]))
+        return replace(
+            self, artifacts=to, revision=put(store, replace(lineage, files=files, index_root=root(index).hex()))
+        )
 
 
 def put(store: ArtifactStore, lineage: LineageManifest) -> str:

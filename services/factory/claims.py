@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 
+from safetensors.numpy import load
+
 from openledger import manifest
-from openledger.adapters import read_manifest
+from openledger.adapters import ADAPTER_FILES, read_manifest
 from openledger.artifacts import ArtifactStore
-from openledger.influence.index import ContributionIndex
+from openledger.influence.index import ContributionIndex, Header, root
 from openledger.manifest import LineageManifest
 from services.factory import counterfactual_plan, parts
 from services.factory.audit import FILE, HALVES_INDEX, LEFT_OUT_INDEX, Audit
@@ -84,6 +86,16 @@ class Claims:
         """Of the run itself."""
         return Replay.of(self.training, ())
 
+    @cached_property
+    def weights(self) -> bytes:
+        """Of the adapter's file.  Raises `ArtifactError`."""
+        return self.store.get(self.lineage.files[ADAPTER_FILES[1]])
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the adapter's tensors, by name.  Raises `SafetensorError` for a file that is none."""
+        return {name: tensor.shape for name, tensor in load(self.weights).items()}
+
     @property
     def threads(self) -> int:
         """That the run was made with."""
@@ -116,8 +128,7 @@ class Claims:
         counted = Counter(who for _, who in self.run.training if who)
         if dict(counted) != dict(self.lineage.contributors):
             found.append("training.json lists other records of contributors than the manifest counts")
-        if self.index(INDEX).header.contributors != tuple(self.people):
-            found.append("the contribution index has other contributors than the manifest")
+        found += self._indexed()
         if self.audit is not None:
             found += self._audited(self.audit)
         elif self.spec.trained_again:
@@ -134,10 +145,28 @@ class Claims:
             yield "the halves of audit.json are not those that the specification's seed draws"
         if audit.left_out != self.spec.leave_one_out:
             yield "audit.json does not leave out whom the specification says"
-        if audit.left_out and self.index(LEFT_OUT_INDEX).header.contributors != tuple(self.people):
-            yield f"{LEFT_OUT_INDEX} has other contributors than the manifest"
-        if audit.halves and self.index(HALVES_INDEX).header.rows != len(audit.halves):
-            yield f"{HALVES_INDEX} has not a row for each half"
+
+    def _indexed(self) -> Iterator[str]:
+        """Rows that nobody trains for would be looked at by no comparison, and a receipt's scores are measured by."""
+        index, audit = self.index(INDEX), self.audit
+        layout, people = index.header.parameters, tuple(self.people)
+        expected = {INDEX: Header(layout, people, self.spec.placebos)}
+        if audit is not None and audit.left_out:
+            expected[LEFT_OUT_INDEX] = Header(layout, people, 0)
+        if audit is not None and audit.halves:
+            expected[HALVES_INDEX] = Header(layout, (), len(audit.halves))
+        for name, header in expected.items():
+            there = self.index(name).header
+            if there.contributors != header.contributors:
+                yield f"{name} has other contributors than the manifest"
+            elif there.placebos != header.placebos:
+                yield f"{name} has {there.placebos} further rows, by specification and audit.json {header.placebos}"
+            elif there.parameters != layout:
+                yield f"{name} has another layout than {INDEX}"
+        if self.shapes != {parameter.name: parameter.shape for parameter in layout}:
+            yield f"{INDEX} has another layout than the adapter"
+        if root(index).hex() != self.lineage.index_root:
+            yield f"the manifest's index_root is not that of its {INDEX}"
 
 
 def planned(training: bytes) -> str:

@@ -1,0 +1,51 @@
+"""What a revision's documents say that cannot be, found before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from openledger.influence.parameters import Parameter
+from tests.made_up_revision import LAYOUT, LEFT_OUT, PEOPLE, ROWS, SPEC, an_index, halves, revision
+
+INDEX, LEFT, HALVES = "contribution_index", "leave_one_out_index", "halves_index"
+OTHER = (Parameter("a", (3, 2)), *LAYOUT[1:])
+
+
+@pytest.fixture
+def made(tmp_path):
+    return revision(tmp_path)
+
+
+def test_documents_that_agree_contradict_nothing(made, tmp_path):
+    assert made.claims.contradictions() == []
+    assert revision(tmp_path, replace(SPEC, halves=0, leave_one_out=False)).claims.contradictions() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    (
+        (INDEX, an_index(np.concatenate([ROWS, 1e6 * ROWS[:1]]))),
+        (INDEX, an_index(ROWS[:-1])),
+        (INDEX, an_index(ROWS[1:], PEOPLE[1:])),
+        (INDEX, an_index(layout=OTHER)),
+        (LEFT, an_index(LEFT_OUT, layout=OTHER)),
+        (LEFT, an_index(np.concatenate([LEFT_OUT, ROWS[:1]]))),
+        (LEFT, an_index(LEFT_OUT[1:], PEOPLE[1:])),
+        (HALVES, an_index(LEFT_OUT[: len(halves())], (), OTHER)),
+        (HALVES, an_index(LEFT_OUT[: len(halves()) - 1], ())),
+        (HALVES, an_index(LEFT_OUT[: len(halves())], PEOPLE[: len(halves())])),
+    ),
+)
+def test_an_index_with_other_rows_than_the_specification_gives_is_found(made, name, index):
+    made.files[f"{name}.safetensors"] = index
+    assert any(f"{name}.safetensors" in words for words in made.claims.contradictions())
+
+
+def test_a_root_that_is_not_the_indexs_is_found(made):
+    made.more["index_root"] = "1" * 64
+    assert made.claims.contradictions() == [
+        "the manifest's index_root is not that of its contribution_index.safetensors"
+    ]
