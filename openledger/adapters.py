@@ -5,13 +5,12 @@ Every byte is checked on the way: the manifest by the revision's digest, each fi
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
-from openledger import manifest
+from openledger import canonical, manifest
 from openledger.artifacts import ArtifactStore, file_sha256, sync_folder
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -37,7 +36,10 @@ def trained_on(store: ArtifactStore, lineage: manifest.LineageManifest) -> list[
 
     A canary is nobody's.  Raises `ArtifactError` (missing, damaged), `KeyError` or `ValueError` (not such a list).
     """
-    return [(record, contributor) for record, contributor in json.loads(store.get(lineage.files[TRAINING]))["records"]]
+    return [
+        (record, contributor)
+        for record, contributor in canonical.parse_json(store.get(lineage.files[TRAINING]))["records"]
+    ]
 
 
 def materialise(store: ArtifactStore, digest: str, root: Path) -> Path:

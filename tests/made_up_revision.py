@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,10 @@ class Revision:
 
     @property
     def lineage(self) -> manifest.LineageManifest:
-        root = index.root(index.ContributionIndex.from_bytes(self.files["contribution_index.safetensors"])).hex()
+        root = "0" * 64
+        with suppress(ValueError):
+            found = index.ContributionIndex.from_bytes(self.files["contribution_index.safetensors"])
+            root = index.root(found).hex()
         fields = {
             "adapter": "words",
             "base": manifest.Base(self.spec.base, "b" * 64),

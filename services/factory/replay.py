@@ -7,10 +7,10 @@ nothing.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
+from openledger import canonical
 from services.factory.data import Example
 from services.factory.schedule import Plan
 
@@ -45,7 +45,7 @@ class Replay:
     def of(cls, training_json: bytes, without: Collection[str]) -> Replay:
         """Raises ReplayError: the document is none, or these contributors are not in it, or nobody else is."""
         try:
-            document = json.loads(training_json)
+            document = canonical.parse_json(training_json)
             known = document["version"] == VERSION
             training, held_out = ([(str(r), str(c)) for r, c in document[key]] for key in ("records", "held_out"))
             batches, steps = document["batches"], int(document["kept_step"])

@@ -110,13 +110,13 @@ class Retrainings:
 
         Nobody can tell where records are not there, or the revision that this one replaces.
         """
-        before = published.parent(self.claims)
-        if verdict.absent:
-            return True
         again = None
-        if before is not None:
-            self.kept.put(self.claims.store.get(before[0]))
-            again = run_shard.replay(*before)
+        with verdict.reading("the revision that it replaces"):
+            if (before := published.parent(self.claims)) is not None:
+                self.kept.put(self.claims.store.get(before[0]))
+                again = run_shard.replay(*before)
+        if verdict.absent or verdict.wrong:
+            return not verdict.wrong
         self._say("the order of the records")
         done = await self._run(Shard(f"{_TASKS}:plan", self._arguments(records, again)), verdict, RUN)
         if done is not None and done.result["plan"] != published.planned(self.claims.training):
@@ -126,7 +126,10 @@ class Retrainings:
         return not verdict.wrong
 
     async def _train(self, own: dict[str, Any], drawn: Sequence[Training], verdict: Verdict) -> None:
-        comparison = Comparison(self.claims)
+        with verdict.reading("what its trainings are compared with"):
+            comparison = Comparison(self.claims)
+        if verdict.wrong:
+            return
         work = self._work(own | {"steps": self.claims.run.steps}, drawn, verdict.absent, comparison)
         if work and (below := trunk_task.shard(own)):
             self._say("the frozen layers")
@@ -137,7 +140,7 @@ class Retrainings:
                 progress.found += progress.costs[number]
             done = await self._run(shard, verdict, name, partial(progress.at, number, name))
             if done is not None:
-                verdict.trained(name, compare(done))
+                verdict.trained(name, _compared(name, compare, done))
             verdict.exact = comparison.exact
 
     def _work(
@@ -189,3 +192,13 @@ class Retrainings:
             return None
         at(1.0)
         return done
+
+
+def _compared(name: str, compare: Callable[[Done], Iterable[Found]], done: Done) -> Iterator[Found]:
+    """What is published of a training counts as wrong where it does not fit at all, like what differs."""
+    try:
+        yield from compare(done)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - libraries that parse raise anything
+        yield Found(name, same=False, wrong=f"what is published of it does not fit what training gives: {error!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -11,6 +12,7 @@ from openledger import spot_check
 from openledger.manifest import LineageManifest
 from openledger.retrained import Found
 from services.factory import provenance
+from services.factory.claims import NotTrained
 
 RUN = "the run itself"
 _MOST_NAMED = 5
@@ -25,6 +27,8 @@ class Verdict:
     confidence: int
     documents: list[str] = field(default_factory=list)
     """What documents say that cannot be."""
+    unknown: list[str] = field(default_factory=list)
+    """What could not be told, and why."""
     absent: list[str] = field(default_factory=list)
     """Contributors of whom records are not there."""
     run: list[Found] | None = None
@@ -37,6 +41,21 @@ class Verdict:
     """Trainings that were drawn from."""
     beyond: int = 0
     """Those that cannot be taken again here."""
+
+    @contextmanager
+    def reading(self, what: str) -> Iterator[None]:
+        """While that is read, every byte of which its publisher chose: whatever comes of it counts as wrong.
+
+        To withhold a file, or to publish what is none, would else be the way not to be checked.  Raises this machine's
+        faults, and `NotTrained`.
+        """
+        try:
+            yield
+        except (NotTrained, OSError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - libraries that parse raise anything
+            told = str(error) if isinstance(error, ValueError) else repr(error)
+            self.documents.append(f"{what} cannot be read: {told}")
 
     def trained(self, name: str, found: Iterable[Found]) -> None:
         """One training is taken again, or cannot be by no fault of this machine's."""
@@ -54,7 +73,7 @@ class Verdict:
     @property
     def whole(self) -> bool:
         """Whether everything could be asked for."""
-        return not self.absent and not self.beyond
+        return not (self.absent or self.beyond or self.unknown)
 
     def at_most(self) -> int:
         """So many of those that were drawn from are wrong, with this confidence."""
@@ -76,6 +95,7 @@ class Verdict:
             "confidence": self.confidence,
             "beyond": self.beyond,
             "absent": self.absent,
+            "unknown": self.unknown,
             "seed": self.seed.hex(),
             "wrong": self.wrong,
             "words": list(self.words()),
@@ -102,6 +122,7 @@ class Verdict:
             yield "No other training of it is published that could be taken again here."
         if self.beyond:
             yield f"{self.beyond} more cannot be taken again here: nothing is said of them."
+        yield from self.unknown
 
     def _of_run(self, run: list[Found]) -> str:
         wrong = sum(bool(one.wrong) for one in run)

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from openledger.adapters import read_manifest
-from openledger.artifacts import ArtifactError, ArtifactStore
+from openledger.artifacts import ArtifactStore
 from services.factory.claims import Claims
+from services.factory.contradictions import contradictions
 from services.factory.exported import ExportSource
 from services.factory.lines import FOLDER
 from services.factory.model import JobFailed
@@ -32,6 +33,8 @@ from services.kit.executor import TaskFailed
 from services.kit.executor_local import LocalExecutor
 
 Tell = Callable[[dict[str, Any]], None]
+CANNOT = (ValueError, KeyError, JobFailed, Fault, TaskFailed, Refused, OSError)
+"""What is raised where this machine, or its folders, cannot do what is asked."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def main() -> None:
     try:
         verdict = asyncio.run(verify(order, lambda progress: tell({"progress": progress})))
         shutil.rmtree(order.work)  # texts are in there
-    except (ValueError, KeyError, JobFailed, Fault, TaskFailed, Refused, OSError) as error:
+    except CANNOT as error:
         tell({"refused": str(error)})
     else:
         tell({"result": verdict})
@@ -77,13 +80,16 @@ async def verify(order: Order, tell: Tell) -> dict[str, Any]:
     kept = ArtifactStore(work / "records")
     executor = LocalExecutor(work / "shards", environment={FOLDER: str(kept.root.absolute())})
     verdict = Verdict(lineage, seed, order.confidence)
-    try:
+    with verdict.reading("what its manifest names"):
         claims = Claims.of(store, lineage)
-        verdict.documents += claims.contradictions()
-    except (ArtifactError, KeyError) as error:  # counts as wrong, or withholding would be the way to cheat
-        verdict.documents.append(f"a file is not there that its documents speak of: {error}")
-    else:
-        await Retrainings(claims, source, kept, executor, tell).make(verdict, order.draw)
+        verdict.documents += contradictions(claims)
+    if not verdict.wrong:
+        try:
+            await Retrainings(claims, source, kept, executor, tell).make(verdict, order.draw)
+        except CANNOT as error:
+            if not verdict.wrong:
+                raise
+            verdict.unknown.append(f"Not everything was looked at: {error}.")
     return verdict.to_json()
 
 

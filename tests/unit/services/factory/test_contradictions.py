@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from openledger.influence.parameters import Parameter
+from services.factory.contradictions import contradictions
 from tests.made_up_revision import LAYOUT, LEFT_OUT, PEOPLE, ROWS, SPEC, an_index, halves, revision
 
 INDEX, LEFT, HALVES = "contribution_index", "leave_one_out_index", "halves_index"
@@ -20,8 +21,8 @@ def made(tmp_path):
 
 
 def test_documents_that_agree_contradict_nothing(made, tmp_path):
-    assert made.claims.contradictions() == []
-    assert revision(tmp_path, replace(SPEC, halves=0, leave_one_out=False)).claims.contradictions() == []
+    assert contradictions(made.claims) == []
+    assert contradictions(revision(tmp_path, replace(SPEC, halves=0, leave_one_out=False)).claims) == []
 
 
 @pytest.mark.parametrize(
@@ -41,11 +42,11 @@ def test_documents_that_agree_contradict_nothing(made, tmp_path):
 )
 def test_an_index_with_other_rows_than_the_specification_gives_is_found(made, name, index):
     made.files[f"{name}.safetensors"] = index
-    assert any(f"{name}.safetensors" in words for words in made.claims.contradictions())
+    assert any(f"{name}.safetensors" in words for words in contradictions(made.claims))
 
 
 def test_a_root_that_is_not_the_indexs_is_found(made):
     made.more["index_root"] = "1" * 64
-    assert made.claims.contradictions() == [
+    assert contradictions(made.claims) == [
         "the manifest's index_root is not that of its contribution_index.safetensors"
     ]

@@ -1,0 +1,65 @@
+"""What a revision's documents say that cannot be, found without any training.
+
+Whoever publishes them chose every byte: what is of no form raises, and counts against it like what contradicts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from openledger.influence.index import Header, root
+from services.factory import counterfactual_plan
+from services.factory.audit import HALVES_INDEX, LEFT_OUT_INDEX, Audit
+from services.factory.claims import Claims
+from services.factory.write import INDEX, TRAINING
+
+
+def contradictions(claims: Claims) -> list[str]:
+    """In words.  Raises whatever reading raises for files that are withheld, or none."""
+    found = []
+    counted = Counter(who for _, who in claims.run.training if who)
+    if dict(counted) != dict(claims.lineage.contributors):
+        found.append("training.json lists other records of contributors than the manifest counts")
+    found += _indexed(claims)
+    if claims.audit is not None:
+        found += _audited(claims, claims.audit)
+    elif claims.spec.trained_again:
+        found.append("its specification has trainings again, and there is no audit.json of them")
+    return found
+
+
+def _indexed(claims: Claims) -> Iterator[str]:
+    """Rows that nobody trains for would be looked at by no comparison, and a receipt's scores are measured by."""
+    index, audit = claims.index(INDEX), claims.audit
+    layout, people = index.header.parameters, tuple(claims.people)
+    expected = {INDEX: Header(layout, people, claims.spec.placebos)}
+    if audit is not None and audit.left_out:
+        expected[LEFT_OUT_INDEX] = Header(layout, people, 0)
+    if audit is not None and audit.halves:
+        expected[HALVES_INDEX] = Header(layout, (), len(audit.halves))
+    for name, header in expected.items():
+        there = claims.index(name).header
+        if there.contributors != header.contributors:
+            yield f"{name} has other contributors than the manifest"
+        elif there.placebos != header.placebos:
+            yield f"{name} has {there.placebos} further rows, by specification and audit.json {header.placebos}"
+        elif there.parameters != layout:
+            yield f"{name} has another layout than {INDEX}"
+    if claims.shapes != {parameter.name: parameter.shape for parameter in layout}:
+        yield f"{INDEX} has another layout than the adapter"
+    if root(index).hex() != claims.lineage.index_root:
+        yield f"the manifest's index_root is not that of its {INDEX}"
+
+
+def _audited(claims: Claims, audit: Audit) -> Iterator[str]:
+    spec, people = claims.spec, claims.people
+    if audit.contributors != tuple(people):
+        yield "audit.json has other contributors than the manifest"
+    elif audit.training != claims.lineage.files[TRAINING] or audit.steps != claims.run.steps:
+        yield "audit.json is of another training than the manifest's"
+    masks = counterfactual_plan.draw(len(people), spec.halves, spec.seed)
+    if audit.halves != tuple("".join("01"[member] for member in mask) for mask in masks.tolist()):
+        yield "the halves of audit.json are not those that the specification's seed draws"
+    if audit.left_out != spec.leave_one_out:
+        yield "audit.json does not leave out whom the specification says"
