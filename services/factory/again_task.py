@@ -12,6 +12,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
+from openledger import canonical
 from openledger.adapters import ADAPTER_FILES
 from services.factory import inputs, write
 from services.factory.claims import digest_of
@@ -39,8 +40,8 @@ def plan(arguments: dict[str, Any], _: TaskContext) -> dict[str, Any]:
 def again(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
     """Train again, following a part of the contributors.  arguments: the fine-tune's own, with steps, and part.
 
-    Leaves the adapter's file, the part's contribution index, weights before and after as vectors [P], and the held-out
-    losses [Q] on the base as it is.
+    Leaves the adapter's two files, the part's contribution index, weights before and after as vectors [P], and the
+    held-out losses [Q] on the base as it is.
     Returns their mean on the base as it was trained on (null: there are none).  Raises Diverged, and what
     `services.factory.task.fine_tune` raises.
     """
@@ -52,6 +53,7 @@ def again(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
         mean = float(losses.double().mean()) if held_out else None
         if given.spec.quantise != "none":
             losses = served(given, run.theta, held_out)
+        (context.output / ADAPTER_FILES[0]).write_bytes(canonical.dumps(run.adapter.config.to_json()))
         (context.output / ADAPTER_FILES[1]).write_bytes(write.adapter(run.adapter))
         write.index_file(context.output, run)
         save_file(

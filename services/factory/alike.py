@@ -14,6 +14,7 @@ import numpy.typing as npt
 from safetensors import safe_open
 from safetensors.numpy import load
 
+from openledger import canonical
 from openledger.adapters import ADAPTER_FILES
 from openledger.influence.index import ContributionIndex
 from openledger.retrained import Found, loss, vector, weights
@@ -21,6 +22,7 @@ from services.factory import audit
 from services.factory.again_task import MODEL
 from services.factory.audit import HALVES_INDEX, LEFT_OUT_INDEX
 from services.factory.claims import Claims, Training
+from services.factory.contradictions import is_configured
 from services.factory.counterfactual_task import RETRAINED
 from services.factory.write import INDEX
 
@@ -50,10 +52,18 @@ class Comparison:
         if found.wrong:
             self._whole = theta  # of what follows it is not known yet whether it is wrong as well
         yield found
+        yield self._configured(output)
         said = self._claims.lineage.metrics.get("loss_after")
         if mean is not None and said is not None:
             yield loss("the held-out loss", float(said), mean, exact=self.exact)
         yield from self.part(output)
+
+    def _configured(self, output: Path) -> Found:
+        """Which layers are the last ones the base alone says; the rest is looked at before (`contradictions`)."""
+        name = ADAPTER_FILES[0]
+        published, made = self._claims.store.get(self._claims.lineage.files[name]), (output / name).read_bytes()
+        fits = is_configured(canonical.parse_json(made), canonical.parse_json(published))
+        return Found(name, published == made, "" if fits else "it is not what training gives")
 
     def part(self, output: Path) -> Iterator[Found]:
         """Rows of the contribution index: of all whom a training followed, and the placebos that it did."""

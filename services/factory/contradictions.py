@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
+from openledger import canonical
+from openledger.adapters import ADAPTER_FILES
+from openledger.influence.adapter_config import AdapterConfig
 from openledger.influence.index import Header, root
 from services.factory import counterfactual_plan
 from services.factory.audit import HALVES_INDEX, LEFT_OUT_INDEX, Audit
@@ -21,12 +25,30 @@ def contradictions(claims: Claims) -> list[str]:
     counted = Counter(who for _, who in claims.run.training if who)
     if dict(counted) != dict(claims.lineage.contributors):
         found.append("training.json lists other records of contributors than the manifest counts")
-    found += _indexed(claims)
+    found += [*_configured(claims), *_indexed(claims)]
     if claims.audit is not None:
         found += _audited(claims, claims.audit)
     elif claims.spec.trained_again:
         found.append("its specification has trainings again, and there is no audit.json of them")
     return found
+
+
+def _configured(claims: Claims) -> Iterator[str]:
+    """What is served is the product of two factors times what this file says: another number is another model."""
+    spec, said = claims.spec, canonical.parse_json(claims.store.get(claims.lineage.files[ADAPTER_FILES[0]]))
+    layers = AdapterConfig.from_json(said).layers
+    own = AdapterConfig(spec.base, spec.rank, spec.alpha, spec.target_modules, layers, spec.rslora, spec.dora)
+    if not is_configured(own.to_json(), said) or len(layers) != (spec.layers or len(layers)):
+        yield f"{ADAPTER_FILES[0]} is not what the specification says"
+
+
+def is_configured(made: dict[str, Any], published: dict[str, Any]) -> bool:
+    """Whether an `adapter_config.json` says what training gives, and nothing else.
+
+    Switches that are off were not written by every version.
+    """
+    off = dict.fromkeys(("use_rslora", "use_dora"), False)
+    return off | published == made
 
 
 def _indexed(claims: Claims) -> Iterator[str]:

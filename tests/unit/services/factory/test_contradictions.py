@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from openledger import canonical
 from openledger.influence.parameters import Parameter
 from services.factory.contradictions import contradictions
 from tests.made_up_revision import LAYOUT, LEFT_OUT, PEOPLE, ROWS, SPEC, an_index, halves, revision
@@ -50,3 +52,29 @@ def test_a_root_that_is_not_the_indexs_is_found(made):
     assert contradictions(made.claims) == [
         "the manifest's index_root is not that of its contribution_index.safetensors"
     ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "fits"),
+    (
+        ({"use_rslora": False}, True),
+        ({"lora_alpha": 64}, False),
+        ({"r": 4}, False),
+        ({"use_rslora": True}, False),
+        ({"use_dora": True}, False),
+        ({"layers_to_transform": [0]}, False),
+        ({"target_modules": ["q_proj"]}, False),
+        ({"base_model_name_or_path": "another"}, False),
+        ({"lora_dropout": 0.5}, False),
+        ({"lora_bias": True}, False),
+    ),
+)
+def test_an_adapters_configuration_is_the_specifications(made, changes, fits):
+    made.says("adapter_config.json", **changes)
+    assert bool(contradictions(made.claims)) is not fits
+
+
+def test_a_configuration_of_before_there_were_switches_is_no_contradiction(made):
+    document = json.loads(made.files["adapter_config.json"])
+    made.files["adapter_config.json"] = canonical.dumps({k: v for k, v in document.items() if not k.startswith("use_")})
+    assert contradictions(made.claims) == []

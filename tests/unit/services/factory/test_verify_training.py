@@ -60,7 +60,7 @@ def test_an_honest_revision_is_what_training_gives_byte_for_byte(trained, work):
     assert (verdict["of"], len(verdict["drawn"]), verdict["at_most"]) == (ALL, ALL, 0)
     everything = [*verdict["run"], *(one for some in verdict["drawn"].values() for one in some)]
     assert all(one["same"] for one in everything)
-    assert len(everything) == (2 + PEOPLE + 2) + 2 * PEOPLE + HALVES
+    assert len(everything) == (3 + PEOPLE + 2) + 2 * PEOPLE + HALVES
     assert (told[-1]["training"], told[-1]["of"], told[-1]["share"]) == (1 + ALL, 1 + ALL, 1.0)
     assert all(one["seconds_left"] is None or one["seconds_left"] >= 0 for one in told)
 
