@@ -16,6 +16,7 @@ from openledger.influence.index import Header, root
 from services.factory import counterfactual_plan
 from services.factory.audit import HALVES_INDEX, LEFT_OUT_INDEX, Audit
 from services.factory.claims import Claims
+from services.factory.schedule import evaluation_steps
 from services.factory.write import INDEX, TRAINING
 
 
@@ -25,12 +26,45 @@ def contradictions(claims: Claims) -> list[str]:
     counted = Counter(who for _, who in claims.run.training if who)
     if dict(counted) != dict(claims.lineage.contributors):
         found.append("training.json lists other records of contributors than the manifest counts")
-    found += [*_configured(claims), *_indexed(claims)]
+    found += [*_ended(claims), *_configured(claims), *_indexed(claims)]
     if claims.audit is not None:
         found += _audited(claims, claims.audit)
     elif claims.spec.trained_again:
         found.append("its specification has trainings again, and there is no audit.json of them")
     return found
+
+
+def _ended(claims: Claims) -> Iterator[str]:
+    """Each step of a run gives another model, of which whoever publishes could choose the one that pays best."""
+    document, spec, steps = canonical.parse_json(claims.training), claims.spec, claims.run.steps
+    planned = len(document["batches"])
+    if claims.lineage.metrics.get("steps", steps) != steps:
+        yield "the manifest counts other steps than training.json"
+    if claims.lineage.replaces is not None:
+        return  # it ends where that one did, beside which it is looked at
+    if spec.patience and document["held_out"]:
+        evaluations = [(int(step), float(loss)) for step, loss in document["evaluations"]]
+        ends = _best(spec.patience, [*sorted(evaluation_steps(spec, planned)), planned], evaluations)
+    else:
+        ends = planned
+    if steps != ends:
+        by = "no step follows from its evaluations" if ends is None else f"it is step {ends}"
+        yield f"training.json ends after step {steps}; by specification {by}"
+
+
+def _best(patience: int, looked_at: list[int], evaluations: list[tuple[int, float]]) -> int | None:
+    """The step that a patient run keeps; None where it would have measured other losses than these."""
+    losses: list[float] = []
+    for step, (at, loss) in zip(looked_at, evaluations, strict=False):
+        if step != at or _since_best(losses) >= patience:
+            return None
+        losses.append(loss)
+    over = len(losses) == len(looked_at) or _since_best(losses) >= patience
+    return looked_at[losses.index(min(losses))] if over and len(losses) == len(evaluations) else None
+
+
+def _since_best(losses: list[float]) -> int:
+    return len(losses) - 1 - losses.index(min(losses)) if losses else 0
 
 
 def _configured(claims: Claims) -> Iterator[str]:

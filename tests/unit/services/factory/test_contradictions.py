@@ -78,3 +78,45 @@ def test_a_configuration_of_before_there_were_switches_is_no_contradiction(made)
     document = json.loads(made.files["adapter_config.json"])
     made.files["adapter_config.json"] = canonical.dumps({k: v for k, v in document.items() if not k.startswith("use_")})
     assert contradictions(made.claims) == []
+
+
+def test_a_run_ends_where_its_specification_says(made):
+    made.trains(kept_step=1)
+    made.says("audit.json", steps=1)
+    made.more["metrics"] = {"steps": 1}
+    assert contradictions(made.claims) == ["training.json ends after step 1; by specification it is step 8"]
+
+
+def test_the_manifest_counts_the_steps_that_were_taken(made):
+    made.more["metrics"] = {"steps": 7}
+    assert contradictions(made.claims) == ["the manifest counts other steps than training.json"]
+
+
+@pytest.mark.parametrize(
+    ("patience", "evaluations", "kept", "fits"),
+    (
+        (1, [[3, 2.5], [5, 2.2], [8, 2.1]], 8, True),
+        (1, [[3, 2.5], [5, 2.2], [8, 2.3]], 5, True),
+        (1, [[3, 2.5], [5, 2.6]], 3, True),
+        (2, [[3, 2.5], [5, 2.6], [8, 2.5]], 3, True),
+        (1, [[3, 2.5], [5, 2.2], [8, 2.1]], 5, False),  # another than the best
+        (1, [[3, 2.5], [5, 2.2]], 5, False),  # it had no reason to end
+        (1, [[3, 2.5], [5, 2.6], [8, 2.1]], 8, False),  # it had one before
+        (2, [[3, 2.5], [5, 2.6]], 3, False),
+        (1, [[1, 2.5], [2, 2.6]], 1, False),  # it looks at other steps
+        (1, [[3, 2.5], [5, 2.2], [8, 2.1], [9, 2.0]], 9, False),
+        (1, [], 8, False),
+    ),
+)
+def test_a_patient_run_keeps_the_best_step_of_those_that_it_looked_at(tmp_path, patience, evaluations, kept, fits):
+    made = revision(tmp_path, replace(SPEC, patience=patience, halves=0, leave_one_out=False))
+    made.trains(evaluations=evaluations, kept_step=kept)
+    made.more["metrics"] = {"steps": kept}
+    found = contradictions(made.claims)
+    assert found == [] if fits else "ends after step" in found[0]
+
+
+def test_a_patient_run_without_held_out_records_goes_to_its_end(tmp_path):
+    made = revision(tmp_path, replace(SPEC, patience=1, halves=0, leave_one_out=False))
+    made.trains(evaluations=[], held_out=[])
+    assert contradictions(made.claims) == []
