@@ -16,7 +16,7 @@ from openledger.artifacts import ArtifactStore
 from openledger.influence import index
 from openledger.influence.adapter_config import AdapterConfig
 from openledger.influence.parameters import Parameter
-from services.factory import counterfactual_plan
+from services.factory import counterfactual_plan, provenance
 from services.factory.audit import Audit, Rise
 from services.factory.claims import Claims
 from services.factory.spec import FineTuneSpec
@@ -100,7 +100,7 @@ class Revision:
             "contributors": dict.fromkeys(PEOPLE, 2),
             "owner": "0x" + "0d" * 20,
             "metrics": {"threads": 1, "steps": 8, "loss_after": 2.0},
-            "code": "a test",
+            "code": provenance.code(),
             "licence": "CC0-1.0",
             "use": "commercial",
         }

@@ -16,7 +16,7 @@ from openledger.manifest import LineageManifest
 from openledger.snapshots import EXPORTED, files, folder
 from openledger.snapshots.documents import Manifest
 from openledger.snapshots.files import Row, Text
-from services.factory import parts, trunk_task
+from services.factory import parts, provenance, trunk_task
 from services.factory.counterfactual_plan import plan
 from services.factory.data import Record
 from services.factory.lines import line
@@ -106,7 +106,7 @@ def train(
         contributors=done["contributors"],
         owner=OWNER,
         metrics=done["metrics"],
-        code="a test",
+        code=provenance.code(),
         licence="CC0-1.0",
         use="commercial",
         replaces=replaces,

@@ -1,7 +1,7 @@
 """`openledger verify training`: trains a published model again on this machine, and says what differs.
 
 Exit status 0 when nothing does, 1 when something does, 2 when there is nothing to check or this machine cannot, 3 when
-nothing differs and records are not here that some of it would take.
+nothing differs and not all could be told, as where records are not here that some of it would take.
 """
 
 from __future__ import annotations

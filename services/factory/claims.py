@@ -14,8 +14,8 @@ from hashlib import sha256
 
 from safetensors.numpy import load
 
-from openledger import canonical, manifest
-from openledger.adapters import ADAPTER_FILES, read_manifest
+from openledger import canonical
+from openledger.adapters import ADAPTER_FILES
 from openledger.artifacts import ArtifactStore
 from openledger.influence.index import ContributionIndex
 from openledger.manifest import LineageManifest
@@ -135,15 +135,3 @@ def planned(training: bytes) -> str:
 def digest_of(records: list[list[str]], held_out: list[list[str]], batches: list[list[int]], sizes: list[int]) -> str:
     """The same of a plan that was made anew."""
     return sha256(json.dumps([records, held_out, batches, sizes]).encode()).hexdigest()
-
-
-def parent(claims: Claims) -> tuple[str, tuple[str, ...]] | None:
-    """Of a revision that replaces another one: that one's `training.json`, by SHA-256, and whom it leaves out.
-
-    Raises `ArtifactError`, `ValueError` where that revision is not there.
-    """
-    replaces = claims.lineage.replaces
-    if replaces is None:
-        return None
-    before: manifest.LineageManifest = read_manifest(claims.store, replaces.revision.rpartition("/")[2])
-    return before.files[TRAINING], replaces.without

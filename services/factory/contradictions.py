@@ -26,7 +26,7 @@ def contradictions(claims: Claims) -> list[str]:
     counted = Counter(who for _, who in claims.run.training if who)
     if dict(counted) != dict(claims.lineage.contributors):
         found.append("training.json lists other records of contributors than the manifest counts")
-    found += [*_ended(claims), *_configured(claims), *_indexed(claims)]
+    found += [*ended(claims), *_configured(claims), *_indexed(claims)]
     if claims.audit is not None:
         found += _audited(claims, claims.audit)
     elif claims.spec.trained_again:
@@ -34,14 +34,14 @@ def contradictions(claims: Claims) -> list[str]:
     return found
 
 
-def _ended(claims: Claims) -> Iterator[str]:
-    """Each step of a run gives another model, of which whoever publishes could choose the one that pays best."""
+def ended(claims: Claims) -> Iterator[str]:
+    """Where the run ended and must not: each step gives another model, and one could choose which of them pays best."""
     document, spec, steps = canonical.parse_json(claims.training), claims.spec, claims.run.steps
     planned = len(document["batches"])
     if claims.lineage.metrics.get("steps", steps) != steps:
         yield "the manifest counts other steps than training.json"
     if claims.lineage.replaces is not None:
-        return  # it ends where that one did, beside which it is looked at
+        return  # it ends where that one did (`services.factory.as_planned.replaced`)
     if spec.patience and document["held_out"]:
         evaluations = [(int(step), float(loss)) for step, loss in document["evaluations"]]
         ends = _best(spec.patience, [*sorted(evaluation_steps(spec, planned)), planned], evaluations)

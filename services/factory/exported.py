@@ -39,9 +39,9 @@ class ExportSource:
         """Names of a snapshot's records whose texts are there.  Raises `ValueError`, `OSError`."""
         return frozenset(record.name for record in self._records(name) if record.salt)
 
-    def all(self, name: str) -> frozenset[str]:
-        """Names of all of a snapshot's records.  Raises `ValueError`, `OSError`."""
-        return frozenset(row.record for row in read_rows(self._places[name] / EXPORTED / RECORDS))
+    def rows(self, name: str) -> Iterator[Row]:
+        """All of a snapshot's records, as anybody may see them.  Raises `ValueError`, `OSError`."""
+        return read_rows(self._places[name] / EXPORTED / RECORDS)
 
     async def records(self, name: str, start: int) -> AsyncIterator[SourceRecord]:
         """See `RecordSource.records`."""
@@ -53,7 +53,7 @@ class ExportSource:
         """Raises `ValueError` for a text that is not what was committed to at its leaf."""
         texts = self._texts(name)
         following = next(texts, None)
-        for row in read_rows(self._places[name] / EXPORTED / RECORDS):
+        for row in self.rows(name):
             about, fields = following if following is not None else ({}, {})
             if about.get("leaf") != row.leaf:
                 yield SourceRecord(row.leaf, row.record, row.contributor, {}, "", b"", bytes.fromhex(row.commitment))

@@ -27,6 +27,11 @@ def code() -> str:
     return f"{_versions()}, sources {sources(_SOURCES)[:16]}" + (f", commit {commit}" if commit else "")
 
 
+def is_this(said: str) -> bool:
+    """Whether this is the code that a manifest names, whatever its commit."""
+    return said.partition(", commit ")[0] == code().partition(", commit ")[0]
+
+
 @cache
 def key() -> str:
     """For names of work: the same where the same would come out, so without the commit.  Hex SHA-256."""

@@ -15,8 +15,8 @@ from typing import Any
 from openledger import spot_check
 from openledger.artifacts import ArtifactStore
 from openledger.retrained import Found
+from services.factory import as_planned, counterfactual_plan, provenance, run_shard, trunk_task
 from services.factory import claims as published
-from services.factory import counterfactual_plan, run_shard, trunk_task
 from services.factory.alike import Comparison
 from services.factory.claims import Claims, Training
 from services.factory.exported import ExportSource
@@ -70,26 +70,23 @@ class Retrainings:
         Raises `Refused`, `JobFailed`, `TaskFailed`, and what reading raises, where that is nobody's fault but this
         machine's, or the folders'.
         """
-        records, there, known = await self._gather()
-        named = dict(self._named())
-        if strange := [record for record in named if record not in known]:
-            verdict.documents.append(f"training.json names records that are in none of its snapshots: {strange[0]}")
-        verdict.absent = sorted({who for record, who in named.items() if record not in there})
-        if verdict.documents or not await self._as_planned(records, verdict):
+        records, there = await self._gather()
+        rows = [row for pin in self.claims.lineage.snapshots for row in self.source.rows(pin.name)]
+        verdict.documents += as_planned.miscredited(self.claims, rows)
+        named = (*self.claims.run.training, *self.claims.run.held_out)
+        verdict.absent = sorted({who for record, who in named if who and record not in there})
+        everything = there.issuperset(row.record for row in rows)
+        if verdict.documents or not await self._as_planned(records, everything, verdict):
             return
         own = run_shard.replay(self.kept.put(self.claims.training), verdict.absent)
         makable = [one for one in self.claims.trainings() if one.without.issuperset(verdict.absent)]
         verdict.of, verdict.beyond = len(makable), sum(1 for _ in self.claims.trainings()) - len(makable)
         drawn = spot_check.by_number(makable, verdict.seed, draw)
-        await self._train(self._arguments(records, own), drawn, verdict)
+        await self._train(_arguments(self.claims, records, own), drawn, verdict)
 
-    def _named(self) -> Iterator[tuple[str, str]]:
-        """Records of the run, and whom each is credited to; of canaries, which are nobody's, none."""
-        return ((record, who) for record, who in (*self.claims.run.training, *self.claims.run.held_out) if who)
-
-    async def _gather(self) -> tuple[str, frozenset[str], frozenset[str]]:
-        """Digest of the records' texts, names of those, and names of all of the snapshots' records."""
-        digests, there, known = [], set[str](), set[str]()
+    async def _gather(self) -> tuple[str, frozenset[str]]:
+        """Digest of the records' texts, and names of those."""
+        digests, there = [], set[str]()
         self.kept.root.mkdir(parents=True, exist_ok=True)
         for pin in self.claims.lineage.snapshots:
             if pin.name not in self.source.names:
@@ -98,32 +95,42 @@ class Retrainings:
             read = await read_snapshot(self.source, SnapshotPin(pin.name, pin.root), self.kept, 0.0, only)
             digests.append(read.digest)
             there |= only
-            known |= self.source.all(pin.name)
-        return merge(self.kept, digests), frozenset(there), frozenset(known)
+        return merge(self.kept, digests), frozenset(there)
 
-    def _arguments(self, records: str, again: dict[str, Any] | None) -> dict[str, Any]:
-        claims = self.claims
-        return run_shard.arguments(claims.spec, claims.lineage.base.sha256, records, claims.threads, again)
-
-    async def _as_planned(self, records: str, verdict: Verdict) -> bool:
+    async def _as_planned(self, records: str, everything: bool, verdict: Verdict) -> bool:
         """Whether the run's records and steps are those that follow from its snapshots and specification.
 
-        Nobody can tell where records are not there, or the revision that this one replaces.
+        Of one that replaces another they follow from that one's, whose own are looked at.  everything: whether all
+        texts are here.  Where one is not, nobody can tell: it may be what another record was credited by.
         """
-        again = None
         with verdict.reading("the revision that it replaces"):
-            if (before := published.parent(self.claims)) is not None:
-                self.kept.put(self.claims.store.get(before[0]))
-                again = run_shard.replay(*before)
-        if verdict.absent or verdict.wrong:
-            return not verdict.wrong
+            chain = as_planned.taken_again(self.claims)
+            verdict.documents += as_planned.replaced(chain)
+        if verdict.wrong:
+            return False
+        if not everything:
+            verdict.unknown.append(
+                "Texts of its snapshots are not here, and any may decide whose another one is, so nobody can tell "
+                "whether training.json has the records that it must have, in their order."
+            )
+            return True
+        first = chain[-1]
         self._say("the order of the records")
-        done = await self._run(Shard(f"{_TASKS}:plan", self._arguments(records, again)), verdict, RUN)
-        if done is not None and done.result["plan"] != published.planned(self.claims.training):
-            verdict.documents.append(
+        done = await self._run(Shard(f"{_TASKS}:plan", _arguments(first, records)), verdict, RUN)
+        if done is not None and done.result["plan"] != published.planned(first.training):
+            said = (
                 "training.json has other records, or takes them in another order, than snapshots and specification say"
             )
+            self._differs(verdict, said, first)
         return not verdict.wrong
+
+    def _differs(self, verdict: Verdict, what: str, run: Claims) -> None:
+        """Other code may read and credit texts otherwise: what differs is no lie then, and not known to be none."""
+        if provenance.is_this(run.lineage.code):
+            verdict.documents.append(what)
+        else:
+            told = f"it was made by other code ({run.lineage.code}; this is {provenance.code()})"
+            verdict.unknown.append(f"Nobody can tell here whether it is wrong that {what}: {told}. Check it with that.")
 
     async def _train(self, own: dict[str, Any], drawn: Sequence[Training], verdict: Verdict) -> None:
         with verdict.reading("what its trainings are compared with"):
@@ -188,10 +195,17 @@ class Retrainings:
         except TaskFailed as failure:
             if failure.kind not in _THE_PUBLISHERS_FAULT:
                 raise
+            if not provenance.is_this(self.claims.lineage.code):
+                self._differs(verdict, f"{name} cannot be taken again: {failure.message}", self.claims)
+                return None
             verdict.trained(name, [Found(name, same=False, wrong=f"it cannot be taken again: {failure.message}")])
             return None
         at(1.0)
         return done
+
+
+def _arguments(claims: Claims, records: str, again: dict[str, Any] | None = None) -> dict[str, Any]:
+    return run_shard.arguments(claims.spec, claims.lineage.base.sha256, records, claims.threads, again)
 
 
 def _compared(name: str, compare: Callable[[Done], Iterable[Found]], done: Done) -> Iterator[Found]:

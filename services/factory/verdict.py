@@ -132,13 +132,8 @@ class Verdict:
                 "The run itself, taken again, comes to the adapter's very bytes: this machine computes as the one that "
                 f"made it, so all else must be the same byte for byte. {rows}."
             )
-        code = "" if _code(self.lineage.code) == _code(provenance.code()) else " and other code"
+        code = "" if provenance.is_this(self.lineage.code) else " and other code"
         return (
             f"The run itself, taken again, does not come to the adapter's bytes: on another kind of machine{code}, "
             f"rows are compared by their distance. {rows} by more than machines do."
         )
-
-
-def _code(said: str) -> str:
-    """Versions and sources, without the commit."""
-    return said.partition(", commit ")[0]

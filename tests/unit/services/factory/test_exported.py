@@ -43,8 +43,9 @@ async def test_records_are_read_as_a_datanet_would_give_them(place):
 def test_names_of_all_and_of_those_with_a_text(place):
     source = ExportSource([place])
     assert source.names == {SNAPSHOT}
-    assert source.all(SNAPSHOT) == {record.name for record in MADE}
-    assert source.all(SNAPSHOT) - source.there(SNAPSHOT) == {MADE[2].name}
+    rows = list(source.rows(SNAPSHOT))
+    assert [(row.record, row.contributor) for row in rows] == [(record.name, record.contributor) for record in MADE]
+    assert {row.record for row in rows} - source.there(SNAPSHOT) == {MADE[2].name}
 
 
 def changed(place, change):
