@@ -6,6 +6,7 @@ how far was measured (`python -m bench retraining`).  Knows no files and no trai
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,16 +20,23 @@ WEIGHTS = 0.05
 """As far off may the weights' way through a training be, of its length, where the machine is another one."""
 ROW = 0.05
 """The same of a row of an index, beyond what eight bits make: of following somebody, or leaving somebody out."""
-LOSS = 1e-3
+LOSS = 1e-4
 """And of a mean held-out loss, in nats a token."""
+MEASURED = 0.02
+"""A row that is further off than that is further than any was that an honest machine made: it is told, not wrong."""
+TIMES = 10
+"""So is one that is so many times as far off as the run's rows are: another machine puts all rows off alike."""
+SAME = 1e-3
+"""Less than this stands out nowhere.  Where the run's rows are not even a hundredth of it off, the machine is as good
+as the same, and a row that is further off than this is wrong: no two rows of one machine differ so."""
 
 
 @dataclass(frozen=True)
 class Found:
     """Something published, beside what training again gave.
 
-    what: its name.  wrong: why it cannot be honest; empty where it can.  distance, cosine: see `Likeness`; none where
-    nothing was measured.
+    what: its name.  wrong: why it cannot be honest; empty where it can.  odd: why somebody should look again; else
+    empty.  distance, cosine: see `Likeness`; none where nothing was measured.
     """
 
     what: str
@@ -36,38 +44,75 @@ class Found:
     wrong: str = ""
     distance: float | None = None
     cosine: float | None = None
+    odd: str = ""
 
     def words(self) -> str:
         """For people."""
-        if self.wrong:
-            return f"{self.what}: {self.wrong}"
+        if self.wrong or self.odd:
+            return f"{self.what}: {self.wrong or self.odd}"
         if self.same:
             return f"{self.what}: byte for byte"
         return f"{self.what}: not the same bytes, as near as another machine comes{_far(self.distance, self.cosine)}"
 
 
-def vector(what: str, published: Quantised, made: Floats, *, exact: bool) -> Found:
-    """A row of an index [P].  exact: this machine is known to give the same bytes as the one that made it."""
+@dataclass(frozen=True)
+class Machine:
+    """How the machine that trained again computes, by what it came to, beside the one that made what is published.
+
+    exact: the run's weights are the same.  usual: how far off the run's rows are, beyond rounding; None where nothing
+    is known of them.
+    """
+
+    exact: bool = False
+    usual: float | None = None
+
+    @classmethod
+    def of(cls, likes: Iterable[Likeness], *, exact: bool) -> Machine:
+        """By the run's rows.  `usual` is their lower quartile: lies about some do not move it."""
+        off = sorted(like.beyond for like in likes if like.length)
+        return cls(exact, off[len(off) // 4] if off else None)
+
+    @property
+    def alike(self) -> bool:
+        """Whether it is as good as the same."""
+        return self.exact or (self.usual is not None and 100 * self.usual <= SAME)
+
+
+def vector(what: str, published: Quantised, made: Floats, machine: Machine, slack: float = 0.0) -> Found:
+    """A row of an index [P].  slack: a length that it may be off on any machine but the very same."""
     try:
         like = likeness(published, made)
     except QuantizeError as error:
         return Found(what, same=False, wrong=f"training again gives what no index can hold ({error})")
+    return row(what, like, machine, slack / like.length if like.length else 0.0)
+
+
+def row(what: str, like: Likeness, machine: Machine, slack: float = 0.0) -> Found:
+    """The same, once it is measured.  slack: of its length."""
     far = (like.distance, like.cosine)
-    if exact and not like.same:
+    if machine.exact and not like.same:
         wrong = (
             f"{like.differing} of its {like.entries} entries are others{_far(*far)}, though this machine comes to "
-            "the adapter's very bytes: it is not what training gave, or not made on the adapter's kind of machine"
+            "the adapter's very weights: it is not what training gave, or not made on the adapter's kind of machine"
         )
         return Found(what, same=False, wrong=wrong, distance=far[0], cosine=far[1])
-    wrong = f"it is not what training gives{_far(*far)}" if like.distance > ROW + like.rounding else ""
-    return Found(what, like.same, wrong, *far)
+    if like.distance > ROW + like.rounding:
+        return Found(what, like.same, f"it is not what training gives{_far(*far)}", *far)
+    if machine.usual is not None and like.beyond > max(SAME, TIMES * machine.usual, slack):
+        told = f"it is {like.beyond:.2%} off beyond rounding, the run's other rows {machine.usual:.2%}{_far(*far)}"
+        return Found(what, like.same, *((told, *far) if machine.alike else ("", *far, told)))
+    if like.beyond > MEASURED:
+        return Found(what, like.same, "", *far, f"it is further off than honest machines were measured{_far(*far)}")
+    return Found(what, like.same, "", *far)
 
 
-def weights(what: str, published: Floats, made: Floats, start: Floats, *, same: bool) -> Found:
-    """An adapter's [P], by its way from the weights [P] that it began with.  same: its file is, byte for byte."""
+def weights(what: str, published: Floats, made: Floats, start: Floats, machine: Machine) -> Found:
+    """An adapter's [P], by its way from the weights [P] that it began with."""
     far = apart(published - start, made - start)
     wrong = f"they are not what training comes to{_far(*far)}" if far[0] > WEIGHTS else ""
-    return Found(what, same, wrong, *far)
+    if not wrong and machine.alike and far[0] > SAME:
+        wrong = f"they are off{_far(*far)}, and the rows are those that this machine makes"
+    return Found(what, machine.exact, wrong, *far)
 
 
 def loss(what: str, published: float, made: float, *, exact: bool) -> Found:
@@ -95,11 +140,18 @@ class Likeness:
     """Of the angle between them; 1 where neither has a length."""
     rounding: float
     """The distance that eight bits alone make, of the one made again."""
+    length: float
+    """Of the one made again."""
 
     @property
     def same(self) -> bool:
         """Byte for byte."""
         return self.differing == 0
+
+    @property
+    def beyond(self) -> float:
+        """The distance without what eight bits make: rounding is no direction's more than another's."""
+        return float(np.sqrt(max(0.0, self.distance**2 - self.rounding**2)))
 
 
 def likeness(published: Quantised, made: Floats) -> Likeness:
@@ -108,7 +160,8 @@ def likeness(published: Quantised, made: Floats) -> Likeness:
     differing = int((rounded.mantissas != published.mantissas).sum() + (rounded.exponents != published.exponents).sum())
     distance, cosine = apart(published.to_float(), made)
     entries = len(rounded.mantissas) + len(rounded.exponents)
-    return Likeness(entries, differing, distance, cosine, apart(rounded.to_float(), made)[0])
+    rounding, length = apart(rounded.to_float(), made)[0], float(np.linalg.norm(made))
+    return Likeness(entries, differing, distance, cosine, rounding, length)
 
 
 def apart(published: Floats, made: Floats) -> tuple[float, float]:

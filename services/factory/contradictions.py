@@ -13,7 +13,7 @@ from openledger import canonical
 from openledger.adapters import ADAPTER_FILES
 from openledger.influence.adapter_config import AdapterConfig
 from openledger.influence.index import Header, root
-from services.factory import counterfactual_plan
+from services.factory import counterfactual_plan, provenance
 from services.factory.audit import HALVES_INDEX, LEFT_OUT_INDEX, Audit
 from services.factory.claims import Claims
 from services.factory.schedule import evaluation_steps
@@ -119,3 +119,7 @@ def _audited(claims: Claims, audit: Audit) -> Iterator[str]:
         yield "the halves of audit.json are not those that the specification's seed draws"
     if audit.left_out != spec.leave_one_out:
         yield "audit.json does not leave out whom the specification says"
+    # They are empty where no record could be judged; versions of before there were any wrote none.
+    expected = len(people) if audit.left_out and audit.judged else 0
+    if len(audit.rises) != expected and (audit.rises or provenance.is_this(claims.lineage.code)):
+        yield f"audit.json has {len(audit.rises)} rises of {expected} contributors who were left out"

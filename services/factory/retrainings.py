@@ -148,7 +148,7 @@ class Retrainings:
             done = await self._run(shard, verdict, name, partial(progress.at, number, name))
             if done is not None:
                 verdict.trained(name, _compared(name, compare, done))
-            verdict.exact = comparison.exact
+            verdict.exact = comparison.machine.exact
 
     def _work(
         self, own: dict[str, Any], drawn: Sequence[Training], absent: Sequence[str], comparison: Comparison

@@ -34,7 +34,7 @@ class Verdict:
     run: list[Found] | None = None
     """Of the run itself; None where it was not taken again."""
     exact: bool = False
-    """Whether this machine came to the adapter's own bytes."""
+    """Whether this machine came to the adapter's own weights."""
     drawn: dict[str, list[Found]] = field(default_factory=dict)
     """By training."""
     of: int = 0
@@ -67,13 +67,21 @@ class Verdict:
     @property
     def wrong(self) -> list[str]:
         """What differs, in words."""
-        found = [*(self.run or []), *(one for some in self.drawn.values() for one in some)]
-        return [*self.documents, *(one.words() for one in found if one.wrong)]
+        return [*self.documents, *(one.words() for one in self._found if one.wrong)]
+
+    @property
+    def odd(self) -> list[str]:
+        """What is not wrong by that, and stands out, in words."""
+        return [one.words() for one in self._found if one.odd and not one.wrong]
+
+    @property
+    def _found(self) -> list[Found]:
+        return [*(self.run or []), *(one for some in self.drawn.values() for one in some)]
 
     @property
     def whole(self) -> bool:
-        """Whether everything could be asked for."""
-        return not (self.absent or self.beyond or self.unknown)
+        """Whether everything could be asked for, and nothing stands out."""
+        return not (self.absent or self.beyond or self.unknown or self.odd)
 
     def at_most(self) -> int:
         """So many of those that were drawn from are wrong, with this confidence."""
@@ -96,6 +104,7 @@ class Verdict:
             "beyond": self.beyond,
             "absent": self.absent,
             "unknown": self.unknown,
+            "odd": self.odd,
             "seed": self.seed.hex(),
             "wrong": self.wrong,
             "words": list(self.words()),
@@ -123,17 +132,22 @@ class Verdict:
         if self.beyond:
             yield f"{self.beyond} more cannot be taken again here: nothing is said of them."
         yield from self.unknown
+        if self.odd:
+            yield (
+                f"{len(self.odd)} stand out, and should be looked at on the provider's kind of machine before anybody "
+                f"is accused: {'; '.join(self.odd[:_MOST_NAMED])}."
+            )
 
     def _of_run(self, run: list[Found]) -> str:
         wrong = sum(bool(one.wrong) for one in run)
         rows = f"{len(run)} of its figures and rows were compared: {wrong} differ"
         if self.exact:
             return (
-                "The run itself, taken again, comes to the adapter's very bytes: this machine computes as the one that "
-                f"made it, so all else must be the same byte for byte. {rows}."
+                "The run itself, taken again, comes to the adapter's very weights: this machine computes as the one "
+                f"that made it, so all else must be the same byte for byte. {rows}."
             )
         code = "" if provenance.is_this(self.lineage.code) else " and other code"
         return (
-            f"The run itself, taken again, does not come to the adapter's bytes: on another kind of machine{code}, "
+            f"The run itself, taken again, does not come to the adapter's weights: on another kind of machine{code}, "
             f"rows are compared by their distance. {rows} by more than machines do."
         )

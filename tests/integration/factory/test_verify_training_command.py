@@ -72,7 +72,7 @@ def test_what_differs_is_named_and_is_exit_status_1(trained, tmp_path):
     result = CliRunner().invoke(app, command(lies, tmp_path / "work", "--draw", "0"))
     assert result.exit_code == 1, result.output
     assert f"Differs: the contribution of 0x{2:040x}: 1 of its" in result.stdout
-    assert "comes to the adapter's very bytes" in result.stdout
+    assert "comes to the adapter's very weights" in result.stdout
 
 
 def test_where_nobody_s_records_are_here_nothing_can_be_checked(trained, tmp_path):

@@ -120,3 +120,16 @@ def test_a_patient_run_without_held_out_records_goes_to_its_end(tmp_path):
     made = revision(tmp_path, replace(SPEC, patience=1, halves=0, leave_one_out=False))
     made.trains(evaluations=[], held_out=[])
     assert contradictions(made.claims) == []
+
+
+def test_rises_are_of_everybody_who_was_left_out(made):
+    rises = json.loads(made.files["audit.json"])["rises"]
+    for some in ([], rises[1:], [*rises, rises[0]]):
+        made.says("audit.json", rises=some)
+        assert "rises" in contradictions(made.claims)[0]
+    made.says("audit.json", rises=[])
+    made.more["code"] = "openledger of before there were any"
+    assert contradictions(made.claims) == []
+    made.says("audit.json", rises=[], judged=0)
+    del made.more["code"]
+    assert contradictions(made.claims) == []
