@@ -1,8 +1,8 @@
 """`openledger verify epoch`: derives an epoch again from its bundle, on this machine, and says what was checked.
 
 With `--challenge`, a root that does not follow is challenged on chain.  Exit status 0 when the epoch holds, 1 when it
-does not (challenged or not), 2 when there is nothing to check or this machine cannot, 3 when nothing was found wrong
-and the chain could not be asked.
+does not (challenged or not), 2 when there is nothing to check or this machine cannot, 3 when nothing was found wrong,
+and the chain could not be asked or a bundle of before is not there.
 """
 
 from __future__ import annotations

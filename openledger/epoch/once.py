@@ -1,4 +1,4 @@
-"""Checks that no answer of an epoch was settled by one before it, as far back as bundles are here.
+"""Checks that no answer of an epoch was settled by one before it, back to the first.
 
 Held is what tells this epoch's answers apart, however many came before: of those the receipts are read one by one.  Any
 two epochs are compared by whoever checks the later one.
@@ -9,24 +9,34 @@ from __future__ import annotations
 from openledger.epoch.bundle import RECEIPTS, BadBundle, Bundle, Previous, open_bundle
 from openledger.epoch.case import Case
 from openledger.epoch.receipts import answer, stream
-from openledger.epoch.report import Wrong
+from openledger.epoch.report import NotReached, Wrong
 
 
 def once(case: Case) -> str:
-    """No answer comes again.  Where a bundle is not here, or is of another form, the words say how far was looked."""
+    """No answer comes again.
+
+    Raises `NotReached`, which says how far was looked, where a bundle is not here, or is of another form: it may be no
+    fault of this epoch's, and whoever pays an answer twice would withhold the one that shows it.
+    """
     bundle, answers = case.given, case.answered
     newest = bundle.manifest.epoch
     if case.alone:
         return "whether an answer was settled before was not looked at"
-    while (named := bundle.manifest.previous) is not None:
-        try:
+    try:
+        while (named := bundle.manifest.previous) is not None:
             older = _before(bundle, named)
             _compare(newest, answers, older)
-        except BadBundle as error:
-            found = _back_to(newest, bundle.manifest.epoch, len(answers))
-            return f"{found}; epoch {named.epoch} and those before it could not be looked at: {error}"
-        bundle = older
-    return _back_to(newest, bundle.manifest.epoch, len(answers))
+            bundle = older
+    except BadBundle as error:
+        last, why = named.epoch, str(error)
+    else:
+        last, why = bundle.manifest.epoch - 1, "none is named"
+    found = _back_to(newest, bundle.manifest.epoch, len(answers))
+    if last:
+        raise NotReached(
+            f"all bundles of before, and {found}; epoch {last} and those before it could not be looked at: {why}"
+        )
+    return found
 
 
 def _before(bundle: Bundle, named: Previous) -> Bundle:
@@ -57,4 +67,5 @@ def _back_to(newest: int, oldest: int, count: int) -> str:
     if newest == oldest:
         return f"{count} answers were compared with no epoch before"
     epochs = f"epoch {oldest}" if oldest == newest - 1 else f"epochs {newest - 1} back to {oldest}"
-    return f"none of {count} answers was settled before, in {epochs}"
+    told = "by the bundles that are named (that those stood, the chain says)"
+    return f"{told} none of {count} answers was settled before, in {epochs}"

@@ -212,15 +212,10 @@ async def claim_for(client: Client, state: State, accounts: Sequence[str], tell:
     return claims
 
 
-async def before(client: Client, epoch: ledger_pb2.Epoch) -> ledger_pb2.Epoch | None:
-    """The epoch before that one."""
-    number = int(epoch.name.removeprefix("epochs/"))
-    if number == 1:
-        return None
-    older: ledger_pb2.Epoch = await client.call(
-        client.ledger.GetEpoch, ledger_pb2.GetEpochRequest(name=f"epochs/{number - 1}")
-    )
-    return older
+async def first_epoch(client: Client) -> ledger_pb2.Epoch:
+    """The ledger's."""
+    found: ledger_pb2.Epoch = await client.call(client.ledger.GetEpoch, ledger_pb2.GetEpochRequest(name="epochs/1"))
+    return found
 
 
 async def _balance(client: Client, wallet: Wallet) -> ledger_pb2.Balance:

@@ -236,9 +236,9 @@ class Demo:
         self._tell(f"{len(receipts)} of {len(receipts)} receipts recomputed, to the unit: openledger verify RECEIPT")
         epoch, place = self.story.epoch, str(self.installation.folder / "artifacts")
         async with self._client(self.installation.wallet("operator")) as operator:
-            older = await people.before(operator, epoch)
-        # An epoch that an earlier version closed has no bundle to follow.
-        alone = ("--alone",) if older is not None and not older.bundle else ()
+            first = await people.first_epoch(operator)
+        # Epochs that an earlier version closed have no bundles to follow.
+        alone = () if first.bundle else ("--alone",)
         chain = ("--rpc", self.installation.rpc_url)
         await self._holds("the epoch", "epoch", epoch.bundle, "--artifacts", place, *chain, *alone)
         self._tell(f"{epoch.name} derived from its receipts, to the root on chain: openledger verify epoch BUNDLE")

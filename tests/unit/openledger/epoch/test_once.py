@@ -80,7 +80,7 @@ def test_where_a_bundle_is_missing_it_is_said_how_far_was_looked(world, tmp_path
     ledger, digests = world
     missing = ledger.manifest(digests[0])["files"][RECEIPTS]["sha256"] if table else digests[0]
     report = verify_epoch(copied(ledger, tmp_path, digests, missing), digests[-1])
-    assert report.ok, failed(report)
+    assert report.unsettled, "whoever pays an answer twice withholds the bundle that shows it"
     assert "none of 2 answers was settled before, in epochs 3 back to 2; epoch 1 and those before it could" in words(
         report
     )
@@ -94,7 +94,7 @@ def test_a_damaged_bundle_of_before_is_no_fault_of_this_epochs_and_is_said(world
     place.chmod(0o644)
     place.write_bytes(b"something else")
     report = verify_epoch(tmp_path, digests[-1])
-    assert report.ok, failed(report)
+    assert report.unsettled, failed(report)
     assert "in epoch 3; epoch 2 and those before it could not be looked at" in words(report)
 
 
@@ -122,7 +122,9 @@ def test_an_epoch_of_before_that_skips_one_is_found(world):
 
 def test_an_epoch_of_before_that_names_none_is_said(world):
     ledger, digests = world
-    told = words(ledger.check(third_names(ledger, digests, "")))
+    report = ledger.check(third_names(ledger, digests, ""))
+    assert report.unsettled
+    told = words(report)
     assert told.endswith(
         "in epoch 3; epoch 2 and those before it could not be looked at: epoch 3 names no bundle of it"
     )
@@ -131,5 +133,18 @@ def test_an_epoch_of_before_that_names_none_is_said(world):
 def test_an_epoch_of_before_without_settlements_is_said(world):
     """As of versions that had none: what was answered then is in no bundle."""
     ledger, digests = world
-    told = words(ledger.check(third_names(ledger, digests, ledger.forge(digests[1], settlements=[]))))
+    report = ledger.check(third_names(ledger, digests, ledger.forge(digests[1], settlements=[])))
+    assert report.unsettled
+    told = words(report)
     assert told.endswith("could not be looked at: its bundle names no settlement")
+
+
+def test_a_chain_of_bundles_that_ends_before_the_first_epoch_is_said(world):
+    """The third says that there was none before it."""
+    ledger, digests = world
+    third = ledger.forge(digests[2], previous=None)
+    report = ledger.check(
+        ledger.forge(digests[3], previous=ledger.manifest(digests[3])["previous"] | {"bundle": third})
+    )
+    assert report.unsettled
+    assert words(report).endswith("epoch 2 and those before it could not be looked at: none is named")
