@@ -20,7 +20,7 @@ from pathlib import Path
 from threading import Timer
 from urllib.parse import SplitResult, urlsplit
 
-from openledger.artifacts import ArtifactStore
+from openledger.artifacts import ArtifactStore, file_sha256
 
 MOST_BYTES, MOST_SECONDS = 16 << 30, 3600.0
 _SILENCE = 20.0
@@ -61,9 +61,25 @@ class Mirror(ArtifactStore):
     def bring(self, digest: str) -> Path:
         """As for any store; where the server has no such blob, nothing is there.  Raises `MirrorError` too."""
         place = super().bring(digest)
-        if not place.is_file():
+        if not self._is_kept(digest, place):
             self._fetch(digest)
         return place
+
+    def _is_kept(self, digest: str, place: Path) -> bool:
+        """Whether a blob is here and whole; an unchanged file is hashed once.
+
+        What this machine's disk has damaged is removed, and brought again: it is no fault of whoever published it.
+        """
+        if not place.is_file():
+            return False
+        status = place.stat()
+        seen = (status.st_size, status.st_mtime_ns)
+        if self._verified.get(digest) != seen:
+            if file_sha256(place) != digest:
+                place.unlink(missing_ok=True)
+                return False
+            self._verified[digest] = seen
+        return True
 
     def _fetch(self, digest: str) -> None:
         path, begun = f"/sha256/{digest[:2]}/{digest}", time.monotonic()

@@ -41,6 +41,25 @@ def test_what_is_read_is_brought_once(tmp_path):
         assert asked == [f"/sha256/{digest[:2]}/{digest}"]
 
 
+@pytest.mark.parametrize("there", (True, False))
+def test_what_was_damaged_here_is_brought_again_and_is_no_fault_of_the_publishers(tmp_path, there):
+    theirs = ArtifactStore(tmp_path / "theirs")
+    digest = theirs.put(b"hello")
+    with folder_of(theirs) as (url, asked):
+        place = Mirror(url, tmp_path / "ours").bring(digest)
+        place.chmod(0o644)
+        place.write_bytes(b"hullo")
+        if not there:
+            theirs.path(digest).unlink()
+        mirror = Mirror(url, tmp_path / "ours")
+        assert mirror.has(digest) is there
+        assert place.is_file() is there
+        if there:
+            assert place.read_bytes() == mirror.get(digest) == b"hello"
+            assert mirror.is_whole(digest)
+            assert len(asked) == 2, "and not once more for each reading"
+
+
 def test_it_may_lie_in_a_folder_of_the_server(tmp_path):
     theirs = ArtifactStore(tmp_path / "a" / "b")
     digest = theirs.put(b"hello")
