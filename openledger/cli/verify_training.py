@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from openledger.cli.verify import open_store
+from openledger.cli.verify import base_folder, open_store
 from openledger.cli.verify_sample import seed_of
 
 if TYPE_CHECKING:
@@ -53,6 +53,9 @@ def verify_training(
     registry: Annotated[
         str | None, typer.Option(help="Address of the chain's ModelRegistry, as you know it; with --rpc.")
     ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Base model by name, or its folder.  Default: the known one that it names.")
+    ] = None,
     confidence: Annotated[int, typer.Option(min=50, max=99, help="Of what is said of all, in per cent.")] = 95,
     work: Annotated[
         Path | None, typer.Option(help="Folder in which what is finished is kept until all is.  Default: the cache.")
@@ -82,6 +85,7 @@ def verify_training(
         "draw": draw,
         "seed": (seed_of(seed) or _beacon(digest, rpc, registry)).hex(),
         "confidence": confidence,
+        "base": "" if base is None else _found(base),
     }
     verdict = verdict_of(order, _teller())
     if as_json:
@@ -91,6 +95,12 @@ def verify_training(
             typer.echo(sentence)
     checked = verdict["checked"] or not verdict["ok"]
     raise typer.Exit(2 if not checked else 1 if not verdict["ok"] else 0 if verdict["whole"] else 3)
+
+
+def _found(base: str) -> str:
+    """A base model's name, or its folder's as a process in any folder finds it."""
+    folder = base_folder(base)
+    return str(folder.absolute()) if Path(base).is_dir() else base
 
 
 def _work(folder: Path | None, digest: str) -> Path:

@@ -40,7 +40,7 @@ def plan(arguments: dict[str, Any], _: TaskContext) -> dict[str, Any]:
 def again(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
     """Train again, following a part of the contributors.  arguments: the fine-tune's own, with steps, and part.
 
-    Leaves the adapter's two files, the part's contribution index, weights before and after as vectors [P], and the
+    Leaves the adapter's configuration, the part's contribution index, weights before and after as vectors [P], and the
     held-out losses [Q] on the base as it is.
     Returns their mean on the base as it was trained on (null: there are none).  Raises Diverged, and what
     `services.factory.task.fine_tune` raises.
@@ -54,7 +54,6 @@ def again(arguments: dict[str, Any], context: TaskContext) -> dict[str, Any]:
         if given.spec.quantise != "none":
             losses = served(given, run.theta, held_out)
         (context.output / ADAPTER_FILES[0]).write_bytes(canonical.dumps(run.adapter.config.to_json()))
-        (context.output / ADAPTER_FILES[1]).write_bytes(write.adapter(run.adapter))
         write.index_file(context.output, run)
         save_file(
             {"theta": run.theta, "start": initial(given.spec, run.decoder)[1], "losses": losses}, context.output / MODEL

@@ -26,6 +26,8 @@ def contradictions(claims: Claims) -> list[str]:
     counted = Counter(who for _, who in claims.run.training if who)
     if dict(counted) != dict(claims.lineage.contributors):
         found.append("training.json lists other records of contributors than the manifest counts")
+    if claims.lineage.base.name != claims.spec.base:
+        found.append("the manifest and its specification name different base models")
     found += [*ended(claims), *_configured(claims), *_indexed(claims)]
     if claims.audit is not None:
         found += _audited(claims, claims.audit)

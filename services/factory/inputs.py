@@ -92,7 +92,7 @@ def load(arguments: dict[str, Any], report: Report = lambda _: None) -> Inputs:
         replay = Replay.of(kept.get(again["training"]), again["without"])
         spec = replace(spec, patience=0)  # it ends where that run's adapter was taken
     records = parse(kept.get(arguments["records"]))
-    base = _base(spec.base, arguments["base_sha256"], report)
+    base = _base(arguments.get("base", spec.base), arguments["base_sha256"], report)
     tokenizer = load_tokenizer(base)
     tokenised = tokenise(records, spec, tokenizer, BaseModelShape.read(base).context)
     if not tokenised.examples:

@@ -56,13 +56,17 @@ class _Progress:
 
 @dataclass(frozen=True)
 class Retrainings:
-    """Of one revision.  kept: where the records are put for workers; tell: takes progress as JSON."""
+    """Of one revision.  kept: where the records are put for workers; tell: takes progress as JSON.
+
+    base: the base model, as it is called here.
+    """
 
     claims: Claims
     source: ExportSource
     kept: ArtifactStore
     executor: Executor
     tell: Callable[[dict[str, Any]], None]
+    base: str
 
     async def make(self, verdict: Verdict, draw: int) -> None:
         """Take the run and `draw` of the others again, and say what was found.
@@ -82,7 +86,7 @@ class Retrainings:
         makable = [one for one in self.claims.trainings() if one.without.issuperset(verdict.absent)]
         verdict.of, verdict.beyond = len(makable), sum(1 for _ in self.claims.trainings()) - len(makable)
         drawn = spot_check.by_number(makable, verdict.seed, draw)
-        await self._train(_arguments(self.claims, records, own), drawn, verdict)
+        await self._train(self._arguments(self.claims, records, own), drawn, verdict)
 
     async def _gather(self) -> tuple[str, frozenset[str]]:
         """Digest of the records' texts, and names of those."""
@@ -96,6 +100,10 @@ class Retrainings:
             digests.append(read.digest)
             there |= only
         return merge(self.kept, digests), frozenset(there)
+
+    def _arguments(self, claims: Claims, records: str, again: dict[str, Any] | None = None) -> dict[str, Any]:
+        base = None if self.base == claims.spec.base else self.base
+        return run_shard.arguments(claims.spec, claims.lineage.base.sha256, records, claims.threads, again, base)
 
     async def _as_planned(self, records: str, everything: bool, verdict: Verdict) -> bool:
         """Whether the run's records and steps are those that follow from its snapshots and specification.
@@ -116,7 +124,7 @@ class Retrainings:
             return True
         first = chain[-1]
         self._say("the order of the records")
-        done = await self._run(Shard(f"{_TASKS}:plan", _arguments(first, records)), verdict, RUN)
+        done = await self._run(Shard(f"{_TASKS}:plan", self._arguments(first, records)), verdict, RUN)
         if done is not None and done.result["plan"] != published.planned(first.training):
             said = (
                 "training.json has other records, or takes them in another order, than snapshots and specification say"
@@ -202,10 +210,6 @@ class Retrainings:
             return None
         at(1.0)
         return done
-
-
-def _arguments(claims: Claims, records: str, again: dict[str, Any] | None = None) -> dict[str, Any]:
-    return run_shard.arguments(claims.spec, claims.lineage.base.sha256, records, claims.threads, again)
 
 
 def _compared(name: str, compare: Callable[[Done], Iterable[Found]], done: Done) -> Iterator[Found]:

@@ -21,9 +21,16 @@ def shard(job: FineTune) -> Shard:
 
 
 def arguments(
-    spec: FineTuneSpec, base_sha256: str, records: str, threads: int, again: dict[str, Any] | None = None
+    spec: FineTuneSpec,
+    base_sha256: str,
+    records: str,
+    threads: int,
+    again: dict[str, Any] | None = None,
+    base: str | None = None,
 ) -> dict[str, Any]:
     """Of a run, and of all further work on it.  records: their digest; again: see `replay`.
+
+    base: what the specification's base model is called here, where that is not its name.
 
     Trainings again change nothing of it: a run that is made once more with them, or without, is found.
     """
@@ -34,6 +41,7 @@ def arguments(
         "threads": threads,
         "code": provenance.key(),
         **({} if again is None else {"replay": again}),
+        **({} if base is None else {"base": base}),
     }
 
 

@@ -27,7 +27,7 @@ from services.kit.executor import NotFinished, Shard, TaskContext
 
 PRELOAD = inputs.PRELOAD
 TASK = "services.factory.trunk_task:trunk"
-OF_RUN = ("spec", "base_sha256", "records", "threads", "code", "replay")
+OF_RUN = ("spec", "base_sha256", "records", "threads", "code", "replay", "base")
 """A fine-tune's own arguments, which all of its further work has too."""
 
 

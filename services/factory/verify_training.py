@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from openledger import base_models
 from openledger.adapters import read_manifest
 from openledger.artifacts import ArtifactStore
 from services.factory.claims import Claims
@@ -42,6 +43,7 @@ class Order:
     """revision: SHA-256 of its manifest.  artifacts, snapshots, work: folders, the last one of this order's own.
 
     draw: how many trainings besides the run itself.  seed: hex; drawn by chance, and kept, where there is none.
+    base: the base model, as it is called here; where nothing is said, as the specification has it.
     """
 
     revision: str
@@ -51,6 +53,7 @@ class Order:
     draw: int
     seed: str = ""
     confidence: int = 95
+    base: str = ""
 
 
 def main() -> None:
@@ -85,12 +88,24 @@ async def verify(order: Order, tell: Tell) -> dict[str, Any]:
         verdict.documents += contradictions(claims)
     if not verdict.wrong:
         try:
-            await Retrainings(claims, source, kept, executor, tell).make(verdict, order.draw)
+            base = _base(order.base, claims.spec.base)
+            await Retrainings(claims, source, kept, executor, tell, base).make(verdict, order.draw)
         except CANNOT as error:
             if not verdict.wrong:
                 raise
             verdict.unknown.append(f"Not everything was looked at: {error}.")
     return verdict.to_json()
+
+
+def _base(here: str, there: str) -> str:
+    """What the base model is called here.
+
+    A name that stands in no registry is a folder of the provider's; one of that name here could be of its making, with
+    the right weights and another tokenizer.
+    """
+    if not here and there not in base_models.registry():
+        raise Refused(f"the base model is called {there!r} there, which is no known one: say which it is here (--base)")
+    return here or there
 
 
 def _chance(work: Path) -> bytes:

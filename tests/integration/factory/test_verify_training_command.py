@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
 from openledger.cli.main import app
@@ -37,7 +38,8 @@ def trained(tmp_path_factory, base_folder):
 def command(trained, work, *more):
     return [
         *("verify", "training", f"adapters/words/revisions/{trained.revision}", "--artifacts", str(trained.artifacts)),
-        *("--snapshots", str(trained.export), "--work", str(work), "--seed", SEED, *more),
+        *("--snapshots", str(trained.export), "--work", str(work), "--base", trained.lineage.spec["base"]),
+        *("--seed", SEED, *more),
     ]
 
 
@@ -52,8 +54,9 @@ def test_the_command_says_what_holds_goes_on_after_a_kill_and_clears_up(trained,
     finished = {file.parent for file in work.glob("*/shards/*/result.json")}
     assert len(finished) >= 3, "plan, frozen layers and the run itself"
     shutil.copytree(work, tmp_path / "other")
-    for file in (tmp_path / "other").glob("*/shards/*/adapter_model.safetensors"):
-        file.write_bytes(b"another adapter")
+    for file in (tmp_path / "other").glob("*/shards/*/model.safetensors"):
+        tensors = load_file(file)
+        save_file({**tensors, "theta": 2 * tensors["theta"]}, file)
     other = CliRunner().invoke(app, command(trained, tmp_path / "other", "--draw", "0", "--json"))
     assert not json.loads(other.stdout)["same_bytes"], "what is finished is found, not made again"
     result = CliRunner().invoke(app, command(trained, work, "--draw", "2", "--json"))

@@ -30,13 +30,14 @@ class Machine:
     """An executor whose trainings give what was published, and plan what they are told."""
 
     def __init__(self, folder, plan):
-        self.folder, self.plan, self.ran = folder, plan, []
+        self.folder, self.plan, self.ran, self.bases = folder, plan, [], set()
 
     async def find(self, _):
         return None
 
     async def run(self, shard, _report):
         self.ran.append(shard.task.partition(":")[2])
+        self.bases.add(shard.arguments.get("base"))
         if isinstance(self.plan, Exception) and shard.task.endswith(":plan"):
             raise self.plan
         return Done(output(self.folder / "out"), {"plan": self.plan, "loss": 2.0})
@@ -56,13 +57,14 @@ def verdict_of(made, folder, plan=None, export="export"):
     machine = Machine(folder, plan or planned(made.files["training.json"]))
     found = Verdict(made.lineage, bytes(32), 95)
     source, kept = ExportSource([folder / export]), ArtifactStore(folder / "records")
-    asyncio.run(Retrainings(made.claims, source, kept, machine, lambda _: None).make(found, 4))
+    asyncio.run(Retrainings(made.claims, source, kept, machine, lambda _: None, "here").make(found, 4))
     return found, machine
 
 
 def test_a_run_as_planned_is_taken_again(made, tmp_path):
     found, machine = verdict_of(made, tmp_path)
     assert (found.wrong, found.whole, found.exact, machine.ran) == ([], True, True, ["plan", "trunk", "again"])
+    assert machine.bases == {"here"}, "every one of them takes the base model that is named here"
 
 
 def test_another_plan_is_wrong_and_nothing_is_trained(made, tmp_path):

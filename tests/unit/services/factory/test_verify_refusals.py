@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from openledger.manifest import Combined, Source
+from openledger.manifest import Base, Combined, Source
 from openledger.retrained import Found
 from services.factory import retrainings, verify_training
 from services.factory.claims import NotTrained
@@ -25,13 +25,27 @@ def made(tmp_path):
 
 
 def found(made, tmp_path):
-    order = Order(made.put(), str(tmp_path / "artifacts"), [], str(tmp_path / "work"), 0, "5e" * 32)
+    order = Order(made.put(), str(tmp_path / "artifacts"), [], str(tmp_path / "work"), 0, "5e" * 32, base="here")
     return asyncio.run(verify(order, lambda _: None))
 
 
 def test_whoever_has_no_texts_is_refused(made, tmp_path):
     with pytest.raises(Refused, match="export"):
         found(made, tmp_path)
+
+
+def test_a_base_model_that_is_no_known_one_is_asked_for(made, tmp_path, monkeypatch):
+    """A folder of that name may be among what the provider gave, with the right weights and another tokenizer."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / made.spec.base).mkdir()
+    order = Order(made.put(), str(tmp_path / "artifacts"), [], str(tmp_path / "work"), 0, "5e" * 32)
+    with pytest.raises(Refused, match="--base"):
+        asyncio.run(verify(order, lambda _: None))
+
+
+def test_the_base_models_name_is_the_specifications(made, tmp_path):
+    made.more["base"] = Base("another", "b" * 64)
+    assert "different base models" in found(made, tmp_path)["wrong"][0]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +90,7 @@ def test_what_is_withheld_is_wrong(made, tmp_path, name):
     digest = made.lineage.files[name]
     made.put()
     data = made.files[name]
-    order = Order(made.put(), str(tmp_path / "artifacts"), [], str(tmp_path / "work"), 0, "5e" * 32)
+    order = Order(made.put(), str(tmp_path / "artifacts"), [], str(tmp_path / "work"), 0, "5e" * 32, base="here")
     made.store.path(digest).unlink()
     verdict = asyncio.run(verify(order, lambda _: None))
     assert not verdict["ok"]

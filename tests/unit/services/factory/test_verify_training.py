@@ -48,7 +48,8 @@ def work(tmp_path_factory):
 
 
 def found(trained, work, draw=ALL, seed=SEED, told=lambda _: None):
-    order = Order(trained.revision, str(trained.artifacts), [str(trained.export)], str(work), draw, seed)
+    places = str(trained.artifacts), [str(trained.export)], str(work)
+    order = Order(trained.revision, *places, draw, seed, base=trained.lineage.spec["base"])
     verdict = asyncio.run(verify(order, told))
     return json.loads(json.dumps(verdict))
 
@@ -157,7 +158,7 @@ def test_records_of_another_snapshot_are_refused(trained, tmp_path):
     trained_world.export(tmp_path / "export", records(PEOPLE, EACH + 1))
     with pytest.raises(JobFailed, match="root"):
         found(replace(trained, export=tmp_path / "export"), tmp_path / "work")
-    order = Order(trained.revision, str(trained.artifacts), [], str(tmp_path / "work"), 1)
+    order = Order(trained.revision, str(trained.artifacts), [], str(tmp_path / "work"), 1, base="smollm2-135m-instruct")
     with pytest.raises(Refused, match="export"):
         asyncio.run(verify(order, lambda _: None))
 
