@@ -104,7 +104,7 @@ class Revision:
             "licence": "CC0-1.0",
             "use": "commercial",
         }
-        return manifest.LineageManifest(**(fields | self.more))
+        return manifest.sign(manifest.LineageManifest(**(fields | self.more)), "0x" + "5a" * 32)
 
     @property
     def claims(self) -> Claims:
@@ -112,7 +112,7 @@ class Revision:
 
     def put(self) -> str:
         """Publish its manifest; returns its digest."""
-        return self.store.put(manifest.sign(self.lineage, "0x" + "5a" * 32).to_bytes())
+        return self.store.put(self.lineage.to_bytes())
 
     def says(self, name: str, **changes: Any) -> None:
         """Another JSON file."""

@@ -15,7 +15,7 @@ from typing import Any
 from openledger import spot_check
 from openledger.artifacts import ArtifactStore
 from openledger.retrained import Found
-from services.factory import as_planned, counterfactual_plan, provenance, run_shard, trunk_task
+from services.factory import as_planned, counterfactual_plan, parts, provenance, run_shard, trunk_task
 from services.factory import claims as published
 from services.factory.alike import Comparison
 from services.factory.claims import Claims, Training
@@ -86,6 +86,9 @@ class Retrainings:
         makable = [one for one in self.claims.trainings() if one.without.issuperset(verdict.absent)]
         verdict.of, verdict.beyond = len(makable), sum(1 for _ in self.claims.trainings()) - len(makable)
         drawn = spot_check.by_number(makable, verdict.seed, draw)
+        part = [] if verdict.absent else [0, *(one.number for one in drawn if one.kind == "part")]
+        people = self.claims.people
+        verdict.unfollowed = len(people) - sum(len(parts.members(self.claims.spec, people, one)) for one in part)
         await self._train(self._arguments(self.claims, records, own), drawn, verdict)
 
     async def _gather(self) -> tuple[str, frozenset[str]]:

@@ -39,6 +39,8 @@ class Verdict:
     """By training."""
     of: int = 0
     """Trainings that were drawn from."""
+    unfollowed: int = 0
+    """Contributors whose row of the contribution index, by which they are paid, no training followed."""
     beyond: int = 0
     """Those that cannot be taken again here."""
 
@@ -102,6 +104,7 @@ class Verdict:
             "at_most": self.at_most(),
             "confidence": self.confidence,
             "beyond": self.beyond,
+            "unfollowed": self.unfollowed,
             "absent": self.absent,
             "unknown": self.unknown,
             "odd": self.odd,
@@ -129,6 +132,12 @@ class Verdict:
             )
         elif not self.documents and not self.of:
             yield "No other training of it is published that could be taken again here."
+        if self.unfollowed:
+            people = len(self.lineage.contributors)
+            yield (
+                f"By what {self.unfollowed} of {people} contributors are paid was not looked at: their rows of the "
+                "contribution index are of trainings that were not taken again."
+            )
         if self.beyond:
             yield f"{self.beyond} more cannot be taken again here: nothing is said of them."
         yield from self.unknown

@@ -53,11 +53,11 @@ def made(tmp_path):
     return made_up(tmp_path)
 
 
-def verdict_of(made, folder, plan=None, export="export"):
+def verdict_of(made, folder, plan=None, export="export", draw=4):
     machine = Machine(folder, plan or planned(made.files["training.json"]))
     found = Verdict(made.lineage, bytes(32), 95)
     source, kept = ExportSource([folder / export]), ArtifactStore(folder / "records")
-    asyncio.run(Retrainings(made.claims, source, kept, machine, lambda _: None, "here").make(found, 4))
+    asyncio.run(Retrainings(made.claims, source, kept, machine, lambda _: None, "here").make(found, draw))
     return found, machine
 
 
@@ -65,6 +65,16 @@ def test_a_run_as_planned_is_taken_again(made, tmp_path):
     found, machine = verdict_of(made, tmp_path)
     assert (found.wrong, found.whole, found.exact, machine.ran) == ([], True, True, ["plan", "trunk", "again"])
     assert machine.bases == {"here"}, "every one of them takes the base model that is named here"
+
+
+@pytest.mark.parametrize(("draw", "unfollowed"), ((0, 3), (1, 2), (3, 0)))
+def test_of_whom_no_row_was_looked_at_is_said(tmp_path, draw, unfollowed):
+    """One training follows one contributor, and the others are drawn from."""
+    made = made_up(tmp_path)
+    made.spec = replace(BARE, contributors_at_once=1)
+    found, _ = verdict_of(made, tmp_path, draw=draw)
+    assert (found.unfollowed, found.of) == (unfollowed, 3)
+    assert any(f"By what {unfollowed} of 4 contributors" in words for words in found.words()) == bool(unfollowed)
 
 
 def test_another_plan_is_wrong_and_nothing_is_trained(made, tmp_path):
@@ -153,6 +163,7 @@ def replacing(before, **changes):
         "kept_step": left.steps,
     }
     later.trains(**json.loads(json.dumps(document | changes)))
+    later.more["contributors"] = dict.fromkeys(PEOPLE[:-1], 2)
     later.more["replaces"] = Replaces(f"adapters/words/revisions/{before.put()}", (gone,))
     return later
 
