@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import example, given
+from eth_account.account import Account
+from eth_account.messages import encode_defunct
+from eth_keys.backends import CoinCurveECCBackend, NativeECCBackend
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from openledger import canonical, signed_document
@@ -123,6 +126,18 @@ SIGNED = st.dictionaries(TEXTS, TEXTS, max_size=3).map(
 def test_who_signed_is_found_alike(document):
     assert ours(document)
     assert ledgers(document)
+
+
+@settings(max_examples=10)
+@given(SIGNED)
+def test_another_arithmetic_of_the_curve_finds_the_same_signer(document):
+    """What reads signatures here and in the ledger has libsecp256k1 in common."""
+    reader = Account()
+    assert isinstance(reader._keys.backend, CoinCurveECCBackend)
+    reader.set_key_backend(NativeECCBackend())
+    signed = bytes.fromhex(canonical.digest({name: document[name] for name in document if name != "signature"}))
+    found = reader.recover_message(encode_defunct(signed), signature=document["signature"])
+    assert found.lower() == document["signer"]
 
 
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
