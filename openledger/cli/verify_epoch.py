@@ -69,7 +69,7 @@ def verify_epoch(
     node = node_at(rpc) if rpc is not None else None
     report = checked(store.bring, digest, signers, node, alone=alone)
     if not as_json:
-        _show(report, digest)
+        _show(report, digest, store)
     document = _document(report, store, digest)
     if challenge and node is not None and key is not None and not report.ok:
         document["challenge"] = told = _challenge(report, node, key, store.bring, digest, yes=yes)
@@ -192,7 +192,7 @@ def _document(report: Report, artifacts: ArtifactStore, digest: str) -> dict[str
     }
 
 
-def _show(report: Report, digest: str) -> None:
+def _show(report: Report, digest: str, artifacts: ArtifactStore) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -203,6 +203,8 @@ def _show(report: Report, digest: str) -> None:
     for check in report.checks:
         table.add_row(MARKS[check.ok], check.name, escape(check.words))
     console.print(table)
+    if not report.ok and "://" in str(artifacts):
+        console.print(f"\nWhat is missing is not at {artifacts}, which may lack what is published.", soft_wrap=True)
     if report.ok:
         console.print("\n[green]The epoch holds.[/green]  Its root follows from its receipts.")
         return

@@ -162,6 +162,7 @@ def test_what_a_web_server_lacks_is_missing_as_in_a_folder(chain, tmp_path):
         result = command("epoch", digests[-1], "--artifacts", url, OPENLEDGER_CACHE=str(tmp_path / "a"))
         assert result.exit_code == 3
         assert "epoch 1 and those before it could not be looked at" in " ".join(result.output.split())
+        assert f"not at {url}, which may lack what is published" in result.output
         none = command("epoch", "1" * 64, "--artifacts", url, OPENLEDGER_CACHE=str(tmp_path / "b"))
         assert (none.exit_code, "cannot be read: No such file" in none.output) == (1, True)
 
