@@ -48,7 +48,10 @@ def verify_training(
     ] = None,
     rpc: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="JSON-RPC of the chain: draws by the hash of the block that has the model."),
+        typer.Option(
+            metavar="URL",
+            help="JSON-RPC of the chain: draws by the block that has the model.  Chance is better.",
+        ),
     ] = None,
     registry: Annotated[
         str | None, typer.Option(help="Address of the chain's ModelRegistry, as you know it; with --rpc.")
@@ -74,6 +77,8 @@ def verify_training(
         raise typer.BadParameter("a model is adapters/<adapter>/revisions/<digest>", param_hint="MODEL")
     if (rpc is None) != (registry is None):
         raise typer.BadParameter("--rpc and --registry belong together: whose word counts, you say")
+    if seed is not None and rpc is not None:
+        raise typer.BadParameter("both --seed and --rpc would draw: say which")
     store, digest = open_store(str(artifacts)), found[1]
     if missing := [name for name in ("torch", "services", "pyarrow") if find_spec(name) is None]:
         raise typer.BadParameter(f"it needs {' and '.join(missing)}: pip install 'openledger[factory,parquet]'")

@@ -90,6 +90,13 @@ def test_a_program_that_nobody_listens_to_is_ended(tmp_path):
         os.kill(pid, 0)
 
 
+def test_one_thing_draws(tmp_path):
+    with pytest.raises(typer.BadParameter, match="both"):
+        verify_training.verify_training(
+            f"sha256:{REVISION}", tmp_path, seed="5e" * 32, rpc="http://127.0.0.1:1", registry=AT
+        )
+
+
 def test_a_trainer_that_breaks_off_says_nothing_of_the_model(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(verify_training, "_TRAINER", program(tmp_path, "raise SystemExit('out of memory')"))
     with pytest.raises(typer.Exit) as stop:
