@@ -17,6 +17,7 @@ import torch
 from bench.lds.study import Setting, Study
 from services.factory import trunk_task
 from services.factory.counterfactual import Retraining
+from services.factory.passes import gradients
 from services.factory.training_run import TrainingRun
 
 
@@ -48,6 +49,8 @@ def main() -> None:
         while run.done < len(run.plan):
             run.step()
         losses = [run.evaluate(study.queries)[0]]
+        assert run._taps is not None
+        pull = gradients(trunk, run._taps, study.queries).mean(0)
     models, again = [], Retraining(study.spec, trunk, study.training)
     for who in list(run.row)[: order.left_out]:
         theta, its = again.run({who}, study.queries)
@@ -57,6 +60,7 @@ def main() -> None:
     np.savez(
         part,
         start=start.numpy(),
+        pull=pull.numpy(),
         theta=run.theta.numpy(),
         vectors=run.shadows.vectors()[: len(run.row)].numpy(),
         without=torch.stack(models).numpy(),

@@ -5,12 +5,13 @@ import pytest
 
 from bench import retraining
 from bench.lds.study import Setting
-from bench.retraining import PUBLISHER, Machine, compared, figures, least, told
+from bench.retraining import ASIDE, PUBLISHER, Machine, compared, figures, least, told, worth
 from tests import tiny_model
 
 DRAW = np.random.default_rng(0)
 PUBLISHED = {
     "start": np.zeros(60),
+    "pull": DRAW.standard_normal(60),
     "theta": DRAW.standard_normal(60),
     "vectors": DRAW.standard_normal((3, 60)),
     "without": DRAW.standard_normal((2, 60)),
@@ -38,8 +39,19 @@ def test_what_is_off_is_measured() -> None:
 
 def test_lies_are_as_far_off_as_they_are() -> None:
     rows = {name: least(PUBLISHED, lies)["left_out"] for name, lies in told(PUBLISHED, compared_other(), 0)}
-    assert rows["1.1 times the true one"] == pytest.approx(0.1, abs=0.01)
-    assert min(far for name, far in rows.items() if name != "1.1 times the true one") > 0.5
+    assert rows.pop("1.1 times the true one") == pytest.approx(0.1, abs=0.01)
+    assert rows.pop("a little longer where questions pull") == pytest.approx(ASIDE, abs=0.01)
+    assert min(rows.values()) > 0.5
+
+
+def test_a_lie_is_worth_its_length_by_the_cosine_of_what_is_true() -> None:
+    lies = dict(told(PUBLISHED, compared_other(), 0))
+    true, pull = PUBLISHED["theta"] - PUBLISHED["without"], PUBLISHED["pull"]
+    cosines = true @ pull / np.linalg.norm(true, axis=1) / np.linalg.norm(pull)
+    assert worth(PUBLISHED, lies["1.1 times the true one"]) == pytest.approx(0.1)
+    assert worth(PUBLISHED, lies["a little longer where questions pull"]) == pytest.approx(
+        np.median(ASIDE / np.abs(cosines))
+    )
 
 
 def compared_other() -> dict[str, np.ndarray]:
@@ -50,9 +62,10 @@ def test_figures_are_the_furthest_honest_and_the_nearest_lie() -> None:
     honest = [
         {"precision": "float32", "made": n, "weights": n, "followed": n, "left_out": n, "losses": n} for n in (1, 2)
     ]
-    lies = [{"precision": "float32", "lie": "a", "left_out": far} for far in (7, 6)]
+    lies = [{"precision": "float32", "lie": "a", "left_out": far, "worth": 10 * far} for far in (7, 6)]
     found = figures([*honest, *lies])
     assert (found["float32_honest_left_out"], found["float32_lies"]) == (2, 6)
+    assert found["float32_worth_of_nearest_lie"] == 60
 
 
 @pytest.mark.long
