@@ -100,9 +100,11 @@ def row(what: str, like: Likeness, machine: Machine, slack: float = 0.0) -> Foun
         return Found(what, like.same, f"it is not what training gives{_far(*far)}", *far)
     if machine.usual is not None and like.beyond > max(SAME, TIMES * machine.usual, slack):
         told = f"it is {like.beyond:.2%} off beyond rounding, the run's other rows {machine.usual:.2%}{_far(*far)}"
-        return Found(what, like.same, *((told, *far) if machine.alike else ("", *far, told)))
+        wrong, odd = (told, "") if machine.alike else ("", told)
+        return Found(what, like.same, wrong, far[0], far[1], odd)
     if like.beyond > MEASURED:
-        return Found(what, like.same, "", *far, f"it is further off than honest machines were measured{_far(*far)}")
+        told = f"it is further off than honest machines were measured{_far(*far)}"
+        return Found(what, like.same, "", far[0], far[1], told)
     return Found(what, like.same, "", *far)
 
 

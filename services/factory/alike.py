@@ -95,9 +95,8 @@ class Comparison:
         published, made = self._claims.index(INDEX), ContributionIndex.open(output / INDEX)
         place = {who: number for number, who in enumerate(published.header.contributors)}
         pairs = [(f"the contribution of {who}", place.get(who), n) for n, who in enumerate(made.header.contributors)]
-        for number in range(made.header.placebos):
-            rows = [len(index.header.contributors) + number for index in (published, made)]
-            pairs.append((f"placebo {number + 1}", *rows))
+        theirs_from, ours_from = (len(index.header.contributors) for index in (published, made))
+        pairs += [(f"placebo {n + 1}", theirs_from + n, ours_from + n) for n in range(made.header.placebos)]
         for name, theirs, ours in pairs:
             if theirs is None:
                 yield name, "it is not published"

@@ -28,12 +28,24 @@ def contradictions(claims: Claims) -> list[str]:
         found.append("training.json lists other records of contributors than the manifest counts")
     if claims.lineage.base.name != claims.spec.base:
         found.append("the manifest and its specification name different base models")
-    found += [*ended(claims), *_configured(claims), *_indexed(claims)]
+    found += [*_stepped(claims), *ended(claims), *_configured(claims), *_indexed(claims)]
     if claims.audit is not None:
         found += _audited(claims, claims.audit)
     elif claims.spec.trained_again:
         found.append("its specification has trainings again, and there is no audit.json of them")
     return found
+
+
+def _stepped(claims: Claims) -> Iterator[str]:
+    """What are no steps of these records: workers would fail on them, and who asked would be told that it is them."""
+    document = canonical.parse_json(claims.training)
+    batches, sizes = document["batches"], document.get("sizes") or list(map(len, document["batches"]))
+    records, steps = range(len(document["records"])), range(1, len(batches) + 1)
+    whole = all(type(i) is int for some in (*batches, sizes, [document["kept_step"]]) for i in some)
+    taken = whole and all(i in records for members in batches for i in members)
+    sized = len(sizes) == len(batches) and all(s >= max(1, len(b)) for s, b in zip(sizes, batches, strict=False))
+    if not (whole and taken and sized and document["kept_step"] in steps):
+        yield "training.json has steps that are none of its records"
 
 
 def ended(claims: Claims) -> Iterator[str]:

@@ -27,7 +27,7 @@ from services.factory.verdict import RUN, Verdict
 from services.kit.executor import Done, Executor, Shard, TaskFailed, run_all
 
 _TASKS = "services.factory.again_task"
-_THE_PUBLISHERS_FAULT = ("Diverged", "RecordsMissing", "NothingToTrainOn")
+_THE_PUBLISHERS_FAULT = ("Diverged", "RecordsMissing", "NothingToTrainOn", "TrainingError")
 """Kinds of failure that a run that was really made does not end in."""
 
 

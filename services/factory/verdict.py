@@ -130,7 +130,9 @@ class Verdict:
                 f"{wrong} gave something else than is published; with a confidence of {self.confidence} % at most "
                 f"{self.at_most()} of all do."
             )
-        elif not self.documents and not self.of:
+        elif self.of:
+            yield f"None of {self.of} other trainings was taken again: nothing is said of them."
+        elif not self.documents:
             yield "No other training of it is published that could be taken again here."
         if self.unfollowed:
             people = len(self.lineage.contributors)

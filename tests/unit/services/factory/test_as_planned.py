@@ -74,6 +74,7 @@ def test_of_whom_no_row_was_looked_at_is_said(tmp_path, draw, unfollowed):
     made.spec = replace(BARE, contributors_at_once=1)
     found, _ = verdict_of(made, tmp_path, draw=draw)
     assert (found.unfollowed, found.of) == (unfollowed, 3)
+    assert any("None of 3 other trainings" in words for words in found.words()) == (draw == 0)
     assert any(f"By what {unfollowed} of 4 contributors" in words for words in found.words()) == bool(unfollowed)
 
 
