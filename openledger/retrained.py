@@ -26,9 +26,9 @@ MEASURED = 0.02
 """A row that is further off than that is further than any was that an honest machine made: it is told, not wrong."""
 TIMES = 10
 """So is one that is so many times as far off as the run's rows are: another machine puts all rows off alike."""
-SAME = 1e-3
-"""Less than this stands out nowhere.  Where the run's rows are not even a hundredth of it off, the machine is as good
-as the same, and a row that is further off than this is wrong: no two rows of one machine differ so."""
+SAME, NEAR = 1e-3, 1e-4
+"""Where no more than this share of entries (`NEAR`) differs, a machine is as good as the same: a row that is further
+off than that length (`SAME`), than a quarter of what eight bits make, and than two entries by a step, is wrong."""
 
 
 @dataclass(frozen=True)
@@ -59,23 +59,26 @@ class Found:
 class Machine:
     """How the machine that trained again computes, by what it came to, beside the one that made what is published.
 
-    exact: the run's weights are the same.  usual: how far off the run's rows are, beyond rounding; None where nothing
-    is known of them.
+    exact: the run's weights are the same.  alike: its rows as good as are.  usual: how far off they are, beyond
+    rounding; None where nothing is known of them.
     """
 
     exact: bool = False
+    alike: bool = False
     usual: float | None = None
 
     @classmethod
     def of(cls, likes: Iterable[Likeness], *, exact: bool) -> Machine:
-        """By the run's rows.  `usual` is their lower quartile: lies about some do not move it."""
-        off = sorted(like.beyond for like in likes if like.length)
-        return cls(exact, off[len(off) // 4] if off else None)
+        """By the run's rows, at their lower quartile: lies about some do not move it."""
+        known = [like for like in likes if like.length]
+        if not known:
+            return cls(exact, exact)
+        share, usual = (sorted(some)[len(known) // 4] for some in zip(*map(_off, known), strict=True))
+        return cls(exact, exact or share <= NEAR, usual)
 
-    @property
-    def alike(self) -> bool:
-        """Whether it is as good as the same."""
-        return self.exact or (self.usual is not None and 100 * self.usual <= SAME)
+
+def _off(like: Likeness) -> tuple[float, float]:
+    return like.differing / like.entries, like.beyond
 
 
 def vector(what: str, published: Quantised, made: Floats, machine: Machine, slack: float = 0.0) -> Found:
@@ -98,12 +101,13 @@ def row(what: str, like: Likeness, machine: Machine, slack: float = 0.0) -> Foun
         return Found(what, same=False, wrong=wrong, distance=far[0], cosine=far[1])
     if like.distance > ROW + like.rounding:
         return Found(what, like.same, f"it is not what training gives{_far(*far)}", *far)
-    if machine.usual is not None and like.beyond > max(SAME, TIMES * machine.usual, slack):
-        told = f"it is {like.beyond:.2%} off beyond rounding, the run's other rows {machine.usual:.2%}{_far(*far)}"
-        wrong, odd = (told, "") if machine.alike else ("", told)
-        return Found(what, like.same, wrong, far[0], far[1], odd)
-    if like.beyond > MEASURED:
-        told = f"it is further off than honest machines were measured{_far(*far)}"
+    off = like.beyond if like.rounding else like.distance  # of two that are rounded, alike machines round alike
+    if machine.alike and off > max(SAME, like.grain / 4, 2 * like.step, slack):
+        told = f"it is not what training gives on a machine like this{_far(*far)}, and the run's rows nearly all are"
+        return Found(what, like.same, told, *far)
+    usual = MEASURED if machine.usual is None else max(2 * like.grain, TIMES * machine.usual, slack)
+    if like.beyond > min(MEASURED, usual):
+        told = f"it is {like.beyond:.2%} off beyond rounding, further than others are or were measured{_far(*far)}"
         return Found(what, like.same, "", far[0], far[1], told)
     return Found(what, like.same, "", *far)
 
@@ -142,6 +146,10 @@ class Likeness:
     """Of the angle between them; 1 where neither has a length."""
     rounding: float
     """The distance that eight bits alone make, of the one made again."""
+    grain: float
+    """About what eight bits make of any vector with its largest entries: as if each lay anywhere within its step."""
+    step: float
+    """The coarsest of its tensors' steps."""
     length: float
     """Of the one made again."""
 
@@ -152,8 +160,9 @@ class Likeness:
 
     @property
     def beyond(self) -> float:
-        """The distance without what eight bits make: rounding is no direction's more than another's."""
-        return float(np.sqrt(max(0.0, self.distance**2 - self.rounding**2)))
+        """The distance without what eight bits make: of the published one, and of the other where that is rounded."""
+        noise = self.rounding**2 if self.rounding else 2 * self.grain**2
+        return float(np.sqrt(max(0.0, self.distance**2 - noise)))
 
 
 def likeness(published: Quantised, made: Floats) -> Likeness:
@@ -163,7 +172,16 @@ def likeness(published: Quantised, made: Floats) -> Likeness:
     distance, cosine = apart(published.to_float(), made)
     entries = len(rounded.mantissas) + len(rounded.exponents)
     rounding, length = apart(rounded.to_float(), made)[0], float(np.linalg.norm(made))
-    return Likeness(entries, differing, distance, cosine, rounding, length)
+    steps = _steps(rounded) / length if length else np.zeros(0)
+    grain = float(np.linalg.norm(steps)) / np.sqrt(12)
+    return Likeness(entries, differing, distance, cosine, rounding, grain, float(steps.max(initial=0.0)), length)
+
+
+def _steps(row: Quantised) -> npt.NDArray[np.float64]:
+    """Of each entry [P]; none in a tensor that is 0."""
+    parts = np.split(row.mantissas, np.cumsum(row.sizes)[:-1])
+    some = np.array([part.any() for part in parts])
+    return np.repeat(some * np.ldexp(1.0, row.exponents.astype(np.int32)), row.sizes)
 
 
 def apart(published: Floats, made: Floats) -> tuple[float, float]:

@@ -96,13 +96,34 @@ def nearly(off, seed=1):
 
 
 def test_beyond_rounding_is_what_rounding_did_not_make():
-    for off in (0.01, 0.03, 0.3):
+    for off in (0.03, 0.3):
         assert likeness(quantise(nearly(off), SIZES), TRUE).beyond == pytest.approx(off, rel=0.3)
-    assert likeness(PUBLISHED, TRUE).beyond == 0
+        rounded = likeness(quantise(nearly(off), SIZES), PUBLISHED.to_float())
+        assert rounded.beyond == pytest.approx(off, rel=0.3)
+    assert likeness(PUBLISHED, TRUE).beyond == likeness(PUBLISHED, PUBLISHED.to_float()).beyond == 0
+    assert likeness(PUBLISHED, TRUE).grain == pytest.approx(likeness(PUBLISHED, TRUE).rounding, rel=0.3)
 
 
 def machine(*offs):
-    return Machine.of([likeness(quantise(nearly(off, n), SIZES), TRUE) for n, off in enumerate(offs)], exact=False)
+    """By an index that was made again: its rows are rounded, too."""
+    made = PUBLISHED.to_float()
+    return Machine.of([likeness(quantise(nearly(off, n), SIZES), made) for n, off in enumerate(offs)], exact=False)
+
+
+@pytest.mark.parametrize("entries", (560, 2800))
+@pytest.mark.parametrize("off", (1e-7, 1e-6, 1e-5, 1e-3))
+def test_honest_rows_of_another_machine_are_never_wrong_however_few_entries_differ(entries, off):
+    """Of small models many are the same bytes by chance, and one entry that is rounded up is much of a short row."""
+    draw, sizes = np.random.default_rng(0), [entries // 14] * 14
+    for _ in range(20):
+        scales = np.repeat(np.exp(draw.normal(0, 0.7, 14)), entries // 14)
+        true = [draw.standard_t(6, entries) * scales for _ in range(8)]
+        aside = [off * np.linalg.norm(row) / np.sqrt(entries) * draw.standard_normal(entries) for row in true]
+        made = [quantise(row + some, sizes).to_float() for row, some in zip(true, aside, strict=True)]
+        published = [quantise(row, sizes) for row in true]
+        known = Machine.of(map(likeness, published, made), exact=False)
+        found = [vector("it", theirs, ours, known) for theirs, ours in zip(published, made, strict=True)]
+        assert not [one for one in found if one.wrong or one.odd]
 
 
 def test_a_machine_on_which_most_rows_are_the_same_is_as_good_as_the_same():
@@ -119,11 +140,9 @@ def test_a_row_that_is_off_alone_stands_out_on_another_machine_and_accuses_nobod
     other = machine(0.002, 0.002, 0.003, 0.003, 0.02)
     assert not other.alike
     found = vector("it", quantise(nearly(0.045), SIZES), TRUE, other)
-    assert (found.wrong, "the run's other rows" in found.odd, "the run's other rows" in found.words()) == (
-        "",
-        True,
-        True,
-    )
+    assert not found.wrong
+    assert "further than others are or were measured" in found.odd
+    assert found.odd in found.words()
     assert not vector("it", quantise(nearly(0.01), SIZES), TRUE, other).odd
 
 
