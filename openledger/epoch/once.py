@@ -24,13 +24,13 @@ def once(case: Case) -> str:
         return "whether an answer was settled before was not looked at"
     try:
         while (named := bundle.manifest.previous) is not None:
+            last = named.epoch
             older = _before(bundle, named)
             _compare(newest, answers, older)
             bundle = older
-    except BadBundle as error:
-        last, why = named.epoch, str(error)
-    else:
         last, why = bundle.manifest.epoch - 1, "none is named"
+    except BadBundle as error:
+        why = str(error)
     found = _back_to(newest, bundle.manifest.epoch, len(answers))
     if last:
         raise NotReached(
