@@ -26,6 +26,8 @@ def contradictions(claims: Claims) -> list[str]:
     counted = Counter(who for _, who in claims.run.training if who)
     if dict(counted) != dict(claims.lineage.contributors):
         found.append("training.json lists other records of contributors than the manifest counts")
+    if strangers := sorted({who for _, who in claims.run.held_out} - counted.keys()):
+        found.append(f"training.json holds out records of {strangers[0]}, on none of whose it was trained")
     if claims.lineage.base.name != claims.spec.base:
         found.append("the manifest and its specification name different base models")
     found += [*_stepped(claims), *ended(claims), *_configured(claims), *_indexed(claims)]

@@ -54,6 +54,11 @@ def test_a_root_that_is_not_the_indexs_is_found(made):
     ]
 
 
+def test_whoever_has_a_record_that_is_held_out_has_one_that_is_not(made):
+    made.trains(held_out=[["records/0-2", "0x" + "f" * 40]])
+    assert "on none of whose it was trained" in contradictions(made.claims)[0]
+
+
 @pytest.mark.parametrize(
     ("changes", "fits"),
     (
