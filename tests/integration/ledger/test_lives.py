@@ -60,7 +60,8 @@ class Mortality:
         self.immortal = False
 
     def begin(self) -> None:
-        self.left, self.loses_last, self.dead = self._draw.randrange(1, 4), self._draw.random() < 0.5, False
+        # What a start notes of the books and of what was read takes some of them.
+        self.left, self.loses_last, self.dead = self._draw.randrange(1, 9), self._draw.random() < 0.5, False
 
     def write(self, commit: Callable[..., Any]) -> Callable[..., Any]:
         def mortal(database: Database, transaction: Any) -> Any:
