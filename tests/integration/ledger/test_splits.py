@@ -140,7 +140,7 @@ def due(receipt, bps: int) -> int:
 
 async def test_answers_are_paid_by_the_split_that_held_when_they_ended(world, where, payer, revision, monkeypatch):
     # The change is made now, and there are answers of long after it: the ledger reads their receipts later.
-    monkeypatch.setattr(consume, "time", SimpleNamespace(time=lambda: time.time() + 1000))
+    monkeypatch.setattr(consume, "time", SimpleNamespace(monotonic=time.monotonic, time=lambda: time.time() + 1000))
     await pay_in(world, where, payer, 10 * OPEN)
     held = await lease(where, payer, 5 * OPEN)
     (registered,) = await known(where, revision, 1)
